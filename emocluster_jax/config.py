@@ -1,0 +1,159 @@
+"""Every setting of the system as frozen dataclasses; each run saves the ones that it used.
+
+The defaults are those of Lin, Sridhar & Busso, "DeepEmoCluster: a semi-supervised framework for latent cluster
+representation of speech emotions", ICASSP 2021. The module imports nothing but the standard library, so that commands
+can read their arguments before anything heavy is loaded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from emocluster_jax.errors import InputError
+
+Config = TypeVar("Config")
+
+ATTRIBUTES = ("arousal", "dominance", "valence")
+SPLITS = ("train", "validation", "test", "unlabeled")
+
+
+@dataclass(frozen=True)
+class FeatureConfig:
+    """How a recording becomes chunks of a mel spectrogram (paper, section 3.1)."""
+
+    sample_rate_hz: int = 16_000
+    fft_size: int = 512
+    hop_size: int = 256
+    mel_bands: int = 128
+    chunk_frames: int = 62
+    """Frames a chunk: about one second."""
+    chunks_per_utterance: int = 11
+    """Chunks that every recording is cut into, whatever its duration."""
+    clip: float = 3.0
+    """Normalised features are clipped to plus and minus this many standard deviations."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The shape of the network (paper, section 3.2)."""
+
+    attributes: tuple[Literal["arousal", "dominance", "valence"], ...] = ("arousal",)
+    """Emotional attributes that the regressor predicts, one output each."""
+    clusters: int = 10
+    """Number of clusters K, which is also the number of pseudo-labels."""
+    width_multiplier: float = 1.0
+    """Scales every layer's width; 1 is the published network."""
+    dropout_rate: float = 0.5
+    compute_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the encoder's arithmetic; parameters, statistics and losses stay float32."""
+
+
+@dataclass(frozen=True)
+class ClusteringConfig:
+    """How the embeddings are clustered at the start of each stage (paper, section 2.2)."""
+
+    iterations: int = 20
+    """Iterations of Lloyd's algorithm."""
+    initialization: Literal["random", "kmeans++"] = "random"
+    """Initial centroids: random data points, or k-means++ (Arthur & Vassilvitskii 2007)."""
+    pca_components: int | None = None
+    """Project the embeddings on this many principal components before clustering; None leaves them as they are."""
+    whiten: bool = False
+    """Scale the principal components to unit variance (needs pca_components)."""
+    l2_normalize: bool = False
+    """Scale every embedding to unit length before clustering."""
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Learning rates of the summed updates (see `training.optimizers`)."""
+
+    sgd_learning_rate: float = 1e-3
+    adam_learning_rate: float = 5e-4
+    cluster_head_learning_rate: float = 0.05
+    freeze_regressor: bool = False
+    """Leave the attribute regressor at its random draw, as the published code does; the paper trains it."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run, apart from where its data and results lie."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    clustering: ClusteringConfig = field(default_factory=ClusteringConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    epochs: int = 50
+    batch_size: int = 64
+    """Recordings a batch; a batch holds this many times 11 chunks, dealt out over the devices."""
+    unlabeled_size: int | None = None
+    """Recordings of the unlabelled pool that stage I uses: a prefix of one seeded permutation. None uses all."""
+    ccc_weight: float = 1.0
+    """Weight of the CCC loss beside the cross-entropy in stage II."""
+    patience: int | None = None
+    """Stop after this many epochs without a better validation CCC; None never stops early."""
+    seed: int = 0
+
+
+PRESETS: dict[str, TrainConfig] = {
+    "paper": TrainConfig(),
+    "demo": TrainConfig(
+        model=ModelConfig(width_multiplier=0.25),
+        epochs=8,
+        batch_size=16,
+    ),
+}
+"""Named starting points of `launch.train`; every option on the command line overrides them."""
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A config dataclass as plain JSON types."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(cls: type[Config], values: dict[str, Any], where: str) -> Config:
+    """The config dataclass `cls` from what `to_dict` made of it.
+
+    Args:
+      cls: a dataclass of this module.
+      values: field names and values; fields left out keep their defaults.
+      where: what the values were read from, for the error message.
+
+    Raises:
+      InputError: an unknown field, or a value of the wrong type.
+    """
+    if not isinstance(values, dict):
+        raise InputError(f"{where}: expected an object of settings, found {type(values).__name__}")
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    hints = typing.get_type_hints(cls)
+    unknown = sorted(set(values) - set(fields))
+    if unknown:
+        raise InputError(f"{where}: unknown setting {unknown[0]!r}; known are {', '.join(fields)}")
+    return cls(**{name: _checked(value, hints[name], f"{where}: {name}") for name, value in values.items()})
+
+
+def _checked(value: Any, hint: Any, where: str) -> Any:
+    """`value` as the annotated type, or an InputError that names it."""
+    origin = typing.get_origin(hint)
+    if dataclasses.is_dataclass(hint):
+        return from_dict(hint, value, where)  # type: ignore[arg-type]
+    if origin is Literal:
+        if value not in typing.get_args(hint):
+            raise InputError(f"{where} is {value!r}; expected one of {', '.join(map(str, typing.get_args(hint)))}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise InputError(f"{where} is {value!r}; expected a list")
+        return tuple(_checked(item, typing.get_args(hint)[0], where) for item in value)
+    if origin is types.UnionType:
+        if value is None:
+            return None
+        return _checked(value, next(t for t in typing.get_args(hint) if t is not type(None)), where)
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        raise InputError(f"{where} is {value!r}; expected {hint.__name__}")
+    return value

@@ -1,0 +1,11 @@
+"""The one exception for requests that cannot be carried out as given."""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """What is wrong with a request, in one line: what, where, and the remedy.
+
+    Commands print the line and exit with status 2. Anything else that is raised is a defect of this project and keeps
+    its traceback.
+    """
