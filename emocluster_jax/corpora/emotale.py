@@ -1,0 +1,168 @@
+"""EmoTale: enacted Danish and English speech, rated for arousal, valence and dominance by three annotators.
+
+Hjuler, Skat-Rørdam, Clemmensen & Das, "EmoTale: An Enacted Speech-emotion Dataset in Danish", ASRU 2025;
+https://github.com/snehadas/EmoTale. File names read LANGUAGE_SPEAKER_EMOTION_SENTENCE; ratings go from 1 to 5.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from pathlib import Path
+
+from emocluster_jax.config import ATTRIBUTES
+from emocluster_jax.corpora.audio_files import check_folder, find_audio_files
+from emocluster_jax.corpora.gender import parse_gender
+from emocluster_jax.corpora.split_names import parse_split
+from emocluster_jax.corpora.table import Row, Table, read_table
+from emocluster_jax.corpora.utterance import Utterance
+from emocluster_jax.errors import InputError
+
+VALIDATION_SPEAKERS = frozenset({"008", "012", "019"})
+TEST_SPEAKERS = frozenset({"005", "011", "016", "018"})
+"""Held-out speakers where the corpus comes without `splits.csv`; all others train."""
+
+_log = logging.getLogger(__name__)
+
+
+def read(source: Path, english: str = "labeled") -> list[Utterance]:
+    """Reads EmoTale, as cloned or as a part of it with its own `splits.csv`.
+
+    Args:
+      source: the folder of `annotations.csv`. The recordings may lie in any subfolder, with any audio suffix.
+        `speaker_info.csv` (genders), `splits.csv` (file, split) and `unlabeled.csv` (file) are read where they are
+        there. With `splits.csv`, annotated recordings that it does not name are left out.
+      english: what becomes of annotated English recordings where there is no `splits.csv`: "labeled" puts them beside
+        the Danish ones of the same speaker; "unlabeled" makes a pool of those of the training speakers and leaves out
+        the others (the arrangement of this project's published results).
+
+    Returns:
+      One row a recording, sorted by id; attributes are the mean of the annotators. A recording that is listed but not
+      found keeps its row, with a path that does not exist.
+
+    Raises:
+      InputError: a table is missing, unreadable or at odds with another, or no recording is found.
+    """
+    if english not in ("labeled", "unlabeled"):
+        raise InputError(f"english is {english!r}; expected 'labeled' or 'unlabeled'")
+    check_folder(source, "the folder of EmoTale's annotations.csv")
+    annotations = _by_stem(read_table(source / "annotations.csv"))
+    genders = _genders(source / "speaker_info.csv")
+    recordings = _Recordings(source)
+    utterances = []
+    for stem, (split, name) in _splits(source, annotations, english).items():
+        labeled = split != "unlabeled"
+        path = recordings.find(name)
+        speaker = _speaker(stem)
+        utterances.append(
+            Utterance(
+                id=path.relative_to(source).as_posix(),
+                path=path,
+                split=split,
+                speaker=speaker,
+                gender=genders.get(speaker) if speaker else None,
+                attributes=_consensus(annotations[stem]) if labeled else (math.nan,) * len(ATTRIBUTES),
+            )
+        )
+    if not any(utterance.path.is_file() for utterance in utterances):
+        raise InputError(
+            f"{source}: none of the {len(utterances)} listed recordings is there (first: {utterances[0].id}); "
+            "unpack the corpus's audio below that folder"
+        )
+    return sorted(utterances, key=lambda utterance: utterance.id)
+
+
+def _splits(source: Path, annotations: dict[str, Row], english: str) -> dict[str, tuple[str, str]]:
+    """Split and file name of every recording that takes part, by the stem of its name."""
+    splits: dict[str, tuple[str, str]] = {}
+    if (source / "splits.csv").exists():
+        table = read_table(source / "splits.csv")
+        table.require("split")
+        for stem, row in _by_stem(table).items():
+            if stem not in annotations:
+                raise InputError(f"{row.where}: {row.text('file')} is not in annotations.csv; remove the line")
+            splits[stem] = (parse_split(row.text("split"), row.where), row.text("file"))
+    else:
+        for stem, row in annotations.items():
+            split = _split_of_speaker(_speaker(stem))
+            if english == "unlabeled" and stem.startswith("en_"):
+                if split != "train":
+                    continue
+                split = "unlabeled"
+            splits[stem] = (split, row.text("file"))
+    if (source / "unlabeled.csv").exists():
+        for stem, row in _by_stem(read_table(source / "unlabeled.csv")).items():
+            if stem in splits:
+                raise InputError(f"{row.where}: {row.text('file')} has a split already ({splits[stem][0]})")
+            splits[stem] = ("unlabeled", row.text("file"))
+    left_out = sum(stem not in splits for stem in annotations)
+    if left_out:
+        _log.warning("%s: %d annotated recordings belong to no split and are left out", source, left_out)
+    return splits
+
+
+def _by_stem(table: Table) -> dict[str, Row]:
+    """A table's rows by their file's name without suffix, in lower case, since copies differ in the suffix."""
+    table.require("file")
+    rows: dict[str, Row] = {}
+    for row in table:
+        stem = Path(row.text("file")).stem.casefold()
+        if stem in rows:
+            raise InputError(f"{row.where}: {row.text('file')} is listed twice (also line {rows[stem].line})")
+        rows[stem] = row
+    return rows
+
+
+def _consensus(row: Row) -> tuple[float, ...]:
+    """The mean over the annotators of each attribute, in the order of `ATTRIBUTES`; NaN where nobody rated."""
+    consensus = []
+    for attribute in ATTRIBUTES:
+        columns = [name for name in row.table.columns if re.fullmatch(rf"a\d+_{attribute[0]}", name, re.IGNORECASE)]
+        if not columns:
+            row.table.require(f"a1_{attribute[0].upper()}")
+        ratings = [rating for rating in map(row.number, columns) if not math.isnan(rating)]
+        consensus.append(sum(ratings) / len(ratings) if ratings else math.nan)
+    return tuple(consensus)
+
+
+def _speaker(stem: str) -> str | None:
+    """The second field of a recording's name."""
+    fields = stem.split("_")
+    return fields[1] if len(fields) == 4 else None
+
+
+def _split_of_speaker(speaker: str | None) -> str:
+    if speaker in VALIDATION_SPEAKERS:
+        return "validation"
+    return "test" if speaker in TEST_SPEAKERS else "train"
+
+
+def _genders(path: Path) -> dict[str, str | None]:
+    """Gender by speaker, from `speaker_info.csv`; empty where there is none."""
+    if not path.exists():
+        return {}
+    table = read_table(path)
+    table.require("speaker", "gender")
+    # Spreadsheets turn 001 into 1.
+    return {row.text("speaker").zfill(3): parse_gender(row.text("gender")) for row in table}
+
+
+class _Recordings:
+    """The audio files below a folder, found by name, or by name without suffix where the suffix differs."""
+
+    def __init__(self, source: Path) -> None:
+        self._source = source
+        self._by_name: dict[str, str] = {}
+        self._by_stem: dict[str, str] = {}
+        # The shallowest file wins, then the alphabet, so that the choice is the same everywhere.
+        for relative in sorted(find_audio_files(source), key=lambda path: (path.count("/"), path)):
+            name = relative.rpartition("/")[2].casefold()
+            self._by_name.setdefault(name, relative)
+            self._by_stem.setdefault(name.rpartition(".")[0], relative)
+
+    def find(self, name: str) -> Path:
+        """Where the recording lies, or where it is missing."""
+        key = Path(name).name.casefold()
+        relative = self._by_name.get(key) or self._by_stem.get(key.rpartition(".")[0])
+        return self._source / (relative or name)
