@@ -1,0 +1,293 @@
+"""What a person sees while a command works: progress on stderr, results on stdout.
+
+On a terminal a running task is a bar with rate, elapsed and remaining time, drawn from a thread of its own, so that it
+moves while XLA compiles. Elsewhere (a log file, a CI job) it is a plain line at its start, one every ten seconds, and
+one at its end.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
+    from rich.progress import Progress, TaskID
+
+
+@dataclass(eq=False)
+class Task:
+    """Handle of a running task. Its methods may be called from any thread of this process."""
+
+    description: str
+    total: int | None = None
+    """Units of work, or None where they cannot be known beforehand."""
+    done: int = 0
+    detail: str = ""
+    started: float = field(default_factory=time.monotonic)
+    _display: _Display | None = None
+
+    def advance(self, n: int = 1) -> None:
+        """Counts `n` more units of work as done."""
+        self.done += n
+        self._show()
+
+    def describe(self, text: str) -> None:
+        """Shows `text` beside the description, in place of what the last call showed; "" shows nothing."""
+        self.detail = text
+        self._show()
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self.started
+
+    @property
+    def title(self) -> str:
+        return f"{self.description}: {self.detail}" if self.detail else self.description
+
+    def _show(self) -> None:
+        if self._display is not None:
+            self._display.update(self)
+
+
+class Console:
+    """The one way in which commands and long functions talk to the person who started them.
+
+    Args:
+      quiet: print nothing but warnings.
+      interval_s: seconds between the progress lines where stderr is no terminal.
+    """
+
+    def __init__(self, quiet: bool = False, interval_s: float = 10.0) -> None:
+        self.quiet = quiet
+        self._interval_s = interval_s
+        self._display: _Display | None = None
+        self._lock = threading.Lock()
+
+    def line(self, text: str = "") -> None:
+        """Prints a result, on stdout."""
+        if not self.quiet:
+            self._print(text, sys.stdout)
+
+    def warn(self, text: str) -> None:
+        """Prints `warning: ...` on stderr, also when quiet."""
+        self._print(f"warning: {text}", sys.stderr)
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Prints a table on stdout: three decimals for floats, `-` for None and NaN, numbers to the right."""
+        if self.quiet:
+            return
+        from rich.box import SIMPLE_HEAD
+        from rich.console import Console as RichConsole
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+        for i, column in enumerate(columns):
+            numeric = all(row[i] is None or isinstance(row[i], int | float) for row in rows)
+            table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(_cell(value)) for value in row))
+        # A pipe has no width: a table in a log file or under `grep` must not be folded at 80 columns.
+        rich = RichConsole(file=sys.stdout, width=None if sys.stdout.isatty() else 200)
+        with rich.capture() as captured:
+            rich.print(table)
+        self._print("\n".join(part.rstrip() for part in captured.get().rstrip().splitlines()), sys.stdout)
+
+    @contextmanager
+    def task(self, description: str, total: int | None = None) -> Iterator[Task]:
+        """Shows a task until the block ends. Tasks may be nested; an inner one disappears with its end.
+
+        Args:
+          description: what is being done, e.g. "preparing recordings".
+          total: units of work, which `Task.advance` counts; None shows the elapsed time alone.
+        """
+        if self.quiet:
+            yield Task(description, total)
+            return
+        with self._lock:
+            outermost = self._display is None
+            if self._display is None:
+                self._display = _Bars() if _is_terminal() else _Lines(self._interval_s)
+            display = self._display
+        task = Task(description, total, _display=display)
+        finished = False
+        try:
+            display.add(task)
+            yield task
+            finished = True
+        finally:
+            display.remove(task, finished)
+            if outermost:
+                display.stop()
+                self._display = None
+
+    def _print(self, text: str, stream: TextIO) -> None:
+        display = self._display
+        if display is None or not display.print_above(text, stream):
+            print(text, file=stream, flush=True)
+
+
+class _Display(Protocol):
+    def add(self, task: Task) -> None: ...
+
+    def update(self, task: Task) -> None: ...
+
+    def remove(self, task: Task, finished: bool) -> None: ...
+
+    def print_above(self, text: str, stream: TextIO) -> bool: ...
+
+    def stop(self) -> None: ...
+
+
+class _Bars:
+    """rich's bars on stderr."""
+
+    def __init__(self) -> None:
+        from rich.console import Console as RichConsole
+
+        # Asked before `start`, which puts a proxy in the place of sys.stdout so that stray prints land above the bars.
+        self._stdout_is_terminal = sys.stdout.isatty()
+        self._progress = _progress(RichConsole(file=sys.stderr), redirect_stdout=self._stdout_is_terminal)
+        self._ids: dict[Task, TaskID] = {}
+        self._progress.start()
+
+    def add(self, task: Task) -> None:
+        self._ids[task] = self._progress.add_task(task.title, total=task.total, counted=task.total is not None)
+
+    def update(self, task: Task) -> None:
+        if task in self._ids:
+            self._progress.update(self._ids[task], description=task.title, completed=task.done)
+
+    def remove(self, task: Task, finished: bool) -> None:
+        task_id = self._ids.pop(task)
+        if self._ids:
+            self._progress.remove_task(task_id)
+        elif finished:
+            # The outermost bar stays on the screen, full: the record of what was done and how long it took.
+            done = max(task.done, 1)
+            self._progress.update(task_id, description=task.description, total=done, completed=done)
+
+    def print_above(self, text: str, stream: TextIO) -> bool:
+        if stream is sys.stdout and not self._stdout_is_terminal:
+            return False
+        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        return True
+
+    def stop(self) -> None:
+        self._progress.stop()
+
+
+class _Lines:
+    """Plain lines on stderr; a timer thread reports also while nothing advances."""
+
+    def __init__(self, interval_s: float) -> None:
+        self._interval_s = interval_s
+        self._tasks: list[Task] = []
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._timer = threading.Thread(target=self._report, name="progress", daemon=True)
+        self._timer.start()
+
+    def add(self, task: Task) -> None:
+        with self._lock:
+            self._tasks.append(task)
+            if len(self._tasks) == 1:
+                self._write(f"{task.title} ...")
+
+    def update(self, task: Task) -> None:
+        pass
+
+    def remove(self, task: Task, finished: bool) -> None:
+        with self._lock:
+            self._tasks.remove(task)
+            if not self._tasks and finished:
+                count = f"{task.done}, " if task.done else ""
+                self._write(f"{task.description}: done ({count}{task.elapsed_s:.1f} s)")
+
+    def print_above(self, text: str, stream: TextIO) -> bool:
+        return False
+
+    def stop(self) -> None:
+        self._ended.set()
+        self._timer.join()
+
+    def _report(self) -> None:
+        while not self._ended.wait(self._interval_s):
+            with self._lock:
+                if self._tasks:
+                    self._write(" | ".join(_status(task) for task in self._tasks))
+
+    def _write(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+
+def _status(task: Task) -> str:
+    """E.g. "preparing recordings 120/450 (40 s, 110 s left)"."""
+    count = f" {task.done}/{task.total}" if task.total is not None else (f" {task.done}" if task.done else "")
+    left = ""
+    if task.total is not None and 0 < task.done < task.total:
+        left = f", {task.elapsed_s * (task.total - task.done) / task.done:.0f} s left"
+    detail = f": {task.detail}" if task.detail else ""
+    return f"{task.description}{count} ({task.elapsed_s:.0f} s{left}){detail}"
+
+
+def _progress(console: RichConsole, redirect_stdout: bool) -> Progress:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Counted(ProgressColumn):
+        """A column that only tasks with a known total have."""
+
+        def __init__(self, column: ProgressColumn) -> None:
+            super().__init__()
+            self.column = column
+
+        def render(self, task: Any) -> Any:
+            return self.column(task) if task.fields["counted"] else Text()
+
+    class Rate(ProgressColumn):
+        def render(self, task: Any) -> Text:
+            speed = task.finished_speed or task.speed
+            if not speed:
+                return Text()
+            return Text(f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each", style="progress.data.speed")
+
+    return Progress(
+        SpinnerColumn("dots" if console.encoding.startswith("utf") else "line"),
+        TextColumn("{task.description}", markup=False),
+        Counted(BarColumn(bar_width=24)),
+        Counted(MofNCompleteColumn()),
+        Counted(Rate()),
+        TimeElapsedColumn(),
+        Counted(TimeRemainingColumn(compact=True)),
+        console=console,
+        redirect_stdout=redirect_stdout,
+        redirect_stderr=True,
+    )
+
+
+def _is_terminal() -> bool:
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _cell(value: object) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "-"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,87 @@
+"""What all commands share: reading options, and how they end.
+
+Exit status: 0 done, 1 a defect of this project (with its traceback), 2 a request that cannot be carried out, 130 Ctrl-C
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from emocluster_jax.errors import InputError
+
+Options = TypeVar("Options")
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs a command and exits: with one line and no traceback where the person, not the program, is to act."""
+    try:
+        main()
+        sys.stdout.flush()
+    except InputError as error:
+        _end(f"error: {' '.join(str(error).split())}", 2)
+    except KeyboardInterrupt:
+        _end("interrupted", 130)
+    except BrokenPipeError:
+        # The reader of stdout (`| head`) has gone. Python would complain once more when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def parse(
+    options: type[Options],
+    *,
+    prog: str,
+    description: str,
+    example: str = "",
+    default: Options | None = None,
+    args: list[str] | None = None,
+) -> Options:
+    """The command line as an instance of a dataclass; `--help` and wrong options end the process (status 0 and 2).
+
+    Fields of nested dataclasses are flat options: `model.clusters` is `--clusters`.
+
+    Args:
+      options: a dataclass, maybe with dataclasses inside; its field docstrings are the help texts.
+      prog: what the person types, e.g. "python -m launch.train".
+      description: what the command does, for `--help`.
+      example: a command line that works, shown in `--help`.
+      default: the values of options that are not given, where they are not the dataclass's own.
+      args: the arguments, if not those of this process.
+    """
+    import tyro
+
+    if example:
+        description = f"{description}\n\nExample:\n{example}"
+    kwargs: dict[str, Any] = {} if default is None else {"default": default}
+    return tyro.cli(
+        options,
+        prog=prog,
+        description=description,
+        args=args,
+        config=(tyro.conf.OmitArgPrefixes,),
+        **kwargs,
+    )
+
+
+def enable_compilation_cache() -> None:
+    """Keeps compiled programs for the next run, under `~/.cache/emocluster_jax/xla` or `JAX_COMPILATION_CACHE_DIR`.
+
+    Call it before anything is compiled. Programs that compile in less than a second are not kept (JAX's default). Where
+    the folder cannot be written, programs are compiled anew each time.
+    """
+    import jax
+
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", str(cache_home / "emocluster_jax" / "xla"))
+
+
+def _end(line: str, status: int) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        print(line, file=sys.stderr, flush=True)
+    sys.exit(status)
