@@ -1,0 +1,63 @@
+"""CREMA-D: 91 actors, 7,442 recordings, rated for categories of emotion but not for attributes.
+
+Cao, Cooper, Keutmann, Gur, Nenkova & Verma, "CREMA-D: Crowd-sourced Emotional Multimodal Actors Dataset", IEEE
+Transactions on Affective Computing 2014; https://github.com/CheyneyComputerScience/CREMA-D. File names read
+ACTOR_SENTENCE_EMOTION_LEVEL, such as 1001_DFA_ANG_XX.wav.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from emocluster_jax.corpora.audio_files import check_folder, find_audio_files
+from emocluster_jax.corpora.gender import parse_gender
+from emocluster_jax.corpora.table import read_table
+from emocluster_jax.corpora.utterance import Utterance
+from emocluster_jax.errors import InputError
+
+_AUDIO_FOLDERS = ("AudioWAV", "AudioMP3")
+
+
+def read(source: Path) -> list[Utterance]:
+    """Reads CREMA-D; all of it is unlabelled, since its tables hold no attribute ratings.
+
+    Args:
+      source: the clone: `AudioWAV/` (or `AudioMP3/`), and `VideoDemographics.csv` for the actors' genders if it is
+        there.
+
+    Returns:
+      One row a recording, sorted by id.
+
+    Raises:
+      InputError: the folder, its audio or a column of its table is missing.
+    """
+    check_folder(source, "the folder of CREMA-D's AudioWAV")
+    folder = next((name for name in _AUDIO_FOLDERS if (source / name).is_dir()), None)
+    if folder is None:
+        raise InputError(f"{source} has no folder {' or '.join(_AUDIO_FOLDERS)}; give the folder of CREMA-D's clone")
+    files = find_audio_files(source / folder)
+    if not files:
+        raise InputError(f"{source / folder} holds no recordings; unpack CREMA-D's audio there")
+    genders = _genders(source / "VideoDemographics.csv")
+    utterances = []
+    for relative in files:
+        actor = relative.rpartition("/")[2].partition("_")[0]
+        utterances.append(
+            Utterance(
+                id=f"{folder}/{relative}",
+                path=source / folder / relative,
+                split="unlabeled",
+                speaker=actor,
+                gender=genders.get(actor),
+            )
+        )
+    return utterances
+
+
+def _genders(path: Path) -> dict[str, str | None]:
+    """Gender by actor; empty where there is no table."""
+    if not path.exists():
+        return {}
+    table = read_table(path)
+    table.require("ActorID", "Sex")
+    return {row.text("ActorID"): parse_gender(row.text("Sex")) for row in table}

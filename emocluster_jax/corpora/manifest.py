@@ -1,0 +1,119 @@
+"""Any recordings, described by a CSV file.
+
+Columns: `file` (relative to the CSV file's folder, or absolute), any of `arousal`, `dominance`, `valence` (numbers on
+any scale, empty where missing), and optionally `split` (train, validation, test, unlabeled), `speaker` and `gender`.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from emocluster_jax.config import ATTRIBUTES
+from emocluster_jax.corpora.gender import parse_gender
+from emocluster_jax.corpora.speaker_split import split_by_speaker
+from emocluster_jax.corpora.split_names import parse_split
+from emocluster_jax.corpora.table import Row, Table, read_table
+from emocluster_jax.corpora.unlabeled_pool import read_pool
+from emocluster_jax.corpora.utterance import Utterance
+from emocluster_jax.errors import InputError
+
+_log = logging.getLogger(__name__)
+
+
+def read(source: Path, unlabeled: Path | None = None, unlabeled_limit: int | None = None) -> list[Utterance]:
+    """Reads a manifest.
+
+    Without a column `split`, the split is made by speaker: about 70 % of the labelled recordings for training, 15 % for
+    validation, 15 % for test, no speaker in two of them; rows without any label join the unlabelled pool. Without a
+    column `speaker` every recording then counts as a speaker of its own, which a warning says.
+
+    Args:
+      source: the CSV file, or a folder with a `manifest.csv`.
+      unlabeled: a folder whose recordings, apart from those that the CSV file lists, join the unlabelled split.
+      unlabeled_limit: take this many of that folder; None takes all.
+
+    Returns:
+      One row a recording, sorted by id: the path relative to the CSV file's folder, or the absolute path outside of it.
+      A recording that is listed but does not exist keeps its row.
+
+    Raises:
+      InputError: the table or the folder is missing, unreadable or wrong, or no listed recording exists.
+    """
+    path = source / "manifest.csv" if source.is_dir() else source
+    table = read_table(path)
+    table.require("file")
+    attributes = [name for name in ATTRIBUTES if table.has(name)]
+    root = path.parent
+    utterances = [_utterance(row, root) for row in table]
+    _check_unique(table, utterances)
+    if not table.has("split"):
+        if not attributes:
+            table.require("split", *ATTRIBUTES)
+        utterances = _split(path, utterances, table.has("speaker"))
+    elif not attributes and any(utterance.split != "unlabeled" for utterance in utterances):
+        raise InputError(f"{path} has none of the columns {', '.join(ATTRIBUTES)}; it has {', '.join(table.columns)}")
+    if not any(utterance.path.is_file() for utterance in utterances):
+        raise InputError(
+            f"{path}: none of its {len(utterances)} recordings exists (first: {utterances[0].path}); "
+            f"give paths relative to {root} or absolute ones"
+        )
+    if unlabeled is not None:
+        utterances += read_pool(unlabeled, root, utterances, unlabeled_limit)
+    return sorted(utterances, key=lambda utterance: utterance.id)
+
+
+def _utterance(row: Row, root: Path) -> Utterance:
+    """A line of the manifest; its split is "" where the table has no such column."""
+    split = parse_split(row.text("split"), row.where) if row.table.has("split") else ""
+    attributes = tuple(row.number(name) for name in ATTRIBUTES)
+    file, path = _locate(row, root)
+    return Utterance(
+        id=file,
+        path=path,
+        split=split,
+        speaker=row.text("speaker") or None,
+        gender=parse_gender(row.text("gender")),
+        attributes=(math.nan,) * len(ATTRIBUTES) if split == "unlabeled" else attributes,
+    )
+
+
+def _locate(row: Row, root: Path) -> tuple[str, Path]:
+    """Id and path of a line's recording."""
+    name = row.text("file")
+    if not name:
+        raise InputError(f"{row.where}: file is empty; name a recording or remove the line")
+    if "\\" in name and not (root / name).exists():
+        name = name.replace("\\", "/")  # written on Windows
+    path = Path(os.path.normpath(root / name))
+    base = Path(os.path.normpath(root))
+    return (path.relative_to(base) if path.is_relative_to(base) else path).as_posix(), path
+
+
+def _check_unique(table: Table, utterances: Sequence[Utterance]) -> None:
+    lines: dict[str, int] = {}
+    for row, utterance in zip(table, utterances, strict=True):
+        if utterance.id in lines:
+            raise InputError(
+                f"{row.where}: {utterance.id} is listed twice (also line {lines[utterance.id]}); remove one"
+            )
+        lines[utterance.id] = row.line
+
+
+def _split(path: Path, utterances: list[Utterance], with_speakers: bool) -> list[Utterance]:
+    """The rows with a split by speaker; those without labels become unlabelled."""
+    labeled = [not all(map(math.isnan, utterance.attributes)) for utterance in utterances]
+    # A recording of an unknown speaker is a speaker of its own; the blank keeps its name apart from real ones.
+    speakers = [utterance.speaker or f" {utterance.id}" for utterance in utterances]
+    if not with_speakers:
+        _log.warning("%s has no column 'speaker': the split treats every recording as a speaker of its own", path)
+    known = [speaker for speaker, has_label in zip(speakers, labeled, strict=True) if has_label]
+    splits = split_by_speaker(known, str(path))
+    return [
+        replace(utterance, split=splits[speaker] if has_label else "unlabeled")
+        for utterance, speaker, has_label in zip(utterances, speakers, labeled, strict=True)
+    ]

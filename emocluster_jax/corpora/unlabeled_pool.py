@@ -1,0 +1,71 @@
+"""A folder of recordings without labels beside a labelled corpus."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from emocluster_jax.corpora.audio_files import check_folder, find_audio_files
+from emocluster_jax.corpora.speaker_split import stable_hash
+from emocluster_jax.corpora.utterance import Utterance
+from emocluster_jax.errors import InputError
+
+
+def read_pool(
+    folder: Path, root: Path, listed: Sequence[Utterance] = (), limit: int | None = None, skip: Sequence[Path] = ()
+) -> list[Utterance]:
+    """The recordings of a folder and its subfolders as unlabelled rows.
+
+    Args:
+      folder: where the recordings lie.
+      root: the corpus's own folder. Ids are relative to it where the pool lies inside; elsewhere they are the pool
+        folder's name and the path below it.
+      listed: rows that the corpus has already; their recordings are left out, so that the pool may be the folder that
+        the labelled recordings lie in.
+      limit: take this many, chosen by a hash of their ids: a smaller choice is always part of a larger one. None takes
+        all.
+      skip: further recordings to leave out, such as a test set whose labels are kept back.
+
+    Returns:
+      Rows sorted by id.
+
+    Raises:
+      InputError: the folder is missing, unreadable or holds no recording, or the limit is negative.
+    """
+    if limit is not None and limit < 0:
+        raise InputError(f"a limit of {limit} unlabelled recordings makes no sense; give 0 or more")
+    if limit == 0:
+        return []
+    check_folder(folder, "a folder of recordings without labels")
+    files = find_audio_files(folder)
+    if not files:
+        raise InputError(f"{folder} holds no recordings (wav, flac, mp3, ogg); give a folder that does")
+    resolve = _Resolver()
+    resolved_folder = os.path.realpath(folder)
+    taken = {resolve(utterance.path) for utterance in listed} | {resolve(path) for path in skip}
+    inside = Path(resolved_folder).is_relative_to(os.path.realpath(root))
+    prefix = os.path.relpath(resolved_folder, os.path.realpath(root)) if inside else Path(resolved_folder).name
+    prefix = "" if prefix == "." else f"{Path(prefix).as_posix()}/"
+    files = [relative for relative in files if f"{resolved_folder}/{relative}" not in taken]
+    if limit is not None:
+        files = sorted(sorted(files, key=lambda relative: stable_hash(prefix + relative))[:limit])
+    pool = [Utterance(id=prefix + relative, path=folder / relative, split="unlabeled") for relative in files]
+    ids = {utterance.id for utterance in listed}
+    clash = next((utterance for utterance in pool if utterance.id in ids), None)
+    if clash:
+        raise InputError(f"{clash.path}: a labelled recording has the same id {clash.id!r}; rename the pool's folder")
+    return pool
+
+
+class _Resolver:
+    """Real paths of files; each parent folder is resolved once, since that costs one look-up a path component."""
+
+    def __init__(self) -> None:
+        self._folders: dict[str, str] = {}
+
+    def __call__(self, path: Path) -> str:
+        folder, name = os.path.split(path)
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(folder)
+        return f"{self._folders[folder]}/{name}"
