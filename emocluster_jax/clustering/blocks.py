@@ -1,0 +1,96 @@
+"""Passes over the rows of a large array, one cache-sized block at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+Carry = TypeVar("Carry")
+
+
+def fold_blocks(
+    step: Callable[[Carry, Int[Array, ""], Float[Array, "block dim"], Bool[Array, " block"]], Carry],
+    carry: Carry,
+    points: Float[Array, "n dim"],
+    real: Bool[Array, " n"] | None,
+    block_rows: int,
+) -> Carry:
+    """Folds `step` over consecutive blocks of rows.
+
+    Every block has the same static shape: the last one starts early enough to be full, and marks the rows that the
+    block before has already seen as not fresh. Thus one program handles any n, and no padded copy is made.
+
+    Args:
+      step: `step(carry, start, rows, fresh) -> carry`: `rows` are `points[start:start + block]`, and only those marked
+        `fresh` count.
+      carry: initial value.
+      points: (n, dim), n at least 1.
+      real: (n,) rows that count; None if all do.
+      block_rows: rows a block, at most (all n where n is smaller).
+    """
+    count = points.shape[0]
+    block = min(block_rows, count)
+    blocks = -(-count // block)
+
+    def body(carry: Carry, index: Int[Array, ""]) -> tuple[Carry, None]:
+        start = jnp.minimum(index * block, count - block)
+        rows = lax.dynamic_slice_in_dim(points, start, block)
+        fresh = start + jnp.arange(block) >= index * block
+        if real is not None:
+            fresh &= lax.dynamic_slice_in_dim(real, start, block)
+        return step(carry, start, rows, fresh), None
+
+    return lax.scan(body, carry, jnp.arange(blocks))[0]
+
+
+def squared_distances(points: Float[Array, "n dim"], point: Float[Array, " dim"]) -> Float[Array, " n"]:
+    """Squared Euclidean distance of every row to one point, by differences: exactly 0 where both are equal."""
+    return jnp.sum(jnp.square(points - point), axis=-1)
+
+
+def global_row_indices(count: int, axis_name: str | None) -> Int[Array, " n"]:
+    """Indices of this device's `count` rows in the global order (device by device)."""
+    offset = 0 if axis_name is None else lax.axis_index(axis_name) * count
+    return offset + jnp.arange(count)
+
+
+def rows_at(points: Float[Array, "n dim"], indices: Int[Array, " k"], axis_name: str | None) -> Float[Array, "k dim"]:
+    """The rows with these global indices, on every device."""
+    if axis_name is None:
+        return points[indices]
+    local = indices - lax.axis_index(axis_name) * points.shape[0]
+    here = (local >= 0) & (local < points.shape[0])
+    rows = jnp.where(here[:, None], points[jnp.clip(local, 0, points.shape[0] - 1)], 0)
+    return lax.psum(rows, axis_name)
+
+
+def largest(
+    values: Float[Array, " n"], count: int, axis_name: str | None
+) -> tuple[Float[Array, " count"], Int[Array, " count"]]:
+    """The `count` largest values over all devices and their global row indices; ties go to the lowest index."""
+    top, indices = lax.top_k(values, min(count, values.shape[0]))
+    if axis_name is None:
+        return top, indices
+    indices = indices + lax.axis_index(axis_name) * values.shape[0]
+    # Device by device, equal values stay in the order of their rows, which the stable top_k keeps.
+    top = lax.all_gather(top, axis_name, tiled=True)
+    indices = lax.all_gather(indices, axis_name, tiled=True)
+    top, order = lax.top_k(top, count)
+    return top, indices[order]
+
+
+def sum_over_devices(tree: Carry, axis_name: str | None) -> Carry:
+    """Sums every leaf over the devices of `axis_name`; as it is if there is none."""
+    return tree if axis_name is None else lax.psum(tree, axis_name)
+
+
+def uniform_per_row(key: Array, indices: Int[Array, " n"]) -> Float[Array, " n"]:
+    """One number in (0, 1) a row, drawn from its global index alone, so the same however the rows are spread."""
+    return jax.vmap(lambda i: jax.random.uniform(jax.random.fold_in(key, i), minval=jnp.finfo(jnp.float32).tiny))(
+        indices
+    )
