@@ -1,0 +1,146 @@
+"""Recordings of any format, rate and channel count as mono signals with a peak of one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+from jaxtyping import Float, Shaped
+
+from emocluster_jax.preprocessing.containers import declares_length, is_cut_short, is_known_container
+
+LOWEST_RATE_HZ = 1_000
+HIGHEST_RATE_HZ = 768_000
+LONGEST_S = 6 * 3600.0
+"""A recording is held in memory as a whole, for its peak; six hours at 16 kHz are 1.4 GB."""
+_BLOCK_SAMPLES = 1 << 18
+
+
+class AudioError(ValueError):
+    """Why a recording cannot be used, in a few words, e.g. "silent"; it does not name the file."""
+
+
+def read_audio(path: Path, sample_rate_hz: int) -> Float[np.ndarray, " samples"]:
+    """Decodes a recording: mean of its channels, resampled, divided by its peak.
+
+    The file is decoded block by block, and what its header says of its length is never believed beforehand.
+
+    Args:
+      path: a file that libsndfile reads (wav, flac, mp3, ogg and others), of any sample rate and channel count.
+      sample_rate_hz: rate of the result.
+
+    Returns:
+      Mono float32 with a largest absolute value of 1.
+
+    Raises:
+      AudioError: the file is missing, empty, truncated, no audio, silent, not finite, too long, or of an absurd rate.
+    """
+    try:
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise AudioError("empty file")
+    except FileNotFoundError:
+        raise AudioError("no such file") from None
+    except OSError as error:
+        raise AudioError(f"cannot be opened: {(error.strerror or str(error)).lower()}") from None
+    if is_cut_short(path):
+        raise AudioError("truncated: the file ends before its data do")
+    try:
+        sound = _Unseeked(path)
+    except (soundfile.SoundFileError, TypeError, ValueError):
+        reason = "its header is damaged or truncated" if is_known_container(path) else "not audio"
+        raise AudioError(reason) from None
+    with sound:
+        return _finished(_resampled(_mono_blocks(sound, path), sound.samplerate, sample_rate_hz))
+
+
+def to_mono_resampled(
+    signal: Shaped[np.ndarray, " samples"] | Shaped[np.ndarray, "channels samples"], rate: int, sample_rate_hz: int
+) -> Float[np.ndarray, " samples"]:
+    """What `read_audio` does, for a signal that is decoded already.
+
+    Args:
+      signal: real samples of any scale, (samples,) or (channels, samples).
+      rate: its sample rate in Hz.
+      sample_rate_hz: rate of the result.
+
+    Returns:
+      Mono float32 with a largest absolute value of 1.
+
+    Raises:
+      AudioError: no samples, silent, not finite, too long, or of an absurd rate.
+    """
+    signal = np.asarray(signal)
+    if signal.ndim not in (1, 2) or not np.issubdtype(signal.dtype, np.number) or np.iscomplexobj(signal):
+        raise AudioError(
+            f"expected real samples of shape (samples,) or (channels, samples), "
+            f"found {signal.dtype} of shape {signal.shape}"
+        )
+    mono = signal if signal.ndim == 1 else signal.mean(axis=0) if len(signal) else signal[0:0].reshape(-1)
+    return _finished(_resampled([mono.astype(np.float32)], rate, sample_rate_hz))
+
+
+class _Unseeked(soundfile.SoundFile):
+    """A file that is read from its start to its end and never sought in.
+
+    `soundfile` seeks after every block where it can. That makes libmpg123 lose its bit reservoir, so that the blocks
+    of an MP3 file differ audibly from the whole, and fails on FLAC streams whose length is not in their header.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
+def _mono_blocks(sound: soundfile.SoundFile, path: Path) -> Iterator[Float[np.ndarray, " samples"]]:
+    """The mean of the channels, block by block; raises AudioError where less comes than the header promises."""
+    block = max(_BLOCK_SAMPLES // sound.channels, 1)
+    read = 0
+    while True:
+        try:
+            samples = sound.read(block, dtype="float32", always_2d=True)
+        except soundfile.SoundFileError:
+            raise AudioError("truncated or damaged: decoding fails half-way") from None
+        if not len(samples):
+            break
+        read += len(samples)
+        yield samples.mean(axis=1)
+    if 0 < sound.frames < _UNKNOWN_LENGTH and read < sound.frames and declares_length(path):
+        raise AudioError("truncated: the file ends before its data do")
+
+
+_UNKNOWN_LENGTH = (1 << 36) - 1
+"""FLAC's largest length; libsndfile gives this or more where a stream's header leaves the length open."""
+
+
+def _resampled(
+    blocks: Iterable[Float[np.ndarray, " samples"]], rate: int, sample_rate_hz: int
+) -> Float[np.ndarray, " samples"]:
+    if not LOWEST_RATE_HZ <= rate <= HIGHEST_RATE_HZ:
+        raise AudioError(f"a sample rate of {rate} Hz; expected {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ}")
+    # soxr's stream gives bit for bit what it gives for the whole signal at once.
+    stream = None if rate == sample_rate_hz else soxr.ResampleStream(rate, sample_rate_hz, 1, "float32", "HQ")
+    parts = []
+    seconds = 0.0
+    for block in blocks:
+        seconds += len(block) / rate
+        if seconds > LONGEST_S:
+            raise AudioError(f"longer than {LONGEST_S / 3600:g} hours")
+        if not np.isfinite(block).all():
+            raise AudioError("NaN or infinite samples")
+        parts.append(block if stream is None else stream.resample_chunk(block))
+    if stream is not None:
+        parts.append(stream.resample_chunk(np.zeros(0, np.float32), last=True))
+    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+
+def _finished(signal: Float[np.ndarray, " samples"]) -> Float[np.ndarray, " samples"]:
+    """Divided by the peak, after resampling: that is the peak of what is analysed, and what the reference holds."""
+    if not len(signal):
+        raise AudioError("no samples")
+    peak = np.abs(signal).max()
+    if peak == 0:
+        raise AudioError("silent")
+    return signal / peak

@@ -1,0 +1,69 @@
+"""Statistics of the mel bands over a training split, and normalisation by them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+
+@dataclass(frozen=True)
+class FrameMoments:
+    """Count, mean and sum of squared deviations of a set of frames, per mel band, in float64."""
+
+    count: int
+    mean: Float[np.ndarray, " mel"]
+    m2: Float[np.ndarray, " mel"]
+
+
+@dataclass(frozen=True)
+class FeatureStatistics:
+    """Mean and standard deviation of every mel band over the training frames, in units of power, float32."""
+
+    mean: Float[np.ndarray, " mel"]
+    std: Float[np.ndarray, " mel"]
+
+
+def no_frames(bands: int) -> FrameMoments:
+    """The moments of the empty set, where merging begins."""
+    return FrameMoments(0, np.zeros(bands), np.zeros(bands))
+
+
+def frame_moments(mel: Float[np.ndarray, "time mel"]) -> FrameMoments:
+    """The moments of one recording's frames (at least one)."""
+    mel = np.asarray(mel, np.float64)
+    mean = mel.mean(axis=0)
+    return FrameMoments(len(mel), mean, ((mel - mean) ** 2).sum(axis=0))
+
+
+def merge(a: FrameMoments, b: FrameMoments) -> FrameMoments:
+    """The moments of two disjoint sets of frames together.
+
+    Rounding depends on the order: to get the same bits, merge the same recordings one by one in the same order.
+
+    Source: Chan, Golub & LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
+    """
+    if a.count == 0:
+        return b
+    if b.count == 0:
+        return a
+    count = a.count + b.count
+    difference = b.mean - a.mean
+    mean = a.mean + difference * (b.count / count)
+    m2 = a.m2 + b.m2 + difference**2 * (a.count * b.count / count)
+    return FrameMoments(count, mean, m2)
+
+
+def feature_statistics(moments: FrameMoments) -> FeatureStatistics:
+    """Mean and population standard deviation of at least one frame."""
+    return FeatureStatistics(moments.mean.astype(np.float32), np.sqrt(moments.m2 / moments.count).astype(np.float32))
+
+
+def normalize(
+    mel: Float[np.ndarray, "time mel"], statistics: FeatureStatistics, clip: float
+) -> Float[np.ndarray, "time mel"]:
+    """Every band with its mean subtracted, divided by its standard deviation, NaN to 0, clipped to ±`clip`; float32."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # a band without variance is 0 / 0
+        normalized = (np.asarray(mel, np.float32) - statistics.mean) / statistics.std
+    return np.clip(np.nan_to_num(normalized, copy=False, nan=0.0, posinf=clip, neginf=-clip), -clip, clip)

@@ -1,0 +1,57 @@
+"""Power mel spectrograms, equal to librosa's and several times faster."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Float
+
+from emocluster_jax.config import FeatureConfig
+
+_BLOCK_FRAMES = 256
+"""Frames transformed at a time: one megabyte, which a core's cache holds."""
+
+
+def mel_spectrogram(signal: Float[np.ndarray, " samples"], features: FeatureConfig) -> Float[np.ndarray, "time mel"]:
+    """The power mel spectrogram of a signal.
+
+    Frames are centred on multiples of the hop, with zeros beyond both ends, so there are 1 + samples // hop of them.
+    Hann window, Slaney's mel scale and area normalisation: librosa's `feature.melspectrogram(pad_mode="constant")`.
+
+    Args:
+      signal: mono, at `features.sample_rate_hz`.
+      features: rate, FFT size, hop and number of bands.
+
+    Returns:
+      Power, not decibels, as float32.
+    """
+    size, hop = features.fft_size, features.hop_size
+    padded = np.pad(np.asarray(signal, np.float32), size // 2)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, size)[::hop]
+    window = _hann_window(size)
+    filters = mel_filters(features.sample_rate_hz, size, features.mel_bands).T
+    mel = np.empty((len(frames), features.mel_bands), np.float32)
+    for start in range(0, len(frames), _BLOCK_FRAMES):
+        block = slice(start, start + _BLOCK_FRAMES)
+        # In float64, as librosa does: in float32 the quiet bands beside loud ones lose three digits.
+        spectrum = np.fft.rfft(frames[block] * window)
+        power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
+        mel[block] = power @ filters
+    return mel
+
+
+@lru_cache(maxsize=8)
+def mel_filters(sample_rate_hz: int, fft_size: int, bands: int) -> Float[np.ndarray, "mel frequency"]:
+    """librosa's mel filter bank, a row a band, made once a process."""
+    import librosa.filters  # a second of imports, which only the first spectrogram has to pay for
+
+    filters = librosa.filters.mel(sr=sample_rate_hz, n_fft=fft_size, n_mels=bands)
+    filters.setflags(write=False)
+    return filters
+
+
+@lru_cache(maxsize=8)
+def _hann_window(size: int) -> Float[np.ndarray, " size"]:
+    """The periodic Hann window."""
+    return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
