@@ -1,0 +1,211 @@
+"""A model directory: everything that prediction needs, and no training data.
+
+    model.json          settings, statistics, attribute names, centroids' shape, and the name of the weights folder
+    weights-000012/     Orbax: parameters, batch statistics, centroids
+
+`model.json` is what makes a directory a model: it is replaced last, by one rename, so that a reader finds the old
+model or the new one. Loading reads arrays and JSON only, and nothing outside the directory.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from jaxtyping import Float
+
+from emocluster_jax.atomic_files import write_json
+from emocluster_jax.config import FeatureConfig, ModelConfig, from_dict, to_dict
+from emocluster_jax.errors import InputError
+
+FORMAT_VERSION = 1
+_WEIGHTS_NAME = re.compile(r"weights-\d{6}")
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A trained network with what turns recordings into its input and its output into label units.
+
+    Attributes:
+      config: the network's settings.
+      features: how recordings become chunks.
+      feature_mean: mean of every mel band over the training frames, (bands,) float32.
+      feature_std: standard deviation of every mel band, (bands,) float32.
+      label_mean: mean training label of each of the model's attributes, (A,) float32.
+      label_std: standard deviation of the labels, (A,) float32.
+      variables: Flax variables: "params" and "batch_stats".
+      centroids: of the last labelled K-means, (K, E) float32; None for imported models, which have none.
+      origin: where the model comes from, for people: the run's settings and scores, or the imported file.
+    """
+
+    config: ModelConfig
+    features: FeatureConfig
+    feature_mean: Float[np.ndarray, "bands"]
+    feature_std: Float[np.ndarray, "bands"]
+    label_mean: Float[np.ndarray, "A"]
+    label_std: Float[np.ndarray, "A"]
+    variables: dict[str, Any]
+    centroids: Float[np.ndarray, "K E"] | None
+    origin: dict[str, Any]
+
+
+def save_model(directory: Path, model: SavedModel, version: int = 0) -> None:
+    """Writes `model` to `directory`, in place of the model that may be there.
+
+    Args:
+      directory: created when missing.
+      model: what to write.
+      version: number of the weights folder, at most six digits; must differ from the version that is there now.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    name = f"weights-{version:06d}"
+    arrays = {"variables": jax.tree.map(np.asarray, model.variables)}
+    if model.centroids is not None:
+        arrays["centroids"] = np.asarray(model.centroids, np.float32)
+    save_arrays(directory / name, arrays)
+    write_json(
+        directory / "model.json",
+        {
+            "format_version": FORMAT_VERSION,
+            "weights": name,
+            "model": to_dict(model.config),
+            "features": to_dict(model.features),
+            "feature_mean": model.feature_mean.astype(float).tolist(),
+            "feature_std": model.feature_std.astype(float).tolist(),
+            "label_mean": dict(zip(model.config.attributes, model.label_mean.astype(float).tolist(), strict=True)),
+            "label_std": dict(zip(model.config.attributes, model.label_std.astype(float).tolist(), strict=True)),
+            "has_centroids": model.centroids is not None,
+            "origin": model.origin,
+        },
+    )
+    for other in directory.glob("weights-*"):
+        if other.name != name:
+            shutil.rmtree(other)
+
+
+def read_model(directory: Path) -> SavedModel:
+    """Reads a model directory.
+
+    Raises:
+      InputError: it is no model directory, of another format version, or its parts do not fit each other.
+    """
+    path = directory / "model.json"
+    try:
+        description = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"{directory} is no model directory: it has no model.json; give the folder that training or import wrote"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}); write the model anew") from None
+    if not isinstance(description, dict) or description.get("format_version") != FORMAT_VERSION:
+        found = description.get("format_version") if isinstance(description, dict) else None
+        raise InputError(f"{path}: format version {found}, expected {FORMAT_VERSION}; write the model anew")
+    try:
+        config = from_dict(ModelConfig, description["model"], f"{path}: model")
+        features = from_dict(FeatureConfig, description["features"], f"{path}: features")
+        weights = description["weights"]
+        if not isinstance(weights, str) or not _WEIGHTS_NAME.fullmatch(weights):
+            raise InputError(f"{path}: {weights!r} names no weights folder; write the model anew")
+        template = _array_template(config, features, has_centroids=bool(description["has_centroids"]))
+        arrays = restore_arrays(directory / weights, template)
+        return SavedModel(
+            config=config,
+            features=features,
+            feature_mean=_vector(description["feature_mean"], features.mel_bands, f"{path}: feature_mean"),
+            feature_std=_vector(description["feature_std"], features.mel_bands, f"{path}: feature_std"),
+            label_mean=_by_attribute(description["label_mean"], config, f"{path}: label_mean"),
+            label_std=_by_attribute(description["label_std"], config, f"{path}: label_std"),
+            variables=arrays["variables"],
+            centroids=arrays.get("centroids"),
+            origin=description.get("origin", {}),
+        )
+    except KeyError as error:
+        raise InputError(f"{path} has no entry {error}; write the model anew") from None
+
+
+def save_arrays(directory: Path, arrays: Any) -> None:
+    """Writes a tree of NumPy arrays with Orbax, in place of what is there; the folder appears whole or not at all."""
+    options = ocp.options.MultiprocessingOptions(
+        primary_host=jax.process_index(), active_processes={jax.process_index()}
+    )
+    with ocp.StandardCheckpointer(multiprocessing_options=options) as checkpointer:
+        checkpointer.save(directory.absolute(), arrays, force=True)
+
+
+def restore_arrays(directory: Path, template: Any) -> Any:
+    """Reads a tree of NumPy arrays that `save_arrays` wrote.
+
+    Args:
+      directory: the folder that `save_arrays` made.
+      template: a tree of `jax.ShapeDtypeStruct`: what must be there.
+
+    Raises:
+      InputError: the folder is missing or damaged, or holds another tree, or arrays of other shapes.
+    """
+    options = ocp.options.MultiprocessingOptions(
+        primary_host=jax.process_index(), active_processes={jax.process_index()}
+    )
+    with ocp.StandardCheckpointer(multiprocessing_options=options) as checkpointer:
+        try:
+            # Shapes are compared before anything is read: a stranger's file must not decide how much is allocated.
+            stored = checkpointer.metadata(directory.absolute()).item_metadata.tree
+        except Exception as error:
+            raise InputError(f"{directory} is no readable checkpoint ({_first_line(error)})") from None
+        expected = _shapes(template)
+        found = _shapes(stored)
+        for name in sorted(expected.keys() | found.keys()):
+            if expected.get(name) != found.get(name):
+                raise InputError(
+                    f"{directory} does not fit: {name} is {found.get(name, 'missing')}, expected "
+                    f"{expected.get(name, 'no such array')}; use the settings that it was written with"
+                )
+        try:
+            return checkpointer.restore(
+                directory.absolute(), jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), template)
+            )
+        except Exception as error:
+            raise InputError(f"{directory} is damaged ({_first_line(error)})") from None
+
+
+def _array_template(config: ModelConfig, features: FeatureConfig, *, has_centroids: bool) -> dict[str, Any]:
+    from emocluster_jax.models.emocluster import EmoCluster
+
+    chunk = jax.ShapeDtypeStruct((1, features.chunk_frames, features.mel_bands), np.float32)
+    model = EmoCluster(config)
+    variables = jax.eval_shape(model.init, jax.random.key(0), chunk)
+    template: dict[str, Any] = {"variables": variables}
+    if has_centroids:
+        embeddings = jax.eval_shape(model.apply, variables, chunk).embeddings  # type: ignore[union-attr]
+        template["centroids"] = jax.ShapeDtypeStruct((config.clusters, embeddings.shape[1]), np.float32)
+    return template
+
+
+def _shapes(tree: Any) -> dict[str, str]:
+    leaves = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda leaf: hasattr(leaf, "shape"))[0]
+    return {jax.tree_util.keystr(path): f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}" for path, leaf in leaves}
+
+
+def _vector(values: Any, length: int, where: str) -> Float[np.ndarray, "n"]:
+    try:
+        vector = np.asarray(values, np.float32)
+    except (TypeError, ValueError):
+        raise InputError(f"{where} is no list of numbers; write the model anew") from None
+    if vector.shape != (length,) or not np.isfinite(vector).all():
+        raise InputError(f"{where} holds {vector.size} values, expected {length} finite ones; write the model anew")
+    return vector
+
+
+def _by_attribute(values: dict[str, float], config: ModelConfig, where: str) -> Float[np.ndarray, "A"]:
+    return _vector([values[name] for name in config.attributes], len(config.attributes), where)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:200]

@@ -1,0 +1,60 @@
+"""The losses of both stages, as means over the global batch."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+
+def cross_entropy(logits: Float[Array, "n K"], labels: Int[Array, "n"]) -> Float[Array, ""]:
+    """Mean cross-entropy between cluster scores and pseudo-labels (paper, equation 1).
+
+    It is a mean over this device's examples; devices hold equally many, so the mean of their gradients is the
+    gradient over the global batch.
+    """
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+
+def ccc_loss(
+    predictions: Float[Array, "n A"],
+    targets: Float[Array, "n A"],
+    present: Bool[Array, "n A"],
+    axis_name: str | None = None,
+) -> Float[Array, ""]:
+    """1 - CCC over the global batch, averaged over the attributes (paper, equation 2; Lin 1989).
+
+    The covariance is divided by N and the variances by N - 1, as in the published training code. The CCC is no mean
+    over examples: over several devices its moments are averaged over `axis_name` inside the loss, so the result is the
+    same on every device, and `lax.pmean` of the gradients gives the gradient over the global batch.
+
+    Args:
+      predictions: predicted attributes.
+      targets: true attributes in the same units; what they hold where `present` is false does not matter.
+      present: which targets exist. An attribute with fewer than two of them in the batch has no CCC and is left out.
+      axis_name: the mapped axis that shares the batch, or None.
+    """
+
+    def total(x: Float[Array, "n A"]) -> Float[Array, "A"]:
+        local = jnp.sum(x, axis=0)
+        # Not psum: pmean's transpose keeps the gradients of all devices' shares at the scale that the caller's
+        # `lax.pmean` expects; the number of devices cancels out of every ratio below.
+        return local if axis_name is None else lax.pmean(local, axis_name)
+
+    devices = 1 if axis_name is None else lax.axis_size(axis_name)
+    weights = present.astype(jnp.float32)
+    targets = jnp.where(present, targets, 0.0)
+    count = total(weights)
+    safe_count = jnp.maximum(count, 1e-6)
+    # Centred in a second pass: an untrained regressor's predictions differ by much less than their mean.
+    x = (predictions - total(weights * predictions) / safe_count) * weights
+    y = (targets - total(weights * targets) / safe_count) * weights
+    mean_difference = (total(weights * predictions) - total(weights * targets)) / safe_count
+    unbiased = jnp.maximum(count - 1.0 / devices, 1e-6)
+    covariance = total(x * y) / safe_count
+    spread = (total(x * x) + total(y * y)) / unbiased + mean_difference**2
+    usable = count * devices > 1.5
+    ccc = 2.0 * covariance / jnp.where(usable & (spread > 0), spread, 1.0)
+    losses = jnp.where(usable, 1.0 - ccc, 0.0)
+    return losses.sum() / jnp.maximum(usable.sum(), 1)

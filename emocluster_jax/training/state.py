@@ -1,0 +1,57 @@
+"""What training changes: parameters, batch statistics and the optimisers' moments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array
+
+from emocluster_jax.config import FeatureConfig
+from emocluster_jax.models.encoder import dense_init
+from emocluster_jax.training.optimizers import CLUSTER_HEAD
+
+
+@flax.struct.dataclass
+class TrainState:
+    """All that a training step reads and replaces.
+
+    Attributes:
+      params: the network's parameters.
+      batch_stats: running means and variances of batch normalisation.
+      optimizer_states: per stage name, the state of its optimiser.
+    """
+
+    params: Any
+    batch_stats: Any
+    optimizer_states: dict[str, optax.OptState]
+
+
+def create_train_state(
+    model: nn.Module, features: FeatureConfig, optimizers: dict[str, optax.GradientTransformation], key: Array
+) -> TrainState:
+    """A freshly drawn network with its optimisers at rest.
+
+    Args:
+      model: takes chunks (n, time, mel).
+      features: the chunks' shape.
+      optimizers: per stage name.
+      key: all parameters are drawn from it.
+    """
+    chunk = jnp.zeros((1, features.chunk_frames, features.mel_bands))
+    variables = jax.jit(model.init)(key, chunk)
+    params = variables["params"]
+    states = {name: optimizer.init(params) for name, optimizer in optimizers.items()}
+    return TrainState(params, variables["batch_stats"], states)
+
+
+def redraw_cluster_head(params: Any, key: Array) -> Any:
+    """`params` with the cluster classifier's last layer drawn anew: cluster numbers mean nothing across clusterings."""
+    classifier, output = CLUSTER_HEAD
+    old = params[classifier][output]
+    new = {"kernel": dense_init(key, old["kernel"].shape), "bias": jnp.zeros_like(old["bias"])}
+    return {**params, classifier: {**params[classifier], output: new}}
