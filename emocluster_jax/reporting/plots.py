@@ -1,0 +1,190 @@
+"""Figures of a training run and of its predictions, as PNG.
+
+Colours are those of Okabe & Ito (2008), which colour-blind readers can tell apart; markers differ as well.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from emocluster_jax.atomic_files import replacing
+from emocluster_jax.config import ATTRIBUTES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+ATTRIBUTE_STYLES: dict[str, tuple[str, str]] = {
+    "arousal": ("#D55E00", "o"),
+    "dominance": ("#0072B2", "s"),
+    "valence": ("#009E73", "^"),
+}
+LOSSES = {
+    "stage1_cross_entropy": ("stage I cross-entropy", "#CC79A7", "s"),
+    "stage2_cross_entropy": ("stage II cross-entropy", "#0072B2", "o"),
+    "ccc_loss": ("1 - CCC, training", "#D55E00", "^"),
+}
+NMI = {
+    "nmi_previous": ("labelled", "#0072B2", "o"),
+    "nmi_previous_unlabeled": ("unlabelled", "#CC79A7", "s"),
+}
+DOTS_PER_INCH = 120
+
+
+def training_curves(metrics: list[dict[str, Any]], path: Path) -> None:
+    """Losses, validation CCC, NMI of consecutive clusterings and cluster sizes over the epochs.
+
+    Args:
+      metrics: what `MetricsLog` wrote, one dictionary an epoch; names that are absent or None leave gaps.
+      path: PNG file, replaced in one step.
+    """
+    figure = _figure(11, 7.5)
+    grid = figure.add_gridspec(4, 2)
+    _losses(figure.add_subplot(grid[:2, 0]), metrics)
+    _validation_ccc(figure.add_subplot(grid[:2, 1]), metrics)
+    _nmi(figure.add_subplot(grid[2:, 0]), metrics)
+    if any(epoch.get("cluster_sizes_unlabeled") for epoch in metrics):
+        _cluster_sizes(figure.add_subplot(grid[2, 1]), metrics, "cluster_sizes", "labelled")
+        _cluster_sizes(figure.add_subplot(grid[3, 1]), metrics, "cluster_sizes_unlabeled", "unlabelled")
+    else:
+        _cluster_sizes(figure.add_subplot(grid[2:, 1]), metrics, "cluster_sizes", "labelled")
+    if metrics:
+        for axes in figure.axes:
+            axes.set_xlim(metrics[0]["epoch"] - 0.5, metrics[-1]["epoch"] + 0.5)
+    _save(figure, path)
+
+
+def prediction_scatter(
+    truth: Float[np.ndarray, " sentences"],
+    prediction: Float[np.ndarray, " sentences"],
+    attribute: str,
+    ccc: float,
+    path: Path,
+) -> None:
+    """Predicted against rated values of one attribute, one dot a sentence.
+
+    Args:
+      truth, prediction: in label units; sentences where either is NaN are left out.
+      attribute: one of `config.ATTRIBUTES`.
+      ccc: concordance correlation coefficient of the two, for the title.
+      path: PNG file, replaced in one step.
+    """
+    rated = np.isfinite(truth) & np.isfinite(prediction)
+    truth, prediction = truth[rated], prediction[rated]
+    figure = _figure(5, 5.2)
+    axes = figure.add_subplot()
+    # Many dots on one another must still show where they are dense.
+    opacity = float(np.clip(60 / np.sqrt(len(truth) + 1) / 10, 0.08, 0.8))
+    axes.scatter(truth, prediction, s=18, alpha=opacity, color=ATTRIBUTE_STYLES[attribute][0], linewidths=0)
+    both = np.concatenate([truth, prediction]) if len(truth) else np.array([0.0, 1.0])
+    margin = 0.05 * (float(np.ptp(both)) or 1.0)
+    limits = (float(both.min()) - margin, float(both.max()) + margin)
+    axes.plot(limits, limits, color="0.35", linewidth=1, linestyle="--", label="prediction = rating", zorder=0)
+    axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel=f"rated {attribute}", ylabel=f"predicted {attribute}")
+    axes.set_title(f"{attribute}: CCC {ccc:.3f}, {len(truth)} sentences", loc="left")
+    axes.legend(loc="upper left", frameon=False)
+    _save(figure, path)
+
+
+def _losses(axes: Axes, metrics: list[dict[str, Any]]) -> None:
+    for name, (label, colour, marker) in LOSSES.items():
+        _curve(axes, metrics, [epoch.get(name) for epoch in metrics], label, colour, marker)
+    axes.set_ylim(bottom=0)
+    _finish(axes, "Losses", "mean over the epoch's steps")
+
+
+def _validation_ccc(axes: Axes, metrics: list[dict[str, Any]]) -> None:
+    attributes = [name for name in ATTRIBUTES if any(name in _ccc(epoch) for epoch in metrics)]
+    for name in attributes:
+        _curve(axes, metrics, [_ccc(epoch).get(name) for epoch in metrics], name, *ATTRIBUTE_STYLES[name])
+    scored = [epoch for epoch in metrics if epoch.get("validation_ccc_mean") is not None]
+    if scored:
+        best = max(scored, key=lambda epoch: epoch["validation_ccc_mean"])
+        score = f"{best['validation_ccc_mean']:.3f}"
+        label = f"best: epoch {best['epoch']}, {'mean ' if len(attributes) > 1 else ''}{score}"
+        axes.axvline(best["epoch"], color="0.35", linewidth=1, linestyle="--", label=label, zorder=0)
+    _finish(axes, "Validation", "CCC of sentences")
+
+
+def _nmi(axes: Axes, metrics: list[dict[str, Any]]) -> None:
+    for name, (label, colour, marker) in NMI.items():
+        _curve(axes, metrics, [epoch.get(name) for epoch in metrics], label, colour, marker)
+    axes.set_ylim(0, 1)
+    _finish(axes, "Clusters against those of the epoch before", "normalised mutual information")
+
+
+def _cluster_sizes(axes: Axes, metrics: list[dict[str, Any]], name: str, pool: str) -> None:
+    """Shares of the chunks, largest cluster at the bottom: numbers of clusters mean nothing from epoch to epoch."""
+    from matplotlib import colormaps
+
+    epochs = [epoch for epoch in metrics if epoch.get(name)]
+    clusters = max((len(epoch[name]) for epoch in epochs), default=0)
+    shares = np.zeros((len(epochs), clusters))
+    for row, epoch in zip(shares, epochs, strict=True):
+        sizes = np.sort(np.asarray(epoch[name], dtype=float))[::-1]
+        row[: len(sizes)] = 100 * sizes / max(sizes.sum(), 1)
+    # Each epoch is a step half an epoch to both sides, so that a single one is visible too.
+    numbers = np.array([epoch["epoch"] for epoch in epochs])
+    edges = np.stack([numbers - 0.5, numbers + 0.5], axis=1).ravel()
+    colours = colormaps["cividis"](np.linspace(0.1, 0.95, clusters))
+    if epochs:
+        axes.stackplot(edges, np.repeat(shares, 2, axis=0).T, colors=list(colours), edgecolor="white", linewidth=0.3)
+    axes.set_ylim(0, 100)
+    _finish(axes, f"Cluster sizes, {pool} ({clusters} clusters, by size)", "% of chunks", grid=False)
+
+
+def _curve(
+    axes: Axes, metrics: list[dict[str, Any]], values: list[float | None], label: str, colour: str, marker: str
+) -> None:
+    if all(value is None for value in values):
+        return
+    heights = [np.nan if value is None else value for value in values]
+    # Markers thin out where there are many epochs; a lone epoch would be invisible without one.
+    every = max(len(values) // 15, 1)
+    axes.plot(
+        [epoch["epoch"] for epoch in metrics],
+        heights,
+        color=colour,
+        marker=marker,
+        markevery=every,
+        markersize=4.5,
+        linewidth=1.6,
+        label=label,
+    )
+
+
+def _ccc(epoch: dict[str, Any]) -> dict[str, float | None]:
+    return epoch.get("validation_ccc") or {}
+
+
+def _figure(width: float, height: float) -> Figure:
+    # The object interface: no global state, hence safe in threads and beside a notebook's own figures.
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _finish(axes: Axes, title: str, y_label: str, grid: bool = True) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.set(xlabel="epoch", ylabel=y_label)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.spines[["top", "right"]].set_visible(False)
+    if grid:
+        axes.grid(axis="y", color="0.9", linewidth=0.8)
+        axes.set_axisbelow(True)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=9)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=DOTS_PER_INCH, facecolor="white")
