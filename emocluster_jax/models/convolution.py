@@ -1,0 +1,199 @@
+"""3x3 convolutions between batch normalisations, fast forward and backward on every platform.
+
+    first = conv3x3(x, kernel, 1)
+    multiplier, offset = ...  from first.mean, first.mean_square, scale and bias
+    second = relu_conv3x3(first.pre_activation, multiplier, offset, kernel, 1)
+
+A layer is cut before its batch normalisation: each function takes the previous layer's pre-activation, normalises it
+as one multiplication and addition per channel, rectifies, convolves, and returns the new pre-activation with its
+moments over the batch. The moments are differentiable like any output, so that between two layers they may pass through
+`lax.pmean`. Cut here, a layer is one pass over the memory on a CPU, and normalised activations need not be kept for the
+gradient anywhere.
+
+GPUs and TPUs run `lax.conv_general_dilated`; CPUs, in float32, the matrix products of `convolution_on_cpu`.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from emocluster_jax.models import convolution_on_cpu
+
+
+class Convolved(NamedTuple):
+    """A convolution's output, before batch normalisation, and its moments over images, height and width.
+
+    The variance is mean_square - mean². Moments are float32 also where the output is bfloat16.
+    """
+
+    pre_activation: Float[Array, "n h_out w_out c_out"]
+    mean: Float[Array, " c_out"]
+    mean_square: Float[Array, " c_out"]
+
+
+def conv3x3(x: Float[Array, "n h w c_in"], kernel: Float[Array, "3 3 c_in c_out"], stride: int) -> Convolved:
+    """Convolve with padding 1 and stride 1 or 2, without a bias: h_out = ⌈h / stride⌉, w_out = ⌈w / stride⌉.
+
+    For the network's input, where `relu_conv3x3` has nothing to normalise. x and kernel have the same dtype.
+    """
+    _check(x, kernel, stride)
+    return _conv3x3(x, kernel, stride)
+
+
+def relu_conv3x3(
+    x: Float[Array, "n h w c_in"],
+    multiplier: Float[Array, " c_in"],
+    offset: Float[Array, " c_in"],
+    kernel: Float[Array, "3 3 c_in c_out"],
+    stride: int,
+) -> Convolved:
+    """Convolve relu(x · multiplier + offset) with padding 1 and stride 1 or 2: h_out = ⌈h / stride⌉, w_out likewise.
+
+    Args:
+        x: the previous layer's pre-activation.
+        multiplier: batch normalisation's scale / √(variance + ε), float32.
+        offset: batch normalisation's bias - mean · multiplier, float32.
+        kernel: of x's dtype.
+        stride: 1 or 2.
+    """
+    _check(x, kernel, stride)
+    return _relu_conv3x3(x, multiplier, offset, kernel, stride)
+
+
+def map_in_groups(
+    function: Callable[[Float[Array, "group h w c"]], Array], x: Float[Array, "n h w c"], size: int
+) -> Array:
+    """Apply a function that treats images one by one (a network in evaluation mode) to `size` images at a time.
+
+    On a CPU a group's activations stay in the cache from layer to layer. Other platforms take all images at once.
+    """
+
+    def grouped(x):
+        whole = len(x) // size * size
+        if not whole:
+            return function(x)
+        results = lax.map(function, x[:whole].reshape(-1, size, *x.shape[1:]))
+        results = results.reshape(whole, *results.shape[2:])
+        return jnp.concatenate([results, function(x[whole:])]) if whole < len(x) else results
+
+    return lax.platform_dependent(x, cpu=grouped, default=function)
+
+
+def _check(x: Array, kernel: Array, stride: int) -> None:
+    if stride not in (1, 2):
+        raise ValueError(f"stride is {stride}; these convolutions know 1 and 2")
+    if x.dtype != kernel.dtype:
+        raise ValueError(f"x is {x.dtype} and the kernel {kernel.dtype}: cast the kernel to the dtype to compute in")
+
+
+def _convolve(x: Array, kernel: Array, stride: int) -> Array:
+    return lax.conv_general_dilated(
+        x, kernel, (stride, stride), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def _relu_convolve(x: Array, multiplier: Array, offset: Array, kernel: Array, stride: int) -> Array:
+    return _convolve(jax.nn.relu(x * multiplier + offset).astype(x.dtype), kernel, stride)
+
+
+def _sums(pre_activation: Array) -> tuple[Array, Array, Array]:
+    y = pre_activation.astype(jnp.promote_types(pre_activation.dtype, jnp.float32))
+    return pre_activation, y.sum((0, 1, 2)), (y * y).sum((0, 1, 2))
+
+
+def _by_platform(on_cpu: Callable, elsewhere: Callable, *arrays: Array):
+    # Only float32 is worth the matrix products: XLA widens bfloat16 on CPUs that lack it, one operation at a time.
+    if arrays[0].dtype != jnp.float32:
+        return elsewhere(*arrays)
+    return lax.platform_dependent(*arrays, cpu=on_cpu, default=elsewhere)
+
+
+def _with_moments(pre_activation: Array, total: Array, square: Array) -> Convolved:
+    pixels = pre_activation.size // pre_activation.shape[-1]
+    return Convolved(pre_activation, total / pixels, square / pixels)
+
+
+def _scaled_cotangents(cotangents: Convolved) -> tuple[Array, Array, Array]:
+    """The cotangent of an output value v is first + second + third · v."""
+    pixels = cotangents.pre_activation.size // cotangents.pre_activation.shape[-1]
+    return cotangents.pre_activation, cotangents.mean / pixels, 2 * cotangents.mean_square / pixels
+
+
+def _total_cotangent(pre_activation: Array, cotangent: Array, mean_cotangent: Array, square_cotangent: Array) -> Array:
+    return (cotangent + mean_cotangent + square_cotangent * pre_activation).astype(pre_activation.dtype)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _conv3x3(x: Array, kernel: Array, stride: int) -> Convolved:
+    return _with_moments(
+        *_by_platform(
+            partial(convolution_on_cpu.input_forward, stride=stride),
+            lambda x, kernel: _sums(_convolve(x, kernel, stride)),
+            x,
+            kernel,
+        )
+    )
+
+
+def _conv3x3_forward(x: Array, kernel: Array, stride: int):
+    out = _conv3x3(x, kernel, stride)
+    return out, (x, kernel, out.pre_activation)
+
+
+def _conv3x3_backward(stride: int, residuals, cotangents: Convolved):
+    x, kernel, pre_activation = residuals
+    parts = _scaled_cotangents(cotangents)
+
+    def kernel_gradient(x, kernel, pre_activation, *parts):
+        _, transpose = jax.vjp(lambda kernel: _convolve(x, kernel, stride), kernel)
+        return transpose(_total_cotangent(pre_activation, *parts))[0]
+
+    # Apart from the kernel's, so that XLA drops it where x is data and nobody asks for its gradient.
+    _, transpose = jax.vjp(lambda x: _convolve(x, kernel, stride), x)
+    (x_gradient,) = transpose(_total_cotangent(pre_activation, *parts))
+    return x_gradient, _by_platform(
+        partial(convolution_on_cpu.input_backward, stride=stride), kernel_gradient, x, kernel, pre_activation, *parts
+    )
+
+
+_conv3x3.defvjp(_conv3x3_forward, _conv3x3_backward)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _relu_conv3x3(x: Array, multiplier: Array, offset: Array, kernel: Array, stride: int) -> Convolved:
+    return _with_moments(
+        *_by_platform(
+            partial(convolution_on_cpu.relu_forward, stride=stride),
+            lambda *arrays: _sums(_relu_convolve(*arrays, stride)),
+            x,
+            multiplier,
+            offset,
+            kernel,
+        )
+    )
+
+
+def _relu_conv3x3_forward(x: Array, multiplier: Array, offset: Array, kernel: Array, stride: int):
+    out = _relu_conv3x3(x, multiplier, offset, kernel, stride)
+    return out, (x, multiplier, offset, kernel, out.pre_activation)
+
+
+def _relu_conv3x3_backward(stride: int, residuals, cotangents: Convolved):
+    def elsewhere(x, multiplier, offset, kernel, pre_activation, *parts):
+        _, transpose = jax.vjp(partial(_relu_convolve, stride=stride), x, multiplier, offset, kernel)
+        return transpose(_total_cotangent(pre_activation, *parts))
+
+    return _by_platform(
+        partial(convolution_on_cpu.relu_backward, stride=stride),
+        elsewhere,
+        *residuals,
+        *_scaled_cotangents(cotangents),
+    )
+
+
+_relu_conv3x3.defvjp(_relu_conv3x3_forward, _relu_conv3x3_backward)
