@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -74,11 +74,11 @@ class Console:
     def line(self, text: str = "") -> None:
         """Prints a result, on stdout."""
         if not self.quiet:
-            self._print(text, sys.stdout)
+            self._print(text)
 
     def warn(self, text: str) -> None:
         """Prints `warning: ...` on stderr, also when quiet."""
-        self._print(f"warning: {text}", sys.stderr)
+        self._print(f"warning: {text}", to_stderr=True)
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Prints a table on stdout: three decimals for floats, `-` for None and NaN, numbers to the right."""
@@ -99,7 +99,7 @@ class Console:
         rich = RichConsole(file=sys.stdout, width=None if sys.stdout.isatty() else 200)
         with rich.capture() as captured:
             rich.print(table)
-        self._print("\n".join(part.rstrip() for part in captured.get().rstrip().splitlines()), sys.stdout)
+        self._print("\n".join(part.rstrip() for part in captured.get().rstrip().splitlines()))
 
     @contextmanager
     def task(self, description: str, total: int | None = None) -> Iterator[Task]:
@@ -129,10 +129,10 @@ class Console:
                 display.stop()
                 self._display = None
 
-    def _print(self, text: str, stream: TextIO) -> None:
+    def _print(self, text: str, to_stderr: bool = False) -> None:
         display = self._display
-        if display is None or not display.print_above(text, stream):
-            print(text, file=stream, flush=True)
+        if display is None or not display.print_above(text, to_stderr):
+            print(text, file=sys.stderr if to_stderr else sys.stdout, flush=True)
 
 
 class _Display(Protocol):
@@ -142,7 +142,7 @@ class _Display(Protocol):
 
     def remove(self, task: Task, finished: bool) -> None: ...
 
-    def print_above(self, text: str, stream: TextIO) -> bool: ...
+    def print_above(self, text: str, to_stderr: bool) -> bool: ...
 
     def stop(self) -> None: ...
 
@@ -175,8 +175,8 @@ class _Bars:
             done = max(task.done, 1)
             self._progress.update(task_id, description=task.description, total=done, completed=done)
 
-    def print_above(self, text: str, stream: TextIO) -> bool:
-        if stream is sys.stdout and not self._stdout_is_terminal:
+    def print_above(self, text: str, to_stderr: bool) -> bool:
+        if not to_stderr and not self._stdout_is_terminal:
             return False
         self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
         return True
@@ -212,7 +212,7 @@ class _Lines:
                 count = f"{task.done}, " if task.done else ""
                 self._write(f"{task.description}: done ({count}{task.elapsed_s:.1f} s)")
 
-    def print_above(self, text: str, stream: TextIO) -> bool:
+    def print_above(self, text: str, to_stderr: bool) -> bool:
         return False
 
     def stop(self) -> None:

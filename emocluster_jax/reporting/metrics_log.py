@@ -64,7 +64,7 @@ class MetricsLog:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _add_bars(self, name: str, values: list[float], epoch: int) -> None:
+    def _add_bars(self, name: str, values: list[float | None], epoch: int) -> None:
         heights = np.asarray([value or 0 for value in values], dtype=float)
         at = np.arange(len(heights))
         self._tensorboard.add_histogram_raw(

@@ -1,0 +1,129 @@
+"""How every command reads its options and ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from emocluster_jax.config import ModelConfig, TrainConfig
+from launch.command import parse
+
+DEADLINE_S = 60
+
+
+def python(code: str, **options) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=DEADLINE_S, **options)
+
+
+def options(*args: str, default: TrainConfig | None = None) -> TrainConfig:
+    return parse(TrainConfig, prog="train", description="Trains.", default=default, args=list(args))
+
+
+def test_input_error_is_one_line_and_status_2():
+    code = "from launch.command import run; from emocluster_jax.errors import InputError\n"
+    result = python(code + "def main(): raise InputError('no such\\nfolder')\nrun(main)")
+    assert (result.returncode, result.stderr, result.stdout) == (2, "error: no such folder\n", "")
+
+
+def test_a_defect_keeps_its_traceback():
+    result = python("from launch.command import run\ndef main(): raise ValueError('defect')\nrun(main)")
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr and "ValueError: defect" in result.stderr
+
+
+def test_interrupt_is_one_line_and_status_130():
+    code = "from launch.command import run\nimport time\n"
+    code += "def main():\n  print('ready', flush=True)\n  time.sleep(60)\nrun(main)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=DEADLINE_S)
+    assert (process.returncode, errors) == (130, "interrupted\n")
+
+
+def test_a_reader_that_has_gone_gives_no_traceback():
+    code = "from launch.command import run\ndef main():\n  for i in range(100000): print(i)\nrun(main)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    errors = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=DEADLINE_S) == 1
+    assert errors == ""
+
+
+def test_nested_settings_are_flat_options():
+    parsed = options("--clusters", "20", "--attributes", "arousal", "valence", "--epochs", "3", "--freeze-regressor")
+    assert parsed.model == ModelConfig(clusters=20, attributes=("arousal", "valence"))
+    assert parsed.epochs == 3 and parsed.optimizer.freeze_regressor
+    assert options() == TrainConfig()
+
+
+def test_options_change_only_what_they_name_in_a_preset():
+    preset = TrainConfig(epochs=8, model=ModelConfig(width_multiplier=0.25))
+    assert options("--clusters", "5", default=preset) == TrainConfig(
+        epochs=8, model=ModelConfig(width_multiplier=0.25, clusters=5)
+    )
+
+
+@pytest.mark.parametrize(
+    ("args", "named"),
+    [
+        (["--clusterz", "5"], "--clusters"),
+        (["--clusters", "many"], "--clusters"),
+        (["--attributes", "anger"], "arousal"),
+    ],
+)
+def test_wrong_options_are_named_and_status_2(capsys, args, named):
+    with pytest.raises(SystemExit) as ended:
+        options(*args)
+    assert ended.value.code == 2
+    assert named in capsys.readouterr().err
+
+
+def test_help_shows_what_where_and_an_example_without_heavy_imports():
+    code = """
+import sys
+from emocluster_jax.config import TrainConfig
+from launch.command import parse
+try:
+    parse(TrainConfig, prog="python -m launch.train", description="Trains a model.", args=["--help"],
+          example="python -m launch.train --clusters 20")
+finally:
+    heavy = {"jax", "flax", "librosa", "tensorflow_datasets", "sklearn", "matplotlib"} & set(sys.modules)
+    print("heavy:", sorted(heavy))
+"""
+    result = python(code)
+    assert result.returncode == 0
+    assert "usage: python -m launch.train" in result.stdout and "Trains a model." in result.stdout
+    assert "python -m launch.train --clusters 20" in result.stdout
+    assert "--unlabeled-size" in result.stdout and "(default: 64)" in result.stdout
+    assert "heavy: []" in result.stdout
+
+
+COMPILE = """
+from launch.command import enable_compilation_cache
+enable_compilation_cache()
+import jax, jax.numpy as jnp
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+hits = []
+jax.monitoring.register_event_listener(lambda event, **_: hits.append(event))
+print(jax.jit(lambda x: jnp.sin(x) @ x.T)(jnp.ones((8, 8)))[0, 0])
+print("hit" if "/jax/compilation_cache/cache_hits" in hits else "miss")
+"""
+
+
+@pytest.mark.parametrize("variable", ["XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR"])
+def test_compiled_programs_are_found_again_by_the_next_process(tmp_path, variable):
+    environment = {k: v for k, v in os.environ.items() if k not in ("XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR")}
+    environment[variable] = str(tmp_path)
+    first, second = (python(COMPILE, env=environment) for _ in range(2))
+    assert first.stdout.split()[1:] == ["miss"], first.stderr
+    assert second.stdout.split() == [first.stdout.split()[0], "hit"], second.stderr
+    folder = tmp_path / "emocluster_jax" / "xla" if variable == "XDG_CACHE_HOME" else tmp_path
+    assert any(folder.iterdir())

@@ -1,0 +1,72 @@
+"""The figures come out as PNG for every shape that a run's metrics can have, and show what they are given."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from emocluster_jax.reporting.plots import prediction_scatter, training_curves
+
+
+def pixels(path) -> np.ndarray:
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        return np.asarray(image.convert("RGB")).astype(int)
+
+
+def count(image: np.ndarray, colour: str) -> int:
+    """Pixels of about that colour (anti-aliased edges left out)."""
+    wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    return int((np.abs(image - wanted).max(axis=-1) < 12).sum())
+
+
+def epoch_metrics(epoch: int, attributes: tuple[str, ...], unlabeled: bool) -> dict:
+    metrics = {
+        "epoch": epoch,
+        "stage2_cross_entropy": 2.0 / epoch,
+        "ccc_loss": 0.5,
+        "validation_ccc": dict.fromkeys(attributes, 0.1 * epoch),
+        "validation_ccc_mean": 0.1 * epoch,
+        "nmi_previous": None if epoch == 1 else 0.4,
+        "cluster_sizes": [10, 20 * epoch, 30],
+    }
+    if unlabeled:
+        metrics |= {"stage1_cross_entropy": 2.2, "nmi_previous_unlabeled": None, "cluster_sizes_unlabeled": [1, 2, 3]}
+    return metrics
+
+
+@pytest.mark.parametrize("epochs", [1, 5])
+@pytest.mark.parametrize("unlabeled", [False, True])
+def test_training_curves(tmp_path, epochs, unlabeled):
+    path = tmp_path / "curves.png"
+    training_curves([epoch_metrics(e, ("arousal", "valence"), unlabeled) for e in range(1, epochs + 1)], path)
+    image = pixels(path)
+    assert count(image, "#D55E00") > 50 and count(image, "#009E73") > 50
+    # Stage I's curve is drawn where there was a stage I, and only there.
+    assert (count(image, "#CC79A7") > 50) == unlabeled
+    assert [p.name for p in tmp_path.iterdir()] == ["curves.png"]
+
+
+def test_training_curves_with_gaps_and_without_epochs(tmp_path):
+    gap = {"epoch": 2, "stage2_cross_entropy": None, "validation_ccc": {"arousal": None}, "validation_ccc_mean": None}
+    training_curves([epoch_metrics(1, ("arousal",), True), gap], tmp_path / "gap.png")
+    training_curves([], tmp_path / "empty.png")
+    assert pixels(tmp_path / "gap.png").shape == pixels(tmp_path / "empty.png").shape
+
+
+def test_prediction_scatter_leaves_missing_ratings_out(tmp_path):
+    truth = np.array([1.0, 2.0, np.nan, 4.0])
+    complete = np.array([1.0, 2.0, 4.0])
+    prediction_scatter(truth, np.array([1.5, 2.5, 99.0, 3.5]), "arousal", 0.9, tmp_path / "a.png")
+    prediction_scatter(complete, np.array([1.5, 2.5, 3.5]), "arousal", 0.9, tmp_path / "b.png")
+    np.testing.assert_array_equal(pixels(tmp_path / "a.png"), pixels(tmp_path / "b.png"))
+
+
+def test_prediction_scatter_shows_its_dots(tmp_path):
+    values = np.linspace(1, 7, 20)
+    prediction_scatter(values, values[::-1], "valence", -1.0, tmp_path / "dots.png")
+    prediction_scatter(values[:0], values[:0], "valence", float("nan"), tmp_path / "none.png")
+    plain = (pixels(tmp_path / "dots.png") != 255).any(axis=-1).sum()
+    empty = (pixels(tmp_path / "none.png") != 255).any(axis=-1).sum()
+    assert plain > empty + 500
