@@ -47,10 +47,10 @@ class SavedModel:
 
     config: ModelConfig
     features: FeatureConfig
-    feature_mean: Float[np.ndarray, "bands"]
-    feature_std: Float[np.ndarray, "bands"]
-    label_mean: Float[np.ndarray, "A"]
-    label_std: Float[np.ndarray, "A"]
+    feature_mean: Float[np.ndarray, " bands"]
+    feature_std: Float[np.ndarray, " bands"]
+    label_mean: Float[np.ndarray, " A"]
+    label_std: Float[np.ndarray, " A"]
     variables: dict[str, Any]
     centroids: Float[np.ndarray, "K E"] | None
     origin: dict[str, Any]
@@ -193,7 +193,7 @@ def _shapes(tree: Any) -> dict[str, str]:
     return {jax.tree_util.keystr(path): f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}" for path, leaf in leaves}
 
 
-def _vector(values: Any, length: int, where: str) -> Float[np.ndarray, "n"]:
+def _vector(values: Any, length: int, where: str) -> Float[np.ndarray, " n"]:
     try:
         vector = np.asarray(values, np.float32)
     except (TypeError, ValueError):
@@ -203,7 +203,7 @@ def _vector(values: Any, length: int, where: str) -> Float[np.ndarray, "n"]:
     return vector
 
 
-def _by_attribute(values: dict[str, float], config: ModelConfig, where: str) -> Float[np.ndarray, "A"]:
+def _by_attribute(values: dict[str, float], config: ModelConfig, where: str) -> Float[np.ndarray, " A"]:
     return _vector([values[name] for name in config.attributes], len(config.attributes), where)
 
 

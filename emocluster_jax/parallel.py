@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 AXIS = "devices"
 
@@ -61,8 +62,12 @@ def parallel(
 
 def replicate(tree: Any) -> Any:
     """Every array of `tree` on every local device, with a leading device axis."""
-    local = np.zeros(jax.local_device_count(), np.int8)
-    return jax.pmap(lambda _, x: x, axis_name=AXIS, in_axes=(0, None))(local, tree)
+    return _replicate(np.zeros(jax.local_device_count(), np.int8), tree)
+
+
+def zeros(shape: Sequence[int]) -> Float[Array, "devices ..."]:
+    """An array of float32 zeros of this shape on every local device."""
+    return jnp.zeros((jax.local_device_count(), *shape), device=_local_sharding())
 
 
 def first_replica(tree: Any) -> Any:
@@ -98,11 +103,20 @@ def shard(rows: np.ndarray, length: int) -> Array:
     missing = len(devices) * share - len(rows)
     if missing:
         rows = np.concatenate([rows, np.zeros((missing, *rows.shape[1:]), rows.dtype)])
-    sharding = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS))
-    return jax.device_put(rows.reshape(len(devices), share, *rows.shape[1:]), sharding)
+    return jax.device_put(rows.reshape(len(devices), share, *rows.shape[1:]), _local_sharding())
 
 
-def gather_rows(rows: Array, indices: Int[Array, "batch"]) -> Array:
+def collect(rows: Array, length: int) -> np.ndarray:
+    """All processes' rows of a sharded array on every host, without the padding.
+
+    Args:
+      rows: (local devices, rows a device, ...).
+      length: number of real rows over all processes.
+    """
+    return first_replica(_gather(rows))[:length]
+
+
+def gather_rows(rows: Array, indices: Int[Array, " batch"]) -> Array:
     """This device's equal share of a batch that is drawn from rows spread over all devices.
 
     To be called inside a mapped function. Each device lays out the rows of the batch that it holds, zeros elsewhere;
@@ -128,3 +142,12 @@ def own_share(batch: Array) -> Array:
     """This device's equal share of an array that is the same on every device, inside a mapped function."""
     share = batch.shape[0] // lax.axis_size(AXIS)
     return lax.dynamic_slice_in_dim(batch, lax.axis_index(AXIS) * share, share)
+
+
+def _local_sharding() -> NamedSharding:
+    return NamedSharding(Mesh(np.array(jax.local_devices()), (AXIS,)), PartitionSpec(AXIS))
+
+
+# At module level, so that each shape is compiled once and not once a call.
+_replicate = jax.pmap(lambda _, x: x, axis_name=AXIS, in_axes=(0, None))
+_gather = jax.pmap(lambda mine: lax.all_gather(mine, AXIS, tiled=True), axis_name=AXIS)

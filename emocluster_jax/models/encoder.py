@@ -7,13 +7,17 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 from emocluster_jax.config import ModelConfig
+from emocluster_jax.models.convolution import conv3x3, relu_conv3x3
 
 CONVOLUTION_WIDTHS = (32, 32, 64, 64, 128, 128, 128)
 CONVOLUTION_STRIDES = (1, 1, 2, 2, 2, 2, 2)
 DENSE_WIDTH = 256
+NORM_MOMENTUM = 0.9
+NORM_EPSILON = 1e-5
 
 
 def convolution_init(key: jax.Array, shape: Sequence[int], dtype: jnp.dtype = jnp.float32) -> Array:
@@ -30,8 +34,56 @@ def scaled_width(width: int, config: ModelConfig) -> int:
     return max(4, round(width * config.width_multiplier))
 
 
+class BatchNormalization(nn.Module):
+    """Batch normalisation (Ioffe & Szegedy 2015) as one multiplication and addition a channel.
+
+    Attributes:
+      axis_name: the mapped axis over which batch statistics are shared; None on a single device.
+    """
+
+    axis_name: str | None
+
+    @nn.compact
+    def __call__(
+        self, mean: Float[Array, " channels"], mean_square: Float[Array, " channels"], *, train: bool
+    ) -> tuple[Float[Array, " channels"], Float[Array, " channels"]]:
+        """The multiplier and the offset; in training they follow the moments given, and the running ones are updated.
+
+        Args:
+          mean: over this device's batch, height and width.
+          mean_square: likewise, of the squares.
+          train: whether to normalise by the batch's statistics or by the running ones.
+        """
+        channels = mean.shape
+        scale = self.param("scale", nn.initializers.ones, channels)
+        bias = self.param("bias", nn.initializers.zeros, channels)
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels)
+        running_variance = self.variable("batch_stats", "var", jnp.ones, channels)
+        if train:
+            if self.axis_name is not None:
+                mean, mean_square = lax.pmean((mean, mean_square), self.axis_name)
+            variance = jnp.maximum(mean_square - mean**2, 0.0)
+            running_mean.value = NORM_MOMENTUM * running_mean.value + (1 - NORM_MOMENTUM) * mean
+            running_variance.value = NORM_MOMENTUM * running_variance.value + (1 - NORM_MOMENTUM) * variance
+        else:
+            mean, variance = running_mean.value, running_variance.value
+        multiplier = scale * lax.rsqrt(variance + NORM_EPSILON)
+        return multiplier, bias - mean * multiplier
+
+
+class ConvolutionKernel(nn.Module):
+    """The kernel of a 3x3 convolution; without a bias, which batch normalisation would cancel."""
+
+    inputs: int
+    outputs: int
+
+    @nn.compact
+    def __call__(self) -> Float[Array, "3 3 inputs outputs"]:
+        return self.param("kernel", convolution_init, (3, 3, self.inputs, self.outputs))
+
+
 class Encoder(nn.Module):
-    """Seven 3x3 convolutions with batch normalisation, and the shared dense layer.
+    """Seven 3x3 convolutions with batch normalisation and ReLU, and the shared dense layer.
 
     Attributes:
       config: the width multiplier, dropout rate and arithmetic precision.
@@ -45,25 +97,20 @@ class Encoder(nn.Module):
     def __call__(self, chunks: Float[Array, "n time mel"], *, train: bool = False) -> Float[Array, "n width"]:
         """The shared layer's output, after ReLU and, in training, dropout."""
         dtype = jnp.dtype(self.config.compute_dtype)
+        channels = 1
         x = chunks[..., None].astype(dtype)
+        multiplier = offset = None
         for i, (width, stride) in enumerate(zip(CONVOLUTION_WIDTHS, CONVOLUTION_STRIDES, strict=True)):
-            x = nn.Conv(
-                scaled_width(width, self.config),
-                kernel_size=(3, 3),
-                strides=(stride, stride),
-                padding=((1, 1), (1, 1)),
-                use_bias=False,  # batch normalisation would cancel it
-                kernel_init=convolution_init,
-                dtype=dtype,
-                name=f"convolution_{i}",
-            )(x)
-            x = nn.BatchNorm(
-                use_running_average=not train, momentum=0.9, epsilon=1e-5, axis_name=self.axis_name, name=f"norm_{i}"
-            )(x)
-            x = nn.relu(x)
-        x = x.reshape(x.shape[0], -1)
-        x = nn.relu(
-            nn.Dense(scaled_width(DENSE_WIDTH, self.config), kernel_init=dense_init, dtype=dtype, name="shared")(x)
-        )
-        x = x.astype(jnp.float32)
+            outputs = scaled_width(width, self.config)
+            kernel = ConvolutionKernel(channels, outputs, name=f"convolution_{i}")().astype(dtype)
+            if multiplier is None:
+                convolved = conv3x3(x, kernel, stride)
+            else:
+                convolved = relu_conv3x3(x, multiplier, offset, kernel, stride)
+            normalization = BatchNormalization(self.axis_name, name=f"norm_{i}")
+            multiplier, offset = normalization(convolved.mean, convolved.mean_square, train=train)
+            x, channels = convolved.pre_activation, outputs
+        x = nn.relu(x * multiplier + offset).astype(dtype)
+        dense = nn.Dense(scaled_width(DENSE_WIDTH, self.config), kernel_init=dense_init, dtype=dtype, name="shared")
+        x = nn.relu(dense(x.reshape(x.shape[0], -1))).astype(jnp.float32)
         return nn.Dropout(self.config.dropout_rate, deterministic=not train)(x)

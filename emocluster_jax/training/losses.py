@@ -8,7 +8,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 
-def cross_entropy(logits: Float[Array, "n K"], labels: Int[Array, "n"]) -> Float[Array, ""]:
+def cross_entropy(logits: Float[Array, "n K"], labels: Int[Array, " n"]) -> Float[Array, ""]:
     """Mean cross-entropy between cluster scores and pseudo-labels (paper, equation 1).
 
     It is a mean over this device's examples; devices hold equally many, so the mean of their gradients is the
@@ -36,7 +36,7 @@ def ccc_loss(
       axis_name: the mapped axis that shares the batch, or None.
     """
 
-    def total(x: Float[Array, "n A"]) -> Float[Array, "A"]:
+    def total(x: Float[Array, "n A"]) -> Float[Array, " A"]:
         local = jnp.sum(x, axis=0)
         # Not psum: pmean's transpose keeps the gradients of all devices' shares at the scale that the caller's
         # `lax.pmean` expects; the number of devices cancels out of every ratio below.

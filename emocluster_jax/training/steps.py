@@ -29,7 +29,7 @@ class Batch(NamedTuple):
     """
 
     chunks: Float[Array, "b time mel"]
-    pseudo_labels: Int[Array, "b"]
+    pseudo_labels: Int[Array, " b"]
     targets: Float[Array, "b A"]
     present: Bool[Array, "b A"]
 

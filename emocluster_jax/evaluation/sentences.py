@@ -1,0 +1,49 @@
+"""From chunks to sentences, and the scores of sentences (paper, section 4.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from emocluster_jax.evaluation.metrics import ccc, pearson, rmse
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How well one attribute is predicted over n sentences; `rmse` is in label units."""
+
+    ccc: float
+    pearson: float
+    rmse: float
+    n: int
+
+
+def sentence_attributes(
+    chunk_attributes: Float[np.ndarray, "utterances chunks A"],
+    label_mean: Float[np.ndarray, " A"],
+    label_std: Float[np.ndarray, " A"],
+) -> Float[np.ndarray, "utterances A"]:
+    """The mean over a sentence's chunks, in label units.
+
+    Args:
+      chunk_attributes: predictions in z-normalised units.
+      label_mean: of the training labels.
+      label_std: of the training labels.
+    """
+    return chunk_attributes.mean(axis=1, dtype=np.float64).astype(np.float32) * label_std + label_mean
+
+
+def score_sentences(
+    truth: Float[np.ndarray, "utterances A"],
+    predictions: Float[np.ndarray, "utterances A"],
+    attributes: tuple[str, ...],
+) -> dict[str, Scores]:
+    """Scores by attribute, over the sentences whose label is not NaN."""
+    scores = {}
+    for name, true, predicted in zip(attributes, truth.T, predictions.T, strict=True):
+        known = np.isfinite(true)
+        true, predicted = true[known], predicted[known]
+        scores[name] = Scores(ccc(true, predicted), pearson(true, predicted), rmse(true, predicted), int(known.sum()))
+    return scores

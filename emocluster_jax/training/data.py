@@ -1,0 +1,69 @@
+"""What a training run reads: chunks and labels, as arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from emocluster_jax.config import ATTRIBUTES, FeatureConfig
+from emocluster_jax.errors import InputError
+from emocluster_jax.feed.resident import ResidentSplit
+from emocluster_jax.training.programs import Labels
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The splits on the devices, and the statistics that go into the model.
+
+    Attributes:
+      train: labelled recordings.
+      validation: labelled recordings that select the best epoch, or None.
+      unlabeled: recordings for stage I, or None: then training is fully supervised.
+      features: how the chunks were made.
+      feature_mean: mean of every mel band, (bands,).
+      feature_std: standard deviation of every mel band, (bands,).
+    """
+
+    train: ResidentSplit
+    validation: ResidentSplit | None
+    unlabeled: ResidentSplit | None
+    features: FeatureConfig
+    feature_mean: Float[np.ndarray, " bands"]
+    feature_std: Float[np.ndarray, " bands"]
+
+
+def attribute_columns(
+    values: Float[np.ndarray, "utterances attributes"], names: tuple[str, ...]
+) -> Float[np.ndarray, "utterances A"]:
+    """The columns of the named attributes."""
+    return values[:, [ATTRIBUTES.index(name) for name in names]]
+
+
+def label_statistics(
+    values: Float[np.ndarray, "utterances A"], names: tuple[str, ...]
+) -> tuple[Float[np.ndarray, " A"], Float[np.ndarray, " A"]]:
+    """Mean and population standard deviation of the training labels that exist; 1 stands in for a deviation of 0.
+
+    Raises:
+      InputError: an attribute has no label at all.
+    """
+    for name, column in zip(names, values.T, strict=True):
+        if not np.isfinite(column).any():
+            raise InputError(f"the training split has no {name} labels; choose other --attributes or add labels")
+    mean = np.nanmean(values, axis=0, dtype=np.float64)
+    std = np.nanstd(values, axis=0, dtype=np.float64)
+    return mean.astype(np.float32), np.where(std > 0, std, 1.0).astype(np.float32)
+
+
+def training_labels(
+    pseudo_labels: np.ndarray,
+    values: Float[np.ndarray, "utterances A"],
+    label_mean: Float[np.ndarray, " A"],
+    label_std: Float[np.ndarray, " A"],
+) -> Labels:
+    """Pseudo-labels and z-normalised labels in the form that the training program takes."""
+    present = np.isfinite(values)
+    targets = np.where(present, (values - label_mean) / label_std, 0.0).astype(np.float32)
+    return Labels(pseudo_labels.astype(np.int32), targets, present)

@@ -1,0 +1,104 @@
+"""The compiled programs of training, over a split that lies on the devices.
+
+A program covers all steps of a stage and takes the range of them to run, so that the host can go on a second or two at
+a time: show progress, heed a signal, look for NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from emocluster_jax import parallel
+from emocluster_jax.clustering.kmeans import KMeansResult, kmeans
+from emocluster_jax.config import ClusteringConfig
+from emocluster_jax.training.state import TrainState
+from emocluster_jax.training.steps import Batch, Stage, train_step
+
+
+class Labels(NamedTuple):
+    """What is known of a split's chunks; small, and the same on every device.
+
+    Attributes:
+      pseudo_labels: (chunks,) int32, the cluster of every chunk.
+      targets: (recordings, A) float32, z-normalised labels; 0 where missing.
+      present: (recordings, A) bool.
+    """
+
+    pseudo_labels: Int[np.ndarray, " chunks"]
+    targets: Float[np.ndarray, "utterances A"]
+    present: Bool[np.ndarray, "utterances A"]
+
+
+def clustering_program(config: ClusteringConfig, clusters: int, chunk_count: int) -> Callable[..., KMeansResult]:
+    """A program that clusters a split's embeddings over all devices.
+
+    Args:
+      config: K-means' settings.
+      clusters: K.
+      chunk_count: real chunks; the rows after them are padding.
+
+    Returns:
+      (key, embeddings) -> `KMeansResult`, whose assignments are those of each device's chunks.
+    """
+
+    def run(key: Array, embeddings: Float[Array, "n E"]) -> KMeansResult:
+        rows = lax.axis_index(parallel.AXIS) * embeddings.shape[0] + jnp.arange(embeddings.shape[0])
+        return kmeans(
+            key,
+            embeddings,
+            (rows < chunk_count).astype(jnp.float32),
+            clusters=clusters,
+            iterations=config.iterations,
+            initialization=config.initialization,
+            axis_name=parallel.AXIS,
+        )
+
+    return parallel.parallel(run, arguments=2, replicated_arguments=(0,))
+
+
+def training_program(stage: Stage) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
+    """A program that runs a stage's steps over batches drawn from all devices' chunks.
+
+    Returns:
+      (state, split.chunks, labels, batches, key, terms, first step, past the last step) -> state and terms, with the
+      loss terms of these steps filled in. `batches` (steps, batch) holds global chunk numbers, `terms` maps the names
+      of the loss terms to (steps,); the given state and terms are used up.
+    """
+
+    def run(
+        state: TrainState,
+        chunks: Array,
+        labels: Labels,
+        batches: Int[Array, "steps batch"],
+        key: Array,
+        terms: dict[str, Float[Array, " steps"]],
+        first: Array,
+        last: Array,
+    ) -> tuple[TrainState, dict[str, Array]]:
+        chunks_per_utterance = chunks.shape[1]
+        flat = chunks.reshape(-1, *chunks.shape[2:])
+
+        def body(
+            i: Array, carry: tuple[TrainState, dict[str, Float[Array, " steps"]]]
+        ) -> tuple[TrainState, dict[str, Float[Array, " steps"]]]:
+            state, terms = carry
+            own = parallel.own_share(batches[i])
+            batch = Batch(
+                chunks=parallel.gather_rows(flat, batches[i]).astype(jnp.float32),
+                pseudo_labels=labels.pseudo_labels[own],
+                targets=labels.targets[own // chunks_per_utterance],
+                present=labels.present[own // chunks_per_utterance],
+            )
+            state, values = train_step(stage, state, batch, jax.random.fold_in(key, i), parallel.AXIS)
+            return state, {name: terms[name].at[i].set(values[name]) for name in terms}
+
+        return lax.fori_loop(first, last, body, (state, terms))
+
+    return parallel.parallel(run, arguments=8, replicated_arguments=(2, 3, 4, 6, 7), donated_arguments=(0, 5))
