@@ -1,0 +1,257 @@
+"""The demo corpus: English speech by eSpeak NG whose prosody follows hidden arousal, dominance and valence.
+
+Made on the user's machine in seconds, so that everything can be tried without a licensed corpus. It shows that the
+system works; it says nothing about how well it hears people.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from jaxtyping import Float
+
+from emocluster_jax.config import ATTRIBUTES
+from emocluster_jax.corpora import manifest
+from emocluster_jax.corpora.demo_prosody import Emotion, speech_of, voice_quality
+from emocluster_jax.corpora.demo_ratings import draw_annotators, on_scale, rate
+from emocluster_jax.corpora.demo_sentences import neutral_sentence
+from emocluster_jax.corpora.demo_speakers import Speaker, draw_speakers
+from emocluster_jax.corpora.espeak import check_installed, say
+from emocluster_jax.corpora.utterance import Utterance
+from emocluster_jax.errors import InputError
+
+FORMAT_VERSION = 1
+_MARKER = "demo.json"
+# Arousal and dominance go together in every corpus of natural speech, valence less so with either.
+_CORRELATION = np.array([[1.0, 0.5, 0.1], [0.5, 1.0, 0.2], [0.1, 0.2, 1.0]])
+_SPREAD = 0.5
+
+
+@dataclass(frozen=True)
+class DemoCorpus:
+    """What to make. The same settings give the same files, byte for byte, with the same versions of the libraries."""
+
+    train_speakers: int = 24
+    validation_speakers: int = 5
+    test_speakers: int = 6
+    unlabeled_speakers: int = 12
+    recordings_per_speaker: int = 22
+    annotators: int = 5
+    sample_rate_hz: int = 16_000
+    seed: int = 0
+
+    @property
+    def recordings(self) -> int:
+        """Number of recordings in all."""
+        return sum(count for _, count in _speakers_per_split(self)) * self.recordings_per_speaker
+
+
+def generate(directory: Path, config: DemoCorpus, progress: Callable[[int], None] | None = None) -> None:
+    """Makes the demo corpus, unless it is there already.
+
+    The folder gets `audio/SPEAKER/*.flac`, `manifest.csv` (the annotators' mean), `annotations.csv` (every rating),
+    `hidden.csv` (what was expressed, from -1 to 1), a README and the settings. It is written under another name and
+    renamed at the end.
+
+    Args:
+      directory: where to make it; it must not exist, be empty, or hold the demo corpus of the same settings.
+      config: what to make.
+      progress: called with the number of recordings finished since the last call, `config.recordings` in all.
+
+    Raises:
+      InputError: the folder holds something else, a setting is out of range, or eSpeak NG is not installed.
+    """
+    _check(config)
+    if directory.is_file() or (directory.is_dir() and any(directory.iterdir())):
+        _check_same(directory, config)
+        return
+    check_installed()
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+    try:
+        _write(unfinished, config, progress or (lambda count: None))
+        unfinished.chmod(0o755)
+        unfinished.rename(directory)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def read(source: Path) -> list[Utterance]:
+    """Reads the demo corpus that `generate` made.
+
+    Returns:
+      One row a recording, sorted by id; ratings from 1 to 7.
+
+    Raises:
+      InputError: the folder holds no demo corpus.
+    """
+    if not (source / _MARKER).is_file():
+        raise InputError(f"{source} holds no demo corpus (no {_MARKER}); make it first or name another folder")
+    return manifest.read(source / "manifest.csv")
+
+
+@dataclass(frozen=True)
+class _Recording:
+    """One recording to be made."""
+
+    file: str
+    split: str
+    text: str
+    hidden: Float[np.ndarray, " attributes"]
+    ratings: Float[np.ndarray, "annotators attributes"]
+
+
+def _write(directory: Path, config: DemoCorpus, progress: Callable[[int], None]) -> None:
+    """All files of the corpus."""
+    rng = np.random.default_rng(config.seed)
+    splits = [split for split, count in _speakers_per_split(config) for _ in range(count)]
+    speakers = draw_speakers(len(splits), rng)
+    annotators = draw_annotators(config.annotators, rng)
+    # Held-out speakers come from all over the list, so that every split has women and men.
+    splits = [splits[index] for index in rng.permutation(len(splits))]
+    plans = [
+        _plan(speaker, split, annotators, config, np.random.default_rng([config.seed, 1, index]))
+        for index, (speaker, split) in enumerate(zip(speakers, splits, strict=True))
+    ]
+    # Threads suffice: eSpeak NG has processes of its own, and NumPy, soxr and the encoder release the interpreter.
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        jobs = [
+            pool.submit(_record, directory, speaker, plan, config, np.random.default_rng([config.seed, 2, index]))
+            for index, (speaker, plan) in enumerate(zip(speakers, plans, strict=True))
+        ]
+        try:
+            for job in as_completed(jobs):
+                progress(job.result())
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    _write_tables(directory, speakers, plans)
+    (directory / "README.md").write_text(_readme(plans, config))
+    (directory / _MARKER).write_text(json.dumps(_settings(config), indent=2) + "\n")
+
+
+def _plan(
+    speaker: Speaker,
+    split: str,
+    annotators: Float[np.ndarray, "annotators 2 attributes"],
+    config: DemoCorpus,
+    rng: np.random.Generator,
+) -> list[_Recording]:
+    """What one speaker will say, how, and how it will be rated."""
+    recordings = []
+    factor = np.linalg.cholesky(_CORRELATION)
+    for number in range(config.recordings_per_speaker):
+        hidden = np.clip(_SPREAD * factor @ rng.standard_normal(len(ATTRIBUTES)), -1, 1)
+        file = f"audio/{speaker.name}/{speaker.name}_{number:03d}.flac"
+        recordings.append(_Recording(file, split, neutral_sentence(rng), hidden, rate(hidden, annotators, rng)))
+    return recordings
+
+
+def _record(
+    directory: Path, speaker: Speaker, plan: Sequence[_Recording], config: DemoCorpus, rng: np.random.Generator
+) -> int:
+    """Makes one speaker's recordings and returns their number."""
+    emotions = [Emotion(*map(float, recording.hidden)) for recording in plan]
+    speeches = [
+        speech_of(recording.text, speaker, emotion, rng) for recording, emotion in zip(plan, emotions, strict=True)
+    ]
+    (directory / "audio" / speaker.name).mkdir(parents=True)
+    for recording, emotion, spoken in zip(plan, emotions, say(speeches), strict=True):
+        signal = voice_quality(spoken, speaker, emotion, config.sample_rate_hz, rng)
+        soundfile.write(directory / recording.file, signal, config.sample_rate_hz, subtype="PCM_16")
+    return len(plan)
+
+
+def _write_tables(directory: Path, speakers: Sequence[Speaker], plans: Sequence[Sequence[_Recording]]) -> None:
+    """The manifest, every single rating, and what was expressed."""
+    recordings = [(speaker, recording) for speaker, plan in zip(speakers, plans, strict=True) for recording in plan]
+
+    def manifest_rows() -> Iterator[list[object]]:
+        for speaker, recording in recordings:
+            mean = recording.ratings.mean(axis=0)
+            labels = ["" if recording.split == "unlabeled" else f"{value:.4f}" for value in mean]
+            yield [recording.file, recording.split, speaker.name, speaker.gender, *labels]
+
+    def annotation_rows() -> Iterator[list[object]]:
+        for _, recording in recordings:
+            if recording.split != "unlabeled":
+                for number, ratings in enumerate(recording.ratings, start=1):
+                    yield [recording.file, f"annotator{number}", *ratings]
+
+    def hidden_rows() -> Iterator[list[object]]:
+        for _, recording in recordings:
+            yield [recording.file, recording.text, *(f"{value:.6f}" for value in recording.hidden)]
+
+    tables = {
+        "manifest.csv": (["file", "split", "speaker", "gender", *ATTRIBUTES], manifest_rows()),
+        "annotations.csv": (["file", "annotator", *ATTRIBUTES], annotation_rows()),
+        "hidden.csv": (["file", "text", *ATTRIBUTES], hidden_rows()),
+    }
+    for name, (header, rows) in tables.items():
+        with (directory / name).open("w", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(header)
+            writer.writerows(rows)
+
+
+def _readme(plans: Sequence[Sequence[_Recording]], config: DemoCorpus) -> str:
+    """Where the corpus comes from, and the best CCC that its annotators' noise allows on the test split."""
+    test = [recording for plan in plans for recording in plan if recording.split == "test"]
+    ratings = np.stack([recording.ratings.mean(axis=0) for recording in test])
+    hidden = on_scale(np.stack([recording.hidden for recording in test]))
+    # Lin's concordance of the consensus with the hidden values.
+    covariance = ((ratings - ratings.mean(0)) * (hidden - hidden.mean(0))).mean(0)
+    ceiling = 2 * covariance / (ratings.var(0) + hidden.var(0) + (ratings.mean(0) - hidden.mean(0)) ** 2)
+    best = ", ".join(f"{name} {value:.2f}" for name, value in zip(ATTRIBUTES, ceiling, strict=True))
+    return (
+        "# The demo corpus of emocluster_jax\n\n"
+        "Synthetic speech, rendered by eSpeak NG (voices of the package espeakng-loader) and filtered; its prosody\n"
+        f"follows hidden attributes, which {config.annotators} simulated annotators rated from 1 to 7 with noise.\n"
+        "It shows that the system works and says nothing about how well it hears people.\n\n"
+        "- `manifest.csv`: recordings, speaker-independent split, mean ratings\n"
+        "- `annotations.csv`: every rating\n"
+        "- `hidden.csv`: the sentences and what was expressed, from -1 to 1\n\n"
+        f"CCC between mean ratings and hidden values on the test split (no model can be much better): {best}.\n"
+    )
+
+
+def _speakers_per_split(config: DemoCorpus) -> list[tuple[str, int]]:
+    return [
+        ("train", config.train_speakers),
+        ("validation", config.validation_speakers),
+        ("test", config.test_speakers),
+        ("unlabeled", config.unlabeled_speakers),
+    ]
+
+
+def _settings(config: DemoCorpus) -> dict[str, object]:
+    return {"format_version": FORMAT_VERSION, **dataclasses.asdict(config)}
+
+
+def _check(config: DemoCorpus) -> None:
+    """Checks the ranges of the settings."""
+    for name, value in dataclasses.asdict(config).items():
+        least = 0 if name in ("seed", "unlabeled_speakers") else 8_000 if name == "sample_rate_hz" else 1
+        if value < least:
+            raise InputError(f"demo corpus: {name} is {value}; give at least {least}")
+
+
+def _check_same(directory: Path, config: DemoCorpus) -> None:
+    """Checks that a folder holds the demo corpus of these settings."""
+    try:
+        found = json.loads((directory / _MARKER).read_text())
+    except (OSError, ValueError):
+        raise InputError(f"{directory} exists and holds no demo corpus; choose another folder") from None
+    if found != _settings(config):
+        raise InputError(f"{directory} holds a demo corpus of other settings; remove it or choose another folder")

@@ -1,0 +1,92 @@
+"""Speech from eSpeak NG, out of the package `espeakng-loader`, which brings the library and its voices.
+
+The library is licensed under the GPL; it is an optional extra and runs in processes of its own (`espeak_process`).
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int16
+
+from emocluster_jax.errors import InputError
+
+SAMPLE_RATE_HZ = 22_050
+
+
+@dataclass(frozen=True)
+class Speech:
+    """One thing to say, and how.
+
+    Attributes:
+      text: English words.
+      voice: language and variant as eSpeak NG names them, such as "en-us+f3".
+      rate_wpm: words a minute, 80 to 450.
+      pitch: 0 to 99; 50 is the voice's own.
+      pitch_range: 0 (monotonous) to 99; 50 is the voice's own.
+      word_gap: further silence between words, in tens of milliseconds at a rate of 175.
+    """
+
+    text: str
+    voice: str
+    rate_wpm: int
+    pitch: int
+    pitch_range: int
+    word_gap: int
+
+
+def check_installed() -> None:
+    """Checks that eSpeak NG is there.
+
+    Raises:
+      InputError: the package `espeakng-loader` is not installed.
+    """
+    _paths()
+
+
+def say(speeches: Sequence[Speech]) -> list[Int16[np.ndarray, " samples"]]:
+    """Renders speech in one fresh process: the same list always gives the same samples.
+
+    Args:
+      speeches: what to say, in this order.
+
+    Returns:
+      One signal for each, mono, at `SAMPLE_RATE_HZ`.
+
+    Raises:
+      InputError: the package `espeakng-loader` is not installed.
+      RuntimeError: eSpeak NG failed.
+    """
+    library, data = _paths()
+    # -P and -S: the process needs the standard library alone, and starts in 20 ms that way.
+    command = [sys.executable, "-P", "-S", str(Path(__file__).with_name("espeak_process.py")), library, data]
+    requests = "".join(json.dumps(asdict(speech)) + "\n" for speech in speeches)
+    process = subprocess.run(command, input=requests.encode(), capture_output=True, check=False)
+    if process.returncode:
+        message = process.stderr.decode(errors="replace").strip() or f"exit status {process.returncode}"
+        raise RuntimeError(f"eSpeak NG failed: {message}")
+    signals, position = [], 0
+    for _ in speeches:
+        (size,) = struct.unpack_from("<I", process.stdout, position)
+        position += 4
+        signals.append(np.frombuffer(process.stdout, np.int16, size // 2, position))
+        position += size
+    return signals
+
+
+def _paths() -> tuple[str, str]:
+    """Where eSpeak NG's library and its data lie."""
+    try:
+        import espeakng_loader  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise InputError(
+            'the demo corpus is spoken by eSpeak NG, which is not installed; pip install "emocluster_jax[demo]"'
+        ) from None
+    return str(espeakng_loader.get_library_path()), str(espeakng_loader.get_data_path())

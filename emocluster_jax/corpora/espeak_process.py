@@ -1,0 +1,81 @@
+"""The process that eSpeak NG runs in: `python espeak_process.py LIBRARY DATA` reads requests, writes samples.
+
+The library keeps hidden state (pitch flutter, the C library's random numbers), so that what it says depends on what it
+said before; in a process of its own a list of requests always gives the same samples. A fault in it cannot take the
+caller down either. `emocluster_jax.corpora.espeak` is the caller; this file needs nothing but the standard library and
+is run by its path.
+
+Input, one JSON object a line: {"text", "voice", "rate_wpm", "pitch", "pitch_range", "word_gap"}. Output for each: the
+number of bytes (4 bytes, little endian), then mono 16-bit samples in the machine's byte order.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import struct
+import sys
+
+# Values of eSpeak NG's speak_lib.h.
+_SYNCHRONOUS = 2
+_CHARACTER_POSITION = 1
+_UTF8 = 1
+_RATE, _VOLUME, _PITCH, _RANGE, _WORD_GAP = 1, 2, 3, 4, 7
+
+_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
+
+
+def main(library_path: str, data_path: str) -> None:
+    """Answers every request on standard input on standard output."""
+    library = ctypes.CDLL(library_path)
+    library.espeak_Initialize.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_int]
+    library.espeak_SetSynthCallback.argtypes = [_Callback]
+    library.espeak_SetSynthCallback.restype = None
+    library.espeak_SetVoiceByName.argtypes = [ctypes.c_char_p]
+    library.espeak_SetParameter.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int]
+    library.espeak_Synth.argtypes = [
+        ctypes.c_char_p,
+        ctypes.c_size_t,
+        ctypes.c_uint,
+        ctypes.c_int,
+        ctypes.c_uint,
+        ctypes.c_uint,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+    ]
+    pieces: list[bytes] = []
+
+    @_Callback
+    def keep(samples: int | None, count: int, events: int | None) -> int:
+        if samples and count > 0:
+            pieces.append(ctypes.string_at(samples, 2 * count))
+        return 0
+
+    rate = library.espeak_Initialize(_SYNCHRONOUS, 0, data_path.encode(), 0)
+    if rate != 22_050:
+        sys.exit(f"eSpeak NG did not start with its data in {data_path} (sample rate {rate}, expected 22050)")
+    library.espeak_SetSynthCallback(keep)
+    for line in sys.stdin.buffer:
+        request = json.loads(line)
+        if library.espeak_SetVoiceByName(request["voice"].encode()):
+            sys.exit(f"eSpeak NG has no voice {request['voice']}")
+        # After the voice, since a voice brings its own settings.
+        settings = {
+            _RATE: request["rate_wpm"],
+            _VOLUME: 100,
+            _PITCH: request["pitch"],
+            _RANGE: request["pitch_range"],
+            _WORD_GAP: request["word_gap"],
+        }
+        for parameter, value in settings.items():
+            library.espeak_SetParameter(parameter, value, 0)
+        text = request["text"].encode()
+        pieces.clear()
+        if library.espeak_Synth(text, len(text) + 1, 0, _CHARACTER_POSITION, 0, _UTF8, None, None):
+            sys.exit(f"eSpeak NG could not say {request['text']!r}")
+        samples = b"".join(pieces)
+        sys.stdout.buffer.write(struct.pack("<I", len(samples)) + samples)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
