@@ -42,8 +42,8 @@ def variables_from_torch(state_dict: Mapping[str, Shaped[np.ndarray, "*shape"]])
       state_dict: the published arrays by name; the `.module` parts that data parallelism left in names are ignored.
 
     Returns:
-      {"params": ..., "batch_stats": ...} of `EmoCluster`, nested dictionaries of float32 arrays. Clusters are as many
-      as values in params/cluster_classifier/output/bias, attributes as many as in params/attribute_regressor/output/bias.
+      {"params": ..., "batch_stats": ...} of `EmoCluster`, nested dictionaries of float32 arrays. The biases of
+      cluster_classifier/output and attribute_regressor/output are as long as clusters and attributes are many.
 
     Raises:
       InputError: arrays are missing, unknown, of another shape, not of floating point, or not finite.
