@@ -1,0 +1,129 @@
+"""The data set as TensorFlow Datasets sees it: its features, its files, its metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import tensorflow_datasets as tfds
+from jaxtyping import Float
+from tensorflow_datasets.core.dataset_builder import FileReaderBuilder
+from tensorflow_datasets.core.example_serializer import ExampleSerializer
+from tensorflow_datasets.core.splits import SplitDict
+
+from emocluster_jax.config import ATTRIBUTES, FeatureConfig
+from emocluster_jax.corpora.utterance import Utterance
+
+NAME = "emocluster"
+
+Chunks = Float[np.ndarray, "chunks frames mel"]
+
+_DESCRIPTION = """\
+Recordings of speech as normalised mel spectrograms, cut into equally many chunks each, with ratings of arousal,
+dominance and valence (NaN where there are none).
+"""
+_CITATION = """\
+@inproceedings{lin2021deepemocluster,
+  title={DeepEmoCluster: a semi-supervised framework for latent cluster representation of speech emotions},
+  author={Lin, Wei-Cheng and Sridhar, Kusha and Busso, Carlos},
+  booktitle={ICASSP},
+  year={2021}
+}
+"""
+
+
+class EmoCluster(FileReaderBuilder):
+    """ArrayRecord files directly in `data_dir`; `records.writer` writes them, in parallel, and calls `write_metadata`.
+
+    What it wrote needs no builder: `tfds.builder_from_directory(data_dir).as_data_source("train")`.
+    """
+
+    name = NAME
+    VERSION = tfds.core.Version("1.0.0")
+
+    def __init__(self, *, data_dir: Path, features: FeatureConfig) -> None:
+        self.features = features
+        super().__init__(data_dir=data_dir, file_format=tfds.core.FileFormat.ARRAY_RECORD)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=_DESCRIPTION,
+            citation=_CITATION,
+            features=record_features(self.features),
+            disable_shuffling=True,
+        )
+
+    def _build_data_dir(self, data_dir: str) -> tuple[str, str]:
+        """The given directory itself, without TFDS's folders for name and version below it."""
+        return data_dir, data_dir
+
+    def _download_and_prepare(self, dl_manager: Any, download_config: Any = None) -> None:
+        raise NotImplementedError("prepare recordings with `python -m launch.prepare`")
+
+    def write_metadata(self, files: Mapping[str, Sequence[tuple[int, int]]]) -> None:
+        """Writes `dataset_info.json` and `features.json`.
+
+        Args:
+          files: per split, the number of records and of their bytes in each of its files, in order.
+        """
+        template = tfds.core.ShardedFileTemplate(
+            data_dir=self.data_path, dataset_name=NAME, filetype_suffix="array_record"
+        )
+        splits = [
+            tfds.core.SplitInfo(
+                name=split,
+                shard_lengths=[records for records, _ in shards],
+                num_bytes=sum(size for _, size in shards),
+                filename_template=template.replace(split=split),
+            )
+            for split, shards in files.items()
+        ]
+        self.info.set_splits(SplitDict(splits))
+        self.info.write_to_directory(self.data_path)
+
+
+def record_features(features: FeatureConfig) -> tfds.features.FeaturesDict:
+    """What a record holds. Arrays are stored as their bytes: TFDS's lists of floats take 8 ms a recording to read."""
+    chunks = (features.chunks_per_utterance, features.chunk_frames, features.mel_bands)
+    stored = tfds.features.Encoding.BYTES
+    return tfds.features.FeaturesDict(
+        {
+            "chunks": tfds.features.Tensor(shape=chunks, dtype=np.float16, encoding=stored),
+            "attributes": tfds.features.Tensor(shape=(len(ATTRIBUTES),), dtype=np.float32, encoding=stored),
+            "id": tfds.features.Text(),
+            "speaker": tfds.features.Text(),
+            "gender": tfds.features.Text(),
+            "duration_s": tfds.features.Scalar(dtype=np.float32),
+        }
+    )
+
+
+def record_serializer(features: FeatureConfig) -> Callable[[Utterance, Chunks, float], bytes]:
+    """A function that makes a record of a recording, its chunks and its duration in seconds.
+
+    The same recording gives the same bytes in every process, unlike `FeaturesDict.serialize_example`, which leaves the
+    order of the fields to protobuf.
+    """
+    fields = record_features(features)
+    serializer = ExampleSerializer(cast(Any, fields.get_serialized_info()))
+
+    def serialize(utterance: Utterance, chunks: Chunks, duration_s: float) -> bytes:
+        values = {
+            "chunks": chunks.astype(np.float16),
+            "attributes": np.array(utterance.attributes, np.float32),
+            "id": utterance.id,
+            "speaker": utterance.speaker or "",
+            "gender": utterance.gender or "",
+            "duration_s": np.float32(duration_s),
+        }
+        return serializer.get_tf_example(fields.encode_example(values)).SerializeToString(deterministic=True)
+
+    return serialize
+
+
+def record_file_name(split: str, index: int, count: int) -> str:
+    """TFDS's name of a split's file, e.g. `emocluster-train.array_record-00000-of-00016`."""
+    return f"{NAME}-{split}.array_record-{index:05d}-of-{count:05d}"

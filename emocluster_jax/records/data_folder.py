@@ -1,0 +1,115 @@
+"""The life of a data directory: re-used, being prepared beside its place, put there by one rename."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import filelock
+
+from emocluster_jax.atomic_files import replacing
+from emocluster_jax.errors import InputError
+from emocluster_jax.records.preparation import FILE_NAME, Preparation, read_preparation
+
+_LOCK = "lock"
+_REQUEST = "request.sha256"
+_FINISHED = "finished"
+
+
+def existing_preparation(data_dir: Path, fingerprint: str) -> Preparation | None:
+    """What lies in `data_dir` if the same request made it, None if nothing lies there.
+
+    Raises:
+      InputError: something else lies there, or no directory can be put there.
+    """
+    if data_dir.exists() and not data_dir.is_dir():
+        raise InputError(f"{data_dir} is a file; give another --data-dir")
+    if (data_dir / FILE_NAME).exists():
+        preparation = read_preparation(data_dir)
+        if preparation.fingerprint != fingerprint:
+            raise InputError(
+                f"{data_dir} holds other prepared data (corpus {preparation.corpus}, from {preparation.source}, with "
+                "other recordings, labels or settings); give another --data-dir or remove it"
+            )
+        return preparation
+    if data_dir.is_dir() and any(data_dir.iterdir()):
+        raise InputError(f"{data_dir} holds files that are no prepared data; give another --data-dir or remove it")
+    if data_dir.is_mount():
+        raise InputError(f"{data_dir} is a mount point, which nothing can be renamed to; give a folder below it")
+    return None
+
+
+@contextmanager
+def unfinished_folder(data_dir: Path, fingerprint: str) -> Iterator[Path]:
+    """`DATA_DIR.preparing`, locked, with what an earlier run of the same request left there.
+
+    Raises:
+      InputError: another process is at it, the folder cannot be made or is not one of these, or the disk is full.
+    """
+    folder = data_dir.with_name(data_dir.name + ".preparing")
+    request = folder / _REQUEST
+    try:
+        if folder.exists() and not request.exists() and any(path.name != _LOCK for path in folder.iterdir()):
+            raise InputError(
+                f"{folder} is in the way and no unfinished preparation; move it or give another --data-dir"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(folder / _LOCK, timeout=0):
+            if not request.exists() or request.read_text() != fingerprint:
+                _empty(folder)
+                with replacing(request) as temporary:
+                    temporary.write_text(fingerprint)
+            yield folder
+    except filelock.Timeout:
+        raise InputError(f"another process is preparing {data_dir} right now; wait for it to end") from None
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise InputError(
+                f"no space left beside {data_dir}; make room and give the same command again, it goes on from here"
+            ) from None
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
+            raise InputError(f"{folder} cannot be written: {error.strerror}; give another --data-dir") from None
+        raise
+
+
+def discard(folder: Path) -> None:
+    """Removes an unfinished folder, with its lock."""
+    shutil.rmtree(folder)
+
+
+def finished_folder(folder: Path) -> Path:
+    """The folder inside an unfinished one that becomes the data directory; made if it is not there."""
+    finished = folder / _FINISHED
+    finished.mkdir(exist_ok=True)
+    return finished
+
+
+def publish(folder: Path, data_dir: Path) -> None:
+    """Puts the finished folder in its place, safely on disk, and removes the rest."""
+    finished = folder / _FINISHED
+    for path in finished.iterdir():
+        _sync(path)
+    _sync(finished)
+    finished.rename(data_dir)
+    _sync(data_dir.parent)
+    discard(folder)
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != _LOCK:
+            path.unlink()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

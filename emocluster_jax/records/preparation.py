@@ -1,0 +1,193 @@
+"""The JSON beside the records: what was prepared, how, from what, and what it is normalised by."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from emocluster_jax.atomic_files import write_json
+from emocluster_jax.config import ATTRIBUTES, SPLITS, FeatureConfig, from_dict, to_dict
+from emocluster_jax.corpora.utterance import Utterance
+from emocluster_jax.errors import InputError
+from emocluster_jax.preprocessing.normalization import FeatureStatistics
+
+FORMAT_VERSION = 1
+FILE_NAME = "preparation.json"
+
+
+@dataclass(frozen=True)
+class LabelStatistics:
+    """Mean and population standard deviation of the training labels, in the order of `config.ATTRIBUTES`.
+
+    NaN where the training split has no label of an attribute.
+    """
+
+    mean: Float[np.ndarray, " 3"]
+    std: Float[np.ndarray, " 3"]
+
+
+@dataclass(frozen=True)
+class RecordFile:
+    """One file of records; a split's files, in order of their names, hold its recordings sorted by id."""
+
+    name: str
+    split: str
+    records: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A recording that was left out, and why."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """A prepared data directory, apart from its recordings.
+
+    Attributes:
+      corpus: name of the corpus reader.
+      source: where the corpus lay.
+      fingerprint: SHA-256 of the request: settings, rows, sizes of the audio files. The same request re-uses the data.
+      features: how the recordings became chunks.
+      feature_statistics: what the chunks are normalised by.
+      statistics_from: the split that the feature statistics are of, or the data directory they were taken from.
+      label_statistics: of the training split.
+      counts: recordings per split; splits without any are left out.
+      hours: duration per split.
+      skipped: recordings that could not be used.
+      padded: number of recordings shorter than one chunk.
+      files: the record files, by split and number.
+    """
+
+    corpus: str
+    source: str
+    fingerprint: str
+    features: FeatureConfig
+    feature_statistics: FeatureStatistics
+    statistics_from: str
+    label_statistics: LabelStatistics
+    counts: dict[str, int]
+    hours: dict[str, float]
+    skipped: tuple[Skipped, ...]
+    padded: int
+    files: tuple[RecordFile, ...]
+
+
+def label_statistics(utterances: Sequence[Utterance]) -> LabelStatistics:
+    """Statistics of the finite labels of these rows, summed in float64."""
+    labels = np.array([utterance.attributes for utterance in utterances], np.float64).reshape(-1, len(ATTRIBUTES))
+    columns = [column[np.isfinite(column)] for column in labels.T]
+    mean = [column.mean() if len(column) else np.nan for column in columns]
+    std = [column.std() if len(column) else np.nan for column in columns]
+    return LabelStatistics(np.array(mean, np.float32), np.array(std, np.float32))
+
+
+def write_preparation(data_dir: Path, preparation: Preparation) -> None:
+    """Writes `preparation.json` into an existing directory, atomically."""
+    labels = preparation.label_statistics
+    values = {
+        "format_version": FORMAT_VERSION,
+        **{name: getattr(preparation, name) for name in _PLAIN_FIELDS},
+        "features": to_dict(preparation.features),
+        "feature_statistics": {
+            "mean": _numbers(preparation.feature_statistics.mean),
+            "std": _numbers(preparation.feature_statistics.std),
+        },
+        "label_statistics": {"mean": _numbers(labels.mean), "std": _numbers(labels.std)},
+        "skipped": [dataclasses.asdict(skipped) for skipped in preparation.skipped],
+        "files": [dataclasses.asdict(file) for file in preparation.files],
+    }
+    write_json(data_dir / FILE_NAME, values)
+
+
+def read_preparation(data_dir: Path) -> Preparation:
+    """Reads what `write_preparation` wrote.
+
+    Raises:
+      InputError: no such directory, one without prepared data, of another format version, or with a damaged file.
+    """
+    path = data_dir / FILE_NAME
+    prepare = f"prepare one with `python -m launch.prepare --data-dir {data_dir} ...`"
+    if not data_dir.is_dir():
+        raise InputError(f"no data directory at {data_dir}; {prepare}")
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{data_dir} is no prepared data directory, it has no {FILE_NAME}; {prepare}") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise InputError(f"{path} is damaged, it is no JSON; remove {data_dir} and prepare it again") from None
+    version = values.get("format_version") if isinstance(values, dict) else None
+    if version != FORMAT_VERSION:
+        raise InputError(
+            f"{path} is of format version {version}, this program reads version {FORMAT_VERSION}; "
+            f"remove {data_dir} and prepare it again"
+        )
+    try:
+        return _preparation(values, str(path))
+    except (KeyError, TypeError, ValueError) as error:
+        detail = f"no entry {error}" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"{path} is damaged: {detail}; remove {data_dir} and prepare it again") from None
+
+
+_PLAIN_FIELDS = ("corpus", "source", "fingerprint", "statistics_from", "counts", "hours", "padded")
+
+
+def _preparation(values: dict[str, Any], where: str) -> Preparation:
+    """The dataclass; raises KeyError, TypeError or ValueError where the values do not fit it."""
+    for name in ("corpus", "source", "fingerprint", "statistics_from"):
+        if not isinstance(values[name], str):
+            raise ValueError(f"{name} is no text")
+    features = from_dict(FeatureConfig, values["features"], f"{where}: features")
+    counts = {str(split): int(count) for split, count in values["counts"].items()}
+    hours = {str(split): float(number) for split, number in values["hours"].items()}
+    files = tuple(
+        RecordFile(str(f["name"]), str(f["split"]), int(f["records"]), str(f["sha256"])) for f in values["files"]
+    )
+    if any(split not in SPLITS for split in counts) or any("/" in file.name for file in files):
+        raise ValueError("an unknown split or a record file outside the directory")
+    for split, count in counts.items():
+        if sum(file.records for file in files if file.split == split) != count:
+            raise ValueError(f"the record files do not hold the {count} recordings of the split {split!r}")
+    mel, labels = values["feature_statistics"], values["label_statistics"]
+    return Preparation(
+        corpus=values["corpus"],
+        source=values["source"],
+        fingerprint=values["fingerprint"],
+        features=features,
+        feature_statistics=FeatureStatistics(
+            _vector(mel["mean"], features.mel_bands), _vector(mel["std"], features.mel_bands)
+        ),
+        statistics_from=values["statistics_from"],
+        label_statistics=LabelStatistics(
+            _vector(labels["mean"], len(ATTRIBUTES)), _vector(labels["std"], len(ATTRIBUTES))
+        ),
+        counts=counts,
+        hours=hours,
+        skipped=tuple(Skipped(str(s["id"]), str(s["reason"])) for s in values["skipped"]),
+        padded=int(values["padded"]),
+        files=files,
+    )
+
+
+def _numbers(vector: Float[np.ndarray, " n"]) -> list[float | None]:
+    """JSON has no NaN; `repr` of a float64 keeps every bit of a float32."""
+    return [float(value) if np.isfinite(value) else None for value in vector]
+
+
+def _vector(values: list[float | None], length: int) -> Float[np.ndarray, " n"]:
+    if len(values) != length:
+        raise ValueError(f"{len(values)} statistics instead of {length}")
+    return np.array([np.nan if value is None else value for value in values], np.float32)

@@ -1,0 +1,123 @@
+"""From a prepared data directory to arrays."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from jaxtyping import Int
+
+from emocluster_jax.config import ATTRIBUTES
+from emocluster_jax.errors import InputError
+from emocluster_jax.records.arrays import SplitArrays
+from emocluster_jax.records.preparation import Preparation, RecordFile, read_preparation
+
+_THREADS = 4
+_BATCH = 64
+"""Records decompressed at a time, so that a large file is not held in memory twice."""
+
+
+def read_split(
+    data_dir: Path,
+    split: str,
+    indices: Sequence[int] | np.ndarray | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> SplitArrays:
+    """Reads a split, or some of it, into memory.
+
+    Args:
+      data_dir: what `records.writer.prepare` wrote.
+      split: one of `config.SPLITS`.
+      indices: positions within the split, sorted by id, in the order wanted, each at most once; None reads all. Only
+        the files that hold them are read. `read_preparation(data_dir).counts[split]` is the number there is.
+      progress: called with the number of recordings read since the last call.
+
+    Raises:
+      InputError: no such data directory or split, an index outside of it, or a damaged or missing file, which it names.
+    """
+    preparation = read_preparation(data_dir)
+    total = split_size(preparation, data_dir, split)
+    wanted = np.arange(total) if indices is None else np.asarray(indices, np.int64)
+    if len(wanted) and not 0 <= wanted.min() <= wanted.max() < total:
+        raise InputError(f"{data_dir}: an index outside the {total} recordings of the split {split!r}")
+    row_of = np.full(total, -1)
+    row_of[wanted] = np.arange(len(wanted))
+    if (row_of >= 0).sum() != len(wanted):
+        raise InputError(f"{data_dir}: the same recording of the split {split!r} is asked for twice")
+
+    features = preparation.features
+    shape = (len(wanted), features.chunks_per_utterance, features.chunk_frames, features.mel_bands)
+    arrays = SplitArrays(
+        chunks=np.empty(shape, np.float16),
+        attributes=np.empty((len(wanted), len(ATTRIBUTES)), np.float32),
+        ids=[""] * len(wanted),
+        speakers=[""] * len(wanted),
+        genders=[""] * len(wanted),
+        durations_s=np.empty(len(wanted), np.float32),
+    )
+    files = [file for file in preparation.files if file.split == split]
+    starts = np.cumsum([0, *(file.records for file in files)])
+    with ThreadPoolExecutor(_THREADS) as executor:
+        reads = [
+            executor.submit(_read_file, data_dir, file, preparation, row_of[start : start + file.records], arrays)
+            for file, start in zip(files, starts[:-1], strict=True)
+        ]
+        try:
+            for read in as_completed(reads):
+                count = read.result()
+                if progress is not None:
+                    progress(count)
+        except BaseException:
+            executor.shutdown(cancel_futures=True)
+            raise
+    return arrays
+
+
+def split_size(preparation: Preparation, data_dir: Path, split: str) -> int:
+    """Number of recordings of a split; raises InputError, which names those there are, where it has none."""
+    if split not in preparation.counts:
+        raise InputError(f"{data_dir} has no split {split!r}; it has {', '.join(preparation.counts)}")
+    return preparation.counts[split]
+
+
+def _read_file(
+    data_dir: Path, file: RecordFile, preparation: Preparation, rows: Int[np.ndarray, " records"], arrays: SplitArrays
+) -> int:
+    """Puts the file's record i at row `rows[i]` of the arrays, unless that is -1; returns how many it put."""
+    positions = np.flatnonzero(rows >= 0)
+    if not len(positions):
+        return 0
+    path = data_dir / file.name
+    try:
+        with path.open("rb") as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}; prepare {data_dir} again") from None
+    if sha256 != file.sha256:
+        raise InputError(f"{path} is damaged (its SHA-256 differs); remove {data_dir} and prepare it again")
+
+    from array_record.python.array_record_module import ArrayRecordReader
+
+    from emocluster_jax.records.builder import record_features
+
+    features = record_features(preparation.features)
+    deserialize = cast(Callable[[bytes], dict[str, Any]], features.deserialize_example_np)
+    reader = ArrayRecordReader(str(path), options="readahead_buffer_size:0")
+    try:
+        for start in range(0, len(positions), _BATCH):
+            batch = positions[start : start + _BATCH]
+            for position, content in zip(batch, reader.read(batch.tolist()), strict=True):
+                record, row = deserialize(content), rows[position]
+                arrays.chunks[row] = record["chunks"]
+                arrays.attributes[row] = record["attributes"]
+                arrays.ids[row] = record["id"].decode()
+                arrays.speakers[row] = record["speaker"].decode()
+                arrays.genders[row] = record["gender"].decode()
+                arrays.durations_s[row] = record["duration_s"]
+    finally:
+        reader.close()
+    return len(positions)

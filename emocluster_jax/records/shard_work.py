@@ -1,0 +1,148 @@
+"""What a worker does with one shard: decode it to spectrograms, or write its records.
+
+Both functions leave their result in a folder, under the shard's name, a JSON file last; where that file is, the shard
+is done. Results depend on the shard alone, not on the worker.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from threadpoolctl import threadpool_limits
+
+from emocluster_jax.atomic_files import replacing, write_json
+from emocluster_jax.config import FeatureConfig
+from emocluster_jax.corpora.utterance import Utterance
+from emocluster_jax.preprocessing.audio import AudioError, read_audio
+from emocluster_jax.preprocessing.chunks import mel_chunks
+from emocluster_jax.preprocessing.normalization import FeatureStatistics, FrameMoments, frame_moments
+from emocluster_jax.preprocessing.spectrogram import mel_spectrogram
+from emocluster_jax.records.shards import Shard
+
+_WRITER_OPTIONS = "group_size:1,zstd:1"
+"""One record a group, for random access. Overlapping chunks shrink to a sixth; higher levels only cost time."""
+
+
+@dataclass(frozen=True)
+class ShardReport:
+    """What came of a shard: records and their bytes, seconds of speech, what was padded, what skipped and why."""
+
+    records: int
+    bytes: int
+    duration_s: float
+    padded: int
+    skipped: list[tuple[str, str]]
+    sha256: str
+
+
+def spool_shard(shard: Shard, features: FeatureConfig, folder: Path) -> None:
+    """First pass: decodes the recordings and keeps spectrograms and moments in `folder`."""
+    moments, entries, skipped = [], [], []
+    with threadpool_limits(1), replacing(folder / f"{shard.name}.mel") as temporary, temporary.open("wb") as file:
+        for row, (utterance, outcome) in enumerate(_decoded(shard, features)):
+            if isinstance(outcome, str):
+                skipped.append((utterance.id, outcome))
+                continue
+            mel, duration_s = outcome
+            file.write(mel.tobytes())
+            recording = frame_moments(mel)
+            moments.append((recording.mean, recording.m2))
+            entries.append((row, recording.count, duration_s))
+    with replacing(folder / f"{shard.name}.moments.npy") as temporary:
+        np.save(temporary, np.array(moments, np.float64).reshape(-1, 2, features.mel_bands))
+    write_json(folder / f"{shard.name}.spool.json", {"entries": entries, "skipped": skipped})
+
+
+def spooled_moments(shard: Shard, folder: Path) -> Iterator[FrameMoments]:
+    """The moments of every recording of a spooled shard, in order."""
+    spool = _read_json(folder / f"{shard.name}.spool.json")
+    moments = np.load(folder / f"{shard.name}.moments.npy", allow_pickle=False)
+    for (_, frames, _), (mean, m2) in zip(spool["entries"], moments, strict=True):
+        yield FrameMoments(frames, mean, m2)
+
+
+def spooled_reasons(shard: Shard, folder: Path) -> list[tuple[str, str]]:
+    """Ids and reasons of the recordings of a spooled shard that could not be used."""
+    return [(name, reason) for name, reason in _read_json(folder / f"{shard.name}.spool.json")["skipped"]]
+
+
+def is_spooled(shard: Shard, folder: Path) -> bool:
+    """Whether the first pass is done with this shard."""
+    return (folder / f"{shard.name}.spool.json").exists()
+
+
+def write_shard(shard: Shard, features: FeatureConfig, statistics: FeatureStatistics, folder: Path) -> None:
+    """Second pass: writes the records, from the spool where the shard has one, and removes the spool."""
+    # They take a while to load, and the first pass has no use for them.
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    from emocluster_jax.records.builder import record_serializer
+
+    serialize = record_serializer(features)
+    records = size = padded = 0
+    duration_s = 0.0
+    skipped = []
+    recordings = _spooled(shard, features, folder) if is_spooled(shard, folder) else _decoded(shard, features)
+    with threadpool_limits(1), replacing(folder / f"{shard.name}.array_record") as temporary:
+        writer = ArrayRecordWriter(str(temporary), _WRITER_OPTIONS)
+        try:
+            for utterance, outcome in recordings:
+                if isinstance(outcome, str):
+                    skipped.append((utterance.id, outcome))
+                    continue
+                mel, seconds = outcome
+                example = serialize(utterance, mel_chunks(mel, features, statistics), seconds)
+                writer.write(example)
+                records += 1
+                size += len(example)
+                padded += len(mel) < features.chunk_frames
+                duration_s += seconds
+        finally:
+            writer.close()
+        with temporary.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    report = ShardReport(records, size, duration_s, padded, skipped, sha256)
+    write_json(folder / f"{shard.name}.json", asdict(report))
+    for suffix in (".spool.json", ".moments.npy", ".mel"):
+        (folder / f"{shard.name}{suffix}").unlink(missing_ok=True)
+
+
+def read_report(shard: Shard, folder: Path) -> ShardReport | None:
+    """What `write_shard` said of a shard, or None where it is not done with it."""
+    path = folder / f"{shard.name}.json"
+    return ShardReport(**_read_json(path)) if path.exists() else None
+
+
+_Outcome = tuple[Float[np.ndarray, "time mel"], float] | str
+"""A recording's spectrogram and duration in seconds, or the reason why it has none."""
+
+
+def _decoded(shard: Shard, features: FeatureConfig) -> Iterator[tuple[Utterance, _Outcome]]:
+    for utterance in shard.utterances:
+        try:
+            signal = read_audio(utterance.path, features.sample_rate_hz)
+        except AudioError as error:
+            yield utterance, str(error)
+        else:
+            yield utterance, (mel_spectrogram(signal, features), len(signal) / features.sample_rate_hz)
+
+
+def _spooled(shard: Shard, features: FeatureConfig, folder: Path) -> Iterator[tuple[Utterance, _Outcome]]:
+    spool = _read_json(folder / f"{shard.name}.spool.json")
+    reasons = dict(spool["skipped"])
+    yield from ((u, reasons[u.id]) for u in shard.utterances if u.id in reasons)
+    with (folder / f"{shard.name}.mel").open("rb") as file:
+        for row, frames, duration_s in spool["entries"]:
+            mel = np.frombuffer(file.read(frames * features.mel_bands * 4), np.float32)
+            yield shard.utterances[row], (mel.reshape(frames, features.mel_bands), duration_s)
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text("utf-8"))

@@ -1,0 +1,81 @@
+"""The pieces that a preparation is done in, and what identifies it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from emocluster_jax.config import SPLITS, FeatureConfig, to_dict
+from emocluster_jax.corpora.utterance import Utterance
+from emocluster_jax.errors import InputError
+from emocluster_jax.records.preparation import FORMAT_VERSION
+
+_SMALLEST, _LARGEST = 16, 256
+_SHARDS = 16
+"""A split is cut into about this many shards, so that many cores have work, of 16 to 256 recordings."""
+_MOST_SHARDS = 256
+"""Never into more, however large they get: a random-access reader keeps all of a split's files open."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Recordings that one worker decodes and writes into one file."""
+
+    split: str
+    index: int
+    utterances: tuple[Utterance, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.split}-{self.index:05d}"
+
+
+def plan_shards(utterances: Sequence[Utterance]) -> list[Shard]:
+    """Cuts every split, sorted by id, into shards; the cut depends on nothing but the number of its recordings."""
+    shards = []
+    for split in SPLITS:
+        rows = sorted((u for u in utterances if u.split == split), key=lambda u: u.id)
+        size = min(max(math.ceil(len(rows) / _SHARDS), _SMALLEST), _LARGEST)
+        size = max(size, math.ceil(len(rows) / _MOST_SHARDS))
+        starts = range(0, len(rows), size)
+        shards += [Shard(split, i, tuple(rows[start : start + size])) for i, start in enumerate(starts)]
+    return shards
+
+
+def check_utterances(utterances: Sequence[Utterance]) -> None:
+    """Raises InputError where there are none, a split is unknown, or an id is doubled or cannot be stored."""
+    if not utterances:
+        raise InputError("there are no recordings to prepare; check the corpus folder")
+    seen = set()
+    for utterance in utterances:
+        if utterance.split not in SPLITS:
+            raise InputError(f"{utterance.id}: unknown split {utterance.split!r}; expected one of {', '.join(SPLITS)}")
+        if utterance.id in seen:
+            raise InputError(f"two recordings have the id {utterance.id!r}; ids must be unique within a corpus")
+        seen.add(utterance.id)
+        try:
+            utterance.id.encode()
+        except UnicodeEncodeError:
+            raise InputError(f"the file name {utterance.id!r} is not UTF-8; rename the file") from None
+
+
+def fingerprint(utterances: Sequence[Utterance], features: FeatureConfig, statistics_from: str) -> str:
+    """SHA-256 of everything that the records depend on: rows, settings, and the sizes of the audio files.
+
+    Where the corpus lies is no part of it: moved to another folder, it is the same corpus.
+    """
+    digest = hashlib.sha256(json.dumps([FORMAT_VERSION, to_dict(features), statistics_from]).encode())
+    for u in sorted(utterances, key=lambda u: (u.split, u.id)):
+        row = [u.id, u.split, u.speaker, u.gender, [float(value).hex() for value in u.attributes], _size(u)]
+        digest.update(json.dumps(row).encode())
+    return digest.hexdigest()
+
+
+def _size(utterance: Utterance) -> int:
+    try:
+        return utterance.path.stat().st_size
+    except OSError:
+        return -1

@@ -1,0 +1,235 @@
+"""From a corpus's rows to a prepared data directory, in parallel and in constant memory.
+
+First pass: the training recordings are decoded; their spectrograms are spooled to disk, and the moments of their frames
+merged recording by recording, in order. Second pass: all shards are normalised and written. Until all is done,
+everything lies in `DATA_DIR.preparing`, where a run after a kill finds the shards that were done.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from emocluster_jax.atomic_files import replacing
+from emocluster_jax.config import SPLITS, FeatureConfig
+from emocluster_jax.corpora.utterance import Utterance
+from emocluster_jax.errors import InputError
+from emocluster_jax.preprocessing.normalization import FeatureStatistics, feature_statistics, merge, no_frames
+from emocluster_jax.records.data_folder import (
+    discard,
+    existing_preparation,
+    finished_folder,
+    publish,
+    unfinished_folder,
+)
+from emocluster_jax.records.preparation import (
+    Preparation,
+    RecordFile,
+    Skipped,
+    label_statistics,
+    read_preparation,
+    write_preparation,
+)
+from emocluster_jax.records.shard_work import (
+    ShardReport,
+    is_spooled,
+    read_report,
+    spool_shard,
+    spooled_moments,
+    spooled_reasons,
+    write_shard,
+)
+from emocluster_jax.records.shards import Shard, check_utterances, fingerprint, plan_shards
+from emocluster_jax.records.workers import RunShards, shard_workers
+
+if TYPE_CHECKING:
+    from emocluster_jax.reporting.console import Console
+
+
+def prepare(
+    utterances: Sequence[Utterance],
+    data_dir: Path,
+    features: FeatureConfig,
+    corpus: str,
+    source: str,
+    workers: int,
+    console: Console,
+    statistics_from: Path | None = None,
+) -> Preparation:
+    """Decodes, normalises and writes a corpus as TFDS records.
+
+    The records are the same, bit for bit, for any number of workers and after any number of interruptions. Recordings
+    that cannot be used are left out, each with its reason. Data that the same request made before are re-used.
+
+    Args:
+      utterances: rows with unique ids, in any order.
+      data_dir: where the records go; absent, empty, or holding what the same request made.
+      features: how recordings become chunks.
+      corpus: name of the corpus, for the record.
+      source: where it lies, for the record.
+      workers: processes that decode and write. With more than one, call this from a module that can be imported again
+        (`if __name__ == "__main__":`).
+      console: for the progress display and lines on what was decided.
+      statistics_from: a prepared data directory whose feature statistics are used; None computes them over the training
+        split, or over the unlabelled one where there is no training split.
+
+    Raises:
+      InputError: the rows are at odds, `data_dir` holds something else, no training recording could be used, a worker
+        died, or the disk is full.
+    """
+    check_utterances(utterances)
+    if workers < 1:
+        raise InputError(f"{workers} workers cannot prepare anything; give 1 or more")
+    shards = plan_shards(utterances)
+    given = None if statistics_from is None else _given_statistics(statistics_from, features)
+    basis = statistics_from.name if statistics_from else _statistics_split(shards)
+    key = "".join(vector.tobytes().hex() for vector in (given.mean, given.std)) if given else basis
+
+    identity = fingerprint(utterances, features, key)
+    data_dir = Path(os.path.realpath(data_dir))
+    existing = existing_preparation(data_dir, identity)
+    if existing is not None:
+        console.line(f"{data_dir} holds these recordings already; using them")
+        return existing
+    if basis == "unlabeled" and given is None:
+        console.line("no training split: the features are normalised by the statistics of the unlabelled recordings")
+
+    with unfinished_folder(data_dir, identity) as folder, shard_workers(workers) as run:
+        statistics = given
+        if statistics is None:
+            basis_shards = [shard for shard in shards if shard.split == basis]
+            statistics = _computed_statistics(basis_shards, features, folder, run, console)
+        write = partial(write_shard, features=features, statistics=statistics, folder=folder)
+        done = [shard for shard in shards if read_report(shard, folder) is not None]
+        _run("writing records", write, shards, done, run, console)
+
+        reports = {shard: report for shard in shards if (report := read_report(shard, folder)) is not None}
+        _check_training_split(reports, folder)
+        files = _collect(reports, finished_folder(folder), folder, features)
+        skipped = tuple(Skipped(*pair) for report in reports.values() for pair in report.skipped)
+        left_out = {entry.id for entry in skipped}
+        kept = [u for u in utterances if u.split == "train" and u.id not in left_out]
+        splits = [split for split in SPLITS if any(file.split == split for file in files)]
+        preparation = Preparation(
+            corpus=corpus,
+            source=source,
+            fingerprint=identity,
+            features=features,
+            feature_statistics=statistics,
+            statistics_from=str(statistics_from) if statistics_from else basis,
+            label_statistics=label_statistics(kept),
+            counts={split: sum(file.records for file in files if file.split == split) for split in splits},
+            hours={
+                split: sum(report.duration_s for shard, report in reports.items() if shard.split == split) / 3600
+                for split in splits
+            },
+            skipped=skipped,
+            padded=sum(report.padded for report in reports.values()),
+            files=tuple(files),
+        )
+        write_preparation(finished_folder(folder), preparation)
+        publish(folder, data_dir)
+    return preparation
+
+
+def _given_statistics(data_dir: Path, features: FeatureConfig) -> FeatureStatistics:
+    other = read_preparation(data_dir)
+    if other.features != features:
+        raise InputError(f"{data_dir} was prepared with other feature settings; its statistics do not fit")
+    return other.feature_statistics
+
+
+def _statistics_split(shards: Sequence[Shard]) -> str:
+    splits = {shard.split for shard in shards}
+    for split in ("train", "unlabeled"):
+        if split in splits:
+            return split
+    raise InputError(
+        "there are neither training nor unlabelled recordings to normalise the features by; "
+        "give --statistics-from a prepared data directory"
+    )
+
+
+def _computed_statistics(
+    shards: Sequence[Shard], features: FeatureConfig, folder: Path, run: RunShards, console: Console
+) -> FeatureStatistics:
+    """First pass over the shards of the split that the statistics are of."""
+    kept = folder / "statistics.npz"
+    if kept.exists():
+        with np.load(kept, allow_pickle=False) as arrays:
+            return FeatureStatistics(arrays["mean"], arrays["std"])
+    done = [shard for shard in shards if is_spooled(shard, folder)]
+    _run("decoding for statistics", partial(spool_shard, features=features, folder=folder), shards, done, run, console)
+    moments = no_frames(features.mel_bands)
+    for shard in shards:
+        for recording in spooled_moments(shard, folder):
+            moments = merge(moments, recording)
+    if not moments.count:
+        reasons = [pair for shard in shards for pair in spooled_reasons(shard, folder)]
+        raise _nothing_left(shards[0].split, reasons, folder)
+    statistics = feature_statistics(moments)
+    with replacing(kept) as temporary:
+        np.savez(temporary, mean=statistics.mean, std=statistics.std)
+    return statistics
+
+
+def _run(
+    description: str,
+    function: Callable[[Shard], None],
+    shards: Sequence[Shard],
+    done: Sequence[Shard],
+    run: RunShards,
+    console: Console,
+) -> None:
+    """Calls `function` on those shards that are not done yet."""
+    finished = set(done)
+    with console.task(description, total=sum(len(shard.utterances) for shard in shards)) as task:
+        if done:
+            task.advance(sum(len(shard.utterances) for shard in done))
+        run(function, [shard for shard in shards if shard not in finished], lambda s: task.advance(len(s.utterances)))
+
+
+def _check_training_split(reports: dict[Shard, ShardReport], folder: Path) -> None:
+    """Without a single training recording (or, where none was asked for, a single one) there is nothing to keep."""
+    split = "train" if any(shard.split == "train" for shard in reports) else None
+    considered = [report for shard, report in reports.items() if split in (None, shard.split)]
+    if not any(report.records for report in considered):
+        raise _nothing_left(split or "corpus", [pair for report in considered for pair in report.skipped], folder)
+
+
+def _nothing_left(what: str, reasons: Sequence[tuple[str, str]], folder: Path) -> InputError:
+    discard(folder)
+    name, reason = reasons[0]
+    return InputError(
+        f"none of the {len(reasons)} recordings of the {what}{'' if what == 'corpus' else ' split'} could be used "
+        f"(first: {name}: {reason}); check where the recordings lie and what they are"
+    )
+
+
+def _collect(
+    reports: dict[Shard, ShardReport], finished: Path, folder: Path, features: FeatureConfig
+) -> list[RecordFile]:
+    """Moves the record files to `finished` under TFDS's names, with TFDS's metadata; shards without records are left.
+
+    The names hold the number of files, which is known only now. A run killed in here finds some files moved already.
+    """
+    from emocluster_jax.records.builder import EmoCluster, record_file_name
+
+    files = []
+    sizes: dict[str, list[tuple[int, int]]] = {}
+    for split in SPLITS:
+        shards = [(shard, report) for shard, report in reports.items() if shard.split == split and report.records]
+        for index, (shard, report) in enumerate(shards):
+            name = record_file_name(split, index, len(shards))
+            written = folder / f"{shard.name}.array_record"
+            if written.exists():
+                written.rename(finished / name)
+            files.append(RecordFile(name, split, report.records, report.sha256))
+            sizes.setdefault(split, []).append((report.records, report.bytes))
+    EmoCluster(data_dir=finished, features=features).write_metadata(sizes)
+    return files
