@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import flax.linen as nn
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
 from emocluster_jax import parallel
 from emocluster_jax.config import ModelConfig
 from emocluster_jax.feed.resident import ResidentSplit
+from emocluster_jax.models.emocluster import EmoCluster
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
 from emocluster_jax.segments import in_segments
+
+CPU_BLOCK = 8
+ACCELERATOR_BLOCK = 2_048
 
 
 class Outputs(NamedTuple):
@@ -29,17 +35,49 @@ class Outputs(NamedTuple):
     attributes: Float[Array, "... A"]
 
 
-def evaluation_program(model: nn.Module, block: int) -> Callable[..., Outputs]:
-    """A program that runs the network in evaluation mode over blocks of every device's chunks.
+@dataclass(frozen=True)
+class Forward:
+    """Runs a network in evaluation mode over splits; compiled once a split's shape.
 
-    Args:
-      model: the network.
-      block: chunks a block: what fits the cache of a CPU, or fills an accelerator.
-
-    Returns:
-      (variables, split.chunks, outputs, first block, past the last block) -> outputs with these blocks filled in; the
-      given outputs are used up.
+    Attributes:
+      config: the network's settings.
+      block: chunks that a device takes at once: what stays in a CPU's cache, or what fills an accelerator.
+      program: (variables, chunks, outputs, first block, past the last block) -> outputs with these blocks filled in;
+        the given outputs are used up.
     """
+
+    config: ModelConfig
+    block: int
+    program: Callable[..., Outputs]
+
+    def __call__(self, variables: Any, split: ResidentSplit, advance: Callable[[int], None]) -> Outputs:
+        """What the network says of every chunk.
+
+        Args:
+          variables: of the network, on every device.
+          split: the chunks.
+          advance: told, now and then, how many more chunks are done.
+        """
+        devices, utterances, chunks = split.chunks.shape[:3]
+        outputs = Outputs(
+            parallel.zeros((utterances * chunks, scaled_width(DENSE_WIDTH, self.config))),
+            parallel.zeros((utterances * chunks, len(self.config.attributes))),
+        )
+
+        def segment(first: int, last: int) -> None:
+            nonlocal outputs
+            outputs = self.program(variables, split.chunks, outputs, first, last)
+            outputs.attributes.block_until_ready()
+            advance((last - first) * self.block * devices)
+
+        in_segments(-(-utterances * chunks // self.block), segment)
+        return outputs
+
+
+def make_forward(config: ModelConfig) -> Forward:
+    """The compiled forward pass of the network that `config` describes."""
+    model = EmoCluster(config)
+    block = CPU_BLOCK if jax.default_backend() == "cpu" else ACCELERATOR_BLOCK
 
     def run(variables: Any, chunks: Array, outputs: Outputs, first: Array, last: Array) -> Outputs:
         flat = chunks.reshape(-1, *chunks.shape[2:])
@@ -56,39 +94,11 @@ def evaluation_program(model: nn.Module, block: int) -> Callable[..., Outputs]:
 
         return lax.fori_loop(first, last, body, outputs)
 
-    return parallel.parallel(run, arguments=5, replicated_arguments=(3, 4), donated_arguments=(2,))
+    program = parallel.parallel(run, arguments=5, replicated_arguments=(3, 4), donated_arguments=(2,))
+    return Forward(config, block, program)
 
 
-def forward_split(
-    program: Callable[..., Outputs],
-    variables: Any,
-    split: ResidentSplit,
-    *,
-    config: ModelConfig,
-    block: int,
-    advance: Callable[[int], None],
-) -> Outputs:
-    """Runs `evaluation_program` over a whole split.
-
-    Args:
-      program: compiled for `config` and `block`.
-      variables: the network's variables, on every device.
-      split: the chunks.
-      config: the network's settings.
-      block: chunks a block, as `program` was made for.
-      advance: told, now and then, how many more chunks are done.
-    """
-    per_device = split.chunks.shape[1] * split.chunks_per_utterance
-    outputs = Outputs(
-        parallel.zeros((per_device, scaled_width(DENSE_WIDTH, config))),
-        parallel.zeros((per_device, len(config.attributes))),
-    )
-
-    def segment(first: int, last: int) -> None:
-        nonlocal outputs
-        outputs = program(variables, split.chunks, outputs, first, last)
-        outputs.attributes.block_until_ready()
-        advance((last - first) * block * split.chunks.shape[0])
-
-    in_segments(-(-per_device // block), segment)
-    return outputs
+def chunk_attributes(outputs: Outputs, split: ResidentSplit) -> Float[np.ndarray, "utterances chunks A"]:
+    """The predicted attributes of all recordings of all processes, in z-normalised label units."""
+    per_device = outputs.attributes.reshape(*split.chunks.shape[:3], -1)
+    return parallel.collect(per_device, split.utterances)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Float32
 
 from emocluster_jax.config import ATTRIBUTES, FeatureConfig
 from emocluster_jax.errors import InputError
 from emocluster_jax.feed.resident import ResidentSplit
-from emocluster_jax.training.programs import Labels
 
 
 @dataclass(frozen=True)
@@ -57,13 +56,11 @@ def label_statistics(
     return mean.astype(np.float32), np.where(std > 0, std, 1.0).astype(np.float32)
 
 
-def training_labels(
-    pseudo_labels: np.ndarray,
+def normalized_labels(
     values: Float[np.ndarray, "utterances A"],
     label_mean: Float[np.ndarray, " A"],
     label_std: Float[np.ndarray, " A"],
-) -> Labels:
-    """Pseudo-labels and z-normalised labels in the form that the training program takes."""
+) -> tuple[Float32[np.ndarray, "utterances A"], Bool[np.ndarray, "utterances A"]]:
+    """z-normalised labels, 0 where missing, and which of them exist."""
     present = np.isfinite(values)
-    targets = np.where(present, (values - label_mean) / label_std, 0.0).astype(np.float32)
-    return Labels(pseudo_labels.astype(np.int32), targets, present)
+    return np.where(present, (values - label_mean) / label_std, 0.0).astype(np.float32), present

@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 from emocluster_jax import parallel
 from emocluster_jax.clustering.kmeans import KMeansResult, kmeans
 from emocluster_jax.config import ClusteringConfig
-from emocluster_jax.training.state import TrainState
+from emocluster_jax.training.state import TrainState, redraw_cluster_head
 from emocluster_jax.training.steps import Batch, Stage, train_step
 
 
@@ -61,6 +61,15 @@ def clustering_program(config: ClusteringConfig, clusters: int, chunk_count: int
         )
 
     return parallel.parallel(run, arguments=2, replicated_arguments=(0,))
+
+
+def redraw_head_program() -> Callable[[TrainState, Array], TrainState]:
+    """A program (state, key) -> state with the cluster head drawn anew; the given state is used up."""
+
+    def run(state: TrainState, key: Array) -> TrainState:
+        return state.replace(params=redraw_cluster_head(state.params, key))
+
+    return parallel.parallel(run, arguments=2, replicated_arguments=(1,), donated_arguments=(0,))
 
 
 def training_program(stage: Stage) -> Callable[..., tuple[TrainState, dict[str, Array]]]:

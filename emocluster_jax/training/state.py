@@ -30,6 +30,11 @@ class TrainState:
     batch_stats: Any
     optimizer_states: dict[str, optax.OptState]
 
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What the network is applied with."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
 
 def create_train_state(
     model: nn.Module, features: FeatureConfig, optimizers: dict[str, optax.GradientTransformation], key: Array

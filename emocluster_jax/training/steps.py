@@ -35,7 +35,7 @@ class Batch(NamedTuple):
 
 
 Terms = dict[str, Float[Array, ""]]
-"""The named parts of a loss, for the log; "loss" is what is minimised."""
+"""The named parts of a loss, for the log."""
 
 Loss = Callable[[Any, Any, Batch, Array], tuple[Float[Array, ""], tuple[Terms, Any]]]
 """(params, batch_stats, batch, dropout key) -> loss, (terms, new batch_stats)."""
@@ -47,11 +47,13 @@ class Stage:
 
     Attributes:
       name: under which its optimiser's state is kept and its loss terms are logged.
+      terms: names of its loss's parts.
       loss: what its steps minimise.
       optimizer: how its gradient becomes an update.
     """
 
     name: str
+    terms: tuple[str, ...]
     loss: Loss
     optimizer: optax.GradientTransformation
 
@@ -64,7 +66,7 @@ def unsupervised_stage(model: nn.Module, config: OptimizerConfig) -> Stage:
         entropy = cross_entropy(output.cluster_logits, batch.pseudo_labels)
         return entropy, ({"cross_entropy": entropy}, updated)
 
-    return Stage("stage1", loss, stage_one_optimizer(config))
+    return Stage("stage1", ("cross_entropy",), loss, stage_one_optimizer(config))
 
 
 def joint_stage(model: nn.Module, config: OptimizerConfig, ccc_weight: float, axis_name: str | None) -> Stage:
@@ -76,7 +78,7 @@ def joint_stage(model: nn.Module, config: OptimizerConfig, ccc_weight: float, ax
         concordance = ccc_loss(output.attributes, batch.targets, batch.present, axis_name)
         return entropy + ccc_weight * concordance, ({"cross_entropy": entropy, "ccc_loss": concordance}, updated)
 
-    return Stage("stage2", loss, stage_two_optimizer(config))
+    return Stage("stage2", ("cross_entropy", "ccc_loss"), loss, stage_two_optimizer(config))
 
 
 def train_step(

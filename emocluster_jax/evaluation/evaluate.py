@@ -1,0 +1,78 @@
+"""The evaluation of a model directory on a prepared split."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from emocluster_jax import parallel
+from emocluster_jax.config import ATTRIBUTES
+from emocluster_jax.errors import InputError
+from emocluster_jax.evaluation.forward import chunk_attributes, make_forward
+from emocluster_jax.evaluation.sentences import Scores, score_sentences, sentence_attributes
+from emocluster_jax.feed.resident import ResidentSplit
+from emocluster_jax.model_directory import SavedModel
+from emocluster_jax.records.preparation import Preparation
+from emocluster_jax.reporting.console import Console
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Predictions beside the truth, in label units, and what they are worth.
+
+    Attributes:
+      attributes: names of the A attributes.
+      truth: (U, A), NaN where there is no label.
+      predictions: (U, A).
+      scores: by attribute, over the sentences that have a label.
+    """
+
+    attributes: tuple[str, ...]
+    truth: Float[np.ndarray, "utterances A"]
+    predictions: Float[np.ndarray, "utterances A"]
+    scores: dict[str, Scores]
+
+
+def scores_as_json(evaluation: Evaluation) -> dict[str, dict[str, float | int | None]]:
+    """The scores by attribute in JSON's types; None where a score is not defined."""
+    return {
+        name: {key: value if math.isfinite(value) else None for key, value in asdict(scores).items()}
+        for name, scores in evaluation.scores.items()
+    }
+
+
+def check_features(model: SavedModel, preparation: Preparation, data_dir: str) -> None:
+    """Raises InputError unless the records were made as the model was trained: same features, same normalisation."""
+    if model.features != preparation.features:
+        raise InputError(
+            f"{data_dir} was prepared with other feature settings than the model; prepare it with the same"
+        )
+    statistics = preparation.feature_statistics
+    if not (
+        np.array_equal(model.feature_mean, statistics.mean.astype(np.float32))
+        and np.array_equal(model.feature_std, statistics.std.astype(np.float32))
+    ):
+        raise InputError(
+            f"{data_dir} was normalised with other statistics than the model's training data; prepare it with "
+            "--statistics-from the model's data, or use launch.predict, which normalises as the model needs"
+        )
+
+
+def evaluate_split(model: SavedModel, split: ResidentSplit, console: Console) -> Evaluation:
+    """Predicts every sentence of a split (mean over its chunks) and scores the predictions.
+
+    Args:
+      model: what to evaluate.
+      split: its chunks and labels.
+      console: shows how far it is.
+    """
+    forward = make_forward(model.config)
+    with console.task("evaluating", split.chunk_count) as task:
+        outputs = forward(parallel.replicate(model.variables), split, task.advance)
+        predictions = sentence_attributes(chunk_attributes(outputs, split), model.label_mean, model.label_std)
+    names = model.config.attributes
+    truth = split.attributes[:, [ATTRIBUTES.index(name) for name in names]]
+    return Evaluation(names, truth, predictions, score_sentences(truth, predictions, names))

@@ -1,0 +1,253 @@
+"""Training from start to end: the epochs, their checkpoints, and the choice of the best one (paper, section 2.2)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from emocluster_jax import parallel
+from emocluster_jax.atomic_files import replacing
+from emocluster_jax.clustering.diagnostics import cluster_sizes, normalized_mutual_information
+from emocluster_jax.config import TrainConfig, to_dict
+from emocluster_jax.errors import InputError
+from emocluster_jax.evaluation.forward import Forward, chunk_attributes, make_forward
+from emocluster_jax.evaluation.sentences import Scores, score_sentences, sentence_attributes
+from emocluster_jax.feed.resident import ResidentSplit
+from emocluster_jax.model_directory import SavedModel, save_model
+from emocluster_jax.models.emocluster import EmoCluster
+from emocluster_jax.reporting.console import Console, Task
+from emocluster_jax.reporting.metrics_log import MetricsLog
+from emocluster_jax.training.checkpoints import Progress, restore_checkpoint, save_checkpoint
+from emocluster_jax.training.data import TrainingData, attribute_columns, label_statistics, normalized_labels
+from emocluster_jax.training.epoch import StagePrograms, StageResult, Stopwatch, run_stage
+from emocluster_jax.training.programs import clustering_program, redraw_head_program, training_program
+from emocluster_jax.training.state import TrainState, create_train_state
+from emocluster_jax.training.steps import Stage, joint_stage, unsupervised_stage
+
+CHECKPOINTS = "checkpoints"
+MODEL = "model"
+
+
+def fit(config: TrainConfig, data: TrainingData, workdir: Path, console: Console) -> Progress:
+    """Trains a network, or goes on where an earlier call on the same work directory stopped.
+
+    Args:
+      config: all settings of the run.
+      data: the splits on the devices.
+      workdir: takes checkpoints, the best model so far (`model`), metrics and cluster assignments.
+      console: shows how far it is.
+
+    Returns:
+      How the run ended.
+
+    Raises:
+      InputError: the settings do not fit the data or the devices, or the work directory holds another network.
+      DivergedError: a loss became infinite or NaN.
+    """
+    run = _prepare_run(config, data, workdir)
+    state, progress = _start(run)
+    log = MetricsLog(workdir, progress.epoch) if parallel.is_primary() else None
+    try:
+        while progress.epoch < config.epochs and not _out_of_patience(config, progress):
+            state, progress, metrics = _train_epoch(run, state, progress, console)
+            if log is not None:
+                log.write(metrics)
+                save_checkpoint(workdir / CHECKPOINTS, parallel.first_replica(state), progress)
+                console.line(_epoch_line(metrics, config))
+    finally:
+        if log is not None:
+            log.close()
+    return progress
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What stays the same for all epochs of a run."""
+
+    config: TrainConfig
+    data: TrainingData
+    workdir: Path
+    label_mean: np.ndarray
+    label_std: np.ndarray
+    forward: Forward
+    stages: tuple[StagePrograms, ...]
+    model: EmoCluster
+
+
+def _prepare_run(config: TrainConfig, data: TrainingData, workdir: Path) -> _Run:
+    """Checks the settings against data and devices, and makes the programs."""
+    _check(config, data)
+    labels = attribute_columns(data.train.attributes, config.model.attributes)
+    label_mean, label_std = label_statistics(labels, config.model.attributes)
+    model = EmoCluster(config.model, axis_name=parallel.AXIS)
+    redraw_head = redraw_head_program()
+
+    def programs(stage: Stage, title: str, split: ResidentSplit) -> StagePrograms:
+        targets, present = normalized_labels(
+            attribute_columns(split.attributes, config.model.attributes), label_mean, label_std
+        )
+        cluster = clustering_program(config.clustering, config.model.clusters, split.chunk_count)
+        return StagePrograms(stage, title, split, targets, present, cluster, redraw_head, training_program(stage))
+
+    joint = joint_stage(model, config.optimizer, config.ccc_weight, parallel.AXIS)
+    stages = [programs(joint, "stage II", data.train)]
+    if data.unlabeled is not None:
+        stages.insert(0, programs(unsupervised_stage(model, config.optimizer), "stage I", data.unlabeled))
+    return _Run(config, data, workdir, label_mean, label_std, make_forward(config.model), tuple(stages), model)
+
+
+def _check(config: TrainConfig, data: TrainingData) -> None:
+    batch = _batch_chunks(config, data)
+    if batch % jax.device_count():
+        raise InputError(
+            f"a batch of {config.batch_size} recordings is {batch} chunks, which {jax.device_count()} devices cannot "
+            f"share equally; choose a --batch-size that is a multiple of {jax.device_count()}"
+        )
+    for name, split in (("train", data.train), ("unlabeled", data.unlabeled)):
+        if split is not None and config.model.clusters > split.chunk_count:
+            raise InputError(
+                f"--clusters {config.model.clusters} is more than the {split.chunk_count} chunks of the {name} split; "
+                "choose fewer clusters"
+            )
+
+
+def _batch_chunks(config: TrainConfig, data: TrainingData) -> int:
+    return config.batch_size * data.train.chunks_per_utterance
+
+
+def _start(run: _Run) -> tuple[TrainState, Progress]:
+    """The state of the latest checkpoint, or a freshly drawn one; on every device."""
+    # RBG instead of Threefry, which takes XLA many seconds to compile for so many arrays.
+    key = jax.random.key(run.config.seed, impl="rbg")
+    optimizers = {programs.stage.name: programs.stage.optimizer for programs in run.stages}
+    state = create_train_state(EmoCluster(run.config.model), run.data.features, optimizers, key)
+    restored = restore_checkpoint(run.workdir / CHECKPOINTS, state)
+    state, progress = restored or (state, Progress())
+    return parallel.replicate(state), progress
+
+
+def _out_of_patience(config: TrainConfig, progress: Progress) -> bool:
+    return config.patience is not None and progress.epoch - progress.best_epoch >= config.patience
+
+
+def _train_epoch(
+    run: _Run, state: TrainState, progress: Progress, console: Console
+) -> tuple[TrainState, Progress, dict[str, Any]]:
+    """Both stages and the validation; writes the cluster assignments, and the model if it is the best so far."""
+    config, data, epoch = run.config, run.data, progress.epoch + 1
+    watch, results = Stopwatch(), {}
+    batch_chunks = _batch_chunks(config, data)
+    with console.task(f"epoch {epoch}/{config.epochs}", _chunks_of_an_epoch(run, batch_chunks)) as task:
+        for number, programs in enumerate(run.stages):
+            results[programs.stage.name] = run_stage(
+                programs,
+                run.forward,
+                state,
+                batch_chunks=batch_chunks,
+                seed=(config.seed, epoch, number),
+                task=task,
+                watch=watch,
+            )
+            state = results[programs.stage.name].state
+        with watch.part("validate"):
+            task.describe("validation")
+            scores = _validate(run, state, task)
+    ccc = float(np.mean([score.ccc for score in scores.values()])) if scores else math.nan
+    # Without a validation split there is nothing to choose by: the last epoch is kept.
+    better = not scores or (math.isfinite(ccc) and ccc > progress.best_ccc) or progress.best_epoch == 0
+    progress = Progress(
+        epoch, epoch if better else progress.best_epoch, _best_ccc(ccc) if better else progress.best_ccc
+    )
+    metrics: dict[str, Any] = {"epoch": epoch}
+    if parallel.is_primary():
+        with watch.part("save"):
+            metrics |= _stage_metrics(run, results, epoch)
+            if better:
+                _save_best(run, state, results["stage2"], progress)
+    if scores:
+        metrics |= {"validation_ccc": {name: score.ccc for name, score in scores.items()}, "validation_ccc_mean": ccc}
+    return state, progress, metrics | {"best_epoch": progress.best_epoch, "seconds": watch.seconds}
+
+
+def _best_ccc(ccc: float) -> float:
+    return ccc if math.isfinite(ccc) else -math.inf
+
+
+def _chunks_of_an_epoch(run: _Run, batch_chunks: int) -> int:
+    """Chunks that go through the network in an epoch: what the progress bar counts."""
+    total = 0 if run.data.validation is None else run.data.validation.chunk_count
+    for programs in run.stages:
+        count = programs.split.chunk_count
+        total += count + -(-count // batch_chunks) * batch_chunks
+    return total
+
+
+def _validate(run: _Run, state: TrainState, task: Task) -> dict[str, Scores]:
+    split = run.data.validation
+    if split is None:
+        return {}
+    outputs = run.forward(state.variables, split, task.advance)
+    predictions = sentence_attributes(chunk_attributes(outputs, split), run.label_mean, run.label_std)
+    names = run.config.model.attributes
+    return score_sentences(attribute_columns(split.attributes, names), predictions, names)
+
+
+def _stage_metrics(run: _Run, results: dict[str, StageResult], epoch: int) -> dict[str, Any]:
+    """Losses, cluster sizes and agreement with the epoch before; writes the assignments beside."""
+    folder = run.workdir / "assignments"
+    folder.mkdir(parents=True, exist_ok=True)
+    before = folder / f"epoch-{epoch - 1:06d}.npz"
+    previous = dict(np.load(before, allow_pickle=False)) if before.exists() else {}
+    metrics: dict[str, Any] = {}
+    for name, suffix in (("stage1", "_unlabeled"), ("stage2", "")):
+        if name not in results:
+            continue
+        result = results[name]
+        metrics[f"{name}_cross_entropy"] = result.terms["cross_entropy"]
+        metrics[f"cluster_sizes{suffix}"] = cluster_sizes(result.assignments, run.config.model.clusters)
+        metrics[f"nmi_previous{suffix}"] = (
+            normalized_mutual_information(previous[name], result.assignments) if name in previous else None
+        )
+    metrics["ccc_loss"] = results["stage2"].terms["ccc_loss"]
+    with replacing(folder / f"epoch-{epoch:06d}.npz") as temporary:
+        np.savez_compressed(temporary, **{name: result.assignments for name, result in results.items()})
+    return metrics
+
+
+def _save_best(run: _Run, state: TrainState, joint: StageResult, progress: Progress) -> None:
+    save_model(
+        run.workdir / MODEL,
+        SavedModel(
+            config=run.config.model,
+            features=run.data.features,
+            feature_mean=run.data.feature_mean,
+            feature_std=run.data.feature_std,
+            label_mean=run.label_mean,
+            label_std=run.label_std,
+            variables=parallel.first_replica(state.variables),
+            centroids=joint.centroids,
+            origin={
+                "training": to_dict(run.config),
+                "epoch": progress.epoch,
+                "validation_ccc": progress.best_ccc if math.isfinite(progress.best_ccc) else None,
+            },
+        ),
+        version=progress.epoch,
+    )
+
+
+def _epoch_line(metrics: dict[str, Any], config: TrainConfig) -> str:
+    parts = [f"epoch {metrics['epoch']}/{config.epochs}"]
+    if "stage1_cross_entropy" in metrics:
+        parts.append(f"stage I cross-entropy {metrics['stage1_cross_entropy']:.3f}")
+    parts.append(f"stage II cross-entropy {metrics['stage2_cross_entropy']:.3f}, CCC loss {metrics['ccc_loss']:.3f}")
+    for name, value in metrics.get("validation_ccc", {}).items():
+        parts.append(f"validation CCC {name} {value:.3f}")
+    if metrics.get("nmi_previous") is not None:
+        parts.append(f"NMI {metrics['nmi_previous']:.2f}")
+    return ", ".join([*parts, f"{sum(metrics['seconds'].values()) - metrics['seconds'].get('compile', 0.0):.0f} s"])

@@ -1,0 +1,102 @@
+"""A work directory belongs to one run: its settings, and the lock while it trains."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from emocluster_jax.atomic_files import write_json
+from emocluster_jax.config import TrainConfig, from_dict, to_dict
+from emocluster_jax.errors import InputError
+
+FORMAT_VERSION = 1
+RUN_FILE = "run.json"
+# What may change between the parts of a run without changing the epochs that are done.
+_CHANGEABLE = ("epochs", "patience")
+
+
+@contextmanager
+def locked(workdir: Path) -> Iterator[None]:
+    """Keeps other processes from training in the same work directory.
+
+    Raises:
+      InputError: one is training there, or nothing can be written there.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(workdir / ".lock", blocking=False)
+        lock.acquire()
+    except filelock.Timeout:
+        raise InputError(f"another process is training in {workdir}; wait for it or choose another --workdir") from None
+    except OSError as error:
+        raise InputError(f"cannot write to {workdir} ({error.strerror}); choose another --workdir") from None
+    with lock:
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def claim(workdir: Path, config: TrainConfig, data: str, *, resume: bool) -> None:
+    """Makes the work directory this run's, or checks that the run to resume is the one that is in it.
+
+    Args:
+      workdir: exists; may hold a run.
+      config: the run's settings.
+      data: what tells the prepared data from other data (`Preparation.fingerprint`).
+      resume: whether to go on with the run that is there.
+
+    Raises:
+      InputError: there is a run and `resume` is false; or the run there has other settings or data.
+    """
+    path = workdir / RUN_FILE
+    if not path.exists():
+        write_json(path, {"format_version": FORMAT_VERSION, "data": data, "config": to_dict(config)})
+        return
+    if not resume:
+        raise InputError(f"{workdir} holds a run already; add --resume to go on with it, or choose another --workdir")
+    stored, stored_data = read_run(workdir)
+    if stored_data != data:
+        raise InputError(f"the run in {workdir} was begun on other data; give its --data-dir, or another --workdir")
+    unchanged = dataclasses.replace(config, **{name: getattr(stored, name) for name in _CHANGEABLE})
+    differences = _differences(to_dict(stored), to_dict(unchanged))
+    if differences:
+        name, old, new = differences[0]
+        raise InputError(
+            f"the run in {workdir} was begun with {name} {old}, not {new}; give the same, or choose another --workdir"
+        )
+    write_json(path, {"format_version": FORMAT_VERSION, "data": data, "config": to_dict(config)})
+
+
+def read_run(workdir: Path) -> tuple[TrainConfig, str]:
+    """The settings and the data fingerprint of the run in a work directory."""
+    path = workdir / RUN_FILE
+    try:
+        values = json.loads(path.read_text("utf-8"))
+        if values["format_version"] != FORMAT_VERSION:
+            raise InputError(
+                f"{path}: format version {values['format_version']}, expected {FORMAT_VERSION}; train anew"
+            )
+        return from_dict(TrainConfig, values["config"], f"{path}: config"), str(values["data"])
+    except FileNotFoundError:
+        raise InputError(f"{workdir} holds no run: it has no {RUN_FILE}; give the --workdir of a training") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} cannot be read ({error}); choose another --workdir") from None
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
+    found = []
+    for name, value in old.items():
+        if isinstance(value, dict):
+            found += _differences(value, new[name], f"{prefix}{name}.")
+        elif json.dumps(value) != json.dumps(new[name]):
+            found.append((f"{prefix}{name}", value, new[name]))
+    return found

@@ -1,0 +1,64 @@
+"""`python -m launch.evaluate`: sentence-level CCC, Pearson r and RMSE of a model on a prepared split."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from launch import command
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to evaluate on what."""
+
+    checkpoint: Path
+    """A model directory."""
+    data_dir: Path
+    """Records that launch.prepare wrote."""
+    split: Literal["train", "validation", "test"] = "test"
+    """The recordings to evaluate on."""
+    output: Path | None = None
+    """Also write the scores to this file, as JSON."""
+    quiet: bool = False
+    """Print the JSON alone."""
+
+
+def main() -> None:
+    options = command.parse(
+        Options,
+        prog="python -m launch.evaluate",
+        description="Score a model's predictions on a prepared split: a table, then one line of JSON.",
+        example="python -m launch.evaluate --checkpoint run/model --data-dir data --split test",
+        args=sys.argv[1:],
+    )
+    command.enable_compilation_cache()
+    from emocluster_jax.atomic_files import write_json
+    from emocluster_jax.evaluation.evaluate import check_features, evaluate_split, scores_as_json
+    from emocluster_jax.feed.from_records import load_split
+    from emocluster_jax.model_directory import read_model
+    from emocluster_jax.records.preparation import read_preparation
+    from emocluster_jax.reporting.console import Console
+
+    console = Console(quiet=options.quiet)
+    model = read_model(options.checkpoint)
+    preparation = read_preparation(options.data_dir)
+    check_features(model, preparation, str(options.data_dir))
+    split = load_split(options.data_dir, preparation, options.split, console)
+    evaluation = evaluate_split(model, split, console)
+    console.table(
+        f"{options.checkpoint} on {options.split} of {options.data_dir}",
+        ("attribute", "CCC", "Pearson r", "RMSE", "recordings"),
+        [(name, s.ccc, s.pearson, s.rmse, s.n) for name, s in evaluation.scores.items()],
+    )
+    scores = scores_as_json(evaluation)
+    print(json.dumps(scores))
+    if options.output is not None:
+        write_json(options.output, scores)
+
+
+if __name__ == "__main__":
+    command.run(main)

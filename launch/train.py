@@ -1,0 +1,198 @@
+"""`python -m launch.train`: both stages, from prepared records to a model directory; without arguments, the demo."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from emocluster_jax.config import PRESETS, FeatureConfig, TrainConfig
+from emocluster_jax.errors import InputError
+from launch import command
+
+if TYPE_CHECKING:
+    from emocluster_jax.evaluation.evaluate import Evaluation
+    from emocluster_jax.records.preparation import Preparation
+    from emocluster_jax.reporting.console import Console
+    from emocluster_jax.training.checkpoints import Progress
+    from emocluster_jax.training.data import TrainingData
+
+DEMO = Path("emocluster-demo")
+
+DESCRIPTION = """Train DeepEmoCluster on prepared records: stage I on the unlabelled pool, stage II on the labelled
+recordings. Without --data-dir it makes a demo corpus of synthetic speech, prepares it and trains a narrow network on
+it; running it again re-uses what is there."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to train on, where results go, and the run's settings."""
+
+    data_dir: Path | None = None
+    """Records that launch.prepare wrote; without it, the demo corpus in emocluster-demo/."""
+    workdir: Path | None = None
+    """Takes checkpoints, the best model, metrics and plots. [required with --data-dir]"""
+    preset: Literal["demo", "paper"] = "demo"
+    """Starting point of the settings; `paper` where --data-dir is given."""
+    config: TrainConfig = field(default_factory=TrainConfig)
+    resume: bool = False
+    """Go on with the run that is in --workdir, or begin it."""
+    coordinator: str | None = None
+    """host:port of process 0, for a run of several processes."""
+    num_processes: int | None = None
+    """Processes in the run."""
+    process_id: int | None = None
+    """This process's number, from 0."""
+    quiet: bool = False
+    """Print only warnings and errors."""
+
+
+def parse(arguments: list[str]) -> Options:
+    """The options; the preset decides on the defaults of the settings."""
+    preset = "demo" if not any(a.split("=")[0] in ("--data-dir", "--data_dir") for a in arguments) else "paper"
+    for i, argument in enumerate(arguments):
+        name, _, value = argument.partition("=")
+        if name == "--preset":
+            preset = value or (arguments[i + 1] if i + 1 < len(arguments) else "")
+    default = Options(preset=preset, config=PRESETS[preset]) if preset in PRESETS else Options()  # type: ignore[arg-type]
+    return command.parse(
+        Options,
+        prog="python -m launch.train",
+        description=DESCRIPTION,
+        example="python -m launch.train --data-dir data --workdir run --attributes arousal --clusters 10 --epochs 50",
+        default=default,
+        args=arguments,
+    )
+
+
+def main() -> None:
+    options = parse(sys.argv[1:])
+    if (options.data_dir is None) != (options.workdir is None):
+        given, missing = ("--workdir", "--data-dir") if options.data_dir is None else ("--data-dir", "--workdir")
+        raise InputError(f"{given} is given without {missing}; give both, or neither for the demo")
+    if options.data_dir is not None and not options.data_dir.is_dir():
+        raise InputError(f"--data-dir {options.data_dir} does not exist; prepare it with python -m launch.prepare")
+
+    command.enable_compilation_cache()
+    from emocluster_jax import parallel
+
+    parallel.start_processes(options.coordinator, options.num_processes, options.process_id)
+    from emocluster_jax.reporting.console import Console
+
+    console = Console(quiet=options.quiet or not parallel.is_primary())
+    if options.data_dir is None or options.workdir is None:
+        _demo_corpus(console, options.config)
+        options = dataclasses.replace(options, data_dir=DEMO / "records", workdir=DEMO / "run", resume=True)
+    _train(options, console)
+
+
+def _demo_corpus(console: Console, config: TrainConfig) -> None:
+    """Makes and prepares the demo corpus where it is not there yet."""
+    from emocluster_jax.corpora import demo
+    from emocluster_jax.records.writer import prepare
+
+    console.line(
+        f"Demo: synthetic speech, network of {config.model.width_multiplier:g} times the published width. "
+        f"All files lie in {DEMO}/"
+    )
+    corpus = demo.DemoCorpus()
+    with console.task("making the demo corpus", corpus.recordings) as task:
+        demo.generate(DEMO / "corpus", corpus, task.advance)
+    utterances = demo.read(DEMO / "corpus")
+    prepare(utterances, DEMO / "records", FeatureConfig(), "demo", str(DEMO / "corpus"), 2, console)
+
+
+def _train(options: Options, console: Console) -> None:
+    """Trains, evaluates the best epoch on the test split, and says where everything is."""
+    from emocluster_jax import parallel
+    from emocluster_jax.records.preparation import read_preparation
+    from emocluster_jax.training.loop import fit
+    from emocluster_jax.training.workdir import claim, locked
+
+    assert options.data_dir is not None and options.workdir is not None
+    preparation = read_preparation(options.data_dir)
+    with locked(options.workdir) if parallel.is_primary() else contextlib.nullcontext():
+        if parallel.is_primary():
+            claim(options.workdir, options.config, preparation.fingerprint, resume=options.resume)
+        data = _load(options.data_dir, preparation, options.config, console)
+        progress = fit(options.config, data, options.workdir, console)
+        parallel.wait_for_all("the best model is written")
+        evaluation = _evaluate(options.data_dir, options.workdir, preparation, console)
+        if parallel.is_primary():
+            _report(options, preparation, progress, evaluation, console)
+
+
+def _load(data_dir: Path, preparation: Preparation, config: TrainConfig, console: Console) -> TrainingData:
+    """The splits that training uses, on the devices."""
+    from emocluster_jax.feed.from_records import load_split, pool_prefix
+    from emocluster_jax.training.data import TrainingData
+
+    pool = pool_prefix(preparation.counts.get("unlabeled", 0), config.unlabeled_size)
+    if config.unlabeled_size is not None and len(pool) < config.unlabeled_size:
+        console.warn(
+            f"the unlabelled pool holds {len(pool)} recordings, fewer than {config.unlabeled_size}: all are used"
+        )
+    return TrainingData(
+        train=load_split(data_dir, preparation, "train", console),
+        validation=load_split(data_dir, preparation, "validation", console)
+        if preparation.counts.get("validation")
+        else None,
+        unlabeled=load_split(data_dir, preparation, "unlabeled", console, pool) if len(pool) else None,
+        features=preparation.features,
+        feature_mean=preparation.feature_statistics.mean,
+        feature_std=preparation.feature_statistics.std,
+    )
+
+
+def _evaluate(data_dir: Path, workdir: Path, preparation: Preparation, console: Console) -> Evaluation | None:
+    """The best epoch's scores on the test split, if there is one."""
+    from emocluster_jax.evaluation.evaluate import evaluate_split
+    from emocluster_jax.feed.from_records import load_split
+    from emocluster_jax.model_directory import read_model
+    from emocluster_jax.training.loop import MODEL
+
+    if not preparation.counts.get("test"):
+        return None
+    return evaluate_split(read_model(workdir / MODEL), load_split(data_dir, preparation, "test", console), console)
+
+
+def _report(
+    options: Options, preparation: Preparation, progress: Progress, evaluation: Evaluation | None, console: Console
+) -> None:
+    """Plots, the test scores as JSON, and the closing lines."""
+    from emocluster_jax.atomic_files import write_json
+    from emocluster_jax.evaluation.evaluate import scores_as_json
+    from emocluster_jax.reporting.metrics_log import METRICS_FILE, read_metrics
+    from emocluster_jax.reporting.plots import prediction_scatter, training_curves
+    from emocluster_jax.training.loop import MODEL
+
+    workdir = options.workdir
+    assert workdir is not None
+    plots = workdir / "plots"
+    plots.mkdir(exist_ok=True)
+    training_curves(read_metrics(workdir / METRICS_FILE), plots / "training.png")
+    console.line()
+    console.line(f"Best of {progress.epoch} epochs: {progress.best_epoch} (validation CCC {progress.best_ccc:.3f})")
+    if evaluation is not None:
+        write_json(workdir / "test.json", scores_as_json(evaluation))
+        for name, truth, predictions in zip(
+            evaluation.attributes, evaluation.truth.T, evaluation.predictions.T, strict=True
+        ):
+            prediction_scatter(truth, predictions, name, evaluation.scores[name].ccc, plots / f"test_{name}.png")
+        console.line("Test, on speakers that training never heard:")
+        for name, scores in evaluation.scores.items():
+            console.line(
+                f"  {name}: CCC {scores.ccc:.3f}, Pearson r {scores.pearson:.3f}, RMSE {scores.rmse:.3f} "
+                f"({scores.n} recordings)"
+            )
+    console.line(f"Model: {workdir / MODEL}   plots: {plots}   metrics: {workdir / METRICS_FILE}")
+    predict = f"--checkpoint {workdir / MODEL} --input {preparation.source} --output predictions.csv"
+    console.line("Predict with:")
+    console.line(f"  python -m launch.predict {predict}")
+
+
+if __name__ == "__main__":
+    command.run(main)
