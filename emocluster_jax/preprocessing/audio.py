@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -17,6 +18,9 @@ HIGHEST_RATE_HZ = 768_000
 LONGEST_S = 6 * 3600.0
 """A recording is held in memory as a whole, for its peak; six hours at 16 kHz are 1.4 GB."""
 _BLOCK_SAMPLES = 1 << 18
+_UNKNOWN_LENGTH = (1 << 36) - 1
+"""FLAC's largest length; libsndfile gives this or more where a stream's header leaves the length open."""
+_CUT_SHORT = "truncated: the file ends before its data do"
 
 
 class AudioError(ValueError):
@@ -40,21 +44,11 @@ def read_audio(path: Path, sample_rate_hz: int) -> Float[np.ndarray, " samples"]
     """
     try:
         with path.open("rb") as file:
-            if not file.read(1):
-                raise AudioError("empty file")
+            return _finished(_decoded(path, file, sample_rate_hz))
     except FileNotFoundError:
         raise AudioError("no such file") from None
     except OSError as error:
-        raise AudioError(f"cannot be opened: {(error.strerror or str(error)).lower()}") from None
-    if is_cut_short(path):
-        raise AudioError("truncated: the file ends before its data do")
-    try:
-        sound = _Unseeked(path)
-    except (soundfile.SoundFileError, TypeError, ValueError):
-        reason = "its header is damaged or truncated" if is_known_container(path) else "not audio"
-        raise AudioError(reason) from None
-    with sound:
-        return _finished(_resampled(_mono_blocks(sound, path), sound.samplerate, sample_rate_hz))
+        raise AudioError(f"cannot be read: {(error.strerror or str(error)).lower()}") from None
 
 
 def to_mono_resampled(
@@ -79,8 +73,24 @@ def to_mono_resampled(
             f"expected real samples of shape (samples,) or (channels, samples), "
             f"found {signal.dtype} of shape {signal.shape}"
         )
-    mono = signal if signal.ndim == 1 else signal.mean(axis=0) if len(signal) else signal[0:0].reshape(-1)
-    return _finished(_resampled([mono.astype(np.float32)], rate, sample_rate_hz))
+    if signal.ndim == 2 and signal.shape[0] > signal.shape[1]:
+        raise AudioError(f"{signal.shape[0]} channels of {signal.shape[1]} samples; transpose to (channels, samples)")
+    mono = signal if signal.ndim == 1 or not signal.size else signal.mean(axis=0)
+    return _finished(_resampled([mono.astype(np.float32).ravel()], rate, sample_rate_hz))
+
+
+def _decoded(path: Path, file: BinaryIO, sample_rate_hz: int) -> Float[np.ndarray, " samples"]:
+    """The signal before it is divided by its peak; `file` is the open file at `path`."""
+    if not file.read(1):
+        raise AudioError("empty file")
+    if is_cut_short(file):
+        raise AudioError(_CUT_SHORT)
+    try:
+        sound = _Unseeked(path)
+    except (soundfile.SoundFileError, TypeError, ValueError):
+        raise AudioError("its header is damaged or truncated" if is_known_container(file) else "not audio") from None
+    with sound:
+        return _resampled(_mono_blocks(sound, declares_length(file)), sound.samplerate, sample_rate_hz)
 
 
 class _Unseeked(soundfile.SoundFile):
@@ -94,7 +104,7 @@ class _Unseeked(soundfile.SoundFile):
         return False
 
 
-def _mono_blocks(sound: soundfile.SoundFile, path: Path) -> Iterator[Float[np.ndarray, " samples"]]:
+def _mono_blocks(sound: soundfile.SoundFile, length_is_declared: bool) -> Iterator[Float[np.ndarray, " samples"]]:
     """The mean of the channels, block by block; raises AudioError where less comes than the header promises."""
     block = max(_BLOCK_SAMPLES // sound.channels, 1)
     read = 0
@@ -107,12 +117,8 @@ def _mono_blocks(sound: soundfile.SoundFile, path: Path) -> Iterator[Float[np.nd
             break
         read += len(samples)
         yield samples.mean(axis=1)
-    if 0 < sound.frames < _UNKNOWN_LENGTH and read < sound.frames and declares_length(path):
-        raise AudioError("truncated: the file ends before its data do")
-
-
-_UNKNOWN_LENGTH = (1 << 36) - 1
-"""FLAC's largest length; libsndfile gives this or more where a stream's header leaves the length open."""
+    if length_is_declared and read < sound.frames < _UNKNOWN_LENGTH:
+        raise AudioError(_CUT_SHORT)
 
 
 def _resampled(
@@ -143,4 +149,6 @@ def _finished(signal: Float[np.ndarray, " samples"]) -> Float[np.ndarray, " samp
     peak = np.abs(signal).max()
     if peak == 0:
         raise AudioError("silent")
+    if not np.isfinite(peak):
+        raise AudioError("samples too large for float32")
     return signal / peak
