@@ -56,7 +56,7 @@ def input_backward(
         patches = _patch_rows(x, stride)
         return (sums[0] + patches.reshape(len(patches), -1) @ total.reshape(-1, c_out),), ()
 
-    size = _group_size(pre_activation)
+    size = _group_size(pre_activation.shape)
     (kernel_gradient,), _ = _loop(
         gradient, (jnp.zeros((kernel.size // c_out, c_out)),), (x, pre_activation, cotangent), size
     )
@@ -104,7 +104,7 @@ def relu_backward(
         return jax.tree.map(jnp.add, sums, here), (affine_gradient * multiplier,)
 
     zeros = jax.tree.map(jnp.zeros_like, (multiplier, offset, kernel))
-    sums, (x_gradient,) = _loop(gradients, zeros, (x, pre_activation, cotangent), _group_size(pre_activation))
+    sums, (x_gradient,) = _loop(gradients, zeros, (x, pre_activation, cotangent), _group_size(pre_activation.shape))
     return x_gradient, *sums
 
 
@@ -183,8 +183,8 @@ def _interleaved(products: Array, axis: int, tap_axis: int) -> Array:
     return jnp.stack([middle, last + lax.pad(first, jnp.zeros((), first.dtype), shift)], axis + 1)
 
 
-def _group_size(pre_activation: Float[Array, "n h w c"]) -> int:
-    n, h, w, _ = pre_activation.shape
+def _group_size(shape: Sequence[int]) -> int:
+    n, h, w, _ = shape
     return max(1, min(n, PIXELS_PER_GROUP // (h * w)))
 
 
@@ -193,7 +193,7 @@ def _forward_in_groups(convolve: Callable[[Array], Array], x: Array, c_out: int,
         y = convolve(x)
         return (sums[0] + y.sum((0, 1, 2)), sums[1] + (y * y).sum((0, 1, 2))), (y,)
 
-    size = _group_size(jax.eval_shape(convolve, x))
+    size = _group_size(jax.eval_shape(convolve, x).shape)
     (total, square), (pre_activation,) = _loop(forward, (jnp.zeros(c_out), jnp.zeros(c_out)), (x,), size)
     return pre_activation, total, square
 
