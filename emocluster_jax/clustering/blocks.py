@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import jax
@@ -11,6 +12,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 Carry = TypeVar("Carry")
+Result = TypeVar("Result")
 
 
 def fold_blocks(
@@ -48,9 +50,34 @@ def fold_blocks(
     return lax.scan(body, carry, jnp.arange(blocks))[0]
 
 
+def by_platform(function: Callable[..., Result], clusters: int, *operands: Array) -> Result:
+    """`function(*operands, block_rows=...)` with blocks that suit the platform that it is compiled for.
+
+    A CPU's block of rows and its scores should fit the second-level cache; accelerators want few large blocks, whose
+    scores stay well below the size of the points.
+    """
+    return lax.platform_dependent(
+        *operands,
+        cpu=partial(function, block_rows=1024),
+        default=partial(function, block_rows=max(1024, min(65536, 2**23 // clusters))),
+    )
+
+
 def squared_distances(points: Float[Array, "n dim"], point: Float[Array, " dim"]) -> Float[Array, " n"]:
     """Squared Euclidean distance of every row to one point, by differences: exactly 0 where both are equal."""
     return jnp.sum(jnp.square(points - point), axis=-1)
+
+
+def distances_to_point(points: Float[Array, "n dim"], point: Float[Array, " dim"]) -> Float[Array, " n"]:
+    """As `squared_distances`, block by block: several times faster on CPUs for many rows."""
+
+    def fold(points: Array, point: Array, *, block_rows: int) -> Array:
+        def step(distances: Array, start: Array, rows: Array, fresh: Array) -> Array:
+            return lax.dynamic_update_slice_in_dim(distances, squared_distances(rows, point), start, axis=0)
+
+        return fold_blocks(step, jnp.zeros(points.shape[0], points.dtype), points, None, block_rows)
+
+    return by_platform(fold, 1, points, point)
 
 
 def global_row_indices(count: int, axis_name: str | None) -> Int[Array, " n"]:
@@ -74,6 +101,9 @@ def largest(
 ) -> tuple[Float[Array, " count"], Int[Array, " count"]]:
     """The `count` largest values over all devices and their global row indices; ties go to the lowest index."""
     top, indices = lax.top_k(values, min(count, values.shape[0]))
+    # The barriers keep XLA from merging later slices into top_k, which would turn it into a full sort on CPUs. One
+    # barrier around both aborts its compiler.
+    top, indices = lax.optimization_barrier(top), lax.optimization_barrier(indices)
     if axis_name is None:
         return top, indices
     indices = indices + lax.axis_index(axis_name) * values.shape[0]

@@ -8,10 +8,10 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from emocluster_jax.clustering.blocks import (
+    distances_to_point,
     global_row_indices,
     largest,
     rows_at,
-    squared_distances,
     uniform_per_row,
 )
 
@@ -47,7 +47,7 @@ def plus_plus_centroids(
         step: Array, state: tuple[Float[Array, "clusters dim"], Float[Array, " n"]]
     ) -> tuple[Float[Array, "clusters dim"], Float[Array, " n"]]:
         centroids, distances = state
-        distances = jnp.minimum(distances, squared_distances(points, centroids[step - 1]))
+        distances = jnp.minimum(distances, distances_to_point(points, centroids[step - 1]))
         return centroids.at[step].set(draw(step, distances)), distances
 
     first = draw(0, jnp.ones(points.shape[0], points.dtype))

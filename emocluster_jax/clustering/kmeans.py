@@ -19,14 +19,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from emocluster_jax.clustering.blocks import (
-    fold_blocks,
-    largest,
-    rows_at,
-    squared_distances,
-    sum_over_devices,
-)
+from emocluster_jax.clustering.blocks import by_platform, fold_blocks, squared_distances, sum_over_devices
 from emocluster_jax.clustering.initialization import plus_plus_centroids, random_centroids
+from emocluster_jax.clustering.reseeding import reseed_empty
 
 HIGHEST = lax.Precision.HIGHEST
 
@@ -61,8 +56,8 @@ def kmeans(
 
     A cluster that empties is re-seeded from the point farthest from its centroid, one cluster after the other with
     distances updated in between, also after the last assignment: K clusters come back whenever there are K distinct
-    points (their squared differences do not vanish in float32). With fewer, the clusters left over stay empty. Ties
-    go to the lowest index.
+    points (points are the same where their squared distance is 0 in float32). With fewer, the clusters left over stay
+    empty. Ties go to the lowest index.
 
     Args:
       key: random key of the initial centroids; the same on all devices.
@@ -109,12 +104,8 @@ def kmeans(
         objective = jnp.maximum(scatter + 2 * sums.scores, 0.0)
 
         def reseed(centroids: Float[Array, "clusters dim"]) -> tuple[Array, ClusterSums, Array]:
-            # Below this, a squared distance is but the rounding of a mean of equal points.
-            tolerance = (8 * jnp.finfo(jnp.float32).eps) ** 2 * _largest_square(points, everywhere, axis_name)
             assignments, distances = _assign(points, centroids, mean)
-            centroids, _, _, times = _reseed_empty(
-                points, everywhere, centroids, assignments, distances, tolerance, axis_name
-            )
+            centroids, _, _, times = reseed_empty(points, everywhere, centroids, assignments, distances, axis_name)
             return centroids, _cluster_sums(points, real, centroids, mean, axis_name), times
 
         def keep(centroids: Float[Array, "clusters dim"]) -> tuple[Array, ClusterSums, Array]:
@@ -127,8 +118,8 @@ def kmeans(
 
     (centroids, reseeded), objectives = lax.scan(iterate, (centroids, jnp.int32(0)), length=iterations)
     assignments, distances = _assign(points, centroids, mean)
-    centroids, assignments, distances, times = _reseed_empty(
-        points, everywhere, centroids, assignments, distances, jnp.float32(0), axis_name
+    centroids, assignments, distances, times = reseed_empty(
+        points, everywhere, centroids, assignments, distances, axis_name
     )
     objective = sum_over_devices(jnp.sum(jnp.where(everywhere, distances, 0)), axis_name)
     return KMeansResult(centroids, assignments, objective, objectives, reseeded + times)
@@ -181,7 +172,7 @@ def _cluster_sums(
         return fold_blocks(step, zeros, points, real[0] if real else None, block_rows)
 
     operands = (points, centroids, mean) if real is None else (points, centroids, mean, real)
-    return sum_over_devices(_by_platform(fold, clusters, *operands), axis_name)
+    return sum_over_devices(by_platform(fold, clusters, *operands), axis_name)
 
 
 def _assign(
@@ -205,7 +196,7 @@ def _assign(
         zeros = (jnp.zeros(points.shape[0], jnp.int32), jnp.zeros(points.shape[0], jnp.float32))
         return fold_blocks(step, zeros, points, None, block_rows)
 
-    return _by_platform(fold, centroids.shape[0], points, centroids, origin)
+    return by_platform(fold, centroids.shape[0], points, centroids, origin)
 
 
 def _nearest(
@@ -222,59 +213,6 @@ def _nearest(
     clusters = centroids.shape[0]
     candidates = jnp.where(scores == smallest, jnp.arange(clusters, dtype=jnp.int32)[:, None], clusters - 1)
     return jnp.min(candidates, axis=0), smallest
-
-
-def _reseed_empty(
-    points: Float[Array, "n dim"],
-    real: Bool[Array, " n"],
-    centroids: Float[Array, "clusters dim"],
-    assignments: Int[Array, " n"],
-    distances: Float[Array, " n"],
-    tolerance: Float[Array, ""],
-    axis_name: str | None,
-) -> tuple[Float[Array, "clusters dim"], Int[Array, " n"], Float[Array, " n"], Int[Array, ""]]:
-    """Moves empty clusters, one after the other, to the point that is farthest from its centroid.
-
-    Each takes over the points that it is nearer to. A point that became a centroid never leaves it, so no cluster is
-    moved twice and the loop ends: with no empty cluster, or with no squared distance above `tolerance`.
-
-    Returns:
-      Centroids, assignments, squared distances, and the number of clusters moved.
-    """
-    clusters = centroids.shape[0]
-
-    def counts(assignments: Int[Array, " n"]) -> Int[Array, " clusters"]:
-        local = jnp.zeros(clusters, jnp.int32).at[assignments].add(real.astype(jnp.int32))
-        return sum_over_devices(local, axis_name)
-
-    def farthest(distances: Float[Array, " n"]) -> tuple[Float[Array, ""], Int[Array, ""]]:
-        value, index = largest(jnp.where(real, distances, -1.0), 1, axis_name)
-        return value[0], index[0]
-
-    def unfinished(state: tuple) -> Bool[Array, ""]:
-        _, _, _, sizes, distance, _, _ = state
-        return jnp.any(sizes == 0) & (distance > tolerance)
-
-    def move_one(state: tuple) -> tuple:
-        centroids, assignments, distances, sizes, _, index, times = state
-        empty = jnp.argmax(sizes == 0).astype(jnp.int32)
-        point = rows_at(points, index[None], axis_name)[0]
-        to_point = squared_distances(points, point)
-        nearer = to_point < distances
-        assignments = jnp.where(nearer, empty, assignments)
-        distances = jnp.where(nearer, to_point, distances)
-        return (
-            centroids.at[empty].set(point),
-            assignments,
-            distances,
-            counts(assignments),
-            *farthest(distances),
-            times + 1,
-        )
-
-    state = (centroids, assignments, distances, counts(assignments), *farthest(distances), jnp.int32(0))
-    centroids, assignments, distances, _, _, _, times = lax.while_loop(unfinished, move_one, state)
-    return centroids, assignments, distances, times
 
 
 def _mean_and_scatter(
@@ -297,24 +235,6 @@ def _mean_and_scatter(
         return fold_blocks(step, jnp.float32(0), points, real[0] if real else None, block_rows)
 
     mask = () if real is None else (real,)
-    total_sum, count = sum_over_devices(_by_platform(total, 1, points, *mask), axis_name)
+    total_sum, count = sum_over_devices(by_platform(total, 1, points, *mask), axis_name)
     mean = total_sum / jnp.maximum(count, 1)
-    return mean, sum_over_devices(_by_platform(squares, 1, points, mean, *mask), axis_name)
-
-
-def _largest_square(points: Float[Array, "n dim"], real: Bool[Array, " n"], axis_name: str | None) -> Float[Array, ""]:
-    """The largest squared norm of a real point, over all devices."""
-    return largest(jnp.where(real, jnp.sum(jnp.square(points), axis=1), 0), 1, axis_name)[0][0]
-
-
-def _by_platform(function, clusters: int, *operands):
-    """`function(*operands, block_rows=...)` with blocks that suit the platform that it is compiled for.
-
-    A CPU's block of rows and its scores should fit the second-level cache; accelerators want few large blocks, whose
-    scores stay well below the size of the points.
-    """
-    return lax.platform_dependent(
-        *operands,
-        cpu=partial(function, block_rows=1024),
-        default=partial(function, block_rows=max(1024, min(65536, 2**23 // clusters))),
-    )
+    return mean, sum_over_devices(by_platform(squares, 1, points, mean, *mask), axis_name)

@@ -1,0 +1,127 @@
+"""Empty clusters of K-means get points of their own again."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from emocluster_jax.clustering.blocks import (
+    distances_to_point,
+    global_row_indices,
+    largest,
+    rows_at,
+    sum_over_devices,
+)
+
+
+class _State(NamedTuple):
+    """Of the loop over empty clusters; n are the rows of this device."""
+
+    centroids: Float[Array, "clusters dim"]
+    assignments: Int[Array, " n"]
+    distances: Float[Array, " n"]
+    counts: Int[Array, " clusters"]
+    farthest: Int[Array, ""]
+    """Global index of the row that is farthest from its centroid."""
+    distance: Float[Array, ""]
+    """Its squared distance."""
+    moved: Int[Array, ""]
+
+
+def reseed_empty(
+    points: Float[Array, "n dim"],
+    real: Bool[Array, " n"],
+    centroids: Float[Array, "clusters dim"],
+    assignments: Int[Array, " n"],
+    distances: Float[Array, " n"],
+    axis_name: str | None,
+) -> tuple[Float[Array, "clusters dim"], Int[Array, " n"], Float[Array, " n"], Int[Array, ""]]:
+    """Moves empty clusters, the lowest index first, each to the point that is then farthest from its centroid.
+
+    A moved cluster takes over the points that it is nearer to. A point that became a centroid never leaves it again,
+    so no cluster is moved twice and the loop ends: with no empty cluster, or with every point equal to its centroid,
+    which means that there are fewer distinct points than clusters. The sum of squared distances never rises.
+
+    Args:
+      points: (n, dim) rows of this device.
+      real: (n,) rows that count.
+      centroids: (clusters, dim).
+      assignments: (n,) nearest centroid of every row.
+      distances: (n,) squared distance to it.
+      axis_name: mapped axis over which the points are spread, or None.
+
+    Returns:
+      Centroids, assignments and squared distances afterwards, and the number of clusters moved. Nothing changes, at
+      the cost of counting, where no cluster is empty.
+    """
+    clusters = centroids.shape[0]
+
+    def counts_of(assignments: Int[Array, " n"]) -> Int[Array, " clusters"]:
+        return sum_over_devices(jnp.zeros(clusters, jnp.int32).at[assignments].add(real.astype(jnp.int32)), axis_name)
+
+    def state_of(
+        centroids: Float[Array, "clusters dim"],
+        assignments: Int[Array, " n"],
+        distances: Float[Array, " n"],
+        moved: Int[Array, ""],
+    ) -> _State:
+        distance, farthest = largest(jnp.where(real, distances, -1.0), 1, axis_name)
+        counts = counts_of(assignments)
+        return _State(centroids, assignments, distances, counts, farthest[0], distance[0], moved)
+
+    def move_one(state: _State) -> _State:
+        empty = jnp.argmax(state.counts == 0).astype(jnp.int32)
+        point = rows_at(points, state.farthest[None], axis_name)[0]
+        to_point = distances_to_point(points, point)
+        nearer = to_point < state.distances
+        return state_of(
+            state.centroids.at[empty].set(point),
+            jnp.where(nearer, empty, state.assignments),
+            jnp.where(nearer, to_point, state.distances),
+            state.moved + 1,
+        )
+
+    def reseed(operands: tuple) -> tuple:
+        centroids, assignments, distances = operands
+        centroids, distances = _snap_constant(points, real, centroids, assignments, distances, axis_name)
+        state = lax.while_loop(
+            lambda state: jnp.any(state.counts == 0) & (state.distance > 0),
+            move_one,
+            state_of(centroids, assignments, distances, jnp.int32(0)),
+        )
+        return state.centroids, state.assignments, state.distances, state.moved
+
+    def keep(operands: tuple) -> tuple:
+        return *operands, jnp.int32(0)
+
+    return lax.cond(jnp.any(counts_of(assignments) == 0), reseed, keep, (centroids, assignments, distances))
+
+
+def _snap_constant(
+    points: Float[Array, "n dim"],
+    real: Bool[Array, " n"],
+    centroids: Float[Array, "clusters dim"],
+    assignments: Int[Array, " n"],
+    distances: Float[Array, " n"],
+    axis_name: str | None,
+) -> tuple[Float[Array, "clusters dim"], Float[Array, " n"]]:
+    """Makes the centroid of a cluster of equal points exactly that point.
+
+    A mean of equal points differs from them by rounding, and one of them must not count as far from its centroid.
+    """
+    clusters = centroids.shape[0]
+    indices = global_row_indices(points.shape[0], axis_name)
+    none = jnp.iinfo(jnp.int32).max
+    first = jnp.full(clusters, none).at[assignments].min(jnp.where(real, indices, none))
+    first = first if axis_name is None else lax.pmin(first, axis_name)
+    firsts = rows_at(points, jnp.where(first == none, 0, first), axis_name)
+    differs = real & jnp.any(points != firsts[assignments], axis=1)
+    varied = sum_over_devices(jnp.zeros(clusters, jnp.int32).at[assignments].add(differs.astype(jnp.int32)), axis_name)
+    constant = (varied == 0) & (first != none)
+    return (
+        jnp.where(constant[:, None], firsts, centroids),
+        jnp.where(constant[assignments], 0.0, distances),
+    )

@@ -1,0 +1,45 @@
+"""Batches that show every cluster equally often."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Int
+
+
+def balanced_indices(
+    assignments: Int[np.ndarray, " n"], batch_size: int, rng: np.random.Generator
+) -> Int[np.ndarray, "steps batch"]:
+    """Indices of one stage's batches, drawn in equal shares from the clusters.
+
+    The share is the smallest that fills ceil(n / batch_size) batches from the k non-empty clusters. A cluster gives
+    its share without repetition where it is larger than that, with repetition otherwise; all are shuffled together
+    and what exceeds the last batch is cut off. As in DeepCluster (Caron et al., ECCV 2018) and DeepEmoCluster (Lin,
+    Sridhar & Busso, ICASSP 2021), but with full batches.
+
+    Args:
+      assignments: (n,) cluster of every example, 0 or above.
+      batch_size: examples a batch.
+      rng: source of the draws.
+
+    Returns:
+      (ceil(n / batch_size), batch_size) int64 indices into `assignments`.
+
+    Raises:
+      ValueError: no examples, a batch size below 1, or a negative cluster.
+    """
+    assignments = np.asarray(assignments)
+    if assignments.size == 0:
+        raise ValueError("assignments is empty; there is nothing to draw batches from")
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; expected at least 1")
+    sizes = np.bincount(assignments)
+    by_cluster = np.split(np.argsort(assignments, kind="stable"), np.cumsum(sizes)[:-1])
+    members = [cluster for cluster in by_cluster if cluster.size]
+
+    steps = -(-assignments.size // batch_size)
+    share = -(-steps * batch_size // len(members))
+    drawn = [
+        rng.choice(cluster, share, replace=False) if cluster.size > share else rng.choice(cluster, share)
+        for cluster in members
+    ]
+    return rng.permutation(np.concatenate(drawn))[: steps * batch_size].reshape(steps, batch_size)
