@@ -35,7 +35,7 @@ FORMAT_VERSION = 1
 _MARKER = "demo.json"
 # Arousal and dominance go together in every corpus of natural speech, valence less so with either.
 _CORRELATION = np.array([[1.0, 0.5, 0.1], [0.5, 1.0, 0.2], [0.1, 0.2, 1.0]])
-_SPREAD = 0.5
+_SPREAD = 0.45
 
 
 @dataclass(frozen=True)
@@ -115,11 +115,9 @@ class _Recording:
 def _write(directory: Path, config: DemoCorpus, progress: Callable[[int], None]) -> None:
     """All files of the corpus."""
     rng = np.random.default_rng(config.seed)
-    splits = [split for split, count in _speakers_per_split(config) for _ in range(count)]
+    splits = _interleaved_splits(config)
     speakers = draw_speakers(len(splits), rng)
     annotators = draw_annotators(config.annotators, rng)
-    # Held-out speakers come from all over the list, so that every split has women and men.
-    splits = [splits[index] for index in rng.permutation(len(splits))]
     plans = [
         _plan(speaker, split, annotators, config, np.random.default_rng([config.seed, 1, index]))
         for index, (speaker, split) in enumerate(zip(speakers, splits, strict=True))
@@ -233,6 +231,12 @@ def _speakers_per_split(config: DemoCorpus) -> list[tuple[str, int]]:
         ("test", config.test_speakers),
         ("unlabeled", config.unlabeled_speakers),
     ]
+
+
+def _interleaved_splits(config: DemoCorpus) -> list[str]:
+    """The split of each speaker, every split spread evenly over the list: each gets its share of women and men."""
+    places = [((index + 0.5) / count, split) for split, count in _speakers_per_split(config) for index in range(count)]
+    return [split for _, split in sorted(places)]
 
 
 def _settings(config: DemoCorpus) -> dict[str, object]:

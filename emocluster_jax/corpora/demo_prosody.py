@@ -31,9 +31,9 @@ class Emotion:
 def speech_of(text: str, speaker: Speaker, emotion: Emotion, rng: np.random.Generator) -> Speech:
     """How a speaker says a sentence with an emotion, as far as eSpeak NG does it."""
     arousal, dominance, valence = emotion.arousal, emotion.dominance, emotion.valence
-    octaves = 0.4 * arousal - 0.08 * dominance + rng.normal(0, 0.05)
-    pitch = speaker.pitch + 20 * arousal - 12 * dominance + 4 * valence + rng.normal(0, 2)
-    pitch_range = speaker.pitch_range + 25 * arousal + 20 * valence + rng.normal(0, 4)
+    octaves = 0.45 * arousal + rng.normal(0, 0.05)
+    pitch = speaker.pitch + 20 * arousal - 14 * dominance + rng.normal(0, 2)
+    pitch_range = speaker.pitch_range + 20 * arousal + 25 * valence + rng.normal(0, 4)
     return Speech(
         text=text,
         voice=speaker.voice,
@@ -68,9 +68,9 @@ def voice_quality(
     resampled = soxr.resample(signal.astype(np.float32), SAMPLE_RATE_HZ * shift, sample_rate_hz, quality="HQ")
     transform_size = 1 << len(resampled).bit_length()  # a power of two: fast whatever the length
     frequencies_hz = np.fft.rfftfreq(transform_size, 1 / sample_rate_hz)
-    effort_db_per_octave = speaker.tilt_db_per_octave + 3.0 * emotion.arousal + 0.5 * emotion.dominance
+    effort_db_per_octave = speaker.tilt_db_per_octave + 4.0 * emotion.arousal
     octaves = np.log2(np.clip(frequencies_hz, 125, 8_000) / 1_000)
-    chest_db = 4.0 * emotion.dominance * np.exp(-0.5 * ((frequencies_hz - 350) / 150) ** 2)
+    chest_db = 8.0 * emotion.dominance * np.exp(-0.5 * ((frequencies_hz - 350) / 150) ** 2)
     gain = 10 ** ((effort_db_per_octave * octaves + chest_db) / 20)
     filtered = np.fft.irfft(np.fft.rfft(resampled, transform_size) * gain)[: len(resampled)]
     level = np.sqrt(np.mean(filtered**2)) * 10 ** (speaker.noise_db / 20)
@@ -80,4 +80,4 @@ def voice_quality(
 
 def _formant_shift(emotion: Emotion) -> float:
     """Factor on all frequencies by which a smile shortens the vocal tract."""
-    return 1 + 0.06 * emotion.valence
+    return 1 + 0.08 * emotion.valence

@@ -9,8 +9,8 @@ from emocluster_jax.config import ATTRIBUTES
 
 LOWEST, HIGHEST, STEP = 1.0, 7.0, 0.5
 """The rating scale, as in MSP-Podcast."""
-_NOISE = np.array([0.8, 0.9, 0.9])  # arousal, dominance, valence, in scale units
-_BIAS = 0.3
+_NOISE = np.array([1.1, 1.2, 1.2])  # arousal, dominance, valence, in scale units
+_BIAS = 0.4
 _SPREAD = 0.12
 
 

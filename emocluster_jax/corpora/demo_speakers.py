@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,16 +45,16 @@ class Speaker:
 
 
 def draw_speakers(count: int, rng: np.random.Generator) -> list[Speaker]:
-    """Speakers with different voices, women and men spread evenly over the list.
+    """Speakers with different voices, the women first, women and men in the proportion of the voices.
 
     Raises:
       InputError: more than there are voices.
     """
     if count > MAXIMUM:
         raise InputError(f"the demo corpus has {MAXIMUM} voices, {count} were asked for; ask for fewer speakers")
-    order = _spread(
-        [("female", name) for name in rng.permutation(_FEMALE)], [("male", name) for name in rng.permutation(_MALE)]
-    )
+    women = min(round(count * len(_FEMALE) / MAXIMUM), count)
+    drawn = [("female", name) for name in rng.permutation(_FEMALE)[:women]]
+    drawn += [("male", name) for name in rng.permutation(_MALE)[: count - women]]
     return [
         Speaker(
             name=f"speaker{index:02d}",
@@ -67,11 +66,5 @@ def draw_speakers(count: int, rng: np.random.Generator) -> list[Speaker]:
             tilt_db_per_octave=float(rng.normal(0, 0.5)),
             noise_db=float(rng.uniform(-50, -38)),
         )
-        for index, (gender, variant) in enumerate(order[:count])
+        for index, (gender, variant) in enumerate(drawn)
     ]
-
-
-def _spread(few: Sequence[tuple[str, str]], many: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Both sequences merged so that every stretch of the list holds them in about the same proportion."""
-    positions = [((index + 0.5) / len(items), item) for items in (few, many) for index, item in enumerate(items)]
-    return [item for _, item in sorted(positions)]
