@@ -35,7 +35,7 @@ class _Place:
     convert: Callable[[Array], Array]
 
 
-def variables_from_torch(state_dict: Mapping[str, Shaped[np.ndarray, "..."]]) -> dict[str, Any]:
+def variables_from_torch(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Flax variables of the published network.
 
     Args:
@@ -77,7 +77,7 @@ def variables_from_torch(state_dict: Mapping[str, Shaped[np.ndarray, "..."]]) ->
     return variables
 
 
-def parameter_from_torch(name: str, array: Shaped[np.ndarray, "..."]) -> tuple[Path, Shaped[np.ndarray, "..."]]:
+def parameter_from_torch(name: str, array: Shaped[np.ndarray, "*published"]) -> tuple[Path, Shaped[np.ndarray, "*own"]]:
     """Where one published array belongs, and what it is there: its layout changed, its values as they are.
 
     It serves for weights as for their gradients and updates. Running means of two states differ by the same here and

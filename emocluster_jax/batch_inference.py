@@ -1,0 +1,268 @@
+"""Many recordings, or windows of them, through one or several models.
+
+Threads decode and compute features, mostly without Python's lock, while the main thread feeds the device full batches
+of one shape, so that nothing is compiled twice. Models share what they have in common: the decoded signal where their
+sample rates are equal, the spectrogram where their feature settings are, the chunks where their statistics are.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from emocluster_jax.config import FeatureConfig
+from emocluster_jax.errors import InputError
+from emocluster_jax.inference import ChunkOutputs, Prediction, Predictor
+from emocluster_jax.preprocessing.audio import AudioError, read_audio
+from emocluster_jax.preprocessing.chunk_frames import mel_of_chunks
+from emocluster_jax.preprocessing.chunks import mel_chunks
+
+SHORTEST_WINDOW_S = 1.0
+"""What is left of a recording after its last whole window is a window if it is this long, and dropped otherwise."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Recording(NamedTuple):
+    """A file to predict: its name in tables, and where it lies."""
+
+    name: str
+    path: Path
+
+
+class SegmentPrediction(NamedTuple):
+    """What the models say of one recording, or of one window of it.
+
+    Attributes:
+      file: the recording's name.
+      start_s: where the segment begins, in seconds from the recording's beginning.
+      end_s: where it ends; the recording's duration if the segment is all of it.
+      is_last: whether the recording has no further segments.
+      predictions: one a model, in the order of the predictors.
+    """
+
+    file: str
+    start_s: float
+    end_s: float
+    is_last: bool
+    predictions: tuple[Prediction, ...]
+
+
+class Skipped(NamedTuple):
+    """A recording that cannot be used, and why."""
+
+    file: str
+    reason: str
+
+
+def default_batch_size() -> int:
+    """Recordings a batch: few on a CPU, whose caches hold the activations of few, and enough to fill an accelerator."""
+    return 1 if jax.default_backend() == "cpu" else 32
+
+
+def predict_recordings(
+    predictors: Sequence[Predictor],
+    recordings: Iterable[Recording],
+    *,
+    window_s: float | None = None,
+    batch_size: int | None = None,
+    workers: int | None = None,
+) -> Iterator[SegmentPrediction | Skipped]:
+    """Predicts recordings one after another, in the given order.
+
+    A recording is divided by its peak as a whole and decoded as a whole: at 16 kHz it takes 230 MB of memory an hour,
+    twice that while it is decoded, and `workers` recordings may be in memory at a time. Nothing else grows with its
+    duration.
+
+    Args:
+      predictors: at least one.
+      recordings: files of any format, rate and number of channels; drawn as they are needed.
+      window_s: None for one prediction a recording. Otherwise one for each window of this many seconds, one window
+        after another, as if it were a recording of its own. A shorter rest counts from `SHORTEST_WINDOW_S` on, or if
+        it is all there is.
+      batch_size: recordings or windows that go through a network at a time; None for `default_batch_size()`.
+      workers: threads that decode and compute features; None for one a core.
+
+    Yields:
+      The recordings' segments in order, and in its place each recording that cannot be used.
+
+    Raises:
+      InputError: windows shorter than `SHORTEST_WINDOW_S`.
+    """
+    if window_s is not None and not SHORTEST_WINDOW_S <= window_s < math.inf:
+        raise InputError(f"windows of {window_s:g} s; give at least {SHORTEST_WINDOW_S:g} s, the length of a chunk")
+    batch_size = batch_size or default_batch_size()
+    workers = workers or os.cpu_count() or 1
+    front_end = _FrontEnd(predictors)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+    try:
+        decoded = _in_order(pool, front_end.decode, recordings, ahead=workers)
+        segments = (segment for item in decoded for segment in _segments(item, window_s))
+        chunked = _in_order(pool, front_end.with_chunks, segments, ahead=2 * batch_size + workers)
+        yield from _through_networks(predictors, front_end, chunked, batch_size)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class _Decoded(NamedTuple):
+    """A recording's signal at each sample rate that the models ask for."""
+
+    file: str
+    signals: dict[int, Float[np.ndarray, " samples"]]
+
+    @property
+    def duration_s(self) -> float:
+        rate, signal = next(iter(self.signals.items()))
+        return len(signal) / rate
+
+
+class _Segment(NamedTuple):
+    file: str
+    start_s: float
+    end_s: float
+    is_last: bool
+    signals: dict[int, Float[np.ndarray, " samples"]]
+
+
+class _Chunked(NamedTuple):
+    """A segment's chunks for each distinct front end of the models, without its signal."""
+
+    file: str
+    start_s: float
+    end_s: float
+    is_last: bool
+    chunks: tuple[Float[np.ndarray, "C frames mel"], ...]
+
+
+class _FrontEnd:
+    """What several models need of a recording, each thing computed once.
+
+    Attributes:
+      chunks_of: for each predictor, the position of its chunks in `_Chunked.chunks`.
+    """
+
+    def __init__(self, predictors: Sequence[Predictor]) -> None:
+        positions: dict[tuple[FeatureConfig, bytes, bytes], int] = {}
+        self._distinct: list[Predictor] = []
+        self.chunks_of: list[int] = []
+        for predictor in predictors:
+            statistics = predictor.statistics
+            key = (predictor.features, statistics.mean.tobytes(), statistics.std.tobytes())
+            if key not in positions:
+                positions[key] = len(positions)
+                self._distinct.append(predictor)
+            self.chunks_of.append(positions[key])
+
+    def decode(self, recording: Recording) -> _Decoded | Skipped:
+        rates = {predictor.features.sample_rate_hz for predictor in self._distinct}
+        try:
+            return _Decoded(recording.name, {rate: read_audio(recording.path, rate) for rate in sorted(rates)})
+        except AudioError as error:
+            return Skipped(recording.name, str(error))
+
+    def with_chunks(self, segment: _Segment | Skipped) -> _Chunked | Skipped:
+        if isinstance(segment, Skipped):
+            return segment
+        mels: dict[FeatureConfig, Float[np.ndarray, "time mel"]] = {}
+        chunks = []
+        for predictor in self._distinct:
+            features = predictor.features
+            if features not in mels:
+                mels[features] = mel_of_chunks(segment.signals[features.sample_rate_hz], features)
+            chunks.append(mel_chunks(mels[features], features, predictor.statistics))
+        return _Chunked(segment.file, segment.start_s, segment.end_s, segment.is_last, tuple(chunks))
+
+
+def _segments(decoded: _Decoded | Skipped, window_s: float | None) -> Iterator[_Segment | Skipped]:
+    """The windows of a recording, or the recording itself."""
+    if isinstance(decoded, Skipped):
+        yield decoded
+        return
+    duration_s = decoded.duration_s
+    count = _window_count(duration_s, window_s)
+    for i in range(count):
+        start_s = i * window_s if window_s else 0.0
+        end_s = min((i + 1) * window_s, duration_s) if window_s else duration_s
+        yield _Segment(
+            decoded.file,
+            start_s,
+            end_s,
+            i == count - 1,
+            {rate: signal[round(start_s * rate) : round(end_s * rate)] for rate, signal in decoded.signals.items()},
+        )
+
+
+def _window_count(duration_s: float, window_s: float | None) -> int:
+    if window_s is None:
+        return 1
+    whole = math.floor(duration_s / window_s + 1e-9)
+    return max(whole + (duration_s - whole * window_s >= SHORTEST_WINDOW_S), 1)
+
+
+def _through_networks(
+    predictors: Sequence[Predictor],
+    front_end: _FrontEnd,
+    segments: Iterator[_Chunked | Skipped],
+    batch_size: int,
+) -> Iterator[SegmentPrediction | Skipped]:
+    """Runs the networks on full batches; while the device computes one, the next is put together."""
+    running: tuple[tuple[_Chunked | Skipped, ...], list[ChunkOutputs]] | None = None
+    while batch := tuple(islice(segments, batch_size)):
+        usable = [segment for segment in batch if isinstance(segment, _Chunked)]
+        outputs = []
+        if usable:
+            stacked = [_stacked(position, usable, batch_size) for position in range(len(usable[0].chunks))]
+            outputs = [
+                predictor.forward(stacked[position])
+                for predictor, position in zip(predictors, front_end.chunks_of, strict=True)
+            ]
+        if running is not None:
+            yield from _finished(predictors, *running)
+        running = batch, outputs
+    if running is not None:
+        yield from _finished(predictors, *running)
+
+
+def _stacked(position: int, segments: Sequence[_Chunked], batch_size: int) -> Float[np.ndarray, "n frames mel"]:
+    """The chunks of a batch one after another, with zeros behind to `batch_size` segments."""
+    first = segments[0].chunks[position]
+    stacked = np.zeros((batch_size, *first.shape), first.dtype)
+    for i, segment in enumerate(segments):
+        stacked[i] = segment.chunks[position]
+    return stacked.reshape(-1, *first.shape[1:])
+
+
+def _finished(
+    predictors: Sequence[Predictor], batch: Sequence[_Chunked | Skipped], outputs: Sequence[ChunkOutputs]
+) -> Iterator[SegmentPrediction | Skipped]:
+    by_predictor = [predictor.predictions(output) for predictor, output in zip(predictors, outputs, strict=False)]
+    by_segment = zip(*by_predictor, strict=True)  # longer than the batch by its padding
+    for segment in batch:
+        if isinstance(segment, Skipped):
+            yield segment
+        else:
+            yield SegmentPrediction(segment.file, segment.start_s, segment.end_s, segment.is_last, next(by_segment))
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item], ahead: int
+) -> Iterator[Result]:
+    """`function` of each item, in order, at most `ahead` items ahead of the one that is asked for."""
+    waiting: deque[Future[Result]] = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) > ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()

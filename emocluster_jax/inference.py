@@ -1,0 +1,159 @@
+"""A trained model on recordings: attributes in label units, the embedding that is clustered, and the cluster.
+
+    predictor = load_model(Path("model"))
+    prediction = predictor(signal, sampling_rate)
+    prediction.attributes["arousal"], prediction.embedding, prediction.cluster
+
+For many files, with several models at once, see `batch_inference`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Shaped
+
+from emocluster_jax.config import FeatureConfig
+from emocluster_jax.model_directory import SavedModel, read_model
+from emocluster_jax.models.emocluster import EmoCluster
+from emocluster_jax.preprocessing.audio import to_mono_resampled
+from emocluster_jax.preprocessing.chunk_frames import mel_of_chunks
+from emocluster_jax.preprocessing.chunks import mel_chunks
+from emocluster_jax.preprocessing.normalization import FeatureStatistics
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a model says of one recording, cut into C chunks.
+
+    Attributes:
+      attributes: each of the model's attributes in label units: the mean over the chunks.
+      embedding: (E,) float32, the mean over the chunks of what K-means clusters, the classifier's hidden layer before
+        its ReLU.
+      cluster: the cluster of most chunks; of several, the one of the lowest number.
+      chunk_attributes: (C, A) float32 in label units, in the order of `attributes`.
+      chunk_embeddings: (C, E) float32.
+      chunk_clusters: (C,) int32: the nearest centroid, or the classifier's largest logit for models without centroids.
+    """
+
+    attributes: dict[str, float]
+    embedding: Float[np.ndarray, " E"]
+    cluster: int
+    chunk_attributes: Float[np.ndarray, "C A"]
+    chunk_embeddings: Float[np.ndarray, "C E"]
+    chunk_clusters: Int[np.ndarray, " C"]
+
+
+class ChunkOutputs(NamedTuple):
+    """A model's output for n chunks, on the device; attributes in z-normalised label units."""
+
+    attributes: Float[Array, "n A"]
+    embeddings: Float[Array, "n E"]
+    clusters: Int[Array, " n"]
+
+
+class Predictor:
+    """A model that is ready to predict, on JAX's default device.
+
+    Each shape of input is compiled once a process; a call on a signal always has the same.
+
+    Attributes:
+      attributes: names of the attributes that the model predicts.
+      features: how recordings become chunks.
+      statistics: what their features are normalised with.
+    """
+
+    def __init__(self, model: SavedModel) -> None:
+        self.attributes: tuple[str, ...] = model.config.attributes
+        self.features: FeatureConfig = model.features
+        self.statistics = FeatureStatistics(model.feature_mean, model.feature_std)
+        self._label_mean = model.label_mean
+        self._label_std = model.label_std
+        self._network = EmoCluster(model.config)
+        self._variables, self._centroids = jax.device_put((model.variables, model.centroids))
+
+    def __call__(
+        self, signal: Shaped[np.ndarray, " samples"] | Shaped[np.ndarray, "channels samples"], sampling_rate: int
+    ) -> Prediction:
+        """Predicts one recording.
+
+        Args:
+          signal: samples of any scale, (samples,) or (channels, samples); divided by their peak.
+          sampling_rate: in Hz; any.
+
+        Raises:
+          AudioError: no samples, silent, not finite, or of an absurd rate.
+        """
+        mono = to_mono_resampled(signal, sampling_rate, self.features.sample_rate_hz)
+        chunks = mel_chunks(mel_of_chunks(mono, self.features), self.features, self.statistics)
+        return self.predictions(self.forward(chunks))[0]
+
+    def forward(self, chunks: Float[np.ndarray, "n frames mel"]) -> ChunkOutputs:
+        """Starts the network on normalised chunks and returns without waiting for the device."""
+        return _forward(self._network, self._variables, self._centroids, chunks)
+
+    def predictions(self, outputs: ChunkOutputs) -> list[Prediction]:
+        """What `forward` found, recording by recording; waits for the device.
+
+        Args:
+          outputs: of n = recordings · `features.chunks_per_utterance` chunks, those of a recording one after another.
+        """
+        count = self.features.chunks_per_utterance
+        attributes, embeddings, clusters = (
+            value.reshape(-1, count, *value.shape[1:]) for value in map(np.asarray, outputs)
+        )
+        attributes = attributes * self._label_std + self._label_mean
+        return [
+            Prediction(
+                attributes=dict(
+                    zip(self.attributes, attributes[i].mean(axis=0, dtype=np.float64).tolist(), strict=True)
+                ),
+                embedding=embeddings[i].mean(axis=0),
+                cluster=int(np.bincount(clusters[i]).argmax()),
+                # Copies: a view would keep the whole batch in memory for as long as one prediction is kept.
+                chunk_attributes=attributes[i].copy(),
+                chunk_embeddings=embeddings[i].copy(),
+                chunk_clusters=clusters[i].copy(),
+            )
+            for i in range(len(clusters))
+        ]
+
+
+def load_model(directory: Path | str) -> Predictor:
+    """Loads a model for prediction.
+
+    Args:
+      directory: a model directory, or a work directory of training, whose model lies in `model/`.
+
+    Raises:
+      InputError: it is neither, or damaged, or of another format version.
+    """
+    directory = Path(directory)
+    if not (directory / "model.json").exists() and (directory / "model" / "model.json").exists():
+        directory = directory / "model"
+    return Predictor(read_model(directory))
+
+
+@partial(jax.jit, static_argnums=0)
+def _forward(
+    network: EmoCluster,
+    variables: Any,
+    centroids: Float[Array, "K E"] | None,
+    chunks: Float[Array, "n frames mel"],
+) -> ChunkOutputs:
+    # GPUs and TPUs round float32 operands otherwise, and a model's predictions should not depend on where it runs.
+    with jax.default_matmul_precision("highest"):
+        output = network.apply(variables, chunks)
+        embeddings = output.embeddings  # type: ignore[union-attr]
+        if centroids is None:
+            clusters = output.cluster_logits.argmax(axis=1)  # type: ignore[union-attr]
+        else:
+            squared_distances = ((embeddings[:, None] - centroids) ** 2).sum(axis=2)
+            clusters = squared_distances.argmin(axis=1)
+    return ChunkOutputs(output.attributes, embeddings, clusters.astype(jnp.int32))  # type: ignore[union-attr]

@@ -1,0 +1,58 @@
+"""`python -m launch.import_torch`: one of the authors' published models becomes a model directory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from emocluster_jax.errors import InputError
+from launch import command
+
+DESCRIPTION = """Turn a published PyTorch model (github.com/winston-lin-wei-cheng/DeepEmoClusters) into a model
+directory for launch.predict. Needs PyTorch (pip install "emocluster_jax[import]"); weights are never unpickled
+freely."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to import, and where it goes."""
+
+    weights: Path
+    """A .pth.tar file of the published repository."""
+    norm: Path
+    """The folder with its statistics: feat_norm_means.mat and the others."""
+    attribute: Literal["arousal", "dominance", "valence"]
+    """What the model predicts; published names end in Act, Dom or Val."""
+    output: Path
+    """The model directory to write."""
+    quiet: bool = False
+    """Print nothing but errors."""
+
+
+def main() -> None:
+    options = command.parse(
+        Options,
+        prog="python -m launch.import_torch",
+        description=DESCRIPTION,
+        example="python -m launch.import_torch --weights Act.pth.tar --norm norm --attribute arousal --output arousal",
+    )
+    from emocluster_jax.interop.published import import_published
+    from emocluster_jax.model_directory import read_model, save_model
+    from emocluster_jax.reporting.console import Console
+
+    if options.output.exists() and not options.output.is_dir():
+        raise InputError(f"--output {options.output} is a file; give a folder")
+    model = import_published(options.weights, options.norm, options.attribute)
+    if not (options.output / "model.json").exists():
+        save_model(options.output, model)
+    elif read_model(options.output).origin != model.origin:
+        raise InputError(f"--output {options.output} holds another model; give a new folder")
+    Console(quiet=options.quiet).line(
+        f"{options.attribute}, {model.config.clusters} clusters: {options.output}\n"
+        f"predict with: python -m launch.predict --checkpoint {options.output} --input DIR --output predictions.csv"
+    )
+
+
+if __name__ == "__main__":
+    command.run(main)
