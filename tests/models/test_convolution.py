@@ -29,14 +29,18 @@ def convolved(x, multiplier, offset, kernel, stride):
     return conv3x3(x, kernel, stride) if multiplier is None else relu_conv3x3(x, multiplier, offset, kernel, stride)
 
 
+def normal(shape, seed=0):
+    """NumPy's draws: JAX would compile a generator for every shape."""
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape, np.float32))
+
+
 def arguments(shape, c_out, seed=0):
-    keys = jax.random.split(jax.random.key(seed), 4)
     c_in = shape[-1]
     return (
-        jax.random.normal(keys[0], shape),
-        1 + 0.3 * jax.random.normal(keys[1], (c_in,)),
-        0.3 * jax.random.normal(keys[2], (c_in,)),
-        jax.random.normal(keys[3], (3, 3, c_in, c_out)) / np.sqrt(9 * c_in),
+        normal(shape, seed),
+        1 + 0.3 * normal(c_in, seed + 1),
+        0.3 * normal(c_in, seed + 2),
+        normal((3, 3, c_in, c_out), seed + 3) / np.float32(3 * c_in**0.5),
     )
 
 
@@ -47,21 +51,20 @@ def assert_close(actual, expected, tolerance=RELATIVE_NORM):
         assert np.linalg.norm(a - e) <= tolerance * np.linalg.norm(e)
 
 
-def with_gradients(function, stride):
+def with_gradients(function, stride, *args):
     """The outputs and, for random cotangents of all three outputs, the gradients of all arguments."""
+    shapes = jax.eval_shape(lambda *args: tuple(function(*args, stride)), *args)
+    # The moments' cotangents count for as much as the output's, lest an error in them hide in the tolerance.
+    sizes = (1, shapes[0].size ** 0.5, shapes[0].size ** 0.5)
+    cotangents = tuple(
+        (size * normal(y.shape, seed)).astype(y.dtype) for seed, (size, y) in enumerate(zip(sizes, shapes, strict=True))
+    )
 
-    def run(*args):
+    def run(args, cotangents):
         out, transpose = jax.vjp(lambda *args: tuple(function(*args, stride)), *args)
-        keys = jax.random.split(jax.random.key(7), 3)
-        # The moments' cotangents count for as much as the output's, lest an error in them hide in the tolerance.
-        sizes = (1.0, out[0].size ** 0.5, out[0].size ** 0.5)
-        cotangents = tuple(
-            (size * jax.random.normal(key, y.shape)).astype(y.dtype)
-            for key, y, size in zip(keys, out, sizes, strict=True)
-        )
         return out, transpose(cotangents)
 
-    return jax.jit(run)
+    return jax.jit(run)(args, cotangents)
 
 
 LAYERS = [
@@ -80,7 +83,7 @@ GROUPS = [((5, 40, 60, 3), 4, 1), ((21, 40, 60, 3), 4, 2)]
 @pytest.mark.parametrize(("shape", "c_out", "stride"), LAYERS + ODD_SIZES + GROUPS)
 def test_relu_conv3x3_equals_the_plain_convolution_forward_and_backward(shape, c_out, stride):
     args = arguments(shape, c_out)
-    assert_close(with_gradients(convolved, stride)(*args), with_gradients(reference, stride)(*args))
+    assert_close(with_gradients(convolved, stride, *args), with_gradients(reference, stride, *args))
 
 
 @pytest.mark.parametrize(
@@ -91,9 +94,9 @@ def test_conv3x3_equals_the_plain_convolution_forward_and_backward(shape, c_out,
     x, _, _, kernel = arguments(shape, c_out)
 
     def without_normalisation(function):
-        return with_gradients(lambda x, kernel, stride: function(x, None, None, kernel, stride), stride)
+        return with_gradients(lambda x, kernel, stride: function(x, None, None, kernel, stride), stride, x, kernel)
 
-    assert_close(without_normalisation(convolved)(x, kernel), without_normalisation(reference)(x, kernel))
+    assert_close(without_normalisation(convolved), without_normalisation(reference))
 
 
 def two_layers(convolution, axis_name=None):
@@ -115,31 +118,39 @@ def two_layers(convolution, axis_name=None):
 def two_layers_parameters():
     first, second = arguments((1, 1, 1, 1), 4, seed=1), arguments((1, 1, 1, 4), 6, seed=2)
     return [
-        (first[3], jnp.linspace(0.5, 1.5, 4), jnp.linspace(-0.2, 0.2, 4)),
-        (second[3], jnp.linspace(0.5, 1.5, 6), jnp.linspace(-0.2, 0.2, 6)),
+        (
+            first[3],
+            jnp.asarray(np.linspace(0.5, 1.5, 4, dtype=np.float32)),
+            jnp.asarray(np.linspace(-0.2, 0.2, 4, dtype=np.float32)),
+        ),
+        (
+            second[3],
+            jnp.asarray(np.linspace(0.5, 1.5, 6, dtype=np.float32)),
+            jnp.asarray(np.linspace(-0.2, 0.2, 6, dtype=np.float32)),
+        ),
     ]
 
 
 def test_gradients_flow_through_batch_statistics():
-    parameters, x = two_layers_parameters(), jax.random.normal(jax.random.key(3), (6, 11, 14, 1))
+    parameters, x = two_layers_parameters(), normal((6, 11, 14, 1))
     actual = jax.jit(jax.value_and_grad(two_layers(convolved)))(parameters, x)
     assert_close(actual, jax.jit(jax.value_and_grad(two_layers(reference)))(parameters, x), tolerance=1e-4)
 
 
 def test_statistics_shared_over_a_mapped_axis_equal_those_of_the_whole_batch():
-    parameters, x = two_layers_parameters(), jax.random.normal(jax.random.key(3), (6, 11, 14, 1))
+    parameters, x = two_layers_parameters(), normal((6, 11, 14, 1))
 
     def shared(parameters, x):
         return lax.pmean(jax.value_and_grad(two_layers(convolved, "shards"))(parameters, x), "shards")
 
-    actual = jax.vmap(shared, in_axes=(None, 0), axis_name="shards", out_axes=None)(
+    actual = jax.jit(jax.vmap(shared, in_axes=(None, 0), axis_name="shards", out_axes=None))(
         parameters, x.reshape(3, 2, 11, 14, 1)
     )
-    assert_close(actual, jax.value_and_grad(two_layers(reference))(parameters, x), tolerance=1e-4)
+    assert_close(actual, jax.jit(jax.value_and_grad(two_layers(reference)))(parameters, x), tolerance=1e-4)
 
 
 def test_works_inside_a_scan_over_training_steps():
-    x = jax.random.normal(jax.random.key(3), (6, 11, 14, 1))
+    x = normal((6, 11, 14, 1))
 
     def train(convolution):
         def step(parameters, _):
@@ -156,10 +167,10 @@ def test_works_inside_a_scan_over_training_steps():
 def test_bfloat16_runs_the_plain_convolution_with_float32_moments(stride):
     x, multiplier, offset, kernel = arguments((3, 6, 9, 5), 7)
     args = (x.astype(jnp.bfloat16), multiplier, offset, kernel.astype(jnp.bfloat16))
-    actual = with_gradients(convolved, stride)(*args)
+    actual = with_gradients(convolved, stride, *args)
     assert actual[0][1].dtype == jnp.float32
     # bfloat16 keeps 8 bits; the gradients' sums round differently where XLA fuses differently.
-    assert_close(actual, with_gradients(reference, stride)(*args), tolerance=2e-2)
+    assert_close(actual, with_gradients(reference, stride, *args), tolerance=2e-2)
 
 
 def test_lowers_for_every_platform_on_a_machine_without_them():
@@ -174,8 +185,8 @@ def test_lowers_for_every_platform_on_a_machine_without_them():
 
 @pytest.mark.parametrize("n", [1, 4, 8, 11])
 def test_map_in_groups_equals_one_call(n):
-    x = jax.random.normal(jax.random.key(0), (n, 5, 6, 2))
-    kernel = jax.random.normal(jax.random.key(1), (3, 3, 2, 3))
+    x = normal((n, 5, 6, 2))
+    kernel = normal((3, 3, 2, 3))
 
     def function(x):
         return conv3x3(x, kernel, 2).pre_activation.sum((1, 2))
