@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -43,6 +44,8 @@ def read_audio(path: Path, sample_rate_hz: int) -> Float[np.ndarray, " samples"]
       AudioError: the file is missing, empty, truncated, no audio, silent, not finite, too long, or of an absurd rate.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise AudioError("not a file")
         with path.open("rb") as file:
             return _finished(_decoded(path, file, sample_rate_hz))
     except FileNotFoundError:
@@ -53,7 +56,7 @@ def read_audio(path: Path, sample_rate_hz: int) -> Float[np.ndarray, " samples"]
 
 def to_mono_resampled(
     signal: Shaped[np.ndarray, " samples"] | Shaped[np.ndarray, "channels samples"], rate: int, sample_rate_hz: int
-) -> Float[np.ndarray, " samples"]:
+) -> Float[np.ndarray, " resampled"]:
     """What `read_audio` does, for a signal that is decoded already.
 
     Args:
@@ -123,7 +126,7 @@ def _mono_blocks(sound: soundfile.SoundFile, length_is_declared: bool) -> Iterat
 
 def _resampled(
     blocks: Iterable[Float[np.ndarray, " samples"]], rate: int, sample_rate_hz: int
-) -> Float[np.ndarray, " samples"]:
+) -> Float[np.ndarray, " resampled"]:
     if not LOWEST_RATE_HZ <= rate <= HIGHEST_RATE_HZ:
         raise AudioError(f"a sample rate of {rate} Hz; expected {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ}")
     # soxr's stream gives bit for bit what it gives for the whole signal at once.

@@ -86,9 +86,12 @@ def discard(folder: Path) -> None:
 
 
 def finished_folder(folder: Path) -> Path:
-    """The folder inside an unfinished one that becomes the data directory; made if it is not there."""
+    """The folder inside an unfinished one that becomes the data directory, with the records that it has already."""
     finished = folder / _FINISHED
     finished.mkdir(exist_ok=True)
+    # TFDS would read metadata of an earlier run and write others than it writes afresh.
+    for path in finished.glob("*.json"):
+        path.unlink()
     return finished
 
 

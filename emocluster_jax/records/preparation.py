@@ -136,8 +136,8 @@ def read_preparation(data_dir: Path) -> Preparation:
             f"remove {data_dir} and prepare it again"
         )
     try:
-        return _preparation(values, str(path))
-    except (KeyError, TypeError, ValueError) as error:
+        return _preparation(values)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         detail = f"no entry {error}" if isinstance(error, KeyError) else str(error)
         raise InputError(f"{path} is damaged: {detail}; remove {data_dir} and prepare it again") from None
 
@@ -145,12 +145,12 @@ def read_preparation(data_dir: Path) -> Preparation:
 _PLAIN_FIELDS = ("corpus", "source", "fingerprint", "statistics_from", "counts", "hours", "padded")
 
 
-def _preparation(values: dict[str, Any], where: str) -> Preparation:
-    """The dataclass; raises KeyError, TypeError or ValueError where the values do not fit it."""
+def _preparation(values: dict[str, Any]) -> Preparation:
+    """The dataclass; raises KeyError, TypeError, ValueError (InputError is one) or AttributeError if values do not fit."""
     for name in ("corpus", "source", "fingerprint", "statistics_from"):
         if not isinstance(values[name], str):
             raise ValueError(f"{name} is no text")
-    features = from_dict(FeatureConfig, values["features"], f"{where}: features")
+    features = from_dict(FeatureConfig, values["features"], "features")
     counts = {str(split): int(count) for split, count in values["counts"].items()}
     hours = {str(split): float(number) for split, number in values["hours"].items()}
     files = tuple(
@@ -158,6 +158,8 @@ def _preparation(values: dict[str, Any], where: str) -> Preparation:
     )
     if any(split not in SPLITS for split in counts) or any("/" in file.name for file in files):
         raise ValueError("an unknown split or a record file outside the directory")
+    if set(hours) != set(counts):
+        raise ValueError("hours and counts are of different splits")
     for split, count in counts.items():
         if sum(file.records for file in files if file.split == split) != count:
             raise ValueError(f"the record files do not hold the {count} recordings of the split {split!r}")

@@ -117,7 +117,10 @@ def write_shard(shard: Shard, features: FeatureConfig, statistics: FeatureStatis
 def read_report(shard: Shard, folder: Path) -> ShardReport | None:
     """What `write_shard` said of a shard, or None where it is not done with it."""
     path = folder / f"{shard.name}.json"
-    return ShardReport(**_read_json(path)) if path.exists() else None
+    if not path.exists():
+        return None
+    report = _read_json(path)
+    return ShardReport(**{**report, "skipped": [(name, reason) for name, reason in report["skipped"]]})
 
 
 _Outcome = tuple[Float[np.ndarray, "time mel"], float] | str

@@ -110,7 +110,8 @@ def prepare(
 
         reports = {shard: report for shard in shards if (report := read_report(shard, folder)) is not None}
         _check_training_split(reports, folder)
-        files = _collect(reports, finished_folder(folder), folder, features)
+        finished = finished_folder(folder)
+        files = _collect(reports, finished, folder, features)
         skipped = tuple(Skipped(*pair) for report in reports.values() for pair in report.skipped)
         left_out = {entry.id for entry in skipped}
         kept = [u for u in utterances if u.split == "train" and u.id not in left_out]
@@ -132,7 +133,7 @@ def prepare(
             padded=sum(report.padded for report in reports.values()),
             files=tuple(files),
         )
-        write_preparation(finished_folder(folder), preparation)
+        write_preparation(finished, preparation)
         publish(folder, data_dir)
     return preparation
 

@@ -1,0 +1,271 @@
+"""Preparing a corpus: what is in the records, and that it is the same however the work was done."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import filelock
+import numpy as np
+import pytest
+
+from emocluster_jax.config import FeatureConfig
+from emocluster_jax.corpora.utterance import Utterance
+from emocluster_jax.errors import InputError
+from emocluster_jax.preprocessing.audio import read_audio
+from emocluster_jax.preprocessing.chunks import normalized_chunks
+from emocluster_jax.preprocessing.spectrogram import mel_spectrogram
+from emocluster_jax.records import data_folder, writer
+from emocluster_jax.records.preparation import Preparation, Skipped, read_preparation
+from emocluster_jax.records.reader import read_split
+from emocluster_jax.records.writer import prepare
+from emocluster_jax.reporting.console import Console
+
+FEATURES = FeatureConfig()
+BAD = (
+    Skipped("train-021.wav", "silent"),
+    Skipped("unlabeled-004.flac", "truncated or damaged: decoding fails half-way"),
+)
+
+
+def prepared(utterances: list[Utterance], data_dir: Path, workers: int = 1, **options) -> Preparation:
+    return prepare(utterances, data_dir, FEATURES, "tones", "/tones", workers, Console(quiet=True), **options)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def data_dir(corpus: list[Utterance], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    data_dir = tmp_path_factory.mktemp("data") / "tones"
+    prepared(corpus, data_dir)
+    return data_dir
+
+
+def test_records_are_bit_for_bit_what_preprocessing_gives(data_dir: Path, corpus: list[Utterance]) -> None:
+    statistics = read_preparation(data_dir).feature_statistics
+    left_out = {skipped.id for skipped in BAD}
+    for split in ("train", "validation", "test", "unlabeled"):
+        arrays = read_split(data_dir, split)
+        rows = [u for u in corpus if u.split == split and u.id not in left_out]
+        assert arrays.ids == [u.id for u in rows]
+        assert arrays.speakers == [u.speaker or "" for u in rows]
+        assert arrays.genders == [u.gender or "" for u in rows]
+        np.testing.assert_array_equal(arrays.attributes, np.array([u.attributes for u in rows], np.float32))
+        signals = [read_audio(u.path, 16_000) for u in rows]
+        np.testing.assert_allclose(arrays.durations_s, [len(signal) / 16_000 for signal in signals], rtol=1e-6)
+        assert arrays.chunks.dtype == np.float16
+        for chunks, signal_ in zip(arrays.chunks, signals, strict=True):
+            expected = normalized_chunks(signal_, FEATURES, statistics).astype(np.float16)
+            assert np.array_equal(chunks.view(np.uint16), expected.view(np.uint16))
+
+
+def test_preparation_says_what_happened(data_dir: Path, corpus: list[Utterance]) -> None:
+    preparation = read_preparation(data_dir)
+    assert preparation.counts == {"train": 39, "validation": 4, "test": 3, "unlabeled": 17}
+    assert preparation.skipped == BAD
+    assert preparation.corpus == "tones"
+    assert preparation.source == "/tones"
+    assert preparation.statistics_from == "train"
+    assert preparation.features == FEATURES
+    train = [u for u in corpus if u.split == "train" and u.id != BAD[0].id]
+    labels = np.array([u.attributes for u in train])
+    np.testing.assert_allclose(preparation.label_statistics.mean[:2], labels.mean(axis=0)[:2], rtol=1e-6)
+    np.testing.assert_allclose(preparation.label_statistics.std[:2], labels.std(axis=0)[:2], rtol=1e-6)
+    assert np.isnan(preparation.label_statistics.mean[2])
+    signals = [read_audio(u.path, 16_000) for u in train]
+    assert preparation.hours["train"] == pytest.approx(sum(map(len, signals)) / 16_000 / 3600)
+    frames = np.concatenate([mel_spectrogram(s, FEATURES) for s in signals]).astype(np.float64)
+    # The sums differ in their order alone; both are float64, rounded to float32 at the end.
+    np.testing.assert_allclose(preparation.feature_statistics.mean, frames.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(preparation.feature_statistics.std, frames.std(axis=0), rtol=1e-6)
+    everyone = [u for u in corpus if u.id not in {skipped.id for skipped in BAD}]
+    short = [u for u in everyone if 1 + len(read_audio(u.path, 16_000)) // 256 < 62]
+    assert preparation.padded == len(short) > 10
+
+
+def test_two_workers_write_the_same_bytes(data_dir: Path, corpus: list[Utterance], tmp_path: Path) -> None:
+    prepared(corpus[::-1], tmp_path / "tones", workers=2)
+    assert contents(tmp_path / "tones") == contents(data_dir)
+    assert [path.name for path in tmp_path.iterdir()] == ["tones"]
+
+
+KILLED_RUN = """
+import os, pickle, signal, sys
+from pathlib import Path
+from emocluster_jax.config import FeatureConfig
+from emocluster_jax.records import writer
+from emocluster_jax.reporting.console import Console, Task
+
+if __name__ == "__main__":
+    rows, data_dir, moment = pickle.loads(Path(sys.argv[1]).read_bytes()), Path(sys.argv[2]), sys.argv[3]
+    kill = lambda: os.kill(os.getpid(), signal.SIGKILL)
+    if moment == "publish":
+        writer.publish = lambda *_: kill()
+    else:
+        calls = []
+        def advance(self, n=1):
+            calls.append(n)
+            if len(calls) == int(moment):
+                kill()
+        Task.advance = advance
+    writer.prepare(rows, data_dir, FeatureConfig(), "tones", "/tones", 1, Console(quiet=True))
+"""
+
+
+def test_killed_at_any_moment_it_goes_on(data_dir: Path, corpus: list[Utterance], tmp_path: Path) -> None:
+    """Killed after 2 of 3 shards of the first pass, then early in the second, then before the last rename."""
+    (tmp_path / "rows").write_bytes(pickle.dumps(corpus))
+    (tmp_path / "run.py").write_text(KILLED_RUN)
+    target, unfinished = tmp_path / "tones", tmp_path / "tones.preparing"
+    inodes: dict[str, int] = {}
+    for moment, pattern, count in (("2", "*.spool.json", 2), ("4", "*.array_record", 2), ("publish", "finished/*", 10)):
+        command = [sys.executable, tmp_path / "run.py", tmp_path / "rows", target, moment]
+        assert subprocess.run(command).returncode == -signal.SIGKILL
+        assert not target.exists()
+        done = list(unfinished.glob(pattern))
+        assert len(done) == count
+        if pattern == "*.array_record":
+            inodes = {path.name: path.stat().st_ino for path in done}
+    preparation = prepared(corpus, target)
+    assert contents(target) == contents(data_dir)
+    assert preparation.skipped == BAD
+    assert not unfinished.exists()
+    # Finished files were kept, not written again.
+    assert set(inodes.values()) <= {path.stat().st_ino for path in target.iterdir()}
+
+
+def test_leftovers_of_another_request_are_not_used(corpus: list[Utterance], tmp_path: Path) -> None:
+    some = [u for u in corpus if u.split in ("train", "test")][-10:]
+    with data_folder.unfinished_folder(tmp_path / "tones", "another request") as folder:
+        (folder / "train-00000.json").write_text("{}")
+        (folder / "finished").mkdir()
+        (folder / "finished" / "stray").write_text("")
+    prepared(some, tmp_path / "tones")
+    assert "stray" not in contents(tmp_path / "tones")
+    assert read_preparation(tmp_path / "tones").counts == {"train": 7, "test": 3}
+
+
+def test_the_same_request_again_is_not_worked_on(data_dir: Path, corpus: list[Utterance], capsys) -> None:
+    before = {path.name: path.stat().st_mtime_ns for path in data_dir.iterdir()}
+    again = prepare(corpus, data_dir, FEATURES, "tones", "/tones", 1, Console())
+    assert "already" in capsys.readouterr().out
+    assert again.counts["train"] == 39
+    assert {path.name: path.stat().st_mtime_ns for path in data_dir.iterdir()} == before
+
+
+def test_another_request_leaves_the_data_alone(data_dir: Path, corpus: list[Utterance]) -> None:
+    before = contents(data_dir)
+    relabelled = [dataclasses.replace(u, attributes=(1.0, 1.0, 1.0)) for u in corpus]
+    with pytest.raises(InputError, match=r"holds other prepared data .* --data-dir or remove"):
+        prepared(relabelled, data_dir)
+    assert contents(data_dir) == before
+
+
+def test_foreign_places(corpus: list[Utterance], tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("")
+    (tmp_path / "file").write_text("")
+    (tmp_path / "new.preparing").mkdir()
+    (tmp_path / "new.preparing" / "photo.jpg").write_text("")
+    before = sorted(tmp_path.rglob("*"))
+    for name, message in (
+        ("mine", "no prepared data"),
+        ("file", "is a file"),
+        ("new", "in the way"),
+        ("file/x", "cannot be written"),
+    ):
+        with pytest.raises(InputError, match=message):
+            prepared(corpus[:3], tmp_path / name)
+    with pytest.raises(InputError, match="mount point"):
+        prepared(corpus[:3], Path("/dev/shm") if Path("/dev/shm").is_mount() else Path("/"))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_empty_folder_is_a_fine_place(corpus: list[Utterance], tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    prepared(corpus[:3], tmp_path / "link")
+    assert read_split(tmp_path / "there", "train").ids == [u.id for u in corpus[:3]]
+
+
+def test_two_runs_at_once(corpus: list[Utterance], tmp_path: Path) -> None:
+    (tmp_path / "tones.preparing").mkdir()
+    with (
+        filelock.FileLock(tmp_path / "tones.preparing" / "lock"),
+        pytest.raises(InputError, match="another process is preparing"),
+    ):
+        prepared(corpus[:3], tmp_path / "tones")
+
+
+def test_full_disk(corpus: list[Utterance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_args, **_options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, "spool_shard", full)
+        with pytest.raises(InputError, match="no space left"):
+            prepared(corpus[:3], tmp_path / "tones")
+    prepared(corpus[:3], tmp_path / "tones")
+    assert read_preparation(tmp_path / "tones").counts == {"train": 3}
+
+
+def test_nothing_left(corpus: list[Utterance], tmp_path: Path) -> None:
+    silent = [u for u in corpus if u.id == BAD[0].id]
+    rest = [u for u in corpus if u.split == "test"]
+    with pytest.raises(InputError, match=r"none of the 1 recordings of the train split .*train-021.wav: silent"):
+        prepared(silent + rest, tmp_path / "tones")
+    missing = [dataclasses.replace(u, path=tmp_path / "absent.wav", split="unlabeled") for u in rest]
+    with pytest.raises(InputError, match=r"none of the 3 recordings .*no such file"):
+        prepared(missing, tmp_path / "tones")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_split_without_usable_recordings_is_left_out(corpus: list[Utterance], tmp_path: Path) -> None:
+    lost = [dataclasses.replace(u, path=tmp_path / "absent.wav") for u in corpus if u.split == "test"]
+    preparation = prepared(corpus[:3] + lost, tmp_path / "tones")
+    assert preparation.counts == {"train": 3}
+    assert [skipped.reason for skipped in preparation.skipped] == ["no such file"] * 3
+    with pytest.raises(InputError, match="no split 'test'; it has train"):
+        read_split(tmp_path / "tones", "test")
+
+
+def test_unlabelled_recordings_alone(data_dir: Path, corpus: list[Utterance], tmp_path: Path, capsys) -> None:
+    pool = [u for u in corpus if u.split == "unlabeled"]
+    own = prepare(pool, tmp_path / "own", FEATURES, "tones", "/tones", 1, Console())
+    assert "statistics of the unlabelled recordings" in capsys.readouterr().out
+    assert own.statistics_from == "unlabeled"
+    assert np.isnan(own.label_statistics.mean).all()
+    borrowed = prepared(pool, tmp_path / "borrowed", statistics_from=data_dir)
+    assert borrowed.statistics_from == str(data_dir)
+    original = read_split(data_dir, "unlabeled")
+    assert np.array_equal(read_split(tmp_path / "borrowed", "unlabeled").chunks, original.chunks)
+    assert not np.array_equal(read_split(tmp_path / "own", "unlabeled").chunks, original.chunks)
+
+
+def test_nothing_to_normalise_by(data_dir: Path, corpus: list[Utterance], tmp_path: Path) -> None:
+    test = [u for u in corpus if u.split == "test"]
+    with pytest.raises(InputError, match="--statistics-from"):
+        prepared(test, tmp_path / "tones")
+    with pytest.raises(InputError, match="other feature settings"):
+        prepare(test, tmp_path / "t", FeatureConfig(clip=4.0), "", "", 1, Console(quiet=True), statistics_from=data_dir)
+    assert prepared(test, tmp_path / "tones", statistics_from=data_dir).counts == {"test": 3}
+
+
+def test_a_worker_that_dies(corpus: list[Utterance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, "write_shard", _die)
+        with pytest.raises(InputError, match="a worker process died"):
+            prepared(corpus[:20], tmp_path / "tones", workers=2)
+    assert prepared(corpus[:20], tmp_path / "tones").counts == {"train": 20}
+
+
+def _die(*_args, **_options) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,171 @@
+"""Reading data directories: whole and in part, by TFDS, and what damaged ones get."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emocluster_jax.config import FeatureConfig
+from emocluster_jax.corpora.utterance import Utterance
+from emocluster_jax.errors import InputError
+from emocluster_jax.records.preparation import LabelStatistics, label_statistics, read_preparation, write_preparation
+from emocluster_jax.records.reader import read_split
+from emocluster_jax.records.writer import prepare
+from emocluster_jax.reporting.console import Console
+
+
+@pytest.fixture(scope="module")
+def data_dir(corpus: list[Utterance], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    data_dir = tmp_path_factory.mktemp("data") / "tones"
+    prepare(corpus, data_dir, FeatureConfig(), "tones", "/tones", 1, Console(quiet=True))
+    return data_dir
+
+
+@pytest.fixture
+def copy(data_dir: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(data_dir, tmp_path / "copy"))
+
+
+def test_chosen_recordings_in_the_order_asked_for(data_dir: Path) -> None:
+    everything = read_split(data_dir, "train")
+    indices = np.random.default_rng(0).permutation(len(everything))[:25]
+    counts: list[int] = []
+    some = read_split(data_dir, "train", indices, counts.append)
+    assert sum(counts) == len(some) == 25
+    assert some.ids == [everything.ids[i] for i in indices]
+    assert some.speakers == [everything.speakers[i] for i in indices]
+    assert np.array_equal(some.chunks, everything.chunks[indices])
+    np.testing.assert_array_equal(some.attributes, everything.attributes[indices])
+    np.testing.assert_array_equal(some.durations_s, everything.durations_s[indices])
+    assert len(read_split(data_dir, "train", [])) == 0
+
+
+@pytest.mark.parametrize(
+    ("indices", "message"), [([39], "outside the 39"), ([-1], "outside"), ([3, 3], "asked for twice")]
+)
+def test_impossible_choices(data_dir: Path, indices: list[int], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_split(data_dir, "train", indices)
+
+
+def test_tfds_reads_it_without_tensorflow_and_without_this_project(data_dir: Path, tmp_path: Path) -> None:
+    code = """
+import sys, numpy as np, tensorflow_datasets as tfds
+builder = tfds.builder_from_directory(sys.argv[1])
+assert builder.info.splits["train"].num_examples == 39
+source = builder.as_data_source("train")
+assert len(source) == 39
+records = [source[i] for i in range(39)]
+np.savez(sys.argv[2], chunks=[r["chunks"] for r in records], attributes=[r["attributes"] for r in records])
+assert records[0]["id"] == b"train-000.wav" and records[0]["speaker"] == b"speaker0"
+assert builder.as_data_source("unlabeled[:5]")[4]["gender"] == b""
+assert not {"tensorflow", "emocluster_jax", "jax"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code, data_dir, tmp_path / "read.npz"], check=True, cwd=tmp_path)
+    arrays = read_split(data_dir, "train")
+    with np.load(tmp_path / "read.npz") as read:
+        assert np.array_equal(read["chunks"], arrays.chunks)
+        assert read["chunks"].dtype == np.float16
+        np.testing.assert_array_equal(read["attributes"], arrays.attributes)
+
+
+def test_one_flipped_bit(copy: Path) -> None:
+    damaged = sorted(copy.glob("*train*"))[1]
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    with pytest.raises(InputError, match=rf"{damaged.name} is damaged"):
+        read_split(copy, "train")
+    assert len(read_split(copy, "train", range(16))) == 16  # the first file is whole
+    assert len(read_split(copy, "test")) == 3
+
+
+def test_a_record_file_is_gone(copy: Path) -> None:
+    (name,) = [path.name for path in copy.glob("*test*")]
+    (copy / name).unlink()
+    with pytest.raises(InputError, match=f"{name} cannot be read"):
+        read_split(copy, "test")
+
+
+def test_preparation_round_trip(data_dir: Path, tmp_path: Path) -> None:
+    preparation = read_preparation(data_dir)
+    write_preparation(tmp_path, preparation)
+    again = read_preparation(tmp_path)
+    for field in dataclasses.fields(preparation):
+        ours, theirs = getattr(preparation, field.name), getattr(again, field.name)
+        if field.name.endswith("_statistics"):
+            np.testing.assert_array_equal(ours.mean, theirs.mean)
+            np.testing.assert_array_equal(ours.std, theirs.std)
+        else:
+            assert ours == theirs
+    assert (tmp_path / "preparation.json").read_bytes() == (data_dir / "preparation.json").read_bytes()
+
+
+def test_no_data(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no data directory at .*launch.prepare"):
+        read_preparation(tmp_path / "absent")
+    with pytest.raises(InputError, match=r"no prepared data directory.*launch.prepare"):
+        read_split(tmp_path, "train")
+
+
+def _set(path: list[str | int], value):
+    def change(values):
+        for key in path[:-1]:
+            values = values[key]
+        values[path[-1]] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_set(["format_version"], 99), "format version 99, this program reads version 1"),
+        (lambda values: values.pop("format_version"), "format version None"),
+        (lambda values: values.pop("counts"), "damaged: no entry 'counts'"),
+        (_set(["counts", "train"], 38), "38 recordings of the split 'train'"),
+        (_set(["counts"], 5), "damaged"),
+        (_set(["counts", "eval"], 0), "unknown split"),
+        (_set(["hours"], {}), "different splits"),
+        (_set(["feature_statistics", "mean"], [1.0]), "1 statistics instead of 128"),
+        (_set(["feature_statistics", "std"], "x" * 128), "damaged"),
+        (_set(["label_statistics"], None), "damaged"),
+        (_set(["features", "mel_bands"], "many"), "mel_bands is 'many'"),
+        (_set(["features", "hue"], 1), "unknown setting 'hue'"),
+        (_set(["files", 0, "name"], "../../etc/passwd"), "outside the directory"),
+        (_set(["source"], 5), "source is no text"),
+        (_set(["skipped"], [{}]), "damaged: no entry 'id'"),
+    ],
+)
+def test_damaged_preparation(copy: Path, change, message: str) -> None:
+    path = copy / "preparation.json"
+    values = json.loads(path.read_text())
+    change(values)
+    path.write_text(json.dumps(values))
+    with pytest.raises(InputError, match=message):
+        read_preparation(copy)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"format_version": 1', "null", "\udcff"])
+def test_preparation_that_is_no_json_object(copy: Path, content: str) -> None:
+    (copy / "preparation.json").write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(InputError, match=r"preparation.json is (damaged|of format version None)"):
+        read_preparation(copy)
+
+
+def test_label_statistics_over_finite_labels() -> None:
+    nan = float("nan")
+    labels = [(1.0, 2.0, nan), (3.0, nan, nan), (nan, 4.0, nan)]
+    rows = [Utterance(f"{i}", Path("x"), "train", attributes=values) for i, values in enumerate(labels)]
+    for statistics in (label_statistics(rows), label_statistics(rows[::-1])):
+        assert isinstance(statistics, LabelStatistics)
+        np.testing.assert_array_equal(statistics.mean, [2, 3, nan])
+        np.testing.assert_array_equal(statistics.std, [1, 1, nan])
+    assert np.isnan(label_statistics([]).std).all()

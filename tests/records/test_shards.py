@@ -1,0 +1,79 @@
+"""How a corpus is cut up, and what identifies a request."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emocluster_jax.config import FeatureConfig
+from emocluster_jax.corpora.utterance import Utterance
+from emocluster_jax.errors import InputError
+from emocluster_jax.records import shards
+from emocluster_jax.records.shards import check_utterances, fingerprint, plan_shards
+
+
+def rows(count: int, split: str = "train") -> list[Utterance]:
+    return [Utterance(id=f"{split}{i:06d}.wav", path=Path("absent"), split=split) for i in range(count)]
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 500), st.integers(0, 500), st.integers(0, 9))
+def test_every_row_is_in_one_shard_in_order(train: int, unlabeled: int, seed: int) -> None:
+    utterances = rows(unlabeled, "unlabeled") + rows(train)
+    shuffled = random.Random(seed).sample(utterances, len(utterances))
+    planned = plan_shards(shuffled)
+    assert [u for shard in planned for u in shard.utterances] == rows(train) + rows(unlabeled, "unlabeled")
+    assert all(u.split == shard.split for shard in planned for u in shard.utterances)
+    assert all(1 <= len(shard.utterances) <= 256 for shard in planned)
+    assert len({shard.name for shard in planned}) == len(planned)
+
+
+def test_a_large_split_has_a_limited_number_of_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [len(shard.utterances) for shard in plan_shards(rows(160))] == [16] * 10
+    monkeypatch.setattr(shards, "_MOST_SHARDS", 4)
+    assert [len(shard.utterances) for shard in plan_shards(rows(159))] == [40, 40, 40, 39]
+
+
+@pytest.mark.parametrize(
+    ("utterances", "message"),
+    [
+        ([], "no recordings"),
+        (rows(2) + rows(1), "two recordings have the id 'train000000.wav'"),
+        (rows(1, "eval"), "unknown split 'eval'"),
+        ([Utterance(id="b\udcff.wav", path=Path("x"), split="train")], "not UTF-8"),
+    ],
+)
+def test_rows_that_cannot_be_prepared(utterances: list[Utterance], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        check_utterances(utterances)
+
+
+def test_fingerprint_sees_what_matters(tmp_path: Path) -> None:
+    audio = tmp_path / "a.wav"
+    audio.write_bytes(b"1234")
+    row = Utterance(id="a.wav", path=audio, split="train", attributes=(1.0, 2.0, float("nan")))
+    other = rows(1)[0]
+    features = FeatureConfig()
+    first = fingerprint([row, other], features, "train")
+    assert fingerprint([other, row], features, "train") == first
+
+    moved = tmp_path / "moved.wav"
+    moved.write_bytes(b"4321")
+    assert fingerprint([dataclasses.replace(row, path=moved), other], features, "train") == first
+
+    changed = [
+        fingerprint([row], features, "train"),
+        fingerprint([dataclasses.replace(row, attributes=(1.0, 2.5, float("nan"))), other], features, "train"),
+        fingerprint([dataclasses.replace(row, speaker="A"), other], features, "train"),
+        fingerprint([dataclasses.replace(row, split="test"), other], features, "train"),
+        fingerprint([row, other], FeatureConfig(clip=4.0), "train"),
+        fingerprint([row, other], features, "unlabeled"),
+    ]
+    audio.write_bytes(b"12345")
+    changed.append(fingerprint([row, other], features, "train"))
+    assert len({first, *changed}) == 1 + len(changed)
