@@ -29,6 +29,7 @@ def main(library_path: str, data_path: str) -> None:
     """Answers every request on standard input on standard output."""
     library = ctypes.CDLL(library_path)
     library.espeak_Initialize.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_int]
+    library.espeak_ng_SetRandSeed.argtypes = [ctypes.c_long]
     library.espeak_SetSynthCallback.argtypes = [_Callback]
     library.espeak_SetSynthCallback.restype = None
     library.espeak_SetVoiceByName.argtypes = [ctypes.c_char_p]
@@ -54,6 +55,7 @@ def main(library_path: str, data_path: str) -> None:
     rate = library.espeak_Initialize(_SYNCHRONOUS, 0, data_path.encode(), 0)
     if rate != 22_050:
         sys.exit(f"eSpeak NG did not start with its data in {data_path} (sample rate {rate}, expected 22050)")
+    library.espeak_ng_SetRandSeed(1)  # the noise of breathy voices, which starting seeds with the clock
     library.espeak_SetSynthCallback(keep)
     for line in sys.stdin.buffer:
         request = json.loads(line)

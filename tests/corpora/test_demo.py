@@ -1,0 +1,180 @@
+"""The demo corpus: the same bytes twice, splits without shared voices, prosody that follows the emotion."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+
+import numpy as np
+import pytest
+import soundfile
+
+from emocluster_jax.corpora import demo
+from emocluster_jax.corpora.demo_prosody import Emotion, speech_of, voice_quality
+from emocluster_jax.corpora.demo_ratings import draw_annotators, rate
+from emocluster_jax.corpora.demo_sentences import neutral_sentence
+from emocluster_jax.corpora.demo_speakers import MAXIMUM, draw_speakers
+from emocluster_jax.corpora.espeak import Speech, say
+from emocluster_jax.corpora.table import read_table
+from emocluster_jax.errors import InputError
+
+SMALL = demo.DemoCorpus(
+    train_speakers=3, validation_speakers=1, test_speakers=1, unlabeled_speakers=1, recordings_per_speaker=4
+)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    pytest.importorskip("espeakng_loader", reason="the extra 'demo' is not installed")
+    folder = tmp_path_factory.mktemp("demo") / "corpus"
+    demo.generate(folder, SMALL)
+    return folder
+
+
+def bytes_of(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_same_settings_give_the_same_bytes(small, tmp_path):
+    finished = []
+    time.sleep(1.1)  # past the next second: eSpeak NG seeds itself with the clock
+    demo.generate(tmp_path / "again", SMALL, finished.append)
+    assert bytes_of(tmp_path / "again") == bytes_of(small)
+    assert sum(finished) == SMALL.recordings == 24
+    assert [path.name for path in tmp_path.iterdir()] == ["again"]  # nothing temporary is left
+
+
+def test_it_is_read_as_any_corpus(small):
+    utterances = demo.read(small)
+    assert Counter(u.split for u in utterances) == {"train": 12, "validation": 4, "test": 4, "unlabeled": 4}
+    assert len({u.speaker for u in utterances}) == len({(u.speaker, u.split) for u in utterances}) == 6
+    for utterance in utterances:
+        signal, sample_rate_hz = soundfile.read(utterance.path)
+        assert sample_rate_hz == 16_000
+        assert 0.9 < len(signal) / sample_rate_hz < 6
+        assert np.abs(signal).max() == pytest.approx(0.9, abs=1e-3)
+        assert np.isnan(utterance.attributes).all() == (utterance.split == "unlabeled")
+
+
+def test_labels_are_the_mean_of_the_annotations(small):
+    ratings: dict[str, list[list[float]]] = {}
+    for row in read_table(small / "annotations.csv"):
+        values = [row.number(name) for name in ("arousal", "dominance", "valence")]
+        assert all(1 <= value <= 7 and (2 * value).is_integer() for value in values)
+        ratings.setdefault(row.text("file"), []).append(values)
+    labeled = [u for u in demo.read(small) if u.split != "unlabeled"]
+    assert set(ratings) == {u.id for u in labeled}
+    for utterance in labeled:
+        assert len(ratings[utterance.id]) == SMALL.annotators
+        # The manifest keeps four decimals.
+        np.testing.assert_allclose(utterance.attributes, np.mean(ratings[utterance.id], axis=0), atol=6e-5)
+
+
+def test_what_is_there_is_used_again(small):
+    before = {path: path.stat().st_mtime_ns for path in small.rglob("*")}
+    demo.generate(small, SMALL)
+    assert {path: path.stat().st_mtime_ns for path in small.rglob("*")} == before
+
+
+def test_other_settings_and_other_folders_are_left_alone(small, tmp_path):
+    with pytest.raises(InputError, match="demo corpus of other settings; remove it or choose another folder"):
+        demo.generate(small, demo.DemoCorpus())
+    (tmp_path / "thesis.txt").touch()
+    with pytest.raises(InputError, match="exists and holds no demo corpus; choose another folder"):
+        demo.generate(tmp_path, SMALL)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_nothing_is_left_when_it_is_interrupted(tmp_path):
+    pytest.importorskip("espeakng_loader", reason="the extra 'demo' is not installed")
+
+    def interrupt(count):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        demo.generate(tmp_path / "corpus", SMALL, interrupt)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_espeak_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "espeakng_loader", None)
+    with pytest.raises(InputError, match=r'pip install "emocluster_jax\[demo\]"'):
+        demo.generate(tmp_path / "corpus", SMALL)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (demo.DemoCorpus(test_speakers=0), "test_speakers is 0"),
+        (demo.DemoCorpus(sample_rate_hz=16), "sample_rate_hz is 16"),
+        (demo.DemoCorpus(train_speakers=100), f"has {MAXIMUM} voices, 123 were asked for"),
+    ],
+)
+def test_settings_out_of_range(tmp_path, settings, message):
+    with pytest.raises(InputError, match=message):
+        demo.generate(tmp_path / "corpus", settings)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_reading_what_is_no_demo_corpus(tmp_path):
+    with pytest.raises(InputError, match="holds no demo corpus"):
+        demo.read(tmp_path)
+
+
+def test_a_fault_of_espeak_is_reported():
+    pytest.importorskip("espeakng_loader", reason="the extra 'demo' is not installed")
+    with pytest.raises(RuntimeError, match="eSpeak NG has no voice xx-nowhere"):
+        say([Speech("Hello.", "xx-nowhere", 170, 50, 50, 0)])
+
+
+def test_every_voice_speaks_the_same_twice():
+    pytest.importorskip("espeakng_loader", reason="the extra 'demo' is not installed")
+    speakers = draw_speakers(MAXIMUM, np.random.default_rng(0))
+    speeches = [Speech("The table is by the door.", speaker.voice, 170, 50, 50, 0) for speaker in speakers]
+    signals = say(speeches)
+    time.sleep(1.1)  # past the next second: eSpeak NG seeds itself with the clock
+    again = say(speeches)
+    assert len({speaker.voice.partition("+")[2] for speaker in speakers}) == MAXIMUM
+    for speaker, signal, repeated in zip(speakers, signals, again, strict=True):
+        np.testing.assert_array_equal(signal, repeated, speaker.voice)
+        assert 0.8 < len(signal) / 22_050 < 3, speaker.voice
+        assert np.abs(signal).max() > 3_000, speaker.voice
+
+
+def test_arousal_is_faster_and_brighter_for_every_speaker():
+    pytest.importorskip("espeakng_loader", reason="the extra 'demo' is not installed")
+    for speaker in draw_speakers(6, np.random.default_rng(1)):
+        measured = {}
+        for arousal in (-0.8, 0.8):
+            rng = np.random.default_rng(2)
+            emotion = Emotion(arousal, 0.0, 0.0)
+            (spoken,) = say([speech_of("The black paper is next to the window.", speaker, emotion, rng)])
+            signal = voice_quality(spoken, speaker, emotion, 16_000, rng)
+            power = np.abs(np.fft.rfft(signal)) ** 2
+            centroid_hz = (power * np.fft.rfftfreq(len(signal), 1 / 16_000)).sum() / power.sum()
+            measured[arousal] = (len(signal), centroid_hz)
+        assert measured[0.8][0] < 0.75 * measured[-0.8][0], speaker.voice
+        assert measured[0.8][1] > 1.2 * measured[-0.8][1], speaker.voice
+
+
+def test_annotators_agree_with_the_hidden_values_but_not_perfectly():
+    rng = np.random.default_rng(0)
+    annotators = draw_annotators(5, rng)
+    hidden = np.clip(0.45 * rng.standard_normal((2_000, 3)), -1, 1)
+    ratings = np.stack([rate(values, annotators, rng) for values in hidden])
+    assert ratings.min() == 1
+    assert ratings.max() == 7
+    for attribute in range(3):
+        consensus = np.corrcoef(ratings.mean(1)[:, attribute], hidden[:, attribute])[0, 1]
+        single = np.corrcoef(ratings[:, 0, attribute], hidden[:, attribute])[0, 1]
+        assert 0.85 < consensus < 0.98
+        assert single < consensus - 0.05
+
+
+def test_sentences_are_many():
+    rng = np.random.default_rng(0)
+    sentences = [neutral_sentence(rng) for _ in range(300)]
+    assert len(set(sentences)) > 270
+    assert not any("{" in sentence for sentence in sentences)

@@ -1,0 +1,121 @@
+"""Manifests: columns, splits, ids, pools, and every complaint."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import pytest
+
+from emocluster_jax.corpora import manifest
+from emocluster_jax.errors import InputError
+
+
+def test_all_columns(tmp_path, write_wavs, write_text):
+    write_wavs(tmp_path, "a.wav", "sub/b.flac", "c.wav", "d.wav")
+    path = write_text(
+        tmp_path / "manifest.csv",
+        "file,split,speaker,gender,valence,arousal\n"
+        "d.wav,unlabelled,,,1,2\nsub/b.flac,Development,ann,F,2.5,\n./a.wav,training,bob,man,1,-3e-1\nc.wav,TEST,,?,1,1\n",
+    )
+    a, c, d, b = manifest.read(path)
+    assert [u.id for u in (a, b, c, d)] == ["a.wav", "sub/b.flac", "c.wav", "d.wav"]
+    assert [u.split for u in (a, b, c, d)] == ["train", "validation", "test", "unlabeled"]
+    assert [u.speaker for u in (a, b, c, d)] == ["bob", "ann", None, None]
+    assert [u.gender for u in (a, b, c, d)] == ["male", "female", None, None]
+    assert a.attributes[0] == -0.3
+    assert math.isnan(a.attributes[1])
+    assert a.attributes[2] == 1.0
+    assert math.isnan(b.attributes[0])
+    assert all(map(math.isnan, d.attributes))  # a pool has no labels, whatever the table says
+    assert [u.id for u in manifest.read(tmp_path)] == [u.id for u in (a, c, d, b)]  # by the folder
+
+
+def test_ids_of_recordings_outside_the_folder(tmp_path, write_wavs, write_text):
+    write_wavs(tmp_path / "audio", "a.wav", "b.wav")
+    write_wavs(tmp_path / "labels", "c.wav")
+    path = write_text(
+        tmp_path / "labels/m.csv",
+        f"file,split,arousal\n../audio/a.wav,train,1\n{tmp_path}/audio/b.wav,train,2\n{tmp_path}/labels/c.wav,test,3\n",
+    )
+    utterances = manifest.read(path)
+    assert [u.id for u in utterances] == [f"{tmp_path}/audio/a.wav", f"{tmp_path}/audio/b.wav", "c.wav"]
+    assert all(u.path.is_file() for u in utterances)
+
+
+def test_a_path_written_on_windows(tmp_path, write_wavs, write_text):
+    write_wavs(tmp_path, "sub/a.wav")
+    (utterance,) = manifest.read(write_text(tmp_path / "m.csv", "file,split,arousal\nsub\\a.wav,train,1\n"))
+    assert utterance.id == "sub/a.wav"
+    assert utterance.path.is_file()
+
+
+def test_a_split_by_speaker_where_there_is_none(tmp_path, write_wavs, write_text):
+    write_wavs(tmp_path, "s0_0.wav")
+    rows = [f"s{speaker}_{number}.wav,s{speaker},{number}" for speaker in range(20) for number in range(5)]
+    rows += ["x.wav,s3,"]  # no label: part of the pool
+    path = write_text(tmp_path / "m.csv", "file,speaker,arousal\n" + "\n".join(rows))
+    utterances = manifest.read(path)
+    labeled = [u for u in utterances if u.split != "unlabeled"]
+    counts = {split: sum(u.split == split for u in labeled) for split in ("train", "validation", "test")}
+    assert counts == {"train": 70, "validation": 15, "test": 15}
+    assert len({(u.speaker, u.split) for u in labeled}) == 20
+    assert [u.id for u in utterances if u.split == "unlabeled"] == ["x.wav"]
+    assert {u.id: u.split for u in utterances} == {u.id: u.split for u in manifest.read(path)}
+
+
+def test_without_speakers_every_recording_is_one_and_that_is_said(tmp_path, write_wavs, write_text, caplog):
+    write_wavs(tmp_path, "r0.wav")
+    path = write_text(tmp_path / "m.csv", "file,valence\n" + "\n".join(f"r{n}.wav,{n}" for n in range(40)))
+    with caplog.at_level(logging.WARNING):
+        utterances = manifest.read(path)
+    assert "every recording as a speaker of its own" in caplog.text
+    assert sum(u.split == "train" for u in utterances) == 28
+    assert all(u.speaker is None for u in utterances)
+
+
+def test_pool_beside_the_manifest(tmp_path, write_wavs, write_text):
+    write_wavs(tmp_path, "a.wav", "b.wav", "c.wav")
+    path = write_text(tmp_path / "m.csv", "file,split,arousal\na.wav,train,1\n")
+    assert [(u.id, u.split) for u in manifest.read(path, unlabeled=tmp_path)] == [
+        ("a.wav", "train"),
+        ("b.wav", "unlabeled"),
+        ("c.wav", "unlabeled"),
+    ]
+    assert len(manifest.read(path, unlabeled=tmp_path, unlabeled_limit=1)) == 2
+
+
+def test_recordings_that_are_missing_keep_their_rows(tmp_path, write_wavs, write_text):
+    write_wavs(tmp_path, "a.wav")
+    path = write_text(tmp_path / "m.csv", "file,split,arousal\na.wav,train,1\ngone.wav,train,1\n")
+    assert [u.path.is_file() for u in manifest.read(path)] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name,arousal\na.wav,1\n", "no column 'file'; it has name, arousal"),
+        ("file,split\na.wav,train\n", "none of the columns arousal, dominance, valence; it has file, split"),
+        ("file,mood\na.wav,1\n", "no column 'split'; it has file, mood"),
+        ("file,split,arousal\na.wav,holdout,1\n", "line 2: unknown split 'holdout'; known are train"),
+        ("file,split,arousal\na.wav,,1\n", "line 2: unknown split ''"),
+        ("file,split,arousal\na.wav,train,loud\n", "line 2: arousal is 'loud'"),
+        ("file,split,arousal\na.wav,train,1\n./a.wav,test,1\n", r"line 3: a\.wav is listed twice \(also line 2\)"),
+        ("file,split,arousal\n,train,1\n", "line 2: file is empty"),
+        ("file,split,arousal\ngone.wav,train,1\n", r"none of its 1 recordings exists \(first: .*gone\.wav"),
+        ("file,arousal\na.wav,1\nb.wav,2\n", "2 speakers are too few"),
+    ],
+)
+def test_complaints(tmp_path, write_wavs, write_text, text, message):
+    write_wavs(tmp_path, "a.wav")
+    path = write_text(tmp_path / "m.csv", text)
+    with pytest.raises(InputError, match=message) as caught:
+        manifest.read(path)
+    assert str(path) in str(caught.value)
+
+
+def test_no_such_file(tmp_path):
+    with pytest.raises(InputError, match=r"manifest\.csv does not exist"):
+        manifest.read(tmp_path)
+    with pytest.raises(InputError, match=r"gone\.csv does not exist"):
+        manifest.read(tmp_path / "gone.csv")

@@ -1,0 +1,43 @@
+"""The split by speaker: near 70/15/15, never a speaker in two splits, the same whatever the order."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emocluster_jax.corpora.speaker_split import FRACTIONS, split_by_speaker
+from emocluster_jax.errors import InputError
+
+
+def test_shares_of_many_unequal_speakers():
+    speakers = [f"s{number}" for number in range(60) for _ in range(5 + number % 17)]
+    splits = split_by_speaker(speakers, "test")
+    shares = Counter(splits[speaker] for speaker in speakers)
+    for split, fraction in FRACTIONS.items():
+        # No speaker holds more than 2.7 % of the recordings, and each goes where most is lacking.
+        assert shares[split] / len(speakers) == pytest.approx(fraction, abs=0.02)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.dictionaries(st.text(max_size=3), st.integers(1, 9), min_size=3, max_size=12), st.randoms())
+def test_every_split_gets_a_speaker_and_the_order_does_not_matter(counts, random):
+    speakers = [speaker for speaker, count in counts.items() for _ in range(count)]
+    splits = split_by_speaker(speakers, "test")
+    assert set(splits) == set(counts)
+    assert set(splits.values()) == set(FRACTIONS)
+    random.shuffle(speakers)
+    assert split_by_speaker(speakers, "test") == splits
+
+
+def test_the_hash_is_the_same_in_every_process():
+    # Computed once; Python's own hash of texts differs from process to process.
+    splits = split_by_speaker(list("abcdef"), "test")
+    assert splits == {"a": "train", "b": "validation", "c": "train", "d": "test", "e": "train", "f": "train"}
+
+
+def test_two_speakers_are_too_few():
+    with pytest.raises(InputError, match=r"labels\.csv: 2 speakers are too few.*column 'split'"):
+        split_by_speaker(["a", "b", "a"], "labels.csv")

@@ -1,0 +1,102 @@
+"""Tables: what is read however it was saved, and what is said of those that cannot be read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emocluster_jax.corpora.table import read_table
+from emocluster_jax.errors import InputError
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_any_delimiter_and_encoding(tmp_path, delimiter, encoding):
+    path = tmp_path / "labels.csv"
+    lines = [["File", "Arousal"], ['"å, b; c\t.wav"', "4.5"], ["d.wav", ""]]
+    path.write_text("\r\n".join(delimiter.join(line) for line in lines), encoding=encoding)
+    table = read_table(path)
+    assert table.columns == ("File", "Arousal")
+    assert [row.text("file") for row in table] == ["å, b; c\t.wav", "d.wav"]
+    assert table.rows[0].number("AROUSAL") == 4.5
+    assert math.isnan(table.rows[1].number("arousal"))
+    assert [row.line for row in table] == [2, 3]
+
+
+def test_decimal_commas_between_semicolons(tmp_path, write_text):
+    table = read_table(write_text(tmp_path / "excel.csv", "file;valence\na.wav;3,25\n"))
+    assert table.rows[0].number("valence") == 3.25
+
+
+def test_blank_lines_are_no_rows_and_lines_keep_their_numbers(tmp_path, write_text):
+    table = read_table(write_text(tmp_path / "gaps.csv", "file,arousal\n\na.wav,1\n,\nb.wav,2\n"))
+    assert [(row.text("file"), row.line) for row in table] == [("a.wav", 3), ("b.wav", 5)]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(
+        st.lists(
+            st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), max_size=8), min_size=2, max_size=2
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_what_csv_writes_is_read_back(tmp_path_factory, fields):
+    rows = [row for row in fields if any(row)]
+    if not rows:
+        return
+    text = io.StringIO()
+    csv.writer(text).writerows([["file", "note"], *rows])
+    path = tmp_path_factory.mktemp("csv") / "t.csv"
+    path.write_text(text.getvalue(), encoding="utf-8", newline="")
+    assert [[row.text("file"), row.text("note")] for row in read_table(path)] == rows
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b" \n\n", "is empty"),
+        (b"file,arousal\n", "no rows"),
+        (b"file,arousal\na.wav\n", r"line 2: 1 fields where the header has 2"),
+        (b"file,File\na,b\n", "'File' twice"),
+        (b"file,arousal\n\xe9.wav,1\n", "not utf-8 text"),
+        (b'file,arousal\n"a.wav,1\n', "not readable as CSV"),
+    ],
+)
+def test_unreadable_tables(tmp_path, content, message):
+    path = tmp_path / "bad.csv"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message) as caught:
+        read_table(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_file_and_a_folder(tmp_path):
+    with pytest.raises(InputError, match=r"nowhere\.csv does not exist"):
+        read_table(tmp_path / "nowhere.csv")
+    with pytest.raises(InputError, match="is a folder"):
+        read_table(tmp_path)
+
+
+@pytest.mark.parametrize("field", ["high", "4.5.1", "inf", "1e999"])
+def test_labels_that_are_no_numbers(tmp_path, write_text, field):
+    path = write_text(tmp_path / "labels.csv", f"file,arousal\na.wav,3\nb.wav,{field}\n")
+    table = read_table(path)
+    with pytest.raises(InputError, match=f"line 3: arousal is '{field}'"):
+        table.rows[1].number("arousal")
+
+
+def test_a_missing_column_is_named_beside_those_found(tmp_path, write_text):
+    table = read_table(write_text(tmp_path / "labels.csv", "name,Arousal\na.wav,3\n"))
+    table.require("arousal")
+    with pytest.raises(InputError, match="no column 'file'; it has name, Arousal"):
+        table.require("file")
