@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
+from emocluster_jax.clustering.embedding_transform import EmbeddingTransform, transform
 from emocluster_jax.config import FeatureConfig
 from emocluster_jax.model_directory import SavedModel, read_model
 from emocluster_jax.models.emocluster import EmoCluster
@@ -34,8 +35,8 @@ class Prediction:
 
     Attributes:
       attributes: each of the model's attributes in label units: the mean over the chunks.
-      embedding: (E,) float32, the mean over the chunks of what K-means clusters, the classifier's hidden layer before
-        its ReLU.
+      embedding: (E,) float32, the mean over the chunks of what K-means clusters: the classifier's hidden layer before
+        its ReLU (and before principal components or unit length, where the clustering has them).
       cluster: the cluster of most chunks; of several, the one of the lowest number.
       chunk_attributes: (C, A) float32 in label units, in the order of `attributes`.
       chunk_embeddings: (C, E) float32.
@@ -76,7 +77,8 @@ class Predictor:
         self._label_mean = model.label_mean
         self._label_std = model.label_std
         self._network = EmoCluster(model.config)
-        self._variables, self._centroids = jax.device_put((model.variables, model.centroids))
+        self._l2_normalize = model.clustering.l2_normalize
+        self._arrays = jax.device_put((model.variables, model.transform, model.centroids))
 
     def __call__(
         self, signal: Shaped[np.ndarray, " samples"] | Shaped[np.ndarray, "channels samples"], sampling_rate: int
@@ -96,7 +98,7 @@ class Predictor:
 
     def forward(self, chunks: Float[np.ndarray, "n frames mel"]) -> ChunkOutputs:
         """Starts the network on normalised chunks and returns without waiting for the device."""
-        return _forward(self._network, self._variables, self._centroids, chunks)
+        return _forward(self._network, self._l2_normalize, *self._arrays, chunks)
 
     def predictions(self, outputs: ChunkOutputs) -> list[Prediction]:
         """What `forward` found, recording by recording; waits for the device.
@@ -140,11 +142,13 @@ def load_model(directory: Path | str) -> Predictor:
     return Predictor(read_model(directory))
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jax.jit, static_argnums=(0, 1))
 def _forward(
     network: EmoCluster,
+    l2_normalize: bool,
     variables: Any,
-    centroids: Float[Array, "K E"] | None,
+    fitted: EmbeddingTransform | None,
+    centroids: Float[Array, "K clustered"] | None,
     chunks: Float[Array, "n frames mel"],
 ) -> ChunkOutputs:
     # GPUs and TPUs round float32 operands otherwise, and a model's predictions should not depend on where it runs.
@@ -154,6 +158,7 @@ def _forward(
         if centroids is None:
             clusters = output.cluster_logits.argmax(axis=1)  # type: ignore[union-attr]
         else:
-            squared_distances = ((embeddings[:, None] - centroids) ** 2).sum(axis=2)
+            clustered = transform(embeddings, fitted, l2_normalize=l2_normalize)
+            squared_distances = ((clustered[:, None] - centroids) ** 2).sum(axis=2)
             clusters = squared_distances.argmin(axis=1)
     return ChunkOutputs(output.attributes, embeddings, clusters.astype(jnp.int32))  # type: ignore[union-attr]

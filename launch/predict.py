@@ -27,16 +27,17 @@ class Options:
     checkpoint: tuple[Path, ...]
     """Model directories, or work directories of training. Several models fill columns side by side."""
     input: tuple[Path, ...]
-    """Recordings, or folders of them (wav, flac, mp3, ogg and others, of any rate). Files are called by their path in
-    the folder."""
+    """Recordings, or folders of them, searched with their subfolders: wav, flac, mp3, ogg and others, of any rate."""
     output: Path
     """The CSV file to write."""
     window_seconds: float | None = None
-    """Cut recordings into windows of this length and write a row for each: for recordings longer than 11 s, of which a
-    single row sees 11 parts of one second. A rest of less than 1 s is left out."""
+    """A row for each window of this length: for recordings of which 11 parts of one second, one row, say too little.
+
+    A shorter rest is a window from 1 s on."""
     embeddings: Path | None = None
-    """Also write an .npz file: file, start, end, embeddings (rows, 256) and clusters (rows) in the table's order; of
-    several models, names such as arousal_embeddings."""
+    """Also write this .npz file: file, start, end (in seconds), embeddings and clusters of the table's rows.
+
+    Several models: arousal_embeddings, arousal_clusters and so on."""
     batch_size: int | None = None
     """Recordings or windows that go through a network at a time; by default 1 on a CPU and 32 elsewhere."""
     workers: int | None = None

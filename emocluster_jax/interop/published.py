@@ -52,9 +52,9 @@ def import_published(weights: Path, norm: Path, attribute: str) -> SavedModel:
         "label_mean": _read_norm(norm / f"{label}_norm_means.mat", 1),
         "label_std": _read_norm(norm / f"{label}_norm_stds.mat", 1),
     }
-    for name in ("feature_std", "label_std"):
-        if (statistics[name] < 0).any() or not statistics["label_std"].all():
-            raise InputError(f"the {name} in {norm} is not positive; give the folder of published statistics")
+    # A band that never varied has a standard deviation of 0, and is 0 when normalised; labels must vary.
+    if statistics["feature_std"].min() < 0 or statistics["label_std"].min() <= 0:
+        raise InputError(f"{norm} holds a standard deviation that is not positive; download it anew")
     variables = variables_from_torch(_read_state_dict(weights))
     outputs = {
         head: len(variables["params"][head]["output"]["bias"]) for head in variables["params"] if head != "encoder"
