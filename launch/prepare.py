@@ -60,7 +60,7 @@ def prepare_corpus(options: Options, console: Console) -> Preparation:
         FeatureConfig(),
         corpus=options.corpus,
         source=str(options.source),
-        workers=options.workers if options.workers is not None else len(os.sched_getaffinity(0)),
+        workers=options.workers or _cores(),
         console=console,
         statistics_from=options.statistics_from,
     )
@@ -79,6 +79,11 @@ def summarize(preparation: Preparation, data_dir: Path, console: Console) -> Non
         more = ", ..." if len(ids) > _NAMES_SHOWN else ""
         console.line(f"skipped {len(ids)}, {reason}: {', '.join(ids[:_NAMES_SHOWN])}{more}")
     console.line(f"data directory: {data_dir}")
+
+
+def _cores() -> int:
+    """Cores that this process may use, which may be fewer than the machine has (not every system tells)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _check(options: Options) -> None:

@@ -146,7 +146,7 @@ _PLAIN_FIELDS = ("corpus", "source", "fingerprint", "statistics_from", "counts",
 
 
 def _preparation(values: dict[str, Any]) -> Preparation:
-    """The dataclass; raises KeyError, TypeError, ValueError (InputError is one) or AttributeError if values do not fit."""
+    """The dataclass; raises KeyError, TypeError, ValueError (such as InputError) or AttributeError otherwise."""
     for name in ("corpus", "source", "fingerprint", "statistics_from"):
         if not isinstance(values[name], str):
             raise ValueError(f"{name} is no text")

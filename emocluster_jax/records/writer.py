@@ -8,10 +8,11 @@ everything lies in `DATA_DIR.preparing`, where a run after a kill finds the shar
 from __future__ import annotations
 
 import os
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -87,7 +88,7 @@ def prepare(
         raise InputError(f"{workers} workers cannot prepare anything; give 1 or more")
     shards = plan_shards(utterances)
     given = None if statistics_from is None else _given_statistics(statistics_from, features)
-    basis = statistics_from.name if statistics_from else _statistics_split(shards)
+    basis = str(statistics_from) if given else _statistics_split(shards)
     key = "".join(vector.tobytes().hex() for vector in (given.mean, given.std)) if given else basis
 
     identity = fingerprint(utterances, features, key)
@@ -96,14 +97,13 @@ def prepare(
     if existing is not None:
         console.line(f"{data_dir} holds these recordings already; using them")
         return existing
-    if basis == "unlabeled" and given is None:
+    if given is None and basis == "unlabeled":
         console.line("no training split: the features are normalised by the statistics of the unlabelled recordings")
 
     with unfinished_folder(data_dir, identity) as folder, shard_workers(workers) as run:
-        statistics = given
-        if statistics is None:
-            basis_shards = [shard for shard in shards if shard.split == basis]
-            statistics = _computed_statistics(basis_shards, features, folder, run, console)
+        statistics = given or _computed_statistics(
+            [shard for shard in shards if shard.split == basis], features, folder, run, console
+        )
         write = partial(write_shard, features=features, statistics=statistics, folder=folder)
         done = [shard for shard in shards if read_report(shard, folder) is not None]
         _run("writing records", write, shards, done, run, console)
@@ -111,31 +111,39 @@ def prepare(
         reports = {shard: report for shard in shards if (report := read_report(shard, folder)) is not None}
         _check_training_split(reports, folder)
         finished = finished_folder(folder)
-        files = _collect(reports, finished, folder, features)
-        skipped = tuple(Skipped(*pair) for report in reports.values() for pair in report.skipped)
-        left_out = {entry.id for entry in skipped}
-        kept = [u for u in utterances if u.split == "train" and u.id not in left_out]
-        splits = [split for split in SPLITS if any(file.split == split for file in files)]
         preparation = Preparation(
             corpus=corpus,
             source=source,
             fingerprint=identity,
             features=features,
             feature_statistics=statistics,
-            statistics_from=str(statistics_from) if statistics_from else basis,
-            label_statistics=label_statistics(kept),
-            counts={split: sum(file.records for file in files if file.split == split) for split in splits},
-            hours={
-                split: sum(report.duration_s for shard, report in reports.items() if shard.split == split) / 3600
-                for split in splits
-            },
-            skipped=skipped,
-            padded=sum(report.padded for report in reports.values()),
-            files=tuple(files),
+            statistics_from=basis,
+            files=tuple(_collect(reports, finished, folder, features)),
+            **_totals(reports),
         )
         write_preparation(finished, preparation)
         publish(folder, data_dir)
     return preparation
+
+
+def _totals(reports: dict[Shard, ShardReport]) -> dict[str, Any]:
+    """What `Preparation` says of the recordings, added up over the shards."""
+    counts: Counter[str] = Counter()
+    hours: defaultdict[str, float] = defaultdict(float)
+    for shard, report in reports.items():
+        if report.records:
+            counts[shard.split] += report.records
+            hours[shard.split] += report.duration_s / 3600
+    skipped = [Skipped(*pair) for report in reports.values() for pair in report.skipped]
+    left_out = {entry.id for entry in skipped}
+    train = [u for shard in reports if shard.split == "train" for u in shard.utterances if u.id not in left_out]
+    return {
+        "label_statistics": label_statistics(train),
+        "counts": dict(counts),
+        "hours": dict(hours),
+        "skipped": tuple(skipped),
+        "padded": sum(report.padded for report in reports.values()),
+    }
 
 
 def _given_statistics(data_dir: Path, features: FeatureConfig) -> FeatureStatistics:
