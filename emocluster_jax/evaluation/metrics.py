@@ -36,9 +36,10 @@ def pearson(prediction: Float[np.ndarray, " n"], target: Float[np.ndarray, " n"]
     x, y = _complete_pairs(prediction, target)
     if x.size == 0 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
-    # Scaled to unit length first, so that tiny or huge ratings neither vanish nor overflow in the products.
+    # Scaled first, so that tiny ratings do not vanish in the products, nor huge ones overflow.
     x, y = x - x.mean(), y - y.mean()
-    return float(np.clip(np.dot(x / np.linalg.norm(x), y / np.linalg.norm(y)), -1.0, 1.0))
+    x, y = x / np.abs(x).max(), y / np.abs(y).max()
+    return float(np.clip(np.dot(x, y) / (np.linalg.norm(x) * np.linalg.norm(y)), -1.0, 1.0))
 
 
 def rmse(prediction: Float[np.ndarray, " n"], target: Float[np.ndarray, " n"]) -> float:

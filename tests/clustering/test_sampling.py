@@ -1,0 +1,67 @@
+"""Balanced batches: equal shares, full batches, every index valid."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emocluster_jax.clustering.sampling import balanced_indices
+
+
+@given(
+    assignments=st.lists(st.integers(0, 9), min_size=1, max_size=300),
+    batch_size=st.integers(1, 64),
+    seed=st.integers(0, 2**31 - 1),
+)
+def test_shares_are_equal_batches_full_and_draws_without_need_not_repeated(assignments, batch_size, seed) -> None:
+    assignments = np.array(assignments)
+    batches = balanced_indices(assignments, batch_size, np.random.default_rng(seed))
+    steps = -(-len(assignments) // batch_size)
+    assert batches.shape == (steps, batch_size)
+    assert batches.min() >= 0 and batches.max() < len(assignments)
+
+    clusters, sizes = np.unique(assignments, return_counts=True)
+    share = -(-steps * batch_size // len(clusters))
+    drawn = np.array([np.sum(assignments[batches] == cluster) for cluster in clusters])
+    # Cutting to full batches takes fewer than one example a cluster away in total.
+    assert drawn.max() <= share
+    assert share * len(clusters) - drawn.sum() < len(clusters)
+    repeats = np.bincount(batches.ravel(), minlength=len(assignments))
+    for cluster, size in zip(clusters, sizes, strict=True):
+        if size > share:
+            assert repeats[assignments == cluster].max() <= 1
+
+
+def test_the_shuffle_mixes_the_clusters_within_batches() -> None:
+    assignments = np.repeat(np.arange(4), [5000, 3000, 1500, 500])
+    batches = balanced_indices(assignments, 500, np.random.default_rng(0))
+    counts = np.stack([np.bincount(assignments[batch], minlength=4) for batch in batches])
+    # 125 a cluster and batch are expected, with a standard deviation of about 10.
+    assert np.abs(counts - 125).max() < 50
+
+
+def test_small_clusters_repeat_their_members_about_equally_often() -> None:
+    assignments = np.repeat([0, 1], [9990, 10])
+    counts = np.bincount(balanced_indices(assignments, 100, np.random.default_rng(0)).ravel(), minlength=10_000)
+    assert counts[:9990].max() == 1
+    # 5,000 draws from ten members: 500 each, standard deviation 21.
+    assert np.abs(counts[9990:] - 500).max() < 110
+
+
+def test_the_generator_alone_decides() -> None:
+    assignments = np.arange(50) % 3
+    first, same, other = (balanced_indices(assignments, 8, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, same)
+    assert (first != other).any()
+
+
+def test_tiny_sets() -> None:
+    rng = np.random.default_rng(0)
+    np.testing.assert_array_equal(balanced_indices(np.array([4]), 3, rng), [[0, 0, 0]])
+    assert sorted(balanced_indices(np.array([0, 5]), 2, rng).ravel()) == [0, 1]
+    with pytest.raises(ValueError, match="empty"):
+        balanced_indices(np.array([], int), 3, rng)
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        balanced_indices(np.array([0]), 0, rng)
