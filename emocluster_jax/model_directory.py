@@ -22,8 +22,11 @@ import orbax.checkpoint as ocp
 from jaxtyping import Float
 
 from emocluster_jax.atomic_files import write_json
-from emocluster_jax.config import FeatureConfig, ModelConfig, from_dict, to_dict
+from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
+from emocluster_jax.config import ClusteringConfig, FeatureConfig, ModelConfig, from_dict, to_dict
 from emocluster_jax.errors import InputError
+from emocluster_jax.models.emocluster import EmoCluster
+from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
 
 FORMAT_VERSION = 1
 _WEIGHTS_NAME = re.compile(r"weights-\d{6}")
@@ -35,23 +38,28 @@ class SavedModel:
 
     Attributes:
       config: the network's settings.
+      clustering: how the embeddings were clustered.
       features: how recordings become chunks.
       feature_mean: mean of every mel band over the training frames, (bands,) float32.
       feature_std: standard deviation of every mel band, (bands,) float32.
       label_mean: mean training label of each of the model's attributes, (A,) float32.
       label_std: standard deviation of the labels, (A,) float32.
       variables: Flax variables: "params" and "batch_stats".
+      transform: the principal components that the embeddings are projected on before they are compared with the
+        centroids; None without them.
       centroids: of the last labelled K-means, (K, E) float32; None for imported models, which have none.
       origin: where the model comes from, for people: the run's settings and scores, or the imported file.
     """
 
     config: ModelConfig
+    clustering: ClusteringConfig
     features: FeatureConfig
     feature_mean: Float[np.ndarray, " bands"]
     feature_std: Float[np.ndarray, " bands"]
     label_mean: Float[np.ndarray, " A"]
     label_std: Float[np.ndarray, " A"]
     variables: dict[str, Any]
+    transform: EmbeddingTransform | None
     centroids: Float[np.ndarray, "K E"] | None
     origin: dict[str, Any]
 
@@ -69,6 +77,8 @@ def save_model(directory: Path, model: SavedModel, version: int = 0) -> None:
     arrays = {"variables": jax.tree.map(np.asarray, model.variables)}
     if model.centroids is not None:
         arrays["centroids"] = np.asarray(model.centroids, np.float32)
+    if model.transform is not None:
+        arrays["transform"] = {name: np.asarray(array) for name, array in model.transform._asdict().items()}
     save_arrays(directory / name, arrays)
     write_json(
         directory / "model.json",
@@ -76,6 +86,7 @@ def save_model(directory: Path, model: SavedModel, version: int = 0) -> None:
             "format_version": FORMAT_VERSION,
             "weights": name,
             "model": to_dict(model.config),
+            "clustering": to_dict(model.clustering),
             "features": to_dict(model.features),
             "feature_mean": model.feature_mean.astype(float).tolist(),
             "feature_std": model.feature_std.astype(float).tolist(),
@@ -110,20 +121,24 @@ def read_model(directory: Path) -> SavedModel:
         raise InputError(f"{path}: format version {found}, expected {FORMAT_VERSION}; write the model anew")
     try:
         config = from_dict(ModelConfig, description["model"], f"{path}: model")
+        clustering = from_dict(ClusteringConfig, description["clustering"], f"{path}: clustering")
         features = from_dict(FeatureConfig, description["features"], f"{path}: features")
         weights = description["weights"]
         if not isinstance(weights, str) or not _WEIGHTS_NAME.fullmatch(weights):
             raise InputError(f"{path}: {weights!r} names no weights folder; write the model anew")
-        template = _array_template(config, features, has_centroids=bool(description["has_centroids"]))
-        arrays = restore_arrays(directory / weights, template)
+        has_centroids = bool(description["has_centroids"])
+        arrays = restore_arrays(directory / weights, _array_template(config, clustering, features, has_centroids))
+        transform = arrays.get("transform")
         return SavedModel(
             config=config,
+            clustering=clustering,
             features=features,
             feature_mean=_vector(description["feature_mean"], features.mel_bands, f"{path}: feature_mean"),
             feature_std=_vector(description["feature_std"], features.mel_bands, f"{path}: feature_std"),
             label_mean=_by_attribute(description["label_mean"], config, f"{path}: label_mean"),
             label_std=_by_attribute(description["label_std"], config, f"{path}: label_std"),
             variables=arrays["variables"],
+            transform=None if transform is None else EmbeddingTransform(**transform),
             centroids=arrays.get("centroids"),
             origin=description.get("origin", {}),
         )
@@ -175,16 +190,21 @@ def restore_arrays(directory: Path, template: Any) -> Any:
             raise InputError(f"{directory} is damaged ({_first_line(error)})") from None
 
 
-def _array_template(config: ModelConfig, features: FeatureConfig, *, has_centroids: bool) -> dict[str, Any]:
-    from emocluster_jax.models.emocluster import EmoCluster
-
+def _array_template(
+    config: ModelConfig, clustering: ClusteringConfig, features: FeatureConfig, has_centroids: bool
+) -> dict[str, Any]:
+    """The arrays that a model of these settings has, by shape and type."""
     chunk = jax.ShapeDtypeStruct((1, features.chunk_frames, features.mel_bands), np.float32)
-    model = EmoCluster(config)
-    variables = jax.eval_shape(model.init, jax.random.key(0), chunk)
-    template: dict[str, Any] = {"variables": variables}
+    template: dict[str, Any] = {"variables": jax.eval_shape(EmoCluster(config).init, jax.random.key(0), chunk)}
     if has_centroids:
-        embeddings = jax.eval_shape(model.apply, variables, chunk).embeddings  # type: ignore[union-attr]
-        template["centroids"] = jax.ShapeDtypeStruct((config.clusters, embeddings.shape[1]), np.float32)
+        width = scaled_width(DENSE_WIDTH, config)
+        clustered = clustering.pca_components or width
+        template["centroids"] = jax.ShapeDtypeStruct((config.clusters, clustered), np.float32)
+        if clustering.pca_components is not None:
+            template["transform"] = {
+                "mean": jax.ShapeDtypeStruct((width,), np.float32),
+                "projection": jax.ShapeDtypeStruct((width, clustered), np.float32),
+            }
     return template
 
 

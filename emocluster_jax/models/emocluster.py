@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import flax.linen as nn
-
 from jaxtyping import Array, Float
 
 from emocluster_jax.config import ModelConfig

@@ -12,14 +12,14 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from emocluster_jax import parallel
-from emocluster_jax.clustering.kmeans import KMeansResult
+from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
 from emocluster_jax.clustering.sampling import balanced_indices
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.forward import Forward
 from emocluster_jax.feed.resident import ResidentSplit
 from emocluster_jax.reporting.console import Task
 from emocluster_jax.segments import in_segments
-from emocluster_jax.training.programs import Labels
+from emocluster_jax.training.programs import Clustering, Labels
 from emocluster_jax.training.state import TrainState
 from emocluster_jax.training.steps import Stage
 
@@ -48,7 +48,7 @@ class StagePrograms:
     split: ResidentSplit
     targets: Float[np.ndarray, "utterances A"]
     present: Bool[np.ndarray, "utterances A"]
-    cluster: Callable[[Array, Array], KMeansResult]
+    cluster: Callable[[Array, Array], Clustering]
     redraw_head: Callable[[TrainState, Array], TrainState]
     train: Callable[..., tuple[TrainState, dict[str, Array]]]
 
@@ -60,12 +60,14 @@ class StageResult:
     Attributes:
       state: the network after it, on every device.
       assignments: (chunks,) int32, the pseudo-labels it trained on.
-      centroids: (K, E) float32.
+      fitted: the principal components that the embeddings were projected on; None without them.
+      centroids: (K, E) float32, of the projected embeddings.
       terms: mean of every loss term over the steps.
     """
 
     state: TrainState
     assignments: Int[np.ndarray, " chunks"]
+    fitted: EmbeddingTransform | None
     centroids: Float[np.ndarray, "K E"]
     terms: dict[str, float]
 
@@ -120,14 +122,13 @@ def run_stage(
         outputs = forward(state.variables, split, task.advance)
     with watch.part("kmeans"):
         task.describe(f"{programs.title}: clustering")
-        clusters = programs.cluster(clustering_key, outputs.embeddings)
+        fitted, clusters = programs.cluster(clustering_key, outputs.embeddings)
         assignments = parallel.collect(clusters.assignments, split.chunk_count)
-        centroids = parallel.first_replica(clusters.centroids)
+        fitted, centroids = parallel.first_replica((fitted, clusters.centroids))
         del outputs
 
-    with watch.part("steps"):
-        task.describe(f"{programs.title}: training")
-        batches = balanced_indices(assignments, batch_chunks, np.random.default_rng(seed))
+    with watch.part("batches"):
+        batches = balanced_indices(assignments, batch_chunks, np.random.default_rng(seed)).astype(np.int32)
         state = programs.redraw_head(state, head_key)
         labels = Labels(assignments, programs.targets, programs.present)
         terms = parallel.replicate({name: np.zeros(len(batches), np.float32) for name in stage.terms})
@@ -139,11 +140,14 @@ def run_stage(
             _check_finite({name: value[first:last] for name, value in values.items()}, programs.title, seed[1], first)
             task.advance((last - first) * batch_chunks)
 
-        with watch.part("compile"):
-            segment(0, 0)  # no step: only to know how long the program takes to compile
+    with watch.part("compile"):
+        task.describe(f"{programs.title}: compiling")
+        segment(0, 0)  # no step: only to know how long the program takes to compile
+    with watch.part("steps"):
+        task.describe(f"{programs.title}: training")
         in_segments(len(batches), segment)
         means = {name: float(values.mean()) for name, values in parallel.first_replica(terms).items()}
-    return StageResult(state, assignments, centroids, means)
+    return StageResult(state, assignments, fitted, centroids, means)
 
 
 def _check_finite(terms: dict[str, np.ndarray], title: str, epoch: int, first: int) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from emocluster_jax import parallel
 from emocluster_jax.atomic_files import replacing
-from emocluster_jax.clustering.diagnostics import cluster_sizes, normalized_mutual_information
+from emocluster_jax.clustering.diagnostics import cluster_diagnostics
 from emocluster_jax.config import TrainConfig, to_dict
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.forward import Forward, chunk_attributes, make_forward
@@ -49,6 +49,7 @@ def fit(config: TrainConfig, data: TrainingData, workdir: Path, console: Console
       InputError: the settings do not fit the data or the devices, or the work directory holds another network.
       DivergedError: a loss became infinite or NaN.
     """
+    workdir.mkdir(parents=True, exist_ok=True)
     run = _prepare_run(config, data, workdir)
     state, progress = _start(run)
     log = MetricsLog(workdir, progress.epoch) if parallel.is_primary() else None
@@ -209,10 +210,9 @@ def _stage_metrics(run: _Run, results: dict[str, StageResult], epoch: int) -> di
             continue
         result = results[name]
         metrics[f"{name}_cross_entropy"] = result.terms["cross_entropy"]
-        metrics[f"cluster_sizes{suffix}"] = cluster_sizes(result.assignments, run.config.model.clusters)
-        metrics[f"nmi_previous{suffix}"] = (
-            normalized_mutual_information(previous[name], result.assignments) if name in previous else None
-        )
+        diagnostics = cluster_diagnostics(result.assignments, run.config.model.clusters, previous.get(name))
+        metrics[f"cluster_sizes{suffix}"] = diagnostics.sizes
+        metrics[f"nmi_previous{suffix}"] = diagnostics.nmi_with_previous
     metrics["ccc_loss"] = results["stage2"].terms["ccc_loss"]
     with replacing(folder / f"epoch-{epoch:06d}.npz") as temporary:
         np.savez_compressed(temporary, **{name: result.assignments for name, result in results.items()})
@@ -224,12 +224,14 @@ def _save_best(run: _Run, state: TrainState, joint: StageResult, progress: Progr
         run.workdir / MODEL,
         SavedModel(
             config=run.config.model,
+            clustering=run.config.clustering,
             features=run.data.features,
             feature_mean=run.data.feature_mean,
             feature_std=run.data.feature_std,
             label_mean=run.label_mean,
             label_std=run.label_std,
             variables=parallel.first_replica(state.variables),
+            transform=joint.fitted,
             centroids=joint.centroids,
             origin={
                 "training": to_dict(run.config),
@@ -248,6 +250,6 @@ def _epoch_line(metrics: dict[str, Any], config: TrainConfig) -> str:
     parts.append(f"stage II cross-entropy {metrics['stage2_cross_entropy']:.3f}, CCC loss {metrics['ccc_loss']:.3f}")
     for name, value in metrics.get("validation_ccc", {}).items():
         parts.append(f"validation CCC {name} {value:.3f}")
-    if metrics.get("nmi_previous") is not None:
+    if math.isfinite(metrics["nmi_previous"]):
         parts.append(f"NMI {metrics['nmi_previous']:.2f}")
     return ", ".join([*parts, f"{sum(metrics['seconds'].values()) - metrics['seconds'].get('compile', 0.0):.0f} s"])

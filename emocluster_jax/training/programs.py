@@ -16,6 +16,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from emocluster_jax import parallel
+from emocluster_jax.clustering.embedding_transform import EmbeddingTransform, fit_transform, transform
 from emocluster_jax.clustering.kmeans import KMeansResult, kmeans
 from emocluster_jax.config import ClusteringConfig
 from emocluster_jax.training.state import TrainState, redraw_cluster_head
@@ -36,7 +37,21 @@ class Labels(NamedTuple):
     present: Bool[np.ndarray, "utterances A"]
 
 
-def clustering_program(config: ClusteringConfig, clusters: int, chunk_count: int) -> Callable[..., KMeansResult]:
+class Clustering(NamedTuple):
+    """Clusters of a split's embeddings.
+
+    Attributes:
+      fitted: the principal components that the embeddings were projected on; None without them.
+      clusters: K-means of the embeddings after that.
+    """
+
+    fitted: EmbeddingTransform | None
+    clusters: KMeansResult
+
+
+def clustering_program(
+    config: ClusteringConfig, clusters: int, chunk_count: int
+) -> Callable[[Array, Array], Clustering]:
     """A program that clusters a split's embeddings over all devices.
 
     Args:
@@ -45,20 +60,31 @@ def clustering_program(config: ClusteringConfig, clusters: int, chunk_count: int
       chunk_count: real chunks; the rows after them are padding.
 
     Returns:
-      (key, embeddings) -> `KMeansResult`, whose assignments are those of each device's chunks.
+      (key, embeddings) -> `Clustering`, whose assignments are those of each device's chunks.
     """
 
-    def run(key: Array, embeddings: Float[Array, "n E"]) -> KMeansResult:
+    def run(key: Array, embeddings: Float[Array, "n E"]) -> Clustering:
         rows = lax.axis_index(parallel.AXIS) * embeddings.shape[0] + jnp.arange(embeddings.shape[0])
-        return kmeans(
+        weights = (rows < chunk_count).astype(jnp.float32)
+        fitted = None
+        if config.pca_components is not None:
+            fitted = fit_transform(
+                embeddings,
+                weights,
+                components=config.pca_components,
+                whiten=config.whiten,
+                axis_name=parallel.AXIS,
+            )
+        result = kmeans(
             key,
-            embeddings,
-            (rows < chunk_count).astype(jnp.float32),
+            transform(embeddings, fitted, l2_normalize=config.l2_normalize),
+            weights,
             clusters=clusters,
             iterations=config.iterations,
             initialization=config.initialization,
             axis_name=parallel.AXIS,
         )
+        return Clustering(fitted, result)
 
     return parallel.parallel(run, arguments=2, replicated_arguments=(0,))
 

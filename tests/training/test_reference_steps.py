@@ -16,7 +16,6 @@ from emocluster_jax.models.emocluster import EmoCluster
 from emocluster_jax.training.state import TrainState
 from emocluster_jax.training.steps import Batch, Stage, joint_stage, train_step, unsupervised_stage
 
-# Batch normalisation cancels these layers' convolution biases, so they have no counterpart here.
 STEPS = 3
 
 
@@ -111,8 +110,9 @@ def test_updates(run: dict, numbers: dict[str, np.ndarray], initial: dict) -> No
             assert not found.any(), name
             continue
         # Stage I: SGD's tiny steps on large weights are rounded to float32 when they are added, which only the head's
-        # large steps are above. Stage II: Adam's first steps are the gradients' signs, which flip where they are tiny.
-        tolerance = 1e-3 if "top_layer_class" in name else 5e-2
+        # large steps are above. Stage II: Adam's first steps are nearly the gradients' signs, whatever their size, and
+        # those of gradients that are but rounding differ.
+        tolerance = 1e-3 if run["name"] == "stage1" and "top_layer_class" in name else 5e-2
         assert relative_error(found, expected) < tolerance, name
         checked += 1
     assert checked >= 5

@@ -1,0 +1,103 @@
+"""A small run whose results must not depend on how many devices and processes share it; see test_devices.py.
+
+python devices_worker.py OUTPUT.npz WORKDIR [COORDINATOR PROCESSES PROCESS_ID]
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from emocluster_jax import parallel
+from emocluster_jax.config import ClusteringConfig, FeatureConfig, ModelConfig, OptimizerConfig, TrainConfig
+from emocluster_jax.feed.resident import ResidentSplit, place
+from emocluster_jax.models.emocluster import EmoCluster
+from emocluster_jax.reporting.console import Console
+from emocluster_jax.training.data import TrainingData
+from emocluster_jax.training.loop import fit
+from emocluster_jax.training.programs import Labels, clustering_program, training_program
+from emocluster_jax.training.state import create_train_state
+from emocluster_jax.training.steps import Stage, joint_stage
+
+FEATURES = FeatureConfig(mel_bands=32, chunk_frames=16, chunks_per_utterance=4)
+# Every device draws its own dropout mask, so without dropout only do all of them agree.
+MODEL = ModelConfig(attributes=("arousal", "valence"), clusters=5, width_multiplier=0.125, dropout_rate=0.0)
+BATCH = 16
+
+
+def make_split(utterances: int, seed: int) -> ResidentSplit:
+    """Chunks that tell of their labels; a third of the valence labels is missing."""
+    rng = np.random.default_rng(seed)
+    labels = rng.normal(4, 1, (utterances, 3)).astype(np.float32)
+    labels[::3, 2] = np.nan
+    shape = (utterances, FEATURES.chunks_per_utterance, FEATURES.chunk_frames, FEATURES.mel_bands)
+    chunks = rng.normal(labels[:, :1, None, None] - 4, 1, shape).clip(-3, 3).astype(np.float16)
+    rows = parallel.local_rows(utterances)
+    return place(chunks[rows.start : rows.stop], labels[rows.start : rows.stop], utterances)
+
+
+def one_joint_step(split: ResidentSplit) -> dict[str, np.ndarray]:
+    """Losses, gradients and batch statistics of one joint step."""
+    model = EmoCluster(MODEL, axis_name=parallel.AXIS)
+    joint = joint_stage(model, OptimizerConfig(), 1.0, parallel.AXIS)
+    # With no decay, the "trace" of a gradient is the gradient itself: the optimiser's state tells it.
+    stage = Stage(joint.name, joint.terms, joint.loss, optax.trace(decay=0.0))
+    state = create_train_state(
+        EmoCluster(MODEL), FEATURES, {stage.name: stage.optimizer}, jax.random.key(1, impl="rbg")
+    )
+    values = split.attributes[:, [0, 2]]
+    labels = Labels(
+        (np.arange(split.chunk_count) % MODEL.clusters).astype(np.int32),
+        np.nan_to_num(values - 4).astype(np.float32),
+        np.isfinite(values),
+    )
+    batches = np.random.default_rng(0).permutation(split.chunk_count)[None, :BATCH].astype(np.int32)
+    terms = parallel.replicate({name: np.zeros(1, np.float32) for name in stage.terms})
+    state, terms = training_program(stage)(
+        parallel.replicate(state), split.chunks, labels, batches, jax.random.key(0, impl="rbg"), terms, 0, 1
+    )
+    state, terms = parallel.first_replica((state, terms))
+    tree = {"terms": terms, "gradients": state.optimizer_states, "batch_stats": state.batch_stats}
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {"step/" + jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def clusters() -> dict[str, np.ndarray]:
+    """K-means over 203 points, which no number of devices above one divides."""
+    points = np.random.default_rng(3).normal(size=(203, 8)).astype(np.float32)
+    rows = parallel.local_rows(len(points))
+    program = clustering_program(ClusteringConfig(), MODEL.clusters, len(points))
+    _, result = program(jax.random.key(2), jnp.asarray(parallel.shard(points[rows.start : rows.stop], len(points))))
+    return {
+        "kmeans/centroids": parallel.first_replica(result.centroids),
+        "kmeans/objective": parallel.first_replica(result.objective),
+        "kmeans/assignments": parallel.collect(result.assignments, len(points)),
+    }
+
+
+def whole_run(train: ResidentSplit, workdir: Path) -> None:
+    """Two epochs with both stages; leaves its metrics and assignments in the work directory."""
+    data = TrainingData(
+        train=train,
+        validation=make_split(9, seed=7),
+        unlabeled=make_split(13, seed=8),
+        features=FEATURES,
+        feature_mean=np.zeros(FEATURES.mel_bands, np.float32),
+        feature_std=np.ones(FEATURES.mel_bands, np.float32),
+    )
+    fit(TrainConfig(model=MODEL, epochs=2, batch_size=4), data, workdir, Console(quiet=True))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 3:
+        parallel.start_processes(sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))
+    train = make_split(25, seed=6)
+    results = one_joint_step(train) | clusters()
+    whole_run(train, Path(sys.argv[2]))
+    if parallel.is_primary():
+        np.savez(sys.argv[1], **results)
