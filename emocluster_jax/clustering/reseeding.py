@@ -9,7 +9,9 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from emocluster_jax.clustering.blocks import (
+    by_platform,
     distances_to_point,
+    fold_blocks,
     global_row_indices,
     largest,
     rows_at,
@@ -118,8 +120,18 @@ def _snap_constant(
     first = jnp.full(clusters, none).at[assignments].min(jnp.where(real, indices, none))
     first = first if axis_name is None else lax.pmin(first, axis_name)
     firsts = rows_at(points, jnp.where(first == none, 0, first), axis_name)
-    differs = real & jnp.any(points != firsts[assignments], axis=1)
-    varied = sum_over_devices(jnp.zeros(clusters, jnp.int32).at[assignments].add(differs.astype(jnp.int32)), axis_name)
+
+    def fold(
+        points: Array, real: Array, assignments: Array, firsts: Array, varied: Array, *, block_rows: int
+    ) -> Bool[Array, " clusters"]:
+        def step(varied: Array, start: Array, rows: Array, fresh: Array) -> Array:
+            members = lax.dynamic_slice_in_dim(assignments, start, rows.shape[0])
+            return varied.at[members].max(fresh & jnp.any(rows != firsts[members], axis=1))
+
+        return fold_blocks(step, varied, points, real, block_rows)
+
+    varied = by_platform(fold, clusters, points, real, assignments, firsts, jnp.zeros(clusters, bool))
+    varied = sum_over_devices(varied.astype(jnp.int32), axis_name)
     constant = (varied == 0) & (first != none)
     return (
         jnp.where(constant[:, None], firsts, centroids),

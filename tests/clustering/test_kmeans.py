@@ -201,13 +201,12 @@ def test_wrong_requests_say_what_was_expected() -> None:
         kmeans(KEY, points, clusters=0)
 
 
-@pytest.mark.parametrize("clusters", [1000])
-def test_memory_is_at_most_1_3_times_the_embeddings(clusters: int) -> None:
+def test_memory_is_little_more_than_the_embeddings() -> None:
     points = jax.ShapeDtypeStruct((440_000, 256), jnp.float32)
     weights = jax.ShapeDtypeStruct((440_000,), jnp.float32)
-    memory = kmeans.lower(jax.eval_shape(lambda: KEY), points, weights, clusters=clusters).compile().memory_analysis()
+    memory = kmeans.lower(jax.eval_shape(lambda: KEY), points, weights, clusters=1000).compile().memory_analysis()
     total = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
-    assert total <= 1.3 * 440_000 * 256 * 4
+    assert total <= 1.15 * 440_000 * 256 * 4
 
 
 @pytest.mark.parametrize("initialization", ["random", "kmeans++"])
