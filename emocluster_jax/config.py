@@ -21,6 +21,11 @@ ATTRIBUTES = ("arousal", "dominance", "valence")
 SPLITS = ("train", "validation", "test", "unlabeled")
 
 
+def _require(holds: bool, option: str, value: object, expected: str) -> None:
+    if not holds:
+        raise InputError(f"--{option} is {value}; expected {expected}")
+
+
 @dataclass(frozen=True)
 class FeatureConfig:
     """How a recording becomes chunks of a mel spectrogram (paper, section 3.1)."""
@@ -48,8 +53,19 @@ class ModelConfig:
     width_multiplier: float = 1.0
     """Scales every layer's width; 1 is the published network."""
     dropout_rate: float = 0.5
+    """Share of the shared layer's outputs that training drops."""
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the encoder's arithmetic; parameters, statistics and losses stay float32."""
+
+    def __post_init__(self) -> None:
+        if not self.attributes:
+            raise InputError(f"--attributes names none; give one or more of {', '.join(ATTRIBUTES)}")
+        for name in self.attributes:
+            if self.attributes.count(name) > 1:
+                raise InputError(f"--attributes names {name} twice; name each attribute once")
+        _require(self.clusters >= 1, "clusters", self.clusters, "at least 1")
+        _require(self.width_multiplier > 0, "width-multiplier", self.width_multiplier, "more than 0")
+        _require(0 <= self.dropout_rate < 1, "dropout-rate", self.dropout_rate, "from 0 up to, but not including, 1")
 
 
 @dataclass(frozen=True)
@@ -67,14 +83,24 @@ class ClusteringConfig:
     l2_normalize: bool = False
     """Scale every embedding to unit length before clustering."""
 
+    def __post_init__(self) -> None:
+        _require(self.iterations >= 1, "iterations", self.iterations, "at least 1")
+        if self.pca_components is not None:
+            _require(self.pca_components >= 1, "pca-components", self.pca_components, "at least 1")
+        elif self.whiten:
+            raise InputError("--whiten scales principal components; give their number by --pca-components as well")
+
 
 @dataclass(frozen=True)
 class OptimizerConfig:
     """Learning rates of the summed updates (see `training.optimizers`)."""
 
     sgd_learning_rate: float = 1e-3
+    """Of both stages, for all layers but the cluster head."""
     adam_learning_rate: float = 5e-4
+    """Of stage II; its updates are added to those of SGD."""
     cluster_head_learning_rate: float = 0.05
+    """SGD, for the cluster classifier's last layer."""
     freeze_regressor: bool = False
     """Leave the attribute regressor at its random draw, as the published code does; the paper trains it."""
 
@@ -87,6 +113,7 @@ class TrainConfig:
     clustering: ClusteringConfig = field(default_factory=ClusteringConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     epochs: int = 50
+    """Each trains on the unlabelled pool, if there is one, and then on the labelled recordings."""
     batch_size: int = 64
     """Recordings a batch; a batch holds this many times 11 chunks, dealt out over the devices."""
     unlabeled_size: int | None = None
@@ -96,6 +123,16 @@ class TrainConfig:
     patience: int | None = None
     """Stop after this many epochs without a better validation CCC; None never stops early."""
     seed: int = 0
+    """Everything random in the run follows from it."""
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
+        _require(self.batch_size >= 1, "batch-size", self.batch_size, "at least 1")
+        _require(self.seed >= 0, "seed", self.seed, "at least 0")
+        if self.unlabeled_size is not None:
+            _require(self.unlabeled_size >= 0, "unlabeled-size", self.unlabeled_size, "at least 0")
+        if self.patience is not None:
+            _require(self.patience >= 1, "patience", self.patience, "at least 1")
 
 
 PRESETS: dict[str, TrainConfig] = {
@@ -114,7 +151,7 @@ def to_dict(config: Any) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
-def from_dict(cls: type[Config], values: dict[str, Any], where: str) -> Config:
+def from_dict(cls: type[Config], values: Any, where: str) -> Config:
     """The config dataclass `cls` from what `to_dict` made of it.
 
     Args:

@@ -1,0 +1,75 @@
+"""The CCC loss against the authors' numbers and against closed forms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from emocluster_jax.training.losses import ccc_loss, cross_entropy
+
+
+def concordance(x: np.ndarray, y: np.ndarray) -> float:
+    """The training form, written out: covariance over N, variances over N - 1."""
+    covariance = ((x - x.mean()) * (y - y.mean())).mean()
+    return 2 * covariance / (x.var(ddof=1) + y.var(ddof=1) + (x.mean() - y.mean()) ** 2)
+
+
+def loss(x: np.ndarray, y: np.ndarray, present: np.ndarray | None = None) -> float:
+    present = np.ones(y.shape, bool) if present is None else present
+    return float(ccc_loss(jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32), jnp.asarray(present)))
+
+
+def test_reference(reference: Path) -> None:
+    with np.load(reference / "parity" / "ccc.npz") as numbers:
+        x, y, expected = numbers["prediction"], numbers["target"], float(numbers["ccc_loss"])
+    assert loss(x[:, None], y[:, None]) == pytest.approx(expected, abs=1e-5)  # float32 sums of 50 values
+
+
+def test_attributes_are_averaged_and_missing_labels_left_out() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=(40, 2))
+    x = 0.5 * y + rng.normal(size=(40, 2)) + 0.3
+    present = np.ones((40, 2), bool)
+    present[5:20, 1] = False
+    expected = 1 - (concordance(x[:, 0], y[:, 0]) + concordance(x[present[:, 1], 1], y[present[:, 1], 1])) / 2
+    assert loss(x, np.where(present, y, 1e6), present) == pytest.approx(expected, rel=1e-5)  # float32
+
+
+def test_attribute_without_labels_does_not_count() -> None:
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(2, 20, 2))
+    present = np.stack([np.ones(20, bool), np.arange(20) < 1], axis=1)
+    assert loss(x, y, present) == pytest.approx(1 - concordance(x[:, 0], y[:, 0]), rel=1e-5)
+    assert loss(x, y, np.zeros((20, 2), bool)) == 0.0
+
+
+def test_perfect_opposite_and_constant_predictions() -> None:
+    y = np.linspace(-1, 1, 1_000)[:, None]
+    # Covariance over N against variances over N - 1: not quite 1.
+    assert loss(y, y) == pytest.approx(1 - 0.999, abs=1e-6)
+    assert loss(-y, y) == pytest.approx(1 + 0.999, abs=1e-6)
+    assert loss(np.zeros_like(y), y) == 1.0
+    assert loss(np.zeros_like(y), np.zeros_like(y)) == 1.0
+
+
+def test_tiny_spread_about_a_large_mean_keeps_its_digits() -> None:
+    rng = np.random.default_rng(2)
+    x = np.float32(3 + 1e-3 * rng.normal(size=(100, 1)))
+    y = np.float32(3 + 1e-3 * rng.normal(size=(100, 1)))
+    # Squares about zero would leave 3^2 * 6e-8 of rounding beside variances of 1e-6, that is half of them.
+    assert loss(x, y) == pytest.approx(1 - concordance(x.astype(float), y.astype(float)), abs=5e-3)
+
+
+def test_gradient_is_finite_where_the_loss_is_degenerate() -> None:
+    zeros = jnp.zeros((8, 1))
+    for present in (jnp.ones((8, 1), bool), jnp.zeros((8, 1), bool)):
+        gradient = jax.grad(lambda x, p=present: ccc_loss(x, zeros, p))(zeros)
+        assert np.isfinite(np.asarray(gradient)).all()
+
+
+def test_cross_entropy_of_uniform_scores() -> None:
+    assert float(cross_entropy(jnp.zeros((6, 10)), jnp.arange(6))) == pytest.approx(np.log(10), rel=1e-6)

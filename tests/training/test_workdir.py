@@ -1,0 +1,58 @@
+"""A work directory belongs to one run."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from emocluster_jax.config import ModelConfig, TrainConfig
+from emocluster_jax.errors import InputError
+from emocluster_jax.training.workdir import claim, locked, read_run
+
+CONFIG = TrainConfig(epochs=3, model=ModelConfig(clusters=7))
+
+
+def test_settings_come_back(tmp_path: Path) -> None:
+    claim(tmp_path, CONFIG, "fingerprint", resume=False)
+    assert read_run(tmp_path) == (CONFIG, "fingerprint")
+
+
+def test_a_second_run_needs_resume(tmp_path: Path) -> None:
+    claim(tmp_path, CONFIG, "fingerprint", resume=False)
+    with pytest.raises(InputError, match="add --resume"):
+        claim(tmp_path, CONFIG, "fingerprint", resume=False)
+    claim(tmp_path, dataclasses.replace(CONFIG, epochs=5), "fingerprint", resume=True)
+    assert read_run(tmp_path)[0].epochs == 5
+
+
+def test_resume_with_other_settings_or_data_names_them(tmp_path: Path) -> None:
+    claim(tmp_path, CONFIG, "fingerprint", resume=False)
+    other = dataclasses.replace(CONFIG, model=ModelConfig(clusters=8))
+    with pytest.raises(InputError, match=r"begun with model.clusters 7, not 8"):
+        claim(tmp_path, other, "fingerprint", resume=True)
+    with pytest.raises(InputError, match="other data"):
+        claim(tmp_path, CONFIG, "another", resume=True)
+    assert read_run(tmp_path) == (CONFIG, "fingerprint")
+
+
+def test_damaged_run_file(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{"format_version": 1, "config"')
+    with pytest.raises(InputError, match="cannot be read"):
+        read_run(tmp_path)
+
+
+def test_only_one_process_trains(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from emocluster_jax.training.workdir import locked\n"
+        "from emocluster_jax.errors import InputError\n"
+        "try:\n    locked(Path(sys.argv[1])).__enter__()\nexcept InputError as error:\n    print(error)"
+    )
+    with locked(tmp_path):
+        found = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True)
+    assert "another process is training" in found.stdout
+    found = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True)
+    assert found.stdout == ""
