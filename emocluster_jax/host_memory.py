@@ -1,0 +1,31 @@
+"""How this process keeps its memory, for commands that compute on a CPU."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+
+# glibc's malloc.h.
+M_TRIM_THRESHOLD = -1
+M_TOP_PAD = -2
+M_MMAP_MAX = -4
+M_ARENA_MAX = -8
+
+
+def keep_freed_memory() -> None:
+    """Lets malloc keep what is freed instead of handing it back to the system; to be called before JAX is imported.
+
+    XLA allocates the activations of every training step anew, hundreds of megabytes. By default glibc maps such blocks
+    and unmaps them when they are freed, so that each step pays a page fault, and the clearing of a page, for every
+    4 KiB. Kept, the pages serve the next step. The price is that the process stays as large as it has ever been.
+
+    All threads must share one arena for this: the other arenas are made of small heaps that cannot hold such blocks.
+    Does nothing where the C library is not glibc.
+    """
+    if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
+        return
+    mallopt = ctypes.CDLL(None).mallopt
+    mallopt(M_ARENA_MAX, 1)
+    mallopt(M_MMAP_MAX, 0)
+    mallopt(M_TRIM_THRESHOLD, -1)
+    mallopt(M_TOP_PAD, 256 * 2**20)
