@@ -1,0 +1,64 @@
+"""Untrained models of a few thousand parameters, which predict in milliseconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import soundfile
+
+from emocluster_jax.config import ClusteringConfig, FeatureConfig, ModelConfig
+from emocluster_jax.model_directory import SavedModel
+from emocluster_jax.models.emocluster import EmoCluster
+
+
+def small_model(attributes: tuple[Any, ...] = ("arousal",), seed: int = 0, **changes: Any) -> SavedModel:
+    """A narrow network with random weights, spread enough for chunks to fall into different clusters."""
+    config = ModelConfig(attributes=attributes, clusters=5, width_multiplier=1 / 8)
+    features = FeatureConfig()
+    chunk = jax.ShapeDtypeStruct((1, features.chunk_frames, features.mel_bands), np.float32)
+    shapes = jax.eval_shape(EmoCluster(config).init, jax.random.key(0), chunk)
+    random = np.random.default_rng(seed)
+    variables = jax.tree_util.tree_map_with_path(lambda path, leaf: _draw(path[-1].key, leaf.shape, random), shapes)
+    settings: dict[str, Any] = {
+        "config": config,
+        "clustering": ClusteringConfig(),
+        "features": features,
+        "feature_mean": random.uniform(0.1, 1, features.mel_bands).astype(np.float32),
+        "feature_std": random.uniform(1, 3, features.mel_bands).astype(np.float32),
+        "label_mean": np.linspace(3, 4, len(attributes)).astype(np.float32),
+        "label_std": np.linspace(0.5, 1, len(attributes)).astype(np.float32),
+        "variables": variables,
+        "transform": None,
+        "centroids": random.normal(0, 1, (config.clusters, 32)).astype(np.float32),
+        "origin": {"seed": seed},
+    }
+    return SavedModel(**{**settings, **changes})
+
+
+def noise(seconds: float, rate: int = 16_000, seed: int = 0) -> np.ndarray:
+    """Noise whose loudness and colour drift, so that no two parts of it are alike; float32 below 0.5."""
+    random = np.random.default_rng(seed)
+    time = np.arange(round(seconds * rate)) / rate
+    tone = np.sin(2 * np.pi * (200 + 150 * np.sin(2 * np.pi * 0.3 * time)) * time)
+    loudness = 0.1 + 0.1 * np.sin(2 * np.pi * 0.37 * time + seed)
+    return (loudness * (tone + 0.3 * random.standard_normal(len(time)))).clip(-0.5, 0.5).astype(np.float32)
+
+
+def write_recording(path: Path, signal: np.ndarray, rate: int = 16_000) -> Path:
+    """Writes (samples,) or (channels, samples) as 32-bit WAV."""
+    soundfile.write(path, signal.T, rate, subtype="FLOAT", format="WAV")
+    return path
+
+
+def _draw(name: str, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
+    """Weights that keep the scale of what passes through them, so that one chunk's output differs from another's."""
+    if name == "kernel":
+        drawn = random.normal(0, np.sqrt(2 / np.prod(shape[:-1])), shape)
+    elif name in ("scale", "var"):
+        drawn = random.uniform(0.5, 1.5, shape)
+    else:
+        drawn = random.normal(0, 0.1, shape)
+    return drawn.astype(np.float32)

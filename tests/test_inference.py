@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jaxtyping import Array
+from small_models import noise, small_model, write_recording
+
+import emocluster_jax
+from emocluster_jax import inference
+from emocluster_jax.batch_inference import Recording, SegmentPrediction, Skipped, predict_recordings
+from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
+from emocluster_jax.config import ClusteringConfig, FeatureConfig
+from emocluster_jax.errors import InputError
+from emocluster_jax.inference import ChunkOutputs, Prediction, Predictor
+from emocluster_jax.model_directory import SavedModel, save_model
+from emocluster_jax.models.emocluster import EmoCluster, EmoClusterOutput
+from emocluster_jax.preprocessing.audio import AudioError, read_audio
+from emocluster_jax.preprocessing.chunks import normalized_chunks
+from emocluster_jax.preprocessing.normalization import FeatureStatistics
+
+# Between programs compiled for different shapes; attributes and embeddings here are of the order of 1.
+ROUNDING = 1e-4
+
+
+def assert_same(one: Prediction, other: Prediction, atol: float = ROUNDING) -> None:
+    assert one.attributes.keys() == other.attributes.keys()
+    np.testing.assert_allclose(one.chunk_attributes, other.chunk_attributes, atol=atol)
+    np.testing.assert_allclose(one.chunk_embeddings, other.chunk_embeddings, atol=atol)
+    np.testing.assert_array_equal(one.chunk_clusters, other.chunk_clusters)
+    np.testing.assert_allclose(list(one.attributes.values()), list(other.attributes.values()), atol=atol)
+    np.testing.assert_allclose(one.embedding, other.embedding, atol=atol)
+    assert one.cluster == other.cluster
+
+
+def network_output(model: SavedModel, signal: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Attributes in label units, embeddings and logits of the chunks of a signal at 16 kHz with a peak of one."""
+    statistics = FeatureStatistics(model.feature_mean, model.feature_std)
+    chunks = normalized_chunks(signal, model.features, statistics)
+    output = _apply(EmoCluster(model.config), model.variables, chunks)
+    return (
+        np.asarray(output.attributes) * model.label_std + model.label_mean,
+        np.asarray(output.embeddings),
+        np.asarray(output.cluster_logits),
+    )
+
+
+@partial(jax.jit, static_argnums=0)
+def _apply(network: EmoCluster, variables: Any, chunks: Array) -> EmoClusterOutput:
+    return network.apply(variables, chunks)  # type: ignore[return-value]
+
+
+@pytest.fixture(scope="module")
+def signal() -> np.ndarray:
+    signal = noise(5.3)
+    return signal / np.abs(signal).max()
+
+
+def test_a_prediction_is_the_mean_of_the_network_over_the_chunks(signal: np.ndarray) -> None:
+    model = small_model(("arousal", "valence"))
+
+    prediction = Predictor(model)(signal, 16_000)
+
+    attributes, embeddings, _ = network_output(model, signal)
+    np.testing.assert_allclose(prediction.chunk_attributes, attributes, atol=ROUNDING)
+    np.testing.assert_allclose(prediction.chunk_embeddings, embeddings, atol=ROUNDING)
+    assert list(prediction.attributes) == ["arousal", "valence"]
+    np.testing.assert_allclose(list(prediction.attributes.values()), attributes.mean(axis=0), atol=ROUNDING)
+    np.testing.assert_allclose(prediction.embedding, np.mean(embeddings, axis=0), atol=ROUNDING)
+    assert np.ptp(attributes, axis=0).min() > 100 * ROUNDING  # chunks that are all alike would prove little
+
+
+def test_the_cluster_is_the_nearest_centroid(signal: np.ndarray) -> None:
+    _, embeddings, _ = network_output(small_model(), signal)
+    centroids = embeddings[[7, 0, 3, 9, 5]]  # so that these chunks' clusters are known
+
+    prediction = Predictor(small_model(centroids=centroids))(signal, 16_000)
+
+    assert prediction.chunk_clusters[[7, 0, 3, 9, 5]].tolist() == [0, 1, 2, 3, 4]
+    distances = ((embeddings[:, None] - centroids) ** 2).sum(axis=2)
+    np.testing.assert_array_equal(prediction.chunk_clusters, distances.argmin(axis=1))
+
+
+def test_embeddings_are_transformed_as_they_were_for_clustering(signal: np.ndarray) -> None:
+    _, embeddings, _ = network_output(small_model(), signal)
+    random = np.random.default_rng(0)
+    mean, projection = np.mean(embeddings, axis=0), random.normal(size=(32, 4)).astype(np.float32)
+    projected = (embeddings - mean) @ projection
+    projected /= np.linalg.norm(projected, axis=1, keepdims=True)
+    centroids = projected[[2, 4, 6, 8, 10]]
+
+    prediction = Predictor(
+        small_model(
+            clustering=ClusteringConfig(pca_components=4, l2_normalize=True),
+            transform=EmbeddingTransform(mean, projection),
+            centroids=centroids,
+        )
+    )(signal, 16_000)
+
+    distances = ((projected[:, None] - centroids) ** 2).sum(axis=2)
+    np.testing.assert_array_equal(prediction.chunk_clusters, distances.argmin(axis=1))
+    np.testing.assert_allclose(prediction.chunk_embeddings, embeddings, atol=ROUNDING)
+
+
+def test_without_centroids_the_cluster_is_the_largest_logit(signal: np.ndarray) -> None:
+    model = small_model(centroids=None)
+    _, _, logits = network_output(model, signal)
+
+    prediction = Predictor(model)(signal, 16_000)
+
+    np.testing.assert_array_equal(prediction.chunk_clusters, np.argmax(logits, axis=1))
+
+
+def test_the_majority_decides_and_of_equal_clusters_the_lowest() -> None:
+    predictor = Predictor(small_model(features=FeatureConfig(chunks_per_utterance=4)))
+    clusters = jnp.asarray([4, 4, 1, 1, 3, 3, 3, 0], jnp.int32)
+
+    predictions = predictor.predictions(ChunkOutputs(jnp.zeros((8, 1)), jnp.zeros((8, 32)), clusters))
+
+    assert [prediction.cluster for prediction in predictions] == [1, 3]
+
+
+def test_scale_and_sample_type_do_not_matter(signal: np.ndarray) -> None:
+    predictor = Predictor(small_model())
+    expected = predictor(signal, 16_000)
+
+    assert_same(predictor(0.01 * signal, 16_000), expected)
+    assert_same(predictor(np.stack([signal, signal]), 16_000), expected)
+    integers = np.round(signal * 32_767).astype(np.int16)
+    assert_same(predictor(integers, 16_000), expected, atol=1e-2)  # quantised to 16 bits
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
+def test_an_array_gives_what_its_file_gives(tmp_path: Path, rate: int) -> None:
+    stereo = np.stack([noise(2.2, rate), 0.5 * noise(2.2, rate, seed=1)])
+    path = write_recording(tmp_path / "stereo.wav", stereo, rate)
+    predictor = Predictor(small_model())
+
+    (row,) = predict_recordings([predictor], [Recording("stereo.wav", path)])
+
+    assert isinstance(row, SegmentPrediction)
+    assert (row.file, row.start_s, row.is_last) == ("stereo.wav", 0.0, True)
+    assert row.end_s == pytest.approx(2.2, abs=1e-3)
+    assert_same(row.predictions[0], predictor(stereo, rate))
+
+
+@pytest.mark.parametrize("bad", [np.zeros(16_000), np.zeros(0), np.full(100, np.nan), np.zeros((2, 0))])
+def test_a_signal_that_cannot_be_used_raises(bad: np.ndarray) -> None:
+    with pytest.raises(AudioError):
+        Predictor(small_model())(bad, 16_000)
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> list[Recording]:
+    """Five recordings from half a second to 13 s, with one that is broken and one that is silent among them."""
+    folder = tmp_path_factory.mktemp("recordings")
+    paths = [
+        write_recording(folder / f"{i}.wav", noise(seconds, seed=i)) for i, seconds in enumerate([2, 0.5, 13, 3.7, 1])
+    ]
+    (folder / "broken.wav").write_bytes(b"no audio")
+    write_recording(folder / "silent.wav", np.zeros(16_000, np.float32))
+    paths[1:1] = [folder / "broken.wav"]
+    paths.append(folder / "silent.wav")
+    return [Recording(path.name, path) for path in paths]
+
+
+def test_recordings_come_in_order_and_bad_ones_say_why(recordings: list[Recording]) -> None:
+    results = list(predict_recordings([Predictor(small_model())], recordings, workers=3))
+
+    assert [result.file for result in results] == [recording.name for recording in recordings]
+    skipped = {result.file: result.reason for result in results if isinstance(result, Skipped)}
+    assert skipped.keys() == {"broken.wav", "silent.wav"}
+    assert skipped["silent.wav"] == "silent"
+
+
+@pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (3, 4)])
+def test_batches_change_nothing_and_are_compiled_once(
+    recordings: list[Recording], batch_size: int, workers: int
+) -> None:
+    predictor = Predictor(small_model(seed=batch_size))
+    before = inference._forward._cache_size()
+
+    results = list(predict_recordings([predictor], recordings, batch_size=batch_size, workers=workers))
+
+    assert inference._forward._cache_size() <= before + 1
+    rows = [result for result in results if isinstance(result, SegmentPrediction)]
+    assert len(rows) == 5
+    paths = {recording.name: recording.path for recording in recordings}
+    for row in rows:
+        assert_same(row.predictions[0], predictor(read_audio(paths[row.file], 16_000), 16_000))
+
+
+def test_several_models_predict_what_each_does_alone(recordings: list[Recording]) -> None:
+    first = small_model(seed=1)
+    twin = small_model(seed=2, feature_mean=first.feature_mean, feature_std=first.feature_std)
+    other_statistics = small_model(seed=3)
+    other_features = small_model(seed=4, features=FeatureConfig(sample_rate_hz=8_000, hop_size=128))
+    predictors = [Predictor(model) for model in (first, twin, other_statistics, other_features)]
+
+    together = list(predict_recordings(predictors, recordings))
+
+    for position, predictor in enumerate(predictors):
+        alone = predict_recordings([predictor], recordings)
+        for row, expected in zip(together, alone, strict=True):
+            if isinstance(row, SegmentPrediction):
+                assert isinstance(expected, SegmentPrediction)
+                assert_same(row.predictions[position], expected.predictions[0], atol=0)
+
+
+def test_windows_are_predicted_as_recordings_with_the_peak_of_the_whole(tmp_path: Path) -> None:
+    signal = noise(7.0) * np.linspace(0.2, 1, 7 * 16_000, dtype=np.float32)  # loudest at its end
+    path = write_recording(tmp_path / "long.wav", signal)
+    model = small_model()
+    predictor = Predictor(model)
+
+    rows = list(predict_recordings([predictor], [Recording("long.wav", path)], window_s=2.5))
+
+    assert [(row.start_s, row.end_s, row.is_last) for row in rows if isinstance(row, SegmentPrediction)] == [
+        (0.0, 2.5, False),
+        (2.5, 5.0, False),
+        (5.0, 7.0, True),
+    ]
+    whole = signal / np.abs(signal).max()
+    for row in rows:
+        assert isinstance(row, SegmentPrediction)
+        window = whole[round(row.start_s * 16_000) : round(row.end_s * 16_000)]
+        attributes, embeddings, _ = network_output(model, window)
+        np.testing.assert_allclose(row.predictions[0].chunk_attributes, attributes, atol=ROUNDING)
+        np.testing.assert_allclose(row.predictions[0].chunk_embeddings, embeddings, atol=ROUNDING)
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "ends"),
+    [(0.4, [0.4]), (2.0, [2.0]), (2.9, [2.0]), (3.0, [2.0, 3.0]), (4.0, [2.0, 4.0]), (4.99, [2.0, 4.0])],
+)
+def test_a_rest_counts_from_one_second_on(tmp_path: Path, duration_s: float, ends: list[float]) -> None:
+    path = write_recording(tmp_path / "a.wav", noise(duration_s))
+
+    rows = list(predict_recordings([Predictor(small_model())], [Recording("a.wav", path)], window_s=2.0))
+
+    assert [row.end_s for row in rows if isinstance(row, SegmentPrediction)] == pytest.approx(ends)
+    assert [row.is_last for row in rows if isinstance(row, SegmentPrediction)] == [False] * (len(ends) - 1) + [True]
+
+
+@pytest.mark.parametrize("window_s", [0.0, -1.0, 0.5, float("nan"), float("inf")])
+def test_windows_shorter_than_a_chunk_are_refused(window_s: float) -> None:
+    with pytest.raises(InputError, match="at least 1 s"):
+        list(predict_recordings([Predictor(small_model())], [], window_s=window_s))
+
+
+def test_no_recordings_give_no_rows() -> None:
+    assert list(predict_recordings([Predictor(small_model())], [])) == []
+
+
+def test_iteration_may_stop_half_way(recordings: list[Recording]) -> None:
+    results = predict_recordings([Predictor(small_model())], iter(recordings), batch_size=1)
+    first = next(results)
+    results.close()  # type: ignore[attr-defined]
+    assert first.file == recordings[0].name
+
+
+def test_a_model_loads_from_its_directory_and_from_a_work_directory(tmp_path: Path, signal: np.ndarray) -> None:
+    model = small_model()
+    save_model(tmp_path / "run" / "model", model)
+    expected = Predictor(model)(signal, 16_000)
+
+    assert_same(emocluster_jax.load_model(tmp_path / "run" / "model")(signal, 16_000), expected, atol=0)
+    assert_same(emocluster_jax.load_model(str(tmp_path / "run"))(signal, 16_000), expected, atol=0)
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is no model directory"):
+        emocluster_jax.load_model(tmp_path)
