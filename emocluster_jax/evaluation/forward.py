@@ -86,7 +86,7 @@ def make_forward(config: ModelConfig) -> Forward:
         def body(i: Array, filled: Outputs) -> Outputs:
             # The last block starts early enough to be full; what it computes twice comes out the same.
             start = jnp.minimum(i * size, flat.shape[0] - size)
-            output = model.apply(variables, lax.dynamic_slice_in_dim(flat, start, size).astype(jnp.float32))
+            output: Any = model.apply(variables, lax.dynamic_slice_in_dim(flat, start, size).astype(jnp.float32))
             return Outputs(
                 lax.dynamic_update_slice_in_dim(filled.embeddings, output.embeddings, start, 0),
                 lax.dynamic_update_slice_in_dim(filled.attributes, output.attributes, start, 0),

@@ -11,7 +11,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from emocluster_jax.config import ModelConfig
-from emocluster_jax.models.convolution import conv3x3, relu_conv3x3
+from emocluster_jax.models.convolution import Convolved, conv3x3, relu_conv3x3
 
 CONVOLUTION_WIDTHS = (32, 32, 64, 64, 128, 128, 128)
 CONVOLUTION_STRIDES = (1, 1, 2, 2, 2, 2, 2)
@@ -97,19 +97,23 @@ class Encoder(nn.Module):
     def __call__(self, chunks: Float[Array, "n time mel"], *, train: bool = False) -> Float[Array, "n width"]:
         """The shared layer's output, after ReLU and, in training, dropout."""
         dtype = jnp.dtype(self.config.compute_dtype)
-        channels = 1
-        x = chunks[..., None].astype(dtype)
-        multiplier = offset = None
-        for i, (width, stride) in enumerate(zip(CONVOLUTION_WIDTHS, CONVOLUTION_STRIDES, strict=True)):
-            outputs = scaled_width(width, self.config)
-            kernel = ConvolutionKernel(channels, outputs, name=f"convolution_{i}")().astype(dtype)
-            if multiplier is None:
-                convolved = conv3x3(x, kernel, stride)
-            else:
-                convolved = relu_conv3x3(x, multiplier, offset, kernel, stride)
-            normalization = BatchNormalization(self.axis_name, name=f"norm_{i}")
-            multiplier, offset = normalization(convolved.mean, convolved.mean_square, train=train)
-            x, channels = convolved.pre_activation, outputs
+        widths = [scaled_width(width, self.config) for width in CONVOLUTION_WIDTHS]
+
+        def kernel(i: int, inputs: int) -> Float[Array, "3 3 inputs outputs"]:
+            return ConvolutionKernel(inputs, widths[i], name=f"convolution_{i}")().astype(dtype)
+
+        def normalization(i: int, convolved: Convolved) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
+            normalize = BatchNormalization(self.axis_name, name=f"norm_{i}")
+            return normalize(convolved.mean, convolved.mean_square, train=train)
+
+        # A layer is cut before its normalisation, which the next layer's convolution takes in: see `convolution`.
+        convolved = conv3x3(chunks[..., None].astype(dtype), kernel(0, 1), CONVOLUTION_STRIDES[0])
+        multiplier, offset = normalization(0, convolved)
+        for i in range(1, len(widths)):
+            x = convolved.pre_activation
+            convolved = relu_conv3x3(x, multiplier, offset, kernel(i, widths[i - 1]), CONVOLUTION_STRIDES[i])
+            multiplier, offset = normalization(i, convolved)
+        x = convolved.pre_activation
         x = nn.relu(x * multiplier + offset).astype(dtype)
         dense = nn.Dense(scaled_width(DENSE_WIDTH, self.config), kernel_init=dense_init, dtype=dtype, name="shared")
         x = nn.relu(dense(x.reshape(x.shape[0], -1))).astype(jnp.float32)

@@ -53,7 +53,7 @@ def label_statistics(
             raise InputError(f"the training split has no {name} labels; choose other --attributes or add labels")
     mean = np.nanmean(values, axis=0, dtype=np.float64)
     std = np.nanstd(values, axis=0, dtype=np.float64)
-    return mean.astype(np.float32), np.where(std > 0, std, 1.0).astype(np.float32)
+    return np.asarray(mean, np.float32), np.where(std > 0, std, 1.0).astype(np.float32)
 
 
 def normalized_labels(

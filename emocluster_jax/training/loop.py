@@ -215,7 +215,8 @@ def _stage_metrics(run: _Run, results: dict[str, StageResult], epoch: int) -> di
         metrics[f"nmi_previous{suffix}"] = diagnostics.nmi_with_previous
     metrics["ccc_loss"] = results["stage2"].terms["ccc_loss"]
     with replacing(folder / f"epoch-{epoch:06d}.npz") as temporary:
-        np.savez_compressed(temporary, **{name: result.assignments for name, result in results.items()})
+        assignments: dict[str, Any] = {name: result.assignments for name, result in results.items()}
+        np.savez_compressed(temporary, **assignments)
     return metrics
 
 

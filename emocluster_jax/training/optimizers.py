@@ -26,7 +26,7 @@ def layer_labels(params: Any, freeze_regressor: bool) -> Any:
       freeze_regressor: whether the attribute regressor is left as it is.
     """
 
-    def label(path: tuple[jax.tree_util.DictKey, ...], _: Any) -> str:
+    def label(path: tuple[Any, ...], _: Any) -> str:
         names = tuple(key.key for key in path)
         if names[: len(CLUSTER_HEAD)] == CLUSTER_HEAD:
             return "head"
@@ -38,15 +38,16 @@ def layer_labels(params: Any, freeze_regressor: bool) -> Any:
 def summed(*transformations: optax.GradientTransformation) -> optax.GradientTransformation:
     """One transformation whose update is the sum of what the given ones make of the same gradient."""
 
-    def init(params: optax.Params) -> tuple[optax.OptState, ...]:
+    def init(params: optax.Params) -> optax.OptState:
         return tuple(transformation.init(params) for transformation in transformations)
 
     def update(
-        gradients: optax.Updates, states: tuple[optax.OptState, ...], params: optax.Params | None = None
-    ) -> tuple[optax.Updates, tuple[optax.OptState, ...]]:
-        results = [t.update(gradients, state, params) for t, state in zip(transformations, states, strict=True)]
-        total = jax.tree.map(lambda *updates: sum(updates), *(updates for updates, _ in results))
-        return total, tuple(state for _, state in results)
+        updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, optax.OptState]:
+        states: tuple[optax.OptState, ...] = state  # type: ignore[assignment]
+        results = [t.update(updates, own, params) for t, own in zip(transformations, states, strict=True)]
+        total = jax.tree.map(lambda *parts: sum(parts), *(part for part, _ in results))
+        return total, tuple(own for _, own in results)
 
     return optax.GradientTransformation(init, update)
 

@@ -93,7 +93,7 @@ def redraw_head_program() -> Callable[[TrainState, Array], TrainState]:
     """A program (state, key) -> state with the cluster head drawn anew; the given state is used up."""
 
     def run(state: TrainState, key: Array) -> TrainState:
-        return state.replace(params=redraw_cluster_head(state.params, key))
+        return TrainState(redraw_cluster_head(state.params, key), state.batch_stats, state.optimizer_states)
 
     return parallel.parallel(run, arguments=2, replicated_arguments=(1,), donated_arguments=(0,))
 
