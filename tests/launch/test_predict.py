@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_models import noise, small_model, write_recording
+
+from emocluster_jax.errors import InputError
+from emocluster_jax.inference import load_model
+from emocluster_jax.model_directory import save_model
+from emocluster_jax.preprocessing.audio import read_audio
+from launch import predict
+
+PROJECT = Path(__file__).resolve().parents[2]
+NAMES = ["-leading.wav", "a b.wav", 'sub/comma, "quotes".wav', "sub/æøå 音.flac"]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Model directories by what they predict; "work" is a work directory."""
+    folder = tmp_path_factory.mktemp("models")
+    save_model(folder / "arousal", small_model(("arousal",)))
+    save_model(folder / "both", small_model(("dominance", "valence"), seed=1))
+    save_model(folder / "work" / "model", small_model(("valence",), seed=2))
+    return {name: folder / name for name in ("arousal", "both", "work")}
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of four good recordings with awkward names, two bad ones, and a text."""
+    folder = tmp_path_factory.mktemp("speech")
+    (folder / "sub").mkdir()
+    for i, name in enumerate(NAMES):
+        write_recording(folder / name, noise(1.5 + i, seed=i))
+    (folder / "broken.wav").write_bytes(b"RIFF no")
+    (folder / "empty.mp3").touch()
+    (folder / "notes.txt").write_text("no recording")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def compilation_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "xla"))
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
+    monkeypatch.setattr(sys, "argv", ["predict", *map(str, arguments)])
+    predict.main()
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def seconds(text: str) -> float:
+    days, clock = text.split(" days ")
+    hours, minutes, rest = clock.split(":")
+    return timedelta(days=int(days), hours=int(hours), minutes=int(minutes), seconds=float(rest)).total_seconds()
+
+
+def test_a_folder_becomes_a_table(
+    models: dict[str, Path],
+    speech: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output, embeddings = tmp_path / "predictions.csv", tmp_path / "embeddings.npz"
+    run(
+        monkeypatch,
+        *("--checkpoint", models["both"], models["arousal"], "--input", speech, "--output", output),
+        *("--embeddings", embeddings),
+    )
+
+    rows = read(output)
+    assert list(rows[0]) == ["file", "start", "end", "dominance", "valence", "arousal"]
+    assert [row["file"] for row in rows] == NAMES
+    both, arousal = load_model(models["both"]), load_model(models["arousal"])
+    saved = np.load(embeddings, allow_pickle=False)
+    assert saved["file"].tolist() == NAMES
+    for i, row in enumerate(rows):
+        signal = read_audio(speech / row["file"], 16_000)
+        assert seconds(row["start"]) == 0
+        assert seconds(row["end"]) == pytest.approx(1.5 + i)
+        expected = both(signal, 16_000).attributes | arousal(signal, 16_000).attributes
+        assert {name: float(row[name]) for name in expected} == pytest.approx(expected, abs=1e-4)
+        np.testing.assert_allclose(saved["arousal_embeddings"][i], arousal(signal, 16_000).embedding, atol=1e-4)
+        assert saved["dominance_valence_clusters"][i] == both(signal, 16_000).cluster
+    np.testing.assert_allclose(saved["end"], [1.5, 2.5, 3.5, 4.5])
+    out, err = capsys.readouterr()
+    assert "4 of 6 recordings, 4 rows" in out
+    assert "skipped 'broken.wav'" in err
+    assert "skipped 'empty.mp3': empty file" in err
+    assert {path.name for path in tmp_path.iterdir()} == {"predictions.csv", "embeddings.npz"}
+
+
+def test_windows_are_rows(
+    models: dict[str, Path], speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embeddings = tmp_path / "embeddings.npz"
+    run(
+        monkeypatch,
+        *("--checkpoint", models["arousal"], "--input", speech / NAMES[3], speech / NAMES[0]),
+        *("--output", tmp_path / "out.csv", "--window-seconds", 1.5, "--quiet", "--embeddings", embeddings),
+    )
+
+    rows = read(tmp_path / "out.csv")
+    assert [(row["file"], row["start"], row["end"]) for row in rows] == [
+        ("æøå 音.flac", "0 days 00:00:00.000000", "0 days 00:00:01.500000"),
+        ("æøå 音.flac", "0 days 00:00:01.500000", "0 days 00:00:03.000000"),
+        ("æøå 音.flac", "0 days 00:00:03.000000", "0 days 00:00:04.500000"),
+        ("-leading.wav", "0 days 00:00:00.000000", "0 days 00:00:01.500000"),
+    ]
+    saved = np.load(embeddings)
+    assert saved["embeddings"].shape == (4, 32)
+    assert saved["clusters"].shape == (4,)
+    np.testing.assert_allclose(saved["start"], [0, 1.5, 3, 0])
+
+
+def test_pandas_reads_the_table(
+    models: dict[str, Path], speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pandas = pytest.importorskip("pandas")
+    run(monkeypatch, "--checkpoint", models["work"], "--input", speech, "--output", tmp_path / "out.csv", "--quiet")
+    table = pandas.read_csv(tmp_path / "out.csv")
+    assert pandas.to_timedelta(table["end"]).dt.total_seconds().tolist() == pytest.approx([1.5, 2.5, 3.5, 4.5])
+
+
+@pytest.fixture
+def request_with(models: dict[str, Path], speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Runs a command line with some options changed; None leaves an option out."""
+
+    def run_changed(**changes: list[object]) -> None:
+        options: dict[str, list[object]] = {
+            "checkpoint": [models["arousal"]],
+            "input": [speech],
+            "output": [tmp_path / "out.csv"],
+        } | changes
+        run(monkeypatch, *(part for name, values in options.items() for part in (f"--{name}", *values)))
+
+    return run_changed
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"checkpoint": []}, "--checkpoint is empty"),
+        ({"input": []}, "--input is empty"),
+        ({"checkpoint": ["{tmp}"]}, "is no model directory"),
+        ({"checkpoint": ["{arousal}", "{arousal}"]}, "both predict arousal"),
+        ({"checkpoint": ["{both}", "{work}"]}, "both predict valence"),
+        ({"input": ["{tmp}/missing"]}, "missing does not exist"),
+        ({"input": ["{tmp}"]}, "holds no recordings"),
+        ({"input": ["{speech}", "{tmp}/other/a b.wav"]}, "would both be called a b.wav"),
+        ({"output": ["{tmp}"]}, "is a folder"),
+        ({"output": ["{tmp}/no/out.csv"]}, "does not exist; make it first"),
+        ({"output": ["{speech}/a b.wav"]}, "is one of the inputs"),
+        ({"embeddings": ["{tmp}/out.csv"]}, "both outputs are one file"),
+        ({"window-seconds": [0.5]}, "--window-seconds is 0.5; give 1 or more"),
+        ({"window-seconds": ["nan"]}, "--window-seconds is nan"),
+        ({"batch-size": [0]}, "--batch-size is 0"),
+        ({"workers": [-1]}, "--workers is -1"),
+        ({"input": ["{speech}/broken.wav", "{speech}/notes.txt"]}, "none of the 2 recordings can be used"),
+    ],
+)
+def test_requests_that_cannot_be_carried_out(
+    request_with, models: dict[str, Path], speech: Path, tmp_path: Path, changes: dict[str, list], message: str
+) -> None:
+    if "other" in str(changes):
+        (tmp_path / "other").mkdir()
+        shutil.copyfile(speech / "a b.wav", tmp_path / "other" / "a b.wav")
+    before = sorted(tmp_path.rglob("*"))
+    places = {"tmp": tmp_path, "speech": speech, **models}
+    filled = {
+        name: [value.format(**places) if isinstance(value, str) else value for value in values]
+        for name, values in changes.items()
+    }
+
+    with pytest.raises(InputError) as error:
+        request_with(**filled)
+
+    assert message in str(error.value)
+    assert sorted(tmp_path.rglob("*")) == before  # nothing half-written
+
+
+def test_a_file_given_beside_its_folder_is_predicted_once(request_with, speech: Path, tmp_path: Path) -> None:
+    request_with(input=[speech, speech / "a b.wav"])
+    assert [row["file"] for row in read(tmp_path / "out.csv")] == NAMES
+
+
+def test_the_command_ends_with_status_two_and_one_line(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-m", "launch.predict", "--checkpoint", tmp_path, "--input", tmp_path / "no.wav"),
+            *("--output", tmp_path / "out.csv"),
+        ],
+        cwd=PROJECT,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("error: ")
+    assert ended.stderr.count("\n") == 1
+    assert ended.stdout == ""
