@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from emocluster_jax.config import PRESETS, FeatureConfig, TrainConfig
 from emocluster_jax.errors import InputError
+from emocluster_jax.host_memory import keep_freed_memory
 from launch import command
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def main() -> None:
     if options.data_dir is not None and not options.data_dir.is_dir():
         raise InputError(f"--data-dir {options.data_dir} does not exist; prepare it with python -m launch.prepare")
 
+    keep_freed_memory()
     command.enable_compilation_cache()
     from emocluster_jax import parallel
 

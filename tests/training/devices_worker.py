@@ -14,31 +14,17 @@ import numpy as np
 import optax
 
 from emocluster_jax import parallel
-from emocluster_jax.config import ClusteringConfig, FeatureConfig, ModelConfig, OptimizerConfig, TrainConfig
-from emocluster_jax.feed.resident import ResidentSplit, place
+from emocluster_jax.config import ClusteringConfig, OptimizerConfig, TrainConfig
+from emocluster_jax.feed.resident import ResidentSplit
 from emocluster_jax.models.emocluster import EmoCluster
 from emocluster_jax.reporting.console import Console
-from emocluster_jax.training.data import TrainingData
 from emocluster_jax.training.loop import fit
 from emocluster_jax.training.programs import Labels, clustering_program, training_program
 from emocluster_jax.training.state import create_train_state
 from emocluster_jax.training.steps import Stage, joint_stage
+from small_training import FEATURES, MODEL, make_data
 
-FEATURES = FeatureConfig(mel_bands=32, chunk_frames=16, chunks_per_utterance=4)
-# Every device draws its own dropout mask, so without dropout only do all of them agree.
-MODEL = ModelConfig(attributes=("arousal", "valence"), clusters=5, width_multiplier=0.125, dropout_rate=0.0)
 BATCH = 16
-
-
-def make_split(utterances: int, seed: int) -> ResidentSplit:
-    """Chunks that tell of their labels; a third of the valence labels is missing."""
-    rng = np.random.default_rng(seed)
-    labels = rng.normal(4, 1, (utterances, 3)).astype(np.float32)
-    labels[::3, 2] = np.nan
-    shape = (utterances, FEATURES.chunks_per_utterance, FEATURES.chunk_frames, FEATURES.mel_bands)
-    chunks = rng.normal(labels[:, :1, None, None] - 4, 1, shape).clip(-3, 3).astype(np.float16)
-    rows = parallel.local_rows(utterances)
-    return place(chunks[rows.start : rows.stop], labels[rows.start : rows.stop], utterances)
 
 
 def one_joint_step(split: ResidentSplit) -> dict[str, np.ndarray]:
@@ -80,24 +66,11 @@ def clusters() -> dict[str, np.ndarray]:
     }
 
 
-def whole_run(train: ResidentSplit, workdir: Path) -> None:
-    """Two epochs with both stages; leaves its metrics and assignments in the work directory."""
-    data = TrainingData(
-        train=train,
-        validation=make_split(9, seed=7),
-        unlabeled=make_split(13, seed=8),
-        features=FEATURES,
-        feature_mean=np.zeros(FEATURES.mel_bands, np.float32),
-        feature_std=np.ones(FEATURES.mel_bands, np.float32),
-    )
-    fit(TrainConfig(model=MODEL, epochs=2, batch_size=4), data, workdir, Console(quiet=True))
-
-
 if __name__ == "__main__":
     if len(sys.argv) > 3:
         parallel.start_processes(sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))
-    train = make_split(25, seed=6)
-    results = one_joint_step(train) | clusters()
-    whole_run(train, Path(sys.argv[2]))
+    data = make_data()
+    results = one_joint_step(data.train) | clusters()
+    fit(TrainConfig(model=MODEL, epochs=2, batch_size=4), data, Path(sys.argv[2]), Console(quiet=True))
     if parallel.is_primary():
         np.savez(sys.argv[1], **results)

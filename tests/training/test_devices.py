@@ -13,6 +13,7 @@ import pytest
 
 from emocluster_jax.reporting.metrics_log import read_metrics
 
+TESTS = Path(__file__).resolve().parent.parent
 WORKER = Path(__file__).with_name("devices_worker.py")
 
 
@@ -20,6 +21,7 @@ def start(folder: Path, devices: int, *processes: object) -> subprocess.Popen[st
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "PYTHONPATH": os.pathsep.join(map(str, (TESTS.parent, TESTS))),
     }
     arguments = [sys.executable, WORKER, folder / "results.npz", folder / "run", *processes]
     return subprocess.Popen(
