@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from emocluster_jax.config import PRESETS, FeatureConfig, TrainConfig
+from emocluster_jax.config import PRESETS, TrainConfig
 from emocluster_jax.errors import InputError
 from emocluster_jax.host_memory import keep_freed_memory
-from launch import command
+from launch import command, prepare
 
 if TYPE_CHECKING:
     from emocluster_jax.evaluation.evaluate import Evaluation
@@ -86,25 +86,18 @@ def main() -> None:
 
     console = Console(quiet=options.quiet or not parallel.is_primary())
     if options.data_dir is None or options.workdir is None:
-        _demo_corpus(console, options.config)
+        _prepare_demo(console, options.config)
         options = dataclasses.replace(options, data_dir=DEMO / "records", workdir=DEMO / "run", resume=True)
     _train(options, console)
 
 
-def _demo_corpus(console: Console, config: TrainConfig) -> None:
+def _prepare_demo(console: Console, config: TrainConfig) -> None:
     """Makes and prepares the demo corpus where it is not there yet."""
-    from emocluster_jax.corpora import demo
-    from emocluster_jax.records.writer import prepare
-
     console.line(
-        f"Demo: synthetic speech, network of {config.model.width_multiplier:g} times the published width. "
-        f"All files lie in {DEMO}/"
+        f"Demo: synthetic speech, a network of {config.model.width_multiplier:g} times the published width; "
+        f"everything goes to {DEMO}/"
     )
-    corpus = demo.DemoCorpus()
-    with console.task("making the demo corpus", corpus.recordings) as task:
-        demo.generate(DEMO / "corpus", corpus, task.advance)
-    utterances = demo.read(DEMO / "corpus")
-    prepare(utterances, DEMO / "records", FeatureConfig(), "demo", str(DEMO / "corpus"), 2, console)
+    prepare.prepare_corpus(prepare.Options("demo", DEMO / "corpus", DEMO / "records"), console)
 
 
 def _train(options: Options, console: Console) -> None:

@@ -1,0 +1,117 @@
+"""The loop from start to end on small data: resuming, early stopping, and what it refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from emocluster_jax.config import ClusteringConfig, ModelConfig, OptimizerConfig, TrainConfig
+from emocluster_jax.errors import InputError
+from emocluster_jax.model_directory import read_model
+from emocluster_jax.reporting.console import Console
+from emocluster_jax.reporting.metrics_log import read_metrics
+from emocluster_jax.training.checkpoints import Progress
+from emocluster_jax.training.data import TrainingData
+from emocluster_jax.training.epoch import DivergedError
+from emocluster_jax.training.loop import fit
+from small_training import MODEL, make_data
+
+CONFIG = TrainConfig(model=dataclasses.replace(MODEL, dropout_rate=0.5), epochs=3, batch_size=4)
+
+
+@pytest.fixture(scope="module")
+def data() -> TrainingData:
+    return make_data()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(data: TrainingData, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    workdir = tmp_path_factory.mktemp("undisturbed")
+    fit(CONFIG, data, workdir, Console(quiet=True))
+    return workdir
+
+
+def comparable(workdir: Path) -> list[dict]:
+    return [
+        {name: value for name, value in epoch.items() if name != "seconds"}
+        for epoch in read_metrics(workdir / "metrics.jsonl")
+    ]
+
+
+def test_a_run_leaves_metrics_assignments_and_a_model(undisturbed: Path) -> None:
+    metrics = read_metrics(undisturbed / "metrics.jsonl")
+    assert [epoch["epoch"] for epoch in metrics] == [1, 2, 3]
+    assert sum(metrics[0]["cluster_sizes"]) == 25 * 4
+    assert sum(metrics[0]["cluster_sizes_unlabeled"]) == 13 * 4
+    assert metrics[0]["nmi_previous"] is None and 0 <= metrics[1]["nmi_previous"] <= 1
+    assert metrics[2]["ccc_loss"] < metrics[0]["ccc_loss"]
+    assert {"embed", "kmeans", "steps", "validate", "save"} <= set(metrics[0]["seconds"])
+    assert len(list((undisturbed / "assignments").iterdir())) == 3
+    best = max(metrics, key=lambda epoch: epoch["validation_ccc_mean"])
+    model = read_model(undisturbed / "model")
+    assert model.origin["epoch"] == best["epoch"] == metrics[-1]["best_epoch"]
+    assert model.centroids is not None and model.centroids.shape[0] == MODEL.clusters
+
+
+def test_resumed_run_is_bit_equal_to_an_undisturbed_one(data: TrainingData, undisturbed: Path, tmp_path: Path) -> None:
+    fit(dataclasses.replace(CONFIG, epochs=1), data, tmp_path, Console(quiet=True))
+    fit(CONFIG, data, tmp_path, Console(quiet=True))
+    assert comparable(tmp_path) == comparable(undisturbed)
+    models = [read_model(folder / "model") for folder in (undisturbed, tmp_path)]
+    for one, other in zip(*(jax.tree.leaves((m.variables, m.centroids)) for m in models), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_nothing_is_left_to_do_in_a_complete_run(data: TrainingData, undisturbed: Path) -> None:
+    before = comparable(undisturbed)
+    progress = fit(CONFIG, data, undisturbed, Console(quiet=True))
+    assert progress.epoch == 3 and comparable(undisturbed) == before
+
+
+def test_supervised_without_validation_keeps_the_last_epoch(tmp_path: Path) -> None:
+    config = dataclasses.replace(
+        CONFIG,
+        epochs=2,
+        optimizer=OptimizerConfig(freeze_regressor=True),
+        clustering=ClusteringConfig(pca_components=4, whiten=True, l2_normalize=True, initialization="kmeans++"),
+    )
+    progress = fit(config, make_data(unlabeled=False, validation=False), tmp_path, Console(quiet=True))
+    assert progress == Progress(epoch=2, best_epoch=2)
+    metrics = read_metrics(tmp_path / "metrics.jsonl")
+    assert "stage1_cross_entropy" not in metrics[0] and "validation_ccc" not in metrics[0]
+    model = read_model(tmp_path / "model")
+    assert model.transform is not None and model.centroids is not None
+    assert model.centroids.shape == (MODEL.clusters, 4)
+    # Frozen means the random draw: its biases are still the zeros that they were initialised with.
+    assert not model.variables["params"]["attribute_regressor"]["output"]["bias"].any()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(data: TrainingData, tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, optimizer=OptimizerConfig(sgd_learning_rate=1e30))
+    with pytest.raises(DivergedError, match=r"epoch 1, stage I, step \d+: the cross entropy is (nan|inf)"):
+        fit(config, data, tmp_path, Console(quiet=True))
+    assert not (tmp_path / "model").exists()
+
+
+def test_more_clusters_than_chunks(data: TrainingData, tmp_path: Path) -> None:
+    config = TrainConfig(model=ModelConfig(clusters=53))
+    with pytest.raises(InputError, match="--clusters 53 is more than the 52 chunks of the unlabeled split"):
+        fit(config, data, tmp_path, Console(quiet=True))
+
+
+def test_attribute_without_labels(data: TrainingData, tmp_path: Path) -> None:
+    labels = data.train.attributes.copy()
+    labels[:, 1] = np.nan
+    unrated = dataclasses.replace(data, train=dataclasses.replace(data.train, attributes=labels))
+    with pytest.raises(InputError, match="the training split has no dominance labels"):
+        fit(TrainConfig(model=ModelConfig(attributes=("dominance",))), unrated, tmp_path, Console(quiet=True))
+
+
+def test_checkpoint_of_another_network(data: TrainingData, undisturbed: Path) -> None:
+    config = dataclasses.replace(CONFIG, model=dataclasses.replace(MODEL, width_multiplier=0.25), epochs=4)
+    with pytest.raises(InputError, match=r"epoch-000003 does not fit: .* use the settings"):
+        fit(config, data, undisturbed, Console(quiet=True))
