@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class InputError(ValueError):
+class InputError(Exception):
     """What is wrong with a request, in one line: what, where, and the remedy.
 
     Commands print the line and exit with status 2. Anything else that is raised is a defect of this project and keeps

@@ -19,6 +19,9 @@ import numpy as np
 from emocluster_jax.model_directory import restore_arrays, save_arrays
 from emocluster_jax.training.state import TrainState
 
+CHECKPOINTS = "checkpoints"
+"""The folder of a work directory that takes them."""
+
 _NAME = re.compile(r"epoch-(\d{6})")
 
 
@@ -48,8 +51,8 @@ def save_checkpoint(directory: Path, state: TrainState, progress: Progress) -> N
     directory.mkdir(parents=True, exist_ok=True)
     newest = directory / f"epoch-{progress.epoch:06d}"
     save_arrays(newest, {"state": _by_name(state), "progress": _as_arrays(progress)})
-    for other in directory.iterdir():
-        if _NAME.fullmatch(other.name) and other != newest:
+    for other in _epochs(directory):
+        if other != newest:
             shutil.rmtree(other)
 
 
@@ -63,7 +66,7 @@ def restore_checkpoint(directory: Path, template: TrainState) -> tuple[TrainStat
     Raises:
       InputError: the checkpoint is damaged, or of a network of another shape.
     """
-    epochs = [name for name in directory.glob("epoch-*") if _NAME.fullmatch(name.name)]
+    epochs = _epochs(directory)
     if not epochs:
         return None
     names, structure = _by_name(template), jax.tree.structure(template)
@@ -75,6 +78,15 @@ def restore_checkpoint(directory: Path, template: TrainState) -> tuple[TrainStat
     state = jax.tree.unflatten(structure, [arrays["state"][name] for name in names])
     values = {name: value.item() for name, value in arrays["progress"].items()}
     return state, Progress(**values)
+
+
+def has_checkpoint(workdir: Path) -> bool:
+    """Whether a run has completed an epoch in this work directory."""
+    return bool(_epochs(workdir / CHECKPOINTS))
+
+
+def _epochs(directory: Path) -> list[Path]:
+    return [path for path in directory.glob("epoch-*") if _NAME.fullmatch(path.name)]
 
 
 def _by_name(state: TrainState) -> dict[str, Any]:

@@ -22,14 +22,13 @@ from emocluster_jax.model_directory import SavedModel, save_model
 from emocluster_jax.models.emocluster import EmoCluster
 from emocluster_jax.reporting.console import Console, Task
 from emocluster_jax.reporting.metrics_log import MetricsLog
-from emocluster_jax.training.checkpoints import Progress, restore_checkpoint, save_checkpoint
+from emocluster_jax.training.checkpoints import CHECKPOINTS, Progress, restore_checkpoint, save_checkpoint
 from emocluster_jax.training.data import TrainingData, attribute_columns, label_statistics, normalized_labels
 from emocluster_jax.training.epoch import StagePrograms, StageResult, Stopwatch, run_stage
 from emocluster_jax.training.programs import clustering_program, redraw_head_program, training_program
 from emocluster_jax.training.state import TrainState, create_train_state
 from emocluster_jax.training.steps import Stage, joint_stage, unsupervised_stage
 
-CHECKPOINTS = "checkpoints"
 MODEL = "model"
 
 

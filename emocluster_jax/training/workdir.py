@@ -14,6 +14,7 @@ import filelock
 from emocluster_jax.atomic_files import write_json
 from emocluster_jax.config import TrainConfig, from_dict, to_dict
 from emocluster_jax.errors import InputError
+from emocluster_jax.training.checkpoints import has_checkpoint
 
 FORMAT_VERSION = 1
 RUN_FILE = "run.json"
@@ -46,6 +47,8 @@ def locked(workdir: Path) -> Iterator[None]:
 def claim(workdir: Path, config: TrainConfig, data: str, *, resume: bool) -> None:
     """Makes the work directory this run's, or checks that the run to resume is the one that is in it.
 
+    A run that has not completed an epoch has nothing to lose: the new one takes its place.
+
     Args:
       workdir: exists; may hold a run.
       config: the run's settings.
@@ -56,7 +59,7 @@ def claim(workdir: Path, config: TrainConfig, data: str, *, resume: bool) -> Non
       InputError: there is a run and `resume` is false; or the run there has other settings or data.
     """
     path = workdir / RUN_FILE
-    if not path.exists():
+    if not path.exists() or not has_checkpoint(workdir):
         write_json(path, {"format_version": FORMAT_VERSION, "data": data, "config": to_dict(config)})
         return
     if not resume:
@@ -87,8 +90,6 @@ def read_run(workdir: Path) -> tuple[TrainConfig, str]:
     except FileNotFoundError:
         raise InputError(f"{workdir} holds no run: it has no {RUN_FILE}; give the --workdir of a training") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(f"{path} cannot be read ({error}); choose another --workdir") from None
 
 

@@ -21,8 +21,19 @@ def test_settings_come_back(tmp_path: Path) -> None:
     assert read_run(tmp_path) == (CONFIG, "fingerprint")
 
 
+def complete_an_epoch(workdir: Path) -> None:
+    (workdir / "checkpoints" / "epoch-000001").mkdir(parents=True)
+
+
+def test_a_run_without_an_epoch_gives_way(tmp_path: Path) -> None:
+    claim(tmp_path, TrainConfig(), "another", resume=False)
+    claim(tmp_path, CONFIG, "fingerprint", resume=False)
+    assert read_run(tmp_path) == (CONFIG, "fingerprint")
+
+
 def test_a_second_run_needs_resume(tmp_path: Path) -> None:
     claim(tmp_path, CONFIG, "fingerprint", resume=False)
+    complete_an_epoch(tmp_path)
     with pytest.raises(InputError, match="add --resume"):
         claim(tmp_path, CONFIG, "fingerprint", resume=False)
     claim(tmp_path, dataclasses.replace(CONFIG, epochs=5), "fingerprint", resume=True)
@@ -31,6 +42,7 @@ def test_a_second_run_needs_resume(tmp_path: Path) -> None:
 
 def test_resume_with_other_settings_or_data_names_them(tmp_path: Path) -> None:
     claim(tmp_path, CONFIG, "fingerprint", resume=False)
+    complete_an_epoch(tmp_path)
     other = dataclasses.replace(CONFIG, model=ModelConfig(clusters=8))
     with pytest.raises(InputError, match=r"begun with model.clusters 7, not 8"):
         claim(tmp_path, other, "fingerprint", resume=True)

@@ -1,0 +1,128 @@
+"""From a folder of recordings to a model and its scores, by the commands; and what they refuse."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from emocluster_jax.model_directory import read_model
+from launch import evaluate, prepare, train
+from launch.command import run
+
+RATE_HZ = 16_000
+SMALL = ["--width-multiplier", "0.125", "--clusters", "3", "--batch-size", "4", "--quiet"]
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp()))
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Records of 18 tones, whose pitch tells their arousal, and 4 without labels."""
+    source = tmp_path_factory.mktemp("corpus")
+    rng = np.random.default_rng(0)
+    with (source / "manifest.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["file", "split", "speaker", "arousal"])
+        for i, split in enumerate(["train"] * 10 + ["validation"] * 4 + ["test"] * 4 + ["unlabeled"] * 4):
+            arousal = i % 4 + 1
+            seconds = np.arange(RATE_HZ * 3 // 2) / RATE_HZ
+            tone = np.sin(2 * np.pi * 200 * arousal * seconds) + 0.1 * rng.normal(size=len(seconds))
+            soundfile.write(source / f"{i}.wav", tone / 2, RATE_HZ)
+            rows.writerow([f"{i}.wav", split, f"s{i}", "" if split == "unlabeled" else arousal])
+    data_dir = tmp_path_factory.mktemp("data") / "records"
+    call(
+        prepare,
+        "--corpus",
+        "manifest",
+        "--source",
+        str(source),
+        "--data-dir",
+        str(data_dir),
+        "--workers",
+        "1",
+        "--quiet",
+    )
+    return data_dir
+
+
+def call(command, *arguments: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", [command.__name__, *arguments])
+        command.main()
+
+
+@pytest.fixture(scope="module")
+def workdir(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    workdir = tmp_path_factory.mktemp("run") / "work"
+    call(train, "--data-dir", str(data_dir), "--workdir", str(workdir), "--epochs", "2", *SMALL)
+    return workdir
+
+
+def test_a_run_ends_with_a_model_scores_and_plots(workdir: Path) -> None:
+    assert read_model(workdir / "model").config.clusters == 3
+    scores = json.loads((workdir / "test.json").read_text())
+    assert scores["arousal"]["n"] == 4 and -1 <= scores["arousal"]["ccc"] <= 1
+    for plot in ("training.png", "test_arousal.png"):
+        assert (workdir / "plots" / plot).read_bytes().startswith(b"\x89PNG")
+
+
+def test_evaluate_gives_the_scores_of_the_run(
+    workdir: Path, data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call(evaluate, "--checkpoint", str(workdir / "model"), "--data-dir", str(data_dir))
+    table, line = capsys.readouterr().out.rstrip().rsplit("\n", 1)
+    assert "arousal" in table and "Pearson r" in table
+    # The same model, records and program: not a bit may differ.
+    assert json.loads(line) == json.loads((workdir / "test.json").read_text())
+
+
+def test_resume_goes_on_and_a_plain_repeat_refuses(
+    workdir: Path, data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = ["--data-dir", str(data_dir), "--workdir", str(workdir), "--epochs", "2", *SMALL]
+    call(train, *again, "--resume")
+    assert refused(capsys, train, *again) == (
+        f"error: {workdir} holds a run already; add --resume to go on with it, or choose another --workdir"
+    )
+
+
+def refused(capsys: pytest.CaptureFixture[str], command, *arguments: str) -> str:
+    """The one line that a refused command prints; its exit status must be 2."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as end:
+        run(lambda: call(command, *arguments))
+    lines = capsys.readouterr().err.splitlines()
+    assert end.value.code == 2 and len(lines) == 1, lines
+    return lines[0]
+
+
+def test_train_refuses(data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    workdir = ["--workdir", str(tmp_path / "work")]
+    data = ["--data-dir", str(data_dir)]
+    assert "--data-dir is given without --workdir" in refused(capsys, train, *data)
+    assert "does not exist; prepare it" in refused(capsys, train, "--data-dir", str(tmp_path / "no"), *workdir)
+    assert "preparation.json" in refused(capsys, train, "--data-dir", str(tmp_path), *workdir)
+    assert "--clusters is 0; expected at least 1" in refused(capsys, train, *data, *workdir, "--clusters", "0")
+    message = refused(capsys, train, *data, *workdir, "--attributes", "valence", "--quiet")
+    assert "the training split has no valence labels" in message
+    assert not (tmp_path / "work" / "model").exists()
+
+
+def test_evaluate_refuses(workdir: Path, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = ["--data-dir", str(data_dir), "--quiet"]
+    assert "is no model directory" in refused(capsys, evaluate, "--checkpoint", str(tmp_path), *data)
+    description = json.loads((workdir / "model" / "model.json").read_text())
+    description["feature_mean"][0] += 1.0
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / description["weights"]).symlink_to(workdir / "model" / description["weights"])
+    (other / "model.json").write_text(json.dumps(description))
+    assert "normalised with other statistics" in refused(capsys, evaluate, "--checkpoint", str(other), *data)
