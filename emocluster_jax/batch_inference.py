@@ -68,7 +68,7 @@ class Skipped(NamedTuple):
 
 def default_batch_size() -> int:
     """Recordings a batch: few on a CPU, whose caches hold the activations of few, and enough to fill an accelerator."""
-    return 1 if jax.default_backend() == "cpu" else 32
+    return 4 if jax.default_backend() == "cpu" else 32
 
 
 def predict_recordings(

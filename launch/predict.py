@@ -39,7 +39,7 @@ class Options:
 
     Several models: arousal_embeddings, arousal_clusters and so on."""
     batch_size: int | None = None
-    """Recordings or windows that go through a network at a time; by default 1 on a CPU and 32 elsewhere."""
+    """Recordings or windows that go through a network at a time; by default 4 on a CPU and 32 elsewhere."""
     workers: int | None = None
     """Threads that decode; one a core by default."""
     quiet: bool = False
