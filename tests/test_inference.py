@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jaxtyping import Array
-from small_models import noise, small_model, write_recording
 
 import emocluster_jax
 from emocluster_jax import inference
@@ -23,6 +22,7 @@ from emocluster_jax.models.emocluster import EmoCluster, EmoClusterOutput
 from emocluster_jax.preprocessing.audio import AudioError, read_audio
 from emocluster_jax.preprocessing.chunks import normalized_chunks
 from emocluster_jax.preprocessing.normalization import FeatureStatistics
+from small_models import noise, small_model, write_recording
 
 # Between programs compiled for different shapes; attributes and embeddings here are of the order of 1.
 ROUNDING = 1e-4

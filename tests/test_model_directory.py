@@ -7,12 +7,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from small_models import small_model
 
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
 from emocluster_jax.config import ClusteringConfig
 from emocluster_jax.errors import InputError
 from emocluster_jax.model_directory import read_model, save_model
+from small_models import small_model
 
 
 def test_everything_comes_back_bit_for_bit(tmp_path: Path) -> None:

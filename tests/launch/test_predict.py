@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_models import noise, small_model, write_recording
 
 from emocluster_jax.errors import InputError
 from emocluster_jax.inference import load_model
 from emocluster_jax.model_directory import save_model
 from emocluster_jax.preprocessing.audio import read_audio
 from launch import predict
+from small_models import noise, small_model, write_recording
 
 PROJECT = Path(__file__).resolve().parents[2]
 NAMES = ["-leading.wav", "a b.wav", 'sub/comma, "quotes".wav', "sub/æøå 音.flac"]

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from small_models import noise
 
 from emocluster_jax.config import FeatureConfig
 from emocluster_jax.preprocessing.chunk_frames import mel_of_chunks
 from emocluster_jax.preprocessing.chunks import split_chunks
 from emocluster_jax.preprocessing.spectrogram import mel_spectrogram
+from small_models import noise
 
 
 @pytest.mark.parametrize(
