@@ -1,0 +1,140 @@
+"""Lowers every compiled program for accelerators that are not there and prints what came of it as JSON.
+
+Run with several virtual devices, so that the programs hold their collectives; see test_lowering.py.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import ShapeDtypeStruct, export
+
+from emocluster_jax import parallel
+from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
+from emocluster_jax.config import ClusteringConfig, FeatureConfig, ModelConfig, OptimizerConfig
+from emocluster_jax.evaluation.forward import Outputs, make_forward
+from emocluster_jax.inference import Predictor
+from emocluster_jax.models.emocluster import EmoCluster
+from emocluster_jax.training.programs import Labels, clustering_program, redraw_head_program, training_program
+from emocluster_jax.training.state import TrainState, create_train_state
+from emocluster_jax.training.steps import joint_stage, unsupervised_stage
+from small_models import small_model
+from small_training import FEATURES
+
+PLATFORMS = ("tpu", "cuda")
+UTTERANCES = 4  # a device
+CHUNKS = UTTERANCES * FEATURES.chunks_per_utterance
+
+Program = tuple[Callable[..., Any], tuple[Any, ...]]
+
+
+def on_devices(tree: Any) -> Any:
+    """The shapes of what lies on every device."""
+    return jax.tree.map(lambda x: ShapeDtypeStruct((jax.local_device_count(), *x.shape), x.dtype), tree)
+
+
+def split_chunks() -> ShapeDtypeStruct:
+    shape = (UTTERANCES, FEATURES.chunks_per_utterance, FEATURES.chunk_frames, FEATURES.mel_bands)
+    return on_devices(ShapeDtypeStruct(shape, np.float16))
+
+
+def training_state(config: ModelConfig) -> TrainState:
+    model = EmoCluster(config)
+    optimizers = {
+        stage.name: stage.optimizer
+        for stage in (
+            unsupervised_stage(model, OptimizerConfig()),
+            joint_stage(model, OptimizerConfig(), 1.0, parallel.AXIS),
+        )
+    }
+    return on_devices(
+        jax.eval_shape(lambda key: create_train_state(model, FEATURES, optimizers, key), jax.random.key(0, impl="rbg"))
+    )
+
+
+def training(config: ModelConfig) -> dict[str, Program]:
+    model = EmoCluster(config, axis_name=parallel.AXIS)
+    recordings = UTTERANCES * jax.device_count()
+    shape = (recordings, len(config.attributes))
+    labels = Labels(
+        np.zeros(recordings * FEATURES.chunks_per_utterance, np.int32),
+        np.zeros(shape, np.float32),
+        np.ones(shape, bool),
+    )
+    batches, key = np.zeros((3, 2 * jax.device_count()), np.int32), jax.random.key(0, impl="rbg")
+
+    def program(stage) -> Program:
+        terms = on_devices({name: ShapeDtypeStruct((3,), np.float32) for name in stage.terms})
+        return training_program(stage), (training_state(config), split_chunks(), labels, batches, key, terms, 0, 3)
+
+    return {
+        f"stage I, {config.compute_dtype}": program(unsupervised_stage(model, OptimizerConfig())),
+        f"stage II, {config.compute_dtype}": program(joint_stage(model, OptimizerConfig(), 1.0, parallel.AXIS)),
+    }
+
+
+def embedding(config: ModelConfig) -> dict[str, Program]:
+    forward = make_forward(config)
+    outputs = Outputs(
+        ShapeDtypeStruct((CHUNKS, 32), np.float32), ShapeDtypeStruct((CHUNKS, len(config.attributes)), np.float32)
+    )
+    arguments = (training_state(config).variables, split_chunks(), on_devices(outputs), 0, 1)
+    return {f"embedding, {config.compute_dtype}": (forward.program, arguments)}
+
+
+def clustering(name: str, **settings: Any) -> dict[str, Program]:
+    embeddings = on_devices(ShapeDtypeStruct((CHUNKS, 32), np.float32))
+    program = clustering_program(ClusteringConfig(**settings), 5, CHUNKS * jax.device_count() - 3)
+    return {f"K-means, {name}": (program, (jax.random.key(0), embeddings))}
+
+
+def prediction(name: str, **changes: Any) -> dict[str, Program]:
+    features = FeatureConfig()
+    chunks = ShapeDtypeStruct((22, features.chunk_frames, features.mel_bands), np.float32)
+    return {f"prediction, {name}": (Predictor(small_model(**changes)).forward, (chunks,))}
+
+
+def programs() -> dict[str, Program]:
+    wide = ModelConfig(attributes=("arousal", "valence"), clusters=5, width_multiplier=0.125)
+    half = ModelConfig(clusters=5, width_multiplier=0.125, compute_dtype="bfloat16")
+    components = EmbeddingTransform(jnp.zeros(32), jnp.zeros((32, 8)))
+    projected = ClusteringConfig(pca_components=8, whiten=True, l2_normalize=True)
+    return {
+        **training(wide),
+        **training(half),
+        **embedding(wide),
+        **embedding(half),
+        "new cluster head": (redraw_head_program(), (training_state(wide), jax.random.key(0, impl="rbg"))),
+        **clustering("random"),
+        **clustering("k-means++", initialization="kmeans++"),
+        **clustering("principal components", pca_components=8, whiten=True, l2_normalize=True),
+        **prediction("centroids"),
+        **prediction("no centroids", centroids=None),
+        **prediction(
+            "principal components",
+            clustering=projected,
+            transform=components,
+            centroids=np.zeros((5, 8), np.float32),
+        ),
+    }
+
+
+def lowered(program: Program, platform: str) -> dict[str, Any]:
+    function, arguments = program
+    try:
+        exported = export.export(jax.jit(function), platforms=[platform])(*arguments)
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {error}"}
+    text = exported.mlir_module()
+    operations = ("convolution", "dot_general", "reduce_scatter", "all_reduce")
+    return {"devices": exported.nr_devices} | {name: f"stablehlo.{name}" in text for name in operations}
+
+
+if __name__ == "__main__":
+    found = {name: {p: lowered(program, p) for p in PLATFORMS} for name, program in programs().items()}
+    print(json.dumps(found))

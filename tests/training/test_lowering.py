@@ -1,0 +1,49 @@
+"""Every compiled program lowers for TPUs and for NVIDIA's GPUs, neither of which a test machine needs to have.
+
+This catches what only a CPU can lower, and the CPU's own convolutions where they do not belong; not what a device's
+compiler dislikes afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TESTS = Path(__file__).resolve().parent.parent
+DEVICES = 2
+WITH_CONVOLUTIONS = ("stage I", "stage II", "embedding", "prediction")
+WITH_COLLECTIVES = ("stage I", "stage II", "K-means")
+
+
+@pytest.fixture(scope="module")
+def lowered() -> dict[str, dict[str, Any]]:
+    """What each program became on each platform; see `lowering_worker`."""
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={DEVICES}",
+        "PYTHONPATH": os.pathsep.join(map(str, (TESTS.parent, TESTS))),
+    }
+    worker = Path(__file__).with_name("lowering_worker.py")
+    result = subprocess.run([sys.executable, worker], env=environment, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+def test_every_program_lowers(lowered: dict[str, dict[str, Any]], platform: str) -> None:
+    assert len(lowered) >= 13
+    for name, platforms in lowered.items():
+        found = platforms[platform]
+        assert "error" not in found, f"{name}: {found['error']}"
+        kind = name.partition(",")[0]
+        assert found["convolution"] == (kind in WITH_CONVOLUTIONS), name
+        assert found["devices"] == (1 if kind == "prediction" else DEVICES), name
+        assert found["all_reduce"] == (kind in WITH_COLLECTIVES), name
+        # Batches are dealt out without gathering the split: a replicated gather would show no reduce-scatter.
+        assert found["reduce_scatter"] == kind.startswith("stage"), name
