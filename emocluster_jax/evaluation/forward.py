@@ -58,19 +58,21 @@ class Forward:
           split: the chunks.
           advance: told, now and then, how many more chunks are done.
         """
-        devices, utterances, chunks = split.chunks.shape[:3]
+        devices = split.chunks.shape[0]
+        per_device = split.chunks.shape[1] * split.chunks_per_utterance
         outputs = Outputs(
-            parallel.zeros((utterances * chunks, scaled_width(DENSE_WIDTH, self.config))),
-            parallel.zeros((utterances * chunks, len(self.config.attributes))),
+            parallel.zeros((per_device, scaled_width(DENSE_WIDTH, self.config))),
+            parallel.zeros((per_device, len(self.config.attributes))),
         )
 
         def segment(first: int, last: int) -> None:
             nonlocal outputs
             outputs = self.program(variables, split.chunks, outputs, first, last)
             outputs.attributes.block_until_ready()
-            advance((last - first) * self.block * devices)
+            done = min(last * self.block, per_device) - first * self.block
+            advance(done * devices)
 
-        in_segments(-(-utterances * chunks // self.block), segment)
+        in_segments(-(-per_device // self.block), segment)
         return outputs
 
 

@@ -72,8 +72,9 @@ def test_one_step_and_clusters(one: Path, other: str, request: pytest.FixtureReq
         np.testing.assert_array_equal(found["kmeans/assignments"], expected["kmeans/assignments"])
         for name in expected:
             scale = np.abs(expected[name]).max()
-            # Float32 sums in another order: some 1e-6 of the largest value; gradients pass seven normalisations.
-            np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=2e-5 * scale + 1e-9, err_msg=name)
+            # Float32 sums in another order: some 1e-6 of the largest value, and gradients pass seven normalisations.
+            # The regressor's bias sums up terms of about 1e-2 that cancel to 1e-6 or less: it keeps their rounding.
+            np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=2e-5 * scale + 5e-8, err_msg=name)
 
 
 @pytest.mark.parametrize("other", ["eight", "two_processes"])
