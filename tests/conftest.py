@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
+PROJECT = Path(__file__).resolve().parent.parent
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Tests compile the same small programs again and again, in this process and in those that they start.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(PROJECT / ".pytest_cache" / "xla"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 # Every annotated array of the project is checked while the tests run. The hook must stand before the first import.
 install_import_hook("emocluster_jax", "type_checks.check")
-
-PROJECT = Path(__file__).resolve().parent.parent
 
 
 def _data_folder(variable: str, default: str) -> Path:

@@ -18,11 +18,6 @@ RATE_HZ = 16_000
 SMALL = ["--width-multiplier", "0.125", "--clusters", "3", "--batch-size", "4", "--quiet"]
 
 
-@pytest.fixture(autouse=True)
-def cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp()))
-
-
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Records of 18 tones, whose pitch tells their arousal, and 4 without labels."""
