@@ -139,7 +139,7 @@ PRESETS: dict[str, TrainConfig] = {
     "paper": TrainConfig(),
     "demo": TrainConfig(
         model=ModelConfig(width_multiplier=0.25),
-        epochs=8,
+        epochs=5,
         batch_size=16,
     ),
 }

@@ -74,6 +74,8 @@ def main() -> None:
     if (options.data_dir is None) != (options.workdir is None):
         given, missing = ("--workdir", "--data-dir") if options.data_dir is None else ("--data-dir", "--workdir")
         raise InputError(f"{given} is given without {missing}; give both, or neither for the demo")
+    if options.coordinator is not None and options.data_dir is None:
+        raise InputError("--coordinator is given without --data-dir; several processes need records that are prepared")
     if options.data_dir is not None and not options.data_dir.is_dir():
         raise InputError(f"--data-dir {options.data_dir} does not exist; prepare it with python -m launch.prepare")
 

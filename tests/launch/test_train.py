@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ from emocluster_jax.model_directory import read_model
 from launch import evaluate, prepare, train
 from launch.command import run
 
+PROJECT = Path(__file__).resolve().parents[2]
 RATE_HZ = 16_000
 SMALL = ["--width-multiplier", "0.125", "--clusters", "3", "--batch-size", "4", "--quiet"]
 
@@ -109,6 +113,18 @@ def test_train_refuses(data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFix
     message = refused(capsys, train, *data, *workdir, "--attributes", "valence", "--quiet")
     assert "the training split has no valence labels" in message
     assert not (tmp_path / "work" / "model").exists()
+
+
+def test_a_batch_that_the_devices_cannot_share(data_dir: Path, tmp_path: Path) -> None:
+    options = ["--data-dir", data_dir, "--workdir", tmp_path / "work", "--batch-size", "3", "--quiet"]
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    command = [sys.executable, "-m", "launch.train", *map(str, options)]
+    result = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert result.stderr == (
+        "error: a batch of 3 recordings is 33 chunks, which 8 devices cannot share equally; choose a --batch-size that "
+        "is a multiple of 8\n"
+    )
 
 
 def test_evaluate_refuses(workdir: Path, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
