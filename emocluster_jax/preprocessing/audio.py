@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -89,7 +90,7 @@ def _decoded(path: Path, file: BinaryIO, sample_rate_hz: int) -> Float[np.ndarra
     if is_cut_short(file):
         raise AudioError(_CUT_SHORT)
     try:
-        sound = _Unseeked(path)
+        sound = _Unseeked(os.fsencode(path))  # as bytes: not every name is valid UTF-8
     except (soundfile.SoundFileError, TypeError, ValueError):
         raise AudioError("its header is damaged or truncated" if is_known_container(file) else "not audio") from None
     with sound:

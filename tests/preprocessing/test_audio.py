@@ -222,3 +222,10 @@ def test_recordings_too_long_to_hold(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(audio, "LONGEST_S", 18.0)
     with pytest.raises(AudioError, match="longer than"):
         read_audio(tmp_path / "x.flac", RATE)
+
+
+def test_names_that_are_no_valid_utf8(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"-caf\xe9 'n\nq\".wav")
+    soundfile.write(tmp_path / "plain.wav", np.linspace(-1, 1, 1_000), 16_000)
+    (tmp_path / "plain.wav").rename(path)
+    assert len(read_audio(path, 16_000)) == 1_000
