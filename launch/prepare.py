@@ -37,7 +37,8 @@ class Options:
     test_sets: tuple[str, ...] = ("test", "test1", "test2")
     """`msp_podcast`: values of Split_Set that make up the test split."""
     statistics_from: Path | None = None
-    """Normalise by the feature statistics of this data directory, instead of this corpus's training split."""
+    """Normalise by the feature statistics of this data directory, or of this model directory to evaluate the model,
+    instead of those of this corpus's training split."""
     workers: int | None = None
     """Processes that decode and write; all cores by default. The records are the same for any number."""
     quiet: bool = False

@@ -56,8 +56,8 @@ def check_features(model: SavedModel, preparation: Preparation, data_dir: str) -
         and np.array_equal(model.feature_std, statistics.std.astype(np.float32))
     ):
         raise InputError(
-            f"{data_dir} was normalised with other statistics than the model's training data; prepare it with "
-            "--statistics-from the model's data, or use launch.predict, which normalises as the model needs"
+            f"{data_dir} was normalised with other statistics than the model's training data; prepare the corpus for "
+            "this model, with --statistics-from the model directory"
         )
 
 

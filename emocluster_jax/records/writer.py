@@ -76,8 +76,8 @@ def prepare(
       workers: processes that decode and write. With more than one, call this from a module that can be imported again
         (`if __name__ == "__main__":`).
       console: for the progress display and lines on what was decided.
-      statistics_from: a prepared data directory whose feature statistics are used; None computes them over the training
-        split, or over the unlabelled one where there is no training split.
+      statistics_from: a prepared data directory, or a model directory, whose feature statistics are used; None computes
+        them over the training split, or over the unlabelled one where there is no training split.
 
     Raises:
       InputError: the rows are at odds, `data_dir` holds something else, no training recording could be used, a worker
@@ -146,11 +146,19 @@ def _totals(reports: dict[Shard, ShardReport]) -> dict[str, Any]:
     }
 
 
-def _given_statistics(data_dir: Path, features: FeatureConfig) -> FeatureStatistics:
-    other = read_preparation(data_dir)
-    if other.features != features:
-        raise InputError(f"{data_dir} was prepared with other feature settings; its statistics do not fit")
-    return other.feature_statistics
+def _given_statistics(folder: Path, features: FeatureConfig) -> FeatureStatistics:
+    """The feature statistics of a prepared data directory or of a model directory."""
+    if (folder / "model.json").exists():
+        from emocluster_jax.model_directory import read_model  # brings JAX, which no other preparation needs
+
+        model = read_model(folder)
+        theirs, statistics = model.features, FeatureStatistics(model.feature_mean, model.feature_std)
+    else:
+        other = read_preparation(folder)
+        theirs, statistics = other.features, other.feature_statistics
+    if theirs != features:
+        raise InputError(f"{folder} was made with other feature settings; its statistics do not fit")
+    return statistics
 
 
 def _statistics_split(shards: Sequence[Shard]) -> str:

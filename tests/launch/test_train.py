@@ -14,6 +14,7 @@ import pytest
 import soundfile
 
 from emocluster_jax.model_directory import read_model
+from emocluster_jax.records.preparation import read_preparation
 from launch import evaluate, prepare, train
 from launch.command import run
 
@@ -81,6 +82,30 @@ def test_evaluate_gives_the_scores_of_the_run(
     assert "arousal" in table and "Pearson r" in table
     # The same model, records and program: not a bit may differ.
     assert json.loads(line) == json.loads((workdir / "test.json").read_text())
+
+
+def test_evaluate_on_another_corpus(
+    workdir: Path, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus = Path(read_preparation(data_dir).source)
+    rows = [f"{corpus / f'{i}.wav'},test,{i % 4 + 1}" for i in range(14, 18)]
+    (tmp_path / "manifest.csv").write_text("\n".join(["file,split,arousal", *rows]))
+    model, other = str(workdir / "model"), str(tmp_path / "records")
+    prepare_options = [
+        "--corpus",
+        "manifest",
+        "--source",
+        str(tmp_path),
+        "--data-dir",
+        other,
+        "--workers",
+        "1",
+        "--quiet",
+    ]
+    call(prepare, *prepare_options, "--statistics-from", model)
+    call(evaluate, "--checkpoint", model, "--data-dir", other, "--quiet")
+    # The test recordings of the run, prepared for its model: the same chunks, hence the same scores.
+    assert json.loads(capsys.readouterr().out) == json.loads((workdir / "test.json").read_text())
 
 
 def test_resume_goes_on_and_a_plain_repeat_refuses(
