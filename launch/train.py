@@ -179,7 +179,8 @@ def _report(
             evaluation.attributes, evaluation.truth.T, evaluation.predictions.T, strict=True
         ):
             prediction_scatter(truth, predictions, name, evaluation.scores[name].ccc, plots / f"test_{name}.png")
-        console.line("Test, on speakers that training never heard:")
+        heard = "voices that training never heard" if preparation.corpus == "demo" else "the test split"
+        console.line(f"Test, on {heard}:")
         for name, scores in evaluation.scores.items():
             console.line(
                 f"  {name}: CCC {scores.ccc:.3f}, Pearson r {scores.pearson:.3f}, RMSE {scores.rmse:.3f} "
