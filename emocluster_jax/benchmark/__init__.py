@@ -1,0 +1,1 @@
+"""What `launch.benchmark` measures: this project beside its peers, in the same run, on random data."""

@@ -1,0 +1,67 @@
+"""The network in evaluation mode over a split, as at the start of each stage and in validation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+from emocluster_jax import parallel
+from emocluster_jax.benchmark.arrays import labelled_recordings
+from emocluster_jax.benchmark.bandwidth import floor_seconds, forward_bytes
+from emocluster_jax.benchmark.cases import Case, Contender, Device, Prepared
+from emocluster_jax.benchmark.compilation import compile_times
+from emocluster_jax.benchmark.peers import torch_contenders
+from emocluster_jax.config import FeatureConfig, ModelConfig
+from emocluster_jax.evaluation.forward import Outputs, make_forward
+from emocluster_jax.feed.resident import place
+from emocluster_jax.models.emocluster import EmoCluster
+from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
+from emocluster_jax.training.state import create_train_state
+
+
+def cases(device: Device, quick: bool) -> list[Case]:
+    """A small set and a larger one; on accelerators in bfloat16, too."""
+    on_cpu = device.platform == "cpu"
+    sizes = (2,) if quick else (32, 128) if on_cpu else (32, 10_000)
+    types = ("float32",) if on_cpu else ("float32", "bfloat16")
+    width = {"width_multiplier": 0.125 if quick else 1.0}
+    return [
+        Case(
+            "embed",
+            f"{11 * recordings} chunks, {dtype}",
+            Contender(
+                "emocluster_jax",
+                f"{__name__}:embedding",
+                {"recordings": recordings, "compute_dtype": dtype, **width},
+                keeps_memory=True,
+            ),
+            torch_contenders("torch_training:embedding", {"recordings": recordings, **width}, device, quick),
+        )
+        for recordings in sizes
+        for dtype in types
+    ]
+
+
+def embedding(recordings: int, compute_dtype: Any, width_multiplier: float) -> Prepared:
+    """This project's side of the suite: embeddings of a split that lies on the devices."""
+    config = ModelConfig(compute_dtype=compute_dtype, width_multiplier=width_multiplier)
+    split = place(*labelled_recordings(recordings, seed=0), recordings)
+    state = create_train_state(EmoCluster(config), FeatureConfig(), {}, jax.random.key(0, impl="rbg"))
+    variables = parallel.replicate(state.variables)
+    forward = make_forward(config)
+
+    def run() -> dict[str, float]:
+        jax.block_until_ready(forward(variables, split, lambda chunks: None))
+        return {}
+
+    def no_block() -> None:
+        outputs = Outputs(
+            parallel.zeros((split.chunk_count, scaled_width(DENSE_WIDTH, config))),
+            parallel.zeros((split.chunk_count, len(config.attributes))),
+        )
+        forward.program(variables, split.chunks, outputs, 0, 0)
+
+    compile_seconds, cached = compile_times(no_block)
+    run()
+    return Prepared(run, 1, compile_seconds, cached, floor_seconds(forward_bytes(config, split.chunk_count)))

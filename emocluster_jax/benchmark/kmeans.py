@@ -1,0 +1,79 @@
+"""K-means over embeddings, 20 iterations and the assignment to the last centroids, all from the same centroids."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from emocluster_jax import parallel
+from emocluster_jax.benchmark.arrays import grouped_points, random_rows
+from emocluster_jax.benchmark.bandwidth import floor_seconds
+from emocluster_jax.benchmark.cases import Case, Contender, Device, Prepared
+from emocluster_jax.benchmark.compilation import compile_times
+from emocluster_jax.clustering.kmeans import KMeansResult, kmeans
+
+DIM = 256
+ITERATIONS = 20
+# The paper's 40K setting has 440,000 chunks; with more clusters fewer points take as long.
+SIZES = ((440_000, 10), (220_000, 30), (110_000, 100), (22_000, 1_000))
+QUICK_SIZES = ((2_000, 10),)
+
+
+def cases(device: Device, quick: bool) -> list[Case]:
+    """From the paper's size, with 10 clusters, to 1,000 clusters."""
+    found = []
+    for count, clusters in QUICK_SIZES if quick else SIZES:
+        work = {"count": count, "dim": DIM, "clusters": clusters, "iterations": ITERATIONS}
+        peers = "emocluster_jax.benchmark.peers.kmeans_libraries"
+        found.append(
+            Case(
+                "kmeans",
+                f"{count:,} x {DIM}, K = {clusters:,}",
+                Contender("emocluster_jax", f"{__name__}:clustering", work, keeps_memory=True),
+                (
+                    Contender("faiss-cpu", f"{peers}:faiss_clustering", work),
+                    Contender("scikit-learn", f"{peers}:sklearn_clustering", work),
+                ),
+            )
+        )
+    return found
+
+
+def clustering(count: int, dim: int, clusters: int, iterations: int) -> Prepared:
+    """This project's side of the suite: points dealt out over the devices, as in training."""
+    points = grouped_points(count, dim, seed=0)
+    centroids = random_rows(points, clusters, seed=1)
+    sharded = parallel.shard(points, count)
+    weights = parallel.shard(np.ones(count, np.float32), count)
+    del points
+
+    def run(
+        points: Float[Array, "n dim"], weights: Float[Array, " n"], centroids: Float[Array, "clusters dim"]
+    ) -> KMeansResult:
+        return kmeans(
+            jax.random.key(0),  # draws nothing where the centroids are given
+            points,
+            weights,
+            clusters=clusters,
+            iterations=iterations,
+            initial_centroids=centroids,
+            axis_name=parallel.AXIS,
+        )
+
+    program: Any = parallel.parallel(run, arguments=3, replicated_arguments=(2,))
+
+    compile_seconds, cached = compile_times(lambda: program.lower(sharded, weights, centroids).compile())
+    # What the compiler sets aside on a device, arguments and results included, as a multiple of the points' own size.
+    sizes = program.lower(sharded, weights, centroids).compile().memory_analysis()
+    needed = sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes
+    memory = needed / (sharded.nbytes / jax.local_device_count())
+
+    def repeat() -> dict[str, float]:
+        result = jax.block_until_ready(program(sharded, weights, centroids))
+        return {"objective": float(parallel.first_replica(result.objective)), "memory / embeddings": memory}
+
+    repeat()
+    return Prepared(repeat, 1, compile_seconds, cached, floor_seconds(iterations * sharded.nbytes))

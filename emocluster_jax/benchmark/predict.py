@@ -1,0 +1,113 @@
+"""A folder of recordings through three models: what a running process does, and the whole command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from emocluster_jax.batch_inference import Recording, predict_recordings
+from emocluster_jax.benchmark.cases import Case, Contender, Device, Prepared
+from emocluster_jax.benchmark.recordings import write_recordings
+from emocluster_jax.config import ATTRIBUTES, ClusteringConfig, FeatureConfig, ModelConfig
+from emocluster_jax.inference import Predictor
+from emocluster_jax.model_directory import SavedModel, save_model
+from emocluster_jax.models.emocluster import EmoCluster
+from emocluster_jax.training.state import create_train_state
+
+SECONDS = 2.8
+
+
+def cases(device: Device, quick: bool) -> list[Case]:
+    """Recordings a running process predicts, and the command from its start to its end, with a warm cache."""
+    peers = "emocluster_jax.benchmark.peers.torch_prediction"
+    torch_device = {"cpu": "cpu", "gpu": "cuda"}.get(device.platform)
+
+    def case(name: str, entry: str, recordings: int, keeps_memory: bool) -> Case:
+        work = {"recordings": recordings, "seconds": SECONDS}
+        peer = Contender("librosa and PyTorch", f"{peers}:{entry}", {**work, "device": torch_device})
+        return Case(
+            "predict",
+            name,
+            Contender("emocluster_jax", f"{__name__}:{entry}", work, keeps_memory=keeps_memory),
+            (peer,) if torch_device else (),
+        )
+
+    several, many = (2, 3) if quick else (60, 450)
+    return [
+        case("a recording of 2.8 s, three models", "predictions", several, True),
+        case(f"the command on {many} recordings of 2.8 s, three models", "command", many, False),
+    ]
+
+
+def predictions(recordings: int, seconds: float) -> Prepared:
+    """This project's side of a running process; seconds are those of one recording."""
+    folder = tempfile.TemporaryDirectory()
+    paths = write_recordings(Path(folder.name), recordings, seconds)
+    rows = [Recording(str(i), path) for i, path in enumerate(paths)]
+    predictors = [Predictor(model) for model in _models()]
+
+    def repeat() -> dict[str, float]:
+        started = time.perf_counter()
+        for _ in predict_recordings(predictors, rows):
+            pass
+        return {"times real time": recordings * seconds / (time.perf_counter() - started)}
+
+    started = time.perf_counter()
+    for _ in predict_recordings(predictors, rows[:1]):
+        pass
+    return Prepared(repeat, recordings, time.perf_counter() - started, close=folder.cleanup)
+
+
+def command(recordings: int, seconds: float) -> Prepared:
+    """This project's side of the whole command, its start and the compiled programs' way from the cache included."""
+    folder = tempfile.TemporaryDirectory()
+    root = Path(folder.name)
+    source = root / "recordings"
+    source.mkdir()
+    first = write_recordings(source, recordings, seconds)[0]
+    models = [root / f"model-{i}" for i in range(len(ATTRIBUTES))]
+    for path, model in zip(models, _models(), strict=True):
+        save_model(path, model)
+    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(root / "cache")}
+
+    def run(recordings: Path) -> dict[str, float]:
+        line = [sys.executable, "-m", "launch.predict", "--quiet", "--checkpoint", *models]
+        subprocess.run([*line, "--input", recordings, "--output", root / "table.csv"], env=environment, check=True)
+        return {}
+
+    started = time.perf_counter()
+    run(first)
+    cold = time.perf_counter() - started
+    return Prepared(lambda: run(source), compile_seconds=cold, close=folder.cleanup)
+
+
+def _models() -> list[SavedModel]:
+    """Three freshly drawn models with one attribute each, which share their features as the published ones do."""
+    features = FeatureConfig()
+    models = []
+    for seed, attribute in enumerate(ATTRIBUTES):
+        config = ModelConfig(attributes=(attribute,))
+        state = create_train_state(EmoCluster(config), features, {}, jax.random.key(seed, impl="rbg"))
+        models.append(
+            SavedModel(
+                config=config,
+                clustering=ClusteringConfig(),
+                features=features,
+                feature_mean=np.ones(features.mel_bands, np.float32),
+                feature_std=np.full(features.mel_bands, 3, np.float32),
+                label_mean=np.full(1, 4, np.float32),
+                label_std=np.ones(1, np.float32),
+                variables=jax.tree.map(np.asarray, state.variables),
+                transform=None,
+                centroids=None,
+                origin={},
+            )
+        )
+    return models

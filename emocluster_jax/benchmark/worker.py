@@ -1,0 +1,157 @@
+"""Contenders in processes of their own, so that repetitions can alternate and neither side's settings reach the other.
+
+A process imports, compiles and warms up once, then does one repetition for each message on its pipe. While one works
+the others wait, idle.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import multiprocessing
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+from emocluster_jax.benchmark.cases import Contender, Device, Prepared
+from emocluster_jax.host_memory import keep_freed_memory
+
+_REPEAT, _MEMORY = "repeat", "memory"
+
+
+class UnavailableError(Exception):
+    """Why a contender cannot take part."""
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """What a process says of itself once it is ready; see `Prepared`."""
+
+    compile_seconds: float | None
+    cached_compile_seconds: float | None
+    floor_seconds: float | None
+
+
+class Worker:
+    """The handle of a contender's process.
+
+    Attributes:
+      readiness: what it said of itself.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.readiness: Readiness = self._answer()
+
+    def repeat(self) -> tuple[float, dict[str, float]]:
+        """One repetition: seconds a unit, and what is to be told of the result."""
+        return self._ask(_REPEAT)
+
+    def peak_bytes(self) -> int:
+        """The most memory that the process has held so far: its device's, or its own."""
+        return self._ask(_MEMORY)
+
+    def _ask(self, question: str) -> Any:
+        self._connection.send(question)
+        return self._answer()
+
+    def _answer(self) -> Any:
+        try:
+            answer = self._connection.recv()
+        except EOFError:
+            raise UnavailableError("its process died, maybe for want of memory") from None
+        if isinstance(answer, UnavailableError):
+            raise answer
+        return answer
+
+
+@contextlib.contextmanager
+def working(contender: Contender) -> Iterator[Worker]:
+    """The contender's process, ready for repetitions; it ends with the block.
+
+    Raises:
+      UnavailableError: something that it needs is not installed, or it failed.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, contender))
+    process.start()
+    theirs.close()
+    try:
+        yield Worker(ours)
+    finally:
+        ours.close()
+        process.join(timeout=10)
+        if process.is_alive():
+            process.terminate()
+            process.join()
+
+
+def device() -> Device:
+    """What this project computes on; asked in another process, since some devices serve one process at a time."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_device)
+
+
+def _device() -> Device:
+    import jax
+
+    first = jax.devices()[0]
+    if first.platform == "cpu":
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        return Device("cpu", f"CPU, {cores} cores")
+    count = f"{jax.device_count()} x " if jax.device_count() > 1 else ""
+    return Device(first.platform, f"{count}{first.device_kind}")
+
+
+def _serve(connection: Connection, contender: Contender) -> None:
+    """The process: prepares, says so, and answers until the other end of the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent alone answers Ctrl-C
+    os.dup2(2, 1)  # results alone belong on stdout
+    # JAX would take most of a GPU's memory at once, and leave too little for the peers.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    if contender.keeps_memory:
+        keep_freed_memory()
+    try:
+        module, _, function = contender.entry.partition(":")
+        prepared: Prepared = getattr(importlib.import_module(module), function)(**contender.arguments)
+        with contextlib.closing(prepared):
+            _answer_questions(connection, prepared)
+    except (EOFError, BrokenPipeError):
+        return
+    except ModuleNotFoundError as error:
+        connection.send(UnavailableError(f"{error.name} is not installed"))
+    except Exception as error:
+        traceback.print_exc()
+        connection.send(UnavailableError(f"{type(error).__name__}: {(str(error) or '-').splitlines()[0][:200]}"))
+
+
+def _answer_questions(connection: Connection, prepared: Prepared) -> None:
+    connection.send(Readiness(prepared.compile_seconds, prepared.cached_compile_seconds, prepared.floor_seconds))
+    while True:
+        if connection.recv() == _MEMORY:
+            connection.send(_peak_bytes())
+            continue
+        started = time.perf_counter()
+        figures = prepared.repeat()
+        seconds = time.perf_counter() - started
+        connection.send((seconds / prepared.units, dict(figures)))
+
+
+def _peak_bytes() -> int:
+    if "jax" in sys.modules:
+        import jax
+
+        statistics = jax.local_devices()[0].memory_stats()
+        if statistics and "peak_bytes_in_use" in statistics:
+            return statistics["peak_bytes_in_use"]
+    import resource  # not on Windows
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

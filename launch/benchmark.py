@@ -1,0 +1,134 @@
+"""`python -m launch.benchmark`: how fast this project is here, beside its peers in the same run."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import os
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import tyro
+
+from emocluster_jax.errors import InputError
+from launch import command
+
+if TYPE_CHECKING:
+    from emocluster_jax.benchmark.cases import Row
+    from emocluster_jax.reporting.console import Console
+
+DESCRIPTION = """Measure training steps, embedding, K-means, whole epochs, preparation or prediction on random data,
+each beside its peers (PyTorch, faiss, scikit-learn, librosa), as far as the extra `bench` is installed."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to measure, and how."""
+
+    suites: tyro.conf.Positional[tuple[Literal["train", "embed", "kmeans", "epoch", "prepare", "predict", "all"], ...]]
+    """One or several, or all of them, which takes about an hour on a laptop."""
+    output: Path | None = None
+    """Also write the results to this file: JSON lines, one for each case and peer, as they come."""
+    case: str = ""
+    """Only the cases whose name contains this, e.g. "352 chunks"."""
+    repetitions: int = 5
+    """Of each case, in turn with its peers; medians are reported."""
+    quick: bool = False
+    """Sizes so small that the figures mean nothing, to see whether all works."""
+    quiet: bool = False
+    """Print nothing but warnings and errors."""
+
+
+def benchmark(options: Options, console: Console) -> list[Row]:
+    """Measures, prints and writes.
+
+    Raises:
+      InputError: what is wrong with the request, or what made this project's own side fail.
+    """
+    from emocluster_jax.benchmark.cases import SUITES
+    from emocluster_jax.benchmark.measurement import measure
+    from emocluster_jax.benchmark.worker import UnavailableError, device
+
+    _check(options)
+    here = device()
+    suites = [suite for suite in SUITES if suite in options.suites or "all" in options.suites]
+    modules = [importlib.import_module(f"emocluster_jax.benchmark.{suite}") for suite in suites]
+    cases = [case for module in modules for case in module.cases(here, options.quick) if options.case in case.name]
+    if not cases:
+        raise InputError(f"no case of {', '.join(suites)} contains {options.case!r} in its name; leave --case out")
+    rows = []
+    with options.output.open("w", encoding="utf-8") if options.output else nullcontext() as file:
+        for case in cases:
+            try:
+                measured = measure(case, here, options.repetitions, console)
+            except UnavailableError as error:
+                raise InputError(f"{case.suite}, {case.name}: {error}") from None
+            rows += measured
+            if file is not None:
+                file.writelines(json.dumps(dataclasses.asdict(row)) + "\n" for row in measured)
+                file.flush()
+            summarize(measured, console)
+    return rows
+
+
+def summarize(rows: Sequence[Row], console: Console) -> None:
+    """Prints one case beside its peers."""
+    first = rows[0]
+    console.table(
+        first.suite,
+        (f"{first.case} ({first.device})", "seconds", "ratio", "lowest", "highest"),
+        [
+            ("emocluster_jax", _significant(first.seconds), None, None, None),
+            *(
+                (row.peer, _significant(row.peer_seconds), row.ratio, *(row.ratio_range or (None, None)))
+                for row in rows
+                if row.peer is not None
+            ),
+        ],
+    )
+    for name, figures in [("emocluster_jax", first.figures), *((row.peer, row.peer_figures) for row in rows)]:
+        if figures:
+            console.line(f"{name}: " + ", ".join(f"{figure} {value:.6g}" for figure, value in figures.items()))
+    if first.compile_seconds is not None:
+        cached = (
+            "" if first.cached_compile_seconds is None else f", {first.cached_compile_seconds:.1f} s from the cache"
+        )
+        console.line(f"compilation {first.compile_seconds:.1f} s{cached}")
+    console.line(f"peak memory {first.peak_bytes / 1e6:,.0f} MB, {first.repetitions} repetitions")
+
+
+def _significant(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds:.4g}"
+
+
+def _check(options: Options) -> None:
+    if not options.suites:
+        raise InputError("no suite is named; give one or more of train, embed, kmeans, epoch, prepare, predict, or all")
+    if options.repetitions < 1:
+        raise InputError(f"--repetitions is {options.repetitions}; give 1 or more")
+    if options.output is None:
+        return
+    if options.output.is_dir():
+        raise InputError(f"--output {options.output} is a folder; give the name of a file in it")
+    if not options.output.parent.is_dir() or not os.access(options.output.parent, os.W_OK):
+        raise InputError(f"--output: the folder {options.output.parent} does not exist or cannot be written to")
+
+
+def main() -> None:
+    options = command.parse(
+        Options,
+        prog="python -m launch.benchmark",
+        description=DESCRIPTION,
+        example="python -m launch.benchmark train embed --output benchmark.jsonl",
+    )
+    from emocluster_jax.reporting.console import Console
+
+    benchmark(options, Console(quiet=options.quiet))
+
+
+if __name__ == "__main__":
+    command.run(main)
