@@ -18,7 +18,7 @@ from emocluster_jax.errors import InputError
 from launch import command
 
 if TYPE_CHECKING:
-    from emocluster_jax.benchmark.cases import Row
+    from emocluster_jax.benchmark.cases import Case, Row
     from emocluster_jax.reporting.console import Console
 
 DESCRIPTION = """Measure training steps, embedding, K-means, whole epochs, preparation or prediction on random data,
@@ -35,6 +35,8 @@ class Options:
     """Also write the results to this file: JSON lines, one for each case and peer, as they come."""
     case: str = ""
     """Only the cases whose name contains this, e.g. "352 chunks"."""
+    without: tuple[str, ...] = ()
+    """Leave out the peers whose name contains one of these, e.g. torch.compile, which takes a minute to prepare."""
     repetitions: int = 5
     """Of each case, in turn with its peers; medians are reported."""
     quick: bool = False
@@ -57,7 +59,12 @@ def benchmark(options: Options, console: Console) -> list[Row]:
     here = device()
     suites = [suite for suite in SUITES if suite in options.suites or "all" in options.suites]
     modules = [importlib.import_module(f"emocluster_jax.benchmark.{suite}") for suite in suites]
-    cases = [case for module in modules for case in module.cases(here, options.quick) if options.case in case.name]
+    cases = [
+        _without(case, options.without)
+        for module in modules
+        for case in module.cases(here, options.quick)
+        if options.case in case.name
+    ]
     if not cases:
         raise InputError(f"no case of {', '.join(suites)} contains {options.case!r} in its name; leave --case out")
     rows = []
@@ -73,6 +80,11 @@ def benchmark(options: Options, console: Console) -> list[Row]:
                 file.flush()
             summarize(measured, console)
     return rows
+
+
+def _without(case: Case, names: tuple[str, ...]) -> Case:
+    peers = tuple(peer for peer in case.peers if not any(name in peer.name for name in names))
+    return dataclasses.replace(case, peers=peers)
 
 
 def summarize(rows: Sequence[Row], console: Console) -> None:

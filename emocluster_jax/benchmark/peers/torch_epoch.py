@@ -10,6 +10,7 @@ from torch import nn
 
 from emocluster_jax.benchmark.arrays import labelled_recordings
 from emocluster_jax.benchmark.cases import Prepared
+from emocluster_jax.benchmark.peers.kmeans_libraries import faiss_clusters
 from emocluster_jax.benchmark.peers.torch_network import make_network, wait_for
 from emocluster_jax.benchmark.peers.torch_training import forward_all, training_step
 from emocluster_jax.clustering.sampling import balanced_indices
@@ -36,7 +37,8 @@ def epochs(train: int, validation: int, batch_size: int, width_multiplier: float
     def repeat() -> dict[str, float]:
         network.eval()
         embeddings, _ = forward_all(network, data, device)
-        assignments = cluster(embeddings.float().cpu().numpy(), rng)
+        points = embeddings.float().cpu().numpy()
+        _, assignments = faiss_clusters(points, CLUSTERS, ITERATIONS, seed=int(rng.integers(2**31)))
         nn.init.normal_(network.cluster_head.weight, 0, 0.01)
         nn.init.zeros_(network.cluster_head.bias)
         pseudo_labels = torch.from_numpy(assignments).to(device)
@@ -52,19 +54,3 @@ def epochs(train: int, validation: int, batch_size: int, width_multiplier: float
 
     repeat()
     return Prepared(repeat)
-
-
-def cluster(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The clusters of the rows, by faiss from random rows; int64."""
-    import faiss
-
-    kmeans = faiss.Kmeans(
-        points.shape[1],
-        CLUSTERS,
-        niter=ITERATIONS,
-        max_points_per_centroid=len(points),
-        min_points_per_centroid=1,
-        seed=int(rng.integers(2**31)),
-    )
-    kmeans.train(points)
-    return kmeans.index.search(points, 1)[1].ravel()  # type: ignore[union-attr]
