@@ -16,6 +16,8 @@ from emocluster_jax.errors import InputError
 from emocluster_jax.records.arrays import SplitArrays
 from emocluster_jax.records.preparation import Preparation, RecordFile, read_preparation
 
+Deserialize = Callable[[bytes], dict[str, Any]]
+
 _THREADS = 4
 _BATCH = 64
 """Records decompressed at a time, so that a large file is not held in memory twice."""
@@ -39,6 +41,8 @@ def read_split(
     Raises:
       InputError: no such data directory or split, an index outside of it, or a damaged or missing file, which it names.
     """
+    from emocluster_jax.records.builder import record_features
+
     preparation = read_preparation(data_dir)
     total = split_size(preparation, data_dir, split)
     wanted = np.arange(total) if indices is None else np.asarray(indices, np.int64)
@@ -59,11 +63,13 @@ def read_split(
         genders=[""] * len(wanted),
         durations_s=np.empty(len(wanted), np.float32),
     )
+    # Here and not in the threads: TFDS loads its features at their first use, which is not safe in several at once.
+    deserialize = cast(Deserialize, record_features(preparation.features).deserialize_example_np)
     files = [file for file in preparation.files if file.split == split]
     starts = np.cumsum([0, *(file.records for file in files)])
     with ThreadPoolExecutor(_THREADS) as executor:
         reads = [
-            executor.submit(_read_file, data_dir, file, preparation, row_of[start : start + file.records], arrays)
+            executor.submit(_read_file, data_dir, file, deserialize, row_of[start : start + file.records], arrays)
             for file, start in zip(files, starts[:-1], strict=True)
         ]
         try:
@@ -85,7 +91,7 @@ def split_size(preparation: Preparation, data_dir: Path, split: str) -> int:
 
 
 def _read_file(
-    data_dir: Path, file: RecordFile, preparation: Preparation, rows: Int[np.ndarray, " records"], arrays: SplitArrays
+    data_dir: Path, file: RecordFile, deserialize: Deserialize, rows: Int[np.ndarray, " records"], arrays: SplitArrays
 ) -> int:
     """Puts the file's record i at row `rows[i]` of the arrays, unless that is -1; returns how many it put."""
     positions = np.flatnonzero(rows >= 0)
@@ -102,10 +108,6 @@ def _read_file(
 
     from array_record.python.array_record_module import ArrayRecordReader
 
-    from emocluster_jax.records.builder import record_features
-
-    features = record_features(preparation.features)
-    deserialize = cast(Callable[[bytes], dict[str, Any]], features.deserialize_example_np)
     reader = ArrayRecordReader(str(path), options="readahead_buffer_size:0")
     try:
         for start in range(0, len(positions), _BATCH):
