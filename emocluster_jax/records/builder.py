@@ -85,20 +85,22 @@ class EmoCluster(FileReaderBuilder):
         self.info.write_to_directory(self.data_path)
 
 
-def record_features(features: FeatureConfig) -> tfds.features.FeaturesDict:
-    """What a record holds. Arrays are stored as their bytes: TFDS's lists of floats take 8 ms a recording to read."""
+def record_features(features: FeatureConfig, names: Sequence[str] | None = None) -> tfds.features.FeaturesDict:
+    """What a record holds, or the named ones of it, as far as one wants to decode it.
+
+    Arrays are stored as their bytes: TFDS's lists of floats take 8 ms a recording to read.
+    """
     chunks = (features.chunks_per_utterance, features.chunk_frames, features.mel_bands)
     stored = tfds.features.Encoding.BYTES
-    return tfds.features.FeaturesDict(
-        {
-            "chunks": tfds.features.Tensor(shape=chunks, dtype=np.float16, encoding=stored),
-            "attributes": tfds.features.Tensor(shape=(len(ATTRIBUTES),), dtype=np.float32, encoding=stored),
-            "id": tfds.features.Text(),
-            "speaker": tfds.features.Text(),
-            "gender": tfds.features.Text(),
-            "duration_s": tfds.features.Scalar(dtype=np.float32),
-        }
-    )
+    fields = {
+        "chunks": tfds.features.Tensor(shape=chunks, dtype=np.float16, encoding=stored),
+        "attributes": tfds.features.Tensor(shape=(len(ATTRIBUTES),), dtype=np.float32, encoding=stored),
+        "id": tfds.features.Text(),
+        "speaker": tfds.features.Text(),
+        "gender": tfds.features.Text(),
+        "duration_s": tfds.features.Scalar(dtype=np.float32),
+    }
+    return tfds.features.FeaturesDict({name: fields[name] for name in names or fields})
 
 
 def record_serializer(features: FeatureConfig) -> Callable[[Utterance, Chunks, float], bytes]:

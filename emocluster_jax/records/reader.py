@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float32, Int
 
 from emocluster_jax.config import ATTRIBUTES
 from emocluster_jax.errors import InputError
@@ -41,9 +41,60 @@ def read_split(
     Raises:
       InputError: no such data directory or split, an index outside of it, or a damaged or missing file, which it names.
     """
-    from emocluster_jax.records.builder import record_features
-
     preparation = read_preparation(data_dir)
+    row_of, count = _rows_wanted(data_dir, preparation, split, indices)
+    features = preparation.features
+    shape = (count, features.chunks_per_utterance, features.chunk_frames, features.mel_bands)
+    arrays = SplitArrays(
+        chunks=np.empty(shape, np.float16),
+        attributes=np.empty((count, len(ATTRIBUTES)), np.float32),
+        ids=[""] * count,
+        speakers=[""] * count,
+        genders=[""] * count,
+        durations_s=np.empty(count, np.float32),
+    )
+
+    def put(row: int, record: dict[str, Any]) -> None:
+        arrays.chunks[row] = record["chunks"]
+        arrays.attributes[row] = record["attributes"]
+        arrays.ids[row] = record["id"].decode()
+        arrays.speakers[row] = record["speaker"].decode()
+        arrays.genders[row] = record["gender"].decode()
+        arrays.durations_s[row] = record["duration_s"]
+
+    _read_records(data_dir, preparation, split, row_of, None, put, progress)
+    return arrays
+
+
+def read_attributes(
+    data_dir: Path,
+    split: str,
+    indices: Sequence[int] | np.ndarray | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Float32[np.ndarray, "recordings 3"]:
+    """Reads the labels of a split, or of some of it, and finds the files that hold them whole; as `read_split`."""
+    preparation = read_preparation(data_dir)
+    row_of, count = _rows_wanted(data_dir, preparation, split, indices)
+    attributes = np.empty((count, len(ATTRIBUTES)), np.float32)
+
+    def put(row: int, record: dict[str, Any]) -> None:
+        attributes[row] = record["attributes"]
+
+    _read_records(data_dir, preparation, split, row_of, ("attributes",), put, progress)
+    return attributes
+
+
+def split_size(preparation: Preparation, data_dir: Path, split: str) -> int:
+    """Number of recordings of a split; raises InputError, which names those there are, where it has none."""
+    if split not in preparation.counts:
+        raise InputError(f"{data_dir} has no split {split!r}; it has {', '.join(preparation.counts)}")
+    return preparation.counts[split]
+
+
+def _rows_wanted(
+    data_dir: Path, preparation: Preparation, split: str, indices: Sequence[int] | np.ndarray | None
+) -> tuple[Int[np.ndarray, " records"], int]:
+    """For every recording of the split its row in the result, or -1; and the number of rows."""
     total = split_size(preparation, data_dir, split)
     wanted = np.arange(total) if indices is None else np.asarray(indices, np.int64)
     if len(wanted) and not 0 <= wanted.min() <= wanted.max() < total:
@@ -52,24 +103,28 @@ def read_split(
     row_of[wanted] = np.arange(len(wanted))
     if (row_of >= 0).sum() != len(wanted):
         raise InputError(f"{data_dir}: the same recording of the split {split!r} is asked for twice")
+    return row_of, len(wanted)
 
-    features = preparation.features
-    shape = (len(wanted), features.chunks_per_utterance, features.chunk_frames, features.mel_bands)
-    arrays = SplitArrays(
-        chunks=np.empty(shape, np.float16),
-        attributes=np.empty((len(wanted), len(ATTRIBUTES)), np.float32),
-        ids=[""] * len(wanted),
-        speakers=[""] * len(wanted),
-        genders=[""] * len(wanted),
-        durations_s=np.empty(len(wanted), np.float32),
-    )
+
+def _read_records(
+    data_dir: Path,
+    preparation: Preparation,
+    split: str,
+    row_of: Int[np.ndarray, " records"],
+    fields: Sequence[str] | None,
+    put: Callable[[int, dict[str, Any]], None],
+    progress: Callable[[int], None] | None,
+) -> None:
+    """Calls `put(row, record)` for every recording that has a row, from several threads; only `fields` are decoded."""
+    from emocluster_jax.records.builder import record_features
+
     # Here and not in the threads: TFDS loads its features at their first use, which is not safe in several at once.
-    deserialize = cast(Deserialize, record_features(preparation.features).deserialize_example_np)
+    deserialize = cast(Deserialize, record_features(preparation.features, fields).deserialize_example_np)
     files = [file for file in preparation.files if file.split == split]
     starts = np.cumsum([0, *(file.records for file in files)])
     with ThreadPoolExecutor(_THREADS) as executor:
         reads = [
-            executor.submit(_read_file, data_dir, file, deserialize, row_of[start : start + file.records], arrays)
+            executor.submit(_read_file, data_dir, file, row_of[start : start + file.records], deserialize, put)
             for file, start in zip(files, starts[:-1], strict=True)
         ]
         try:
@@ -80,20 +135,16 @@ def read_split(
         except BaseException:
             executor.shutdown(cancel_futures=True)
             raise
-    return arrays
-
-
-def split_size(preparation: Preparation, data_dir: Path, split: str) -> int:
-    """Number of recordings of a split; raises InputError, which names those there are, where it has none."""
-    if split not in preparation.counts:
-        raise InputError(f"{data_dir} has no split {split!r}; it has {', '.join(preparation.counts)}")
-    return preparation.counts[split]
 
 
 def _read_file(
-    data_dir: Path, file: RecordFile, deserialize: Deserialize, rows: Int[np.ndarray, " records"], arrays: SplitArrays
+    data_dir: Path,
+    file: RecordFile,
+    rows: Int[np.ndarray, " records"],
+    deserialize: Deserialize,
+    put: Callable[[int, dict[str, Any]], None],
 ) -> int:
-    """Puts the file's record i at row `rows[i]` of the arrays, unless that is -1; returns how many it put."""
+    """Puts the file's record i at `rows[i]`, unless that is -1; returns how many it put."""
     positions = np.flatnonzero(rows >= 0)
     if not len(positions):
         return 0
@@ -113,13 +164,7 @@ def _read_file(
         for start in range(0, len(positions), _BATCH):
             batch = positions[start : start + _BATCH]
             for position, content in zip(batch, reader.read(batch.tolist()), strict=True):
-                record, row = deserialize(content), rows[position]
-                arrays.chunks[row] = record["chunks"]
-                arrays.attributes[row] = record["attributes"]
-                arrays.ids[row] = record["id"].decode()
-                arrays.speakers[row] = record["speaker"].decode()
-                arrays.genders[row] = record["gender"].decode()
-                arrays.durations_s[row] = record["duration_s"]
+                put(int(rows[position]), deserialize(content))
     finally:
         reader.close()
     return len(positions)

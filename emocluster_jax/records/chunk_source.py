@@ -1,0 +1,67 @@
+"""Random access to the chunks of a split in its records, by TFDS's data source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import tensorflow_datasets as tfds
+from jaxtyping import Float16
+
+from emocluster_jax.errors import InputError
+from emocluster_jax.records.builder import record_features
+from emocluster_jax.records.preparation import Preparation
+from emocluster_jax.records.reader import Deserialize
+
+
+class ChunkSource:
+    """The chunks of one recording at a time, read at every access; several threads may read at once.
+
+    Attributes:
+      shape: of a recording's chunks, (C, time, mel).
+    """
+
+    def __init__(self, data_dir: Path, preparation: Preparation, split: str) -> None:
+        """Opens a split of prepared records whose files `reader.read_attributes` has found whole.
+
+        Raises:
+          InputError: TFDS's metadata are missing or damaged.
+        """
+        features = preparation.features
+        self.shape = (features.chunks_per_utterance, features.chunk_frames, features.mel_bands)
+        self._names = [data_dir / file.name for file in preparation.files if file.split == split]
+        self._ends = np.cumsum([file.records for file in preparation.files if file.split == split])
+        # Only the chunks are decoded: the other fields take as long.
+        self._deserialize = cast(Deserialize, record_features(features, ("chunks",)).deserialize_example_np)
+        try:
+            self._records = cast(Any, tfds.builder_from_directory(data_dir)).as_data_source(
+                split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
+            )
+            if len(self._records) != len(self):
+                raise ValueError(f"{len(self._records)} recordings instead of {len(self)}")
+        except Exception as error:
+            # TFDS and protobuf raise many types for files that are missing or were changed.
+            raise InputError(
+                f"the metadata that TFDS needs in {data_dir} (dataset_info.json, features.json) are missing or "
+                f"damaged; remove {data_dir} and prepare it again"
+            ) from error
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, position: int) -> Float16[np.ndarray, "chunks time mel"]:
+        """The chunks of the recording at this position of the split.
+
+        Raises:
+          InputError: its file has gone or is damaged.
+        """
+        try:
+            return self._deserialize(self._records[position])["chunks"]
+        except Exception as error:
+            # ArrayRecord raises whatever its C++ side makes of the file, RuntimeError mostly.
+            path = self._names[np.searchsorted(self._ends, position, side="right")]
+            reason = "is damaged" if path.is_file() else "is gone"
+            raise InputError(
+                f"{path} {reason} since the run began ({error}); restore it, or prepare {path.parent} again"
+            ) from error
