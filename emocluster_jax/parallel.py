@@ -44,6 +44,11 @@ def wait_for_all(what: str) -> None:
         multihost_utils.sync_global_devices(what)
 
 
+def smallest(value: float) -> float:
+    """The smallest of the processes' values, in float32, on every process."""
+    return float(multihost_utils.process_allgather(np.float32(value)).min()) if jax.process_count() > 1 else value
+
+
 def parallel(
     function: Callable[..., Any],
     *,
@@ -110,7 +115,12 @@ def shard(rows: np.ndarray, length: int) -> Array:
     missing = len(devices) * share - len(rows)
     if missing:
         rows = np.concatenate([rows, np.zeros((missing, *rows.shape[1:]), rows.dtype)])
-    return jax.device_put(rows.reshape(len(devices), share, *rows.shape[1:]), _local_sharding())
+    return deal(rows.reshape(len(devices), share, *rows.shape[1:]))
+
+
+def deal(rows: np.ndarray) -> Array:
+    """Puts each of `rows`, (local devices, ...), on its device."""
+    return jax.device_put(rows, _local_sharding())
 
 
 def collect(rows: Array, length: int) -> np.ndarray:

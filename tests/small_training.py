@@ -14,13 +14,18 @@ FEATURES = FeatureConfig(mel_bands=32, chunk_frames=16, chunks_per_utterance=4)
 MODEL = ModelConfig(attributes=("arousal", "valence"), clusters=5, width_multiplier=0.125, dropout_rate=0.0)
 
 
-def make_split(utterances: int, seed: int) -> ResidentSplit:
-    """Chunks that tell of their labels; a third of the valence labels is missing."""
+def draw_recordings(utterances: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Chunks that tell of their labels, and the labels; a third of those of valence is missing."""
     rng = np.random.default_rng(seed)
     labels = rng.normal(4, 1, (utterances, 3)).astype(np.float32)
     labels[::3, 2] = np.nan
     shape = (utterances, FEATURES.chunks_per_utterance, FEATURES.chunk_frames, FEATURES.mel_bands)
-    chunks = rng.normal(labels[:, :1, None, None] - 4, 1, shape).clip(-3, 3).astype(np.float16)
+    return rng.normal(labels[:, :1, None, None] - 4, 1, shape).clip(-3, 3).astype(np.float16), labels
+
+
+def make_split(utterances: int, seed: int) -> ResidentSplit:
+    """Such recordings on the devices."""
+    chunks, labels = draw_recordings(utterances, seed)
     rows = parallel.local_rows(utterances)
     return place(chunks[rows.start : rows.stop], labels[rows.start : rows.stop], utterances)
 

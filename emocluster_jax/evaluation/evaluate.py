@@ -13,7 +13,7 @@ from emocluster_jax.config import ATTRIBUTES
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.forward import chunk_attributes, make_forward
 from emocluster_jax.evaluation.sentences import Scores, score_sentences, sentence_attributes
-from emocluster_jax.feed.resident import ResidentSplit
+from emocluster_jax.feed.split import Split
 from emocluster_jax.model_directory import SavedModel
 from emocluster_jax.records.preparation import Preparation
 from emocluster_jax.reporting.console import Console
@@ -61,7 +61,7 @@ def check_features(model: SavedModel, preparation: Preparation, data_dir: str) -
         )
 
 
-def evaluate_split(model: SavedModel, split: ResidentSplit, console: Console) -> Evaluation:
+def evaluate_split(model: SavedModel, split: Split, console: Console) -> Evaluation:
     """Predicts every sentence of a split (mean over its chunks) and scores the predictions.
 
     Args:

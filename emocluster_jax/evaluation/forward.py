@@ -1,4 +1,4 @@
-"""The network in evaluation mode over a split that lies on the devices."""
+"""The network in evaluation mode over a split."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from emocluster_jax import parallel
 from emocluster_jax.config import ModelConfig
-from emocluster_jax.feed.resident import ResidentSplit
+from emocluster_jax.feed.split import Split, block_rows, block_starts
 from emocluster_jax.models.emocluster import EmoCluster
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
 from emocluster_jax.segments import in_segments
@@ -43,14 +43,14 @@ class Forward:
       config: the network's settings.
       block: chunks that a device takes at once: what stays in a CPU's cache, or what fills an accelerator.
       program: (variables, chunks, outputs, first block, past the last block) -> outputs with these blocks filled in;
-        the given outputs are used up.
+        `chunks` is what `Split.blocks` gives for them, the given outputs are used up.
     """
 
     config: ModelConfig
     block: int
     program: Callable[..., Outputs]
 
-    def __call__(self, variables: Any, split: ResidentSplit, advance: Callable[[int], None]) -> Outputs:
+    def __call__(self, variables: Any, split: Split, advance: Callable[[int], None]) -> Outputs:
         """What the network says of every chunk.
 
         Args:
@@ -58,21 +58,24 @@ class Forward:
           split: the chunks.
           advance: told, now and then, how many more chunks are done.
         """
-        devices = split.chunks.shape[0]
-        per_device = split.chunks.shape[1] * split.chunks_per_utterance
+        per_device = split.utterances_per_device * split.chunks_per_utterance
+        size = min(self.block, per_device)
         outputs = Outputs(
             parallel.zeros((per_device, scaled_width(DENSE_WIDTH, self.config))),
             parallel.zeros((per_device, len(self.config.attributes))),
         )
 
-        def segment(first: int, last: int) -> None:
-            nonlocal outputs
-            outputs = self.program(variables, split.chunks, outputs, first, last)
-            outputs.attributes.block_until_ready()
-            done = min(last * self.block, per_device) - first * self.block
-            advance(done * devices)
+        with split.blocks(size) as spans:
 
-        in_segments(-(-per_device // self.block), segment)
+            def segment(first: int, last: int) -> None:
+                nonlocal outputs
+                for chunks, begin, end in spans(first, last):
+                    outputs = self.program(variables, chunks, outputs, begin, end)
+                outputs.attributes.block_until_ready()
+                done = min(last * size, per_device) - first * size
+                advance(done * len(outputs.attributes))
+
+            in_segments(-(-per_device // size), segment)
         return outputs
 
 
@@ -82,13 +85,13 @@ def make_forward(config: ModelConfig) -> Forward:
     block = CPU_BLOCK if jax.default_backend() == "cpu" else ACCELERATOR_BLOCK
 
     def run(variables: Any, chunks: Array, outputs: Outputs, first: Array, last: Array) -> Outputs:
-        flat = chunks.reshape(-1, *chunks.shape[2:])
-        size = min(block, flat.shape[0])
+        count = outputs.attributes.shape[0]
+        size = min(block, count)
 
         def body(i: Array, filled: Outputs) -> Outputs:
-            # The last block starts early enough to be full; what it computes twice comes out the same.
-            start = jnp.minimum(i * size, flat.shape[0] - size)
-            output: Any = model.apply(variables, lax.dynamic_slice_in_dim(flat, start, size).astype(jnp.float32))
+            # What overlapping blocks compute twice comes out the same.
+            start = block_starts(i, size, count)
+            output: Any = model.apply(variables, block_rows(chunks, start, size).astype(jnp.float32))
             return Outputs(
                 lax.dynamic_update_slice_in_dim(filled.embeddings, output.embeddings, start, 0),
                 lax.dynamic_update_slice_in_dim(filled.attributes, output.attributes, start, 0),
@@ -100,7 +103,8 @@ def make_forward(config: ModelConfig) -> Forward:
     return Forward(config, block, program)
 
 
-def chunk_attributes(outputs: Outputs, split: ResidentSplit) -> Float[np.ndarray, "utterances chunks A"]:
+def chunk_attributes(outputs: Outputs, split: Split) -> Float[np.ndarray, "utterances chunks A"]:
     """The predicted attributes of all recordings of all processes, in z-normalised label units."""
-    per_device = outputs.attributes.reshape(*split.chunks.shape[:3], -1)
-    return parallel.collect(per_device, split.utterances)
+    devices, _, attributes = outputs.attributes.shape
+    shape = (devices, split.utterances_per_device, split.chunks_per_utterance, attributes)
+    return parallel.collect(outputs.attributes.reshape(shape), split.utterances)

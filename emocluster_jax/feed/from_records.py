@@ -1,4 +1,4 @@
-"""From prepared records to splits on the devices: each process reads its own share."""
+"""From prepared records to splits: each process reads its own share."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ import numpy as np
 from jaxtyping import Int
 
 from emocluster_jax import parallel
-from emocluster_jax.feed.resident import ResidentSplit, place
+from emocluster_jax.feed.choice import Feed
+from emocluster_jax.feed.resident import place
+from emocluster_jax.feed.split import Split
+from emocluster_jax.feed.streamed import open_streamed
 from emocluster_jax.records.preparation import Preparation
-from emocluster_jax.records.reader import read_split, split_size
+from emocluster_jax.records.reader import read_attributes, read_split, split_size
 from emocluster_jax.reporting.console import Console
 
 # The pool's order is drawn once and for all, so that every run's 15,000 recordings are part of another's 40,000.
@@ -18,9 +21,14 @@ _POOL_SEED = 2021
 
 
 def load_split(
-    data_dir: Path, preparation: Preparation, split: str, console: Console, indices: Int[np.ndarray, " n"] | None = None
-) -> ResidentSplit:
-    """Reads this process's share of a split and puts it on its devices.
+    data_dir: Path,
+    preparation: Preparation,
+    split: str,
+    console: Console,
+    indices: Int[np.ndarray, " n"] | None = None,
+    feed: Feed = "resident",
+) -> Split:
+    """Opens a split: its chunks are put on the devices, or read whenever they are needed.
 
     Args:
       data_dir: prepared records.
@@ -28,6 +36,7 @@ def load_split(
       split: one of `config.SPLITS`.
       console: shows how far it is.
       indices: the recordings of the split to use; None uses all.
+      feed: of `choice.resolve_feed`.
 
     Raises:
       InputError: there is no such split, or a damaged file.
@@ -37,8 +46,11 @@ def load_split(
     rows = parallel.local_rows(len(indices))
     own = indices[rows.start : rows.stop]
     with console.task(f"reading {split} records", len(own)) as task:
-        arrays = read_split(data_dir, split, own, task.advance)
-    return place(arrays.chunks, arrays.attributes, len(indices))
+        if feed == "resident":
+            arrays = read_split(data_dir, split, own, task.advance)
+            return place(arrays.chunks, arrays.attributes, len(indices))
+        attributes = read_attributes(data_dir, split, own, task.advance)
+        return open_streamed(data_dir, preparation, split, indices, attributes)
 
 
 def pool_prefix(pool_size: int, wanted: int | None) -> Int[np.ndarray, " n"]:

@@ -2,39 +2,40 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Array, Float, Float16
+from jaxtyping import Array, Float, Float16, Int
 
 from emocluster_jax import parallel
+from emocluster_jax.feed.split import Spans, Split, labels_of_all
 
 
 @dataclass(frozen=True)
-class ResidentSplit:
-    """The chunks of U recordings, C each, dealt out over the devices by recording.
+class ResidentSplit(Split):
+    """A split whose chunks were put on the devices once.
 
     Attributes:
       chunks: (local devices, recordings a device, C, time, mel) float16; recordings past the last are padding.
-      attributes: (U, attributes) float32, the labels of all recordings of all processes, NaN where missing.
+      attributes: as of every split.
     """
 
     chunks: Float16[Array, "devices utterances chunks time mel"]
     attributes: Float[np.ndarray, "all_utterances attributes"]
 
     @property
-    def utterances(self) -> int:
-        """Real recordings over all processes."""
-        return len(self.attributes)
-
-    @property
     def chunks_per_utterance(self) -> int:
         return self.chunks.shape[2]
 
-    @property
-    def chunk_count(self) -> int:
-        """Real chunks over all processes."""
-        return self.utterances * self.chunks_per_utterance
+    def blocks(self, size: int) -> AbstractContextManager[Spans]:
+        return nullcontext(self._everything)
+
+    def draws(self, batches: Int[np.ndarray, "steps batch"]) -> AbstractContextManager[Spans]:
+        return nullcontext(self._everything)
+
+    def _everything(self, first: int, last: int) -> list[tuple[Array, int, int]]:
+        return [(self.chunks, first, last)]
 
 
 def place(
@@ -49,5 +50,4 @@ def place(
       attributes: labels of the same recordings.
       utterances: real recordings over all processes.
     """
-    labels = parallel.collect(parallel.shard(attributes, utterances), utterances)
-    return ResidentSplit(parallel.shard(chunks, utterances), labels)
+    return ResidentSplit(parallel.shard(chunks, utterances), labels_of_all(attributes, utterances))

@@ -9,12 +9,12 @@ from jaxtyping import Bool, Float, Float32
 
 from emocluster_jax.config import ATTRIBUTES, FeatureConfig
 from emocluster_jax.errors import InputError
-from emocluster_jax.feed.resident import ResidentSplit
+from emocluster_jax.feed.split import Split
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The splits on the devices, and the statistics that go into the model.
+    """The splits, and the statistics that go into the model.
 
     Attributes:
       train: labelled recordings.
@@ -25,9 +25,9 @@ class TrainingData:
       feature_std: standard deviation of every mel band, (bands,).
     """
 
-    train: ResidentSplit
-    validation: ResidentSplit | None
-    unlabeled: ResidentSplit | None
+    train: Split
+    validation: Split | None
+    unlabeled: Split | None
     features: FeatureConfig
     feature_mean: Float[np.ndarray, " bands"]
     feature_std: Float[np.ndarray, " bands"]

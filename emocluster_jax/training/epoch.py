@@ -16,7 +16,7 @@ from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
 from emocluster_jax.clustering.sampling import balanced_indices
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.forward import Forward
-from emocluster_jax.feed.resident import ResidentSplit
+from emocluster_jax.feed.split import Split
 from emocluster_jax.reporting.console import Task
 from emocluster_jax.segments import in_segments
 from emocluster_jax.training.programs import Clustering, Labels
@@ -45,7 +45,7 @@ class StagePrograms:
 
     stage: Stage
     title: str
-    split: ResidentSplit
+    split: Split
     targets: Float[np.ndarray, "utterances A"]
     present: Bool[np.ndarray, "utterances A"]
     cluster: Callable[[Array, Array], Clustering]
@@ -133,20 +133,23 @@ def run_stage(
         labels = Labels(assignments, programs.targets, programs.present)
         terms = parallel.replicate({name: np.zeros(len(batches), np.float32) for name in stage.terms})
 
+    with split.draws(batches) as spans:
+
         def segment(first: int, last: int) -> None:
             nonlocal state, terms
-            state, terms = programs.train(state, split.chunks, labels, batches, dropout_key, terms, first, last)
+            for chunks, begin, end in spans(first, last):
+                state, terms = programs.train(state, chunks, labels, batches, dropout_key, terms, begin, end)
             values = parallel.first_replica(terms)
             _check_finite({name: value[first:last] for name, value in values.items()}, programs.title, seed[1], first)
             task.advance((last - first) * batch_chunks)
 
-    with watch.part("compile"):
-        task.describe(f"{programs.title}: compiling")
-        segment(0, 0)  # no step: only to know how long the program takes to compile
-    with watch.part("steps"):
-        task.describe(f"{programs.title}: training")
-        in_segments(len(batches), segment)
-        means = {name: float(values.mean()) for name, values in parallel.first_replica(terms).items()}
+        with watch.part("compile"):
+            task.describe(f"{programs.title}: compiling")
+            segment(0, 0)  # no step: only to know how long the program takes to compile
+        with watch.part("steps"):
+            task.describe(f"{programs.title}: training")
+            in_segments(len(batches), segment)
+            means = {name: float(values.mean()) for name, values in parallel.first_replica(terms).items()}
     return StageResult(state, assignments, fitted, centroids, means)
 
 

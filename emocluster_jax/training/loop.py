@@ -17,7 +17,7 @@ from emocluster_jax.config import TrainConfig, to_dict
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.forward import Forward, chunk_attributes, make_forward
 from emocluster_jax.evaluation.sentences import Scores, score_sentences, sentence_attributes
-from emocluster_jax.feed.resident import ResidentSplit
+from emocluster_jax.feed.split import Split
 from emocluster_jax.model_directory import SavedModel, save_model
 from emocluster_jax.models.emocluster import EmoCluster
 from emocluster_jax.reporting.console import Console, Task
@@ -37,7 +37,7 @@ def fit(config: TrainConfig, data: TrainingData, workdir: Path, console: Console
 
     Args:
       config: all settings of the run.
-      data: the splits on the devices.
+      data: the splits.
       workdir: takes checkpoints, the best model so far (`model`), metrics and cluster assignments.
       console: shows how far it is.
 
@@ -87,7 +87,7 @@ def _prepare_run(config: TrainConfig, data: TrainingData, workdir: Path) -> _Run
     model = EmoCluster(config.model, axis_name=parallel.AXIS)
     redraw_head = redraw_head_program()
 
-    def programs(stage: Stage, title: str, split: ResidentSplit) -> StagePrograms:
+    def programs(stage: Stage, title: str, split: Split) -> StagePrograms:
         targets, present = normalized_labels(
             attribute_columns(split.attributes, config.model.attributes), label_mean, label_std
         )

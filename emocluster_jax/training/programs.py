@@ -1,4 +1,4 @@
-"""The compiled programs of training, over a split that lies on the devices.
+"""The compiled programs of training.
 
 A program covers all steps of a stage and takes the range of them to run, so that the host can go on a second or two at
 a time: show progress, heed a signal, look for NaN.
@@ -19,6 +19,7 @@ from emocluster_jax import parallel
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform, fit_transform, transform
 from emocluster_jax.clustering.kmeans import KMeansResult, kmeans
 from emocluster_jax.config import ClusteringConfig
+from emocluster_jax.feed.split import drawn_rows
 from emocluster_jax.training.state import TrainState, redraw_cluster_head
 from emocluster_jax.training.steps import Batch, Stage, train_step
 
@@ -99,12 +100,13 @@ def redraw_head_program() -> Callable[[TrainState, Array], TrainState]:
 
 
 def training_program(stage: Stage) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
-    """A program that runs a stage's steps over batches drawn from all devices' chunks.
+    """A program that runs a stage's steps over batches drawn from a split's chunks.
 
     Returns:
-      (state, split.chunks, labels, batches, key, terms, first step, past the last step) -> state and terms, with the
-      loss terms of these steps filled in. `batches` (steps, batch) holds global chunk numbers, `terms` maps the names
-      of the loss terms to (steps,); the given state and terms are used up.
+      (state, chunks, labels, batches, key, terms, first step, past the last step) -> state and terms, with the loss
+      terms of these steps filled in. `chunks` is what `Split.draws` gives for the steps, `batches` (steps, batch)
+      holds global chunk numbers, `terms` maps the names of the loss terms to (steps,); the given state and terms are
+      used up.
     """
 
     def run(
@@ -117,19 +119,19 @@ def training_program(stage: Stage) -> Callable[..., tuple[TrainState, dict[str, 
         first: Array,
         last: Array,
     ) -> tuple[TrainState, dict[str, Array]]:
-        chunks_per_utterance = chunks.shape[1]
-        flat = chunks.reshape(-1, *chunks.shape[2:])
+        chunks_per_utterance = labels.pseudo_labels.shape[0] // labels.targets.shape[0]
 
         def body(
             i: Array, carry: tuple[TrainState, dict[str, Float[Array, " steps"]]]
         ) -> tuple[TrainState, dict[str, Float[Array, " steps"]]]:
             state, terms = carry
             own = parallel.own_share(batches[i])
+            recordings: Array = own // chunks_per_utterance
             batch = Batch(
-                chunks=parallel.gather_rows(flat, batches[i]).astype(jnp.float32),
+                chunks=drawn_rows(chunks, batches[i]).astype(jnp.float32),
                 pseudo_labels=labels.pseudo_labels[own],
-                targets=labels.targets[own // chunks_per_utterance],
-                present=labels.present[own // chunks_per_utterance],
+                targets=labels.targets[recordings],
+                present=labels.present[recordings],
             )
             state, values = train_step(stage, state, batch, jax.random.fold_in(key, i), parallel.AXIS)
             return state, {name: terms[name].at[i].set(values[name]) for name in terms}

@@ -43,6 +43,10 @@ def split_chunks() -> ShapeDtypeStruct:
     return on_devices(ShapeDtypeStruct(shape, np.float16))
 
 
+def step_chunks(rows: int) -> ShapeDtypeStruct:
+    return on_devices(ShapeDtypeStruct((rows, FEATURES.chunk_frames, FEATURES.mel_bands), np.float16))
+
+
 def training_state(config: ModelConfig) -> TrainState:
     model = EmoCluster(config)
     optimizers = {
@@ -68,13 +72,16 @@ def training(config: ModelConfig) -> dict[str, Program]:
     )
     batches, key = np.zeros((3, 2 * jax.device_count()), np.int32), jax.random.key(0, impl="rbg")
 
-    def program(stage) -> Program:
+    def program(stage, chunks: ShapeDtypeStruct) -> Program:
         terms = on_devices({name: ShapeDtypeStruct((3,), np.float32) for name in stage.terms})
-        return training_program(stage), (training_state(config), split_chunks(), labels, batches, key, terms, 0, 3)
+        return training_program(stage), (training_state(config), chunks, labels, batches, key, terms, 0, 3)
 
+    unsupervised = unsupervised_stage(model, OptimizerConfig())
+    joint = joint_stage(model, OptimizerConfig(), 1.0, parallel.AXIS)
     return {
-        f"stage I, {config.compute_dtype}": program(unsupervised_stage(model, OptimizerConfig())),
-        f"stage II, {config.compute_dtype}": program(joint_stage(model, OptimizerConfig(), 1.0, parallel.AXIS)),
+        f"stage I, {config.compute_dtype}": program(unsupervised, split_chunks()),
+        f"stage II, {config.compute_dtype}": program(joint, split_chunks()),
+        f"streamed stage II, {config.compute_dtype}": program(joint, step_chunks(2)),
     }
 
 
@@ -83,8 +90,15 @@ def embedding(config: ModelConfig) -> dict[str, Program]:
     outputs = Outputs(
         ShapeDtypeStruct((CHUNKS, 32), np.float32), ShapeDtypeStruct((CHUNKS, len(config.attributes)), np.float32)
     )
-    arguments = (training_state(config).variables, split_chunks(), on_devices(outputs), 0, 1)
-    return {f"embedding, {config.compute_dtype}": (forward.program, arguments)}
+    variables, outputs = training_state(config).variables, on_devices(outputs)
+    size = min(forward.block, CHUNKS)
+    return {
+        f"embedding, {config.compute_dtype}": (forward.program, (variables, split_chunks(), outputs, 0, 1)),
+        f"streamed embedding, {config.compute_dtype}": (
+            forward.program,
+            (variables, step_chunks(size), outputs, 0, 1),
+        ),
+    }
 
 
 def clustering(name: str, **settings: Any) -> dict[str, Program]:

@@ -1,0 +1,65 @@
+"""Whether the chunks are to lie on the devices or to be streamed from the records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import jax
+import numpy as np
+import psutil
+
+from emocluster_jax import parallel
+from emocluster_jax.config import FeatureConfig
+from emocluster_jax.reporting.console import Console
+
+Feed = Literal["resident", "streamed"]
+
+RESIDENT_SHARE = 0.4
+"""Of the free memory, what chunks may take. The rest is for the activations of a step, for the embeddings (a sixteenth
+of the chunks' size, which K-means works beside) and for the host's second copy of the chunks while they are placed."""
+
+_GB = 1e9
+
+
+def resolve_feed(
+    feed: Literal["auto", "resident", "streamed"], recordings: Sequence[int], features: FeatureConfig, console: Console
+) -> Feed:
+    """Where the chunks of these splits are to lie; says it, and is the same on every process.
+
+    Args:
+      feed: what the user wants; "auto" asks the memory.
+      recordings: of each split that is used, over all processes.
+      features: how many chunks a recording has, and how large they are.
+      console: told the choice in one line.
+    """
+    needed = chunk_bytes(recordings, features)
+    if feed != "auto":
+        console.line(f"Chunks: {needed / _GB:.2f} GB, {feed}, as --feed says")
+        return feed
+    # Devices and hosts may differ; the programs must not.
+    free = parallel.smallest(free_bytes())
+    chosen = "resident" if fits(needed, free) else "streamed"
+    where = "resident on the devices" if chosen == "resident" else "streamed from the records"
+    console.line(f"Chunks: {needed / _GB:.2f} GB, {where} ({free / _GB:.1f} GB of memory are free; see --feed)")
+    return chosen
+
+
+def chunk_bytes(recordings: Sequence[int], features: FeatureConfig) -> int:
+    """Size of the float16 chunks of these splits that the devices of one process hold, padding included."""
+    rows = sum(len(parallel.local_rows(count)) for count in recordings)
+    return 2 * rows * features.chunks_per_utterance * features.chunk_frames * features.mel_bands
+
+
+def fits(needed: float, free: float) -> bool:
+    """Whether chunks of so many bytes may lie in memory of which so many bytes are free."""
+    return needed <= RESIDENT_SHARE * free
+
+
+def free_bytes() -> float:
+    """What is free for this process's chunks: on its devices, and on the host that they come through."""
+    host = psutil.virtual_memory().available
+    devices = [device.memory_stats() for device in jax.local_devices()]
+    # Equal shares: the device with the least sets the limit. A CPU's device has no memory of its own, nor statistics.
+    free = [stats["bytes_limit"] - stats["bytes_in_use"] for stats in devices if stats and "bytes_limit" in stats]
+    return float(np.min([host, len(devices) * min(free)] if free else host))

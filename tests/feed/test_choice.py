@@ -1,0 +1,33 @@
+"""Where chunks are to lie: what they take, and what there is."""
+
+from __future__ import annotations
+
+import pytest
+
+from emocluster_jax.config import FeatureConfig
+from emocluster_jax.feed.choice import chunk_bytes, fits, free_bytes, resolve_feed
+from emocluster_jax.reporting.console import Console
+
+
+def test_size_of_the_chunks() -> None:
+    # The paper's largest set, 34,280 + 5,958 + 40,000 recordings of 11 * 62 * 128 float16: some 14 GB.
+    assert chunk_bytes([34_280, 5_958, 40_000], FeatureConfig()) == 80_238 * 11 * 62 * 128 * 2
+    assert chunk_bytes([], FeatureConfig()) == 0
+
+
+@pytest.mark.parametrize(("needed", "free", "fit"), [(4e9, 10e9, True), (4.1e9, 10e9, False), (0, 0, True)])
+def test_chunks_may_take_two_fifths(needed: float, free: float, fit: bool) -> None:
+    assert fits(needed, free) is fit
+
+
+def test_the_choice_is_said_and_can_be_overridden(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console()
+    assert free_bytes() > 1e6
+    assert resolve_feed("auto", [1], FeatureConfig(), console) == "resident"
+    # More than any machine has: 175 TB.
+    assert resolve_feed("auto", [10**9], FeatureConfig(), console) == "streamed"
+    assert resolve_feed("streamed", [1], FeatureConfig(), console) == "streamed"
+    assert resolve_feed("resident", [10**9], FeatureConfig(), console) == "resident"
+    lines = capsys.readouterr().out.splitlines()
+    assert [("resident on" in line, "streamed from" in line) for line in lines[:2]] == [(True, False), (False, True)]
+    assert len(lines) == 4 and all("--feed" in line for line in lines)

@@ -1,0 +1,141 @@
+"""Streamed chunks are the same as resident ones, to the bit, and so is what a network learns of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+import jax
+import numpy as np
+import pytest
+
+from emocluster_jax.config import TrainConfig
+from emocluster_jax.errors import InputError
+from emocluster_jax.feed.choice import Feed
+from emocluster_jax.feed.from_records import load_split
+from emocluster_jax.feed.split import Split
+from emocluster_jax.model_directory import read_model
+from emocluster_jax.records.preparation import Preparation, read_preparation
+from emocluster_jax.reporting.console import Console
+from emocluster_jax.reporting.metrics_log import read_metrics
+from emocluster_jax.training.data import TrainingData
+from emocluster_jax.training.loop import fit
+from small_records import write_records
+from small_training import FEATURES, MODEL, draw_recordings
+
+TESTS = Path(__file__).resolve().parent.parent
+POOL = np.array([0, 1, 3, 4, 5, 8, 9, 11, 12, 13, 14, 17, 18])
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """25 recordings for training, 9 for validation, a pool of 20."""
+    sizes = {"train": 25, "validation": 9, "unlabeled": 20}
+    splits = {split: draw_recordings(size, seed) for seed, (split, size) in enumerate(sizes.items())}
+    write_records(tmp_path / "records", FEATURES, splits)
+    return tmp_path / "records"
+
+
+def load(data_dir: Path, split: str, feed: Feed, indices: np.ndarray | None = None) -> Split:
+    return load_split(data_dir, read_preparation(data_dir), split, Console(quiet=True), indices, feed)
+
+
+def training_data(data_dir: Path, feed: Feed) -> TrainingData:
+    preparation: Preparation = read_preparation(data_dir)
+    return TrainingData(
+        train=load(data_dir, "train", feed),
+        validation=load(data_dir, "validation", feed),
+        unlabeled=load(data_dir, "unlabeled", feed, POOL),
+        features=FEATURES,
+        feature_mean=preparation.feature_statistics.mean,
+        feature_std=preparation.feature_statistics.std,
+    )
+
+
+def test_training_is_bit_equal(data_dir: Path, tmp_path: Path) -> None:
+    config = TrainConfig(model=dataclasses.replace(MODEL, dropout_rate=0.5), epochs=2, batch_size=4)
+    metrics, models = [], []
+    for feed in ("resident", "streamed"):
+        fit(config, training_data(data_dir, cast(Feed, feed)), tmp_path / feed, Console(quiet=True))
+        metrics.append([{**epoch, "seconds": None} for epoch in read_metrics(tmp_path / feed / "metrics.jsonl")])
+        model = read_model(tmp_path / feed / "model")
+        models.append(jax.tree.leaves((model.variables, model.centroids)))
+    assert metrics[0] == metrics[1] and len(metrics[0]) == 2
+    for resident, streamed in zip(*models, strict=True):
+        np.testing.assert_array_equal(resident, streamed)
+
+
+def test_a_stream_can_be_left_and_begun_again(data_dir: Path) -> None:
+    split = load(data_dir, "train", "streamed")
+    batches = np.random.default_rng(0).permutation(split.chunk_count).reshape(10, 10)
+    with split.draws(batches) as spans:
+        begun = [np.asarray(chunks) for chunks, *_ in [*spans(0, 0), *spans(0, 1), *spans(1, 3)]]
+    with split.draws(batches) as spans:
+        whole = [(np.asarray(chunks), steps) for chunks, *steps in spans(0, 10)]
+    assert [steps for _, steps in whole] == [[i, i + 1] for i in range(10)]
+    # An empty range shows the first step's chunks and does not use them up.
+    for found, expected in zip(begun, [whole[0], *whole[:3]], strict=True):
+        np.testing.assert_array_equal(found, expected[0])
+
+
+def test_a_file_that_vanishes_during_the_run_is_named(data_dir: Path) -> None:
+    split = load(data_dir, "train", "streamed")
+    gone = sorted(data_dir.glob("*train*"))[2]
+    gone.unlink()
+    with pytest.raises(InputError, match=rf"{gone.name} is gone since the run began"), split.blocks(8) as spans:
+        list(spans(0, 13))
+
+
+def test_a_file_that_is_damaged_during_the_run_is_named(data_dir: Path) -> None:
+    split = load(data_dir, "train", "streamed")
+    damaged = sorted(data_dir.glob("*train*"))[1]
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    with pytest.raises(InputError, match=rf"{damaged.name} is damaged since the run began"), split.blocks(8) as spans:
+        list(spans(0, 13))
+
+
+def test_files_are_checked_when_a_split_is_opened(data_dir: Path) -> None:
+    damaged = sorted(data_dir.glob("*train*"))[1]
+    damaged.write_bytes(damaged.read_bytes() + b"\0")
+    with pytest.raises(InputError, match=rf"{damaged.name} is damaged \(its SHA-256 differs\)"):
+        load(data_dir, "train", "streamed")
+
+
+@pytest.mark.parametrize("change", [Path.unlink, lambda path: path.write_text('{"x')])
+def test_metadata_of_tfds_are_missing_or_damaged(data_dir: Path, change: Any) -> None:
+    change(data_dir / "dataset_info.json")
+    with pytest.raises(InputError, match="the metadata that TFDS needs"):
+        load(data_dir, "train", "streamed")
+
+
+@pytest.mark.parametrize(("processes", "devices"), [(1, 3), (2, 2)])
+def test_every_device_gets_the_rows_that_it_would_hold(data_dir: Path, processes: int, devices: int) -> None:
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "PYTHONPATH": os.pathsep.join(map(str, (TESTS.parent, TESTS))),
+    }
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    worker = str(Path(__file__).with_name("streaming_worker.py"))
+    running = [
+        subprocess.Popen(
+            [sys.executable, worker, str(data_dir), address, str(processes), str(i)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for i in range(processes)
+    ]
+    for process in running:
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output

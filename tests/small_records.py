@@ -1,0 +1,63 @@
+"""Prepared records of recordings that were never sound, so small that they are written at once."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from array_record.python.array_record_module import ArrayRecordWriter
+
+from emocluster_jax.config import ATTRIBUTES, FeatureConfig
+from emocluster_jax.corpora.utterance import Utterance
+from emocluster_jax.preprocessing.normalization import FeatureStatistics
+from emocluster_jax.records.builder import EmoCluster, record_file_name, record_serializer
+from emocluster_jax.records.preparation import LabelStatistics, Preparation, RecordFile, write_preparation
+
+PER_FILE = 6
+
+
+def write_records(
+    data_dir: Path, features: FeatureConfig, splits: dict[str, tuple[np.ndarray, np.ndarray]]
+) -> Preparation:
+    """Writes chunks (n, C, time, mel) and labels (n, 3) of every split into a new directory, `PER_FILE` a file."""
+    data_dir.mkdir(parents=True)
+    serialize = record_serializer(features)
+    files: list[RecordFile] = []
+    sizes: dict[str, list[tuple[int, int]]] = {}
+    for split, (chunks, labels) in splits.items():
+        starts = range(0, len(chunks), PER_FILE)
+        for number, start in enumerate(starts):
+            path = data_dir / record_file_name(split, number, len(starts))
+            examples = [
+                serialize(
+                    Utterance(f"{split}-{i:03d}", Path("x"), split, attributes=tuple(map(float, labels[i]))),
+                    chunks[i],
+                    1.0,
+                )
+                for i in range(start, min(start + PER_FILE, len(chunks)))
+            ]
+            writer = ArrayRecordWriter(str(path), "group_size:1,zstd:1")
+            for example in examples:
+                writer.write(example)
+            writer.close()
+            files.append(RecordFile(path.name, split, len(examples), hashlib.sha256(path.read_bytes()).hexdigest()))
+            sizes.setdefault(split, []).append((len(examples), sum(map(len, examples))))
+    EmoCluster(data_dir=data_dir, features=features).write_metadata(sizes)
+    nothing, one = np.zeros(features.mel_bands, np.float32), np.ones(features.mel_bands, np.float32)
+    preparation = Preparation(
+        corpus="drawn",
+        source="/drawn",
+        fingerprint="drawn",
+        features=features,
+        feature_statistics=FeatureStatistics(nothing, one),
+        statistics_from="train",
+        label_statistics=LabelStatistics(np.full(len(ATTRIBUTES), 4, np.float32), np.ones(len(ATTRIBUTES), np.float32)),
+        counts={split: len(chunks) for split, (chunks, _) in splits.items()},
+        hours=dict.fromkeys(splits, 1.0),
+        skipped=(),
+        padded=0,
+        files=tuple(files),
+    )
+    write_preparation(data_dir, preparation)
+    return preparation
