@@ -21,6 +21,9 @@ class Options:
     """Records that launch.prepare wrote."""
     split: Literal["train", "validation", "test"] = "test"
     """The recordings to evaluate on."""
+    feed: Literal["auto", "resident", "streamed"] = "auto"
+    """Hold all chunks in the devices' memory, or read them from the records as they are needed; results are the same.
+    `auto` holds them where they fit."""
     output: Path | None = None
     """Also write the scores to this file, as JSON."""
     quiet: bool = False
@@ -38,16 +41,20 @@ def main() -> None:
     command.enable_compilation_cache()
     from emocluster_jax.atomic_files import write_json
     from emocluster_jax.evaluation.evaluate import check_features, evaluate_split, scores_as_json
+    from emocluster_jax.feed.choice import resolve_feed
     from emocluster_jax.feed.from_records import load_split
     from emocluster_jax.model_directory import read_model
     from emocluster_jax.records.preparation import read_preparation
+    from emocluster_jax.records.reader import split_size
     from emocluster_jax.reporting.console import Console
 
     console = Console(quiet=options.quiet)
     model = read_model(options.checkpoint)
     preparation = read_preparation(options.data_dir)
     check_features(model, preparation, str(options.data_dir))
-    split = load_split(options.data_dir, preparation, options.split, console)
+    size = split_size(preparation, options.data_dir, options.split)
+    feed = resolve_feed(options.feed, [size], preparation.features, console)
+    split = load_split(options.data_dir, preparation, options.split, console, feed=feed)
     evaluation = evaluate_split(model, split, console)
     console.table(
         f"{options.checkpoint} on {options.split} of {options.data_dir}",

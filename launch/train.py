@@ -15,7 +15,10 @@ from emocluster_jax.host_memory import keep_freed_memory
 from launch import command, prepare
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from emocluster_jax.evaluation.evaluate import Evaluation
+    from emocluster_jax.feed.choice import Feed
     from emocluster_jax.records.preparation import Preparation
     from emocluster_jax.reporting.console import Console
     from emocluster_jax.training.checkpoints import Progress
@@ -41,6 +44,9 @@ class Options:
     config: TrainConfig = field(default_factory=TrainConfig)
     resume: bool = False
     """Go on with the run that is in --workdir, or begin it."""
+    feed: Literal["auto", "resident", "streamed"] = "auto"
+    """Hold all chunks in the devices' memory, or read them from the records as they are needed; results are the same.
+    `auto` holds them where they fit."""
     coordinator: str | None = None
     """host:port of process 0, for a run of several processes."""
     num_processes: int | None = None
@@ -105,6 +111,7 @@ def _prepare_demo(console: Console, config: TrainConfig) -> None:
 def _train(options: Options, console: Console) -> None:
     """Trains, evaluates the best epoch on the test split, and says where everything is."""
     from emocluster_jax import parallel
+    from emocluster_jax.feed.choice import resolve_feed
     from emocluster_jax.records.preparation import read_preparation
     from emocluster_jax.training.loop import fit
     from emocluster_jax.training.workdir import claim, locked
@@ -114,37 +121,49 @@ def _train(options: Options, console: Console) -> None:
     with locked(options.workdir) if parallel.is_primary() else contextlib.nullcontext():
         if parallel.is_primary():
             claim(options.workdir, options.config, preparation.fingerprint, resume=options.resume)
-        data = _load(options.data_dir, preparation, options.config, console)
+        pool = _pool(preparation, options.config, console)
+        counts = {**preparation.counts, "unlabeled": len(pool)}
+        feed = resolve_feed(options.feed, list(counts.values()), preparation.features, console)
+        data = _load(options.data_dir, preparation, pool, feed, console)
         progress = fit(options.config, data, options.workdir, console)
         parallel.wait_for_all("the best model is written")
-        evaluation = _evaluate(options.data_dir, options.workdir, preparation, console)
+        evaluation = _evaluate(options.data_dir, options.workdir, preparation, feed, console)
         if parallel.is_primary():
             _report(options, preparation, progress, evaluation, console)
 
 
-def _load(data_dir: Path, preparation: Preparation, config: TrainConfig, console: Console) -> TrainingData:
-    """The splits that training uses, on the devices."""
-    from emocluster_jax.feed.from_records import load_split, pool_prefix
-    from emocluster_jax.training.data import TrainingData
+def _pool(preparation: Preparation, config: TrainConfig, console: Console) -> np.ndarray:
+    """The unlabelled recordings that training uses."""
+    from emocluster_jax.feed.from_records import pool_prefix
 
     pool = pool_prefix(preparation.counts.get("unlabeled", 0), config.unlabeled_size)
     if config.unlabeled_size is not None and len(pool) < config.unlabeled_size:
         console.warn(
             f"the unlabelled pool holds {len(pool)} recordings, fewer than {config.unlabeled_size}: all are used"
         )
+    return pool
+
+
+def _load(data_dir: Path, preparation: Preparation, pool: np.ndarray, feed: Feed, console: Console) -> TrainingData:
+    """The splits that training uses."""
+    from emocluster_jax.feed.from_records import load_split
+    from emocluster_jax.training.data import TrainingData
+
     return TrainingData(
-        train=load_split(data_dir, preparation, "train", console),
-        validation=load_split(data_dir, preparation, "validation", console)
+        train=load_split(data_dir, preparation, "train", console, feed=feed),
+        validation=load_split(data_dir, preparation, "validation", console, feed=feed)
         if preparation.counts.get("validation")
         else None,
-        unlabeled=load_split(data_dir, preparation, "unlabeled", console, pool) if len(pool) else None,
+        unlabeled=load_split(data_dir, preparation, "unlabeled", console, pool, feed) if len(pool) else None,
         features=preparation.features,
         feature_mean=preparation.feature_statistics.mean,
         feature_std=preparation.feature_statistics.std,
     )
 
 
-def _evaluate(data_dir: Path, workdir: Path, preparation: Preparation, console: Console) -> Evaluation | None:
+def _evaluate(
+    data_dir: Path, workdir: Path, preparation: Preparation, feed: Feed, console: Console
+) -> Evaluation | None:
     """The best epoch's scores on the test split, if there is one."""
     from emocluster_jax.evaluation.evaluate import evaluate_split
     from emocluster_jax.feed.from_records import load_split
@@ -153,7 +172,8 @@ def _evaluate(data_dir: Path, workdir: Path, preparation: Preparation, console: 
 
     if not preparation.counts.get("test"):
         return None
-    return evaluate_split(read_model(workdir / MODEL), load_split(data_dir, preparation, "test", console), console)
+    split = load_split(data_dir, preparation, "test", console, feed=feed)
+    return evaluate_split(read_model(workdir / MODEL), split, console)
 
 
 def _report(

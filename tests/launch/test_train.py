@@ -82,6 +82,8 @@ def test_evaluate_gives_the_scores_of_the_run(
     assert "arousal" in table and "Pearson r" in table
     # The same model, records and program: not a bit may differ.
     assert json.loads(line) == json.loads((workdir / "test.json").read_text())
+    call(evaluate, "--checkpoint", str(workdir / "model"), "--data-dir", str(data_dir), "--feed", "streamed")
+    assert capsys.readouterr().out.rstrip().endswith(line)
 
 
 def test_evaluate_on_another_corpus(
@@ -112,7 +114,7 @@ def test_resume_goes_on_and_a_plain_repeat_refuses(
     workdir: Path, data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     again = ["--data-dir", str(data_dir), "--workdir", str(workdir), "--epochs", "2", *SMALL]
-    call(train, *again, "--resume")
+    call(train, *again, "--resume", "--feed", "streamed")
     assert refused(capsys, train, *again) == (
         f"error: {workdir} holds a run already; add --resume to go on with it, or choose another --workdir"
     )
