@@ -1,9 +1,10 @@
-"""How this process keeps its memory, for commands that compute on a CPU."""
+"""The host's memory: how this process keeps its own, and how much there is to have."""
 
 from __future__ import annotations
 
 import ctypes
 import platform
+from pathlib import Path
 
 # glibc's malloc.h.
 M_TRIM_THRESHOLD = -1
@@ -29,3 +30,22 @@ def keep_freed_memory() -> None:
     mallopt(M_MMAP_MAX, 0)
     mallopt(M_TRIM_THRESHOLD, -1)
     mallopt(M_TOP_PAD, 256 * 2**20)
+
+
+def available_bytes(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Memory that this process may still take: what the machine has, or what is left of its container's limit.
+
+    Args:
+      cgroup: folder of the container's control group, version 2; where it has no limit, the machine decides.
+    """
+    import psutil
+
+    available = psutil.virtual_memory().available
+    try:
+        limit = int((cgroup / "memory.max").read_text())
+        used = int((cgroup / "memory.current").read_text())
+        statistics = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
+        # Cached files count as used, but give way.
+        return min(available, max(0, limit - used + int(statistics["file"])))
+    except (OSError, ValueError, KeyError):
+        return available

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 import jax
-import numpy as np
-import psutil
 
 from emocluster_jax import parallel
 from emocluster_jax.config import FeatureConfig
+from emocluster_jax.host_memory import available_bytes
 from emocluster_jax.reporting.console import Console
 
 Feed = Literal["resident", "streamed"]
@@ -56,10 +55,10 @@ def fits(needed: float, free: float) -> bool:
     return needed <= RESIDENT_SHARE * free
 
 
-def free_bytes() -> float:
+def free_bytes() -> int:
     """What is free for this process's chunks: on its devices, and on the host that they come through."""
-    host = psutil.virtual_memory().available
+    host = available_bytes()
     devices = [device.memory_stats() for device in jax.local_devices()]
     # Equal shares: the device with the least sets the limit. A CPU's device has no memory of its own, nor statistics.
     free = [stats["bytes_limit"] - stats["bytes_in_use"] for stats in devices if stats and "bytes_limit" in stats]
-    return float(np.min([host, len(devices) * min(free)] if free else host))
+    return min(host, len(devices) * min(free)) if free else host
