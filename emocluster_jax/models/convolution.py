@@ -15,7 +15,7 @@ GPUs and TPUs run `lax.conv_general_dilated`; CPUs, in float32, the matrix produ
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -141,7 +141,7 @@ def _conv3x3(x: Array, kernel: Array, stride: int) -> Convolved:
 
 
 def _conv3x3_forward(x: Array, kernel: Array, stride: int):
-    out = _conv3x3(x, kernel, stride)
+    out: Any = _conv3x3(x, kernel, stride)
     return out, (x, kernel, out.pre_activation)
 
 
@@ -169,7 +169,7 @@ def _relu_conv3x3(x: Array, multiplier: Array, offset: Array, kernel: Array, str
     return _with_moments(
         *_by_platform(
             partial(convolution_on_cpu.relu_forward, stride=stride),
-            lambda *arrays: _sums(_relu_convolve(*arrays, stride)),
+            lambda *arrays: _sums(_relu_convolve(*arrays, stride=stride)),
             x,
             multiplier,
             offset,
@@ -179,7 +179,7 @@ def _relu_conv3x3(x: Array, multiplier: Array, offset: Array, kernel: Array, str
 
 
 def _relu_conv3x3_forward(x: Array, multiplier: Array, offset: Array, kernel: Array, stride: int):
-    out = _relu_conv3x3(x, multiplier, offset, kernel, stride)
+    out: Any = _relu_conv3x3(x, multiplier, offset, kernel, stride)
     return out, (x, multiplier, offset, kernel, out.pre_activation)
 
 

@@ -12,6 +12,7 @@ copied, 2.25 times the input.
 """
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 
 import jax
 import jax.numpy as jnp
@@ -115,7 +116,7 @@ def _convolve(x: Float[Array, "n h w c_in"], kernel: Float[Array, "3 3 c_in c_ou
         rows = _side_by_side(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), w).reshape(-1, 3 * c_in)
         products = rows @ kernel.transpose(1, 2, 0, 3).reshape(3 * c_in, 3 * c_out)
         products = products.reshape(n, h + 2, w, 3, c_out)
-        return sum(products[:, row : row + h, :, row] for row in range(3))
+        return reduce(jnp.add, [products[:, row : row + h, :, row] for row in range(3)])
     h_out, w_out = _halved(h), _halved(w)
     return (_patches(x).reshape(-1, 9 * c_in) @ kernel.reshape(9 * c_in, c_out)).reshape(n, h_out, w_out, c_out)
 
@@ -136,7 +137,7 @@ def _convolution_gradients(
         kernel_gradient = (columns.T @ rows).reshape(3, c_in, 3, c_out).transpose(2, 0, 1, 3)
         products = rows @ kernel.transpose(0, 3, 1, 2).reshape(3 * c_out, 3 * c_in)
         products = products.reshape(n, h, w + 2, 3, c_in)
-        x_gradient = sum(products[:, :, 2 - column : 2 - column + w, column] for column in range(3))
+        x_gradient = reduce(jnp.add, [products[:, :, 2 - column : 2 - column + w, column] for column in range(3)])
         return x_gradient, kernel_gradient
     pixels = cotangent.reshape(-1, c_out)
     kernel_gradient = (_patches(x).reshape(-1, 9 * c_in).T @ pixels).reshape(kernel.shape)

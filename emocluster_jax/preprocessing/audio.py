@@ -90,7 +90,8 @@ def _decoded(path: Path, file: BinaryIO, sample_rate_hz: int) -> Float[np.ndarra
     if is_cut_short(file):
         raise AudioError(_CUT_SHORT)
     try:
-        sound = _Unseeked(os.fsencode(path))  # as bytes: not every name is valid UTF-8
+        # As bytes, since not every name is valid UTF-8; soundfile takes them, though its annotations do not say so.
+        sound = _Unseeked(os.fsencode(path))  # type: ignore[arg-type]
     except (soundfile.SoundFileError, TypeError, ValueError):
         raise AudioError("its header is damaged or truncated" if is_known_container(file) else "not audio") from None
     with sound:
