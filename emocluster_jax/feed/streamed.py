@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import grain
@@ -61,27 +62,25 @@ class StreamedSplit(Split):
         """Gives, step by step, the chunks of these global numbers; zeros for the padding after the last."""
         together = max(1, _ROWS // rows[0].size)
         threads = min(os.cpu_count() or 1, _MOST_THREADS)
-        reads = iter(
+        elements = (
             grain.MapDataset.source([rows[i : i + together] for i in range(0, len(rows), together)])
             .map(self._read)
             .to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads))
         )
-        # One step ahead of the one that computes, so that its way to the devices costs no time either.
-        steps = (parallel.deal(step) for read in reads for step in read)
-        upcoming = next(steps)
+        with closing(iter(elements)) as reads:
+            steps = (parallel.deal(step) for read in reads for step in read)
+            # One step ahead of the one that computes, so that its way to the devices costs no time either.
+            upcoming = next(steps)
 
-        def spans(first: int, last: int) -> Iterator[tuple[Array, int, int]]:
-            nonlocal upcoming
-            if first == last:
-                yield upcoming, first, last
-            for step in range(first, last):
-                yield upcoming, step, step + 1
-                upcoming = next(steps, upcoming)
+            def spans(first: int, last: int) -> Iterator[tuple[Array, int, int]]:
+                nonlocal upcoming
+                if first == last:
+                    yield upcoming, first, last
+                for step in range(first, last):
+                    yield upcoming, step, step + 1
+                    upcoming = next(steps, upcoming)
 
-        try:
             yield spans
-        finally:
-            reads.close()
 
     def _read(self, rows: Int[np.ndarray, "steps devices rows"]) -> Float16[np.ndarray, "steps devices rows time mel"]:
         """The chunks of these numbers, every recording read once, in the order of the files."""
@@ -90,7 +89,8 @@ class StreamedSplit(Split):
         order = np.argsort(numbers, kind="stable")
         order = order[numbers[order] < self.chunk_count]
         recordings, firsts = np.unique(numbers[order] // self.chunks_per_utterance, return_index=True)
-        for recording, places in zip(recordings, np.split(order, firsts[1:]), strict=True):
+        for recording, (first, last) in zip(recordings, pairwise([*firsts, len(order)]), strict=True):
+            places = order[first:last]
             held = self.source[int(self.indices[recording])]
             chunks[places] = held[numbers[places] % self.chunks_per_utterance]
         return chunks.reshape(*rows.shape, *chunks.shape[1:])

@@ -29,22 +29,19 @@ def rows_on_devices(spans: Spans, steps: int, program) -> list[list[np.ndarray]]
     ]
 
 
-if __name__ == "__main__":
-    if int(sys.argv[3]) > 1:
-        parallel.start_processes(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
-    data_dir = Path(sys.argv[1])
+def compare(data_dir: Path, recordings: int) -> None:
+    """Blocks and drawn batches of the first recordings, which the devices must not be able to share equally."""
     resident, streamed = (
-        load_split(data_dir, read_preparation(data_dir), "train", Console(quiet=True), feed=feed)
+        load_split(data_dir, read_preparation(data_dir), "train", Console(quiet=True), np.arange(recordings), feed=feed)
         for feed in ("resident", "streamed")
     )
     np.testing.assert_array_equal(resident.attributes, streamed.attributes)
-
-    # 25 recordings, which these devices cannot share equally: the last rows are padding.
     count = resident.utterances_per_device * resident.chunks_per_utterance
     assert count * jax.device_count() > resident.chunk_count
+    size = min(BLOCK, count)
     batches = np.random.default_rng(0).integers(resident.chunk_count, size=(5, 12)).astype(np.int32)
     block = parallel.parallel(
-        lambda chunks, step: block_rows(chunks, block_starts(step, BLOCK, count), BLOCK),
+        lambda chunks, step: block_rows(chunks, block_starts(step, size, count), size),
         arguments=2,
         replicated_arguments=(1,),
     )
@@ -55,9 +52,16 @@ if __name__ == "__main__":
     )
     found = []
     for split in (resident, streamed):
-        with split.blocks(BLOCK) as blocks, split.draws(batches) as draws:
-            blocks, draws = rows_on_devices(blocks, -(-count // BLOCK), block), rows_on_devices(draws, 5, draw)
+        with split.blocks(size) as blocks, split.draws(batches) as draws:
+            blocks, draws = rows_on_devices(blocks, -(-count // size), block), rows_on_devices(draws, 5, draw)
             found.append(blocks + draws)
     for resident_rows, streamed_rows in zip(*found, strict=True):
         assert len(resident_rows) == jax.local_device_count()
         np.testing.assert_array_equal(resident_rows, streamed_rows)
+
+
+if __name__ == "__main__":
+    if int(sys.argv[3]) > 1:
+        parallel.start_processes(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    compare(Path(sys.argv[1]), 25)
+    compare(Path(sys.argv[1]), 2)  # the last device, or the last process, has nothing but padding
