@@ -22,6 +22,14 @@ def ccc(prediction: Float[np.ndarray, " n"], target: Float[np.ndarray, " n"]) ->
     x, y = _complete_pairs(prediction, target)
     if x.size == 0:
         return float("nan")
+    # Shifted and scaled alike, which leaves the coefficient as it is: tiny ratings must not vanish in the squares, nor
+    # huge ones overflow.
+    middle = x.mean() / 2 + y.mean() / 2
+    x, y = x - middle, y - middle
+    largest = max(np.abs(x).max(), np.abs(y).max())
+    if largest == 0:
+        return float("nan")
+    x, y = x / largest, y / largest
     covariance = np.mean((x - x.mean()) * (y - y.mean()))
     scale = x.var() + y.var() + (x.mean() - y.mean()) ** 2
     return float(2 * covariance / scale) if scale > 0 else float("nan")
@@ -36,7 +44,7 @@ def pearson(prediction: Float[np.ndarray, " n"], target: Float[np.ndarray, " n"]
     x, y = _complete_pairs(prediction, target)
     if x.size == 0 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
-    # Scaled first, so that tiny ratings do not vanish in the products, nor huge ones overflow.
+    # Scaled for the same reason as in `ccc`.
     x, y = x - x.mean(), y - y.mean()
     x, y = x / np.abs(x).max(), y / np.abs(y).max()
     return float(np.clip(np.dot(x, y) / (np.linalg.norm(x) * np.linalg.norm(y)), -1.0, 1.0))

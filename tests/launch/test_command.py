@@ -36,7 +36,9 @@ def test_a_defect_keeps_its_traceback():
 
 
 def test_interrupt_is_one_line_and_status_130():
-    code = "from launch.command import run\nimport time\n"
+    # A shell starts background jobs, such as this whole test run, with the interrupt ignored, and children inherit it.
+    code = "from launch.command import run\nimport signal, time\n"
+    code += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     code += "def main():\n  print('ready', flush=True)\n  time.sleep(60)\nrun(main)"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
