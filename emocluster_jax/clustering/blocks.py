@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -50,15 +50,20 @@ def fold_blocks(
     return lax.scan(body, carry, jnp.arange(blocks))[0]
 
 
-def by_platform(function: Callable[..., Result], clusters: int, *operands: Array) -> Result:
-    """`function(*operands, block_rows=...)` with blocks that suit the platform that it is compiled for.
+def by_platform(
+    function: Callable[..., Result],
+    clusters: int,
+    *operands: Any,
+    on_cpu: Callable[..., Result] | None = None,
+) -> Result:
+    """`function(*operands, block_rows=...)`, or `on_cpu`, with blocks that suit the platform that it is compiled for.
 
-    A CPU's block of rows and its scores should fit the second-level cache; accelerators want few large blocks, whose
-    scores stay well below the size of the points.
+    A CPU's blocks should leave much of its cache to the scores, and yet be worth starting each operation for;
+    accelerators want few large blocks, whose scores stay well below the size of the points.
     """
     return lax.platform_dependent(
         *operands,
-        cpu=partial(function, block_rows=1024),
+        cpu=partial(on_cpu or function, block_rows=max(1024, min(8192, 2**20 // clusters))),
         default=partial(function, block_rows=max(1024, min(65536, 2**23 // clusters))),
     )
 

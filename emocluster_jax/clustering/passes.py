@@ -1,0 +1,228 @@
+"""One pass of Lloyd's algorithm over the points: the nearest centroid of each, and the clusters' sums.
+
+Accelerators read all points anew. A CPU, whose arithmetic is dear, leaves out the points whose cluster cannot have
+changed, and corrects the sums of the clusters by those points that did change: after a few iterations, few of both are
+left. Both give the same assignments but for ties within rounding.
+
+Source: G. Hamerly, "Making k-means even faster", SIAM International Conference on Data Mining (2010).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from emocluster_jax.clustering.blocks import by_platform, fold_blocks
+
+HIGHEST = lax.Precision.HIGHEST
+
+# With more clusters, the nearest two are so close together that bounds on their distances spare nothing.
+_MOST_BOUNDED_CLUSTERS = 128
+# Above the rounding errors of scores of a few hundred dimensions, relative to |x|^2 about the mean of all points.
+_SLACK = 4e-6
+
+
+class Assigned(NamedTuple):
+    """The clusters of this device's n points after a pass."""
+
+    assignments: Int[Array, " n"]
+    """The nearest centroid; K for padding rows, and before the first pass."""
+    upper: Float[Array, " n"]
+    """No less than the distance to the nearest centroid."""
+    lower: Float[Array, " n"]
+    """No more than the distance to every other centroid."""
+    sums: Float[Array, "clusters dim"]
+    """Per cluster, the sum of its points' differences from the overall mean."""
+    counts: Int[Array, " clusters"]
+
+
+def nothing_assigned(count: int, dim: int, clusters: int) -> Assigned:
+    """Before the first pass."""
+    return Assigned(
+        jnp.full(count, clusters, jnp.int32),
+        jnp.full(count, jnp.inf),
+        jnp.zeros(count),
+        jnp.zeros((clusters, dim)),
+        jnp.zeros(clusters, jnp.int32),
+    )
+
+
+def assign_points(
+    points: Float[Array, "n dim"],
+    real: Bool[Array, " n"],
+    squares: Float[Array, " n"],
+    mean: Float[Array, " dim"],
+    centroids: Float[Array, "clusters dim"],
+    before: Float[Array, "clusters dim"],
+    assigned: Assigned,
+) -> Assigned:
+    """Assigns every real point to its nearest centroid (ties go to the lowest index), and sums up the clusters.
+
+    Args:
+      points: (n, dim) rows of this device.
+      real: (n,) rows that count.
+      squares: (n,) squared distance of the points to the mean.
+      mean: (dim,) of all points.
+      centroids: (clusters, dim).
+      before: the centroids of the pass before; before the first, any.
+      assigned: what that pass gave, or `nothing_assigned`.
+    """
+    operands = (points, real, squares, mean, centroids, before, assigned)
+    return by_platform(_dense_pass, len(centroids), *operands, on_cpu=_bounded_pass)
+
+
+def nearest(
+    rows: Float[Array, "block dim"], centroids: Float[Array, "clusters dim"]
+) -> tuple[Int[Array, " block"], Float[Array, " block"], Float[Array, "clusters block"]]:
+    """Index and value of the smallest `|c|^2 / 2 - x c` of every row, and all of these scores.
+
+    Clusters come first in the score matrix, so that the minimum runs over whole vectors of points; two plain minima
+    are faster on CPUs than one argmin.
+    """
+    half_squares = 0.5 * jnp.sum(jnp.square(centroids), axis=1)
+    products = lax.dot_general(centroids, rows, (((1,), (1,)), ((), ())), precision=HIGHEST)
+    scores = half_squares[:, None] - products
+    smallest = jnp.min(scores, axis=0)
+    clusters = centroids.shape[0]
+    candidates = jnp.where(scores == smallest, _numbers(clusters), clusters - 1)
+    return jnp.min(candidates, axis=0), smallest, scores
+
+
+def _numbers(clusters: int) -> Int[Array, "clusters 1"]:
+    return jnp.arange(clusters, dtype=jnp.int32)[:, None]
+
+
+def _dense_pass(
+    points: Float[Array, "n dim"],
+    real: Bool[Array, " n"],
+    squares: Float[Array, " n"],
+    mean: Float[Array, " dim"],
+    centroids: Float[Array, "clusters dim"],
+    before: Float[Array, "clusters dim"],
+    assigned: Assigned,
+    *,
+    block_rows: int,
+) -> Assigned:
+    """All points, block by block; the bounds stay as they are."""
+    clusters = centroids.shape[0]
+
+    def step(carry: tuple[Array, Array, Array], start: Array, rows: Array, fresh: Array) -> tuple[Array, Array, Array]:
+        assignments, sums, counts = carry
+        rows = rows - mean
+        index, _, _ = nearest(rows, centroids - mean)
+        members = jnp.where(fresh, index, clusters) == _numbers(clusters)
+        index = jnp.where(lax.dynamic_slice_in_dim(real, start, len(rows)), index, clusters)
+        return (
+            lax.dynamic_update_slice_in_dim(assignments, index, start, axis=0),
+            sums + jnp.dot(members.astype(jnp.float32), rows, precision=HIGHEST),
+            counts + jnp.sum(members, axis=1, dtype=jnp.int32),
+        )
+
+    zeros = (assigned.assignments, jnp.zeros_like(centroids), jnp.zeros(clusters, jnp.int32))
+    assignments, sums, counts = fold_blocks(step, zeros, points, real, block_rows)
+    return Assigned(assignments, assigned.upper, assigned.lower, sums, counts)
+
+
+def _bounded_pass(
+    points: Float[Array, "n dim"],
+    real: Bool[Array, " n"],
+    squares: Float[Array, " n"],
+    mean: Float[Array, " dim"],
+    centroids: Float[Array, "clusters dim"],
+    before: Float[Array, "clusters dim"],
+    assigned: Assigned,
+    *,
+    block_rows: int,
+) -> Assigned:
+    """The points whose bounds overlap once the centroids have moved, block by block."""
+    count, clusters = len(points), len(centroids)
+    assigned, doubtful = _after_moves(assigned, centroids, before)
+    order, doubtful_count = _first_rows(doubtful & real)
+    block = min(count, block_rows)
+
+    def step(i: Array, assigned: Assigned) -> Assigned:
+        # The last block overlaps the one before: to repeat a row changes nothing.
+        start = jnp.minimum(i * block, jnp.maximum(doubtful_count - block, 0))
+        ids = lax.dynamic_slice_in_dim(order, start, block)
+        rows, square, old = (x.at[ids].get(mode="clip") for x in (points, squares, assigned.assignments))
+        rows = rows - mean
+        index, score, scores = nearest(rows, centroids - mean)
+        index = jnp.where(ids < count, index, old)
+        upper = jnp.sqrt(jnp.maximum(square * (1 + _SLACK) + 2 * score, 0))
+        if clusters <= _MOST_BOUNDED_CLUSTERS:
+            second = jnp.min(jnp.where(_numbers(clusters) == index, jnp.inf, scores), axis=0)
+            lower = jnp.sqrt(jnp.maximum(square * (1 - _SLACK) + 2 * second, 0))
+        else:
+            lower = jnp.zeros_like(upper)
+        sums, counts = _moved_rows(assigned.sums, assigned.counts, rows, old, index)
+        return Assigned(
+            assigned.assignments.at[ids].set(index, mode="drop"),
+            assigned.upper.at[ids].set(upper, mode="drop"),
+            assigned.lower.at[ids].set(lower, mode="drop"),
+            sums,
+            counts,
+        )
+
+    return lax.fori_loop(0, -(-doubtful_count // block), step, assigned)
+
+
+def _after_moves(
+    assigned: Assigned, centroids: Float[Array, "clusters dim"], before: Float[Array, "clusters dim"]
+) -> tuple[Assigned, Bool[Array, " n"]]:
+    """The bounds once the centroids have moved, and which points may have another nearest centroid now."""
+    moves = jnp.sqrt(jnp.sum(jnp.square(centroids - before), axis=1)) * (1 + 1e-5)
+    farthest = jnp.argmax(moves)
+    elsewhere = jnp.max(jnp.where(jnp.arange(len(moves)) == farthest, 0, moves))
+    upper = assigned.upper + moves[assigned.assignments]
+    lower = assigned.lower - jnp.where(assigned.assignments == farthest, elsewhere, moves[farthest])
+    doubtful = (upper >= lower) & ((moves[farthest] > 0) | (upper == jnp.inf))
+    return assigned._replace(upper=upper, lower=lower), doubtful
+
+
+def _first_rows(chosen: Bool[Array, " n"]) -> tuple[Int[Array, " n"], Int[Array, ""]]:
+    """Numbers of the chosen rows, followed by n in place of the others; and how many are chosen."""
+    count = len(chosen)
+    ends = jnp.cumsum(chosen.astype(jnp.int32))
+    places = jnp.where(chosen, ends - 1, count)
+    order = jnp.full(count, count, jnp.int32).at[places].set(jnp.arange(count, dtype=jnp.int32), mode="drop")
+    return order, ends[-1]
+
+
+def _moved_rows(
+    sums: Float[Array, "clusters dim"],
+    counts: Int[Array, " clusters"],
+    rows: Float[Array, "block dim"],
+    old: Int[Array, " block"],
+    new: Int[Array, " block"],
+) -> tuple[Float[Array, "clusters dim"], Int[Array, " clusters"]]:
+    """Sums and counts of the clusters after rows have gone from one to another; K stands for none."""
+    clusters, few = len(sums), max(1, len(rows) // 16)
+    order, changed = _first_rows(old != new)
+
+    def take(
+        sums: Array, counts: Array, rows: Array, old: Array, new: Array, weights: Array | None
+    ) -> tuple[Array, Array]:
+        difference = (new == _numbers(clusters)).astype(jnp.float32) - (old == _numbers(clusters))
+        if weights is not None:
+            difference = difference * weights
+        return (
+            sums + jnp.dot(difference, rows, precision=HIGHEST),
+            counts + jnp.sum(difference, axis=1).astype(jnp.int32),
+        )
+
+    def none(sums: Array, counts: Array) -> tuple[Array, Array]:
+        return sums, counts
+
+    def some(sums: Array, counts: Array) -> tuple[Array, Array]:
+        ids = order[:few]
+        chosen = (x.at[ids].get(mode="clip") for x in (rows, old, new))
+        return take(sums, counts, *chosen, (jnp.arange(few) < changed).astype(jnp.float32))
+
+    def many(sums: Array, counts: Array) -> tuple[Array, Array]:
+        return take(sums, counts, rows, old, new, None)
+
+    which = (changed > 0).astype(jnp.int32) + (changed > few)
+    return lax.switch(which, [none, some, many], sums, counts)
