@@ -21,15 +21,17 @@ if TYPE_CHECKING:
     from emocluster_jax.benchmark.cases import Case, Row
     from emocluster_jax.reporting.console import Console
 
-DESCRIPTION = """Measure training steps, embedding, K-means, whole epochs, preparation or prediction on random data,
-each beside its peers (PyTorch, faiss, scikit-learn, librosa), as far as the extra `bench` is installed."""
+DESCRIPTION = """Measure training steps, embedding, K-means, whole epochs, streaming, preparation or prediction on
+random data, each beside its peers (PyTorch, faiss, scikit-learn, librosa), as far as the extra `bench` is installed."""
 
 
 @dataclass(frozen=True)
 class Options:
     """What to measure, and how."""
 
-    suites: tyro.conf.Positional[tuple[Literal["train", "embed", "kmeans", "epoch", "prepare", "predict", "all"], ...]]
+    suites: tyro.conf.Positional[
+        tuple[Literal["train", "embed", "kmeans", "epoch", "feed", "prepare", "predict", "all"], ...]
+    ]
     """One or several, or all of them, which takes about an hour on a laptop."""
     output: Path | None = None
     """Also write the results to this file: JSON lines, one for each case and peer, as they come."""
@@ -119,7 +121,9 @@ def _significant(seconds: float | None) -> str:
 
 def _check(options: Options) -> None:
     if not options.suites:
-        raise InputError("no suite is named; give one or more of train, embed, kmeans, epoch, prepare, predict, or all")
+        raise InputError(
+            "no suite is named; give one or more of train, embed, kmeans, epoch, feed, prepare, predict, or all"
+        )
     if options.repetitions < 1:
         raise InputError(f"--repetitions is {options.repetitions}; give 1 or more")
     if options.output is None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-SUITES = ("train", "embed", "kmeans", "epoch", "prepare", "predict")
+SUITES = ("train", "embed", "kmeans", "epoch", "feed", "prepare", "predict")
 """The modules of this package that have `cases(device, quick) -> list[Case]`."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -21,7 +22,7 @@ from emocluster_jax.training.state import create_train_state
 
 
 def cases(device: Device, quick: bool) -> list[Case]:
-    """A small set and a larger one; on accelerators in bfloat16, too."""
+    """A small set and a larger one; on accelerators in bfloat16, too. Then a chunk of ever larger sets."""
     on_cpu = device.platform == "cpu"
     sizes = (2,) if quick else (32, 128) if on_cpu else (32, 10_000)
     types = ("float32",) if on_cpu else ("float32", "bfloat16")
@@ -40,7 +41,20 @@ def cases(device: Device, quick: bool) -> list[Case]:
         )
         for recordings in sizes
         for dtype in types
+    ] + [
+        Case(
+            "embed",
+            f"a chunk of {11 * recordings:,}, an eighth of the width",
+            Contender("emocluster_jax", f"{__name__}:embedding_of_one", {"recordings": recordings}, keeps_memory=True),
+        )
+        for recordings in (() if quick else (91, 909, 9_091) if on_cpu else (91, 909, 9_091, 90_909))
     ]
+
+
+def embedding_of_one(recordings: int) -> Prepared:
+    """A narrow network over so many recordings; seconds are those of one chunk."""
+    prepared = embedding(recordings, "float32", 0.125)
+    return dataclasses.replace(prepared, units=recordings * FeatureConfig().chunks_per_utterance)
 
 
 def embedding(recordings: int, compute_dtype: Any, width_multiplier: float) -> Prepared:
