@@ -46,6 +46,8 @@ class FeatureConfig:
 class ModelConfig:
     """The shape of the network (paper, section 3.2)."""
 
+    system: Literal["emocluster"] = field(default="emocluster", metadata={"option": "model"})
+    """What is trained: DeepEmoCluster."""
     attributes: tuple[Literal["arousal", "dominance", "valence"], ...] = ("arousal",)
     """Emotional attributes that the regressor predicts, one output each."""
     clusters: int = 10

@@ -1,4 +1,4 @@
-"""A trained model on recordings: attributes in label units, the embedding that is clustered, and the cluster.
+"""A trained model on recordings: attributes in label units, the embedding, and the cluster for models that have some.
 
     predictor = load_model(Path("model"))
     prediction = predictor(signal, sampling_rate)
@@ -20,13 +20,13 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform, transform
-from emocluster_jax.config import FeatureConfig
+from emocluster_jax.config import FeatureConfig, ModelConfig
 from emocluster_jax.model_directory import SavedModel, read_model
-from emocluster_jax.models.emocluster import EmoCluster
 from emocluster_jax.preprocessing.audio import to_mono_resampled
 from emocluster_jax.preprocessing.chunk_frames import mel_of_chunks
 from emocluster_jax.preprocessing.chunks import mel_chunks
 from emocluster_jax.preprocessing.normalization import FeatureStatistics
+from emocluster_jax.systems.registry import SYSTEMS, network_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,28 +35,30 @@ class Prediction:
 
     Attributes:
       attributes: each of the model's attributes in label units: the mean over the chunks.
-      embedding: (E,) float32, the mean over the chunks of what K-means clusters: the classifier's hidden layer before
-        its ReLU (and before principal components or unit length, where the clustering has them).
-      cluster: the cluster of most chunks; of several, the one of the lowest number.
+      embedding: (E,) float32, the mean over the chunks of what represents them. In emocluster that is what K-means
+        clusters: the classifier's hidden layer before its ReLU (and before principal components or unit length, where
+        the clustering has them); in the other systems the layer that the regressor reads.
+      cluster: the cluster of most chunks; of several, the one of the lowest number. None for systems without clusters.
       chunk_attributes: (C, A) float32 in label units, in the order of `attributes`.
       chunk_embeddings: (C, E) float32.
       chunk_clusters: (C,) int32: the nearest centroid, or the classifier's largest logit for models without centroids.
+        None for systems without clusters.
     """
 
     attributes: dict[str, float]
     embedding: Float[np.ndarray, " E"]
-    cluster: int
+    cluster: int | None
     chunk_attributes: Float[np.ndarray, "C A"]
     chunk_embeddings: Float[np.ndarray, "C E"]
-    chunk_clusters: Int[np.ndarray, " C"]
+    chunk_clusters: Int[np.ndarray, " C"] | None
 
 
 class ChunkOutputs(NamedTuple):
-    """A model's output for n chunks, on the device; attributes in z-normalised label units."""
+    """A model's output for n chunks, on the device: attributes in z-normalised label units, clusters if any."""
 
     attributes: Float[Array, "n A"]
     embeddings: Float[Array, "n E"]
-    clusters: Int[Array, " n"]
+    clusters: Int[Array, " n"] | None
 
 
 class Predictor:
@@ -76,7 +78,7 @@ class Predictor:
         self.statistics = FeatureStatistics(model.feature_mean, model.feature_std)
         self._label_mean = model.label_mean
         self._label_std = model.label_std
-        self._network = EmoCluster(model.config)
+        self._config = model.config
         self._l2_normalize = model.clustering.l2_normalize
         self._arrays = jax.device_put((model.variables, model.transform, model.centroids))
 
@@ -98,7 +100,7 @@ class Predictor:
 
     def forward(self, chunks: Float[np.ndarray, "n frames mel"]) -> ChunkOutputs:
         """Starts the network on normalised chunks and returns without waiting for the device."""
-        return _forward(self._network, self._l2_normalize, *self._arrays, chunks)
+        return _forward(self._config, self._l2_normalize, *self._arrays, chunks)
 
     def predictions(self, outputs: ChunkOutputs) -> list[Prediction]:
         """What `forward` found, recording by recording; waits for the device.
@@ -107,8 +109,9 @@ class Predictor:
           outputs: of n = recordings · `features.chunks_per_utterance` chunks, those of a recording one after another.
         """
         count = self.features.chunks_per_utterance
-        attributes, embeddings, clusters = (
-            value.reshape(-1, count, *value.shape[1:]) for value in map(np.asarray, outputs)
+        # Without clusters the tree has a leaf less.
+        attributes, embeddings, clusters = jax.tree.map(
+            lambda value: np.asarray(value).reshape(-1, count, *value.shape[1:]), outputs
         )
         attributes = attributes * self._label_std + self._label_mean
         return [
@@ -117,13 +120,13 @@ class Predictor:
                     zip(self.attributes, attributes[i].mean(axis=0, dtype=np.float64).tolist(), strict=True)
                 ),
                 embedding=embeddings[i].mean(axis=0),
-                cluster=int(np.bincount(clusters[i]).argmax()),
+                cluster=None if clusters is None else int(np.bincount(clusters[i]).argmax()),
                 # Copies: a view would keep the whole batch in memory for as long as one prediction is kept.
                 chunk_attributes=attributes[i].copy(),
                 chunk_embeddings=embeddings[i].copy(),
-                chunk_clusters=clusters[i].copy(),
+                chunk_clusters=None if clusters is None else clusters[i].copy(),
             )
-            for i in range(len(clusters))
+            for i in range(len(attributes))
         ]
 
 
@@ -144,7 +147,7 @@ def load_model(directory: Path | str) -> Predictor:
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _forward(
-    network: EmoCluster,
+    config: ModelConfig,
     l2_normalize: bool,
     variables: Any,
     fitted: EmbeddingTransform | None,
@@ -153,12 +156,13 @@ def _forward(
 ) -> ChunkOutputs:
     # GPUs and TPUs round float32 operands otherwise, and a model's predictions should not depend on where it runs.
     with jax.default_matmul_precision("highest"):
-        output = network.apply(variables, chunks)
-        embeddings = output.embeddings  # type: ignore[union-attr]
+        output: Any = network_of(config).apply(variables, chunks)
+        if not SYSTEMS[config.system].clusters:
+            return ChunkOutputs(output.attributes, output.embeddings, None)
         if centroids is None:
-            clusters = output.cluster_logits.argmax(axis=1)  # type: ignore[union-attr]
+            clusters = output.cluster_logits.argmax(axis=1)
         else:
-            clustered = transform(embeddings, fitted, l2_normalize=l2_normalize)
+            clustered = transform(output.embeddings, fitted, l2_normalize=l2_normalize)
             squared_distances = ((clustered[:, None] - centroids) ** 2).sum(axis=2)
             clusters = squared_distances.argmin(axis=1)
-    return ChunkOutputs(output.attributes, embeddings, clusters.astype(jnp.int32))  # type: ignore[union-attr]
+    return ChunkOutputs(output.attributes, output.embeddings, clusters.astype(jnp.int32))

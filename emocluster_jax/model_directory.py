@@ -25,8 +25,8 @@ from emocluster_jax.atomic_files import write_json
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
 from emocluster_jax.config import ClusteringConfig, FeatureConfig, ModelConfig, from_dict, to_dict
 from emocluster_jax.errors import InputError
-from emocluster_jax.models.emocluster import EmoCluster
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
+from emocluster_jax.systems.registry import network_of
 
 FORMAT_VERSION = 1
 _WEIGHTS_NAME = re.compile(r"weights-\d{6}")
@@ -47,7 +47,8 @@ class SavedModel:
       variables: Flax variables: "params" and "batch_stats".
       transform: the principal components that the embeddings are projected on before they are compared with the
         centroids; None without them.
-      centroids: of the last labelled K-means, (K, E) float32; None for imported models, which have none.
+      centroids: of the last labelled K-means, (K, E) float32; None for imported models and for systems without
+        clusters, which have none.
       origin: where the model comes from, for people: the run's settings and scores, or the imported file.
     """
 
@@ -195,7 +196,7 @@ def _array_template(
 ) -> dict[str, Any]:
     """The arrays that a model of these settings has, by shape and type."""
     chunk = jax.ShapeDtypeStruct((1, features.chunk_frames, features.mel_bands), np.float32)
-    template: dict[str, Any] = {"variables": jax.eval_shape(EmoCluster(config).init, jax.random.key(0), chunk)}
+    template: dict[str, Any] = {"variables": jax.eval_shape(network_of(config).init, jax.random.key(0), chunk)}
     if has_centroids:
         width = scaled_width(DENSE_WIDTH, config)
         clustered = clustering.pca_components or width

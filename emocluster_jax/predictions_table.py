@@ -74,13 +74,15 @@ class EmbeddingsCollector:
         self._segments.append((segment.file, segment.start_s, segment.end_s))
         for i, prediction in enumerate(segment.predictions):
             self._embeddings[i].append(prediction.embedding)
-            self._clusters[i].append(prediction.cluster)
+            if prediction.cluster is not None:
+                self._clusters[i].append(prediction.cluster)
 
     def write(self, path: Path) -> None:
         """Writes, in the order of the table's rows:
 
-        file: names, unicode; start, end: float64 seconds; embeddings: (n, E) float32; clusters: (n,) int32. Of several
-        models each has its own two, named after its attributes: `arousal_embeddings`, `arousal_clusters`.
+        file: names, unicode; start, end: float64 seconds; embeddings: (n, E) float32; clusters: (n,) int32, for models
+        with clusters. Of several models each has its own two, named after its attributes: `arousal_embeddings`,
+        `arousal_clusters`.
         """
         files, starts, ends = zip(*self._segments, strict=True)
         arrays: dict[str, np.ndarray] = {
@@ -90,7 +92,8 @@ class EmbeddingsCollector:
         }
         for prefix, embeddings, clusters in zip(self._prefixes, self._embeddings, self._clusters, strict=True):
             arrays[f"{prefix}embeddings"] = np.stack(embeddings)
-            arrays[f"{prefix}clusters"] = np.array(clusters, np.int32)
+            if clusters:
+                arrays[f"{prefix}clusters"] = np.array(clusters, np.int32)
         # Not by `np.savez`, which has a parameter called `file` and, before NumPy 2.1, no way to refuse pickles.
         with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
             for name, array in arrays.items():

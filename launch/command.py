@@ -6,13 +6,17 @@ Exit status: 0 done, 1 a defect of this project (with its traceback), 2 a reques
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from emocluster_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from tyro.constructors import ConstructorRegistry
 
 Options = TypeVar("Options")
 
@@ -43,7 +47,8 @@ def parse(
 ) -> Options:
     """The command line as an instance of a dataclass; `--help` and wrong options end the process (status 0 and 2).
 
-    Fields of nested dataclasses are flat options: `model.clusters` is `--clusters`.
+    Fields of nested dataclasses are flat options: `model.clusters` is `--clusters`. A field whose metadata name an
+    "option" goes by that name.
 
     Args:
       options: a dataclass, maybe with dataclasses inside; its field docstrings are the help texts.
@@ -64,8 +69,40 @@ def parse(
         description=description,
         args=args,
         config=(tyro.conf.OmitArgPrefixes,),
+        registry=_named_options(),
         **kwargs,
     )
+
+
+def _named_options() -> ConstructorRegistry:
+    """tyro's rules, but that options take their names from the fields' metadata where these name one."""
+    import tyro
+    from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructTypeInfo
+
+    registry = ConstructorRegistry()
+    inside = False
+
+    @registry.struct_rule
+    def rule(info: StructTypeInfo) -> StructConstructorSpec | None:
+        nonlocal inside
+        if inside or not dataclasses.is_dataclass(info.type):
+            return None
+        names = {f.name: f.metadata["option"] for f in dataclasses.fields(info.type) if "option" in f.metadata}
+        if not names:
+            return None
+        inside = True  # tyro's own rule is to answer
+        try:
+            plain = ConstructorRegistry.get_struct_spec(info)
+        finally:
+            inside = False
+        assert isinstance(plain, StructConstructorSpec)
+        renamed = tuple(
+            dataclasses.replace(f, type=Annotated[f.type, tyro.conf.arg(name=names[f.name])]) if f.name in names else f
+            for f in plain.fields
+        )
+        return dataclasses.replace(plain, fields=renamed)
+
+    return registry
 
 
 def enable_compilation_cache() -> None:

@@ -35,7 +35,8 @@ class Options:
 
     A shorter rest is a window from 1 s on."""
     embeddings: Path | None = None
-    """Also write this .npz file: file, start, end (in seconds), embeddings and clusters of the table's rows.
+    """Also write this .npz file: file, start, end (in seconds), embeddings and (where a model has some) clusters of the
+    table's rows.
 
     Several models: arousal_embeddings, arousal_clusters and so on."""
     batch_size: int | None = None
@@ -125,7 +126,7 @@ def _summarize(options: Options, rows: int, recordings: int, reasons: Counter[st
     for reason, count in reasons.most_common():
         console.line(f"skipped {count}: {reason}")
     if options.embeddings is not None:
-        console.line(f"embeddings and clusters: {options.embeddings}")
+        console.line(f"embeddings: {options.embeddings}")
 
 
 def main() -> None:

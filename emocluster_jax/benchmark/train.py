@@ -13,12 +13,11 @@ from emocluster_jax.benchmark.bandwidth import floor_seconds, training_bytes
 from emocluster_jax.benchmark.cases import Case, Contender, Device, Prepared
 from emocluster_jax.benchmark.compilation import compile_times
 from emocluster_jax.benchmark.peers import torch_contenders
-from emocluster_jax.config import FeatureConfig, ModelConfig, OptimizerConfig
+from emocluster_jax.config import FeatureConfig, ModelConfig, TrainConfig
 from emocluster_jax.feed.resident import place
-from emocluster_jax.models.emocluster import EmoCluster
+from emocluster_jax.systems.registry import network_of, stages_of
 from emocluster_jax.training.programs import Labels, training_program
 from emocluster_jax.training.state import create_train_state
-from emocluster_jax.training.steps import joint_stage
 
 RECORDINGS = 64
 """In the split that batches are drawn from: 704 chunks."""
@@ -51,7 +50,7 @@ def cases(device: Device, quick: bool) -> list[Case]:
 def joint_steps(recordings: int, chunks: int, steps: int, compute_dtype: Any, width_multiplier: float) -> Prepared:
     """This project's side of the suite: `steps` steps of `chunks` chunks in one call of the program."""
     config = ModelConfig(compute_dtype=compute_dtype, width_multiplier=width_multiplier)
-    stage = joint_stage(EmoCluster(config, axis_name=parallel.AXIS), OptimizerConfig(), 1.0, parallel.AXIS)
+    stage = stages_of(TrainConfig(model=config), parallel.AXIS).labeled
     split = place(*labelled_recordings(recordings, seed=0), recordings)
     rng = np.random.default_rng(0)
     labels = Labels(
@@ -62,13 +61,13 @@ def joint_steps(recordings: int, chunks: int, steps: int, compute_dtype: Any, wi
     batches = rng.integers(split.chunk_count, size=(steps, chunks)).astype(np.int32)
     key = jax.random.key(0, impl="rbg")
     optimizers = {stage.name: stage.optimizer}
-    state = parallel.replicate(create_train_state(EmoCluster(config), FeatureConfig(), optimizers, key))
+    state = parallel.replicate(create_train_state(network_of(config), FeatureConfig(), optimizers, key))
     terms = parallel.replicate({name: np.zeros(steps, np.float32) for name in stage.terms})
-    program = training_program(stage)
+    program = training_program(stage, split.chunks_per_utterance)
 
     def run(last: int) -> dict[str, float]:
         nonlocal state, terms
-        state, terms = program(state, split.chunks, labels, batches, key, terms, 0, last)
+        state, terms = program(state, split.chunks, labels, batches, key, terms, np.float32(0), 0, last)
         jax.block_until_ready(terms)
         return {}
 

@@ -1,4 +1,4 @@
-"""Batches that show every cluster equally often."""
+"""Batches that show every cluster equally often, and plainly shuffled ones."""
 
 from __future__ import annotations
 
@@ -43,3 +43,19 @@ def balanced_indices(
         for cluster in members
     ]
     return rng.permutation(np.concatenate(drawn))[: steps * batch_size].reshape(steps, batch_size)
+
+
+def shuffled_indices(count: int, batch_size: int, rng: np.random.Generator) -> Int[np.ndarray, "steps batch"]:
+    """Indices of one stage's batches: every example once, in a random order, and as many again as fill the last batch.
+
+    Args:
+      count: examples, at least 1.
+      batch_size: examples a batch, at least 1; may be more than there are.
+      rng: source of the draws.
+
+    Returns:
+      (ceil(count / batch_size), batch_size) int64 indices below `count`.
+    """
+    steps = -(-count // batch_size)
+    orders = [rng.permutation(count) for _ in range(-(-steps * batch_size // count))]
+    return np.concatenate(orders)[: steps * batch_size].reshape(steps, batch_size)

@@ -15,9 +15,9 @@ from jaxtyping import Array, Float
 from emocluster_jax import parallel
 from emocluster_jax.config import ModelConfig
 from emocluster_jax.feed.split import Split, block_rows, block_starts
-from emocluster_jax.models.emocluster import EmoCluster
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
 from emocluster_jax.segments import in_segments
+from emocluster_jax.systems.registry import network_of
 
 CPU_BLOCK = 8
 ACCELERATOR_BLOCK = 2_048
@@ -27,7 +27,7 @@ class Outputs(NamedTuple):
     """What the network in evaluation mode says of every chunk of a split, device by device.
 
     Attributes:
-      embeddings: (..., E) float32, what K-means clusters.
+      embeddings: (..., E) float32, what represents the chunks, and K-means clusters.
       attributes: (..., A) float32, in z-normalised label units.
     """
 
@@ -81,7 +81,7 @@ class Forward:
 
 def make_forward(config: ModelConfig) -> Forward:
     """The compiled forward pass of the network that `config` describes."""
-    model = EmoCluster(config)
+    network = network_of(config)
     block = CPU_BLOCK if jax.default_backend() == "cpu" else ACCELERATOR_BLOCK
 
     def run(variables: Any, chunks: Array, outputs: Outputs, first: Array, last: Array) -> Outputs:
@@ -91,7 +91,7 @@ def make_forward(config: ModelConfig) -> Forward:
         def body(i: Array, filled: Outputs) -> Outputs:
             # What overlapping blocks compute twice comes out the same.
             start = block_starts(i, size, count)
-            output: Any = model.apply(variables, block_rows(chunks, start, size).astype(jnp.float32))
+            output: Any = network.apply(variables, block_rows(chunks, start, size).astype(jnp.float32))
             return Outputs(
                 lax.dynamic_update_slice_in_dim(filled.embeddings, output.embeddings, start, 0),
                 lax.dynamic_update_slice_in_dim(filled.attributes, output.attributes, start, 0),

@@ -19,15 +19,18 @@ from emocluster_jax.evaluation.forward import Forward, chunk_attributes, make_fo
 from emocluster_jax.evaluation.sentences import Scores, score_sentences, sentence_attributes
 from emocluster_jax.feed.split import Split
 from emocluster_jax.model_directory import SavedModel, save_model
-from emocluster_jax.models.emocluster import EmoCluster
 from emocluster_jax.reporting.console import Console, Task
+from emocluster_jax.reporting.loss_names import loss_name
 from emocluster_jax.reporting.metrics_log import MetricsLog
+from emocluster_jax.systems.registry import SYSTEMS, network_of, stages_of
+from emocluster_jax.training.batches import Batches, ClusteredBatches, ShuffledBatches
 from emocluster_jax.training.checkpoints import CHECKPOINTS, Progress, restore_checkpoint, save_checkpoint
 from emocluster_jax.training.data import TrainingData, attribute_columns, label_statistics, normalized_labels
-from emocluster_jax.training.epoch import StagePrograms, StageResult, Stopwatch, run_stage
+from emocluster_jax.training.epoch import StagePrograms, StageResult, run_stage
 from emocluster_jax.training.programs import clustering_program, redraw_head_program, training_program
 from emocluster_jax.training.state import TrainState, create_train_state
-from emocluster_jax.training.steps import Stage, joint_stage, unsupervised_stage
+from emocluster_jax.training.steps import Stage
+from emocluster_jax.training.stopwatch import StageView, Stopwatch
 
 MODEL = "model"
 
@@ -76,7 +79,6 @@ class _Run:
     label_std: np.ndarray
     forward: Forward
     stages: tuple[StagePrograms, ...]
-    model: EmoCluster
 
 
 def _prepare_run(config: TrainConfig, data: TrainingData, workdir: Path) -> _Run:
@@ -84,21 +86,26 @@ def _prepare_run(config: TrainConfig, data: TrainingData, workdir: Path) -> _Run
     _check(config, data)
     labels = attribute_columns(data.train.attributes, config.model.attributes)
     label_mean, label_std = label_statistics(labels, config.model.attributes)
-    model = EmoCluster(config.model, axis_name=parallel.AXIS)
-    redraw_head = redraw_head_program()
+    forward, redraw_head = make_forward(config.model), redraw_head_program()
+
+    def batches(split: Split) -> Batches:
+        if not SYSTEMS[config.model.system].clusters:
+            return ShuffledBatches(split)
+        cluster = clustering_program(config.clustering, config.model.clusters, split.chunk_count)
+        return ClusteredBatches(split, forward, cluster, redraw_head)
 
     def programs(stage: Stage, title: str, split: Split) -> StagePrograms:
         targets, present = normalized_labels(
             attribute_columns(split.attributes, config.model.attributes), label_mean, label_std
         )
-        cluster = clustering_program(config.clustering, config.model.clusters, split.chunk_count)
-        return StagePrograms(stage, title, split, targets, present, cluster, redraw_head, training_program(stage))
+        train = training_program(stage, split.chunks_per_utterance)
+        return StagePrograms(stage, title, batches(split), targets, present, train)
 
-    joint = joint_stage(model, config.optimizer, config.ccc_weight, parallel.AXIS)
-    stages = [programs(joint, "stage II", data.train)]
-    if data.unlabeled is not None:
-        stages.insert(0, programs(unsupervised_stage(model, config.optimizer), "stage I", data.unlabeled))
-    return _Run(config, data, workdir, label_mean, label_std, make_forward(config.model), tuple(stages), model)
+    stages = stages_of(config, parallel.AXIS)
+    found = [programs(stages.labeled, "stage II", data.train)]
+    if stages.unlabeled is not None and data.unlabeled is not None:
+        found.insert(0, programs(stages.unlabeled, "stage I", data.unlabeled))
+    return _Run(config, data, workdir, label_mean, label_std, forward, tuple(found))
 
 
 def _check(config: TrainConfig, data: TrainingData) -> None:
@@ -108,6 +115,8 @@ def _check(config: TrainConfig, data: TrainingData) -> None:
             f"a batch of {config.batch_size} recordings is {batch} chunks, which {jax.device_count()} devices cannot "
             f"share equally; choose a --batch-size that is a multiple of {jax.device_count()}"
         )
+    if not SYSTEMS[config.model.system].clusters:
+        return
     for name, split in (("train", data.train), ("unlabeled", data.unlabeled)):
         if split is not None and config.model.clusters > split.chunk_count:
             raise InputError(
@@ -125,7 +134,7 @@ def _start(run: _Run) -> tuple[TrainState, Progress]:
     # RBG instead of Threefry, which takes XLA many seconds to compile for so many arrays.
     key = jax.random.key(run.config.seed, impl="rbg")
     optimizers = {programs.stage.name: programs.stage.optimizer for programs in run.stages}
-    state = create_train_state(EmoCluster(run.config.model), run.data.features, optimizers, key)
+    state = create_train_state(network_of(run.config.model), run.data.features, optimizers, key)
     restored = restore_checkpoint(run.workdir / CHECKPOINTS, state)
     state, progress = restored or (state, Progress())
     return parallel.replicate(state), progress
@@ -146,12 +155,10 @@ def _train_epoch(
         for number, programs in enumerate(run.stages):
             results[programs.stage.name] = run_stage(
                 programs,
-                run.forward,
                 state,
                 batch_chunks=batch_chunks,
                 seed=(config.seed, epoch, number),
-                task=task,
-                watch=watch,
+                view=StageView(programs.title, task, watch),
             )
             state = results[programs.stage.name].state
         with watch.part("validate"):
@@ -182,8 +189,8 @@ def _chunks_of_an_epoch(run: _Run, batch_chunks: int) -> int:
     """Chunks that go through the network in an epoch: what the progress bar counts."""
     total = 0 if run.data.validation is None else run.data.validation.chunk_count
     for programs in run.stages:
-        count = programs.split.chunk_count
-        total += count + -(-count // batch_chunks) * batch_chunks
+        steps = -(-programs.batches.split.chunk_count // batch_chunks)
+        total += programs.batches.embedded_chunks + steps * batch_chunks
     return total
 
 
@@ -200,26 +207,28 @@ def _validate(run: _Run, state: TrainState, task: Task) -> dict[str, Scores]:
 def _stage_metrics(run: _Run, results: dict[str, StageResult], epoch: int) -> dict[str, Any]:
     """Losses, cluster sizes and agreement with the epoch before; writes the assignments beside."""
     folder = run.workdir / "assignments"
-    folder.mkdir(parents=True, exist_ok=True)
     before = folder / f"epoch-{epoch - 1:06d}.npz"
     previous = dict(np.load(before, allow_pickle=False)) if before.exists() else {}
     metrics: dict[str, Any] = {}
-    for name, suffix in (("stage1", "_unlabeled"), ("stage2", "")):
-        if name not in results:
-            continue
-        result = results[name]
-        metrics[f"{name}_cross_entropy"] = result.terms["cross_entropy"]
-        diagnostics = cluster_diagnostics(result.assignments, run.config.model.clusters, previous.get(name))
-        metrics[f"cluster_sizes{suffix}"] = diagnostics.sizes
-        metrics[f"nmi_previous{suffix}"] = diagnostics.nmi_with_previous
-    metrics["ccc_loss"] = results["stage2"].terms["ccc_loss"]
-    with replacing(folder / f"epoch-{epoch:06d}.npz") as temporary:
-        assignments: dict[str, Any] = {name: result.assignments for name, result in results.items()}
-        np.savez_compressed(temporary, **assignments)
+    assignments: dict[str, Any] = {}
+    for name, result in results.items():
+        # The CCC loss is the labelled stage's alone, and has its name to itself.
+        metrics |= {term if term == "ccc_loss" else f"{name}_{term}": value for term, value in result.terms.items()}
+        if result.clusters is not None:
+            assignments[name] = result.clusters.assignments
+            diagnostics = cluster_diagnostics(assignments[name], run.config.model.clusters, previous.get(name))
+            suffix = "_unlabeled" if name == "stage1" else ""
+            metrics[f"cluster_sizes{suffix}"] = diagnostics.sizes
+            metrics[f"nmi_previous{suffix}"] = diagnostics.nmi_with_previous
+    if assignments:
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing(folder / f"epoch-{epoch:06d}.npz") as temporary:
+            np.savez_compressed(temporary, **assignments)
     return metrics
 
 
-def _save_best(run: _Run, state: TrainState, joint: StageResult, progress: Progress) -> None:
+def _save_best(run: _Run, state: TrainState, labeled: StageResult, progress: Progress) -> None:
+    clusters = labeled.clusters
     save_model(
         run.workdir / MODEL,
         SavedModel(
@@ -231,8 +240,8 @@ def _save_best(run: _Run, state: TrainState, joint: StageResult, progress: Progr
             label_mean=run.label_mean,
             label_std=run.label_std,
             variables=parallel.first_replica(state.variables),
-            transform=joint.fitted,
-            centroids=joint.centroids,
+            transform=None if clusters is None else clusters.fitted,
+            centroids=None if clusters is None else clusters.centroids,
             origin={
                 "training": to_dict(run.config),
                 "epoch": progress.epoch,
@@ -245,11 +254,9 @@ def _save_best(run: _Run, state: TrainState, joint: StageResult, progress: Progr
 
 def _epoch_line(metrics: dict[str, Any], config: TrainConfig) -> str:
     parts = [f"epoch {metrics['epoch']}/{config.epochs}"]
-    if "stage1_cross_entropy" in metrics:
-        parts.append(f"stage I cross-entropy {metrics['stage1_cross_entropy']:.3f}")
-    parts.append(f"stage II cross-entropy {metrics['stage2_cross_entropy']:.3f}, CCC loss {metrics['ccc_loss']:.3f}")
+    parts += [f"{name} {value:.3f}" for metric, value in metrics.items() if (name := loss_name(metric)) is not None]
     for name, value in metrics.get("validation_ccc", {}).items():
         parts.append(f"validation CCC {name} {value:.3f}")
-    if math.isfinite(metrics["nmi_previous"]):
+    if math.isfinite(metrics.get("nmi_previous", math.nan)):
         parts.append(f"NMI {metrics['nmi_previous']:.2f}")
     return ", ".join([*parts, f"{sum(metrics['seconds'].values()) - metrics['seconds'].get('compile', 0.0):.0f} s"])

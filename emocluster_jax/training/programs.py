@@ -28,12 +28,12 @@ class Labels(NamedTuple):
     """What is known of a split's chunks; small, and the same on every device.
 
     Attributes:
-      pseudo_labels: (chunks,) int32, the cluster of every chunk.
+      pseudo_labels: (chunks,) int32, the cluster of every chunk; None for systems without clusters.
       targets: (recordings, A) float32, z-normalised labels; 0 where missing.
       present: (recordings, A) bool.
     """
 
-    pseudo_labels: Int[np.ndarray, " chunks"]
+    pseudo_labels: Int[np.ndarray, " chunks"] | None
     targets: Float[np.ndarray, "utterances A"]
     present: Bool[np.ndarray, "utterances A"]
 
@@ -99,14 +99,18 @@ def redraw_head_program() -> Callable[[TrainState, Array], TrainState]:
     return parallel.parallel(run, arguments=2, replicated_arguments=(1,), donated_arguments=(0,))
 
 
-def training_program(stage: Stage) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
+def training_program(stage: Stage, chunks_per_utterance: int) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
     """A program that runs a stage's steps over batches drawn from a split's chunks.
 
+    Args:
+      stage: what is minimised, and how.
+      chunks_per_utterance: consecutive chunks that share a recording's labels.
+
     Returns:
-      (state, chunks, labels, batches, key, terms, first step, past the last step) -> state and terms, with the loss
-      terms of these steps filled in. `chunks` is what `Split.draws` gives for the steps, `batches` (steps, batch)
-      holds global chunk numbers, `terms` maps the names of the loss terms to (steps,); the given state and terms are
-      used up.
+      (state, chunks, labels, batches, key, terms, epochs done, first step, past the last step) -> state and terms,
+      with the loss terms of these steps filled in. `chunks` is what `Split.draws` gives for the steps, `batches`
+      (steps, batch) holds global chunk numbers, `terms` maps the names of the loss terms to (steps,); the given state
+      and terms are used up.
     """
 
     def run(
@@ -116,11 +120,10 @@ def training_program(stage: Stage) -> Callable[..., tuple[TrainState, dict[str, 
         batches: Int[Array, "steps batch"],
         key: Array,
         terms: dict[str, Float[Array, " steps"]],
+        epochs: Float[Array, ""],
         first: Array,
         last: Array,
     ) -> tuple[TrainState, dict[str, Array]]:
-        chunks_per_utterance = labels.pseudo_labels.shape[0] // labels.targets.shape[0]
-
         def body(
             i: Array, carry: tuple[TrainState, dict[str, Float[Array, " steps"]]]
         ) -> tuple[TrainState, dict[str, Float[Array, " steps"]]]:
@@ -129,13 +132,14 @@ def training_program(stage: Stage) -> Callable[..., tuple[TrainState, dict[str, 
             recordings: Array = own // chunks_per_utterance
             batch = Batch(
                 chunks=drawn_rows(chunks, batches[i]).astype(jnp.float32),
-                pseudo_labels=labels.pseudo_labels[own],
+                pseudo_labels=None if labels.pseudo_labels is None else labels.pseudo_labels[own],
                 targets=labels.targets[recordings],
                 present=labels.present[recordings],
+                epochs=epochs + i / batches.shape[0],
             )
             state, values = train_step(stage, state, batch, jax.random.fold_in(key, i), parallel.AXIS)
             return state, {name: terms[name].at[i].set(values[name]) for name in terms}
 
         return lax.fori_loop(first, last, body, (state, terms))
 
-    return parallel.parallel(run, arguments=8, replicated_arguments=(2, 3, 4, 6, 7), donated_arguments=(0, 5))
+    return parallel.parallel(run, arguments=9, replicated_arguments=(2, 3, 4, 6, 7, 8), donated_arguments=(0, 5))

@@ -1,4 +1,4 @@
-"""One training step of each stage, as pure functions (paper, section 2.2)."""
+"""One training step of a stage, as pure functions (paper, section 2.2)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ import optax
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from emocluster_jax.config import OptimizerConfig
-from emocluster_jax.training.losses import ccc_loss, cross_entropy
-from emocluster_jax.training.optimizers import stage_one_optimizer, stage_two_optimizer
 from emocluster_jax.training.state import TrainState
 
 
@@ -23,22 +20,27 @@ class Batch(NamedTuple):
 
     Attributes:
       chunks: normalised mel spectrograms.
-      pseudo_labels: the cluster of every chunk.
+      pseudo_labels: the cluster of every chunk; None for systems without clusters.
       targets: z-normalised labels of the chunks' recordings.
       present: which targets exist.
+      epochs: how far training has come before this step, in epochs and fractions of one.
     """
 
     chunks: Float[Array, "b time mel"]
-    pseudo_labels: Int[Array, " b"]
+    pseudo_labels: Int[Array, " b"] | None
     targets: Float[Array, "b A"]
     present: Bool[Array, "b A"]
+    epochs: Float[Array, ""]
 
 
 Terms = dict[str, Float[Array, ""]]
 """The named parts of a loss, for the log."""
 
+Objective = Callable[[Any, Batch], tuple[Float[Array, ""], Terms]]
+"""(the network's output, batch) -> what is minimised, and its terms."""
+
 Loss = Callable[[Any, Any, Batch, Array], tuple[Float[Array, ""], tuple[Terms, Any]]]
-"""(params, batch_stats, batch, dropout key) -> loss, (terms, new batch_stats)."""
+"""(params, batch_stats, batch, key of dropout and noise) -> loss, (terms, new batch_stats)."""
 
 
 @dataclass(frozen=True)
@@ -58,27 +60,28 @@ class Stage:
     optimizer: optax.GradientTransformation
 
 
-def unsupervised_stage(model: nn.Module, config: OptimizerConfig) -> Stage:
-    """Stage I: cross-entropy on the pseudo-labels of unlabelled chunks."""
+def training_loss(network: nn.Module, objective: Objective, **arguments: Any) -> Loss:
+    """The loss that an objective makes of the network's output in training mode.
+
+    Args:
+      network: takes chunks, "dropout" and "noise" keys, and updates "batch_stats".
+      objective: what is made of its output.
+      arguments: further keyword arguments of the network.
+    """
 
     def loss(params: Any, batch_stats: Any, batch: Batch, key: Array) -> tuple[Float[Array, ""], tuple[Terms, Any]]:
-        output, updated = _forward(model, params, batch_stats, batch.chunks, key)
-        entropy = cross_entropy(output.cluster_logits, batch.pseudo_labels)
-        return entropy, ({"cross_entropy": entropy}, updated)
+        output, updated = network.apply(
+            {"params": params, "batch_stats": batch_stats},
+            batch.chunks,
+            train=True,
+            rngs={"dropout": key, "noise": jax.random.fold_in(key, 1)},
+            mutable=["batch_stats"],
+            **arguments,
+        )
+        total, terms = objective(output, batch)
+        return total, (terms, updated["batch_stats"])
 
-    return Stage("stage1", ("cross_entropy",), loss, stage_one_optimizer(config))
-
-
-def joint_stage(model: nn.Module, config: OptimizerConfig, ccc_weight: float, axis_name: str | None) -> Stage:
-    """Stage II: cross-entropy plus `ccc_weight` times the CCC loss, on labelled chunks (paper, equation 3)."""
-
-    def loss(params: Any, batch_stats: Any, batch: Batch, key: Array) -> tuple[Float[Array, ""], tuple[Terms, Any]]:
-        output, updated = _forward(model, params, batch_stats, batch.chunks, key)
-        entropy = cross_entropy(output.cluster_logits, batch.pseudo_labels)
-        concordance = ccc_loss(output.attributes, batch.targets, batch.present, axis_name)
-        return entropy + ccc_weight * concordance, ({"cross_entropy": entropy, "ccc_loss": concordance}, updated)
-
-    return Stage("stage2", ("cross_entropy", "ccc_loss"), loss, stage_two_optimizer(config))
+    return loss
 
 
 def train_step(
@@ -90,7 +93,7 @@ def train_step(
       stage: what is minimised, and how.
       state: the network before the step.
       batch: this device's share of the batch.
-      key: for dropout; folded with the device's number, so that devices drop differently.
+      key: for dropout and noise; folded with the device's number, so that devices draw differently.
       axis_name: the mapped axis that shares the batch, or None.
 
     Returns:
@@ -111,14 +114,3 @@ def train_step(
         ),
         terms,
     )
-
-
-def _forward(model: nn.Module, params: Any, batch_stats: Any, chunks: Array, key: Array) -> tuple[Any, Any]:
-    output, updated = model.apply(
-        {"params": params, "batch_stats": batch_stats},
-        chunks,
-        train=True,
-        rngs={"dropout": key},
-        mutable=["batch_stats"],
-    )
-    return output, updated["batch_stats"]

@@ -1,4 +1,4 @@
-"""Balanced batches: equal shares, full batches, every index valid."""
+"""Balanced and shuffled batches: equal shares, full batches, every index valid."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emocluster_jax.clustering.sampling import balanced_indices
+from emocluster_jax.clustering.sampling import balanced_indices, shuffled_indices
 
 
 @given(
@@ -65,3 +65,13 @@ def test_tiny_sets() -> None:
         balanced_indices(np.array([], int), 3, rng)
     with pytest.raises(ValueError, match="batch_size is 0"):
         balanced_indices(np.array([0]), 0, rng)
+
+
+@given(count=st.integers(1, 300), batch_size=st.integers(1, 400), seed=st.integers(0, 2**31 - 1))
+def test_shuffled_batches_hold_every_example_equally_often(count, batch_size, seed) -> None:
+    batches = shuffled_indices(count, batch_size, np.random.default_rng(seed))
+    assert batches.shape == (-(-count // batch_size), batch_size)
+    times = np.bincount(batches.ravel(), minlength=count)
+    assert len(times) == count
+    assert times.min() >= 1 and np.ptp(times) <= 1
+    assert sorted(batches.ravel()[:count]) == list(range(count))

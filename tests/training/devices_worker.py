@@ -14,14 +14,14 @@ import numpy as np
 import optax
 
 from emocluster_jax import parallel
-from emocluster_jax.config import ClusteringConfig, OptimizerConfig, TrainConfig
+from emocluster_jax.config import ClusteringConfig, TrainConfig
 from emocluster_jax.feed.resident import ResidentSplit
-from emocluster_jax.models.emocluster import EmoCluster
 from emocluster_jax.reporting.console import Console
+from emocluster_jax.systems.registry import network_of, stages_of
 from emocluster_jax.training.loop import fit
 from emocluster_jax.training.programs import Labels, clustering_program, training_program
 from emocluster_jax.training.state import create_train_state
-from emocluster_jax.training.steps import Stage, joint_stage
+from emocluster_jax.training.steps import Stage
 from small_training import FEATURES, MODEL, make_data
 
 BATCH = 16
@@ -29,12 +29,11 @@ BATCH = 16
 
 def one_joint_step(split: ResidentSplit) -> dict[str, np.ndarray]:
     """Losses, gradients and batch statistics of one joint step."""
-    model = EmoCluster(MODEL, axis_name=parallel.AXIS)
-    joint = joint_stage(model, OptimizerConfig(), 1.0, parallel.AXIS)
+    joint = stages_of(TrainConfig(model=MODEL), parallel.AXIS).labeled
     # With no decay, the "trace" of a gradient is the gradient itself: the optimiser's state tells it.
     stage = Stage(joint.name, joint.terms, joint.loss, optax.trace(decay=0.0))
     state = create_train_state(
-        EmoCluster(MODEL), FEATURES, {stage.name: stage.optimizer}, jax.random.key(1, impl="rbg")
+        network_of(MODEL), FEATURES, {stage.name: stage.optimizer}, jax.random.key(1, impl="rbg")
     )
     values = split.attributes[:, [0, 2]]
     labels = Labels(
@@ -44,9 +43,9 @@ def one_joint_step(split: ResidentSplit) -> dict[str, np.ndarray]:
     )
     batches = np.random.default_rng(0).permutation(split.chunk_count)[None, :BATCH].astype(np.int32)
     terms = parallel.replicate({name: np.zeros(1, np.float32) for name in stage.terms})
-    state, terms = training_program(stage)(
-        parallel.replicate(state), split.chunks, labels, batches, jax.random.key(0, impl="rbg"), terms, 0, 1
-    )
+    program = training_program(stage, split.chunks_per_utterance)
+    key = jax.random.key(0, impl="rbg")
+    state, terms = program(parallel.replicate(state), split.chunks, labels, batches, key, terms, np.float32(0), 0, 1)
     state, terms = parallel.first_replica((state, terms))
     tree = {"terms": terms, "gradients": state.optimizer_states, "batch_stats": state.batch_stats}
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]

@@ -16,13 +16,12 @@ from jax import ShapeDtypeStruct, export
 
 from emocluster_jax import parallel
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
-from emocluster_jax.config import ClusteringConfig, FeatureConfig, ModelConfig, OptimizerConfig
+from emocluster_jax.config import ClusteringConfig, FeatureConfig, ModelConfig, TrainConfig
 from emocluster_jax.evaluation.forward import Outputs, make_forward
 from emocluster_jax.inference import Predictor
-from emocluster_jax.models.emocluster import EmoCluster
+from emocluster_jax.systems.registry import network_of, stages_of
 from emocluster_jax.training.programs import Labels, clustering_program, redraw_head_program, training_program
 from emocluster_jax.training.state import TrainState, create_train_state
-from emocluster_jax.training.steps import joint_stage, unsupervised_stage
 from small_models import small_model
 from small_training import FEATURES
 
@@ -48,21 +47,17 @@ def step_chunks(rows: int) -> ShapeDtypeStruct:
 
 
 def training_state(config: ModelConfig) -> TrainState:
-    model = EmoCluster(config)
-    optimizers = {
-        stage.name: stage.optimizer
-        for stage in (
-            unsupervised_stage(model, OptimizerConfig()),
-            joint_stage(model, OptimizerConfig(), 1.0, parallel.AXIS),
-        )
-    }
+    stages = stages_of(TrainConfig(model=config))
+    optimizers = {stage.name: stage.optimizer for stage in stages if stage is not None}
+    network = network_of(config)
     return on_devices(
-        jax.eval_shape(lambda key: create_train_state(model, FEATURES, optimizers, key), jax.random.key(0, impl="rbg"))
+        jax.eval_shape(
+            lambda key: create_train_state(network, FEATURES, optimizers, key), jax.random.key(0, impl="rbg")
+        )
     )
 
 
 def training(config: ModelConfig) -> dict[str, Program]:
-    model = EmoCluster(config, axis_name=parallel.AXIS)
     recordings = UTTERANCES * jax.device_count()
     shape = (recordings, len(config.attributes))
     labels = Labels(
@@ -74,14 +69,14 @@ def training(config: ModelConfig) -> dict[str, Program]:
 
     def program(stage, chunks: ShapeDtypeStruct) -> Program:
         terms = on_devices({name: ShapeDtypeStruct((3,), np.float32) for name in stage.terms})
-        return training_program(stage), (training_state(config), chunks, labels, batches, key, terms, 0, 3)
+        arguments = (training_state(config), chunks, labels, batches, key, terms, np.float32(0), 0, 3)
+        return training_program(stage, FEATURES.chunks_per_utterance), arguments
 
-    unsupervised = unsupervised_stage(model, OptimizerConfig())
-    joint = joint_stage(model, OptimizerConfig(), 1.0, parallel.AXIS)
+    stages = stages_of(TrainConfig(model=config), parallel.AXIS)
     return {
-        f"stage I, {config.compute_dtype}": program(unsupervised, split_chunks()),
-        f"stage II, {config.compute_dtype}": program(joint, split_chunks()),
-        f"streamed stage II, {config.compute_dtype}": program(joint, step_chunks(2)),
+        f"stage I, {config.compute_dtype}": program(stages.unlabeled, split_chunks()),
+        f"stage II, {config.compute_dtype}": program(stages.labeled, split_chunks()),
+        f"streamed stage II, {config.compute_dtype}": program(stages.labeled, step_chunks(2)),
     }
 
 

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emocluster_jax.config import ModelConfig, OptimizerConfig
+from emocluster_jax.config import ModelConfig, TrainConfig
 from emocluster_jax.interop.torch_weights import parameter_from_torch, variables_from_torch
-from emocluster_jax.models.emocluster import EmoCluster
+from emocluster_jax.systems.registry import stages_of
 from emocluster_jax.training.state import TrainState
-from emocluster_jax.training.steps import Batch, Stage, joint_stage, train_step, unsupervised_stage
+from emocluster_jax.training.steps import Batch, Stage, train_step
 
 STEPS = 3
 
@@ -27,10 +27,10 @@ def numbers(reference: Path) -> dict[str, np.ndarray]:
 
 def make_stage(name: str) -> Stage:
     # The published code freezes the regressor; these numbers come from steps that train it. No dropout in them.
-    model = EmoCluster(ModelConfig(attributes=("arousal",), clusters=10, dropout_rate=0.0))
-    if name == "stage1":
-        return unsupervised_stage(model, OptimizerConfig())
-    return joint_stage(model, OptimizerConfig(), ccc_weight=1.0, axis_name=None)
+    stages = stages_of(TrainConfig(model=ModelConfig(attributes=("arousal",), clusters=10, dropout_rate=0.0)))
+    stage = stages.unlabeled if name == "stage1" else stages.labeled
+    assert stage is not None
+    return stage
 
 
 def batch(numbers: dict[str, np.ndarray], step: int) -> Batch:
@@ -40,6 +40,7 @@ def batch(numbers: dict[str, np.ndarray], step: int) -> Batch:
         jnp.asarray(numbers["pseudo_labels"][step], jnp.int32),
         jnp.asarray(targets),
         jnp.ones(targets.shape, bool),
+        jnp.zeros(()),
     )
 
 

@@ -1,0 +1,30 @@
+"""DeepEmoCluster (Lin, Sridhar & Busso, ICASSP 2021): cross-entropy on the clusters of K-means, and the CCC loss."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+from jaxtyping import Array, Float
+
+from emocluster_jax.config import TrainConfig
+from emocluster_jax.models.emocluster import EmoCluster
+from emocluster_jax.systems.system import Stages, System, semi_supervised_stages
+from emocluster_jax.training.losses import cross_entropy
+from emocluster_jax.training.optimizers import stage_one_optimizer, stage_two_optimizer
+from emocluster_jax.training.steps import Batch, Terms
+
+
+def stages(network: nn.Module, config: TrainConfig, axis_name: str | None) -> Stages:
+    """Stage I minimises the cross-entropy, stage II cross-entropy plus `ccc_weight` times the CCC loss (equation 3)."""
+
+    def objective(output: Any, batch: Batch) -> tuple[Float[Array, ""], Terms]:
+        assert batch.pseudo_labels is not None
+        entropy = cross_entropy(output.cluster_logits, batch.pseudo_labels)
+        return entropy, {"cross_entropy": entropy}
+
+    optimizers = stage_one_optimizer(config.optimizer), stage_two_optimizer(config.optimizer)
+    return semi_supervised_stages(network, config, axis_name, objective, ("cross_entropy",), optimizers)
+
+
+SYSTEM = System(EmoCluster, stages, clusters=True)
