@@ -65,6 +65,24 @@ def relu_conv3x3(
     return _relu_conv3x3(x, multiplier, offset, kernel, stride)
 
 
+def transposed_conv3x3(
+    x: Float[Array, "n h w c_in"], kernel: Float[Array, "3 3 c_out c_in"], stride: int, shape: tuple[int, int]
+) -> Convolved:
+    """The transpose of the convolution with this kernel, padding 1 and stride 1 or 2, without a bias.
+
+    Args:
+        x: of the shape of that convolution's output.
+        kernel: of that convolution, and of x's dtype: its last two dimensions are the channels of this one's result and
+            of x.
+        stride: of that convolution, 1 or 2.
+        shape: height and width of that convolution's input, hence of this one's result: h = ⌈height / stride⌉.
+    """
+    _check(x, kernel, stride)
+    if tuple(-(-size // stride) for size in shape) != x.shape[1:3]:
+        raise ValueError(f"no convolution of stride {stride} makes {x.shape[1:3]} of {shape}")
+    return _transposed_conv3x3(x, kernel, stride, shape)
+
+
 def map_in_groups(
     function: Callable[[Float[Array, "group h w c"]], Array], x: Float[Array, "n h w c"], size: int
 ) -> Array:
@@ -95,6 +113,11 @@ def _convolve(x: Array, kernel: Array, stride: int) -> Array:
     return lax.conv_general_dilated(
         x, kernel, (stride, stride), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
+
+
+def _transposed_convolve(x: Array, kernel: Array, stride: int, shape: tuple[int, int]) -> Array:
+    image = jax.ShapeDtypeStruct((len(x), *shape, kernel.shape[2]), x.dtype)
+    return jax.linear_transpose(lambda image: _convolve(image, kernel, stride), image)(x)[0]
 
 
 def _relu_convolve(x: Array, multiplier: Array, offset: Array, kernel: Array, stride: int) -> Array:
@@ -197,3 +220,36 @@ def _relu_conv3x3_backward(stride: int, residuals, cotangents: Convolved):
 
 
 _relu_conv3x3.defvjp(_relu_conv3x3_forward, _relu_conv3x3_backward)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _transposed_conv3x3(x: Array, kernel: Array, stride: int, shape: tuple[int, int]) -> Convolved:
+    return _with_moments(
+        *_by_platform(
+            partial(convolution_on_cpu.transposed_forward, stride=stride, shape=shape),
+            lambda x, kernel: _sums(_transposed_convolve(x, kernel, stride, shape)),
+            x,
+            kernel,
+        )
+    )
+
+
+def _transposed_conv3x3_forward(x: Array, kernel: Array, stride: int, shape: tuple[int, int]):
+    out: Any = _transposed_conv3x3(x, kernel, stride, shape)
+    return out, (x, kernel, out.pre_activation)
+
+
+def _transposed_conv3x3_backward(stride: int, shape: tuple[int, int], residuals, cotangents: Convolved):
+    def elsewhere(x, kernel, pre_activation, *parts):
+        _, transpose = jax.vjp(partial(_transposed_convolve, stride=stride, shape=shape), x, kernel)
+        return transpose(_total_cotangent(pre_activation, *parts))
+
+    return _by_platform(
+        partial(convolution_on_cpu.transposed_backward, stride=stride),
+        elsewhere,
+        *residuals,
+        *_scaled_cotangents(cotangents),
+    )
+
+
+_transposed_conv3x3.defvjp(_transposed_conv3x3_forward, _transposed_conv3x3_backward)

@@ -6,6 +6,9 @@ patch matrix in the cache, and does within one pass all that a layer needs: norm
 output, collect the patches, multiply, write the result, and sum what batch normalisation asks for. Between the passes
 only pre-activations lie in memory.
 
+A convolution's transpose, by which decoders go back to the shapes that the encoder came through, is its input gradient,
+and the gradients of that are a convolution and a kernel gradient: the same few functions.
+
 At stride 1 only the three horizontal taps are copied side by side (three times the input, not nine); one product yields
 the contributions to the three output rows, which are added with a shift of a row each. At stride 2 the nine taps are
 copied, 2.25 times the input.
@@ -37,7 +40,7 @@ def input_forward(
         )
         return product.reshape(n, h, w, -1)
 
-    return _forward_in_groups(convolve, x, kernel.shape[-1], stride)
+    return _forward_in_groups(convolve, x, kernel.shape[-1])
 
 
 def input_backward(
@@ -76,7 +79,7 @@ def relu_forward(
     def convolve(x):
         return _convolve(jax.nn.relu(x * multiplier + offset), kernel, stride)
 
-    return _forward_in_groups(convolve, x, kernel.shape[-1], stride)
+    return _forward_in_groups(convolve, x, kernel.shape[-1])
 
 
 def relu_backward(
@@ -99,7 +102,8 @@ def relu_backward(
     def gradients(sums, x, pre_activation, cotangent):
         total = cotangent + mean_cotangent + square_cotangent * pre_activation
         activation = jax.nn.relu(x * multiplier + offset)
-        activation_gradient, kernel_gradient = _convolution_gradients(activation, kernel, total, stride)
+        activation_gradient = _input_gradient(kernel, total, stride, x.shape[1:3])
+        kernel_gradient = _kernel_gradient(activation, total, stride)
         affine_gradient = jnp.where(activation > 0, activation_gradient, 0)
         here = ((affine_gradient * x).sum((0, 1, 2)), affine_gradient.sum((0, 1, 2)), kernel_gradient)
         return jax.tree.map(jnp.add, sums, here), (affine_gradient * multiplier,)
@@ -107,6 +111,41 @@ def relu_backward(
     zeros = jax.tree.map(jnp.zeros_like, (multiplier, offset, kernel))
     sums, (x_gradient,) = _loop(gradients, zeros, (x, pre_activation, cotangent), _group_size(pre_activation.shape))
     return x_gradient, *sums
+
+
+def transposed_forward(
+    x: Float[Array, "n h_out w_out c_out"],
+    kernel: Float[Array, "3 3 c_in c_out"],
+    stride: int,
+    shape: tuple[int, int],
+) -> tuple[Float[Array, "n h w c_in"], Float[Array, " c_in"], Float[Array, " c_in"]]:
+    """The transpose of a convolution: the result of the shape (h, w), its sum and its sum of squares per channel."""
+
+    def convolve(x):
+        return _input_gradient(kernel, x, stride, shape)
+
+    return _forward_in_groups(convolve, x, kernel.shape[2])
+
+
+def transposed_backward(
+    x: Float[Array, "n h_out w_out c_out"],
+    kernel: Float[Array, "3 3 c_in c_out"],
+    result: Float[Array, "n h w c_in"],
+    cotangent: Float[Array, "n h w c_in"],
+    mean_cotangent: Float[Array, " c_in"],
+    square_cotangent: Float[Array, " c_in"],
+    stride: int,
+) -> tuple[Float[Array, "n h_out w_out c_out"], Float[Array, "3 3 c_in c_out"]]:
+    """Gradients of `transposed_forward` with respect to x and kernel; see `relu_backward` for the cotangents."""
+
+    def gradients(sums, x, result, cotangent):
+        total = cotangent + mean_cotangent + square_cotangent * result
+        return (sums[0] + _kernel_gradient(total, x, stride),), (_convolve(total, kernel, stride),)
+
+    (kernel_gradient,), (x_gradient,) = _loop(
+        gradients, (jnp.zeros_like(kernel),), (x, result, cotangent), _group_size(result.shape)
+    )
+    return x_gradient, kernel_gradient
 
 
 def _convolve(x: Float[Array, "n h w c_in"], kernel: Float[Array, "3 3 c_in c_out"], stride: int) -> Array:
@@ -121,30 +160,40 @@ def _convolve(x: Float[Array, "n h w c_in"], kernel: Float[Array, "3 3 c_in c_ou
     return (_patches(x).reshape(-1, 9 * c_in) @ kernel.reshape(9 * c_in, c_out)).reshape(n, h_out, w_out, c_out)
 
 
-def _convolution_gradients(
-    x: Float[Array, "n h w c_in"],
+def _input_gradient(
     kernel: Float[Array, "3 3 c_in c_out"],
     cotangent: Float[Array, "n h_out w_out c_out"],
     stride: int,
-) -> tuple[Float[Array, "n h w c_in"], Float[Array, "3 3 c_in c_out"]]:
-    n, h, w, c_in = x.shape
-    c_out = kernel.shape[-1]
+    shape: tuple[int, int],
+) -> Float[Array, "n h w c_in"]:
+    """The convolution's transpose, back to an input of the shape (h, w)."""
+    (h, w), (c_in, c_out) = shape, kernel.shape[2:]
+    n, h_out, w_out, _ = cotangent.shape
     if stride == 1:
         # One column more on either side, where the cotangent is zero, lets the shifted sum below read within bounds.
-        columns = _side_by_side(jnp.pad(x, ((0, 0), (0, 0), (2, 2), (0, 0))), w + 2).reshape(-1, 3 * c_in)
-        padded = jnp.pad(cotangent, ((0, 0), (1, 1), (1, 1), (0, 0)))
-        rows = jnp.concatenate([padded[:, 2 - row : 2 - row + h] for row in range(3)], -1).reshape(-1, 3 * c_out)
-        kernel_gradient = (columns.T @ rows).reshape(3, c_in, 3, c_out).transpose(2, 0, 1, 3)
-        products = rows @ kernel.transpose(0, 3, 1, 2).reshape(3 * c_out, 3 * c_in)
+        products = _three_rows(cotangent) @ kernel.transpose(0, 3, 1, 2).reshape(3 * c_out, 3 * c_in)
         products = products.reshape(n, h, w + 2, 3, c_in)
-        x_gradient = reduce(jnp.add, [products[:, :, 2 - column : 2 - column + w, column] for column in range(3)])
-        return x_gradient, kernel_gradient
-    pixels = cotangent.reshape(-1, c_out)
-    kernel_gradient = (_patches(x).reshape(-1, 9 * c_in).T @ pixels).reshape(kernel.shape)
-    products = (pixels @ kernel.reshape(9 * c_in, c_out).T).reshape(*cotangent.shape[:3], 3, 3, c_in)
-    products = _interleaved(_interleaved(products, 1, 3), 3, 4)
-    h_out, w_out = cotangent.shape[1:3]
-    return products.reshape(n, 2 * h_out, 2 * w_out, c_in)[:, :h, :w], kernel_gradient
+        return reduce(jnp.add, [products[:, :, 2 - column : 2 - column + w, column] for column in range(3)])
+    products = cotangent.reshape(-1, c_out) @ kernel.reshape(9 * c_in, c_out).T
+    products = _interleaved(_interleaved(products.reshape(n, h_out, w_out, 3, 3, c_in), 1, 3), 3, 4)
+    return products.reshape(n, 2 * h_out, 2 * w_out, c_in)[:, :h, :w]
+
+
+def _kernel_gradient(
+    x: Float[Array, "n h w c_in"], cotangent: Float[Array, "n h_out w_out c_out"], stride: int
+) -> Float[Array, "3 3 c_in c_out"]:
+    c_in, c_out = x.shape[-1], cotangent.shape[-1]
+    if stride == 1:
+        columns = _side_by_side(jnp.pad(x, ((0, 0), (0, 0), (2, 2), (0, 0))), x.shape[2] + 2).reshape(-1, 3 * c_in)
+        return (columns.T @ _three_rows(cotangent)).reshape(3, c_in, 3, c_out).transpose(2, 0, 1, 3)
+    return (_patches(x).reshape(-1, 9 * c_in).T @ cotangent.reshape(-1, c_out)).reshape(3, 3, c_in, c_out)
+
+
+def _three_rows(cotangent: Float[Array, "n h w c"]) -> Float[Array, "pixels 3*c"]:
+    """The pixels, with a column of zeros on either side, each beside those below and above it."""
+    h, c = cotangent.shape[1], cotangent.shape[-1]
+    padded = jnp.pad(cotangent, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    return jnp.concatenate([padded[:, 2 - row : 2 - row + h] for row in range(3)], -1).reshape(-1, 3 * c)
 
 
 def _halved(size: int) -> int:
@@ -189,7 +238,7 @@ def _group_size(shape: Sequence[int]) -> int:
     return max(1, min(n, PIXELS_PER_GROUP // (h * w)))
 
 
-def _forward_in_groups(convolve: Callable[[Array], Array], x: Array, c_out: int, stride: int):
+def _forward_in_groups(convolve: Callable[[Array], Array], x: Array, c_out: int):
     def forward(sums, x):
         y = convolve(x)
         return (sums[0] + y.sum((0, 1, 2)), sums[1] + (y * y).sum((0, 1, 2))), (y,)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax import export, lax
 
-from emocluster_jax.models.convolution import conv3x3, map_in_groups, relu_conv3x3
+from emocluster_jax.models.convolution import conv3x3, map_in_groups, relu_conv3x3, transposed_conv3x3
 
 # Both sides compute in float32 and differ in the order of their sums alone: at most a few thousand terms, and rounding
 # grows about as their square root, so some 1e-6 of the array's norm is expected.
@@ -97,6 +97,38 @@ def test_conv3x3_equals_the_plain_convolution_forward_and_backward(shape, c_out,
         return with_gradients(lambda x, kernel, stride: function(x, None, None, kernel, stride), stride, x, kernel)
 
     assert_close(without_normalisation(convolved), without_normalisation(reference))
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels", "stride"),
+    [
+        ((62, 128), (1, 32), 1),
+        ((62, 128), (32, 64), 2),
+        ((31, 64), (64, 64), 2),
+        *[((h, w), (5, 7), stride) for h, w in [(1, 1), (5, 7), (6, 9), (7, 4), (2, 1)] for stride in (1, 2)],
+        ((40, 60), (3, 4), 2),
+    ],
+)
+def test_transposed_conv3x3_equals_the_dilated_convolution_forward_and_backward(shape, channels, stride):
+    c_out, c_in = channels
+    x = normal((5, *(-(-size // stride) for size in shape), c_in))
+    kernel = normal((3, 3, c_out, c_in), 1) / np.float32(3 * c_in**0.5)
+
+    def dilated(x, kernel, stride):
+        y = lax.conv_general_dilated(
+            x,
+            kernel[::-1, ::-1],
+            (1, 1),
+            [(1, size - (now - 1) * stride) for size, now in zip(shape, x.shape[1:3], strict=True)],
+            lhs_dilation=(stride, stride),
+            dimension_numbers=("NHWC", "HWOI", "NHWC"),
+        )
+        return y, y.mean((0, 1, 2)), jnp.square(y).mean((0, 1, 2))
+
+    def ours(x, kernel, stride):
+        return transposed_conv3x3(x, kernel, stride, shape)
+
+    assert_close(with_gradients(ours, stride, x, kernel), with_gradients(dilated, stride, x, kernel))
 
 
 def two_layers(convolution, axis_name=None):
@@ -200,3 +232,5 @@ def test_names_the_stride_and_the_dtypes_it_refuses():
         conv3x3(x, kernel, 3)
     with pytest.raises(ValueError, match="x is bfloat16 and the kernel float32"):
         conv3x3(x.astype(jnp.bfloat16), kernel, 1)
+    with pytest.raises(ValueError, match=r"no convolution of stride 2 makes \(4, 4\) of \(9, 8\)"):
+        transposed_conv3x3(x, kernel, 2, (9, 8))
