@@ -17,8 +17,18 @@ from emocluster_jax.errors import InputError
 
 Config = TypeVar("Config")
 
+SystemName = Literal["emocluster", "cnn_regressor", "cnn_ae", "cnn_vae", "ladder"]
 ATTRIBUTES = ("arousal", "dominance", "valence")
 SPLITS = ("train", "validation", "test", "unlabeled")
+
+
+LADDER_LEVELS = 9
+"""The input, the seven convolutions and the shared layer."""
+
+
+def _only(*systems: SystemName) -> dict[str, Any]:
+    """Metadata of an option that the other systems have no use for."""
+    return {"systems": systems}
 
 
 def _require(holds: bool, option: str, value: object, expected: str) -> None:
@@ -46,11 +56,11 @@ class FeatureConfig:
 class ModelConfig:
     """The shape of the network (paper, section 3.2)."""
 
-    system: Literal["emocluster"] = field(default="emocluster", metadata={"option": "model"})
-    """What is trained: DeepEmoCluster."""
+    system: SystemName = field(default="emocluster", metadata={"option": "model"})
+    """What is trained: DeepEmoCluster, or one of the systems that it is compared with, on the same encoder."""
     attributes: tuple[Literal["arousal", "dominance", "valence"], ...] = ("arousal",)
     """Emotional attributes that the regressor predicts, one output each."""
-    clusters: int = 10
+    clusters: int = field(default=10, metadata=_only("emocluster"))
     """Number of clusters K, which is also the number of pseudo-labels."""
     width_multiplier: float = 1.0
     """Scales every layer's width; 1 is the published network."""
@@ -95,16 +105,52 @@ class ClusteringConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """Learning rates of the summed updates (see `training.optimizers`)."""
+    """Learning rates; those of emocluster's summed updates are explained in `training.optimizers`."""
 
-    sgd_learning_rate: float = 1e-3
-    """Of both stages, for all layers but the cluster head."""
     adam_learning_rate: float = 5e-4
-    """Of stage II; its updates are added to those of SGD."""
-    cluster_head_learning_rate: float = 0.05
+    """Of emocluster's stage II, beside SGD; of both stages of the other systems, alone."""
+    sgd_learning_rate: float = field(default=1e-3, metadata=_only("emocluster"))
+    """Of both stages, for all layers but the cluster head."""
+    cluster_head_learning_rate: float = field(default=0.05, metadata=_only("emocluster"))
     """SGD, for the cluster classifier's last layer."""
-    freeze_regressor: bool = False
+    freeze_regressor: bool = field(default=False, metadata=_only("emocluster"))
     """Leave the attribute regressor at its random draw, as the published code does; the paper trains it."""
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """Weights of what the autoencoders minimise beside the CCC loss (see `systems.cnn_ae` and `systems.cnn_vae`)."""
+
+    reconstruction_weight: float = field(default=1.0, metadata=_only("cnn_ae", "cnn_vae"))
+    """Weight of the mean squared error of a reconstructed chunk's pixels."""
+    kl_weight: float = field(default=1.0, metadata=_only("cnn_vae"))
+    """Weight of the Kullback-Leibler divergence between a chunk's code and a standard normal one, a pixel."""
+    kl_warmup_epochs: float = field(default=5.0, metadata=_only("cnn_vae"))
+    """Epochs, maybe with a fraction, over which that weight grows from 0."""
+
+    def __post_init__(self) -> None:
+        _require(self.reconstruction_weight >= 0, "reconstruction-weight", self.reconstruction_weight, "at least 0")
+        _require(self.kl_weight >= 0, "kl-weight", self.kl_weight, "at least 0")
+        _require(self.kl_warmup_epochs >= 0, "kl-warmup-epochs", self.kl_warmup_epochs, "at least 0")
+
+
+@dataclass(frozen=True)
+class LadderConfig:
+    """How the ladder network is disturbed, and what it minimises beside the CCC loss (see `models.ladder`)."""
+
+    noise_std: float = 0.3
+    """Standard deviation of the noise on the input and on every layer's normalised activations."""
+    denoising_weights: tuple[float, ...] = (1.0,) * LADDER_LEVELS
+    """Weights of the denoising costs of the input, the seven convolutions and the shared layer."""
+
+    def __post_init__(self) -> None:
+        _require(self.noise_std >= 0, "noise-std", self.noise_std, "at least 0")
+        _require(
+            len(self.denoising_weights) == LADDER_LEVELS and min(self.denoising_weights) >= 0,
+            "denoising-weights",
+            self.denoising_weights,
+            f"{LADDER_LEVELS} numbers, at least 0: of the input, the seven convolutions and the shared layer",
+        )
 
 
 @dataclass(frozen=True)
@@ -112,16 +158,21 @@ class TrainConfig:
     """One training run, apart from where its data and results lie."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
-    clustering: ClusteringConfig = field(default_factory=ClusteringConfig)
+    clustering: ClusteringConfig = field(default_factory=ClusteringConfig, metadata=_only("emocluster"))
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
+    ladder: LadderConfig = field(default_factory=LadderConfig, metadata=_only("ladder"))
+    stages: Literal["both", "unsupervised"] = field(default="both", metadata=_only("emocluster"))
+    """`unsupervised` trains by stage I alone, on the pool, if there is one, and then on the labelled recordings without
+    their labels: for a look at the clusters. The regressor is not trained, and the last epoch is kept."""
     epochs: int = 50
     """Each trains on the unlabelled pool, if there is one, and then on the labelled recordings."""
     batch_size: int = 64
     """Recordings a batch; a batch holds this many times 11 chunks, dealt out over the devices."""
     unlabeled_size: int | None = None
-    """Recordings of the unlabelled pool that stage I uses: a prefix of one seeded permutation. None uses all."""
-    ccc_weight: float = 1.0
-    """Weight of the CCC loss beside the cross-entropy in stage II."""
+    """Recordings of the unlabelled pool that training uses: a prefix of one seeded permutation. None uses all."""
+    ccc_weight: float = field(default=1.0, metadata=_only("emocluster", "cnn_ae", "cnn_vae", "ladder"))
+    """Weight of the CCC loss beside what the labelled stage minimises without labels."""
     patience: int | None = None
     """Stop after this many epochs without a better validation CCC; None never stops early."""
     seed: int = 0
@@ -135,6 +186,27 @@ class TrainConfig:
             _require(self.unlabeled_size >= 0, "unlabeled-size", self.unlabeled_size, "at least 0")
         if self.patience is not None:
             _require(self.patience >= 1, "patience", self.patience, "at least 1")
+            if self.stages == "unsupervised":
+                raise InputError("--patience waits for a better CCC, and --stages unsupervised trains no regressor")
+        if self.model.system == "cnn_regressor" and self.unlabeled_size:
+            raise InputError(
+                "--unlabeled-size is given, but --model cnn_regressor learns from labels alone; leave it out or give 0"
+            )
+        _refuse_options_of_others(self, self.model.system)
+
+
+def _refuse_options_of_others(config: Any, system: str, systems: tuple[str, ...] | None = None) -> None:
+    """Raises InputError where an option that `system` has no use for differs from its default."""
+    for f in dataclasses.fields(config):
+        value = getattr(config, f.name)
+        users = f.metadata.get("systems", systems)
+        if dataclasses.is_dataclass(value):
+            _refuse_options_of_others(value, system, users)
+        elif users is not None and system not in users and value != f.default:
+            raise InputError(
+                f"--{f.name.replace('_', '-')} is given, but --model {system} has no use for it; it belongs to "
+                f"{', '.join(users)}"
+            )
 
 
 PRESETS: dict[str, TrainConfig] = {

@@ -1,9 +1,10 @@
-"""`python -m launch.train`: both stages, from prepared records to a model directory; without arguments, the demo."""
+"""`python -m launch.train`: from prepared records to a model directory; without arguments, the demo."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
 
 DEMO = Path("emocluster-demo")
 
-DESCRIPTION = """Train DeepEmoCluster on prepared records: stage I on the unlabelled pool, stage II on the labelled
-recordings. Without --data-dir it makes a demo corpus of synthetic speech, prepares it and trains a narrow network on
-it; running it again re-uses what is there."""
+DESCRIPTION = """Train DeepEmoCluster, or by --model a system to compare it with, on prepared records: in each epoch
+stage I on the unlabelled pool and stage II on the labelled recordings. Without --data-dir it makes a demo corpus of
+synthetic speech, prepares it and trains a narrow network on it; running it again re-uses what is there."""
 
 
 @dataclass(frozen=True)
@@ -133,9 +134,12 @@ def _train(options: Options, console: Console) -> None:
 
 
 def _pool(preparation: Preparation, config: TrainConfig, console: Console) -> np.ndarray:
-    """The unlabelled recordings that training uses."""
+    """The unlabelled recordings that training uses: none for a system that learns from labels alone."""
     from emocluster_jax.feed.from_records import pool_prefix
+    from emocluster_jax.systems.registry import stages_of
 
+    if stages_of(config).unlabeled is None:
+        return pool_prefix(0, None)
     pool = pool_prefix(preparation.counts.get("unlabeled", 0), config.unlabeled_size)
     if config.unlabeled_size is not None and len(pool) < config.unlabeled_size:
         console.warn(
@@ -192,7 +196,12 @@ def _report(
     plots.mkdir(exist_ok=True)
     training_curves(read_metrics(workdir / METRICS_FILE), plots / "training.png")
     console.line()
-    console.line(f"Best of {progress.epoch} epochs: {progress.best_epoch} (validation CCC {progress.best_ccc:.3f})")
+    if math.isfinite(progress.best_ccc):
+        console.line(f"Best of {progress.epoch} epochs: {progress.best_epoch} (validation CCC {progress.best_ccc:.3f})")
+    else:
+        console.line(f"{progress.epoch} epochs; the last one's model is kept")
+    if options.config.stages == "unsupervised":
+        console.line("Its regressor was not trained (--stages unsupervised), and scores no better than chance.")
     if evaluation is not None:
         write_json(workdir / "test.json", scores_as_json(evaluation))
         for name, truth, predictions in zip(

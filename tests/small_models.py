@@ -9,17 +9,19 @@ import jax
 import numpy as np
 import soundfile
 
-from emocluster_jax.config import ClusteringConfig, FeatureConfig, ModelConfig
+from emocluster_jax.config import ClusteringConfig, FeatureConfig, ModelConfig, SystemName
 from emocluster_jax.model_directory import SavedModel
-from emocluster_jax.models.emocluster import EmoCluster
+from emocluster_jax.systems.registry import SYSTEMS, network_of
 
 
-def small_model(attributes: tuple[Any, ...] = ("arousal",), seed: int = 0, **changes: Any) -> SavedModel:
+def small_model(
+    attributes: tuple[Any, ...] = ("arousal",), seed: int = 0, system: SystemName = "emocluster", **changes: Any
+) -> SavedModel:
     """A narrow network with random weights, spread enough for chunks to fall into different clusters."""
-    config = ModelConfig(attributes=attributes, clusters=5, width_multiplier=1 / 8)
+    config = ModelConfig(system=system, attributes=attributes, clusters=5, width_multiplier=1 / 8)
     features = FeatureConfig()
     chunk = jax.ShapeDtypeStruct((1, features.chunk_frames, features.mel_bands), np.float32)
-    shapes = jax.eval_shape(EmoCluster(config).init, jax.random.key(0), chunk)
+    shapes = jax.eval_shape(network_of(config).init, jax.random.key(0), chunk)
     random = np.random.default_rng(seed)
     variables = jax.tree_util.tree_map_with_path(lambda path, leaf: _draw(path[-1].key, leaf.shape, random), shapes)
     settings: dict[str, Any] = {
@@ -32,7 +34,9 @@ def small_model(attributes: tuple[Any, ...] = ("arousal",), seed: int = 0, **cha
         "label_std": np.linspace(0.5, 1, len(attributes)).astype(np.float32),
         "variables": variables,
         "transform": None,
-        "centroids": random.normal(0, 1, (config.clusters, 32)).astype(np.float32),
+        "centroids": random.normal(0, 1, (config.clusters, 32)).astype(np.float32)
+        if SYSTEMS[system].clusters
+        else None,
         "origin": {"seed": seed},
     }
     return SavedModel(**{**settings, **changes})
@@ -55,7 +59,7 @@ def write_recording(path: Path, signal: np.ndarray, rate: int = 16_000) -> Path:
 
 def _draw(name: str, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
     """Weights that keep the scale of what passes through them, so that one chunk's output differs from another's."""
-    if name == "kernel":
+    if name in ("kernel", "a"):
         drawn = random.normal(0, np.sqrt(2 / np.prod(shape[:-1])), shape)
     elif name in ("scale", "var"):
         drawn = random.uniform(0.5, 1.5, shape)

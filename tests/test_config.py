@@ -6,7 +6,17 @@ import json
 
 import pytest
 
-from emocluster_jax.config import PRESETS, ClusteringConfig, ModelConfig, TrainConfig, from_dict, to_dict
+from emocluster_jax.config import (
+    PRESETS,
+    AutoencoderConfig,
+    ClusteringConfig,
+    LadderConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TrainConfig,
+    from_dict,
+    to_dict,
+)
 from emocluster_jax.errors import InputError
 
 
@@ -43,6 +53,10 @@ def test_refused(values: dict, message: str) -> None:
         (lambda: TrainConfig(epochs=0), "epochs is 0"),
         (lambda: TrainConfig(batch_size=0), "batch-size is 0"),
         (lambda: TrainConfig(unlabeled_size=-1), "unlabeled-size is -1"),
+        (lambda: TrainConfig(stages="unsupervised", patience=2), "--patience waits for a better CCC"),
+        (lambda: LadderConfig(noise_std=-0.1), "noise-std is -0.1"),
+        (lambda: LadderConfig(denoising_weights=(1.0, 1.0)), "denoising-weights is"),
+        (lambda: AutoencoderConfig(kl_weight=-1.0), "kl-weight is -1.0"),
         (lambda: ClusteringConfig(whiten=True), "pca-components"),
         (lambda: ClusteringConfig(iterations=0), "iterations is 0"),
     ],
@@ -50,3 +64,33 @@ def test_refused(values: dict, message: str) -> None:
 def test_impossible_settings(make, message: str) -> None:
     with pytest.raises(InputError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("system", "options", "message"),
+    [
+        (
+            "cnn_ae",
+            {"clustering": ClusteringConfig(iterations=3)},
+            "--iterations is given, but --model cnn_ae has",
+        ),
+        ("cnn_ae", {"optimizer": OptimizerConfig(freeze_regressor=True)}, "--freeze-regressor is given"),
+        ("cnn_ae", {"autoencoder": AutoencoderConfig(kl_weight=2.0)}, "it belongs to cnn_vae"),
+        ("emocluster", {"ladder": LadderConfig(noise_std=0.1)}, "--noise-std is given"),
+        ("emocluster", {"autoencoder": AutoencoderConfig(reconstruction_weight=2.0)}, "it belongs to cnn_ae, cnn_vae"),
+        ("ladder", {"stages": "unsupervised"}, "--stages is given"),
+        ("cnn_regressor", {"ccc_weight": 2.0}, "--ccc-weight is given"),
+        ("cnn_regressor", {"unlabeled_size": 10}, "cnn_regressor learns from labels alone"),
+    ],
+)
+def test_options_of_other_systems(system, options: dict, message: str) -> None:
+    model = ModelConfig(system=system)
+    TrainConfig(model=model)
+    with pytest.raises(InputError, match=message):
+        TrainConfig(model=model, **options)
+
+
+def test_settings_from_before_there_were_several_systems() -> None:
+    values = to_dict(TrainConfig())
+    del values["model"]["system"], values["autoencoder"], values["ladder"], values["stages"]
+    assert from_dict(TrainConfig, values, "here") == TrainConfig()

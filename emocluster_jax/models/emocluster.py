@@ -8,7 +8,8 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from emocluster_jax.config import ModelConfig
-from emocluster_jax.models.encoder import DENSE_WIDTH, Encoder, dense_init, scaled_width
+from emocluster_jax.models.encoder import DENSE_WIDTH, Encoder, scaled_width
+from emocluster_jax.models.head import Head
 
 
 class EmoClusterOutput(NamedTuple):
@@ -25,18 +26,6 @@ class EmoClusterOutput(NamedTuple):
     embeddings: Float[Array, "n E"]
     cluster_logits: Float[Array, "n K"]
     attributes: Float[Array, "n A"]
-
-
-class Head(nn.Module):
-    """Dense, ReLU, dense; the hidden layer is returned before its ReLU."""
-
-    width: int
-    outputs: int
-
-    @nn.compact
-    def __call__(self, shared: Float[Array, "n e"]) -> tuple[Float[Array, "n w"], Float[Array, "n o"]]:
-        hidden = nn.Dense(self.width, kernel_init=dense_init, name="hidden")(shared)
-        return hidden, nn.Dense(self.outputs, kernel_init=dense_init, name="output")(nn.relu(hidden))
 
 
 class EmoCluster(nn.Module):

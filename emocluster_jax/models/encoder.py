@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -11,7 +13,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from emocluster_jax.config import ModelConfig
-from emocluster_jax.models.convolution import Convolved, conv3x3, relu_conv3x3
+from emocluster_jax.models.convolution import conv3x3, relu_conv3x3
 
 CONVOLUTION_WIDTHS = (32, 32, 64, 64, 128, 128, 128)
 CONVOLUTION_STRIDES = (1, 1, 2, 2, 2, 2, 2)
@@ -34,8 +36,39 @@ def scaled_width(width: int, config: ModelConfig) -> int:
     return max(4, round(width * config.width_multiplier))
 
 
+def layer_shapes(frames: int, mel_bands: int, config: ModelConfig) -> tuple[tuple[int, int, int], ...]:
+    """Height, width and channels of the encoder's input and of its seven convolutions' outputs."""
+    shapes = [(frames, mel_bands, 1)]
+    for width, stride in zip(CONVOLUTION_WIDTHS, CONVOLUTION_STRIDES, strict=True):
+        height, length, _ = shapes[-1]
+        shapes.append((-(-height // stride), -(-length // stride), scaled_width(width, config)))
+    return tuple(shapes)
+
+
+def inverse_deviation(mean: Float[Array, " c"], mean_square: Float[Array, " c"]) -> Float[Array, " c"]:
+    """1 / √(variance + ε), from moments."""
+    return lax.rsqrt(jnp.maximum(mean_square - mean**2, 0.0) + NORM_EPSILON)
+
+
+class Normalization(NamedTuple):
+    """What batch normalisation does to every channel: scale · (x - mean) · inverse_deviation + bias."""
+
+    mean: Float[Array, " channels"]
+    inverse_deviation: Float[Array, " channels"]
+    scale: Float[Array, " channels"]
+    bias: Float[Array, " channels"]
+
+    @property
+    def multiplier(self) -> Float[Array, " channels"]:
+        return self.scale * self.inverse_deviation
+
+    @property
+    def offset(self) -> Float[Array, " channels"]:
+        return self.bias - self.mean * self.multiplier
+
+
 class BatchNormalization(nn.Module):
-    """Batch normalisation (Ioffe & Szegedy 2015) as one multiplication and addition a channel.
+    """Batch normalisation (Ioffe & Szegedy 2015), handed over as numbers for the next layer to apply.
 
     Attributes:
       axis_name: the mapped axis over which batch statistics are shared; None on a single device.
@@ -45,30 +78,36 @@ class BatchNormalization(nn.Module):
 
     @nn.compact
     def __call__(
-        self, mean: Float[Array, " channels"], mean_square: Float[Array, " channels"], *, train: bool
-    ) -> tuple[Float[Array, " channels"], Float[Array, " channels"]]:
-        """The multiplier and the offset; in training they follow the moments given, and the running ones are updated.
+        self,
+        mean: Float[Array, " channels"],
+        mean_square: Float[Array, " channels"],
+        *,
+        train: bool,
+        remember: bool = True,
+    ) -> Normalization:
+        """In training it follows the moments given, and the running ones are updated.
 
         Args:
           mean: over this device's batch, height and width.
           mean_square: likewise, of the squares.
           train: whether to normalise by the batch's statistics or by the running ones.
+          remember: whether training updates the running ones.
         """
         channels = mean.shape
         scale = self.param("scale", nn.initializers.ones, channels)
         bias = self.param("bias", nn.initializers.zeros, channels)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels)
         running_variance = self.variable("batch_stats", "var", jnp.ones, channels)
-        if train:
-            if self.axis_name is not None:
-                mean, mean_square = lax.pmean((mean, mean_square), self.axis_name)
+        if not train:
+            inverse = lax.rsqrt(running_variance.value + NORM_EPSILON)
+            return Normalization(running_mean.value, inverse, scale, bias)
+        if self.axis_name is not None:
+            mean, mean_square = lax.pmean((mean, mean_square), self.axis_name)
+        if remember:
             variance = jnp.maximum(mean_square - mean**2, 0.0)
             running_mean.value = NORM_MOMENTUM * running_mean.value + (1 - NORM_MOMENTUM) * mean
             running_variance.value = NORM_MOMENTUM * running_variance.value + (1 - NORM_MOMENTUM) * variance
-        else:
-            mean, variance = running_mean.value, running_variance.value
-        multiplier = scale * lax.rsqrt(variance + NORM_EPSILON)
-        return multiplier, bias - mean * multiplier
+        return Normalization(mean, inverse_deviation(mean, mean_square), scale, bias)
 
 
 class ConvolutionKernel(nn.Module):
@@ -82,6 +121,27 @@ class ConvolutionKernel(nn.Module):
         return self.param("kernel", convolution_init, (3, 3, self.inputs, self.outputs))
 
 
+class Level(NamedTuple):
+    """A convolution's output with the normalisation that follows it; ReLU comes after that.
+
+    A layer is cut here because the next layer's convolution takes the normalisation in: see `convolution`.
+    """
+
+    values: Float[Array, "n h w c"]
+    normalization: Normalization
+
+    @property
+    def normalized(self) -> Float[Array, "n h w c"]:
+        """Of mean 0 and variance 1 over the batch, before scale and bias; float32."""
+        return (self.values.astype(jnp.float32) - self.normalization.mean) * self.normalization.inverse_deviation
+
+    @property
+    def activation(self) -> Float[Array, "n h w c"]:
+        """What the next layer sees."""
+        affine = self.values * self.normalization.multiplier + self.normalization.offset
+        return nn.relu(affine).astype(self.values.dtype)
+
+
 class Encoder(nn.Module):
     """Seven 3x3 convolutions with batch normalisation and ReLU, and the shared dense layer.
 
@@ -93,28 +153,60 @@ class Encoder(nn.Module):
     config: ModelConfig
     axis_name: str | None = None
 
-    @nn.compact
+    def setup(self) -> None:
+        widths = [scaled_width(width, self.config) for width in CONVOLUTION_WIDTHS]
+        self.convolution = [ConvolutionKernel(*channels) for channels in pairwise([1, *widths])]
+        self.norm = [BatchNormalization(self.axis_name) for _ in widths]
+        self.shared = nn.Dense(scaled_width(DENSE_WIDTH, self.config), kernel_init=dense_init, dtype=self._dtype)
+        # Its name goes into the keys of its draws: another would change what every seed gives.
+        self.dropout = nn.Dropout(self.config.dropout_rate, name="Dropout_0")
+
     def __call__(self, chunks: Float[Array, "n time mel"], *, train: bool = False) -> Float[Array, "n width"]:
         """The shared layer's output, after ReLU and, in training, dropout."""
-        dtype = jnp.dtype(self.config.compute_dtype)
-        widths = [scaled_width(width, self.config) for width in CONVOLUTION_WIDTHS]
+        x = nn.relu(self.embed(self.convolve(chunks, train=train)[-1])).astype(jnp.float32)
+        return self.dropout(x, deterministic=not train)
 
-        def kernel(i: int, inputs: int) -> Float[Array, "3 3 inputs outputs"]:
-            return ConvolutionKernel(inputs, widths[i], name=f"convolution_{i}")().astype(dtype)
+    def convolve(
+        self,
+        chunks: Float[Array, "n time mel"],
+        *,
+        train: bool,
+        noise_std: float | Float[Array, ""] | None = None,
+    ) -> tuple[Level, ...]:
+        """The seven convolutions.
 
-        def normalization(i: int, convolved: Convolved) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
-            normalize = BatchNormalization(self.axis_name, name=f"norm_{i}")
-            return normalize(convolved.mean, convolved.mean_square, train=train)
+        Args:
+          chunks: normalised mel spectrograms.
+          train: whether to normalise by the batch's statistics.
+          noise_std: standard deviation of the Gaussian noise that is added to every normalised output; needs a "noise"
+            key, and leaves the running statistics as they are. None for no noise.
+        """
+        levels: list[Level] = []
+        for kernel, norm, stride in zip(self.convolution, self.norm, CONVOLUTION_STRIDES, strict=True):
+            weights = kernel().astype(self._dtype)
+            if not levels:
+                convolved = conv3x3(chunks[..., None].astype(self._dtype), weights, stride)
+            else:
+                values, normalization = levels[-1]
+                multiplier, offset = normalization.multiplier, normalization.offset
+                convolved = relu_conv3x3(values, multiplier, offset, weights, stride)
+            remember = noise_std is None
+            normalization = norm(convolved.mean, convolved.mean_square, train=train, remember=remember)
+            level = Level(convolved.pre_activation, normalization)
+            levels.append(level if noise_std is None else self._noisy(level, noise_std))
+        return tuple(levels)
 
-        # A layer is cut before its normalisation, which the next layer's convolution takes in: see `convolution`.
-        convolved = conv3x3(chunks[..., None].astype(dtype), kernel(0, 1), CONVOLUTION_STRIDES[0])
-        multiplier, offset = normalization(0, convolved)
-        for i in range(1, len(widths)):
-            x = convolved.pre_activation
-            convolved = relu_conv3x3(x, multiplier, offset, kernel(i, widths[i - 1]), CONVOLUTION_STRIDES[i])
-            multiplier, offset = normalization(i, convolved)
-        x = convolved.pre_activation
-        x = nn.relu(x * multiplier + offset).astype(dtype)
-        dense = nn.Dense(scaled_width(DENSE_WIDTH, self.config), kernel_init=dense_init, dtype=dtype, name="shared")
-        x = nn.relu(dense(x.reshape(x.shape[0], -1))).astype(jnp.float32)
-        return nn.Dropout(self.config.dropout_rate, deterministic=not train)(x)
+    def embed(self, last: Level) -> Float[Array, "n width"]:
+        """The shared layer before its ReLU, from the last convolution."""
+        return self.shared(last.activation.reshape(len(last.values), -1))
+
+    @property
+    def _dtype(self) -> jnp.dtype:
+        return jnp.dtype(self.config.compute_dtype)
+
+    def _noisy(self, level: Level, noise_std: float | Float[Array, ""]) -> Level:
+        """The level with noise on its normalised values, which leaves scale and bias to be applied."""
+        _, _, scale, bias = level.normalization
+        values = level.normalized + noise_std * jax.random.normal(self.make_rng("noise"), level.values.shape)
+        unchanged = Normalization(jnp.zeros_like(scale), jnp.ones_like(scale), scale, bias)
+        return Level(values.astype(self._dtype), unchanged)

@@ -5,6 +5,7 @@ Colours are those of Okabe & Ito (2008), which colour-blind readers can tell apa
 
 from __future__ import annotations
 
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from jaxtyping import Float
 
 from emocluster_jax.atomic_files import replacing
 from emocluster_jax.config import ATTRIBUTES
+from emocluster_jax.reporting.loss_names import loss_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,11 +25,12 @@ ATTRIBUTE_STYLES: dict[str, tuple[str, str]] = {
     "dominance": ("#0072B2", "s"),
     "valence": ("#009E73", "^"),
 }
-LOSSES = {
-    "stage1_cross_entropy": ("stage I cross-entropy", "#CC79A7", "s"),
-    "stage2_cross_entropy": ("stage II cross-entropy", "#0072B2", "o"),
-    "ccc_loss": ("1 - CCC, training", "#D55E00", "^"),
+LOSS_STYLES: dict[str, tuple[tuple[str, str], ...]] = {
+    "stage1": (("#CC79A7", "s"), ("#E69F00", "D"), ("#999999", "P")),
+    "stage2": (("#0072B2", "o"), ("#009E73", "v"), ("#56B4E9", "X")),
 }
+"""Of a stage's terms in their order; the CCC loss has its own."""
+CCC_LOSS_STYLE = ("#D55E00", "^")
 NMI = {
     "nmi_previous": ("labelled", "#0072B2", "o"),
     "nmi_previous_unlabeled": ("unlabelled", "#CC79A7", "s"),
@@ -36,22 +39,23 @@ DOTS_PER_INCH = 120
 
 
 def training_curves(metrics: list[dict[str, Any]], path: Path) -> None:
-    """Losses, validation CCC, NMI of consecutive clusterings and cluster sizes over the epochs.
+    """Losses and validation CCC over the epochs; of systems with clusters, NMI of consecutive ones and sizes as well.
 
     Args:
       metrics: what `MetricsLog` wrote, one dictionary an epoch; names that are absent or None leave gaps.
       path: PNG file, replaced in one step.
     """
-    figure = _figure(11, 7.5)
-    grid = figure.add_gridspec(4, 2)
+    clustered = not metrics or any("cluster_sizes" in epoch for epoch in metrics)
+    figure = _figure(11, 7.5 if clustered else 3.75)
+    grid = figure.add_gridspec(4 if clustered else 2, 2)
     _losses(figure.add_subplot(grid[:2, 0]), metrics)
     _validation_ccc(figure.add_subplot(grid[:2, 1]), metrics)
-    _nmi(figure.add_subplot(grid[2:, 0]), metrics)
-    if any(epoch.get("cluster_sizes_unlabeled") for epoch in metrics):
-        _cluster_sizes(figure.add_subplot(grid[2, 1]), metrics, "cluster_sizes", "labelled")
-        _cluster_sizes(figure.add_subplot(grid[3, 1]), metrics, "cluster_sizes_unlabeled", "unlabelled")
-    else:
-        _cluster_sizes(figure.add_subplot(grid[2:, 1]), metrics, "cluster_sizes", "labelled")
+    if clustered:
+        _nmi(figure.add_subplot(grid[2:, 0]), metrics)
+        pool = any(epoch.get("cluster_sizes_unlabeled") for epoch in metrics)
+        _cluster_sizes(figure.add_subplot(grid[2 if pool else slice(2, 4), 1]), metrics, "cluster_sizes", "labelled")
+        if pool:
+            _cluster_sizes(figure.add_subplot(grid[3, 1]), metrics, "cluster_sizes_unlabeled", "unlabelled")
     if metrics:
         for axes in figure.axes:
             axes.set_xlim(metrics[0]["epoch"] - 0.5, metrics[-1]["epoch"] + 0.5)
@@ -91,8 +95,12 @@ def prediction_scatter(
 
 
 def _losses(axes: Axes, metrics: list[dict[str, Any]]) -> None:
-    for name, (label, colour, marker) in LOSSES.items():
-        _curve(axes, metrics, [epoch.get(name) for epoch in metrics], label, colour, marker)
+    names = dict.fromkeys(name for epoch in metrics for name in epoch)
+    for stage, styles in LOSS_STYLES.items():
+        terms = [name for name in names if name.startswith(f"{stage}_")]
+        for name, style in zip(terms, cycle(styles), strict=False):
+            _curve(axes, metrics, [epoch.get(name) for epoch in metrics], loss_name(name) or name, *style)
+    _curve(axes, metrics, [epoch.get("ccc_loss") for epoch in metrics], "1 - CCC, training", *CCC_LOSS_STYLE)
     axes.set_ylim(bottom=0)
     _finish(axes, "Losses", "mean over the epoch's steps")
 

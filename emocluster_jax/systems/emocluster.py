@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import flax.linen as nn
@@ -16,7 +17,10 @@ from emocluster_jax.training.steps import Batch, Terms
 
 
 def stages(network: nn.Module, config: TrainConfig, axis_name: str | None) -> Stages:
-    """Stage I minimises the cross-entropy, stage II cross-entropy plus `ccc_weight` times the CCC loss (equation 3)."""
+    """Stage I minimises the cross-entropy, stage II cross-entropy plus `ccc_weight` times the CCC loss (equation 3).
+
+    With `stages` "unsupervised" the labelled recordings, too, are trained on as stage I trains.
+    """
 
     def objective(output: Any, batch: Batch) -> tuple[Float[Array, ""], Terms]:
         assert batch.pseudo_labels is not None
@@ -24,7 +28,11 @@ def stages(network: nn.Module, config: TrainConfig, axis_name: str | None) -> St
         return entropy, {"cross_entropy": entropy}
 
     optimizers = stage_one_optimizer(config.optimizer), stage_two_optimizer(config.optimizer)
-    return semi_supervised_stages(network, config, axis_name, objective, ("cross_entropy",), optimizers)
+    both = semi_supervised_stages(network, config, axis_name, objective, ("cross_entropy",), optimizers)
+    if config.stages == "both":
+        return both
+    assert both.unlabeled is not None
+    return both._replace(labeled=dataclasses.replace(both.unlabeled, name=both.labeled.name))
 
 
 SYSTEM = System(EmoCluster, stages, clusters=True)

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import flax.linen as nn
 
-from emocluster_jax.config import ModelConfig, TrainConfig
-from emocluster_jax.systems import emocluster
+from emocluster_jax.config import ModelConfig, SystemName, TrainConfig
+from emocluster_jax.systems import cnn_ae, cnn_regressor, cnn_vae, emocluster, ladder
 from emocluster_jax.systems.system import Stages, System
 
-SYSTEMS: dict[str, System] = {"emocluster": emocluster.SYSTEM}
+SYSTEMS: dict[SystemName, System] = {
+    "emocluster": emocluster.SYSTEM,
+    "cnn_regressor": cnn_regressor.SYSTEM,
+    "cnn_ae": cnn_ae.SYSTEM,
+    "cnn_vae": cnn_vae.SYSTEM,
+    "ladder": ladder.SYSTEM,
+}
 
 
 def network_of(config: ModelConfig, axis_name: str | None = None) -> nn.Module:

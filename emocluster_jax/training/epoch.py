@@ -95,8 +95,8 @@ def run_stage(
             segment(0, 0)  # no step: only to know how long the program takes to compile
         with view.part("steps", "training"):
             in_segments(len(batches), segment)
-            means = {name: float(values.mean()) for name, values in parallel.first_replica(terms).items()}
-    return StageResult(state, clusters, means)
+            values = parallel.first_replica(terms)
+    return StageResult(state, clusters, {name: float(values[name].mean()) for name in programs.stage.terms})
 
 
 def _check_finite(terms: dict[str, np.ndarray], title: str, epoch: int, first: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +85,8 @@ class _Run:
 def _prepare_run(config: TrainConfig, data: TrainingData, workdir: Path) -> _Run:
     """Checks the settings against data and devices, and makes the programs."""
     _check(config, data)
+    if config.stages == "unsupervised":
+        data = dataclasses.replace(data, validation=None)  # there is no regressor to choose an epoch by
     labels = attribute_columns(data.train.attributes, config.model.attributes)
     label_mean, label_std = label_statistics(labels, config.model.attributes)
     forward, redraw_head = make_forward(config.model), redraw_head_program()
@@ -147,7 +150,7 @@ def _out_of_patience(config: TrainConfig, progress: Progress) -> bool:
 def _train_epoch(
     run: _Run, state: TrainState, progress: Progress, console: Console
 ) -> tuple[TrainState, Progress, dict[str, Any]]:
-    """Both stages and the validation; writes the cluster assignments, and the model if it is the best so far."""
+    """The stages and the validation; writes the cluster assignments, and the model if it is the best so far."""
     config, data, epoch = run.config, run.data, progress.epoch + 1
     watch, results = Stopwatch(), {}
     batch_chunks = _batch_chunks(config, data)
@@ -254,7 +257,10 @@ def _save_best(run: _Run, state: TrainState, labeled: StageResult, progress: Pro
 
 def _epoch_line(metrics: dict[str, Any], config: TrainConfig) -> str:
     parts = [f"epoch {metrics['epoch']}/{config.epochs}"]
-    parts += [f"{name} {value:.3f}" for metric, value in metrics.items() if (name := loss_name(metric)) is not None]
+    for metric, value in metrics.items():
+        name = loss_name(metric)
+        if name is not None:
+            parts.append(f"{name} {value:.3f}" if abs(value) >= 0.01 else f"{name} {value:.1e}")
     for name, value in metrics.get("validation_ccc", {}).items():
         parts.append(f"validation CCC {name} {value:.3f}")
     if math.isfinite(metrics.get("nmi_previous", math.nan)):

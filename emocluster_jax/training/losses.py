@@ -1,4 +1,8 @@
-"""The losses of both stages, as means over the global batch."""
+"""The losses of the systems, as means over the global batch.
+
+But for the CCC loss each is a mean over this device's examples; devices hold equally many, so the mean of their
+gradients is the gradient over the global batch.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,23 @@ from jaxtyping import Array, Bool, Float, Int
 
 
 def cross_entropy(logits: Float[Array, "n K"], labels: Int[Array, " n"]) -> Float[Array, ""]:
-    """Mean cross-entropy between cluster scores and pseudo-labels (paper, equation 1).
-
-    It is a mean over this device's examples; devices hold equally many, so the mean of their gradients is the
-    gradient over the global batch.
-    """
+    """Mean cross-entropy between cluster scores and pseudo-labels (paper, equation 1)."""
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+
+def reconstruction_error(
+    reconstruction: Float[Array, "n time mel"], chunks: Float[Array, "n time mel"]
+) -> Float[Array, ""]:
+    """Mean squared error over all pixels of all chunks."""
+    return jnp.mean((reconstruction - chunks) ** 2)
+
+
+def gaussian_kl(mean: Float[Array, "n E"], log_variance: Float[Array, "n E"]) -> Float[Array, ""]:
+    """Kullback-Leibler divergence of N(mean, exp(log_variance)) from N(0, 1) in nats, summed over the E dimensions.
+
+    Kingma & Welling (2014), appendix B; a mean over the examples.
+    """
+    return 0.5 * jnp.mean(jnp.sum(mean**2 + jnp.exp(log_variance) - 1.0 - log_variance, axis=1))
 
 
 def ccc_loss(

@@ -48,6 +48,19 @@ def test_training_curves(tmp_path, epochs, unlabeled):
     assert [p.name for p in tmp_path.iterdir()] == ["curves.png"]
 
 
+def test_training_curves_of_a_system_without_clusters(tmp_path):
+    epochs = [
+        {"epoch": e, "stage1_kl": 1 / e, "stage2_reconstruction": 2 / e, "stage2_kl": 1 / e, "ccc_loss": 0.5}
+        for e in (1, 2, 3)
+    ]
+    training_curves(epochs, tmp_path / "vae.png")
+    training_curves([epoch_metrics(1, ("arousal",), False)], tmp_path / "clusters.png")
+    image = pixels(tmp_path / "vae.png")
+    for colour in ("#CC79A7", "#0072B2", "#009E73", "#D55E00"):
+        assert count(image, colour) > 50, colour
+    assert 2 * len(image) == len(pixels(tmp_path / "clusters.png"))  # the panels of the clusters are not there
+
+
 def test_training_curves_with_gaps_and_without_epochs(tmp_path):
     gap = {"epoch": 2, "stage2_cross_entropy": None, "validation_ccc": {"arousal": None}, "validation_ccc_mean": None}
     training_curves([epoch_metrics(1, ("arousal",), True), gap], tmp_path / "gap.png")

@@ -16,16 +16,17 @@ from jax import ShapeDtypeStruct, export
 
 from emocluster_jax import parallel
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
-from emocluster_jax.config import ClusteringConfig, FeatureConfig, ModelConfig, TrainConfig
+from emocluster_jax.config import ClusteringConfig, FeatureConfig, ModelConfig, SystemName, TrainConfig
 from emocluster_jax.evaluation.forward import Outputs, make_forward
 from emocluster_jax.inference import Predictor
-from emocluster_jax.systems.registry import network_of, stages_of
+from emocluster_jax.systems.registry import SYSTEMS, network_of, stages_of
 from emocluster_jax.training.programs import Labels, clustering_program, redraw_head_program, training_program
 from emocluster_jax.training.state import TrainState, create_train_state
 from small_models import small_model
 from small_training import FEATURES
 
 PLATFORMS = ("tpu", "cuda")
+OTHERS: tuple[SystemName, ...] = ("cnn_regressor", "cnn_ae", "cnn_vae", "ladder")
 UTTERANCES = 4  # a device
 CHUNKS = UTTERANCES * FEATURES.chunks_per_utterance
 
@@ -60,8 +61,9 @@ def training_state(config: ModelConfig) -> TrainState:
 def training(config: ModelConfig) -> dict[str, Program]:
     recordings = UTTERANCES * jax.device_count()
     shape = (recordings, len(config.attributes))
+    clusters = np.zeros(recordings * FEATURES.chunks_per_utterance, np.int32)
     labels = Labels(
-        np.zeros(recordings * FEATURES.chunks_per_utterance, np.int32),
+        clusters if SYSTEMS[config.system].clusters else None,
         np.zeros(shape, np.float32),
         np.ones(shape, bool),
     )
@@ -73,11 +75,13 @@ def training(config: ModelConfig) -> dict[str, Program]:
         return training_program(stage, FEATURES.chunks_per_utterance), arguments
 
     stages = stages_of(TrainConfig(model=config), parallel.AXIS)
-    return {
-        f"stage I, {config.compute_dtype}": program(stages.unlabeled, split_chunks()),
-        f"stage II, {config.compute_dtype}": program(stages.labeled, split_chunks()),
-        f"streamed stage II, {config.compute_dtype}": program(stages.labeled, step_chunks(2)),
+    found = {
+        "stage II": program(stages.labeled, split_chunks()),
+        "streamed stage II": program(stages.labeled, step_chunks(2)),
     }
+    if stages.unlabeled is not None:
+        found["stage I"] = program(stages.unlabeled, split_chunks())
+    return {f"{name}, {config.compute_dtype}": stage for name, stage in found.items()}
 
 
 def embedding(config: ModelConfig) -> dict[str, Program]:
@@ -108,6 +112,13 @@ def prediction(name: str, **changes: Any) -> dict[str, Program]:
     return {f"prediction, {name}": (Predictor(small_model(**changes)).forward, (chunks,))}
 
 
+def other_system(system: SystemName) -> dict[str, Program]:
+    """Its second stage, and how it predicts."""
+    config = ModelConfig(system=system, width_multiplier=0.125)
+    name = f"stage II, {config.compute_dtype}"
+    return {f"stage II, {system}": training(config)[name], **prediction(system, system=system)}
+
+
 def programs() -> dict[str, Program]:
     wide = ModelConfig(attributes=("arousal", "valence"), clusters=5, width_multiplier=0.125)
     half = ModelConfig(clusters=5, width_multiplier=0.125, compute_dtype="bfloat16")
@@ -124,6 +135,7 @@ def programs() -> dict[str, Program]:
         **clustering("principal components", pca_components=8, whiten=True, l2_normalize=True),
         **prediction("centroids"),
         **prediction("no centroids", centroids=None),
+        **{name: program for system in OTHERS for name, program in other_system(system).items()},
         **prediction(
             "principal components",
             clustering=projected,

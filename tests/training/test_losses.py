@@ -1,4 +1,4 @@
-"""The CCC loss against the authors' numbers and against closed forms."""
+"""The losses against closed forms, and the CCC loss against the authors' numbers."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import integrate, stats
 
-from emocluster_jax.training.losses import ccc_loss, cross_entropy
+from emocluster_jax.training.losses import ccc_loss, cross_entropy, gaussian_kl, reconstruction_error
 
 
 def concordance(x: np.ndarray, y: np.ndarray) -> float:
@@ -73,3 +74,26 @@ def test_gradient_is_finite_where_the_loss_is_degenerate() -> None:
 
 def test_cross_entropy_of_uniform_scores() -> None:
     assert float(cross_entropy(jnp.zeros((6, 10)), jnp.arange(6))) == pytest.approx(np.log(10), rel=1e-6)
+
+
+def test_kl_of_gaussians_is_its_integral() -> None:
+    means, deviations = np.array([[0.0, 1.5], [-0.7, 0.2]]), np.array([[1.0, 0.5], [2.0, 0.1]])
+
+    def divergence(mean: float, deviation: float) -> float:
+        code, standard = stats.norm(mean, deviation), stats.norm()
+
+        def integrand(z: float) -> float:
+            return code.pdf(z) * (code.logpdf(z) - standard.logpdf(z))
+
+        return integrate.quad(integrand, mean - 10 * deviation, mean + 10 * deviation)[0]
+
+    # Summed over the dimensions of a code, and averaged over the codes.
+    expected = np.vectorize(divergence)(means, deviations).sum(axis=1).mean()
+    found = gaussian_kl(jnp.asarray(means, jnp.float32), jnp.asarray(2 * np.log(deviations), jnp.float32))
+    assert float(found) == pytest.approx(expected, rel=1e-5)  # float32
+    assert float(gaussian_kl(jnp.zeros((3, 4)), jnp.zeros((3, 4)))) == 0.0
+
+
+def test_reconstruction_error_is_a_mean_over_pixels() -> None:
+    chunks = jnp.zeros((2, 3, 5))
+    assert float(reconstruction_error(chunks.at[1].set(2.0), chunks)) == pytest.approx(2.0)

@@ -37,7 +37,7 @@ def lowered() -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
 def test_every_program_lowers(lowered: dict[str, dict[str, Any]], platform: str) -> None:
-    assert len(lowered) >= 13
+    assert len(lowered) >= 21
     for name, platforms in lowered.items():
         found = platforms[platform]
         assert "error" not in found, f"{name}: {found['error']}"

@@ -1,0 +1,55 @@
+"""The mirror of the encoder: from a code back to a chunk."""
+
+from __future__ import annotations
+
+import math
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from emocluster_jax.config import ModelConfig
+from emocluster_jax.models.convolution import transposed_conv3x3
+from emocluster_jax.models.encoder import (
+    CONVOLUTION_STRIDES,
+    BatchNormalization,
+    ConvolutionKernel,
+    Level,
+    dense_init,
+    layer_shapes,
+)
+
+
+class Decoder(nn.Module):
+    """A dense layer and seven transposed 3x3 convolutions, from each of the encoder's shapes back to the one before.
+
+    The transposed convolutions have the channels, strides and kernel shapes of the encoder's convolutions, the last
+    first: of a published chunk (2, 4, 128), (4, 8, 128), (8, 16, 128), (16, 32, 64), (31, 64, 64), (62, 128, 32),
+    (62, 128, 32), (62, 128, 1). Batch normalisation and ReLU stand before each, which is after all layers but the last.
+
+    Attributes:
+      config: the width multiplier and arithmetic precision.
+      axis_name: the mapped axis over which batch statistics are shared in training; None on a single device.
+    """
+
+    config: ModelConfig
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(
+        self, code: Float[Array, "n width"], frames: int, mel_bands: int, *, train: bool = False
+    ) -> Float[Array, "n {frames} {mel_bands}"]:
+        """Chunks of so many frames and mel bands, float32."""
+        dtype = jnp.dtype(self.config.compute_dtype)
+        shapes = layer_shapes(frames, mel_bands, self.config)
+        dense = nn.Dense(math.prod(shapes[-1]), kernel_init=dense_init, dtype=dtype, name="dense")
+        values = dense(code).reshape(-1, *shapes[-1])
+        wide = values.astype(jnp.float32)
+        mean, mean_square = wide.mean((0, 1, 2)), (wide * wide).mean((0, 1, 2))
+        for i in reversed(range(len(CONVOLUTION_STRIDES))):
+            height, width, outputs = shapes[i]
+            normalization = BatchNormalization(self.axis_name, name=f"norm_{i}")(mean, mean_square, train=train)
+            kernel = ConvolutionKernel(outputs, shapes[i + 1][2], name=f"convolution_{i}")().astype(dtype)
+            activation = Level(values, normalization).activation
+            values, mean, mean_square = transposed_conv3x3(activation, kernel, CONVOLUTION_STRIDES[i], (height, width))
+        return values[..., 0].astype(jnp.float32) + self.param("bias", nn.initializers.zeros, ())
