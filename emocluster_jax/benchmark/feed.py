@@ -10,13 +10,12 @@ import numpy as np
 
 from emocluster_jax import parallel
 from emocluster_jax.benchmark.cases import Case, Contender, Device, Prepared
-from emocluster_jax.config import FeatureConfig, ModelConfig, OptimizerConfig
+from emocluster_jax.config import FeatureConfig, ModelConfig, TrainConfig
 from emocluster_jax.evaluation.forward import make_forward
 from emocluster_jax.feed.choice import Feed
-from emocluster_jax.models.emocluster import EmoCluster
+from emocluster_jax.systems.registry import network_of, stages_of
 from emocluster_jax.training.programs import Labels, training_program
 from emocluster_jax.training.state import create_train_state
-from emocluster_jax.training.steps import joint_stage
 
 
 def cases(device: Device, quick: bool) -> list[Case]:
@@ -55,10 +54,10 @@ def embedding_and_steps(recordings: int, batch: int, steps: int, eighths: int, f
     split = load_split(data_dir, read_preparation(data_dir), "train", console, feed=feed)
 
     config = ModelConfig(width_multiplier=eighths / 8)
-    stage = joint_stage(EmoCluster(config, axis_name=parallel.AXIS), OptimizerConfig(), 1.0, parallel.AXIS)
+    stage = stages_of(TrainConfig(model=config), parallel.AXIS).labeled
     key = jax.random.key(0, impl="rbg")
     state = parallel.replicate(
-        create_train_state(EmoCluster(config), FeatureConfig(), {stage.name: stage.optimizer}, key)
+        create_train_state(network_of(config), FeatureConfig(), {stage.name: stage.optimizer}, key)
     )
     rng = np.random.default_rng(0)
     shape = (steps, batch * split.chunks_per_utterance)
@@ -69,14 +68,14 @@ def embedding_and_steps(recordings: int, batch: int, steps: int, eighths: int, f
         np.ones((recordings, 1), bool),
     )
     terms = parallel.replicate({name: np.zeros(steps, np.float32) for name in stage.terms})
-    forward, program = make_forward(config), training_program(stage)
+    forward, program = make_forward(config), training_program(stage, split.chunks_per_utterance)
 
     def repeat() -> dict[str, float]:
         nonlocal state, terms
         jax.block_until_ready(forward(state.variables, split, lambda chunks: None))
         with split.draws(batches) as spans:
             for chunks, first, last in spans(0, steps):
-                state, terms = program(state, chunks, labels, batches, key, terms, first, last)
+                state, terms = program(state, chunks, labels, batches, key, terms, np.float32(0), first, last)
         jax.block_until_ready(terms)
         return {}
 

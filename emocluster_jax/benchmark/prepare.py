@@ -19,7 +19,7 @@ def cases(device: Device, quick: bool) -> list[Case]:
         Case(
             "prepare",
             "a recording of 2.8 s, 48 kHz stereo",
-            Contender("emocluster_jax", f"{__name__}:records", {**work, "recordings": 4 if quick else 2_000}),
+            Contender("emocluster_jax", f"{__name__}:records", {**work, "recordings": 4 if quick else 8_000}),
             (Contender("librosa, one core", peer, {**work, "recordings": 2 if quick else 400}),),
         )
     ]

@@ -89,9 +89,7 @@ def test_devices_that_share_a_batch_agree_with_one(variables: Any) -> None:
     moved = jax.tree.map(lambda leaf: leaf + 0.1 * rng.uniform(size=leaf.shape).astype(np.float32), variables)
 
     def shared(chunks):
-        output, updated = Ladder(CONFIG, "shares").apply(
-            moved, chunks, train=True, rngs=RNGS, mutable=["batch_stats"]
-        )
+        output, updated = Ladder(CONFIG, "shares").apply(moved, chunks, train=True, rngs=RNGS, mutable=["batch_stats"])
         return output.attributes, lax.pmean((output.denoising_costs, updated["batch_stats"]), "shares")
 
     shares = CHUNKS.reshape(4, 2, *CHUNKS.shape[1:])
