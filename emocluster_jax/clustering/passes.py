@@ -218,8 +218,8 @@ def _moved_rows(
 
     def some(sums: Array, counts: Array) -> tuple[Array, Array]:
         ids = order[:few]
-        chosen = (x.at[ids].get(mode="clip") for x in (rows, old, new))
-        return take(sums, counts, *chosen, (jnp.arange(few) < changed).astype(jnp.float32))
+        chosen_rows, chosen_old, chosen_new = (x.at[ids].get(mode="clip") for x in (rows, old, new))
+        return take(sums, counts, chosen_rows, chosen_old, chosen_new, (jnp.arange(few) < changed).astype(jnp.float32))
 
     def many(sums: Array, counts: Array) -> tuple[Array, Array]:
         return take(sums, counts, rows, old, new, None)
