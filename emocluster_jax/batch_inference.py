@@ -1,7 +1,7 @@
 """Many recordings, or windows of them, through one or several models.
 
-Threads decode and compute features, mostly without Python's lock, while the main thread feeds the device full batches
-of one shape, so that nothing is compiled twice. Models share what they have in common: the decoded signal where their
+Threads decode and compute features, mostly without Python's lock, while the device gets full batches of one shape, so
+that nothing is compiled twice. Models share what they have in common: the decoded signal where their
 sample rates are equal, the spectrogram where their feature settings are, the chunks where their statistics are.
 """
 
@@ -22,7 +22,7 @@ from jaxtyping import Float
 
 from emocluster_jax.config import FeatureConfig
 from emocluster_jax.errors import InputError
-from emocluster_jax.inference import ChunkOutputs, Prediction, Predictor
+from emocluster_jax.inference import Prediction, Predictor
 from emocluster_jax.preprocessing.audio import AudioError, read_audio
 from emocluster_jax.preprocessing.chunk_frames import mel_of_chunks
 from emocluster_jax.preprocessing.chunks import mel_chunks
@@ -66,6 +66,11 @@ class Skipped(NamedTuple):
     reason: str
 
 
+NETWORKS_AT_A_TIME = 2
+"""A CPU's cores stand idle for a third of a network's time, as its layers wait for one another; two networks side by
+side take turns. Accelerators queue what they are given."""
+
+
 def default_batch_size() -> int:
     """Recordings a batch: few on a CPU, whose caches hold the activations of few, and enough to fill an accelerator."""
     return 4 if jax.default_backend() == "cpu" else 32
@@ -106,12 +111,14 @@ def predict_recordings(
     workers = workers or os.cpu_count() or 1
     front_end = _FrontEnd(predictors)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+    networks = ThreadPoolExecutor(NETWORKS_AT_A_TIME, thread_name_prefix="network")
     try:
         decoded = _in_order(pool, front_end.decode, recordings, ahead=workers)
         segments = (segment for item in decoded for segment in _segments(item, window_s))
         chunked = _in_order(pool, front_end.with_chunks, segments, ahead=2 * batch_size + workers)
-        yield from _through_networks(predictors, front_end, chunked, batch_size)
+        yield from _through_networks(networks, predictors, front_end, chunked, batch_size)
     finally:
+        networks.shutdown(cancel_futures=True)
         pool.shutdown(cancel_futures=True)
 
 
@@ -211,27 +218,28 @@ def _window_count(duration_s: float, window_s: float | None) -> int:
 
 
 def _through_networks(
+    networks: ThreadPoolExecutor,
     predictors: Sequence[Predictor],
     front_end: _FrontEnd,
     segments: Iterator[_Chunked | Skipped],
     batch_size: int,
 ) -> Iterator[SegmentPrediction | Skipped]:
     """Runs the networks on full batches; while the device computes one, the next is put together."""
-    running: tuple[tuple[_Chunked | Skipped, ...], list[ChunkOutputs]] | None = None
+    running: tuple[tuple[_Chunked | Skipped, ...], list[Future[list[Prediction]]]] | None = None
     while batch := tuple(islice(segments, batch_size)):
         usable = [segment for segment in batch if isinstance(segment, _Chunked)]
-        outputs = []
+        predictions = []
         if usable:
             stacked = [_stacked(position, usable, batch_size) for position in range(len(usable[0].chunks))]
-            outputs = [
-                predictor.forward(stacked[position])
+            predictions = [
+                networks.submit(predictor.predict_chunks, stacked[position])
                 for predictor, position in zip(predictors, front_end.chunks_of, strict=True)
             ]
         if running is not None:
-            yield from _finished(predictors, *running)
-        running = batch, outputs
+            yield from _finished(*running)
+        running = batch, predictions
     if running is not None:
-        yield from _finished(predictors, *running)
+        yield from _finished(*running)
 
 
 def _stacked(position: int, segments: Sequence[_Chunked], batch_size: int) -> Float[np.ndarray, "n frames mel"]:
@@ -244,10 +252,9 @@ def _stacked(position: int, segments: Sequence[_Chunked], batch_size: int) -> Fl
 
 
 def _finished(
-    predictors: Sequence[Predictor], batch: Sequence[_Chunked | Skipped], outputs: Sequence[ChunkOutputs]
+    batch: Sequence[_Chunked | Skipped], by_predictor: Sequence[Future[list[Prediction]]]
 ) -> Iterator[SegmentPrediction | Skipped]:
-    by_predictor = [predictor.predictions(output) for predictor, output in zip(predictors, outputs, strict=False)]
-    by_segment = zip(*by_predictor, strict=True)  # longer than the batch by its padding
+    by_segment = zip(*(predictions.result() for predictions in by_predictor), strict=True)  # longer by its padding
     for segment in batch:
         if isinstance(segment, Skipped):
             yield segment

@@ -96,18 +96,18 @@ class Predictor:
         """
         mono = to_mono_resampled(signal, sampling_rate, self.features.sample_rate_hz)
         chunks = mel_chunks(mel_of_chunks(mono, self.features), self.features, self.statistics)
-        return self.predictions(self.forward(chunks))[0]
+        return self.predict_chunks(chunks)[0]
 
-    def forward(self, chunks: Float[np.ndarray, "n frames mel"]) -> ChunkOutputs:
-        """Starts the network on normalised chunks and returns without waiting for the device."""
-        return _forward(self._config, self._l2_normalize, *self._arrays, chunks)
-
-    def predictions(self, outputs: ChunkOutputs) -> list[Prediction]:
-        """What `forward` found, recording by recording; waits for the device.
+    def predict_chunks(self, chunks: Float[np.ndarray, "n frames mel"]) -> list[Prediction]:
+        """Predicts recordings by their normalised chunks; compiled once for each number of chunks.
 
         Args:
-          outputs: of n = recordings · `features.chunks_per_utterance` chunks, those of a recording one after another.
+          chunks: n = recordings · `features.chunks_per_utterance`, those of a recording one after another.
         """
+        return self.predictions(_forward(self._config, self._l2_normalize, *self._arrays, chunks))
+
+    def predictions(self, outputs: ChunkOutputs) -> list[Prediction]:
+        """What the network's outputs for n chunks say of each recording; waits for the device."""
         count = self.features.chunks_per_utterance
         # Without clusters the tree has a leaf less.
         attributes, embeddings, clusters = jax.tree.map(

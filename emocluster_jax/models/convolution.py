@@ -83,25 +83,6 @@ def transposed_conv3x3(
     return _transposed_conv3x3(x, kernel, stride, shape)
 
 
-def map_in_groups(
-    function: Callable[[Float[Array, "group h w c"]], Array], x: Float[Array, "n h w c"], size: int
-) -> Array:
-    """Apply a function that treats images one by one (a network in evaluation mode) to `size` images at a time.
-
-    On a CPU a group's activations stay in the cache from layer to layer. Other platforms take all images at once.
-    """
-
-    def grouped(x):
-        whole = len(x) // size * size
-        if not whole:
-            return function(x)
-        results = lax.map(function, x[:whole].reshape(-1, size, *x.shape[1:]))
-        results = results.reshape(whole, *results.shape[2:])
-        return jnp.concatenate([results, function(x[whole:])]) if whole < len(x) else results
-
-    return lax.platform_dependent(x, cpu=grouped, default=function)
-
-
 def _check(x: Array, kernel: Array, stride: int) -> None:
     if stride not in (1, 2):
         raise ValueError(f"stride is {stride}; these convolutions know 1 and 2")

@@ -1,14 +1,12 @@
 """The convolutions against `lax.conv_general_dilated` under ordinary batch normalisation."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import export, lax
 
-from emocluster_jax.models.convolution import conv3x3, map_in_groups, relu_conv3x3, transposed_conv3x3
+from emocluster_jax.models.convolution import conv3x3, relu_conv3x3, transposed_conv3x3
 
 # Both sides compute in float32 and differ in the order of their sums alone: at most a few thousand terms, and rounding
 # grows about as their square root, so some 1e-6 of the array's norm is expected.
@@ -208,22 +206,11 @@ def test_bfloat16_runs_the_plain_convolution_with_float32_moments(stride):
 def test_lowers_for_every_platform_on_a_machine_without_them():
     parameters, x = two_layers_parameters(), jnp.zeros((3, 11, 14, 1))
     loss = two_layers(convolved)
-    for function in (loss, jax.value_and_grad(loss), lambda p, x: map_in_groups(lambda x: x + loss(p, x), x, 2)):
+    for function in (loss, jax.value_and_grad(loss)):
         exported = export.export(jax.jit(function), platforms=["cpu", "cuda", "tpu"])(parameters, x)
         assert "stablehlo.convolution" in exported.mlir_module()
     on_cpu = export.export(jax.jit(jax.value_and_grad(loss)), platforms=["cpu"])(parameters, x)
     assert "stablehlo.dot_general" in on_cpu.mlir_module()
-
-
-@pytest.mark.parametrize("n", [1, 4, 8, 11])
-def test_map_in_groups_equals_one_call(n):
-    x = normal((n, 5, 6, 2))
-    kernel = normal((3, 3, 2, 3))
-
-    def function(x):
-        return conv3x3(x, kernel, 2).pre_activation.sum((1, 2))
-
-    assert_close(jax.jit(partial(map_in_groups, function, size=4))(x), function(x))
 
 
 def test_names_the_stride_and_the_dtypes_it_refuses():
