@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +17,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
     A reader, or a run resumed after a kill at any instant, finds the old file or the new one, never a part.
     """
-    # The suffix stays at the end: writers such as NumPy's and Matplotlib's go by it.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    # The suffix stays at the end: writers such as NumPy's and Matplotlib's go by it. On a shared file system another
+    # machine's process may have this one's number.
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.partial{path.suffix}")
     try:
         yield temporary
         with temporary.open("rb+") as file:

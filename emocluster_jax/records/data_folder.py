@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import filelock
@@ -18,6 +18,7 @@ from emocluster_jax.records.preparation import FILE_NAME, Preparation, read_prep
 _LOCK = "lock"
 _REQUEST = "request.sha256"
 _FINISHED = "finished"
+_NAME_LENGTH = 16
 
 
 def existing_preparation(data_dir: Path, fingerprint: str) -> Preparation | None:
@@ -49,13 +50,17 @@ def existing_preparation(data_dir: Path, fingerprint: str) -> Preparation | None
 
 @contextmanager
 def unfinished_folder(data_dir: Path, fingerprint: str) -> Iterator[Path]:
-    """`DATA_DIR.preparing`, locked, with what an earlier run of the same request left there.
+    """A folder in `DATA_DIR.preparing`, which is locked, with what an earlier run of the same request left there.
+
+    Every request has a folder of its own name: workers on other machines, which may outlive the process that asked
+    for their work, find it gone and cannot write into another request's.
 
     Raises:
       InputError: another process is at it, the folder cannot be made or is not one of these, or the disk is full.
     """
     folder = data_dir.with_name(data_dir.name + ".preparing")
     request = folder / _REQUEST
+    mine = False
     try:
         if folder.exists() and not request.exists() and any(path.name != _LOCK for path in folder.iterdir()):
             raise InputError(
@@ -63,11 +68,14 @@ def unfinished_folder(data_dir: Path, fingerprint: str) -> Iterator[Path]:
             )
         folder.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(folder / _LOCK, timeout=0):
+            mine = True
             if not request.exists() or request.read_text() != fingerprint:
                 _empty(folder)
                 with replacing(request) as temporary:
                     temporary.write_text(fingerprint)
-            yield folder
+            work = folder / fingerprint[:_NAME_LENGTH]
+            work.mkdir(exist_ok=True)
+            yield work
     except filelock.Timeout:
         raise InputError(f"another process is preparing {data_dir} right now; wait for it to end") from None
     except OSError as error:
@@ -78,11 +86,17 @@ def unfinished_folder(data_dir: Path, fingerprint: str) -> Iterator[Path]:
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
             raise InputError(f"{folder} cannot be written: {error.strerror}; give another --data-dir") from None
         raise
+    finally:
+        if mine and not request.exists():
+            # After the lock is let go: NFS cannot remove a file that is held open, nor the folder that it is in.
+            with suppress(OSError):
+                (folder / _LOCK).unlink()
+                folder.rmdir()
 
 
 def discard(folder: Path) -> None:
-    """Removes an unfinished folder, with its lock."""
-    shutil.rmtree(folder)
+    """Empties `DATA_DIR.preparing` of an unfinished folder; it goes as soon as its lock is let go."""
+    _empty(folder.parent)
 
 
 def finished_folder(folder: Path) -> Path:
@@ -107,11 +121,12 @@ def publish(folder: Path, data_dir: Path) -> None:
 
 
 def _empty(folder: Path) -> None:
-    for path in folder.iterdir():
+    """Removes all but the lock; the request goes last, so that a half-emptied folder is known for what it is."""
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == _REQUEST):
         if path.is_dir():
             shutil.rmtree(path)
         elif path.name != _LOCK:
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

@@ -126,13 +126,17 @@ def test_killed_at_any_moment_it_goes_on(data_dir: Path, corpus: list[Utterance]
     (tmp_path / "run.py").write_text(KILLED_RUN)
     target, unfinished = tmp_path / "tones", tmp_path / "tones.preparing"
     inodes: dict[str, int] = {}
-    for moment, pattern, count in (("2", "*.spool.json", 2), ("4", "*.array_record", 2), ("publish", "finished/*", 10)):
+    for moment, pattern, count in (
+        ("2", "*/*.spool.json", 2),
+        ("4", "*/*.array_record", 2),
+        ("publish", "*/finished/*", 10),
+    ):
         command = [sys.executable, tmp_path / "run.py", tmp_path / "rows", target, moment]
         assert subprocess.run(command).returncode == -signal.SIGKILL
         assert not target.exists()
         done = list(unfinished.glob(pattern))
         assert len(done) == count
-        if pattern == "*.array_record":
+        if pattern == "*/*.array_record":
             inodes = {path.name: path.stat().st_ino for path in done}
     preparation = prepared(corpus, target)
     assert contents(target) == contents(data_dir)
