@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,12 @@ from launch.command import parse, run
 
 if TYPE_CHECKING:
     from emocluster_jax.corpora.utterance import Utterance
+    from emocluster_jax.records.beam import BeamRunner
     from emocluster_jax.records.preparation import Preparation
     from emocluster_jax.reporting.console import Console
 
 _NAMES_SHOWN = 3
+_BUCKET = re.compile("[a-z][a-z0-9]+:/")  # a path that was `gs://...`
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,11 @@ class Options:
     instead of those of this corpus's training split."""
     workers: int | None = None
     """Processes that decode and write; all cores by default. The records are the same for any number."""
+    beam_runner: str | None = None
+    """An Apache Beam runner decodes and writes in place of local processes: DirectRunner, FlinkRunner, DataflowRunner,
+    ...; see docs/preparation-at-scale.md. The records are the same."""
+    beam_options: tuple[str, ...] = ()
+    """Its pipeline options without their dashes, e.g. `flink_master=host:8081 parallelism=64`."""
     quiet: bool = False
     """Print nothing but warnings and errors."""
 
@@ -54,6 +62,7 @@ def prepare_corpus(options: Options, console: Console) -> Preparation:
     from emocluster_jax.records.writer import prepare
 
     _check(options)
+    workers = _workers(options)
     utterances = _read(options, console)
     return prepare(
         utterances,
@@ -61,7 +70,7 @@ def prepare_corpus(options: Options, console: Console) -> Preparation:
         FeatureConfig(),
         corpus=options.corpus,
         source=str(options.source),
-        workers=options.workers or _cores(),
+        workers=workers,
         console=console,
         statistics_from=options.statistics_from,
     )
@@ -82,6 +91,14 @@ def summarize(preparation: Preparation, data_dir: Path, console: Console) -> Non
     console.line(f"data directory: {data_dir}")
 
 
+def _workers(options: Options) -> int | BeamRunner:
+    if options.beam_runner is None:
+        return options.workers or _cores()
+    from emocluster_jax.records.beam import beam_runner
+
+    return beam_runner(options.beam_runner, options.beam_options)
+
+
 def _cores() -> int:
     """Cores that this process may use, which may be fewer than the machine has (not every system tells)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -97,6 +114,14 @@ def _check(options: Options) -> None:
         raise InputError(f"--test-sets belongs to --corpus msp_podcast, not to {options.corpus}")
     if options.workers is not None and options.workers < 1:
         raise InputError(f"--workers is {options.workers}; give 1 or more")
+    if options.beam_runner is None and options.beam_options:
+        raise InputError("--beam-options needs --beam-runner, whose options they are")
+    if options.beam_runner is not None and options.workers is not None:
+        raise InputError("--workers counts local processes; with --beam-runner say how many in --beam-options")
+    if options.beam_runner is not None and _BUCKET.match(str(options.data_dir)):
+        raise InputError(
+            f"--data-dir {options.data_dir} is no folder; Beam workers write to a file system that all of them mount"
+        )
 
 
 def _read(options: Options, console: Console) -> list[Utterance]:

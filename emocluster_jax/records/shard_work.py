@@ -109,18 +109,26 @@ def write_shard(shard: Shard, features: FeatureConfig, statistics: FeatureStatis
         with temporary.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     report = ShardReport(records, size, duration_s, padded, skipped, sha256)
-    write_json(folder / f"{shard.name}.json", asdict(report))
+    write_json(_report_file(shard, folder), asdict(report))
     for suffix in (".spool.json", ".moments.npy", ".mel"):
         (folder / f"{shard.name}{suffix}").unlink(missing_ok=True)
 
 
+def is_written(shard: Shard, folder: Path) -> bool:
+    """Whether the second pass is done with this shard."""
+    return _report_file(shard, folder).exists()
+
+
 def read_report(shard: Shard, folder: Path) -> ShardReport | None:
     """What `write_shard` said of a shard, or None where it is not done with it."""
-    path = folder / f"{shard.name}.json"
-    if not path.exists():
+    if not is_written(shard, folder):
         return None
-    report = _read_json(path)
+    report = _read_json(_report_file(shard, folder))
     return ShardReport(**{**report, "skipped": [(name, reason) for name, reason in report["skipped"]]})
+
+
+def _report_file(shard: Shard, folder: Path) -> Path:
+    return folder / f"{shard.name}.json"
 
 
 _Outcome = tuple[Float[np.ndarray, "time mel"], float] | str

@@ -10,12 +10,22 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from emocluster_jax.errors import InputError
 from emocluster_jax.records.shards import Shard
 
-RunShards = Callable[[Callable[[Shard], None], Iterable[Shard], Callable[[Shard], None]], None]
-"""Calls a function (pickled) on every shard, and another one here, as each is done."""
+
+@dataclass(frozen=True)
+class ShardPass:
+    """What is done with every shard in one pass, and whether it has been done with one; both are pickled."""
+
+    work: Callable[[Shard], None]
+    is_done: Callable[[Shard], bool]
+
+
+RunShards = Callable[[ShardPass, Iterable[Shard], Callable[[Shard], None]], None]
+"""Does a pass's work on every shard, and calls a function here as each is done."""
 
 
 @contextmanager
@@ -27,8 +37,8 @@ def shard_workers(count: int) -> Iterator[RunShards]:
     # Spawned, since forking a process with the threads of JAX or BLAS may deadlock.
     executor = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _start_worker)
 
-    def run(function: Callable[[Shard], None], shards: Iterable[Shard], done: Callable[[Shard], None]) -> None:
-        futures = {executor.submit(function, shard): shard for shard in shards}
+    def run(shard_pass: ShardPass, shards: Iterable[Shard], done: Callable[[Shard], None]) -> None:
+        futures = {executor.submit(shard_pass.work, shard): shard for shard in shards}
         try:
             for future in as_completed(futures):
                 future.result()
@@ -45,9 +55,9 @@ def shard_workers(count: int) -> Iterator[RunShards]:
         executor.shutdown(cancel_futures=True)
 
 
-def _run_here(function: Callable[[Shard], None], shards: Iterable[Shard], done: Callable[[Shard], None]) -> None:
+def _run_here(shard_pass: ShardPass, shards: Iterable[Shard], done: Callable[[Shard], None]) -> None:
     for shard in shards:
-        function(shard)
+        shard_pass.work(shard)
         done(shard)
 
 

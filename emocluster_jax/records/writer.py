@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from emocluster_jax.config import SPLITS, FeatureConfig
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.preprocessing.normalization import FeatureStatistics, feature_statistics, merge, no_frames
+from emocluster_jax.records.beam import BeamRunner, run_on_beam
 from emocluster_jax.records.data_folder import (
     discard,
     existing_preparation,
@@ -39,6 +41,7 @@ from emocluster_jax.records.preparation import (
 from emocluster_jax.records.shard_work import (
     ShardReport,
     is_spooled,
+    is_written,
     read_report,
     spool_shard,
     spooled_moments,
@@ -46,7 +49,7 @@ from emocluster_jax.records.shard_work import (
     write_shard,
 )
 from emocluster_jax.records.shards import Shard, check_utterances, fingerprint, plan_shards
-from emocluster_jax.records.workers import RunShards, shard_workers
+from emocluster_jax.records.workers import RunShards, ShardPass, shard_workers
 
 if TYPE_CHECKING:
     from emocluster_jax.reporting.console import Console
@@ -58,14 +61,15 @@ def prepare(
     features: FeatureConfig,
     corpus: str,
     source: str,
-    workers: int,
+    workers: int | BeamRunner,
     console: Console,
     statistics_from: Path | None = None,
 ) -> Preparation:
     """Decodes, normalises and writes a corpus as TFDS records.
 
-    The records are the same, bit for bit, for any number of workers and after any number of interruptions. Recordings
-    that cannot be used are left out, each with its reason. Data that the same request made before are re-used.
+    The records are the same, bit for bit, for any kind and number of workers and after any number of interruptions.
+    Recordings that cannot be used are left out, each with its reason. Data that the same request made before are
+    re-used.
 
     Args:
       utterances: rows with unique ids, in any order.
@@ -73,18 +77,18 @@ def prepare(
       features: how recordings become chunks.
       corpus: name of the corpus, for the record.
       source: where it lies, for the record.
-      workers: processes that decode and write. With more than one, call this from a module that can be imported again
-        (`if __name__ == "__main__":`).
+      workers: processes that decode and write, or a Beam runner whose workers do. With more than one process, call this
+        from a module that can be imported again (`if __name__ == "__main__":`).
       console: for the progress display and lines on what was decided.
       statistics_from: a prepared data directory, or a model directory, whose feature statistics are used; None computes
         them over the training split, or over the unlabelled one where there is no training split.
 
     Raises:
       InputError: the rows are at odds, `data_dir` holds something else, no training recording could be used, a worker
-        died, or the disk is full.
+        died, the Beam runner failed, or the disk is full.
     """
     check_utterances(utterances)
-    if workers < 1:
+    if isinstance(workers, int) and workers < 1:
         raise InputError(f"{workers} workers cannot prepare anything; give 1 or more")
     shards = plan_shards(utterances)
     given = None if statistics_from is None else _given_statistics(statistics_from, features)
@@ -100,13 +104,15 @@ def prepare(
     if given is None and basis == "unlabeled":
         console.line("no training split: the features are normalised by the statistics of the unlabelled recordings")
 
-    with unfinished_folder(data_dir, identity) as folder, shard_workers(workers) as run:
+    with unfinished_folder(data_dir, identity) as folder, _shard_runner(workers, folder) as run:
         statistics = given or _computed_statistics(
             [shard for shard in shards if shard.split == basis], features, folder, run, console
         )
-        write = partial(write_shard, features=features, statistics=statistics, folder=folder)
-        done = [shard for shard in shards if read_report(shard, folder) is not None]
-        _run("writing records", write, shards, done, run, console)
+        write = ShardPass(
+            work=partial(write_shard, features=features, statistics=statistics, folder=folder),
+            is_done=partial(is_written, folder=folder),
+        )
+        _run("writing records", write, shards, run, console)
 
         reports = {shard: report for shard in shards if (report := read_report(shard, folder)) is not None}
         _check_training_split(reports, folder)
@@ -124,6 +130,10 @@ def prepare(
         write_preparation(finished, preparation)
         publish(folder, data_dir)
     return preparation
+
+
+def _shard_runner(workers: int | BeamRunner, folder: Path) -> AbstractContextManager[RunShards]:
+    return shard_workers(workers) if isinstance(workers, int) else nullcontext(partial(run_on_beam, workers, folder))
 
 
 def _totals(reports: dict[Shard, ShardReport]) -> dict[str, Any]:
@@ -180,8 +190,10 @@ def _computed_statistics(
     if kept.exists():
         with np.load(kept, allow_pickle=False) as arrays:
             return FeatureStatistics(arrays["mean"], arrays["std"])
-    done = [shard for shard in shards if is_spooled(shard, folder)]
-    _run("decoding for statistics", partial(spool_shard, features=features, folder=folder), shards, done, run, console)
+    spool = ShardPass(
+        work=partial(spool_shard, features=features, folder=folder), is_done=partial(is_spooled, folder=folder)
+    )
+    _run("decoding for statistics", spool, shards, run, console)
     moments = no_frames(features.mel_bands)
     for shard in shards:
         for recording in spooled_moments(shard, folder):
@@ -197,18 +209,18 @@ def _computed_statistics(
 
 def _run(
     description: str,
-    function: Callable[[Shard], None],
+    shard_pass: ShardPass,
     shards: Sequence[Shard],
-    done: Sequence[Shard],
     run: RunShards,
     console: Console,
 ) -> None:
-    """Calls `function` on those shards that are not done yet."""
-    finished = set(done)
+    """Does a pass's work on those shards that are not done yet."""
+    done = [shard for shard in shards if shard_pass.is_done(shard)]
+    finished = {shard.name for shard in done}
     with console.task(description, total=sum(len(shard.utterances) for shard in shards)) as task:
         if done:
             task.advance(sum(len(shard.utterances) for shard in done))
-        run(function, [shard for shard in shards if shard not in finished], lambda s: task.advance(len(s.utterances)))
+        run(shard_pass, [s for s in shards if s.name not in finished], lambda s: task.advance(len(s.utterances)))
 
 
 def _check_training_split(reports: dict[Shard, ShardReport], folder: Path) -> None:

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from emocluster_jax.errors import InputError
 from emocluster_jax.records.preparation import read_preparation
 from emocluster_jax.records.reader import read_split
+from emocluster_jax.reporting.console import Console
+from launch.prepare import Options, prepare_corpus
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -96,10 +99,23 @@ def test_requests_that_make_no_sense(speech: Path, tmp_path: Path) -> None:
         ((*base, "--unlabeled-limit", 3), "--unlabeled"),
         ((*base, "--english", "unlabeled"), "--english"),
         ((*base, "--workers", 0), "--workers"),
+        ((*base, "--workers", 2, "--beam-runner", "DirectRunner"), "--workers"),
+        ((*base, "--beam-options", "parallelism=2"), "--beam-runner"),
+        ((*base[:5], "gs://bucket/data", "--beam-runner", "DirectRunner"), "gs:/bucket/data is no folder"),
         ((*base, "--statistics-from", tmp_path / "nothing"), "nothing"),
         ((*base[:5], speech), "no prepared data"),
     ):
         assert culprit in one_line_error(prepare(*options))
+    assert [path.name for path in tmp_path.iterdir()] == ["speech"]
+
+
+def test_without_beam_the_extra_is_named(speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "apache_beam"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    options = Options("manifest", speech, tmp_path / "d", beam_runner="DirectRunner")
+    with pytest.raises(InputError, match=r"emocluster_jax\[beam\]"):
+        prepare_corpus(options, Console(quiet=True))
     assert [path.name for path in tmp_path.iterdir()] == ["speech"]
 
 
