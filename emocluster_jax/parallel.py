@@ -7,7 +7,13 @@ concerns the global batch goes through `jax.lax` collectives over `AXIS`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+import importlib.util
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from threading import Thread
 from typing import Any
 
 import jax
@@ -18,19 +24,77 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
+from emocluster_jax.errors import InputError
+from emocluster_jax.processes import Processes, Start, decide_start
+
 AXIS = "devices"
+_LONGEST_START_S = 300.0
+# For process 0 to write the report, while the others, which have done their part, wait to end with it.
+_LONGEST_END_S = 3_600
 
 
-def start_processes(coordinator: str | None, processes: int | None, process_id: int | None) -> None:
-    """Joins this process to the others of the run; must come before anything else touches JAX.
+def start_processes(processes: Processes, longest_s: float = _LONGEST_START_S) -> None:
+    """Joins this process to the others of its run, if there are any; must come before anything else touches JAX.
 
     Args:
-      coordinator: "host:port" of process 0, or None for a run of one process.
-      processes: number of processes in the run.
-      process_id: this process's number, from 0.
+      processes: the options. What they leave open, the platform says.
+      longest_s: how long to wait for the others, in seconds.
+
+    Raises:
+      InputError: the options contradict each other, or the processes do not come together.
     """
-    if coordinator is not None:
-        jax.distributed.initialize(coordinator, processes, process_id)
+    start = decide_start(processes, os.environ, importlib.util.find_spec("libtpu") is not None)
+    if start is None:
+        return
+    # JAX would catch SIGTERM, for a service that is not used here, and the process live on.
+    jax.config.update("jax_enable_preemption_service", False)
+    joined: Future[None] = Future()
+    # JAX aborts the whole process where the others do not come, so it gets more time than there is.
+    Thread(target=_join, args=(start, round(2 * longest_s) + 60, joined), daemon=True).start()
+    try:
+        joined.result(longest_s)
+    except TimeoutError:
+        raise InputError(_not_joined(start, longest_s)) from None
+    except Exception as error:
+        # On a TPU VM that is no part of a slice, JAX finds no others, or no one to ask.
+        if start.certain or not isinstance(error, ValueError | OSError):
+            raise InputError(
+                f"{start.told_by} says that there are other processes, but this one cannot join them ({error}); give "
+                "--coordinator (with a free port), --num-processes and --process-id, or --num-processes 1 to run alone"
+            ) from error
+
+
+def _join(start: Start, timeout_s: int, joined: Future[None]) -> None:
+    try:
+        jax.distributed.initialize(
+            start.coordinator,
+            start.num_processes,
+            start.process_id,
+            local_device_ids=start.gpus,
+            cluster_detection_method=start.detection,
+            initialization_timeout=timeout_s,
+            shutdown_timeout_seconds=_LONGEST_END_S,
+        )
+        joined.set_result(None)
+    except Exception as error:
+        joined.set_exception(error)
+
+
+def _not_joined(start: Start, waited_s: float) -> str:
+    if start.num_processes is None:
+        return (
+            f"the processes that {start.told_by} started have not found each other within {waited_s:g} s; let them "
+            "reach process 0's host, name it by --coordinator, or give --num-processes 1 to run this one alone"
+        )
+    if start.process_id == 0:
+        return (
+            f"not all {start.num_processes} processes have come to {start.coordinator} within {waited_s:g} s; start "
+            "the others with this --coordinator, on hosts that reach it"
+        )
+    return (
+        f"process 0 was not reached at {start.coordinator} within {waited_s:g} s, or not all {start.num_processes} "
+        "processes have come there; start process 0 on that host, and let its port through"
+    )
 
 
 def is_primary() -> bool:
@@ -47,6 +111,36 @@ def wait_for_all(what: str) -> None:
 def smallest(value: float) -> float:
     """The smallest of the processes' values, in float32, on every process."""
     return float(multihost_utils.process_allgather(np.float32(value)).min()) if jax.process_count() > 1 else value
+
+
+def same_everywhere(text: str) -> bool:
+    """Whether all processes of the run come here with the same text."""
+    if jax.process_count() == 1:
+        return True
+    digest = np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)
+    return bool((multihost_utils.process_allgather(digest) == digest).all())
+
+
+@contextmanager
+def all_or_none() -> Iterator[None]:
+    """Where the block fails on one process it fails on all of them: none waits for one that has gone.
+
+    All processes must come here, and in the block none may wait for another.
+
+    Raises:
+      InputError: the block failed on another process. On that one its own error goes on.
+    """
+    failure: Exception | None = None
+    try:
+        yield
+    except Exception as error:
+        failure = error
+    if jax.process_count() > 1:
+        failed = np.flatnonzero(multihost_utils.process_allgather(np.bool_(failure is not None)))
+        if len(failed):
+            failure = failure or InputError(f"process {failed[0]} cannot go on; its own message says why")
+    if failure is not None:
+        raise failure
 
 
 def parallel(

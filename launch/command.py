@@ -9,9 +9,11 @@ import contextlib
 import dataclasses
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from threading import Thread
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 from emocluster_jax.errors import InputError
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from tyro.constructors import ConstructorRegistry
 
 Options = TypeVar("Options")
+
+_TOGETHER_S = 5.0
 
 
 def run(main: Callable[[], None]) -> None:
@@ -33,7 +37,12 @@ def run(main: Callable[[], None]) -> None:
     except BrokenPipeError:
         # The reader of stdout (`| head`) has gone. Python would complain once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        _leave(1)
+    except Exception:
+        if not _is_one_of_several():
+            raise
+        traceback.print_exc()
+        _leave(1)
 
 
 def parse(
@@ -121,4 +130,26 @@ def enable_compilation_cache() -> None:
 def _end(line: str, status: int) -> None:
     with contextlib.suppress(BrokenPipeError):
         print(line, file=sys.stderr, flush=True)
+    _leave(status)
+
+
+def _leave(status: int) -> NoReturn:
+    """Ends this process. If it is one of several, it waits only seconds for the others, which may know of no error.
+
+    At exit JAX would wait for them much longer, and they for what this process has to give, until all are aborted.
+    A short wait there has to be: where all end by the same error, the end of the first would abort the others before
+    they have said it.
+    """
+    if _is_one_of_several():
+        import jax
+
+        together = Thread(target=jax.distributed.shutdown, daemon=True)
+        together.start()
+        together.join(_TOGETHER_S)
+        os._exit(status)
     sys.exit(status)
+
+
+def _is_one_of_several() -> bool:
+    jax = sys.modules.get("jax")
+    return jax is not None and jax.distributed.is_initialized()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from emocluster_jax.errors import InputError
+from emocluster_jax.processes import Processes
 from launch import command
 
 
@@ -26,6 +28,7 @@ class Options:
     `auto` holds them where they fit."""
     output: Path | None = None
     """Also write the scores to this file, as JSON."""
+    processes: Processes = field(default_factory=Processes)
     quiet: bool = False
     """Print the JSON alone."""
 
@@ -39,6 +42,9 @@ def main() -> None:
         args=sys.argv[1:],
     )
     command.enable_compilation_cache()
+    from emocluster_jax import parallel
+
+    parallel.start_processes(options.processes)
     from emocluster_jax.atomic_files import write_json
     from emocluster_jax.evaluation.evaluate import check_features, evaluate_split, scores_as_json
     from emocluster_jax.feed.choice import resolve_feed
@@ -48,11 +54,14 @@ def main() -> None:
     from emocluster_jax.records.reader import split_size
     from emocluster_jax.reporting.console import Console
 
-    console = Console(quiet=options.quiet)
-    model = read_model(options.checkpoint)
-    preparation = read_preparation(options.data_dir)
-    check_features(model, preparation, str(options.data_dir))
-    size = split_size(preparation, options.data_dir, options.split)
+    console = Console(quiet=options.quiet or not parallel.is_primary())
+    with parallel.all_or_none():
+        model = read_model(options.checkpoint)
+        preparation = read_preparation(options.data_dir)
+        check_features(model, preparation, str(options.data_dir))
+        size = split_size(preparation, options.data_dir, options.split)
+    if not parallel.same_everywhere(repr((options.split, preparation.fingerprint, model.config, model.origin))):
+        raise InputError("the processes have different models, data or splits; give all the same options")
     feed = resolve_feed(options.feed, [size], preparation.features, console)
     split = load_split(options.data_dir, preparation, options.split, console, feed=feed)
     evaluation = evaluate_split(model, split, console)
@@ -61,6 +70,8 @@ def main() -> None:
         ("attribute", "CCC", "Pearson r", "RMSE", "recordings"),
         [(name, s.ccc, s.pearson, s.rmse, s.n) for name, s in evaluation.scores.items()],
     )
+    if not parallel.is_primary():
+        return
     scores = scores_as_json(evaluation)
     print(json.dumps(scores))
     if options.output is not None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from emocluster_jax.config import PRESETS, TrainConfig
 from emocluster_jax.errors import InputError
 from emocluster_jax.host_memory import keep_freed_memory
+from emocluster_jax.processes import Processes
 from launch import command, prepare
 
 if TYPE_CHECKING:
@@ -48,12 +49,7 @@ class Options:
     feed: Literal["auto", "resident", "streamed"] = "auto"
     """Hold all chunks in the devices' memory, or read them from the records as they are needed; results are the same.
     `auto` holds them where they fit."""
-    coordinator: str | None = None
-    """host:port of process 0, for a run of several processes."""
-    num_processes: int | None = None
-    """Processes in the run."""
-    process_id: int | None = None
-    """This process's number, from 0."""
+    processes: Processes = field(default_factory=Processes)
     quiet: bool = False
     """Print only warnings and errors."""
 
@@ -81,16 +77,18 @@ def main() -> None:
     if (options.data_dir is None) != (options.workdir is None):
         given, missing = ("--workdir", "--data-dir") if options.data_dir is None else ("--data-dir", "--workdir")
         raise InputError(f"{given} is given without {missing}; give both, or neither for the demo")
-    if options.coordinator is not None and options.data_dir is None:
-        raise InputError("--coordinator is given without --data-dir; several processes need records that are prepared")
     if options.data_dir is not None and not options.data_dir.is_dir():
         raise InputError(f"--data-dir {options.data_dir} does not exist; prepare it with python -m launch.prepare")
 
     keep_freed_memory()
     command.enable_compilation_cache()
+    import jax
+
     from emocluster_jax import parallel
 
-    parallel.start_processes(options.coordinator, options.num_processes, options.process_id)
+    parallel.start_processes(options.processes)
+    if options.data_dir is None and jax.process_count() > 1:
+        raise InputError("several processes cannot run the demo; give --data-dir and --workdir")
     from emocluster_jax.reporting.console import Console
 
     console = Console(quiet=options.quiet or not parallel.is_primary())
@@ -111,17 +109,27 @@ def _prepare_demo(console: Console, config: TrainConfig) -> None:
 
 def _train(options: Options, console: Console) -> None:
     """Trains, evaluates the best epoch on the test split, and says where everything is."""
+    import jax
+
     from emocluster_jax import parallel
     from emocluster_jax.feed.choice import resolve_feed
     from emocluster_jax.records.preparation import read_preparation
     from emocluster_jax.training.loop import fit
-    from emocluster_jax.training.workdir import claim, locked
+    from emocluster_jax.training.workdir import check_joined, claim, locked
 
     assert options.data_dir is not None and options.workdir is not None
-    preparation = read_preparation(options.data_dir)
-    with locked(options.workdir) if parallel.is_primary() else contextlib.nullcontext():
-        if parallel.is_primary():
-            claim(options.workdir, options.config, preparation.fingerprint, resume=options.resume)
+    with parallel.all_or_none():
+        preparation = read_preparation(options.data_dir)
+    if jax.process_count() > 1:
+        console.line(f"{jax.process_count()} processes with {jax.device_count()} devices")
+    with contextlib.ExitStack() as held:
+        run = options.workdir, options.config, preparation.fingerprint
+        with parallel.all_or_none():
+            if parallel.is_primary():
+                held.enter_context(locked(options.workdir))
+                claim(*run, resume=options.resume)
+        with parallel.all_or_none():
+            check_joined(*run)
         pool = _pool(preparation, options.config, console)
         counts = {**preparation.counts, "unlabeled": len(pool)}
         feed = resolve_feed(options.feed, list(counts.values()), preparation.features, console)
@@ -135,13 +143,14 @@ def _train(options: Options, console: Console) -> None:
 
 def _pool(preparation: Preparation, config: TrainConfig, console: Console) -> np.ndarray:
     """The unlabelled recordings that training uses: none for a system that learns from labels alone."""
+    from emocluster_jax import parallel
     from emocluster_jax.feed.from_records import pool_prefix
     from emocluster_jax.systems.registry import stages_of
 
     if stages_of(config).unlabeled is None:
         return pool_prefix(0, None)
     pool = pool_prefix(preparation.counts.get("unlabeled", 0), config.unlabeled_size)
-    if config.unlabeled_size is not None and len(pool) < config.unlabeled_size:
+    if config.unlabeled_size is not None and len(pool) < config.unlabeled_size and parallel.is_primary():
         console.warn(
             f"the unlabelled pool holds {len(pool)} recordings, fewer than {config.unlabeled_size}: all are used"
         )
@@ -169,6 +178,7 @@ def _evaluate(
     data_dir: Path, workdir: Path, preparation: Preparation, feed: Feed, console: Console
 ) -> Evaluation | None:
     """The best epoch's scores on the test split, if there is one."""
+    from emocluster_jax import parallel
     from emocluster_jax.evaluation.evaluate import evaluate_split
     from emocluster_jax.feed.from_records import load_split
     from emocluster_jax.model_directory import read_model
@@ -177,7 +187,9 @@ def _evaluate(
     if not preparation.counts.get("test"):
         return None
     split = load_split(data_dir, preparation, "test", console, feed=feed)
-    return evaluate_split(read_model(workdir / MODEL), split, console)
+    with parallel.all_or_none():
+        model = read_model(workdir / MODEL)
+    return evaluate_split(model, split, console)
 
 
 def _report(

@@ -9,6 +9,7 @@ import jax
 
 from emocluster_jax import parallel
 from emocluster_jax.config import FeatureConfig
+from emocluster_jax.errors import InputError
 from emocluster_jax.host_memory import available_bytes
 from emocluster_jax.reporting.console import Console
 
@@ -31,12 +32,17 @@ def resolve_feed(
       recordings: of each split that is used, over all processes.
       features: how many chunks a recording has, and how large they are.
       console: told the choice in one line.
+
+    Raises:
+      InputError: the processes of the run want different things.
     """
+    # Devices and hosts may differ; the programs must not.
+    if not parallel.same_everywhere(feed):
+        raise InputError(f"--feed is {feed} on this process and not on all others; give all the same")
     needed = chunk_bytes(recordings, features)
     if feed != "auto":
         console.line(f"Chunks: {needed / _GB:.2f} GB, {feed}, as --feed says")
         return feed
-    # Devices and hosts may differ; the programs must not.
     free = parallel.smallest(free_bytes())
     chosen = "resident" if fits(needed, free) else "streamed"
     where = "resident on the devices" if chosen == "resident" else "streamed from the records"

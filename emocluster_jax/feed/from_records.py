@@ -10,8 +10,9 @@ from jaxtyping import Int
 from emocluster_jax import parallel
 from emocluster_jax.feed.choice import Feed
 from emocluster_jax.feed.resident import place
-from emocluster_jax.feed.split import Split
-from emocluster_jax.feed.streamed import open_streamed
+from emocluster_jax.feed.split import Split, labels_of_all
+from emocluster_jax.feed.streamed import StreamedSplit
+from emocluster_jax.records.chunk_source import ChunkSource
 from emocluster_jax.records.preparation import Preparation
 from emocluster_jax.records.reader import read_attributes, read_split, split_size
 from emocluster_jax.reporting.console import Console
@@ -47,10 +48,13 @@ def load_split(
     own = indices[rows.start : rows.stop]
     with console.task(f"reading {split} records", len(own)) as task:
         if feed == "resident":
-            arrays = read_split(data_dir, split, own, task.advance)
+            with parallel.all_or_none():
+                arrays = read_split(data_dir, split, own, task.advance)
             return place(arrays.chunks, arrays.attributes, len(indices))
-        attributes = read_attributes(data_dir, split, own, task.advance)
-        return open_streamed(data_dir, preparation, split, indices, attributes)
+        with parallel.all_or_none():
+            attributes = read_attributes(data_dir, split, own, task.advance)
+            source = ChunkSource(data_dir, preparation, split)
+        return StreamedSplit(source, indices, labels_of_all(attributes, len(indices)))
 
 
 def pool_prefix(pool_size: int, wanted: int | None) -> Int[np.ndarray, " n"]:

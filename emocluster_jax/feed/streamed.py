@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 import grain
 import jax
@@ -15,9 +14,8 @@ import numpy as np
 from jaxtyping import Array, Float, Float16, Int
 
 from emocluster_jax import parallel
-from emocluster_jax.feed.split import Spans, Split, block_starts, labels_of_all
+from emocluster_jax.feed.split import Spans, Split, block_starts
 from emocluster_jax.records.chunk_source import ChunkSource
-from emocluster_jax.records.preparation import Preparation
 
 _ROWS = 128
 """Chunks that one thread reads at a time, or more: a recording that gives several of them is read once for all."""
@@ -94,23 +92,3 @@ class StreamedSplit(Split):
             held = self.source[int(self.indices[recording])]
             chunks[places] = held[numbers[places] % self.chunks_per_utterance]
         return chunks.reshape(*rows.shape, *chunks.shape[1:])
-
-
-def open_streamed(
-    data_dir: Path,
-    preparation: Preparation,
-    split: str,
-    indices: Int[np.ndarray, " all_utterances"],
-    attributes: Float[np.ndarray, "rows attributes"],
-) -> StreamedSplit:
-    """Opens a split without reading its chunks.
-
-    Args:
-      data_dir: prepared records.
-      preparation: what `data_dir` says of itself.
-      split: one of `config.SPLITS`.
-      indices: the recordings of the split to use.
-      attributes: labels of this process's recordings, `parallel.local_rows(len(indices))` as far as they are real.
-    """
-    source = ChunkSource(data_dir, preparation, split)
-    return StreamedSplit(source, indices, labels_of_all(attributes, len(indices)))

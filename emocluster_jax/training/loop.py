@@ -52,7 +52,8 @@ def fit(config: TrainConfig, data: TrainingData, workdir: Path, console: Console
       InputError: the settings do not fit the data or the devices, or the work directory holds another network.
       DivergedError: a loss became infinite or NaN.
     """
-    workdir.mkdir(parents=True, exist_ok=True)
+    if parallel.is_primary():
+        workdir.mkdir(parents=True, exist_ok=True)
     run = _prepare_run(config, data, workdir)
     state, progress = _start(run)
     log = MetricsLog(workdir, progress.epoch) if parallel.is_primary() else None
@@ -140,6 +141,11 @@ def _start(run: _Run) -> tuple[TrainState, Progress]:
     state = create_train_state(network_of(run.config.model), run.data.features, optimizers, key)
     restored = restore_checkpoint(run.workdir / CHECKPOINTS, state)
     state, progress = restored or (state, Progress())
+    if not parallel.same_everywhere(str(progress)):
+        raise InputError(
+            f"not all processes find the same checkpoint in {run.workdir}; choose a --workdir on a file system that "
+            "all processes share"
+        )
     return parallel.replicate(state), progress
 
 

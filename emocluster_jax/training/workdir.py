@@ -77,6 +77,31 @@ def claim(workdir: Path, config: TrainConfig, data: str, *, resume: bool) -> Non
     write_json(path, {"format_version": FORMAT_VERSION, "data": data, "config": to_dict(config)})
 
 
+def check_joined(workdir: Path, config: TrainConfig, data: str) -> None:
+    """Checks that this process takes part in the run that process 0 has claimed the work directory for.
+
+    Args:
+      workdir: claimed.
+      config: this process's settings.
+      data: fingerprint of this process's data.
+
+    Raises:
+      InputError: the work directory is not process 0's, or settings or data differ from process 0's.
+    """
+    if not (workdir / RUN_FILE).exists():
+        raise InputError(
+            f"{workdir} is not where process 0 has just begun the run; choose a --workdir on a file system that all "
+            "processes share"
+        )
+    claimed, claimed_data = read_run(workdir)
+    if claimed_data != data:
+        raise InputError("this process reads other data than process 0; give all the same --data-dir, or equal copies")
+    differences = _differences(to_dict(claimed), to_dict(config))
+    if differences:
+        name, first, own = differences[0]
+        raise InputError(f"process 0 was started with {name} {first}, this one with {own}; give all the same options")
+
+
 def read_run(workdir: Path) -> tuple[TrainConfig, str]:
     """The settings and the data fingerprint of the run in a work directory."""
     path = workdir / RUN_FILE

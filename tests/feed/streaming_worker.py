@@ -14,6 +14,7 @@ import numpy as np
 from emocluster_jax import parallel
 from emocluster_jax.feed.from_records import load_split
 from emocluster_jax.feed.split import Spans, block_rows, block_starts, drawn_rows
+from emocluster_jax.processes import Processes
 from emocluster_jax.records.preparation import read_preparation
 from emocluster_jax.reporting.console import Console
 
@@ -61,7 +62,6 @@ def compare(data_dir: Path, recordings: int) -> None:
 
 
 if __name__ == "__main__":
-    if int(sys.argv[3]) > 1:
-        parallel.start_processes(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    parallel.start_processes(Processes(sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
     compare(Path(sys.argv[1]), 25)
     compare(Path(sys.argv[1]), 2)  # the last device, or the last process, has nothing but padding

@@ -1,6 +1,6 @@
-"""A small run whose results must not depend on how many devices and processes share it; see test_devices.py.
+"""A small run whose results must not depend on how many devices share it; see test_devices.py.
 
-python devices_worker.py OUTPUT.npz WORKDIR [COORDINATOR PROCESSES PROCESS_ID]
+python devices_worker.py OUTPUT.npz WORKDIR
 """
 
 from __future__ import annotations
@@ -55,9 +55,8 @@ def one_joint_step(split: ResidentSplit) -> dict[str, np.ndarray]:
 def clusters() -> dict[str, np.ndarray]:
     """K-means over 203 points, which no number of devices above one divides."""
     points = np.random.default_rng(3).normal(size=(203, 8)).astype(np.float32)
-    rows = parallel.local_rows(len(points))
     program = clustering_program(ClusteringConfig(), MODEL.clusters, len(points))
-    _, result = program(jax.random.key(2), jnp.asarray(parallel.shard(points[rows.start : rows.stop], len(points))))
+    _, result = program(jax.random.key(2), jnp.asarray(parallel.shard(points, len(points))))
     return {
         "kmeans/centroids": parallel.first_replica(result.centroids),
         "kmeans/objective": parallel.first_replica(result.objective),
@@ -66,10 +65,8 @@ def clusters() -> dict[str, np.ndarray]:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 3:
-        parallel.start_processes(sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))
     data = make_data()
     results = one_joint_step(data.train) | clusters()
     fit(TrainConfig(model=MODEL, epochs=2, batch_size=4), data, Path(sys.argv[2]), Console(quiet=True))
-    if parallel.is_primary():
-        np.savez(sys.argv[1], **results)
+    shares = [shard.data.shape[1] for shard in data.train.chunks.addressable_shards]
+    np.savez(sys.argv[1], **results, recordings_by_device=np.array(shares))

@@ -11,7 +11,7 @@ import pytest
 
 from emocluster_jax.config import ModelConfig, TrainConfig
 from emocluster_jax.errors import InputError
-from emocluster_jax.training.workdir import claim, locked, read_run
+from emocluster_jax.training.workdir import check_joined, claim, locked, read_run
 
 CONFIG = TrainConfig(epochs=3, model=ModelConfig(clusters=7))
 
@@ -49,6 +49,17 @@ def test_resume_with_other_settings_or_data_names_them(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="other data"):
         claim(tmp_path, CONFIG, "another", resume=True)
     assert read_run(tmp_path) == (CONFIG, "fingerprint")
+
+
+def test_all_processes_have_the_settings_data_and_folder_of_the_first(tmp_path: Path) -> None:
+    claim(tmp_path, CONFIG, "fingerprint", resume=False)
+    check_joined(tmp_path, CONFIG, "fingerprint")
+    with pytest.raises(InputError, match="process 0 was started with epochs 3, this one with 5"):
+        check_joined(tmp_path, dataclasses.replace(CONFIG, epochs=5), "fingerprint")
+    with pytest.raises(InputError, match="other data than process 0"):
+        check_joined(tmp_path, CONFIG, "another")
+    with pytest.raises(InputError, match="on a file system that all processes share"):
+        check_joined(tmp_path / "own", CONFIG, "fingerprint")
 
 
 def test_damaged_run_file(tmp_path: Path) -> None:

@@ -1,0 +1,142 @@
+"""Which processes make up a run: what the options say, and what the platform that started this process says.
+
+It only decides; `parallel.start_processes` joins the processes. The module imports nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from emocluster_jax.errors import InputError
+
+# What JAX needs in order to ask Slurm. A batch script and a shell that salloc opens have only some of them: they are
+# no tasks of the job.
+_SLURM_TASK = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of a run. Slurm, Open MPI, Kubernetes and TPU slices say it themselves: then nothing is given."""
+
+    coordinator: str | None = None
+    """host:port of process 0, where several processes are started by hand."""
+    num_processes: int | None = None
+    """Processes in the run; 1 for this one alone, whatever started it."""
+    process_id: int | None = None
+    """This process's number, from 0."""
+
+    def __post_init__(self) -> None:
+        address, count, number = self.coordinator, self.num_processes, self.process_id
+        if count is not None and count < 1:
+            raise InputError(f"--num-processes is {count}; expected at least 1")
+        if number is not None and count is None:
+            raise InputError("--process-id is given without --num-processes; give both, and --coordinator")
+        if number is not None and count is not None and not 0 <= number < count:
+            raise InputError(f"--process-id is {number}; expected 0 to {count - 1}, as --num-processes is {count}")
+        if address is None and count is not None and count > 1:
+            raise InputError("--num-processes is given without --coordinator; add host:port of process 0")
+        if address is not None:
+            host, _, port = address.rpartition(":")
+            if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+                raise InputError(f"--coordinator is {address}; expected host:port, such as 10.0.0.1:1234")
+            if number is None and count is not None and count > 1:
+                raise InputError("--num-processes is given without --process-id; add this process's number, from 0")
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a process joins the others of its run, in the terms of `jax.distributed.initialize`.
+
+    Attributes:
+      told_by: who says that there are others, for messages.
+      coordinator: host:port of process 0; None where JAX finds it out, like the next two.
+      num_processes: in the run.
+      process_id: this process's number.
+      detection: how JAX finds out what is None; None lets it look.
+      gpus: those to use, counted among the ones that this process sees. None leaves it to JAX: all of them or, where
+        Slurm or MPI start several processes on a host, the one of the process's number there.
+      certain: whether there are others; otherwise JAX may find that there are none.
+    """
+
+    told_by: str
+    coordinator: str | None = None
+    num_processes: int | None = None
+    process_id: int | None = None
+    detection: Literal["ompi", "mpi4py", "slurm", "deactivate"] | None = None
+    gpus: list[int] | None = None
+    certain: bool = True
+
+
+def decide_start(processes: Processes, environment: Mapping[str, str], tpu_library: bool) -> Start | None:
+    """How this process joins others; None for a run of this process alone.
+
+    Args:
+      processes: the options.
+      environment: this process's environment variables.
+      tpu_library: whether libtpu is installed, without which JAX uses no TPU.
+
+    Raises:
+      InputError: there is a coordinator, and neither options nor platform say how many processes there are.
+    """
+    if processes.num_processes == 1:
+        return None
+    if processes.num_processes is not None:
+        # By hand, so that JAX shall not ask the platform for what is left, the GPUs: each process uses all it sees.
+        return Start(
+            "--num-processes",
+            processes.coordinator,
+            processes.num_processes,
+            processes.process_id,
+            detection="deactivate",
+        )
+    start = _told_by_platform(environment, tpu_library)
+    if processes.coordinator is None:
+        return start
+    if start is None:
+        raise InputError("--coordinator is given without --num-processes and --process-id; give all three")
+    return dataclasses.replace(start, coordinator=processes.coordinator)
+
+
+def _told_by_platform(environment: Mapping[str, str], tpu_library: bool) -> Start | None:
+    """What the platform says by its environment variables; the launcher closest to the process is asked first."""
+    if "OMPI_COMM_WORLD_SIZE" in environment:
+        if _number(environment, "OMPI_COMM_WORLD_SIZE") == 1:
+            return None
+        # Open MPI names process 0's address up to version 4; later ones are asked through MPI itself.
+        detection = "ompi" if "OMPI_MCA_orte_hnp_uri" in environment else "mpi4py"
+        only_one_here = _number(environment, "OMPI_COMM_WORLD_LOCAL_SIZE") == 1
+        return Start("Open MPI", detection=detection, gpus=_gpus(environment, only_one_here))
+    tasks = _number(environment, "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS")
+    if tasks > 1 and all(name in environment for name in _SLURM_TASK):
+        only_one_here = _number(environment, "SLURM_STEP_NUM_NODES", "SLURM_NNODES") == tasks
+        return Start("Slurm", detection="slurm", gpus=_gpus(environment, only_one_here))
+    if tpu_library and "tpu" in (environment.get("JAX_PLATFORMS") or "tpu"):
+        hosts = environment.get("TPU_PROCESS_ADDRESSES") or environment.get("TPU_WORKER_HOSTNAMES")
+        if "," in (hosts or "") or _number(environment, "MEGASCALE_NUM_SLICES") > 1:
+            return Start("the TPU slice")
+        # A TPU VM's hosts stand in its metadata, which JAX asks for, unless the TPU was cut down to one process.
+        alone = hosts or environment.get("TPU_PROCESS_BOUNDS") == "1,1,1"
+        return None if alone else Start("the TPU VM", certain=False)
+    if "KUBERNETES_SERVICE_HOST" in environment and "JOB_COMPLETION_INDEX" in environment:
+        return Start("Kubernetes")
+    return None
+
+
+def _number(environment: Mapping[str, str], *names: str) -> int:
+    """The first of these variables that is set, or 1."""
+    return int(next((environment[name] for name in names if environment.get(name)), "1"))
+
+
+def _gpus(environment: Mapping[str, str], only_one_here: bool) -> list[int] | None:
+    """All GPUs that the process sees, where it is the only one on its host or where the launcher has picked one for it.
+
+    JAX would take the first in the one case, and in the other that of the process's number, which it does not see.
+    """
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    if not visible or "JAX_LOCAL_DEVICE_IDS" in environment:
+        return None
+    count = len(visible.split(","))
+    return list(range(count)) if only_one_here or count == 1 else None

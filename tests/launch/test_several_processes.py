@@ -1,0 +1,222 @@
+"""A run of two processes, started by hand, and of four, as Open MPI starts them, against the same run in one."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from emocluster_jax.model_directory import SavedModel, read_model
+from emocluster_jax.reporting.metrics_log import read_metrics
+from small_records import PER_FILE, write_records
+from small_training import FEATURES, draw_recordings
+
+TESTS = Path(__file__).resolve().parent.parent
+SIZES = {"train": 25, "validation": 26, "test": 26, "unlabeled": 26}
+DEADLINE_S = 300
+# Two steps a stage, whose learning rates are so high that the second has something to say of the first one's gradients;
+# without dropout, whose masks differ from device to device.
+OPTIONS = shlex.split(
+    "--attributes arousal valence --clusters 5 --width-multiplier 0.125 --dropout-rate 0 --epochs 1 --batch-size 16 "
+    "--sgd-learning-rate 0.1 --adam-learning-rate 0.05 --cluster-head-learning-rate 1"
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run left behind, and each process said and saw."""
+
+    workdir: Path
+    printed: list[str]
+    seen: list[dict[str, Any]]
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        (epoch,) = read_metrics(self.workdir / "metrics.jsonl")
+        return epoch
+
+    @property
+    def assignments(self) -> dict[str, np.ndarray]:
+        with np.load(self.workdir / "assignments" / "epoch-000001.npz") as stages:
+            return dict(stages)
+
+    @property
+    def validation_ccc(self) -> dict[str, float]:
+        return self.metrics["validation_ccc"]
+
+    @property
+    def test_ccc(self) -> dict[str, float]:
+        scores = json.loads((self.workdir / "test.json").read_text())
+        return {name: score["ccc"] for name, score in scores.items()}
+
+    @property
+    def model(self) -> SavedModel:
+        return read_model(self.workdir / "model")
+
+    def rows_read(self, split: str) -> list[list[int]]:
+        """By process, the recordings of a split whose records it read, each as often as it did."""
+        found = []
+        for seen in self.seen:
+            numbers = [(re.search(rf"{split}\D*(\d+)", name), rows) for name, rows in seen["read"].items()]
+            found.append([PER_FILE * int(number[1]) + row for number, rows in numbers if number for row in rows])
+        return found
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    data_dir = tmp_path_factory.mktemp("data") / "records"
+    splits = {split: draw_recordings(size, seed) for seed, (split, size) in enumerate(SIZES.items())}
+    write_records(data_dir, FEATURES, splits)
+    return data_dir
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def train(folder: Path, data_dir: Path, feed: str, each: list[tuple[list[str], dict[str, str]]]) -> Run:
+    """Runs launch.train in as many processes as `each` has pairs of further options and environment variables."""
+    workdir = folder / "work"
+    shared = ["--data-dir", str(data_dir), "--workdir", str(workdir), "--feed", feed, *OPTIONS]
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": os.pathsep.join(map(str, (TESTS.parent, TESTS))),
+        "XLA_FLAGS": "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0",
+    }
+    processes = [
+        subprocess.Popen(
+            [sys.executable, TESTS / "launch" / "watched_training.py", folder / f"{i}.json", *shared, *options],
+            env=environment | variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for i, (options, variables) in enumerate(each)
+    ]
+    outputs = [process.communicate(timeout=DEADLINE_S) for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(each), outputs
+    seen = [json.loads((folder / f"{i}.json").read_text()) for i in range(len(each))]
+    return Run(workdir, [output for output, _ in outputs], seen)
+
+
+@pytest.fixture(scope="module")
+def one(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return train(tmp_path_factory.mktemp("one"), data_dir, "resident", [([], {})])
+
+
+@pytest.fixture(scope="module")
+def two(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    by_hand = ["--coordinator", f"127.0.0.1:{free_port()}", "--num-processes", "2", "--process-id"]
+    each = [([*by_hand, str(i)], {}) for i in range(2)]
+    return train(tmp_path_factory.mktemp("two"), data_dir, "resident", each)
+
+
+@pytest.fixture(scope="module")
+def four(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    of_all = {
+        "OMPI_MCA_orte_hnp_uri": "4096.0;tcp://127.0.0.1:9",
+        "OMPI_COMM_WORLD_SIZE": "4",
+        "OMPI_COMM_WORLD_LOCAL_SIZE": "4",
+        "JAX_COORDINATOR_PORT": str(free_port()),
+    }
+    own = [{"OMPI_COMM_WORLD_RANK": str(i), "OMPI_COMM_WORLD_LOCAL_RANK": str(i)} for i in range(4)]
+    each = [([], of_all | variables) for variables in own]
+    return train(tmp_path_factory.mktemp("four"), data_dir, "streamed", each)
+
+
+@pytest.fixture(params=["two", "four"])
+def several(request: pytest.FixtureRequest) -> Run:
+    return request.getfixturevalue(request.param)
+
+
+def test_every_process_reads_its_share(one: Run, two: Run, four: Run) -> None:
+    for split, size in SIZES.items():
+        assert [sorted(rows) for rows in one.rows_read(split)] == [list(range(size))]
+        # Resident: every recording once, in one process.
+        share = (size + 1) // 2
+        assert [sorted(rows) for rows in two.rows_read(split)] == [list(range(share)), list(range(share, size))]
+    for split in ("validation", "test"):
+        # Streamed, and no batches are drawn: its labels, then its chunks.
+        shares = np.array_split(np.arange(28), 4)
+        expected = [sorted(2 * [row for row in share.tolist() if row < SIZES[split]]) for share in shares]
+        assert [sorted(rows) for rows in four.rows_read(split)] == expected
+    for split, steps in (("train", 2), ("unlabeled", 2)):
+        # Besides these, for each step's batch the 16 chunks that its one device takes.
+        assert all(2 * 4 <= len(rows) <= 2 * 7 + steps * 16 for rows in four.rows_read(split))
+
+
+def test_losses_clusters_and_scores_are_those_of_one_process(one: Run, several: Run) -> None:
+    for stage, clusters in one.assignments.items():
+        np.testing.assert_array_equal(several.assignments[stage], clusters)
+    # Sums in another order: float32 rounds them by some 1e-7.
+    for name in ("stage1_cross_entropy", "stage2_cross_entropy", "ccc_loss"):
+        assert several.metrics[name] == pytest.approx(one.metrics[name], rel=1e-5)
+    expected, found = one.model.centroids, several.model.centroids
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+    # Adam's first steps are signs of gradients: what is but rounding moves a weight by the whole learning rate.
+    for scores in ("validation_ccc", "test_ccc"):
+        assert getattr(several, scores) == pytest.approx(getattr(one, scores), abs=2e-3)
+    assert all(abs(score) > 0.01 for score in one.test_ccc.values())
+
+
+def test_process_0_alone_writes_and_speaks(several: Run) -> None:
+    assert "model" in several.printed[0]
+    for seen, printed in zip(several.seen[1:], several.printed[1:], strict=True):
+        assert seen["written"] == []
+        # Gloo, which connects the processes, says so itself.
+        assert all(line.startswith("[Gloo]") for line in printed.splitlines())
+    assert {"run.json", "metrics.jsonl", "model", "checkpoints", "assignments", "plots", "test.json"} < {
+        path.name for path in several.workdir.iterdir()
+    }
+    assert several.seen[0]["written"]
+
+
+def meet(plot: str, numbers: tuple[int, ...] = (0, 1)) -> list[tuple[int, str]]:
+    """How processes of a run of two end: exit status and stderr."""
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(TESTS.parent)}
+    address = f"127.0.0.1:{free_port()}"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, TESTS / "launch" / "meeting_worker.py", plot, address, str(number)],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in numbers
+    ]
+    return [(process.wait(DEADLINE_S), process.communicate()[1]) for process in processes]
+
+
+def test_what_fails_on_one_process_fails_on_all() -> None:
+    first, second = meet("one fails")
+    assert first == (2, "error: process 1 cannot go on; its own message says why\n")
+    assert second == (2, "error: file X is damaged; restore it\n")
+    assert meet("all fail") == [(2, "error: the loss is NaN; lower the learning rates\n")] * 2
+
+
+def test_a_process_that_fails_later_takes_the_others_along() -> None:
+    (status, _), second = meet("one fails later")
+    assert second == (2, "error: file X is gone; restore it\n")
+    assert status != 0
+
+
+def test_processes_that_do_not_meet() -> None:
+    ((status, message),) = meet("alone", (0,))
+    assert status == 2 and re.fullmatch(
+        r"error: not all 2 processes have come to 127.0.0.1:\d+ within 2 s; .*\n", message
+    )
+    ((status, message),) = meet("alone", (1,))
+    assert status == 2 and re.match(r"error: process 0 was not reached at 127.0.0.1:\d+ within 2 s.*\n", message)
