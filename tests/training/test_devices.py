@@ -5,6 +5,7 @@ Several processes are tested in tests/launch/test_several_processes.py.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -71,3 +72,19 @@ def test_whole_run(one: Path, eight: Path) -> None:
         # Later steps amplify rounding: Adam's first steps are nearly signs of gradients, whatever their size.
         assert found[0][name] == pytest.approx(expected[0][name], rel=1e-2), name
     assert (eight / "run" / "model" / "model.json").exists()
+
+
+def test_more_devices_hold_less_each_and_do_no_work_twice() -> None:
+    # What XLA spends on fast code takes long to compile and changes no array.
+    quick = "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
+    on_two, on_eight = (json.loads(run("share_worker.py", devices, flags=quick)) for devices in (2, 8))
+    assert set(on_two) == {"stage II, float32", "embedding, float32", "K-means, random"}
+    for name, eighth in on_eight.items():
+        half = on_two[name]
+        # A quarter, and what all hold alike: weights, labels and pseudo-labels, here up to 5 % of a device's share of
+        # the chunks. One array of all chunks or embeddings on each device would make it more than the whole.
+        assert eighth["arguments"] < 0.27 * half["arguments"], name
+        assert eighth["outputs"] <= half["outputs"] and eighth["temporaries"] <= 1.01 * half["temporaries"], name
+        # A step over four times the batch, or a block of an array four times as long, is no more work for a device.
+        assert 0 < eighth["operations"] <= 1.01 * half["operations"], name
+        assert eighth["outputs"] + eighth["temporaries"] < 0.5 * eighth["arguments"], name
