@@ -87,4 +87,5 @@ def test_more_devices_hold_less_each_and_do_no_work_twice() -> None:
         assert eighth["outputs"] <= half["outputs"] and eighth["temporaries"] <= 1.01 * half["temporaries"], name
         # A step over four times the batch, or a block of an array four times as long, is no more work for a device.
         assert 0 < eighth["operations"] <= 1.01 * half["operations"], name
-        assert eighth["outputs"] + eighth["temporaries"] < 0.5 * eighth["arguments"], name
+        # Blocks and K-means' bounds, but no array that would need the eight devices' shares together.
+        assert eighth["outputs"] + eighth["temporaries"] < eighth["arguments"], name
