@@ -195,7 +195,7 @@ def _evaluate(
 def _report(
     options: Options, preparation: Preparation, progress: Progress, evaluation: Evaluation | None, console: Console
 ) -> None:
-    """Plots, the test scores as JSON, and the closing lines."""
+    """Plots, the test scores and what the clusters know as JSON, and the closing lines."""
     from emocluster_jax.atomic_files import write_json
     from emocluster_jax.evaluation.evaluate import scores_as_json
     from emocluster_jax.reporting.metrics_log import METRICS_FILE, read_metrics
@@ -227,10 +227,34 @@ def _report(
                 f"  {name}: CCC {scores.ccc:.3f}, Pearson r {scores.pearson:.3f}, RMSE {scores.rmse:.3f} "
                 f"({scores.n} recordings)"
             )
+    _report_clusters(options, preparation, progress, console)
     console.line(f"Model: {workdir / MODEL}   plots: {plots}   metrics: {workdir / METRICS_FILE}")
     predict = f"--checkpoint {workdir / MODEL} --input {preparation.source} --output predictions.csv"
     console.line("Predict with:")
     console.line(f"  python -m launch.predict {predict}")
+
+
+def _report_clusters(options: Options, preparation: Preparation, progress: Progress, console: Console) -> None:
+    """What the best epoch's clusters of the training split know, as JSON and in a line, for systems that cluster."""
+    from emocluster_jax.atomic_files import write_json
+    from emocluster_jax.evaluation.cluster_information import cluster_information
+    from emocluster_jax.records.reader import read_descriptions
+    from emocluster_jax.training.workdir import CLUSTERS_FILE, read_training_clusters
+
+    assert options.data_dir is not None and options.workdir is not None
+    assignments = read_training_clusters(options.workdir, progress.best_epoch)
+    if assignments is None:
+        return
+    train = read_descriptions(options.data_dir, "train")
+    found = cluster_information(assignments, train.attributes, train.speakers, train.genders)
+    write_json(options.workdir / CLUSTERS_FILE, {"epoch": progress.best_epoch, **dataclasses.asdict(found)})
+    labels = {**found.attributes, "speaker": found.speaker, "gender": found.gender}
+    parts = [
+        f"{name} {label.ami_of_sentences:.3f} ({label.p_value:.3g})"
+        for name, label in labels.items()
+        if label is not None
+    ]
+    console.line(f"Clusters tell of, as adjusted mutual information (permutation p): {', '.join(parts)}")
 
 
 if __name__ == "__main__":

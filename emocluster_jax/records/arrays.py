@@ -9,11 +9,10 @@ from jaxtyping import Float, Float16, Float32
 
 
 @dataclass(frozen=True)
-class SplitArrays:
-    """Recordings of one split, row by row, as NumPy arrays and lists.
+class Descriptions:
+    """What is known of the recordings of one split, row by row.
 
     Attributes:
-      chunks: normalised, clipped mel chunks; chunks are (11, 62, 128) a recording by default.
       attributes: labels in the order of `config.ATTRIBUTES` and in the corpus's units, NaN where missing.
       ids: unique within the corpus.
       speakers: "" where unknown.
@@ -21,7 +20,6 @@ class SplitArrays:
       durations_s: duration of the recording in seconds.
     """
 
-    chunks: Float16[np.ndarray, "utterances chunks frames mel"]
     attributes: Float32[np.ndarray, "utterances 3"]
     ids: list[str]
     speakers: list[str]
@@ -30,3 +28,14 @@ class SplitArrays:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+@dataclass(frozen=True)
+class SplitArrays(Descriptions):
+    """Recordings of one split with what is known of them.
+
+    Attributes:
+      chunks: normalised, clipped mel chunks; chunks are (11, 62, 128) a recording by default.
+    """
+
+    chunks: Float16[np.ndarray, "utterances chunks frames mel"]

@@ -13,7 +13,7 @@ from jaxtyping import Float32, Int
 
 from emocluster_jax.config import ATTRIBUTES
 from emocluster_jax.errors import InputError
-from emocluster_jax.records.arrays import SplitArrays
+from emocluster_jax.records.arrays import Descriptions, SplitArrays
 from emocluster_jax.records.preparation import Preparation, RecordFile, read_preparation
 
 Deserialize = Callable[[bytes], dict[str, Any]]
@@ -45,25 +45,25 @@ def read_split(
     row_of, count = _rows_wanted(data_dir, preparation, split, indices)
     features = preparation.features
     shape = (count, features.chunks_per_utterance, features.chunk_frames, features.mel_bands)
-    arrays = SplitArrays(
-        chunks=np.empty(shape, np.float16),
-        attributes=np.empty((count, len(ATTRIBUTES)), np.float32),
-        ids=[""] * count,
-        speakers=[""] * count,
-        genders=[""] * count,
-        durations_s=np.empty(count, np.float32),
-    )
+    chunks = np.empty(shape, np.float16)
+    descriptions, put_description = _descriptions(count)
 
     def put(row: int, record: dict[str, Any]) -> None:
-        arrays.chunks[row] = record["chunks"]
-        arrays.attributes[row] = record["attributes"]
-        arrays.ids[row] = record["id"].decode()
-        arrays.speakers[row] = record["speaker"].decode()
-        arrays.genders[row] = record["gender"].decode()
-        arrays.durations_s[row] = record["duration_s"]
+        chunks[row] = record["chunks"]
+        put_description(row, record)
 
     _read_records(data_dir, preparation, split, row_of, None, put, progress)
-    return arrays
+    return SplitArrays(**vars(descriptions), chunks=chunks)
+
+
+def read_descriptions(data_dir: Path, split: str) -> Descriptions:
+    """Reads all that is known of a split but its chunks, and finds its files whole; raises as `read_split`."""
+    preparation = read_preparation(data_dir)
+    row_of, count = _rows_wanted(data_dir, preparation, split, None)
+    descriptions, put = _descriptions(count)
+    fields = ("attributes", "id", "speaker", "gender", "duration_s")
+    _read_records(data_dir, preparation, split, row_of, fields, put, None)
+    return descriptions
 
 
 def read_attributes(
@@ -104,6 +104,26 @@ def _rows_wanted(
     if (row_of >= 0).sum() != len(wanted):
         raise InputError(f"{data_dir}: the same recording of the split {split!r} is asked for twice")
     return row_of, len(wanted)
+
+
+def _descriptions(count: int) -> tuple[Descriptions, Callable[[int, dict[str, Any]], None]]:
+    """Rows to fill, and what fills a row from a record."""
+    rows = Descriptions(
+        attributes=np.empty((count, len(ATTRIBUTES)), np.float32),
+        ids=[""] * count,
+        speakers=[""] * count,
+        genders=[""] * count,
+        durations_s=np.empty(count, np.float32),
+    )
+
+    def put(row: int, record: dict[str, Any]) -> None:
+        rows.attributes[row] = record["attributes"]
+        rows.ids[row] = record["id"].decode()
+        rows.speakers[row] = record["speaker"].decode()
+        rows.genders[row] = record["gender"].decode()
+        rows.durations_s[row] = record["duration_s"]
+
+    return rows, put
 
 
 def _read_records(

@@ -32,6 +32,7 @@ from emocluster_jax.training.programs import clustering_program, redraw_head_pro
 from emocluster_jax.training.state import TrainState, create_train_state
 from emocluster_jax.training.steps import Stage
 from emocluster_jax.training.stopwatch import StageView, Stopwatch
+from emocluster_jax.training.workdir import assignments_file
 
 MODEL = "model"
 
@@ -215,8 +216,7 @@ def _validate(run: _Run, state: TrainState, task: Task) -> dict[str, Scores]:
 
 def _stage_metrics(run: _Run, results: dict[str, StageResult], epoch: int) -> dict[str, Any]:
     """Losses, cluster sizes and agreement with the epoch before; writes the assignments beside."""
-    folder = run.workdir / "assignments"
-    before = folder / f"epoch-{epoch - 1:06d}.npz"
+    before, file = (assignments_file(run.workdir, number) for number in (epoch - 1, epoch))
     previous = dict(np.load(before, allow_pickle=False)) if before.exists() else {}
     metrics: dict[str, Any] = {}
     assignments: dict[str, Any] = {}
@@ -230,8 +230,8 @@ def _stage_metrics(run: _Run, results: dict[str, StageResult], epoch: int) -> di
             metrics[f"cluster_sizes{suffix}"] = diagnostics.sizes
             metrics[f"nmi_previous{suffix}"] = diagnostics.nmi_with_previous
     if assignments:
-        folder.mkdir(parents=True, exist_ok=True)
-        with replacing(folder / f"epoch-{epoch:06d}.npz") as temporary:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(file) as temporary:
             np.savez_compressed(temporary, **assignments)
     return metrics
 

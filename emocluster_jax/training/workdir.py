@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import json
+import platform
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import filelock
+import numpy as np
+from jaxtyping import Int
 
+from emocluster_jax import __version__
 from emocluster_jax.atomic_files import write_json
 from emocluster_jax.config import TrainConfig, from_dict, to_dict
 from emocluster_jax.errors import InputError
@@ -18,8 +24,11 @@ from emocluster_jax.training.checkpoints import has_checkpoint
 
 FORMAT_VERSION = 1
 RUN_FILE = "run.json"
+CLUSTERS_FILE = "clusters.json"
 # What may change between the parts of a run without changing the epochs that are done.
 _CHANGEABLE = ("epochs", "patience")
+_LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "scikit-learn")
+"""Whose versions are saved with a run."""
 
 
 @contextmanager
@@ -60,7 +69,7 @@ def claim(workdir: Path, config: TrainConfig, data: str, *, resume: bool) -> Non
     """
     path = workdir / RUN_FILE
     if not path.exists() or not has_checkpoint(workdir):
-        write_json(path, {"format_version": FORMAT_VERSION, "data": data, "config": to_dict(config)})
+        _write_run(path, config, data)
         return
     if not resume:
         raise InputError(f"{workdir} holds a run already; add --resume to go on with it, or choose another --workdir")
@@ -74,7 +83,7 @@ def claim(workdir: Path, config: TrainConfig, data: str, *, resume: bool) -> Non
         raise InputError(
             f"the run in {workdir} was begun with {name} {old}, not {new}; give the same, or choose another --workdir"
         )
-    write_json(path, {"format_version": FORMAT_VERSION, "data": data, "config": to_dict(config)})
+    _write_run(path, config, data)
 
 
 def check_joined(workdir: Path, config: TrainConfig, data: str) -> None:
@@ -116,6 +125,39 @@ def read_run(workdir: Path) -> tuple[TrainConfig, str]:
         raise InputError(f"{workdir} holds no run: it has no {RUN_FILE}; give the --workdir of a training") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} cannot be read ({error}); choose another --workdir") from None
+
+
+def read_versions(workdir: Path) -> dict[str, str]:
+    """What the run in a work directory, which `read_run` can read, was computed with: versions by name."""
+    versions = json.loads((workdir / RUN_FILE).read_text("utf-8")).get("versions", {})
+    return {str(name): str(version) for name, version in versions.items()}
+
+
+def assignments_file(workdir: Path, epoch: int) -> Path:
+    """Where an epoch's cluster of every chunk lies: `stage2` of the training split, `stage1` of the unlabelled pool."""
+    return workdir / "assignments" / f"epoch-{epoch:06d}.npz"
+
+
+def read_training_clusters(workdir: Path, epoch: int) -> Int[np.ndarray, " chunks"] | None:
+    """The clusters of the training split's chunks at this epoch; None where the system that was trained has none.
+
+    Raises:
+      InputError: the file is damaged.
+    """
+    path = assignments_file(workdir, epoch)
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return arrays.get("stage2")
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} cannot be read ({error}); train anew") from None
+
+
+def _write_run(path: Path, config: TrainConfig, data: str) -> None:
+    versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    versions = {"emocluster_jax": __version__, "Python": platform.python_version(), **versions}
+    write_json(path, {"format_version": FORMAT_VERSION, "data": data, "config": to_dict(config), "versions": versions})
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:

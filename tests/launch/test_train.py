@@ -74,6 +74,14 @@ def test_a_run_ends_with_a_model_scores_and_plots(workdir: Path) -> None:
         assert (workdir / "plots" / plot).read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_run_says_what_its_clusters_know(workdir: Path) -> None:
+    known = json.loads((workdir / "clusters.json").read_text())
+    assert known["epoch"] in (1, 2) and set(known["attributes"]) == {"arousal"} and known["gender"] is None
+    # Ten training recordings, each of a speaker of its own, whose arousal takes four values.
+    assert known["speaker"]["classes"] == 10 and known["attributes"]["arousal"]["classes"] == 4
+    assert 0 < known["attributes"]["arousal"]["p_value"] <= 1
+
+
 def test_evaluate_gives_the_scores_of_the_run(
     workdir: Path, data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,7 +16,7 @@ from emocluster_jax.config import FeatureConfig
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.records.preparation import LabelStatistics, label_statistics, read_preparation, write_preparation
-from emocluster_jax.records.reader import read_split
+from emocluster_jax.records.reader import read_descriptions, read_split
 from emocluster_jax.records.writer import prepare
 from emocluster_jax.reporting.console import Console
 
@@ -45,6 +45,14 @@ def test_chosen_recordings_in_the_order_asked_for(data_dir: Path) -> None:
     np.testing.assert_array_equal(some.attributes, everything.attributes[indices])
     np.testing.assert_array_equal(some.durations_s, everything.durations_s[indices])
     assert len(read_split(data_dir, "train", [])) == 0
+
+
+def test_all_but_the_chunks(data_dir: Path) -> None:
+    everything = vars(read_split(data_dir, "train"))
+    descriptions = vars(read_descriptions(data_dir, "train"))
+    assert set(everything) - set(descriptions) == {"chunks"}
+    for name, values in descriptions.items():
+        np.testing.assert_array_equal(values, everything[name])
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+import emocluster_jax
 from emocluster_jax.config import ModelConfig, TrainConfig
 from emocluster_jax.errors import InputError
-from emocluster_jax.training.workdir import check_joined, claim, locked, read_run
+from emocluster_jax.training.workdir import check_joined, claim, locked, read_run, read_versions
 
 CONFIG = TrainConfig(epochs=3, model=ModelConfig(clusters=7))
 
@@ -19,6 +20,7 @@ CONFIG = TrainConfig(epochs=3, model=ModelConfig(clusters=7))
 def test_settings_come_back(tmp_path: Path) -> None:
     claim(tmp_path, CONFIG, "fingerprint", resume=False)
     assert read_run(tmp_path) == (CONFIG, "fingerprint")
+    assert read_versions(tmp_path)["emocluster_jax"] == emocluster_jax.__version__
 
 
 def complete_an_epoch(workdir: Path) -> None:

@@ -1,0 +1,242 @@
+"""How much clusters know of emotion, and of the speaker: mutual information, normalised, corrected for chance, tested.
+
+The chunks of a sentence overlap and share its labels, so they are not independent examples. Everything here that says
+what chance alone would give therefore deals the labels out anew over whole sentences: a sentence's chunks keep their
+clusters and stay together. Over chunks, any clustering that recognises sentences would seem to know every label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from emocluster_jax.config import ATTRIBUTES
+
+PERMUTATIONS = 999
+BINS = 5
+_SEED = 0
+_TIE = 1e-12
+"""Nats: equal tables whose terms were added up in another order count as equal."""
+
+
+@dataclass(frozen=True)
+class Information:
+    """What the clusters of chunks and one label of their sentences tell of each other.
+
+    Attributes:
+      classes: different values of the label, after binning.
+      sentences: those whose label is known; the others are left out.
+      mutual_information: in nats, over chunks.
+      nmi: normalised by the mean of both entropies, 0 to 1.
+      ami: corrected for chance as if chunks were independent (Vinh, Epps & Bailey, JMLR 11, 2010); 0 by chance, 1 if
+        both are the same partition.
+      ami_of_sentences: the same, but what chance gives is the mean over the permutations.
+      p_value: share of permutations of the labels that give as much information, the observed order counted among
+        them (Phipson & Smyth 2010): at least 1 / (permutations + 1).
+      p_value_within_speakers: the same where labels are only exchanged between sentences of one speaker: small if the
+        clusters know more of the label than what the speaker tells. None where speakers are not known, or where they
+        determine the label.
+      permuted: what the labels are dealt out over for `p_value`.
+    """
+
+    classes: int
+    sentences: int
+    mutual_information: float
+    nmi: float
+    ami: float
+    ami_of_sentences: float
+    p_value: float
+    p_value_within_speakers: float | None
+    permuted: str
+
+
+@dataclass(frozen=True)
+class ClusterInformation:
+    """What the clusters of a split know.
+
+    Attributes:
+      attributes: by name; attributes without at least two classes of labels are left out.
+      speaker: None unless two speakers are known.
+      gender: None unless two genders are known. It belongs to the speaker, so speakers are what it is dealt out over
+        where all of them are known: clusters that recognise voices would otherwise seem to know the gender.
+      bins: quantile bins that the attributes were asked to have.
+      permutations: how many p-values and `ami_of_sentences` rest on.
+    """
+
+    attributes: dict[str, Information]
+    speaker: Information | None
+    gender: Information | None
+    bins: int
+    permutations: int
+
+
+def cluster_information(
+    assignments: Int[np.ndarray, " chunks"],
+    attributes: Float[np.ndarray, "sentences 3"],
+    speakers: Sequence[str],
+    genders: Sequence[str],
+    *,
+    bins: int = BINS,
+    permutations: int = PERMUTATIONS,
+) -> ClusterInformation:
+    """What the clusters of a split know of its labels; the same input gives the same result.
+
+    Args:
+      assignments: cluster of every chunk, those of a sentence one after another, equally many a sentence.
+      attributes: labels in the order of `config.ATTRIBUTES`, NaN where missing.
+      speakers: of the sentences, "" where unknown.
+      genders: of the sentences, "" where unknown.
+      bins: quantile bins of the attributes; equal labels share a bin, so there may be fewer.
+      permutations: draws for what chance gives.
+    """
+    counts = cluster_counts(assignments, len(attributes))
+    speaker = _classes(speakers)
+    gender = _classes(genders)
+    within = speaker if (speaker >= 0).all() else None
+    by_name = {
+        name: information(counts, quantile_bins(labels, bins), permutations=permutations, within=within)
+        for name, labels in zip(ATTRIBUTES, attributes.T, strict=True)
+    }
+    one_gender_each = within is not None and all(len(set(gender[within == s])) == 1 for s in np.unique(within))
+    return ClusterInformation(
+        attributes={name: found for name, found in by_name.items() if found is not None},
+        speaker=information(counts, speaker, permutations=permutations),
+        gender=information(counts, gender, permutations=permutations, over=within if one_gender_each else None),
+        bins=bins,
+        permutations=permutations,
+    )
+
+
+def quantile_bins(values: Float[np.ndarray, " n"], bins: int) -> Int[np.ndarray, " n"]:
+    """Bins of about equally many values, numbered from 0 without gaps; -1 where a value is NaN.
+
+    Equal values are never parted, so that ratings on a coarse scale may give fewer bins.
+    """
+    from scipy.stats import rankdata
+
+    known = np.isfinite(values)
+    codes = np.full(len(values), -1)
+    if known.any():
+        # Equal values have the mean of their ranks, 1 to n.
+        quantiles = (rankdata(values[known]) - 0.5) / known.sum()
+        codes[known] = np.unique((bins * quantiles).astype(int), return_inverse=True)[1]
+    return codes
+
+
+def cluster_counts(assignments: Int[np.ndarray, " chunks"], sentences: int) -> Int[np.ndarray, "sentences clusters"]:
+    """How many chunks of each sentence are in each cluster.
+
+    Args:
+      assignments: those of a sentence one after another, equally many a sentence.
+      sentences: how many there are.
+
+    Raises:
+      ValueError: the chunks cannot be those of so many sentences.
+    """
+    if sentences == 0 or len(assignments) % sentences:
+        raise ValueError(f"{len(assignments)} chunks of {sentences} sentences")
+    clusters = int(assignments.max()) + 1
+    numbers = assignments.reshape(sentences, -1) + clusters * np.arange(sentences)[:, None]
+    return np.bincount(numbers.ravel(), minlength=sentences * clusters).reshape(sentences, clusters)
+
+
+def information(
+    counts: Int[np.ndarray, "sentences clusters"],
+    labels: Int[np.ndarray, " sentences"],
+    *,
+    permutations: int,
+    within: Int[np.ndarray, " sentences"] | None = None,
+    over: Int[np.ndarray, " sentences"] | None = None,
+) -> Information | None:
+    """What clusters and one label tell of each other; None if the label has fewer than two classes.
+
+    Args:
+      counts: of `cluster_counts`.
+      labels: class of each sentence, -1 where unknown.
+      permutations: draws for what chance gives.
+      within: speakers, for `Information.p_value_within_speakers`.
+      over: speakers to deal the labels out over, each of one class; None deals them out over sentences.
+    """
+    from scipy.stats import entropy
+    from sklearn.metrics import adjusted_mutual_info_score, mutual_info_score, normalized_mutual_info_score
+
+    known = labels >= 0
+    counts, labels = counts[known], labels[known]
+    classes = len(np.unique(labels))
+    if classes < 2:
+        return None
+    clusters_of_chunks = np.repeat(np.tile(np.arange(counts.shape[1]), len(counts)), counts.ravel())
+    labels_of_chunks = np.repeat(labels, counts.sum(axis=1))
+    observed = float(mutual_info_score(labels_of_chunks, clusters_of_chunks))
+
+    units, unit_labels = counts, labels
+    if over is not None:
+        _, first, unit = np.unique(over[known], return_index=True, return_inverse=True)
+        units = np.zeros((len(first), counts.shape[1]), counts.dtype)
+        np.add.at(units, unit, counts)
+        unit_labels = labels[first]
+    everywhere = np.zeros(len(units), int)
+    by_chance = observed + _changes(units, unit_labels, everywhere, permutations)
+    p_value_within_speakers = None
+    if within is not None and _varies_within(labels, within[known]):
+        p_value_within_speakers = _p_value(_changes(units, unit_labels, within[known], permutations))
+    expected = float(by_chance.mean())
+    ceiling = float(entropy(np.bincount(clusters_of_chunks)) + entropy(np.bincount(labels_of_chunks))) / 2
+    return Information(
+        classes=classes,
+        sentences=len(labels),
+        mutual_information=observed,
+        nmi=float(normalized_mutual_info_score(labels_of_chunks, clusters_of_chunks)),
+        ami=float(adjusted_mutual_info_score(labels_of_chunks, clusters_of_chunks)),
+        # 0 / 0 where chance gives all that there is.
+        ami_of_sentences=(observed - expected) / (ceiling - expected) if ceiling - expected > _TIE else 0.0,
+        p_value=_p_value(by_chance - observed),
+        p_value_within_speakers=p_value_within_speakers,
+        permuted="sentences" if over is None else "speakers",
+    )
+
+
+def _changes(
+    counts: Int[np.ndarray, "units clusters"],
+    labels: Int[np.ndarray, " units"],
+    groups: Int[np.ndarray, " units"],
+    permutations: int,
+) -> Float[np.ndarray, " permutations"]:
+    """What the mutual information gains, in nats, when labels are dealt out anew among the units of each group.
+
+    Sums over labels and over clusters stay, so it gains what the table's joint entropy loses.
+    """
+    from scipy.special import xlogy
+
+    home = np.lexsort((labels, groups))
+    by_label = np.argsort(labels[home], kind="stable")
+    starts = np.flatnonzero(np.diff(labels[home][by_label], prepend=-1))
+
+    def negative_entropy(order: Int[np.ndarray, " units"]) -> float:
+        """Of the table in which unit `order[i]` has the label of unit `home[i]`; up to a constant."""
+        table = np.add.reduceat(counts[order[by_label]], starts)
+        return float(xlogy(table, table).sum()) / int(counts.sum())
+
+    rng = np.random.default_rng(_SEED)
+    observed = negative_entropy(home)
+    return np.array(
+        [negative_entropy(np.lexsort((rng.random(len(labels)), groups))) - observed for _ in range(permutations)]
+    )
+
+
+def _varies_within(labels: Int[np.ndarray, " n"], groups: Int[np.ndarray, " n"]) -> bool:
+    """Whether some group has more than one class."""
+    return len(np.unique(np.stack([labels, groups]), axis=1).T) > len(np.unique(groups))
+
+
+def _p_value(changes: Float[np.ndarray, " n"]) -> float:
+    return float((1 + (changes >= -_TIE).sum()) / (1 + len(changes)))
+
+
+def _classes(names: Sequence[str]) -> Int[np.ndarray, " n"]:
+    """Numbers in place of names, -1 in place of ""."""
+    numbers = {name: number for number, name in enumerate(sorted(set(names) - {""}))}
+    return np.array([numbers.get(name, -1) for name in names])
