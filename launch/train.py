@@ -232,6 +232,8 @@ def _report(
     predict = f"--checkpoint {workdir / MODEL} --input {preparation.source} --output predictions.csv"
     console.line("Predict with:")
     console.line(f"  python -m launch.predict {predict}")
+    console.line('See more of this run on a page (pip install "emocluster_jax[report]"):')
+    console.line(f"  python -m launch.report --workdir {workdir} --data-dir {options.data_dir}")
 
 
 def _report_clusters(options: Options, preparation: Preparation, progress: Progress, console: Console) -> None:

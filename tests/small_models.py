@@ -19,7 +19,7 @@ def small_model(
 ) -> SavedModel:
     """A narrow network with random weights, spread enough for chunks to fall into different clusters."""
     config = ModelConfig(system=system, attributes=attributes, clusters=5, width_multiplier=1 / 8)
-    features = FeatureConfig()
+    features = changes.get("features", FeatureConfig())
     chunk = jax.ShapeDtypeStruct((1, features.chunk_frames, features.mel_bands), np.float32)
     shapes = jax.eval_shape(network_of(config).init, jax.random.key(0), chunk)
     random = np.random.default_rng(seed)

@@ -1,0 +1,89 @@
+"""Pictures of how a recording is cut into its chunks, whatever its duration."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from emocluster_jax.config import FeatureConfig
+from emocluster_jax.preprocessing.audio import AudioError, read_audio
+from emocluster_jax.preprocessing.spectrogram import mel_spectrogram
+
+_COLOUR_MAP = "magma"
+_DYNAMIC_RANGE_DB = 60
+_WIDEST = 2_000
+"""Columns of a spectrogram's picture; those of longer recordings are thinned out."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A recording and its chunks, to be drawn.
+
+    Attributes:
+      id: the recording's.
+      duration_s: its duration in seconds.
+      chunk_s: duration of a chunk in seconds.
+      starts_s: where the chunks begin.
+      spectrogram: of the whole recording, in decibels, as a `data:` URI of PNG; None where its audio is not there.
+      chunks: normalised, as the network gets them, as `data:` URIs of PNG.
+    """
+
+    id: str
+    duration_s: float
+    chunk_s: float
+    starts_s: tuple[float, ...]
+    spectrogram: str | None
+    chunks: tuple[str, ...]
+
+    @property
+    def step_s(self) -> float:
+        """From the beginning of one chunk to that of the next."""
+        return self.starts_s[1] - self.starts_s[0] if len(self.starts_s) > 1 else 0.0
+
+
+def draw_cut(
+    id: str, path: Path, duration_s: float, chunks: Float[np.ndarray, "chunks frames mel"], features: FeatureConfig
+) -> Cut:
+    """Draws a recording's spectrogram and its chunks.
+
+    Args:
+      id: the recording's.
+      path: where its audio lay when it was prepared; it may be gone.
+      duration_s: its duration in seconds.
+      chunks: normalised, from the records.
+      features: how they were cut.
+    """
+    hop_s = features.hop_size / features.sample_rate_hz
+    frames = max(1 + int(duration_s / hop_s), features.chunk_frames)
+    step = (frames - features.chunk_frames) // max(len(chunks) - 1, 1)
+    # Power is far from normally distributed: without a root most of a picture would be of one colour.
+    values = chunks.astype(np.float32)
+    least = float(values.min())
+    try:
+        mel = mel_spectrogram(read_audio(path, features.sample_rate_hz), features)
+        decibels = 10 * np.log10(np.maximum(mel[:: -(-len(mel) // _WIDEST)], 1e-10))
+        spectrogram = _picture(decibels, float(decibels.max()) - _DYNAMIC_RANGE_DB, float(decibels.max()))
+    except AudioError:
+        spectrogram = None
+    return Cut(
+        id=id,
+        duration_s=duration_s,
+        chunk_s=features.chunk_frames * hop_s,
+        starts_s=tuple(i * step * hop_s for i in range(len(chunks))),
+        spectrogram=spectrogram,
+        chunks=tuple(_picture(above, 0, float(np.sqrt(features.clip - least))) for above in np.sqrt(values - least)),
+    )
+
+
+def _picture(mel: Float[np.ndarray, "time mel"], lowest: float, highest: float) -> str:
+    """Time to the right, frequency upwards."""
+    from matplotlib.image import imsave
+
+    file = io.BytesIO()
+    imsave(file, mel.T, vmin=lowest, vmax=highest, cmap=_COLOUR_MAP, origin="lower", format="png")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")

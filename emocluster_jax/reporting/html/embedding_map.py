@@ -1,0 +1,167 @@
+"""The map: recordings by the two directions in which their embeddings vary most."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float
+
+from emocluster_jax.config import ATTRIBUTES
+from emocluster_jax.reporting.html.figures import GREY, Figure, palette, plain, styled
+from emocluster_jax.reporting.html.recordings import Recording, Sample
+
+FEWEST = 3
+"""Recordings that span a plane."""
+_MOST_CATEGORIES = 60
+_LONGEST_LEGEND = 24
+_WIDTH, _LOWEST, _HIGHEST, _MARGINS = 1_000, 260, 640, 170
+"""In pixels: the map's usual width, what its height may be, and what stands above and below it."""
+_SYMBOLS = {"train": "circle", "validation": "square", "test": "diamond"}
+
+
+def embedding_map(sample: Sample) -> Figure:
+    """The recordings on their first two principal components, with the centroids; coloured by one thing at a time.
+
+    Principal components, not t-SNE or UMAP: distances keep their meaning, centroids have their place among the
+    recordings, and the same embeddings give the same map.
+
+    Args:
+      sample: at least `FEWEST` recordings.
+    """
+    from sklearn.decomposition import PCA
+
+    components = PCA(2, svd_solver="full").fit(sample.embeddings)
+    places = components.transform(sample.embeddings)
+    recordings = sample.recordings
+    colourings: dict[str, list[go.Scatter]] = {}
+    clusters = sorted({recording.cluster for recording in recordings if recording.cluster is not None})
+    if clusters:
+        names = [f"cluster {cluster}" for cluster in clusters]
+        colourings["cluster"] = _categories(recordings, places, names, lambda r: f"cluster {r.cluster}")
+        if sample.centroids is not None:
+            colourings["cluster"].append(_centroids(components.transform(np.asarray(sample.centroids))))
+    for name in ATTRIBUTES:
+        if any(name in recording.labels for recording in recordings):
+            colourings[name] = _values(recordings, places, name)
+    for title, value in (("split", _split), ("gender", _gender), ("speaker", _speaker)):
+        names = sorted({value(recording) for recording in recordings} - {""})
+        if 2 <= len(names) <= _MOST_CATEGORIES:
+            colourings[title] = _categories(recordings, places, names, value)
+    if not colourings:
+        colourings["recordings"] = _categories(recordings, places, [""], lambda recording: "")
+
+    traces: list[go.Scatter] = []
+    choices: dict[str, tuple[int, ...]] = {}
+    for title, found in colourings.items():
+        choices[title] = tuple(range(len(traces), len(traces) + len(found)))
+        traces += [trace.update(visible=len(choices) == 1) for trace in found]
+    figure = go.Figure(traces)
+    shares = 100 * components.explained_variance_ratio_
+    figure.update_xaxes(title_text=f"first principal component, {shares[0]:.0f} % of the variance", showgrid=False)
+    # One unit is as long upwards as it is to the right.
+    figure.update_yaxes(title_text=f"second, {shares[1]:.0f} %", showgrid=False, scaleanchor="x", scaleratio=1)
+    width, height = np.ptp(places, axis=0)
+    panel = int(np.clip(_WIDTH * height / max(width, 1e-12), _LOWEST, _HIGHEST))
+    styled(figure, panel + _MARGINS, hovermode="closest")
+    return Figure("embedding-map", figure, panel + _MARGINS, choices=choices)
+
+
+def _split(recording: Recording) -> str:
+    return recording.split
+
+
+def _gender(recording: Recording) -> str:
+    return recording.gender
+
+
+def _speaker(recording: Recording) -> str:
+    return recording.speaker
+
+
+def _categories(
+    recordings: Sequence[Recording],
+    places: Float[np.ndarray, "n 2"],
+    names: Sequence[str],
+    value: Callable[[Recording], str],
+) -> list[go.Scatter]:
+    """A trace for each of these names, in a colour of its own."""
+    traces = []
+    for name, colour in zip(names, palette(len(names)), strict=True):
+        rows = [i for i, recording in enumerate(recordings) if value(recording) == name]
+        traces.append(_dots(recordings, places, rows, plain(name), {"color": colour}, len(names) <= _LONGEST_LEGEND))
+    return traces
+
+
+def _values(recordings: Sequence[Recording], places: Float[np.ndarray, "n 2"], name: str) -> list[go.Scatter]:
+    """A trace of the recordings that have this label, on a scale of colours, and one of those that have not."""
+    known = [i for i, recording in enumerate(recordings) if name in recording.labels]
+    unknown = [i for i, recording in enumerate(recordings) if name not in recording.labels]
+    scale = {
+        "color": [recordings[i].labels[name] for i in known],
+        "colorscale": "Viridis",
+        "colorbar": {"title": {"text": name}, "thickness": 14, "outlinewidth": 0},
+    }
+    traces = [_dots(recordings, places, known, f"rated {name}", scale, legend=False)]
+    if unknown:
+        traces.append(_dots(recordings, places, unknown, "no label", {"color": GREY, "opacity": 0.35}))
+    return traces
+
+
+def _dots(
+    recordings: Sequence[Recording],
+    places: Float[np.ndarray, "n 2"],
+    rows: Sequence[int],
+    title: str,
+    marker: dict[str, object],
+    legend: bool = True,
+) -> go.Scatter:
+    return go.Scatter(
+        x=np.round(places[rows, 0], 4),
+        y=np.round(places[rows, 1], 4),
+        mode="markers",
+        name=title,
+        showlegend=legend,
+        marker={
+            "size": 7,
+            "symbol": [_SYMBOLS[recordings[i].split] for i in rows],
+            "line": {"width": 0.5, "color": GREY},
+            **marker,
+        },
+        text=[_details(recordings[i]) for i in rows],
+        hovertemplate="%{text}<extra></extra>",
+    )
+
+
+def _centroids(places: Float[np.ndarray, "K 2"]) -> go.Scatter:
+    return go.Scatter(
+        x=np.round(places[:, 0], 4),
+        y=np.round(places[:, 1], 4),
+        mode="markers+text",
+        name="centroids",
+        text=[str(cluster) for cluster in range(len(places))],
+        textposition="top center",
+        textfont={"size": 14},
+        marker={"symbol": "x-thin", "size": 11, "line": {"width": 2.5, "color": GREY}},
+        hovertemplate="centroid of cluster %{text}<extra></extra>",
+    )
+
+
+def _details(recording: Recording) -> str:
+    lines = [f"<b>{plain(recording.id)}</b>"]
+    known = [recording.split, recording.gender, f"{recording.duration_s:.1f} s"]
+    if recording.speaker:
+        known.insert(1, f"speaker {plain(recording.speaker)}")
+    lines.append(", ".join(part for part in known if part))
+    for name in ATTRIBUTES:
+        parts = []
+        if name in recording.labels:
+            parts.append(f"rated {recording.labels[name]:.2f}")
+        if name in recording.predictions:
+            parts.append(f"predicted {recording.predictions[name]:.2f}")
+        if parts:
+            lines.append(f"{name}: {', '.join(parts)}")
+    if recording.cluster is not None:
+        lines.append(f"cluster {recording.cluster} ({recording.chunks_in_cluster} of its chunks)")
+    return "<br>".join(lines)

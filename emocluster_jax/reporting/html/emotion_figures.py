@@ -1,0 +1,135 @@
+"""Figures of labels: their distributions in the clusters, and predictions beside them."""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float, Int
+
+from emocluster_jax.config import ATTRIBUTES
+from emocluster_jax.evaluation.cluster_distributions import distance, distributions
+from emocluster_jax.reporting.html.figures import GREY, Figure, panels, plain, styled
+from emocluster_jax.reporting.html.run_files import RunFiles
+from emocluster_jax.reporting.plots import ATTRIBUTE_STYLES
+
+LOWEST, HIGHEST = "#0072B2", "#D55E00"
+_HISTOGRAM_BINS = 20
+_HEIGHT = 420
+_PANEL = 440
+"""Pixels: width of a panel that is about square."""
+
+
+def cluster_figures(
+    counts: Int[np.ndarray, "sentences clusters"], attributes: Float[np.ndarray, "sentences 3"]
+) -> list[Figure]:
+    """For every attribute with labels: its distribution in each cluster, and in the two that differ most.
+
+    Args:
+      counts: chunks of each sentence in each cluster.
+      attributes: labels in the order of `config.ATTRIBUTES`, NaN where missing.
+    """
+    figures = []
+    for name, labels in zip(ATTRIBUTES, attributes.T, strict=True):
+        if np.isfinite(labels).any():
+            figures.append(_attribute_figure(name, counts, labels))
+    return figures
+
+
+def _attribute_figure(
+    name: str, counts: Int[np.ndarray, "sentences clusters"], labels: Float[np.ndarray, " sentences"]
+) -> Figure:
+    found = distributions(counts, labels)
+    lowest, highest = found[0], found[-1]
+    apart = distance(counts, labels, lowest.cluster, highest.cluster)
+    titles = (
+        f"{name.capitalize()} in each cluster, by its mean",
+        f"Lowest and highest mean: Wasserstein distance {apart:.2f}",
+    )
+    figure = panels(titles, column_widths=[0.58, 0.42])
+    colours = {lowest.cluster: LOWEST, highest.cluster: HIGHEST}
+    for cluster in found:
+        least, lower, median, upper, greatest = ([value] for value in cluster.quantiles)
+        figure.add_trace(
+            go.Box(
+                x=[str(cluster.cluster)],
+                lowerfence=least,
+                q1=lower,
+                median=median,
+                q3=upper,
+                upperfence=greatest,
+                mean=[cluster.mean],
+                line={"color": colours.get(cluster.cluster, GREY), "width": 1.5},
+                showlegend=False,
+                name=f"cluster {cluster.cluster}, {cluster.chunks} chunks",
+            ),
+            1,
+            1,
+        )
+    known = np.isfinite(labels)
+    edges = np.histogram_bin_edges(labels[known], _HISTOGRAM_BINS)
+    for title, cluster, colour in (("lowest", lowest, LOWEST), ("highest", highest, HIGHEST)):
+        chunks, _ = np.histogram(labels[known], edges, weights=counts[known, cluster.cluster])
+        figure.add_trace(
+            go.Bar(
+                x=(edges[1:] + edges[:-1]) / 2,
+                y=100 * chunks / cluster.chunks,
+                width=np.diff(edges),
+                marker={"color": colour, "opacity": 0.55, "line": {"width": 0}},
+                name=f"{title}: cluster {cluster.cluster}, mean {cluster.mean:.2f}, {cluster.chunks} chunks",
+                hovertemplate="%{x:.2f}: %{y:.1f} % of the chunks",
+            ),
+            1,
+            2,
+        )
+    styled(figure, _HEIGHT, barmode="overlay")
+    figure.update_xaxes(title_text="cluster", type="category", col=1)
+    figure.update_yaxes(title_text=name, col=1)
+    figure.update_xaxes(title_text=name, col=2)
+    figure.update_yaxes(title_text="% of chunks", col=2)
+    return Figure(f"clusters-{name}", figure, _HEIGHT)
+
+
+def prediction_scatter(run: RunFiles) -> Figure | None:
+    """Predicted against rated values of the test sentences, an attribute a panel; None where there are none."""
+    if run.predictions is None or not run.predictions.ids:
+        return None
+    names = run.predictions.attributes
+    titles = [f"{name}: CCC {run.scores[name].ccc:.3f}" if name in run.scores else name for name in names]
+    figure = panels(titles)
+    ids = np.array([plain(id) for id in run.predictions.ids])
+    for column, name in enumerate(names, start=1):
+        truth, predicted = run.predictions.truth[:, column - 1], run.predictions.predictions[:, column - 1]
+        both = np.isfinite(truth) & np.isfinite(predicted)
+        if not both.any():
+            continue
+        values = np.concatenate([truth[both], predicted[both]])
+        margin = 0.05 * (float(np.ptp(values)) or 1.0)
+        limits = [float(values.min()) - margin, float(values.max()) + margin]
+        figure.add_trace(
+            go.Scatter(
+                x=limits,
+                y=limits,
+                mode="lines",
+                line={"color": GREY, "dash": "dot"},
+                hoverinfo="skip",
+                showlegend=False,
+            ),
+            1,
+            column,
+        )
+        figure.add_trace(
+            go.Scatter(
+                x=truth[both],
+                y=np.round(predicted[both], 4),
+                mode="markers",
+                marker={"color": ATTRIBUTE_STYLES[name][0], "size": 7, "opacity": 0.6},
+                customdata=ids[both],
+                hovertemplate="%{customdata}<br>rated %{x:.2f}, predicted %{y:.2f}<extra></extra>",
+                showlegend=False,
+            ),
+            1,
+            column,
+        )
+        figure.update_xaxes(title_text=f"rated {name}", range=limits, row=1, col=column)
+        figure.update_yaxes(title_text=f"predicted {name}", range=limits, row=1, col=column)
+    return Figure("prediction-scatter", styled(figure, _HEIGHT, legend=False), _HEIGHT, widest=_PANEL * len(names))

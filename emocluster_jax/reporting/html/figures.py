@@ -1,0 +1,112 @@
+"""What all figures of a page share. Their colours for text and lines are the page's, which knows light from dark."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+from markupsafe import escape
+from plotly.io import to_json
+from plotly.subplots import make_subplots
+
+# Okabe & Ito (2008) in an order whose neighbours differ, without black and yellow, which one of the backgrounds hides.
+_TEN = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8B6F47", "#7F7F7F", "#8A63D2", "#A3A500")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]+")
+GREY = "#8a8f98"
+_TOP, _LEGEND_BELOW = 40, 56
+"""In pixels: what stands above the panels; how far below them the legend begins, past ticks and the axis's title."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure to be drawn by Plotly.
+
+    Attributes:
+      name: of letters and hyphens, unlike all others of the page.
+      figure: what is drawn.
+      height: in pixels.
+      widest: in pixels, for figures that are better not stretched.
+      choices: for figures that show some of their traces at a time, the traces of every choice by its title; the first
+        is shown to begin with.
+    """
+
+    name: str
+    figure: go.Figure
+    height: int
+    widest: int | None = None
+    choices: dict[str, tuple[int, ...]] | None = None
+
+    @property
+    def json(self) -> str:
+        return to_json(self.figure, validate=False, engine="json") or ""
+
+
+def plain(text: str) -> str:
+    """Somebody's text for a figure: Plotly takes tags for formatting, so that they are escaped here as well."""
+    return str(escape(_CONTROL.sub(" ", text)))
+
+
+def palette(count: int) -> Sequence[str]:
+    """Colours of categories, repeated where there are more than can be told apart."""
+    if count <= len(_TEN):
+        return _TEN[:count]
+    from plotly.colors import qualitative
+
+    many = [*_TEN, *qualitative.Light24]
+    return [many[i % len(many)] for i in range(count)]
+
+
+def panels(titles: Sequence[str], **options: Any) -> go.Figure:
+    """An empty figure of panels side by side, each with its title above its left edge.
+
+    Args:
+      titles: one a panel; Plotly's formatting counts.
+      options: of `plotly.subplots.make_subplots`.
+    """
+    figure = make_subplots(1, len(titles), subplot_titles=list(titles), **options)
+    for column, annotation in enumerate(figure.layout.annotations, start=1):
+        left, _ = next(figure.select_xaxes(col=column)).domain
+        annotation.update(x=left, xanchor="left", font={"size": 14})
+    return figure
+
+
+def number_epochs(figure: go.Figure, first: int, last: int) -> None:
+    """Makes the horizontal axes those of epochs: whole numbers, each once."""
+    ticks: dict[str, Any] = {"dtick": 1} if last - first < 8 else {"nticks": 8, "tickformat": "d"}
+    figure.update_xaxes(title_text="epoch", range=[first - 0.5, last + 0.5], **ticks)
+
+
+def styled(figure: go.Figure, height: int, *, legend: bool = True, **layout: Any) -> go.Figure:
+    """The figure without Plotly's own background and margins.
+
+    Args:
+      figure: to be changed.
+      height: that it will have, in pixels.
+      legend: whether to leave space for one, below the horizontal axis.
+      layout: more of Plotly's settings.
+    """
+    bottom = _LEGEND_BELOW + 28 if legend else _LEGEND_BELOW
+    figure.update_layout(
+        template="none",
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"family": "system-ui, sans-serif", "size": 13, "color": GREY},
+        margin={"l": 56, "r": 16, "t": _TOP, "b": bottom},
+        hoverlabel={"align": "left"},
+        legend={
+            "orientation": "h",
+            "traceorder": "normal",
+            "x": 0,
+            "y": -_LEGEND_BELOW / (height - _TOP - bottom),
+            "yanchor": "top",
+        },
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": GREY, "activecolor": GREY},
+        **layout,
+    )
+    line = {"gridcolor": GREY, "zeroline": False, "title_standoff": 6, "title_font_size": 13}
+    figure.update_xaxes(showline=True, linecolor=GREY, ticks="outside", tickcolor=GREY, **line)
+    figure.update_yaxes(automargin=True, **line)
+    return figure

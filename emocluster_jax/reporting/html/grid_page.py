@@ -1,0 +1,149 @@
+"""The page of an experiment: its tables and figures, and its runs side by side."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+import plotly.graph_objects as go
+
+from emocluster_jax.reporting.html.figures import Figure, number_epochs, palette, panels, plain, styled
+from emocluster_jax.reporting.html.grid_files import Grid, GridRun
+from emocluster_jax.reporting.html.rendering import render
+from emocluster_jax.reporting.html.training_figures import Metrics
+
+_HEIGHT = 440
+_LEGEND_ROW, _NAMES_A_ROW = 20, 3
+"""Height in pixels, and how many settings' names usually fit in."""
+
+
+def grid_page(grid: Grid, output: Path) -> str:
+    """An experiment as a page.
+
+    Args:
+      grid: what its work directory says.
+      output: where the page will lie, for links to the pages of single runs beside it.
+    """
+    scores = _scores(grid)
+    return render(
+        "grid.html",
+        title=grid.workdir.resolve().name,
+        subtitle=f"An experiment of {len(grid.runs)} runs.",
+        facts=[],
+        tables=grid.tables,
+        pictures=grid.pictures,
+        scores=scores,
+        curves=_curves(grid.runs),
+        runs=[(run, _own_page(run, output)) for run in grid.runs],
+        results=grid.results,
+    )
+
+
+def _own_page(run: GridRun, output: Path) -> str | None:
+    """A link to the run's own page, if there is one."""
+    page = run.workdir / "report.html"
+    if not page.exists():
+        return None
+    return quote(Path(os.path.relpath(page.resolve(), output.parent.resolve())).as_posix())
+
+
+def _scores(grid: Grid) -> Figure | None:
+    """Test CCC by system and setting of every run that trained a regressor, a panel an attribute, and the means."""
+    points: dict[str, dict[str, dict[str, float]]] = {}
+    for record in grid.results.records:
+        ccc = _float(record.get("test_ccc", ""))
+        if math.isfinite(ccc) and record.get("stages") != "unsupervised":
+            by_setting = points.setdefault(record.get("attribute", ""), {})
+            # A run may count for several tables.
+            by_setting.setdefault(_setting(record), {})[record.get("workdir", "")] = ccc
+    if not points:
+        return None
+    settings = list(dict.fromkeys(setting for by_setting in points.values() for setting in by_setting))
+    figure = panels([plain(name) for name in points], shared_yaxes=True)
+    for column, by_setting in enumerate(points.values(), start=1):
+        for setting, colour in zip(settings, palette(len(settings)), strict=True):
+            cccs = list(by_setting.get(setting, {}).values())
+            if not cccs:
+                continue
+            row = {"name": plain(setting), "legendgroup": setting, "showlegend": False, "marker_color": colour}
+            dots = go.Scatter(x=cccs, y=[plain(setting)] * len(cccs), mode="markers", opacity=0.55, **row)
+            dots.update(marker_size=8)
+            mean = go.Scatter(x=[float(np.mean(cccs))], y=[plain(setting)], mode="markers", **row)
+            mean.update(marker={"symbol": "line-ns", "size": 18, "line": {"width": 3, "color": colour}})
+            dots.update(hovertemplate="%{x:.3f}")
+            mean.update(hovertemplate=f"mean of {len(cccs)}: %{{x:.3f}}")
+            figure.add_traces([dots, mean], rows=[1, 1], cols=[column, column])
+    height = 110 + 34 * len(settings)
+    styled(figure, height, legend=False)
+    figure.update_xaxes(title_text="test CCC")
+    figure.update_yaxes(autorange="reversed", showgrid=True)
+    return Figure("grid-scores", figure, height)
+
+
+def _setting(record: dict[str, str]) -> str:
+    parts = [record.get("model", "")]
+    if record.get("clusters"):
+        parts.append(f"K = {record['clusters']}")
+    if record.get("unlabeled_size") not in (None, "", "0"):
+        parts.append(f"{record['unlabeled_size']} unlabelled")
+    if record.get("stages") == "unsupervised":
+        parts.append("stage I alone")
+    return ", ".join(parts)
+
+
+def _curves(runs: Sequence[GridRun]) -> list[Figure]:
+    """Validation CCC and NMI of every run over its epochs, a figure an attribute and a colour a setting."""
+    trained: dict[str, list[tuple[GridRun, Metrics]]] = {}
+    for run in runs:
+        if run.files is not None and run.files.metrics:
+            trained.setdefault(run.settings.get("attribute", ""), []).append((run, run.files.metrics))
+    settings = list(dict.fromkeys(_setting(run.settings) for of_one in trained.values() for run, _ in of_one))
+    colours = dict(zip(settings, palette(len(settings)), strict=True))
+    return [
+        _attribute_curves(f"grid-curves-{number}", attribute, of_one, colours)
+        for number, (attribute, of_one) in enumerate(trained.items())
+    ]
+
+
+def _attribute_curves(
+    name: str, attribute: str, runs: Sequence[tuple[GridRun, Metrics]], colours: Mapping[str, str]
+) -> Figure:
+    figure = panels((f"{plain(attribute).capitalize()}: CCC of the validation split", "NMI with the epoch before"))
+    legend: set[str] = set()
+    for run, metrics in runs:
+        setting = _setting(run.settings)
+        cccs = [(epoch.get("validation_ccc") or {}).get(attribute) for epoch in metrics]
+        for column, values in ((1, cccs), (2, [epoch.get("nmi_previous") for epoch in metrics])):
+            if all(value is None for value in values):
+                continue
+            figure.add_trace(
+                go.Scatter(
+                    x=[epoch["epoch"] for epoch in metrics],
+                    y=values,
+                    name=plain(setting),
+                    legendgroup=setting,
+                    showlegend=setting not in legend,
+                    mode="lines+markers" if len(metrics) < 3 else "lines",
+                    line={"color": colours[setting], "width": 1.5},
+                    opacity=0.8,
+                    text=[plain(run.title)] * len(metrics),
+                    hovertemplate="%{text}<br>epoch %{x}: %{y:.3f}<extra></extra>",
+                ),
+                1,
+                column,
+            )
+            legend.add(setting)
+    number_epochs(figure, 1, max(metrics[-1]["epoch"] for _, metrics in runs))
+    height = _HEIGHT + _LEGEND_ROW * (len(legend) // _NAMES_A_ROW)
+    return Figure(name, styled(figure, height, hovermode="closest"), height)
+
+
+def _float(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

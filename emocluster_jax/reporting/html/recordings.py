@@ -1,0 +1,141 @@
+"""What a trained model makes of a sample of the labelled recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from emocluster_jax.batch_inference import default_batch_size
+from emocluster_jax.clustering.embedding_transform import transform
+from emocluster_jax.config import ATTRIBUTES
+from emocluster_jax.inference import Prediction, Predictor
+from emocluster_jax.model_directory import SavedModel
+from emocluster_jax.records.arrays import Descriptions
+from emocluster_jax.records.chunk_source import ChunkSource
+from emocluster_jax.records.preparation import Preparation
+from emocluster_jax.records.reader import read_descriptions
+from emocluster_jax.reporting.console import Console
+
+LABELED_SPLITS = ("train", "validation", "test")
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recording with what is known of it, and what the model says.
+
+    Attributes:
+      id: unique within the corpus.
+      split: one of `LABELED_SPLITS`.
+      speaker: "" where unknown.
+      gender: "female", "male", or "" where unknown.
+      duration_s: its duration in seconds.
+      labels: by attribute, those that it has, in label units.
+      predictions: by attribute of the model, in label units.
+      cluster: the cluster of most chunks; None for models without clusters.
+      chunks_in_cluster: how many of its chunks are in it.
+      distance: from its embedding to that cluster's centroid; None where the model has no centroids.
+    """
+
+    id: str
+    split: str
+    speaker: str
+    gender: str
+    duration_s: float
+    labels: dict[str, float]
+    predictions: dict[str, float]
+    cluster: int | None
+    chunks_in_cluster: int
+    distance: float | None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A sample of the labelled recordings, in the order of their splits and ids.
+
+    Attributes:
+      recordings: the n that were drawn.
+      total: labelled recordings that they were drawn from.
+      embeddings: the mean over a recording's chunks of what is clustered.
+      centroids: of the clusters, in the same space; None for models without.
+    """
+
+    recordings: tuple[Recording, ...]
+    total: int
+    embeddings: Float[np.ndarray, "n E"]
+    centroids: Float[np.ndarray, "K E"] | None
+
+
+def draw_sample(data_dir: Path, preparation: Preparation, model: SavedModel, size: int, console: Console) -> Sample:
+    """Draws recordings from the labelled splits, all of them if there are no more, and runs the model on them.
+
+    The same data and the same size give the same recordings.
+
+    Args:
+      data_dir: prepared records.
+      preparation: what `data_dir` says of itself.
+      model: what was trained on them.
+      size: how many to draw.
+      console: shows how far it is.
+    """
+    splits = [split for split in LABELED_SPLITS if preparation.counts.get(split)]
+    places = [(split, position) for split in splits for position in range(preparation.counts[split])]
+    drawn = np.sort(np.random.default_rng(_SEED).permutation(len(places))[:size])
+    predictor = Predictor(model)
+    recordings: list[Recording] = []
+    embeddings: list[np.ndarray] = []
+    with console.task("embedding recordings", len(drawn)) as task:
+        for split in splits:
+            positions = [places[i][1] for i in drawn if places[i][0] == split]
+            descriptions = read_descriptions(data_dir, split)
+            source = ChunkSource(data_dir, preparation, split)
+            for position, prediction in zip(positions, _predictions(predictor, source, positions), strict=True):
+                clustered = np.asarray(
+                    transform(prediction.chunk_embeddings, model.transform, l2_normalize=model.clustering.l2_normalize)
+                ).mean(axis=0)
+                embeddings.append(clustered)
+                recordings.append(_recording(split, descriptions, position, prediction, clustered, model.centroids))
+                task.advance()
+    stacked = np.stack(embeddings) if embeddings else np.zeros((0, 0), np.float32)
+    return Sample(tuple(recordings), len(places), stacked, model.centroids)
+
+
+def _predictions(predictor: Predictor, source: ChunkSource, positions: list[int]) -> Iterator[Prediction]:
+    """What the model says of the recordings at these positions, in batches of one size, so that it compiles once."""
+    size = default_batch_size()
+    for start in range(0, len(positions), size):
+        batch = positions[start : start + size]
+        chunks = np.zeros((size, *source.shape), np.float32)
+        for row, position in enumerate(batch):
+            chunks[row] = source[position]
+        yield from predictor.predict_chunks(chunks.reshape(-1, *source.shape[1:]))[: len(batch)]
+
+
+def _recording(
+    split: str,
+    descriptions: Descriptions,
+    position: int,
+    prediction: Prediction,
+    embedding: Float[np.ndarray, " E"],
+    centroids: Float[np.ndarray, "K E"] | None,
+) -> Recording:
+    cluster = prediction.cluster
+    labels = zip(ATTRIBUTES, descriptions.attributes[position].tolist(), strict=True)
+    return Recording(
+        id=descriptions.ids[position],
+        split=split,
+        speaker=descriptions.speakers[position],
+        gender=descriptions.genders[position],
+        duration_s=float(descriptions.durations_s[position]),
+        labels={name: label for name, label in labels if np.isfinite(label)},
+        predictions=prediction.attributes,
+        cluster=cluster,
+        chunks_in_cluster=0 if cluster is None else int(np.sum(prediction.chunk_clusters == cluster)),
+        distance=None
+        if cluster is None or centroids is None
+        else float(np.linalg.norm(embedding - np.asarray(centroids[cluster]))),
+    )

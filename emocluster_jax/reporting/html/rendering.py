@@ -1,0 +1,77 @@
+"""From templates to one page that needs no network and no server."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2.utils import htmlsafe_json_dumps
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from emocluster_jax import __version__
+
+_DASH = "\N{EN DASH}"
+_TEMPLATES = "templates"
+
+
+def render(template: str, **context: Any) -> str:
+    """A page of the package's templates.
+
+    Every text is escaped. The browser is told to run no scripts but Plotly's and the page's own, known by their hashes,
+    and to load nothing from anywhere.
+
+    Args:
+      template: file name.
+      context: what the template shows.
+    """
+    environment = Environment(
+        loader=PackageLoader(__package__ or "", _TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters |= {"number": number, "cell": cell, "script_json": script_json, "markdown": markdown}
+    scripts = [get_plotlyjs(), _asset("page.js")]
+    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
+    return environment.get_template(template).render(
+        **context,
+        version=__version__,
+        style=Markup(_asset("page.css")),
+        scripts=[Markup(script) for script in scripts],
+        security_policy=f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "media-src data:; base-uri 'none'; form-action 'none'",
+    )
+
+
+def number(value: float | None, decimals: int = 3) -> str:
+    """E.g. "0.123"; a dash for what is not known."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return _DASH
+    return f"{value:.{decimals}f}".replace("-", "\N{MINUS SIGN}") if isinstance(value, float) else str(value)
+
+
+def cell(value: str | float | None) -> str:
+    """Text as it is, a number as `number` writes it."""
+    return value if isinstance(value, str) else number(value)
+
+
+def script_json(json: str) -> Markup:
+    """JSON to stand inside a script element, which it cannot end."""
+    return htmlsafe_json_dumps(json, dumps=str)
+
+
+def markdown(text: str) -> Markup:
+    """Markdown with tables as HTML. Tags in it are text, and what would load or lead elsewhere is not recognised."""
+    rules = ["link", "image", "autolink", "reference"]
+    return Markup(MarkdownIt("commonmark", {"html": False}).enable("table").disable(rules).render(text))
+
+
+def _asset(name: str) -> str:
+    return files(__package__ or "").joinpath(_TEMPLATES, name).read_text("utf-8")

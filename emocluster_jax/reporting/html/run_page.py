@@ -1,0 +1,234 @@
+"""The page of one run: from what its work directory and its data say to HTML. What is not there is left out."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from emocluster_jax.errors import InputError
+from emocluster_jax.evaluation.cluster_information import Information, cluster_counts
+from emocluster_jax.model_directory import read_model
+from emocluster_jax.records.arrays import Descriptions
+from emocluster_jax.records.chunk_source import ChunkSource
+from emocluster_jax.records.preparation import Preparation, read_preparation
+from emocluster_jax.records.reader import read_descriptions
+from emocluster_jax.reporting.console import Console
+from emocluster_jax.reporting.html.cutting import Cut, draw_cut
+from emocluster_jax.reporting.html.embedding_map import FEWEST, embedding_map
+from emocluster_jax.reporting.html.emotion_figures import cluster_figures, prediction_scatter
+from emocluster_jax.reporting.html.figures import Figure
+from emocluster_jax.reporting.html.listening import TypicalRecordings, typical_recordings
+from emocluster_jax.reporting.html.recordings import Sample, draw_sample
+from emocluster_jax.reporting.html.rendering import number, render
+from emocluster_jax.reporting.html.run_files import RunFiles
+from emocluster_jax.reporting.html.training_figures import cluster_curves, training_curves
+from emocluster_jax.training.loop import MODEL
+from emocluster_jax.training.workdir import read_training_clusters
+
+_LONGEST_CUT_S = 60.0
+_WORDS = {"None": "not set", "True": "yes", "False": "no"}
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much a page holds.
+
+    Attributes:
+      recordings: on the map, at most.
+      clips: recordings to listen to a cluster, at most.
+      clip_seconds: how much of each, at most.
+    """
+
+    recordings: int
+    clips: int
+    clip_seconds: float
+
+
+@dataclass(frozen=True)
+class DataView:
+    """What a page shows of the data that its run was trained on.
+
+    Attributes:
+      preparation: what the data directory says of itself.
+      train: what is known of the training split.
+      assignments: the clusters of its chunks in the epoch that was kept; None for systems without clusters.
+      sample: of the labelled recordings, and what the model makes of them; None as long as there is no model.
+      typical: recordings to listen to, by cluster.
+      cuts: a short and a long recording and their chunks.
+    """
+
+    preparation: Preparation
+    train: Descriptions
+    assignments: Int[np.ndarray, " chunks"] | None
+    sample: Sample | None
+    typical: tuple[TypicalRecordings, ...]
+    cuts: tuple[Cut, ...]
+
+
+def view_data(run: RunFiles, data_dir: Path, source: Path | None, extent: Extent, console: Console) -> DataView:
+    """Reads what a run's page shows of the run's data.
+
+    Args:
+      run: what was trained.
+      data_dir: the prepared records that it was trained on.
+      source: the folder of the recordings; None for the one that they were prepared from.
+      extent: how much to take.
+      console: shows how far it is.
+
+    Raises:
+      InputError: other data than the run's, or damaged ones.
+    """
+    preparation = read_preparation(data_dir)
+    if preparation.fingerprint != run.data:
+        raise InputError(f"the run in {run.workdir} was trained on other data than {data_dir}; give its --data-dir")
+    train = read_descriptions(data_dir, "train")
+    if source is None:
+        # Of a manifest the source may be the CSV file.
+        source = Path(preparation.source)
+        source = source.parent if source.is_file() else source
+    sample, typical = None, ()
+    if (run.workdir / MODEL).is_dir():
+        sample = draw_sample(data_dir, preparation, read_model(run.workdir / MODEL), extent.recordings, console)
+        typical = typical_recordings(sample, source, extent.clips, extent.clip_seconds, console)
+    assignments = read_training_clusters(run.workdir, run.best_epoch) if run.best_epoch else None
+    return DataView(preparation, train, assignments, sample, typical, _cuts(data_dir, preparation, train, source))
+
+
+def run_page(run: RunFiles, data: DataView | None, extent: Extent) -> str:
+    """A run as a page.
+
+    Args:
+      run: what its work directory says.
+      data: what is shown of its data; None leaves out what needs them.
+      extent: what `data` was made with.
+    """
+    sample = None if data is None else data.sample
+    with_map = sample is not None and len(sample.recordings) >= FEWEST
+    typical = () if data is None else data.typical
+    clips = [clip for cluster in typical for clip in cluster.clips]
+    silent = ""
+    if clips and all(clip.audio is None for clip in clips):
+        silent = f"None of these recordings can be played: {clips[0].reason} (looked for {clips[0].recording.id})."
+    return render(
+        "run.html",
+        title="/".join(run.workdir.resolve().parts[-2:]),
+        subtitle=_subtitle(run),
+        facts=_facts(run),
+        left_out=_left_out(run, data),
+        settings=_settings(run.config, run.config.model.system),
+        data=[("fingerprint", run.data)] if data is None else _data_rows(data.preparation),
+        versions=list(run.versions.items()),
+        scores=[(name, scores.ccc, scores.pearson, scores.rmse, scores.n) for name, scores in run.scores.items()],
+        scatter=prediction_scatter(run),
+        training=training_curves(run.metrics) if run.metrics else None,
+        clusters_by_epoch=cluster_curves(run.metrics) if run.metrics else None,
+        information=run.information,
+        information_rows=_information_rows(run),
+        distributions=_distributions(data),
+        map=embedding_map(sample) if sample is not None and with_map else None,
+        sampled="" if sample is None else _sampled(sample),
+        with_clusters=sample is not None and any(recording.cluster is not None for recording in sample.recordings),
+        listening=typical,
+        clip_seconds=f"{extent.clip_seconds:g}",
+        silent=silent,
+        cuts=() if data is None else data.cuts,
+    )
+
+
+def _cuts(data_dir: Path, preparation: Preparation, train: Descriptions, source: Path) -> tuple[Cut, ...]:
+    """A short training recording, with a tenth of all below it, and the longest whose chunks can be told apart."""
+    features = preparation.features
+    by_duration = sorted(range(len(train)), key=lambda i: (float(train.durations_s[i]), train.ids[i]))
+    short = by_duration[len(train) // 10]
+    long = next((i for i in reversed(by_duration) if train.durations_s[i] <= _LONGEST_CUT_S), short)
+    chunks = ChunkSource(data_dir, preparation, "train")
+    return tuple(
+        draw_cut(train.ids[i], source / train.ids[i], float(train.durations_s[i]), chunks[i], features)
+        for i in dict.fromkeys((short, long))
+    )
+
+
+def _subtitle(run: RunFiles) -> str:
+    what = f"A run of {run.config.model.system} for {', '.join(run.config.model.attributes)}"
+    if not run.metrics:
+        return f"{what}; no epoch has ended yet."
+    done, wanted = run.metrics[-1]["epoch"], run.config.epochs
+    return f"{what}; {done} of {wanted} epochs, epoch {run.best_epoch} was kept."
+
+
+def _facts(run: RunFiles) -> list[tuple[str, str]]:
+    facts = [(f"test CCC, {name}", number(scores.ccc)) for name, scores in run.scores.items()]
+    best = next((epoch for epoch in run.metrics if epoch["epoch"] == run.best_epoch), {})
+    if best.get("validation_ccc_mean") is not None:
+        facts.append(("validation CCC, mean", number(best["validation_ccc_mean"])))
+    for name, known in _information_rows(run):
+        if name in run.config.model.attributes or name == "speaker":
+            facts.append((f"clusters and {name}, AMI", number(known.ami_of_sentences)))
+    return facts
+
+
+def _left_out(run: RunFiles, data: DataView | None) -> list[str]:
+    notes = []
+    if data is None:
+        notes.append(
+            "Without --data-dir this page has no map, no recordings and no distributions of labels in the clusters."
+        )
+    elif data.sample is None:
+        notes.append("There is no model yet, hence no map and no recordings to listen to.")
+    elif len(data.sample.recordings) < FEWEST:
+        notes.append(f"Fewer than {FEWEST} recordings: there is no map.")
+    if run.config.stages == "unsupervised":
+        notes.append("The regressor was not trained (stages: unsupervised): its predictions say nothing.")
+    if run.metrics and not run.scores:
+        notes.append("There are no test scores: training has not ended, or the data have no test split.")
+    return notes
+
+
+def _information_rows(run: RunFiles) -> list[tuple[str, Information]]:
+    if run.information is None:
+        return []
+    rows = {**run.information.attributes, "speaker": run.information.speaker, "gender": run.information.gender}
+    return [(name, known) for name, known in rows.items() if known is not None]
+
+
+def _distributions(data: DataView | None) -> list[Figure]:
+    if data is None or data.assignments is None:
+        return []
+    return cluster_figures(cluster_counts(data.assignments, len(data.train)), data.train.attributes)
+
+
+def _sampled(sample: Sample) -> str:
+    drawn = len(sample.recordings)
+    if drawn == sample.total:
+        return f"All {drawn} labelled recordings."
+    return f"{drawn} of the {sample.total} labelled recordings, drawn at random."
+
+
+def _data_rows(preparation: Preparation) -> list[tuple[str, str]]:
+    rows = [("corpus", preparation.corpus), ("source", preparation.source)]
+    for split, count in preparation.counts.items():
+        rows.append((split, f"{count} recordings, {preparation.hours[split]:.2f} h"))
+    rows.append(("shorter than a chunk", f"{preparation.padded} recordings, padded"))
+    rows.append(("left out", f"{len(preparation.skipped)} recordings that could not be used"))
+    rows.append(("normalised by", f"statistics of {preparation.statistics_from}"))
+    rows.append(("fingerprint", preparation.fingerprint))
+    return rows
+
+
+def _settings(config: Any, system: str, systems: tuple[str, ...] | None = None) -> list[tuple[str, str]]:
+    """The settings that the system has a use for, by their option's name; `systems` is those of all of `config`."""
+    rows: list[tuple[str, str]] = []
+    for field in dataclasses.fields(config):
+        users = field.metadata.get("systems", systems)
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            rows += _settings(value, system, users)
+        elif users is None or system in users:
+            shown = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            rows.append((field.metadata.get("option", field.name).replace("_", " "), _WORDS.get(shown, shown)))
+    return rows

@@ -1,0 +1,81 @@
+"""`python -m launch.report`: one HTML page on a run, or on a grid of runs."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from emocluster_jax.errors import InputError
+from launch import command
+
+DESCRIPTION = """Write one self-contained HTML page on a training run, or on the grid of runs of launch.experiment:
+settings, scores, curves, clusters, a map of the embeddings, recordings to listen to. It needs no network and no
+server. Needs jinja2 and plotly (pip install "emocluster_jax[report]")."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to report on."""
+
+    workdir: Path
+    """Work directory of a training, or of an experiment."""
+    data_dir: Path | None = None
+    """The records that it was trained on; without them the page has no map, no recordings and no distributions."""
+    output: Path | None = None
+    """The page. [default: report.html in --workdir]"""
+    audio: Path | None = None
+    """Folder of the recordings, where they are no longer where they were prepared from."""
+    recordings: int = 1000
+    """Recordings on the map, at most."""
+    clips: int = 4
+    """Recordings to listen to a cluster, at most."""
+    clip_seconds: float = 6.0
+    """Length of each of them, at most."""
+    quiet: bool = False
+    """Print nothing but warnings and errors."""
+
+    def __post_init__(self) -> None:
+        for name, value in (("recordings", self.recordings), ("clips", self.clips)):
+            if value < 0:
+                raise InputError(f"--{name} is {value}; give 0 or more")
+        if not 0 < self.clip_seconds <= 60:
+            raise InputError(f"--clip-seconds is {self.clip_seconds:g}; give more than 0 and at most 60")
+
+
+def main() -> None:
+    options = command.parse(
+        Options,
+        prog="python -m launch.report",
+        description=DESCRIPTION,
+        example="python -m launch.report --workdir run --data-dir data",
+        args=sys.argv[1:],
+    )
+    output = options.output or options.workdir / "report.html"
+    if output.is_dir():
+        raise InputError(f"--output {output} is a folder; give a file")
+    if not output.parent.is_dir():
+        raise InputError(f"--output {output}: there is no folder {output.parent}; create it, or give another file")
+    command.enable_compilation_cache()
+    from emocluster_jax.atomic_files import replacing
+    from emocluster_jax.reporting.console import Console
+    from emocluster_jax.reporting.html.grid_files import is_grid, read_grid
+    from emocluster_jax.reporting.html.grid_page import grid_page
+    from emocluster_jax.reporting.html.run_files import read_run_files
+    from emocluster_jax.reporting.html.run_page import Extent, run_page, view_data
+
+    console = Console(quiet=options.quiet)
+    if is_grid(options.workdir):
+        page = grid_page(read_grid(options.workdir), output)
+    else:
+        run = read_run_files(options.workdir)
+        extent = Extent(options.recordings, options.clips, options.clip_seconds)
+        data = view_data(run, options.data_dir, options.audio, extent, console) if options.data_dir else None
+        page = run_page(run, data, extent)
+    with replacing(output) as temporary:
+        temporary.write_text(page, "utf-8")
+    console.line(f"{output} ({len(page.encode()) / 1e6:.1f} MB): open it in a browser")
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,79 @@
+"""A run that was really trained, on recordings whose names and speakers try to leave the page's text."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from emocluster_jax.config import FeatureConfig
+from emocluster_jax.evaluation.prediction_file import TEST_PREDICTIONS, SentencePredictions, write_predictions
+from emocluster_jax.records.writer import prepare
+from emocluster_jax.reporting.console import Console
+from hostile_corpus import HOSTILE_ID, SIZES, write_hostile_corpus
+from launch import report, train
+from running import call
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Records of noises of 0.2 to 2.1 seconds, cut into chunks of a quarter of a second."""
+    source = tmp_path_factory.mktemp("corpus")
+    utterances = write_hostile_corpus(source)
+    data_dir = tmp_path_factory.mktemp("data") / "records"
+    features = FeatureConfig(mel_bands=32, chunk_frames=16, chunks_per_utterance=4)
+    prepare(utterances, data_dir, features, "noises", str(source), 1, Console(quiet=True))
+    return data_dir
+
+
+@pytest.fixture(scope="session")
+def run(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The work directory of two epochs."""
+    workdir = tmp_path_factory.mktemp("runs") / "run"
+    settings = "--epochs 2 --batch-size 4 --clusters 3 --width-multiplier 0.125 --attributes arousal valence --quiet"
+    call(train, "--data-dir", str(data_dir), "--workdir", str(workdir), *settings.split())
+    truth = np.array([[1, 3], [np.nan, 3.5], [4, 3.2]], np.float32)
+    predictions = np.array([[2.5, 2], [2.5, 3], [3.5, 2]], np.float32)
+    sentences = SentencePredictions((HOSTILE_ID, "b", "c"), ("arousal", "valence"), truth, predictions)
+    write_predictions(workdir / TEST_PREDICTIONS, sentences)
+    return workdir
+
+
+@pytest.fixture(scope="session")
+def page(run: Path, data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run's page, with every recording to listen to."""
+    output = tmp_path_factory.mktemp("page") / "report.html"
+    options = ["--workdir", run, "--data-dir", data_dir, "--clips", sum(SIZES.values()), "--output", output]
+    call(report, *map(str, options), "--quiet")
+    return output
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Callable[[Path], Any]]:
+    """Opens pages in Chromium, one after another."""
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        pytest.skip("no chromium and chromedriver; Debian: apt-get install chromium chromium-driver")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    # Containers run tests as root, where Chromium's own sandbox refuses to start, and with little shared memory; the
+    # pages are our own.
+    for name in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "disable-gpu", "window-size=1280,900"):
+        options.add_argument(f"--{name}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+
+    def open_page(path: Path) -> Any:
+        chrome.get(path.resolve().as_uri())
+        return chrome
+
+    try:
+        yield open_page
+    finally:
+        chrome.quit()
