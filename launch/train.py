@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from emocluster_jax.training.data import TrainingData
 
 DEMO = Path("emocluster-demo")
+PLOTS = "plots"
 
 DESCRIPTION = """Train DeepEmoCluster, or by --model a system to compare it with, on prepared records: in each epoch
 stage I on the unlabelled pool and stage II on the labelled recordings. Without --data-dir it makes a demo corpus of
@@ -195,16 +196,17 @@ def _evaluate(
 def _report(
     options: Options, preparation: Preparation, progress: Progress, evaluation: Evaluation | None, console: Console
 ) -> None:
-    """Plots, the test scores and what the clusters know as JSON, and the closing lines."""
+    """Plots, predictions and scores of the test split, what the clusters know, and the closing lines."""
     from emocluster_jax.atomic_files import write_json
     from emocluster_jax.evaluation.evaluate import scores_as_json
     from emocluster_jax.reporting.metrics_log import METRICS_FILE, read_metrics
-    from emocluster_jax.reporting.plots import prediction_scatter, training_curves
+    from emocluster_jax.reporting.plots import training_curves
     from emocluster_jax.training.loop import MODEL
+    from emocluster_jax.training.workdir import TEST_SCORES
 
     workdir = options.workdir
     assert workdir is not None
-    plots = workdir / "plots"
+    plots = workdir / PLOTS
     plots.mkdir(exist_ok=True)
     training_curves(read_metrics(workdir / METRICS_FILE), plots / "training.png")
     console.line()
@@ -215,25 +217,41 @@ def _report(
     if options.config.stages == "unsupervised":
         console.line("Its regressor was not trained (--stages unsupervised), and scores no better than chance.")
     if evaluation is not None:
-        write_json(workdir / "test.json", scores_as_json(evaluation))
-        for name, truth, predictions in zip(
-            evaluation.attributes, evaluation.truth.T, evaluation.predictions.T, strict=True
-        ):
-            prediction_scatter(truth, predictions, name, evaluation.scores[name].ccc, plots / f"test_{name}.png")
-        heard = "voices that training never heard" if preparation.corpus == "demo" else "the test split"
-        console.line(f"Test, on {heard}:")
-        for name, scores in evaluation.scores.items():
-            console.line(
-                f"  {name}: CCC {scores.ccc:.3f}, Pearson r {scores.pearson:.3f}, RMSE {scores.rmse:.3f} "
-                f"({scores.n} recordings)"
-            )
+        _report_test(options, preparation, evaluation, console)
     _report_clusters(options, preparation, progress, console)
+    if evaluation is not None:
+        write_json(workdir / TEST_SCORES, scores_as_json(evaluation))
     console.line(f"Model: {workdir / MODEL}   plots: {plots}   metrics: {workdir / METRICS_FILE}")
     predict = f"--checkpoint {workdir / MODEL} --input {preparation.source} --output predictions.csv"
     console.line("Predict with:")
     console.line(f"  python -m launch.predict {predict}")
     console.line('See more of this run on a page (pip install "emocluster_jax[report]"):')
     console.line(f"  python -m launch.report --workdir {workdir} --data-dir {options.data_dir}")
+
+
+def _report_test(options: Options, preparation: Preparation, evaluation: Evaluation, console: Console) -> None:
+    """The predictions for the test split as CSV and plots, and their scores in lines."""
+    from emocluster_jax.evaluation.prediction_file import TEST_PREDICTIONS, SentencePredictions, write_predictions
+    from emocluster_jax.records.reader import read_descriptions
+    from emocluster_jax.reporting.plots import prediction_scatter
+
+    assert options.data_dir is not None and options.workdir is not None
+    ids = tuple(read_descriptions(options.data_dir, "test").ids)
+    sentences = SentencePredictions(ids, evaluation.attributes, evaluation.truth, evaluation.predictions)
+    write_predictions(options.workdir / TEST_PREDICTIONS, sentences)
+    for name, truth, predictions in zip(
+        evaluation.attributes, evaluation.truth.T, evaluation.predictions.T, strict=True
+    ):
+        prediction_scatter(
+            truth, predictions, name, evaluation.scores[name].ccc, options.workdir / PLOTS / f"test_{name}.png"
+        )
+    heard = "voices that training never heard" if preparation.corpus == "demo" else "the test split"
+    console.line(f"Test, on {heard}:")
+    for name, scores in evaluation.scores.items():
+        console.line(
+            f"  {name}: CCC {scores.ccc:.3f}, Pearson r {scores.pearson:.3f}, RMSE {scores.rmse:.3f} "
+            f"({scores.n} recordings)"
+        )
 
 
 def _report_clusters(options: Options, preparation: Preparation, progress: Progress, console: Console) -> None:

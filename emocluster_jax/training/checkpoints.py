@@ -80,9 +80,9 @@ def restore_checkpoint(directory: Path, template: TrainState) -> tuple[TrainStat
     return state, Progress(**values)
 
 
-def has_checkpoint(workdir: Path) -> bool:
-    """Whether a run has completed an epoch in this work directory."""
-    return bool(_epochs(workdir / CHECKPOINTS))
+def completed_epochs(workdir: Path) -> int:
+    """How many epochs the run in this work directory has completed."""
+    return max((int(path.name.removeprefix("epoch-")) for path in _epochs(workdir / CHECKPOINTS)), default=0)
 
 
 def _epochs(directory: Path) -> list[Path]:

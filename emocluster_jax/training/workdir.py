@@ -20,11 +20,13 @@ from emocluster_jax import __version__
 from emocluster_jax.atomic_files import write_json
 from emocluster_jax.config import TrainConfig, from_dict, to_dict
 from emocluster_jax.errors import InputError
-from emocluster_jax.training.checkpoints import has_checkpoint
+from emocluster_jax.training.checkpoints import completed_epochs
 
 FORMAT_VERSION = 1
 RUN_FILE = "run.json"
 CLUSTERS_FILE = "clusters.json"
+TEST_SCORES = "test.json"
+"""Written last: where it is, the run in `RUN_FILE` has ended and all else is there."""
 # What may change between the parts of a run without changing the epochs that are done.
 _CHANGEABLE = ("epochs", "patience")
 _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "scikit-learn")
@@ -65,10 +67,11 @@ def claim(workdir: Path, config: TrainConfig, data: str, *, resume: bool) -> Non
       resume: whether to go on with the run that is there.
 
     Raises:
-      InputError: there is a run and `resume` is false; or the run there has other settings or data.
+      InputError: there is a run and `resume` is false; or the run there has other settings or data, or more epochs.
     """
     path = workdir / RUN_FILE
-    if not path.exists() or not has_checkpoint(workdir):
+    epochs = completed_epochs(workdir)
+    if not path.exists() or not epochs:
         _write_run(path, config, data)
         return
     if not resume:
@@ -82,6 +85,11 @@ def claim(workdir: Path, config: TrainConfig, data: str, *, resume: bool) -> Non
         name, old, new = differences[0]
         raise InputError(
             f"the run in {workdir} was begun with {name} {old}, not {new}; give the same, or choose another --workdir"
+        )
+    if epochs > config.epochs:
+        raise InputError(
+            f"the run in {workdir} has completed {epochs} epochs, more than --epochs {config.epochs}; give at least as "
+            "many, or choose another --workdir"
         )
     _write_run(path, config, data)
 
@@ -157,6 +165,8 @@ def read_training_clusters(workdir: Path, epoch: int) -> Int[np.ndarray, " chunk
 def _write_run(path: Path, config: TrainConfig, data: str) -> None:
     versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
     versions = {"emocluster_jax": __version__, "Python": platform.python_version(), **versions}
+    # Scores of an earlier end are not those of the run that begins or goes on now.
+    (path.parent / TEST_SCORES).unlink(missing_ok=True)
     write_json(path, {"format_version": FORMAT_VERSION, "data": data, "config": to_dict(config), "versions": versions})
 
 

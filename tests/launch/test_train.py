@@ -13,8 +13,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from emocluster_jax.evaluation.metrics import ccc
+from emocluster_jax.evaluation.prediction_file import read_predictions
 from emocluster_jax.model_directory import read_model
 from emocluster_jax.records.preparation import read_preparation
+from emocluster_jax.records.reader import read_descriptions
 from launch import evaluate, prepare, train
 from launch.command import run
 
@@ -72,6 +75,16 @@ def test_a_run_ends_with_a_model_scores_and_plots(workdir: Path) -> None:
     assert scores["arousal"]["n"] == 4 and -1 <= scores["arousal"]["ccc"] <= 1
     for plot in ("training.png", "test_arousal.png"):
         assert (workdir / "plots" / plot).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_keeps_its_test_predictions(workdir: Path, data_dir: Path) -> None:
+    kept = read_predictions(workdir / "test_predictions.csv")
+    test = read_descriptions(data_dir, "test")
+    assert kept.ids == tuple(test.ids) and kept.attributes == ("arousal",)
+    np.testing.assert_array_equal(kept.truth[:, 0], test.attributes[:, 0])
+    scores = json.loads((workdir / "test.json").read_text())
+    # Every bit of the predictions is kept, so the scores are those of the run.
+    assert ccc(kept.predictions[:, 0], kept.truth[:, 0]) == scores["arousal"]["ccc"]
 
 
 def test_a_run_says_what_its_clusters_know(workdir: Path) -> None:

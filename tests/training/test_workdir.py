@@ -64,6 +64,25 @@ def test_all_processes_have_the_settings_data_and_folder_of_the_first(tmp_path: 
         check_joined(tmp_path / "own", CONFIG, "fingerprint")
 
 
+def test_scores_of_an_earlier_end_go_when_the_run_goes_on(tmp_path: Path) -> None:
+    claim(tmp_path, CONFIG, "fingerprint", resume=False)
+    complete_an_epoch(tmp_path)
+    (tmp_path / "test.json").write_text("{}")
+    with pytest.raises(InputError, match="add --resume"):
+        claim(tmp_path, CONFIG, "fingerprint", resume=False)
+    assert (tmp_path / "test.json").exists()
+    claim(tmp_path, dataclasses.replace(CONFIG, epochs=5), "fingerprint", resume=True)
+    assert not (tmp_path / "test.json").exists()
+
+
+def test_no_fewer_epochs_than_are_done(tmp_path: Path) -> None:
+    claim(tmp_path, CONFIG, "fingerprint", resume=False)
+    (tmp_path / "checkpoints" / "epoch-000003").mkdir(parents=True)
+    with pytest.raises(InputError, match="has completed 3 epochs, more than --epochs 2"):
+        claim(tmp_path, dataclasses.replace(CONFIG, epochs=2), "fingerprint", resume=True)
+    assert read_run(tmp_path) == (CONFIG, "fingerprint")
+
+
 def test_damaged_run_file(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text('{"format_version": 1, "config"')
     with pytest.raises(InputError, match="cannot be read"):
