@@ -20,19 +20,27 @@ def ccc(prediction: Float[np.ndarray, " n"], target: Float[np.ndarray, " n"]) ->
       ValueError: arrays of different shapes.
     """
     x, y = _complete_pairs(prediction, target)
-    if x.size == 0:
-        return float("nan")
+    return float(ccc_of_rows(x, y)) if x.size else float("nan")
+
+
+def ccc_of_rows(
+    prediction: Float[np.ndarray, "*rows n"], target: Float[np.ndarray, "*#rows n"]
+) -> Float[np.ndarray, "*rows"]:
+    """`ccc` of many pairs of arrays at once, along the last axis; n is at least 1 and every number finite."""
+    x, y = np.asarray(prediction, np.float64), np.asarray(target, np.float64)
     # Shifted and scaled alike, which leaves the coefficient as it is: tiny ratings must not vanish in the squares, nor
     # huge ones overflow.
-    middle = x.mean() / 2 + y.mean() / 2
+    middle = x.mean(axis=-1, keepdims=True) / 2 + y.mean(axis=-1, keepdims=True) / 2
     x, y = x - middle, y - middle
-    largest = max(np.abs(x).max(), np.abs(y).max())
-    if largest == 0:
-        return float("nan")
+    largest = np.maximum(np.abs(x).max(axis=-1, keepdims=True), np.abs(y).max(axis=-1, keepdims=True))
+    largest[largest == 0] = 1.0
     x, y = x / largest, y / largest
-    covariance = np.mean((x - x.mean()) * (y - y.mean()))
-    scale = x.var() + y.var() + (x.mean() - y.mean()) ** 2
-    return float(2 * covariance / scale) if scale > 0 else float("nan")
+    x_mean, y_mean = x.mean(axis=-1, keepdims=True), y.mean(axis=-1, keepdims=True)
+    x, y = x - x_mean, y - y_mean
+    covariance = np.mean(x * y, axis=-1)
+    scale = np.mean(x * x, axis=-1) + np.mean(y * y, axis=-1) + (x_mean - y_mean)[..., 0] ** 2
+    varies = scale > 0
+    return np.where(varies, 2 * covariance / np.where(varies, scale, 1.0), np.nan)
 
 
 def pearson(prediction: Float[np.ndarray, " n"], target: Float[np.ndarray, " n"]) -> float:
