@@ -18,6 +18,7 @@ from emocluster_jax.errors import InputError
 Config = TypeVar("Config")
 
 SystemName = Literal["emocluster", "cnn_regressor", "cnn_ae", "cnn_vae", "ladder"]
+TrainedStages = Literal["both", "unsupervised"]
 ATTRIBUTES = ("arousal", "dominance", "valence")
 SPLITS = ("train", "validation", "test", "unlabeled")
 
@@ -162,7 +163,7 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     ladder: LadderConfig = field(default_factory=LadderConfig, metadata=_only("ladder"))
-    stages: Literal["both", "unsupervised"] = field(default="both", metadata=_only("emocluster"))
+    stages: TrainedStages = field(default="both", metadata=_only("emocluster"))
     """`unsupervised` trains by stage I alone, on the pool, if there is one, and then on the labelled recordings without
     their labels: for a look at the clusters. The regressor is not trained, and the last epoch is kept."""
     epochs: int = 50
@@ -207,6 +208,24 @@ def _refuse_options_of_others(config: Any, system: str, systems: tuple[str, ...]
                 f"--{f.name.replace('_', '-')} is given, but --model {system} has no use for it; it belongs to "
                 f"{', '.join(users)}"
             )
+
+
+def option_systems(cls: type[Any] = TrainConfig, systems: tuple[str, ...] | None = None) -> dict[str, tuple[str, ...]]:
+    """By option, without its dashes, the systems that have a use for it; options that all of them use are left out.
+
+    Args:
+      cls: a config dataclass.
+      systems: those that it belongs to as a whole; None where that is all.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for f in dataclasses.fields(cls):
+        users = f.metadata.get("systems", systems)
+        hint = typing.get_type_hints(cls)[f.name]
+        if dataclasses.is_dataclass(hint):
+            found |= option_systems(hint, users)  # type: ignore[arg-type]
+        elif users is not None:
+            found[f.metadata.get("option", f.name.replace("_", "-"))] = users
+    return found
 
 
 PRESETS: dict[str, TrainConfig] = {

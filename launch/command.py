@@ -69,18 +69,36 @@ def parse(
     """
     import tyro
 
-    if example:
-        description = f"{description}\n\nExample:\n{example}"
     kwargs: dict[str, Any] = {} if default is None else {"default": default}
     return tyro.cli(
         options,
         prog=prog,
-        description=description,
+        description=_with_example(description, example),
         args=args,
         config=(tyro.conf.OmitArgPrefixes,),
         registry=_named_options(),
         **kwargs,
     )
+
+
+def parse_known(
+    options: type[Options], *, prog: str, description: str, example: str, args: list[str]
+) -> tuple[Options, list[str]]:
+    """As `parse`, for a command that hands the arguments it does not know, in their order, to another one."""
+    import tyro
+
+    return tyro.cli(
+        options,
+        prog=prog,
+        description=_with_example(description, example),
+        args=args,
+        config=(tyro.conf.OmitArgPrefixes,),
+        return_unknown_args=True,
+    )
+
+
+def _with_example(description: str, example: str) -> str:
+    return f"{description}\n\nExample:\n{example}" if example else description
 
 
 def _named_options() -> ConstructorRegistry:

@@ -55,8 +55,13 @@ class Options:
     """Print only warnings and errors."""
 
 
-def parse(arguments: list[str]) -> Options:
-    """The options; the preset decides on the defaults of the settings."""
+def parse(arguments: list[str], prog: str = "python -m launch.train") -> Options:
+    """The options; the preset decides on the defaults of the settings.
+
+    Args:
+      arguments: of the command line.
+      prog: the command whose arguments they are, for messages.
+    """
     preset = "demo" if not any(a.split("=")[0] in ("--data-dir", "--data_dir") for a in arguments) else "paper"
     for i, argument in enumerate(arguments):
         name, _, value = argument.partition("=")
@@ -65,7 +70,7 @@ def parse(arguments: list[str]) -> Options:
     default = Options(preset=preset, config=PRESETS[preset]) if preset in PRESETS else Options()  # type: ignore[arg-type]
     return command.parse(
         Options,
-        prog="python -m launch.train",
+        prog=prog,
         description=DESCRIPTION,
         example="python -m launch.train --data-dir data --workdir run --attributes arousal --clusters 10 --epochs 50",
         default=default,

@@ -46,7 +46,7 @@ def training_curves(metrics: list[dict[str, Any]], path: Path) -> None:
       path: PNG file, replaced in one step.
     """
     clustered = not metrics or any("cluster_sizes" in epoch for epoch in metrics)
-    figure = _figure(11, 7.5 if clustered else 3.75)
+    figure = new_figure(11, 7.5 if clustered else 3.75)
     grid = figure.add_gridspec(4 if clustered else 2, 2)
     _losses(figure.add_subplot(grid[:2, 0]), metrics)
     _validation_ccc(figure.add_subplot(grid[:2, 1]), metrics)
@@ -59,7 +59,7 @@ def training_curves(metrics: list[dict[str, Any]], path: Path) -> None:
     if metrics:
         for axes in figure.axes:
             axes.set_xlim(metrics[0]["epoch"] - 0.5, metrics[-1]["epoch"] + 0.5)
-    _save(figure, path)
+    save_png(figure, path)
 
 
 def prediction_scatter(
@@ -79,7 +79,7 @@ def prediction_scatter(
     """
     rated = np.isfinite(truth) & np.isfinite(prediction)
     truth, prediction = truth[rated], prediction[rated]
-    figure = _figure(5, 5.2)
+    figure = new_figure(5, 5.2)
     axes = figure.add_subplot()
     # Many dots on one another must still show where they are dense.
     opacity = float(np.clip(60 / np.sqrt(len(truth) + 1) / 10, 0.08, 0.8))
@@ -91,7 +91,7 @@ def prediction_scatter(
     axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel=f"rated {attribute}", ylabel=f"predicted {attribute}")
     axes.set_title(f"{attribute}: CCC {ccc:.3f}, {len(truth)} sentences", loc="left")
     axes.legend(loc="upper left", frameon=False)
-    _save(figure, path)
+    save_png(figure, path)
 
 
 def _losses(axes: Axes, metrics: list[dict[str, Any]]) -> None:
@@ -102,7 +102,7 @@ def _losses(axes: Axes, metrics: list[dict[str, Any]]) -> None:
             _curve(axes, metrics, [epoch.get(name) for epoch in metrics], loss_name(name) or name, *style)
     _curve(axes, metrics, [epoch.get("ccc_loss") for epoch in metrics], "1 - CCC, training", *CCC_LOSS_STYLE)
     axes.set_ylim(bottom=0)
-    _finish(axes, "Losses", "mean over the epoch's steps")
+    finish_axes(axes, "Losses", "mean over the epoch's steps")
 
 
 def _validation_ccc(axes: Axes, metrics: list[dict[str, Any]]) -> None:
@@ -115,14 +115,14 @@ def _validation_ccc(axes: Axes, metrics: list[dict[str, Any]]) -> None:
         score = f"{best['validation_ccc_mean']:.3f}"
         label = f"best: epoch {best['epoch']}, {'mean ' if len(attributes) > 1 else ''}{score}"
         axes.axvline(best["epoch"], color="0.35", linewidth=1, linestyle="--", label=label, zorder=0)
-    _finish(axes, "Validation", "CCC of sentences")
+    finish_axes(axes, "Validation", "CCC of sentences")
 
 
 def _nmi(axes: Axes, metrics: list[dict[str, Any]]) -> None:
     for name, (label, colour, marker) in NMI.items():
         _curve(axes, metrics, [epoch.get(name) for epoch in metrics], label, colour, marker)
     axes.set_ylim(0, 1)
-    _finish(axes, "Clusters against those of the epoch before", "normalised mutual information")
+    finish_axes(axes, "Clusters against those of the epoch before", "normalised mutual information")
 
 
 def _cluster_sizes(axes: Axes, metrics: list[dict[str, Any]], name: str, pool: str) -> None:
@@ -142,7 +142,7 @@ def _cluster_sizes(axes: Axes, metrics: list[dict[str, Any]], name: str, pool: s
     if epochs:
         axes.stackplot(edges, np.repeat(shares, 2, axis=0).T, colors=list(colours), edgecolor="white", linewidth=0.3)
     axes.set_ylim(0, 100)
-    _finish(axes, f"Cluster sizes, {pool} ({clusters} clusters, by size)", "% of chunks", grid=False)
+    finish_axes(axes, f"Cluster sizes, {pool} ({clusters} clusters, by size)", "% of chunks", grid=False)
 
 
 def _curve(
@@ -169,18 +169,20 @@ def _ccc(epoch: dict[str, Any]) -> dict[str, float | None]:
     return epoch.get("validation_ccc") or {}
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure; width and height in inches."""
     # The object interface: no global state, hence safe in threads and beside a notebook's own figures.
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _finish(axes: Axes, title: str, y_label: str, grid: bool = True) -> None:
+def finish_axes(axes: Axes, title: str, y_label: str, grid: bool = True, x_label: str = "epoch") -> None:
+    """Title, labels and legend in the style of all plots; the horizontal axis counts in whole numbers."""
     from matplotlib.ticker import MaxNLocator
 
     axes.set_title(title, loc="left", fontsize=11)
-    axes.set(xlabel="epoch", ylabel=y_label)
+    axes.set(xlabel=x_label, ylabel=y_label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.spines[["top", "right"]].set_visible(False)
     if grid:
@@ -190,7 +192,8 @@ def _finish(axes: Axes, title: str, y_label: str, grid: bool = True) -> None:
         axes.legend(frameon=False, fontsize=9)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_png(figure: Figure, path: Path) -> None:
+    """Writes the figure to a PNG file, which is replaced in one step."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     FigureCanvasAgg(figure)

@@ -1,0 +1,96 @@
+"""Which systems a table compares, and whether one is better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+
+from emocluster_jax.evaluation.significance import Comparison, compare_ccc
+from emocluster_jax.experiment.grid import Grid, Setting, Table, table_attributes, table_settings
+from emocluster_jax.experiment.trials import Results, completed_trials
+from emocluster_jax.reporting.console import Console
+
+
+@dataclass(frozen=True)
+class ComparedPair:
+    """One question of a table, and its answer.
+
+    Attributes:
+      table: where both settings are rows.
+      attribute: whose CCC is compared.
+      setting: what is asked to be better.
+      baseline: than what.
+      trials: seeds that both have completed, which the answer rests on.
+      comparison: the answer.
+    """
+
+    table: Table
+    attribute: str
+    setting: Setting
+    baseline: Setting
+    trials: int
+    comparison: Comparison
+
+
+def pairs(grid: Grid, table: Table) -> list[tuple[Setting, Setting]]:
+    """What a table asks to be better than what, fixed before any result is known.
+
+    Table 1 asks it of DeepEmoCluster and every other system; Table 2 of more clusters and the first K; Figure 2 of
+    DeepEmoCluster and every other system with as many unlabelled recordings, and of every system with unlabelled
+    recordings and without. Figure 3 compares no scores.
+    """
+    settings = table_settings(grid, table)
+    if table == "figure3":
+        return []
+    if table == "table2":
+        return [(setting, settings[0]) for setting in settings[1:]]
+    by_size = sorted(settings, key=lambda setting: setting.unlabeled_size)
+    found = []
+    for _, group in groupby(by_size, key=lambda setting: setting.unlabeled_size):
+        rows = list(group)
+        ours = next(setting for setting in rows if setting.model == "emocluster")
+        found += [(ours, other) for other in rows if other != ours]
+    without = {setting.model: setting for setting in settings if setting.unlabeled_size == 0}
+    found += [(s, without[s.model]) for s in settings if s.unlabeled_size > 0 and s.model in without]
+    return found
+
+
+def compare(grid: Grid, results: Results, console: Console) -> list[ComparedPair]:
+    """The answers to all tables' questions, where both settings have complete trials of the same seeds."""
+    asked: list[tuple[Table, str, Setting, Setting]] = [
+        (table, attribute, setting, baseline)
+        for table in grid.tables
+        for attribute in table_attributes(grid, table)
+        for setting, baseline in pairs(grid, table)
+    ]
+    # Several tables ask some of them.
+    answers: dict[tuple[str, Setting, Setting], tuple[int, Comparison] | None] = {}
+    with console.task("comparing systems", len({question[1:] for question in asked})) as task:
+        for _, attribute, setting, baseline in asked:
+            if (attribute, setting, baseline) not in answers:
+                answers[attribute, setting, baseline] = _answer(grid, results, attribute, setting, baseline)
+                task.advance()
+    return [
+        ComparedPair(table, attribute, setting, baseline, *answer)
+        for table, attribute, setting, baseline in asked
+        if (answer := answers[attribute, setting, baseline]) is not None
+    ]
+
+
+def _answer(
+    grid: Grid, results: Results, attribute: str, setting: Setting, baseline: Setting
+) -> tuple[int, Comparison] | None:
+    """The number of trials that both have completed, and what they say; None without any."""
+    ours, theirs = (
+        {done.run.seed: done for done in completed_trials(grid, results, each, attribute)}
+        for each in (setting, baseline)
+    )
+    seeds = sorted(ours.keys() & theirs.keys())
+    if not seeds:
+        return None
+    system, other = (
+        np.stack([trials[seed].sentences.predictions[:, 0] for seed in seeds]) for trials in (ours, theirs)
+    )
+    return len(seeds), compare_ccc(ours[seeds[0]].sentences.truth[:, 0], system, other)

@@ -1,0 +1,170 @@
+"""Which runs the tables and figures of the paper consist of (paper, section 4).
+
+A setting is what a table compares; each is trained once an attribute and trial, and a trial is a seed. What several
+tables show is run once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from itertools import product
+from typing import Literal
+
+from emocluster_jax.config import SystemName, TrainConfig, TrainedStages
+
+Table = Literal["table1", "table2", "figure2", "figure3"]
+
+TABLES: tuple[Table, ...] = ("table1", "table2", "figure2", "figure3")
+TABLE1_MODELS: tuple[SystemName, ...] = ("cnn_regressor", "cnn_ae", "cnn_vae", "emocluster", "ladder")
+FIGURE2_MODELS: tuple[SystemName, ...] = ("emocluster", "cnn_ae", "cnn_vae", "ladder")
+"""Those that have a use for unlabelled recordings."""
+PUBLISHED_SIZES = (0, 15_000, 40_000)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is the same for all trials and attributes of a row in a table.
+
+    Attributes:
+      model: the system.
+      clusters: K; None for systems without clusters.
+      unlabeled_size: recordings of the unlabelled pool.
+      stages: `TrainConfig.stages`.
+    """
+
+    model: SystemName
+    clusters: int | None
+    unlabeled_size: int
+    stages: TrainedStages = "both"
+
+    @property
+    def name(self) -> str:
+        """E.g. "emocluster-k10-u15000"."""
+        parts: list[str] = [self.model]
+        if self.clusters is not None:
+            parts.append(f"k{self.clusters}")
+        parts.append(f"u{self.unlabeled_size}")
+        if self.stages != "both":
+            parts.append(self.stages)
+        return "-".join(parts)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training.
+
+    Attributes:
+      setting: shared with the other trials and attributes.
+      attribute: the only one that the model predicts.
+      seed: of the trial.
+    """
+
+    setting: Setting
+    attribute: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Of its work directory: no other run has it."""
+        return f"{self.setting.name}-{self.attribute}-seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The tables asked for, and what their runs vary.
+
+    Attributes:
+      tables: in the order of `TABLES`.
+      attributes: each has runs of its own.
+      clusters: K of Table 2; the first is that of the other tables.
+      unlabeled_sizes: ascending, without repetition; the last is that of Table 2 and Figure 3.
+      trials: seeds 0 to `trials` - 1.
+    """
+
+    tables: tuple[Table, ...]
+    attributes: tuple[str, ...]
+    clusters: tuple[int, ...]
+    unlabeled_sizes: tuple[int, ...]
+    trials: int
+
+
+def sizes_within(pool: int) -> tuple[int, ...]:
+    """The published unlabelled sizes where a pool is large enough for them, or else the same shares of it."""
+    largest = PUBLISHED_SIZES[-1]
+    if pool >= largest:
+        return PUBLISHED_SIZES
+    return tuple(sorted({round(size * pool / largest) for size in PUBLISHED_SIZES}))
+
+
+def table_settings(grid: Grid, table: Table) -> tuple[Setting, ...]:
+    """The rows of a table, whether or not it is asked for."""
+    clusters, largest = grid.clusters[0], grid.unlabeled_sizes[-1]
+    if table == "table1":
+        return tuple(_setting(model, clusters, 0) for model in TABLE1_MODELS)
+    if table == "table2":
+        return tuple(Setting("emocluster", k, largest) for k in grid.clusters)
+    if table == "figure2":
+        return tuple(_setting(model, clusters, size) for model in FIGURE2_MODELS for size in grid.unlabeled_sizes)
+    return Setting("emocluster", clusters, largest, "unsupervised"), Setting("emocluster", clusters, largest)
+
+
+def table_attributes(grid: Grid, table: Table) -> tuple[str, ...]:
+    """The attributes that a table has runs for: Figure 3 shows arousal (or what is first, where that is not asked)."""
+    if table != "figure3":
+        return grid.attributes
+    return ("arousal",) if "arousal" in grid.attributes else grid.attributes[:1]
+
+
+def table_runs(grid: Grid, table: Table) -> tuple[Run, ...]:
+    """The runs of a table, trial after trial."""
+    settings, attributes = table_settings(grid, table), table_attributes(grid, table)
+    return tuple(
+        Run(setting, attribute, seed) for seed, setting, attribute in product(range(grid.trials), settings, attributes)
+    )
+
+
+def all_runs(grid: Grid) -> tuple[Run, ...]:
+    """Every run once, the first trial of all tables first: a grid that is stopped early shows something of each."""
+    runs = [run for table in grid.tables for run in table_runs(grid, table)]
+    return tuple(sorted(dict.fromkeys(runs), key=lambda run: run.seed))
+
+
+def shard(runs: tuple[Run, ...], number: int, count: int) -> tuple[Run, ...]:
+    """The share of machine `number`, from 1, of `count`. Neighbours, which cost alike, go to different machines."""
+    return runs[number - 1 :: count]
+
+
+def run_config(run: Run, base: TrainConfig) -> TrainConfig:
+    """All settings of a run: those of `base`, which its system has a use for, but for what the grid varies."""
+    setting = run.setting
+    model = dataclasses.replace(
+        base.model,
+        system=setting.model,
+        attributes=(run.attribute,),
+        clusters=base.model.clusters if setting.clusters is None else setting.clusters,
+    )
+    return dataclasses.replace(
+        base,
+        model=model,
+        stages=setting.stages,
+        unlabeled_size=setting.unlabeled_size,
+        # Stage I alone trains no regressor whose CCC could be waited for.
+        patience=None if setting.stages == "unsupervised" else base.patience,
+        seed=run.seed,
+    )
+
+
+def run_arguments(run: Run) -> list[str]:
+    """What `run_config` changes, as arguments of `launch.train`."""
+    setting = run.setting
+    clusters = [] if setting.clusters is None else ["--clusters", str(setting.clusters)]
+    stages = ["--stages", "unsupervised", "--patience", "None"] if setting.stages == "unsupervised" else []
+    return [
+        *("--model", setting.model, *clusters, *stages),
+        *("--unlabeled-size", str(setting.unlabeled_size), "--attributes", run.attribute, "--seed", str(run.seed)),
+    ]
+
+
+def _setting(model: SystemName, clusters: int, unlabeled_size: int) -> Setting:
+    return Setting(model, clusters if model == "emocluster" else None, unlabeled_size)

@@ -1,0 +1,73 @@
+"""The grid that is asked for, as far as the prepared data allow it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from emocluster_jax.config import ATTRIBUTES
+from emocluster_jax.errors import InputError
+from emocluster_jax.experiment.grid import Grid, Table, sizes_within
+from emocluster_jax.records.preparation import Preparation
+
+
+def grid_for_data(
+    data_dir: Path,
+    preparation: Preparation,
+    *,
+    tables: tuple[Table, ...],
+    attributes: tuple[str, ...] | None,
+    clusters: tuple[int, ...],
+    unlabeled_sizes: tuple[int, ...] | None,
+    trials: int,
+) -> Grid:
+    """The grid, with what is named twice taken once.
+
+    Args:
+      data_dir: where the data lie, for messages.
+      preparation: what they are.
+      tables: as in `Grid`.
+      attributes: None for those that the training split has labels of.
+      clusters: as in `Grid`.
+      unlabeled_sizes: None for `sizes_within` the pool.
+      trials: as in `Grid`.
+
+    Raises:
+      InputError: the data do not have what is asked for, or nothing is.
+    """
+    if trials < 1:
+        raise InputError(f"--trials is {trials}; expected at least 1")
+    if not (tables and clusters):
+        raise InputError("--preset and --clusters need at least one value each")
+    for split in ("train", "test"):
+        if not preparation.counts.get(split):
+            raise InputError(f"{data_dir} has no {split} split, which an experiment needs; prepare one")
+    return Grid(
+        tables,
+        attributes=_attributes(data_dir, preparation, attributes),
+        clusters=tuple(dict.fromkeys(clusters)),
+        unlabeled_sizes=_unlabeled_sizes(data_dir, preparation.counts.get("unlabeled", 0), unlabeled_sizes),
+        trials=trials,
+    )
+
+
+def _attributes(data_dir: Path, preparation: Preparation, asked: tuple[str, ...] | None) -> tuple[str, ...]:
+    means = zip(ATTRIBUTES, preparation.label_statistics.mean, strict=True)
+    labelled = tuple(name for name, mean in means if np.isfinite(mean))
+    wanted = labelled if asked is None else tuple(dict.fromkeys(asked))
+    if not wanted or not set(wanted) <= set(labelled):
+        raise InputError(
+            f"--attributes is {', '.join(wanted) or 'none'}; the training split of {data_dir} has labels of "
+            f"{', '.join(labelled) or 'none'}"
+        )
+    return wanted
+
+
+def _unlabeled_sizes(data_dir: Path, pool: int, asked: tuple[int, ...] | None) -> tuple[int, ...]:
+    if asked is None:
+        return sizes_within(pool)
+    if not asked or min(asked) < 0 or max(asked) > pool:
+        given = " ".join(map(str, asked)) or "empty"
+        raise InputError(f"--unlabeled-sizes is {given}; {data_dir} has 0 to {pool} unlabelled recordings")
+    return tuple(sorted(set(asked)))

@@ -1,0 +1,253 @@
+"""The tables of the paper from complete runs, beside the published figures."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from emocluster_jax.evaluation.significance import CONFIDENCE, LEVEL, RESAMPLES, SUBSETS
+from emocluster_jax.experiment.cluster_extremes import CHANCE_DRAWS, ClusterExtremes
+from emocluster_jax.experiment.comparisons import ComparedPair
+from emocluster_jax.experiment.grid import (
+    PUBLISHED_SIZES,
+    Grid,
+    Run,
+    Setting,
+    Table,
+    table_attributes,
+    table_runs,
+    table_settings,
+)
+from emocluster_jax.experiment.published import CORPUS, published_ccc
+from emocluster_jax.experiment.trials import Results, Summary, completed_trials, summarize
+
+MODEL_NAMES = {
+    "cnn_regressor": "CNN-regressor",
+    "cnn_ae": "CNN-AE",
+    "cnn_vae": "CNN-VAE",
+    "emocluster": "DeepEmoCluster",
+    "ladder": "Ladder network",
+}
+ABSENT = "-"
+
+Record = Mapping[str, str | int | float | None]
+
+
+@dataclass(frozen=True)
+class ResultTable:
+    """A table for people and the same for programs.
+
+    Attributes:
+      name: of its files.
+      title: what it shows.
+      header: of the columns.
+      rows: the cells as they are to be read.
+      notes: what a reader has to know, a sentence each.
+      records: the numbers, unrounded, by column name; None where there is none.
+    """
+
+    name: str
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...]
+    records: tuple[Record, ...]
+
+
+def system_name(setting: Setting) -> str:
+    """The setting for readers, without the number of unlabelled recordings."""
+    parts = [MODEL_NAMES[setting.model]]
+    if setting.clusters is not None:
+        parts.append(f"K = {setting.clusters}")
+    if setting.stages == "unsupervised":
+        parts.append("stage I alone")
+    return ", ".join(parts)
+
+
+def full_name(setting: Setting) -> str:
+    """The setting for readers, with the number of unlabelled recordings."""
+    return f"{system_name(setting)}, {setting.unlabeled_size:,} unlabelled"
+
+
+def ccc_table(grid: Grid, table: Table, results: Results, corpus: str) -> ResultTable:
+    """Table 1, Table 2, or the numbers of Figure 2: mean test CCC over trials, a row a setting.
+
+    Args:
+      grid: what was to be run.
+      table: not "figure3".
+      results: what is complete.
+      corpus: name of the corpus, for the notes.
+    """
+    largest = f"{grid.unlabeled_sizes[-1]:,}"
+    titles: dict[Table, str] = {
+        "table1": "Table 1: test CCC, supervised",
+        "table2": f"Table 2: test CCC by the number of clusters, {largest} unlabelled recordings",
+        "figure2": "Figure 2: test CCC by the number of unlabelled recordings",
+    }
+    attributes = table_attributes(grid, table)
+    rows, records = [], []
+    for setting in table_settings(grid, table):
+        row = [system_name(setting)]
+        if table == "figure2":
+            row.append(f"{setting.unlabeled_size:,}")
+        for attribute in attributes:
+            trials = completed_trials(grid, results, setting, attribute)
+            summary = summarize([trial.scores.ccc for trial in trials])
+            published = _published(grid, setting, attribute)
+            row += [summary_text(summary, grid.trials), ABSENT if published is None else f"{published:.4f}"]
+            records.append(
+                {
+                    **dataclasses.asdict(setting),
+                    "attribute": attribute,
+                    "trials": summary.trials,
+                    "test_ccc_mean": _number(summary.mean),
+                    "test_ccc_deviation": _number(summary.deviation),
+                    "published_ccc": published,
+                }
+            )
+        rows.append(tuple(row))
+    size = ("unlabelled",) if table == "figure2" else ()
+    header = ("system", *size, *(column for attribute in attributes for column in (attribute, "published")))
+    pool = "" if table == "table1" else f", with {PUBLISHED_SIZES[-1]:,} unlabelled sentences where there are any"
+    notes = (_trials_note(grid), f"Published figures are of {CORPUS}{pool}; the others of {corpus}.")
+    return ResultTable(
+        table, titles[table], header, tuple(rows), (*notes, *missing_note(grid, table, results)), tuple(records)
+    )
+
+
+def extremes_table(grid: Grid, results: Results, extremes: Mapping[Run, ClusterExtremes]) -> ResultTable:
+    """Figure 3 in numbers: how far apart the extreme clusters are, a row for each way to train."""
+    (attribute,) = table_attributes(grid, "figure3")
+    rows, records = [], []
+    for setting in table_settings(grid, "figure3"):
+        trials = [trial.run for trial in completed_trials(grid, results, setting, attribute)]
+        found = {run: extremes[run] for run in trials if run in extremes}
+        columns = [
+            [float(extreme.lowest.mean()) for extreme in found.values()],
+            [float(extreme.highest.mean()) for extreme in found.values()],
+            [extreme.distance for extreme in found.values()],
+            [extreme.distance_by_chance for extreme in found.values()],
+        ]
+        cells = (summary_text(summarize(values), grid.trials) for values in columns)
+        rows.append((system_name(setting), f"{setting.unlabeled_size:,}", *cells))
+        for run, extreme in found.items():
+            records.append(
+                {
+                    **dataclasses.asdict(setting),
+                    "attribute": attribute,
+                    "seed": run.seed,
+                    "lowest_mean": float(extreme.lowest.mean()),
+                    "lowest_chunks": len(extreme.lowest),
+                    "highest_mean": float(extreme.highest.mean()),
+                    "highest_chunks": len(extreme.highest),
+                    "wasserstein": extreme.distance,
+                    "wasserstein_by_chance": extreme.distance_by_chance,
+                }
+            )
+    header = ("clusters of", "unlabelled", "lowest mean", "highest mean", "Wasserstein distance", "by chance")
+    notes = (
+        _trials_note(grid),
+        f"Of the training split's chunks, {attribute} in label units; each chunk has its sentence's label.",
+        f"By chance: the labels dealt out anew among the sentences, mean of {CHANCE_DRAWS} draws.",
+    )
+    title = f"Figure 3: the clusters with the lowest and the highest mean {attribute}"
+    return ResultTable(
+        "figure3", title, header, tuple(rows), (*notes, *missing_note(grid, "figure3", results)), tuple(records)
+    )
+
+
+def significance_table(tested: Sequence[ComparedPair]) -> ResultTable:
+    """Whether the first system of each pair is better than the second."""
+    rows, records = [], []
+    for pair in tested:
+        found = pair.comparison
+        low, high = found.interval
+        rows.append(
+            (
+                _TABLE_TITLES[pair.table],
+                pair.attribute,
+                full_name(pair.setting),
+                full_name(pair.baseline),
+                _signed(found.difference),
+                f"{_signed(low)} to {_signed(high)}",
+                ABSENT if math.isnan(found.p_value) else f"{found.p_value:.3g}",
+                "yes" if found.significant else "no",
+            )
+        )
+        records.append(
+            {
+                "table": pair.table,
+                "attribute": pair.attribute,
+                **dataclasses.asdict(pair.setting),
+                **{f"baseline_{name}": value for name, value in dataclasses.asdict(pair.baseline).items()},
+                "trials": pair.trials,
+                "sentences": found.sentences,
+                "ccc_difference": _number(found.difference),
+                "interval_low": _number(low),
+                "interval_high": _number(high),
+                "t": _number(found.t),
+                "p_value": _number(found.p_value),
+                "subsets": found.subsets,
+                "significant": "yes" if found.significant else "no",
+            }
+        )
+    interval = f"{CONFIDENCE:.0%} interval"
+    header = ("of", "attribute", "system", "against", "CCC difference", interval, "p", f"better at {LEVEL:g}")
+    subsets = sorted({pair.comparison.subsets for pair in tested}) or [SUBSETS]
+    parts = f"{subsets[0]}" if len(subsets) == 1 else f"{subsets[0]} to {subsets[-1]}"
+    notes = (
+        f"p: paired one-tailed t-test over {parts} random subsets of the test split, each subset's CCC the mean over "
+        "trials.",
+        f"Interval: paired bootstrap over the test sentences, {RESAMPLES:,} resamples, of the mean difference over "
+        "trials.",
+        "Nothing is corrected for the number of comparisons.",
+    )
+    return ResultTable(
+        "significance", "Is the system better than the one beside it?", header, tuple(rows), notes, tuple(records)
+    )
+
+
+def missing_note(grid: Grid, table: Table, results: Results) -> tuple[str, ...]:
+    """How many runs of a table are not complete; nothing if all are."""
+    runs = table_runs(grid, table)
+    missing = sum(run not in results for run in runs)
+    return (f"{missing} of {len(runs)} runs are missing.",) if missing else ()
+
+
+def summary_text(summary: Summary, expected: int) -> str:
+    """E.g. "0.650 ± 0.012", with the number of trials in brackets where some are missing."""
+    if not summary.trials or math.isnan(summary.mean):
+        return ABSENT
+    deviation = "" if math.isnan(summary.deviation) else f" ± {summary.deviation:.3f}"
+    return f"{summary.mean:z.3f}{deviation}" + (f" ({summary.trials})" if summary.trials < expected else "")
+
+
+_TABLE_TITLES: dict[Table, str] = {
+    "table1": "Table 1",
+    "table2": "Table 2",
+    "figure2": "Figure 2",
+    "figure3": "Figure 3",
+}
+
+
+def _trials_note(grid: Grid) -> str:
+    if grid.trials == 1:
+        return "One trial."
+    return f"Mean ± standard deviation over {grid.trials} trials, or over the number in brackets."
+
+
+def _published(grid: Grid, setting: Setting, attribute: str) -> float | None:
+    """The published figure; the largest size of a smaller corpus stands beside that of the largest published one."""
+    if 0 < setting.unlabeled_size == grid.unlabeled_sizes[-1]:
+        setting = dataclasses.replace(setting, unlabeled_size=PUBLISHED_SIZES[-1])
+    return published_ccc(setting, attribute)
+
+
+def _signed(value: float) -> str:
+    return ABSENT if math.isnan(value) else f"{value:+z.3f}"
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value

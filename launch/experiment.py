@@ -1,0 +1,169 @@
+"""`python -m launch.experiment`: the paper's tables and figures, from prepared records, with one command."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from emocluster_jax.config import SystemName
+from emocluster_jax.errors import InputError
+from launch import command
+
+if TYPE_CHECKING:
+    from emocluster_jax.experiment.grid import Run
+    from emocluster_jax.experiment.plan import Plan
+    from emocluster_jax.experiment.runner import Failure
+    from emocluster_jax.reporting.console import Console
+
+PROG = "python -m launch.experiment"
+
+DESCRIPTION = """Train every system of the paper's tables and figures, several trials each, and write the tables beside
+the published figures. Runs that are complete are skipped, others are begun or resumed: the same command goes on where
+it was stopped. All options of launch.train that are not listed here, such as --epochs or --batch-size, are handed to
+every run; they start from its preset `paper`."""
+
+# Options of launch.train that cannot be handed on, and why or what to give instead.
+_DECIDED = {
+    "model": "--preset decides on the systems",
+    "stages": "--preset decides on the stages",
+    "unlabeled-size": "give --unlabeled-sizes",
+    "seed": "give --trials, whose seeds are counted from 0",
+    "resume": "runs are always resumed",
+    "coordinator": "a run is one process; --shard gives each its own runs",
+    "num-processes": "a run is one process; --shard gives each its own runs",
+    "process-id": "a run is one process; --shard gives each its own runs",
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to run, and where."""
+
+    preset: tuple[Literal["table1", "table2", "figure2", "figure3", "all"], ...]
+    """Tables and figures of the paper; what several of them show is run once."""
+    data_dir: Path
+    """Records that launch.prepare wrote."""
+    workdir: Path
+    """Takes a work directory for each run, results.csv, tables and figures."""
+    trials: int = 5
+    """Trainings of each setting, with seeds from 0."""
+    attributes: tuple[Literal["arousal", "dominance", "valence"], ...] | None = None
+    """Each has runs of its own. [default: those that the training split has labels of]"""
+    clusters: tuple[int, ...] = (10, 20, 30)
+    """K of Table 2; the first one is that of all else."""
+    unlabeled_sizes: tuple[int, ...] | None = None
+    """Recordings of the unlabelled pool, for Figure 2; the largest is that of Table 2 and Figure 3. [default: 0, 15000
+    and 40000, or the same shares of a smaller pool]"""
+    shard: str = "1/1"
+    """I/N: run only the share of machine I of N machines that are given the same options."""
+    list: bool = False
+    """Say what would be run and how far each run is, and run nothing."""
+    tables_only: bool = False
+    """Write tables and figures from the runs that are complete, and run nothing."""
+    quiet: bool = False
+    """Print only warnings and errors."""
+
+
+def main() -> None:
+    options, others = command.parse_known(
+        Options,
+        prog=PROG,
+        description=DESCRIPTION,
+        example=f"{PROG} --preset all --data-dir data --workdir experiment --trials 5 --epochs 50",
+        args=sys.argv[1:],
+    )
+    number, count = _shard(options.shard)
+
+    from emocluster_jax.experiment.grid import TABLES, all_runs, shard
+    from emocluster_jax.experiment.grid_for_data import grid_for_data
+    from emocluster_jax.experiment.plan import Plan
+    from emocluster_jax.records.preparation import read_preparation
+    from emocluster_jax.reporting.console import Console
+    from launch.train_arguments import shared_by_system
+
+    # A grid takes hours: where stderr is a file, a line a minute is enough.
+    console = Console(quiet=options.quiet, interval_s=60.0)
+    data_dir, workdir = options.data_dir, options.workdir
+    preparation = read_preparation(data_dir)
+    grid = grid_for_data(
+        data_dir,
+        preparation,
+        tables=tuple(table for table in TABLES if table in options.preset or "all" in options.preset),
+        attributes=options.attributes,
+        clusters=options.clusters,
+        unlabeled_sizes=options.unlabeled_sizes,
+        trials=options.trials,
+    )
+    if grid.unlabeled_sizes == (0,) and grid.tables != ("table1",):
+        console.warn("without unlabelled recordings all runs are supervised, those of Table 2, Figures 2 and 3 too")
+    systems: list[SystemName] = list(dict.fromkeys(run.setting.model for run in all_runs(grid)))
+    shared = shared_by_system(others, systems, data_dir=data_dir, workdir=workdir, refused=_DECIDED, prog=PROG)
+    plan = Plan(grid, shared, data_dir, preparation.fingerprint, workdir)
+    for run in all_runs(grid):
+        plan.config(run)  # raises what is wrong with any of them
+    runs = shard(all_runs(grid), number, count)
+    if options.list:
+        _list(plan, runs, options.shard, console)
+        return
+    # SIGTERM ends as Ctrl-C does, and the run under way with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    failures = () if options.tables_only else _run(plan, runs, console)
+    _report(plan, preparation.corpus, console)
+    if failures:
+        logs = ", ".join(str(failure.log) for failure in failures)
+        raise InputError(f"{len(failures)} of {len(runs)} runs failed; see {logs}; the same command tries them again")
+
+
+def _shard(text: str) -> tuple[int, int]:
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise InputError(f"--shard is {text}; expected I/N with I from 1 to N, such as 2/4")
+    return int(number), int(count)
+
+
+def _list(plan: Plan, runs: tuple[Run, ...], shard: str, console: Console) -> None:
+    from emocluster_jax.experiment.completed import epochs_done, is_complete
+
+    rows, complete = [], 0
+    for run in runs:
+        done, ended = epochs_done(plan, run), is_complete(plan, run)
+        complete += ended
+        state = "complete" if ended else (f"{done} of {plan.config(run).epochs} epochs" if done else "to do")
+        rows.append((run.name, state))
+    console.table(f"Runs in {plan.workdir / 'runs'}", ("run", "state"), rows)
+    of = "" if shard == "1/1" else f" of shard {shard}"
+    console.line(f"{len(runs)} runs{of}, {complete} complete")
+
+
+def _run(plan: Plan, runs: tuple[Run, ...], console: Console) -> tuple[Failure, ...]:
+    from emocluster_jax.experiment.runner import run_all
+
+    try:
+        return run_all(plan, runs, console)
+    except KeyboardInterrupt:
+        console.warn("stopped; the same command goes on from here, and --tables-only writes tables of what is there")
+        raise
+
+
+def _report(plan: Plan, corpus: str, console: Console) -> None:
+    """Writes the tables and shows them."""
+    from emocluster_jax.experiment.collect import FIGURES, RESULTS, TABLES, collect
+
+    collected = collect(plan, corpus, console)
+    for table in collected.tables:
+        console.line()
+        console.table(table.title, table.header, table.rows)
+        for note in table.notes:
+            console.line(note)
+    console.line()
+    if collected.missing:
+        console.line(f"{collected.missing} of the grid's runs are missing; --list names them")
+    workdir = plan.workdir
+    console.line(f"Results: {workdir / RESULTS}   tables: {workdir / TABLES}   figures: {workdir / FIGURES}")
+
+
+if __name__ == "__main__":
+    command.run(main)

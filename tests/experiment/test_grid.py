@@ -1,0 +1,90 @@
+"""Which runs there are, which of them tables share, and how machines divide them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+
+import pytest
+
+from emocluster_jax.config import ATTRIBUTES, TrainConfig
+from emocluster_jax.experiment.grid import (
+    TABLES,
+    Grid,
+    Run,
+    Setting,
+    all_runs,
+    run_arguments,
+    run_config,
+    shard,
+    sizes_within,
+    table_runs,
+)
+from launch import train
+
+PAPER = Grid(TABLES, ATTRIBUTES, (10, 20, 30), (0, 15_000, 40_000), trials=5)
+
+
+def test_what_tables_share_is_run_once() -> None:
+    # Of a trial and attribute: five systems in Table 1; of Figure 2's four, those at size 0 are among them, which
+    # leaves two sizes; K = 20 and 30, while K = 10 at the largest size is in Figure 2. Figure 3 adds stage I alone, on
+    # arousal.
+    settings = 5 + 4 * 2 + 2
+    runs = all_runs(PAPER)
+    assert len(runs) == 5 * (3 * settings + 1) == len(set(runs))
+    assert set(runs) == {run for table in TABLES for run in table_runs(PAPER, table)}
+    assert len({run.name for run in runs}) == len(runs)
+    shared = Run(Setting("emocluster", 10, 40_000), "arousal", 0)
+    assert all(shared in table_runs(PAPER, table) for table in ("table2", "figure2", "figure3"))
+
+
+def test_the_published_settings_are_in_the_grid() -> None:
+    table1 = {run.setting for run in table_runs(PAPER, "table1")}
+    assert {(s.model, s.clusters, s.unlabeled_size) for s in table1} == {
+        ("cnn_regressor", None, 0),
+        ("cnn_ae", None, 0),
+        ("cnn_vae", None, 0),
+        ("emocluster", 10, 0),
+        ("ladder", None, 0),
+    }
+    assert [run.setting.clusters for run in table_runs(PAPER, "table2") if run.seed == 0][::3] == [10, 20, 30]
+    assert {(run.setting.stages, run.attribute) for run in table_runs(PAPER, "figure3")} == {
+        ("unsupervised", "arousal"),
+        ("both", "arousal"),
+    }
+
+
+def test_first_trials_come_first() -> None:
+    seeds = [run.seed for run in all_runs(PAPER)]
+    assert seeds == sorted(seeds)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 500])
+def test_shards_are_a_fair_partition(count: int) -> None:
+    runs = all_runs(PAPER)
+    shards = [shard(runs, number, count) for number in range(1, count + 1)]
+    assert Counter(run for part in shards for run in part) == Counter(runs)
+    assert max(map(len, shards)) - min(map(len, shards)) <= 1
+
+
+def test_without_a_pool_all_sizes_are_one() -> None:
+    supervised = dataclasses.replace(PAPER, unlabeled_sizes=sizes_within(0))
+    assert all(run.setting.unlabeled_size == 0 for run in all_runs(supervised))
+    assert len({run.setting for run in all_runs(supervised)}) == 5 + 2 + 1
+
+
+def test_sizes_are_the_published_ones_or_their_shares() -> None:
+    assert sizes_within(500_000) == sizes_within(40_000) == (0, 15_000, 40_000)
+    assert sizes_within(224) == (0, 84, 224)
+    assert sizes_within(1) == (0, 1) and sizes_within(0) == (0,)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_runs_arguments_give_its_settings(table) -> None:
+    given = ["--data-dir", "data", "--workdir", "work", "--epochs", "7", "--patience", "3"]
+    base = train.parse(given).config
+    assert base == dataclasses.replace(TrainConfig(), epochs=7, patience=3)
+    grid = dataclasses.replace(PAPER, trials=2)
+    last = {run.setting: run for run in table_runs(grid, table)}
+    for run in last.values():
+        assert train.parse([*given, *run_arguments(run)]).config == run_config(run, base)
