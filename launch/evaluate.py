@@ -45,8 +45,8 @@ def main() -> None:
     from emocluster_jax import parallel
 
     parallel.start_processes(options.processes)
-    from emocluster_jax.atomic_files import write_json
-    from emocluster_jax.evaluation.evaluate import check_features, evaluate_split, scores_as_json
+    from emocluster_jax.evaluation.evaluate import check_features, evaluate_split
+    from emocluster_jax.evaluation.score_file import scores_as_json, write_scores
     from emocluster_jax.feed.choice import resolve_feed
     from emocluster_jax.feed.from_records import load_split
     from emocluster_jax.model_directory import read_model
@@ -72,10 +72,9 @@ def main() -> None:
     )
     if not parallel.is_primary():
         return
-    scores = scores_as_json(evaluation)
-    print(json.dumps(scores))
+    print(json.dumps(scores_as_json(evaluation.scores)))
     if options.output is not None:
-        write_json(options.output, scores)
+        write_scores(options.output, evaluation.scores)
 
 
 if __name__ == "__main__":

@@ -202,12 +202,10 @@ def _report(
     options: Options, preparation: Preparation, progress: Progress, evaluation: Evaluation | None, console: Console
 ) -> None:
     """Plots, predictions and scores of the test split, what the clusters know, and the closing lines."""
-    from emocluster_jax.atomic_files import write_json
-    from emocluster_jax.evaluation.evaluate import scores_as_json
+    from emocluster_jax.evaluation.score_file import TEST_SCORES, write_scores
     from emocluster_jax.reporting.metrics_log import METRICS_FILE, read_metrics
     from emocluster_jax.reporting.plots import training_curves
     from emocluster_jax.training.loop import MODEL
-    from emocluster_jax.training.workdir import TEST_SCORES
 
     workdir = options.workdir
     assert workdir is not None
@@ -225,7 +223,7 @@ def _report(
         _report_test(options, preparation, evaluation, console)
     _report_clusters(options, preparation, progress, console)
     if evaluation is not None:
-        write_json(workdir / TEST_SCORES, scores_as_json(evaluation))
+        write_scores(workdir / TEST_SCORES, evaluation.scores)
     console.line(f"Model: {workdir / MODEL}   plots: {plots}   metrics: {workdir / METRICS_FILE}")
     predict = f"--checkpoint {workdir / MODEL} --input {preparation.source} --output predictions.csv"
     console.line("Predict with:")

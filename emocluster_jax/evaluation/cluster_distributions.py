@@ -1,4 +1,4 @@
-"""How an attribute is distributed in each cluster, and how far two clusters are apart (paper, figure 3)."""
+"""How an attribute is distributed in each cluster."""
 
 from __future__ import annotations
 
@@ -49,14 +49,3 @@ def distributions(
         if weights.sum()
     ]
     return tuple(sorted(found, key=lambda distribution: distribution.mean))
-
-
-def distance(
-    counts: Int[np.ndarray, "sentences clusters"], labels: Float[np.ndarray, " sentences"], first: int, second: int
-) -> float:
-    """Wasserstein distance between the label's distributions in two clusters, in label units."""
-    from scipy.stats import wasserstein_distance
-
-    known = np.isfinite(labels)
-    values = labels[known]
-    return float(wasserstein_distance(values, values, counts[known, first], counts[known, second]))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -34,14 +33,6 @@ class Evaluation:
     truth: Float[np.ndarray, "utterances A"]
     predictions: Float[np.ndarray, "utterances A"]
     scores: dict[str, Scores]
-
-
-def scores_as_json(evaluation: Evaluation) -> dict[str, dict[str, float | int | None]]:
-    """The scores by attribute in JSON's types; None where a score is not defined."""
-    return {
-        name: {key: value if math.isfinite(value) else None for key, value in asdict(scores).items()}
-        for name, scores in evaluation.scores.items()
-    }
 
 
 def check_features(model: SavedModel, preparation: Preparation, data_dir: str) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from emocluster_jax.config import ATTRIBUTES
 from emocluster_jax.errors import InputError
-from emocluster_jax.experiment.cluster_extremes import ClusterExtremes, cluster_extremes
+from emocluster_jax.evaluation.cluster_extremes import ClusterExtremes, cluster_extremes
 from emocluster_jax.experiment.comparisons import compare
 from emocluster_jax.experiment.completed import CompletedRun, is_complete, read_completed
 from emocluster_jax.experiment.figures import epoch_curves, extreme_distributions, unlabeled_size_curves

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import math
 from dataclasses import dataclass
 from typing import Any
 
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.prediction_file import TEST_PREDICTIONS, SentencePredictions, read_predictions
+from emocluster_jax.evaluation.score_file import TEST_SCORES, read_scores
 from emocluster_jax.evaluation.sentences import Scores
 from emocluster_jax.experiment.grid import Run
 from emocluster_jax.experiment.plan import Plan
 from emocluster_jax.reporting.metrics_log import METRICS_FILE, read_metrics
-from emocluster_jax.training.workdir import RUN_FILE, TEST_SCORES, read_run
+from emocluster_jax.training.workdir import RUN_FILE, read_run
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +47,7 @@ def is_complete(plan: Plan, run: Run) -> bool:
     if not ((folder / RUN_FILE).exists() and (folder / TEST_PREDICTIONS).exists()):
         return False
     try:
-        return read_run(folder) == (plan.config(run), plan.data) and run.attribute in _scores(plan, run)
+        return read_run(folder) == (plan.config(run), plan.data) and run.attribute in read_scores(folder / TEST_SCORES)
     except InputError:
         return False
 
@@ -69,21 +68,6 @@ def read_completed(plan: Plan, run: Run) -> CompletedRun:
     sentences = read_predictions(folder / TEST_PREDICTIONS)
     if sentences.attributes != (run.attribute,):
         raise InputError(f"{folder / TEST_PREDICTIONS} predicts {', '.join(sentences.attributes)}; remove {folder}")
-    return CompletedRun(run, _scores(plan, run)[run.attribute], sentences, read_metrics(folder / METRICS_FILE))
-
-
-def _scores(plan: Plan, run: Run) -> dict[str, Scores]:
-    """The scores by attribute; empty where there are none."""
-    path = plan.folder(run) / TEST_SCORES
-    try:
-        values = json.loads(path.read_text("utf-8"))
-        return {name: Scores(**{key: _number(value) for key, value in of.items()}) for name, of in values.items()}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} cannot be read ({error}); remove it and run its training again") from None
-
-
-def _number(value: Any) -> Any:
-    """JSON's null stands for what is not defined."""
-    return math.nan if value is None else value
+    return CompletedRun(
+        run, read_scores(folder / TEST_SCORES)[run.attribute], sentences, read_metrics(folder / METRICS_FILE)
+    )

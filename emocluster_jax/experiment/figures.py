@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emocluster_jax.experiment.cluster_extremes import ClusterExtremes
+from emocluster_jax.evaluation.cluster_extremes import ClusterExtremes
 from emocluster_jax.experiment.grid import (
     FIGURE2_MODELS,
     Grid,

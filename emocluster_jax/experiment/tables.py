@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from emocluster_jax.evaluation.cluster_extremes import CHANCE_DRAWS, ClusterExtremes
 from emocluster_jax.evaluation.significance import CONFIDENCE, LEVEL, RESAMPLES, SUBSETS
-from emocluster_jax.experiment.cluster_extremes import CHANCE_DRAWS, ClusterExtremes
 from emocluster_jax.experiment.comparisons import ComparedPair
 from emocluster_jax.experiment.grid import (
     PUBLISHED_SIZES,

@@ -20,12 +20,12 @@ from emocluster_jax import __version__
 from emocluster_jax.atomic_files import write_json
 from emocluster_jax.config import TrainConfig, from_dict, to_dict
 from emocluster_jax.errors import InputError
+from emocluster_jax.evaluation.score_file import TEST_SCORES
 from emocluster_jax.training.checkpoints import completed_epochs
 
 FORMAT_VERSION = 1
 RUN_FILE = "run.json"
 CLUSTERS_FILE = "clusters.json"
-TEST_SCORES = "test.json"
 """Written last: where it is, the run in `RUN_FILE` has ended and all else is there."""
 # What may change between the parts of a run without changing the epochs that are done.
 _CHANGEABLE = ("epochs", "patience")

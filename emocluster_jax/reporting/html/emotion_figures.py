@@ -7,7 +7,9 @@ import plotly.graph_objects as go
 from jaxtyping import Float, Int
 
 from emocluster_jax.config import ATTRIBUTES
-from emocluster_jax.evaluation.cluster_distributions import distance, distributions
+from emocluster_jax.evaluation.cluster_distributions import distributions
+from emocluster_jax.evaluation.cluster_extremes import cluster_extremes
+from emocluster_jax.evaluation.cluster_information import cluster_counts
 from emocluster_jax.reporting.html.figures import GREY, Figure, panels, plain, styled
 from emocluster_jax.reporting.html.run_files import RunFiles
 from emocluster_jax.reporting.plots import ATTRIBUTE_STYLES
@@ -20,30 +22,31 @@ _PANEL = 440
 
 
 def cluster_figures(
-    counts: Int[np.ndarray, "sentences clusters"], attributes: Float[np.ndarray, "sentences 3"]
+    assignments: Int[np.ndarray, " chunks"], attributes: Float[np.ndarray, "sentences 3"]
 ) -> list[Figure]:
     """For every attribute with labels: its distribution in each cluster, and in the two that differ most.
 
     Args:
-      counts: chunks of each sentence in each cluster.
+      assignments: cluster of every chunk, those of a sentence one after another.
       attributes: labels in the order of `config.ATTRIBUTES`, NaN where missing.
     """
     figures = []
     for name, labels in zip(ATTRIBUTES, attributes.T, strict=True):
         if np.isfinite(labels).any():
-            figures.append(_attribute_figure(name, counts, labels))
+            figures.append(_attribute_figure(name, assignments, labels))
     return figures
 
 
 def _attribute_figure(
-    name: str, counts: Int[np.ndarray, "sentences clusters"], labels: Float[np.ndarray, " sentences"]
+    name: str, assignments: Int[np.ndarray, " chunks"], labels: Float[np.ndarray, " sentences"]
 ) -> Figure:
+    counts = cluster_counts(assignments, len(labels))
     found = distributions(counts, labels)
     lowest, highest = found[0], found[-1]
-    apart = distance(counts, labels, lowest.cluster, highest.cluster)
+    extremes = cluster_extremes(assignments, labels)
     titles = (
         f"{name.capitalize()} in each cluster, by its mean",
-        f"Lowest and highest mean: Wasserstein distance {apart:.2f}",
+        f"Lowest and highest mean: {extremes.distance:.2f} apart, {extremes.distance_by_chance:.2f} by chance",
     )
     figure = panels(titles, column_widths=[0.58, 0.42])
     colours = {lowest.cluster: LOWEST, highest.cluster: HIGHEST}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,10 @@ from emocluster_jax.config import TrainConfig
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.cluster_information import ClusterInformation, Information
 from emocluster_jax.evaluation.prediction_file import TEST_PREDICTIONS, SentencePredictions, read_predictions
+from emocluster_jax.evaluation.score_file import TEST_SCORES, read_scores
 from emocluster_jax.evaluation.sentences import Scores
 from emocluster_jax.reporting.metrics_log import METRICS_FILE, read_metrics
 from emocluster_jax.training.workdir import CLUSTERS_FILE, read_run, read_versions
-
-TEST_FILE = "test.json"
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ def read_run_files(workdir: Path) -> RunFiles:
     config, data = read_run(workdir)
     metrics = tuple(read_metrics(workdir / METRICS_FILE)) if (workdir / METRICS_FILE).exists() else ()
     best_epoch = metrics[-1].get("best_epoch") if metrics else None
-    scores = _scores(workdir / TEST_FILE)
+    scores = read_scores(workdir / TEST_SCORES)
     return RunFiles(
         workdir=workdir,
         config=config,
@@ -68,23 +66,6 @@ def read_run_files(workdir: Path) -> RunFiles:
         predictions=read_predictions(path) if scores and (path := workdir / TEST_PREDICTIONS).exists() else None,
         information=_information(workdir / CLUSTERS_FILE, best_epoch),
     )
-
-
-def _scores(path: Path) -> dict[str, Scores]:
-    values = _json(path)
-    try:
-        return {
-            str(name): Scores(
-                _score(scores["ccc"]), _score(scores["pearson"]), _score(scores["rmse"]), int(scores["n"])
-            )
-            for name, scores in ({} if values is None else values).items()
-        }
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _damaged(path, error) from None
-
-
-def _score(value: float | None) -> float:
-    return math.nan if value is None else float(value)
 
 
 def _information(path: Path, epoch: int | None) -> ClusterInformation | None:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int
 
 from emocluster_jax.errors import InputError
-from emocluster_jax.evaluation.cluster_information import Information, cluster_counts
+from emocluster_jax.evaluation.cluster_information import Information
 from emocluster_jax.model_directory import read_model
 from emocluster_jax.records.arrays import Descriptions
 from emocluster_jax.records.chunk_source import ChunkSource
@@ -199,7 +199,7 @@ def _information_rows(run: RunFiles) -> list[tuple[str, Information]]:
 def _distributions(data: DataView | None) -> list[Figure]:
     if data is None or data.assignments is None:
         return []
-    return cluster_figures(cluster_counts(data.assignments, len(data.train)), data.train.attributes)
+    return cluster_figures(data.assignments, data.train.attributes)
 
 
 def _sampled(sample: Sample) -> str:
