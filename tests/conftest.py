@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -14,6 +15,11 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Tests compile the same small programs again and again, in this process and in those that they start.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(PROJECT / ".pytest_cache" / "xla"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+
+# Few examples and always the same, unless the command says `--hypothesis-profile fuzz` (see CONTRIBUTING.md).
+settings.register_profile("few", max_examples=40, deadline=None, derandomize=True)
+settings.register_profile("fuzz", max_examples=5_000, deadline=None, derandomize=False, print_blob=True)
+settings.load_profile("few")
 
 # Every annotated array of the project is checked while the tests run. The hook must stand before the first import.
 install_import_hook("emocluster_jax", "type_checks.check")

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -83,7 +83,6 @@ def test_a_fold_sees_every_real_row_once_whatever_the_blocks(rows: int) -> None:
 
 
 @pytest.mark.parametrize("initialization", ["random", "kmeans++"])
-@settings(max_examples=50, deadline=None)
 @given(points=st.one_of(GRID_POINTS, COARSE_POINTS), clusters=CLUSTERS, seed=st.integers(0, 2**31 - 1))
 def test_as_many_clusters_as_distinct_points_allow(initialization, points, clusters, seed) -> None:
     result = kmeans(jax.random.key(seed), points, clusters=clusters, iterations=4, initialization=initialization)
@@ -98,7 +97,6 @@ def test_as_many_clusters_as_distinct_points_allow(initialization, points, clust
     assert float(result.objective) == pytest.approx(float(exact), rel=1e-5, abs=1e-12)
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     points=hnp.arrays(np.float32, (ROWS, DIM), elements=st.floats(-1, 1, width=32)),
     shift=st.floats(-1, 1).map(lambda s: 100 * s),

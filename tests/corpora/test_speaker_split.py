@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from emocluster_jax.corpora.speaker_split import FRACTIONS, split_by_speaker
@@ -21,7 +21,6 @@ def test_shares_of_many_unequal_speakers():
         assert shares[split] / len(speakers) == pytest.approx(fraction, abs=0.02)
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.dictionaries(st.text(max_size=3), st.integers(1, 9), min_size=3, max_size=12), st.randoms())
 def test_every_split_gets_a_speaker_and_the_order_does_not_matter(counts, random):
     speakers = [speaker for speaker, count in counts.items() for _ in range(count)]

@@ -42,6 +42,17 @@ def test_bounds_and_symmetry(ratings: np.ndarray) -> None:
         assert abs(ccc(x, y)) <= abs(pearson(x, y)) + 1e-9
 
 
+@given(hnp.arrays(np.float64, st.integers(0, 6).map(lambda n: (2, n)), elements=st.floats()))
+def test_any_numbers_at_all(ratings: np.ndarray) -> None:
+    """NaN, infinities, and sizes whose squares leave float64: a number within the bounds, or NaN."""
+    x, y = ratings
+    for metric in (ccc, pearson):
+        value = metric(x, y)
+        assert math.isnan(value) or -1 - 1e-12 <= value <= 1 + 1e-12
+    with np.errstate(over="ignore"):  # infinite where the squares are
+        assert not rmse(x, y) < 0
+
+
 def test_missing_labels_are_left_out() -> None:
     x, y = np.array([1.0, 2.0, 3.0, 4.0, 9.0]), np.array([1.5, 2.0, np.nan, 3.0, np.inf])
     for metric in (ccc, pearson, rmse):

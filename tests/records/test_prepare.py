@@ -9,6 +9,8 @@ import pickle
 import signal
 import subprocess
 import sys
+from functools import reduce
+from itertools import pairwise
 from pathlib import Path
 
 import filelock
@@ -20,10 +22,13 @@ from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.preprocessing.audio import read_audio
 from emocluster_jax.preprocessing.chunks import normalized_chunks
+from emocluster_jax.preprocessing.normalization import feature_statistics, merge, no_frames
 from emocluster_jax.preprocessing.spectrogram import mel_spectrogram
 from emocluster_jax.records import data_folder, writer
 from emocluster_jax.records.preparation import Preparation, Skipped, read_preparation
 from emocluster_jax.records.reader import read_split
+from emocluster_jax.records.shard_work import spool_shard, spooled_moments
+from emocluster_jax.records.shards import Shard
 from emocluster_jax.records.writer import prepare
 from emocluster_jax.reporting.console import Console
 
@@ -89,6 +94,22 @@ def test_preparation_says_what_happened(data_dir: Path, corpus: list[Utterance])
     everyone = [u for u in corpus if u.id not in {skipped.id for skipped in BAD}]
     short = [u for u in everyone if 1 + len(read_audio(u.path, 16_000)) // 256 < 62]
     assert preparation.padded == len(short) > 10
+
+
+@pytest.mark.parametrize("cuts", [[], [1], [13, 14, 30], list(range(1, 40))])
+def test_any_partition_into_shards_gives_the_same_statistics(
+    data_dir: Path, corpus: list[Utterance], tmp_path: Path, cuts: list[int]
+) -> None:
+    rows = sorted((u for u in corpus if u.split == "train"), key=lambda u: u.id)
+    moments = no_frames(FEATURES.mel_bands)
+    for i, (start, end) in enumerate(pairwise([0, *cuts, len(rows)])):
+        shard = Shard("train", i, tuple(rows[start:end]))
+        spool_shard(shard, FEATURES, tmp_path)
+        moments = reduce(merge, spooled_moments(shard, tmp_path), moments)
+    statistics, expected = feature_statistics(moments), read_preparation(data_dir).feature_statistics
+    # To the bit: recordings are merged one by one in the order of their ids, whichever shards they are in.
+    assert np.array_equal(statistics.mean, expected.mean)
+    assert np.array_equal(statistics.std, expected.std)
 
 
 def test_two_workers_write_the_same_bytes(data_dir: Path, corpus: list[Utterance], tmp_path: Path) -> None:

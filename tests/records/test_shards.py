@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from emocluster_jax.config import FeatureConfig
@@ -21,7 +21,6 @@ def rows(count: int, split: str = "train") -> list[Utterance]:
     return [Utterance(id=f"{split}{i:06d}.wav", path=Path("absent"), split=split) for i in range(count)]
 
 
-@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 500), st.integers(0, 500), st.integers(0, 9))
 def test_every_row_is_in_one_shard_in_order(train: int, unlabeled: int, seed: int) -> None:
     utterances = rows(unlabeled, "unlabeled") + rows(train)
