@@ -121,7 +121,9 @@ def _mono_blocks(sound: soundfile.SoundFile, length_is_declared: bool) -> Iterat
         if not len(samples):
             break
         read += len(samples)
-        yield samples.mean(axis=1)
+        with np.errstate(over="ignore"):  # what becomes infinite is refused below
+            mono = samples.mean(axis=1)
+        yield mono
     if length_is_declared and read < sound.frames < _UNKNOWN_LENGTH:
         raise AudioError(_CUT_SHORT)
 
