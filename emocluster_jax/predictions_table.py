@@ -11,11 +11,13 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
 from emocluster_jax.atomic_files import replacing
 from emocluster_jax.batch_inference import SegmentPrediction
+from emocluster_jax.csv_lines import UnixLines
 from emocluster_jax.errors import InputError
 from emocluster_jax.inference import Predictor
 
@@ -23,8 +25,8 @@ from emocluster_jax.inference import Predictor
 class TableWriter:
     """Writes rows to an open CSV file."""
 
-    def __init__(self, file, attributes: Sequence[str]) -> None:
-        self._rows = csv.writer(file, lineterminator="\n")
+    def __init__(self, file: TextIO, attributes: Sequence[str]) -> None:
+        self._rows = csv.writer(UnixLines(file))
         self._attributes = attributes
         self._rows.writerow(["file", "start", "end", *attributes])
 

@@ -31,7 +31,7 @@ def run(main: Callable[[], None]) -> None:
         main()
         sys.stdout.flush()
     except InputError as error:
-        _end(f"error: {' '.join(str(error).split())}", 2)
+        _end(f"error: {error}", 2)
     except KeyboardInterrupt:
         _end("interrupted", 130)
     except BrokenPipeError:

@@ -84,7 +84,8 @@ def summarize(preparation: Preparation, data_dir: Path, console: Console) -> Non
         console.line(f"{preparation.padded} recordings are shorter than one chunk and were padded")
     names = defaultdict(list)
     for skipped in preparation.skipped:
-        names[skipped.reason].append(skipped.id)
+        # Names of files may break a line or steer a terminal.
+        names[skipped.reason].append(skipped.id if skipped.id.isprintable() else repr(skipped.id))
     for reason, ids in sorted(names.items(), key=lambda item: -len(item[1])):
         more = ", ..." if len(ids) > _NAMES_SHOWN else ""
         console.line(f"skipped {len(ids)}, {reason}: {', '.join(ids[:_NAMES_SHOWN])}{more}")

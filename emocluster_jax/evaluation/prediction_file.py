@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from emocluster_jax.atomic_files import replacing
+from emocluster_jax.csv_lines import UnixLines
 from emocluster_jax.errors import InputError
 
 TEST_PREDICTIONS = "test_predictions.csv"
@@ -40,7 +41,7 @@ def write_predictions(path: Path, sentences: SentencePredictions) -> None:
     """
     header = ["id", *(f"{name}_{kind}" for name in sentences.attributes for kind in ("truth", "prediction"))]
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file, lineterminator="\n")
+        rows = csv.writer(UnixLines(file))
         rows.writerow(header)
         for sentence_id, truth, predictions in zip(sentences.ids, sentences.truth, sentences.predictions, strict=True):
             pairs = zip(truth, predictions, strict=True)

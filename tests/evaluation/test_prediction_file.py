@@ -15,7 +15,7 @@ def test_predictions_come_back(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     truth = rng.normal(4, 1, (3, 2)).astype(np.float32)
     truth[1, 1] = np.nan
-    ids = ('a "b", c.wav', "sub/æøå\n音.flac", "plain.wav")
+    ids = ('a "b", c.wav', "sub/æøå\n音.flac", "carriage\rreturn.wav")
     written = SentencePredictions(ids, ("valence", "arousal"), truth, rng.normal(4, 1, (3, 2)).astype(np.float32))
     path = tmp_path / "test_predictions.csv"
     write_predictions(path, written)

@@ -26,7 +26,7 @@ def options(*args: str, default: TrainConfig | None = None) -> TrainConfig:
 def test_input_error_is_one_line_and_status_2():
     code = "from launch.command import run; from emocluster_jax.errors import InputError\n"
     result = python(code + "def main(): raise InputError('no such\\nfolder')\nrun(main)")
-    assert (result.returncode, result.stderr, result.stdout) == (2, "error: no such folder\n", "")
+    assert (result.returncode, result.stderr, result.stdout) == (2, "error: no such\\nfolder\n", "")
 
 
 def test_a_defect_keeps_its_traceback():

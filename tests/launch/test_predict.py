@@ -19,7 +19,7 @@ from launch import predict
 from small_models import noise, small_model, write_recording
 
 PROJECT = Path(__file__).resolve().parents[2]
-NAMES = ["-leading.wav", "a b.wav", 'sub/comma, "quotes".wav', "sub/æøå 音.flac"]
+NAMES = ["-leading.wav", "a b.wav", 'sub/comma, "quotes".wav', "sub/æøå 音.flac", "sub/ü\nline\rreturn\t tab .wav"]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of four good recordings with awkward names, two bad ones, and a text."""
+    """A folder of five good recordings with awkward names, two bad ones, and a text."""
     folder = tmp_path_factory.mktemp("speech")
     (folder / "sub").mkdir()
     for i, name in enumerate(NAMES):
@@ -94,9 +94,9 @@ def test_a_folder_becomes_a_table(
         assert {name: float(row[name]) for name in expected} == pytest.approx(expected, abs=1e-4)
         np.testing.assert_allclose(saved["arousal_embeddings"][i], arousal(signal, 16_000).embedding, atol=1e-4)
         assert saved["dominance_valence_clusters"][i] == both(signal, 16_000).cluster
-    np.testing.assert_allclose(saved["end"], [1.5, 2.5, 3.5, 4.5])
+    np.testing.assert_allclose(saved["end"], [1.5, 2.5, 3.5, 4.5, 5.5])
     out, err = capsys.readouterr()
-    assert "4 of 6 recordings, 4 rows" in out
+    assert "5 of 7 recordings, 5 rows" in out
     assert "skipped 'broken.wav'" in err
     assert "skipped 'empty.mp3': empty file" in err
     assert {path.name for path in tmp_path.iterdir()} == {"predictions.csv", "embeddings.npz"}
@@ -131,7 +131,8 @@ def test_pandas_reads_the_table(
     pandas = pytest.importorskip("pandas")
     run(monkeypatch, "--checkpoint", models["work"], "--input", speech, "--output", tmp_path / "out.csv", "--quiet")
     table = pandas.read_csv(tmp_path / "out.csv")
-    assert pandas.to_timedelta(table["end"]).dt.total_seconds().tolist() == pytest.approx([1.5, 2.5, 3.5, 4.5])
+    assert table["file"].tolist() == NAMES
+    assert pandas.to_timedelta(table["end"]).dt.total_seconds().tolist() == pytest.approx([1.5, 2.5, 3.5, 4.5, 5.5])
 
 
 @pytest.fixture
