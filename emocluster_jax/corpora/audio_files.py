@@ -28,6 +28,25 @@ def check_folder(folder: Path, expected: str) -> None:
         raise InputError(f"{folder} is no folder; give {expected}")
 
 
+def is_file(path: Path) -> bool:
+    """Whether a file lies there; False also for names that no file system takes, where `Path.is_file` raises errors."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def check_inside(name: str, where: str) -> None:
+    """Checks that a path which a corpus's table gives stays in the corpus's folder.
+
+    Args:
+      name: the path, as the table spells it.
+      where: file and line, for the message.
+
+    Raises:
+      InputError: it is absolute, or climbs out.
+    """
+    if Path(name).is_absolute() or Path(os.path.normpath(name)).parts[0] == os.pardir:
+        raise InputError(f"{where}: {name!r} leads out of the corpus's folder; name a recording inside of it")
+
+
 def find_audio_files(folder: Path) -> list[str]:
     """The recordings in a folder and its subfolders, by their suffix.
 

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 
 from emocluster_jax.config import ATTRIBUTES
-from emocluster_jax.corpora.audio_files import check_folder, find_audio_files
+from emocluster_jax.corpora.audio_files import check_folder, check_inside, find_audio_files, is_file
 from emocluster_jax.corpora.gender import parse_gender
 from emocluster_jax.corpora.split_names import parse_split
 from emocluster_jax.corpora.table import Row, Table, read_table
@@ -65,7 +65,7 @@ def read(source: Path, english: str = "labeled") -> list[Utterance]:
                 attributes=_consensus(annotations[stem]) if labeled else (math.nan,) * len(ATTRIBUTES),
             )
         )
-    if not any(utterance.path.is_file() for utterance in utterances):
+    if not any(is_file(utterance.path) for utterance in utterances):
         raise InputError(
             f"{source}: none of the {len(utterances)} listed recordings is there (first: {utterances[0].id}); "
             "unpack the corpus's audio below that folder"
@@ -111,6 +111,7 @@ def _by_stem(table: Table) -> dict[str, Row]:
         if stem in rows:
             raise InputError(f"{row.where}: {row.text('file')} is listed twice (also line {rows[stem].line})")
         rows[stem] = row
+        check_inside(row.text("file"), row.where)
     return rows
 
 

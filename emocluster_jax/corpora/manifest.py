@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from emocluster_jax.config import ATTRIBUTES
+from emocluster_jax.corpora.audio_files import is_file
 from emocluster_jax.corpora.gender import parse_gender
 from emocluster_jax.corpora.speaker_split import split_by_speaker
 from emocluster_jax.corpora.split_names import parse_split
@@ -57,7 +58,7 @@ def read(source: Path, unlabeled: Path | None = None, unlabeled_limit: int | Non
         utterances = _split(path, utterances, table.has("speaker"))
     elif not attributes and any(utterance.split != "unlabeled" for utterance in utterances):
         raise InputError(f"{path} has none of the columns {', '.join(ATTRIBUTES)}; it has {', '.join(table.columns)}")
-    if not any(utterance.path.is_file() for utterance in utterances):
+    if not any(is_file(utterance.path) for utterance in utterances):
         raise InputError(
             f"{path}: none of its {len(utterances)} recordings exists (first: {utterances[0].path}); "
             f"give paths relative to {root} or absolute ones"
@@ -87,7 +88,7 @@ def _locate(row: Row, root: Path) -> tuple[str, Path]:
     name = row.text("file")
     if not name:
         raise InputError(f"{row.where}: file is empty; name a recording or remove the line")
-    if "\\" in name and not (root / name).exists():
+    if "\\" in name and not is_file(root / name):
         name = name.replace("\\", "/")  # written on Windows
     path = Path(os.path.normpath(root / name))
     base = Path(os.path.normpath(root))

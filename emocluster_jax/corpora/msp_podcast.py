@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from emocluster_jax.corpora.audio_files import check_folder
+from emocluster_jax.corpora.audio_files import check_folder, check_inside, is_file
 from emocluster_jax.corpora.gender import parse_gender
 from emocluster_jax.corpora.table import Row, read_table
 from emocluster_jax.corpora.unlabeled_pool import read_pool
@@ -75,12 +75,13 @@ def read(
         if name in lines:
             raise InputError(f"{row.where}: {name} is listed twice (also line {lines[name]}); remove one")
         lines[name] = row.line
+        check_inside(name, row.where)
         split = _split(row, test_sets)
         if split is None:
             left_out.append(audio / name)
         else:
             utterances.append(_utterance(row, split, source, audio / name))
-    if not any(utterance.path.is_file() for utterance in utterances):
+    if not any(is_file(utterance.path) for utterance in utterances):
         raise InputError(
             f"{audio}: none of the {len(utterances)} recordings in {labels.name} is there; unpack the recordings there"
         )

@@ -153,9 +153,13 @@ def _decoded(path: Path) -> str:
         raise InputError(f"{path} cannot be read: {error.strerror}; check its permissions") from None
     encoding = next((name for mark, name in _BYTE_ORDER_MARKS if content.startswith(mark)), "utf-8")
     try:
-        return content.decode(encoding)
+        text = content.decode(encoding)
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not {encoding} text (byte {error.start}); save it as CSV in UTF-8") from None
+    if "\0" in text:
+        # UTF-16 without a byte order mark looks like this, and no file name may hold one.
+        raise InputError(f"{path} is not {encoding} text (it holds null characters); save it as CSV in UTF-8")
+    return text
 
 
 def _delimiter(text: str) -> str:

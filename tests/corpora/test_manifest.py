@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import math
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from emocluster_jax.corpora import manifest
 from emocluster_jax.errors import InputError
@@ -112,6 +116,65 @@ def test_complaints(tmp_path, write_wavs, write_text, text, message):
     with pytest.raises(InputError, match=message) as caught:
         manifest.read(path)
     assert str(path) in str(caught.value)
+
+
+def test_names_that_no_file_system_takes(tmp_path, write_wavs, write_text):
+    write_wavs(tmp_path, "a.wav")
+    path = write_text(tmp_path / "m.csv", f"file,split,arousal\na.wav,train,1\n{'x' * 5000}\\.wav,train,1\n")
+    assert [len(u.id) for u in manifest.read(path)] == [5, 5005]
+    path.write_bytes(path.read_bytes().replace(b"x" * 5000, b"x\0"))
+    with pytest.raises(InputError, match="holds null characters"):
+        manifest.read(path)
+
+
+# Names as they are: blanks around fields are cut off, and slashes have a meaning.
+NAME = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"], exclude_characters="/\\"), min_size=1)
+ATTRIBUTE = st.one_of(st.just(math.nan), st.floats(allow_nan=False, allow_infinity=False))
+ROW = st.tuples(
+    NAME.map(lambda name: f"{name[:40]}.wav"),
+    st.sampled_from(["train", "validation", "test"]),
+    st.one_of(st.just(""), NAME),
+    st.tuples(ATTRIBUTE, ATTRIBUTE, ATTRIBUTE),
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("manifest")
+    (folder / "a.wav").touch()
+    return folder
+
+
+@given(rows=st.lists(ROW, max_size=5, unique_by=lambda row: row[0]), delimiter=st.sampled_from(",;\t"))
+def test_what_a_manifest_says_comes_back(folder, rows, delimiter):
+    rows = [("a.wav", "train", "", (1.0, 2.0, 3.0)), *(row for row in rows if row[0] != "a.wav")]
+    with (folder / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter=delimiter)
+        writer.writerow(["file", "split", "speaker", "arousal", "dominance", "valence"])
+        for name, split, speaker, attributes in rows:
+            texts = ["" if math.isnan(value) else repr(value) for value in attributes]
+            writer.writerow([name, split, speaker, *texts])
+    utterances = manifest.read(folder)
+    assert [u.id for u in utterances] == sorted(row[0] for row in rows)
+    for utterance, row in zip(utterances, sorted(rows), strict=True):
+        assert utterance.path == folder / row[0]
+        assert (utterance.split, utterance.speaker) == (row[1], row[2] or None)
+        assert [repr(value) for value in utterance.attributes] == [repr(value) for value in row[3]]
+
+
+PARTS = ["file", "split", "speaker", "arousal", "train", "test", "a.wav", "file,split,arousal\na.wav,train,1\n"]
+PARTS += [",", ";", "\t", "\n", "\r\n", "\r", '"', "-1.5", "nan", "1e999", "../", "\\", " ", "é"]
+PARTS += ["\ufeff", "\0", "\u2028", "\x1b"]
+
+
+@given(st.one_of(st.binary(), st.text(), st.lists(st.sampled_from(PARTS), max_size=40).map("".join)))
+def test_any_text_is_a_manifest_or_a_complaint_of_one_line(folder, content):
+    content = content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
+    (folder / "manifest.csv").write_bytes(content)
+    try:
+        assert manifest.read(folder)
+    except InputError as error:
+        assert str(error).isprintable()
 
 
 def test_no_such_file(tmp_path):

@@ -104,3 +104,11 @@ def test_missing_folders(release, tmp_path):
     (release / "Audios").rename(release / "Sounds")
     with pytest.raises(InputError, match="has no folder Audios"):
         msp_podcast.read(release)
+
+
+@pytest.mark.parametrize("name", ["../elsewhere.wav", "x/../../elsewhere.wav", "/etc/passwd"])
+def test_a_table_cannot_lead_out_of_the_corpus(release, write_text, name):
+    path = write_text(release / "Labels/labels_consensus.csv", HEADER + "".join(ROWS) + ROWS[0].replace(NAMES[0], name))
+    with pytest.raises(InputError, match=rf"line 6: '{name}' leads out of the corpus's folder") as caught:
+        msp_podcast.read(release)
+    assert str(path) in str(caught.value)

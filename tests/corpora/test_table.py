@@ -7,7 +7,7 @@ import io
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from emocluster_jax.corpora.table import read_table
@@ -38,7 +38,6 @@ def test_blank_lines_are_no_rows_and_lines_keep_their_numbers(tmp_path, write_te
     assert [(row.text("file"), row.line) for row in table] == [("a.wav", 3), ("b.wav", 5)]
 
 
-@settings(max_examples=50, deadline=None)
 @given(
     st.lists(
         st.lists(
