@@ -10,6 +10,8 @@ model or the new one. Loading reads arrays and JSON only, and nothing outside th
 from __future__ import annotations
 
 import json
+import math
+import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -29,7 +31,9 @@ from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
 from emocluster_jax.systems.registry import network_of
 
 FORMAT_VERSION = 1
-_WEIGHTS_NAME = re.compile(r"weights-\d{6}")
+_WEIGHTS_NAME = re.compile(r"weights-[0-9]{6}")
+_MOST_BYTES = 2 << 30
+"""Of a model's arrays: six hundred times the published network's. More is not loaded, whatever a description says."""
 
 
 @dataclass(frozen=True)
@@ -106,16 +110,19 @@ def read_model(directory: Path) -> SavedModel:
     """Reads a model directory.
 
     Raises:
-      InputError: it is no model directory, of another format version, or its parts do not fit each other.
+      InputError: it is no model directory, of another format version, links to files outside of it, holds pipes,
+        describes absurd sizes, or its parts do not fit each other.
     """
     path = directory / "model.json"
+    if path.exists():
+        _check_files(directory)
     try:
         description = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise InputError(
             f"{directory} is no model directory: it has no model.json; give the folder that training or import wrote"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read ({error}); write the model anew") from None
     if not isinstance(description, dict) or description.get("format_version") != FORMAT_VERSION:
         found = description.get("format_version") if isinstance(description, dict) else None
@@ -127,8 +134,14 @@ def read_model(directory: Path) -> SavedModel:
         weights = description["weights"]
         if not isinstance(weights, str) or not _WEIGHTS_NAME.fullmatch(weights):
             raise InputError(f"{path}: {weights!r} names no weights folder; write the model anew")
-        has_centroids = bool(description["has_centroids"])
-        arrays = restore_arrays(directory / weights, _array_template(config, clustering, features, has_centroids))
+        has_centroids, origin = description["has_centroids"], description.get("origin", {})
+        if not isinstance(has_centroids, bool) or not isinstance(origin, dict):
+            raise InputError(f"{path}: has_centroids or origin is damaged; write the model anew")
+        template = _array_template(config, clustering, features, has_centroids)
+        size = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(template))
+        if size > _MOST_BYTES:
+            raise InputError(f"{path} describes {size} bytes of weights; {_MOST_BYTES} are allowed at most")
+        arrays = restore_arrays(directory / weights, template)
         transform = arrays.get("transform")
         return SavedModel(
             config=config,
@@ -141,10 +154,21 @@ def read_model(directory: Path) -> SavedModel:
             variables=arrays["variables"],
             transform=None if transform is None else EmbeddingTransform(**transform),
             centroids=arrays.get("centroids"),
-            origin=description.get("origin", {}),
+            origin=origin,
         )
     except KeyError as error:
         raise InputError(f"{path} has no entry {error}; write the model anew") from None
+
+
+def _check_files(directory: Path) -> None:
+    """A stranger's model directory must not lead to files of this machine, nor to pipes, which are waited for."""
+    root = os.path.realpath(directory)
+    # `rglob` enters no linked folders; those inside are met by themselves.
+    for path in directory.rglob("*"):
+        if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
+            raise InputError(f"{path} is a link out of the model directory; put a copy of the file there")
+        if not path.is_file() and not path.is_dir():
+            raise InputError(f"{path} is no plain file; remove it, or get the model directory anew")
 
 
 def save_arrays(directory: Path, arrays: Any) -> None:
@@ -183,6 +207,7 @@ def restore_arrays(directory: Path, template: Any) -> Any:
                     f"{directory} does not fit: {name} is {found.get(name, 'missing')}, expected "
                     f"{expected.get(name, 'no such array')}; use the settings that it was written with"
                 )
+        _check_parts(directory, stored)
         try:
             return checkpointer.restore(
                 directory.absolute(), jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), template)
@@ -210,21 +235,36 @@ def _array_template(
 
 
 def _shapes(tree: Any) -> dict[str, str]:
+    return {name: f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}" for name, leaf in _named_leaves(tree)}
+
+
+def _check_parts(directory: Path, stored: Any) -> None:
+    """Refuses arrays that claim to be stored in parts larger than themselves: a part is allocated as it is claimed."""
+    for name, leaf in _named_leaves(stored):
+        parts = leaf.storage.chunk_shape if leaf.storage is not None else leaf.shape
+        if any(part > max(length, 1) for part, length in zip(parts, leaf.shape, strict=True)):
+            raise InputError(f"{directory} is damaged: {name} of shape {leaf.shape} is stored in parts of {parts}")
+
+
+def _named_leaves(tree: Any) -> list[tuple[str, Any]]:
     leaves = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda leaf: hasattr(leaf, "shape"))[0]
-    return {jax.tree_util.keystr(path): f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}" for path, leaf in leaves}
+    return [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
 
 
 def _vector(values: Any, length: int, where: str) -> Float[np.ndarray, " n"]:
     try:
-        vector = np.asarray(values, np.float32)
-    except (TypeError, ValueError):
+        with np.errstate(over="ignore"):  # what is infinite is refused below
+            vector = np.asarray(values, np.float32)
+    except (TypeError, ValueError, OverflowError):
         raise InputError(f"{where} is no list of numbers; write the model anew") from None
     if vector.shape != (length,) or not np.isfinite(vector).all():
         raise InputError(f"{where} holds {vector.size} values, expected {length} finite ones; write the model anew")
     return vector
 
 
-def _by_attribute(values: dict[str, float], config: ModelConfig, where: str) -> Float[np.ndarray, " A"]:
+def _by_attribute(values: Any, config: ModelConfig, where: str) -> Float[np.ndarray, " A"]:
+    if not isinstance(values, dict):
+        raise InputError(f"{where} is no object of numbers by attribute; write the model anew")
     return _vector([values[name] for name in config.attributes], len(config.attributes), where)
 
 

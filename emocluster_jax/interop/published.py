@@ -129,6 +129,9 @@ def _read_state_dict(path: Path) -> dict[str, np.ndarray]:
 
 
 def _as_numpy(tensor: Any) -> np.ndarray:
+    # A few stored numbers can be declared a tensor of any size, whose rows all lie on top of one another.
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise TypeError(f"a tensor of {tensor.numel()} elements with fewer in store")
     return (tensor.detach().float() if tensor.is_floating_point() else tensor.detach()).numpy()
 
 

@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 from jaxtyping import Float16
 
 from emocluster_jax.errors import InputError
-from emocluster_jax.records.builder import record_features
+from emocluster_jax.records.builder import EmoCluster, record_features
 from emocluster_jax.records.preparation import Preparation
 from emocluster_jax.records.reader import Deserialize
 
@@ -35,7 +35,12 @@ class ChunkSource:
         # Only the chunks are decoded: the other fields take as long.
         self._deserialize = cast(Deserialize, record_features(features, ("chunks",)).deserialize_example_np)
         try:
-            self._records = cast(Any, tfds.builder_from_directory(data_dir)).as_data_source(
+            # Not by `tfds.builder_from_directory`, which imports whatever modules features.json names.
+            builder = EmoCluster(data_dir=data_dir, features=features)
+            files = [Path(part.filename) for part in builder.info.splits[split].file_instructions]
+            if files != self._names:
+                raise ValueError("other record files than those of the preparation")
+            self._records = cast(Any, builder).as_data_source(
                 split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
             )
             if len(self._records) != len(self):
@@ -43,8 +48,8 @@ class ChunkSource:
         except Exception as error:
             # TFDS and protobuf raise many types for files that are missing or were changed.
             raise InputError(
-                f"the metadata that TFDS needs in {data_dir} (dataset_info.json, features.json) are missing or "
-                f"damaged; remove {data_dir} and prepare it again"
+                f"the metadata that TFDS needs in {data_dir} (dataset_info.json) are missing or damaged; "
+                f"remove {data_dir} and prepare it again"
             ) from error
 
     def __len__(self) -> int:
