@@ -8,6 +8,7 @@ can read their arguments before anything heavy is loaded.
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from dataclasses import dataclass, field
@@ -37,6 +38,18 @@ def _require(holds: bool, option: str, value: object, expected: str) -> None:
         raise InputError(f"--{option} is {value}; expected {expected}")
 
 
+_LARGEST_FEATURES = {
+    "sample_rate_hz": 768_000,
+    "fft_size": 16_384,
+    "hop_size": 16_384,
+    "mel_bands": 1_024,
+    "chunk_frames": 4_096,
+    "chunks_per_utterance": 1_024,
+}
+_MOST_VALUES = 1 << 24
+"""Numbers that the chunks of one recording may have: 64 MiB of float32, 192 times as many as by default."""
+
+
 @dataclass(frozen=True)
 class FeatureConfig:
     """How a recording becomes chunks of a mel spectrogram (paper, section 3.1)."""
@@ -51,6 +64,18 @@ class FeatureConfig:
     """Chunks that every recording is cut into, whatever its duration."""
     clip: float = 3.0
     """Normalised features are clipped to plus and minus this many standard deviations."""
+
+    def __post_init__(self) -> None:
+        # No option sets these, but files from elsewhere do: what they allocate has a limit.
+        for name, highest in _LARGEST_FEATURES.items():
+            value = getattr(self, name)
+            if not 1 <= value <= highest:
+                raise InputError(f"{name} is {value}; expected 1 to {highest}")
+        values = self.chunks_per_utterance * self.chunk_frames * self.mel_bands
+        if values > _MOST_VALUES:
+            raise InputError(f"the chunks of a recording have {values} values; expected {_MOST_VALUES} at most")
+        if not 0 < self.clip < math.inf:
+            raise InputError(f"clip is {self.clip}; expected a finite number above 0")
 
 
 @dataclass(frozen=True)
@@ -76,8 +101,10 @@ class ModelConfig:
         for name in self.attributes:
             if self.attributes.count(name) > 1:
                 raise InputError(f"--attributes names {name} twice; name each attribute once")
-        _require(self.clusters >= 1, "clusters", self.clusters, "at least 1")
-        _require(self.width_multiplier > 0, "width-multiplier", self.width_multiplier, "more than 0")
+        _require(1 <= self.clusters <= 1_000_000, "clusters", self.clusters, "at least 1, and 1000000 at most")
+        _require(
+            0 < self.width_multiplier <= 64, "width-multiplier", self.width_multiplier, "more than 0, and 64 at most"
+        )
         _require(0 <= self.dropout_rate < 1, "dropout-rate", self.dropout_rate, "from 0 up to, but not including, 1")
 
 
@@ -253,7 +280,7 @@ def from_dict(cls: type[Config], values: Any, where: str) -> Config:
       where: what the values were read from, for the error message.
 
     Raises:
-      InputError: an unknown field, or a value of the wrong type.
+      InputError: an unknown field, a value of the wrong type, or one that makes no sense.
     """
     if not isinstance(values, dict):
         raise InputError(f"{where}: expected an object of settings, found {type(values).__name__}")
@@ -262,7 +289,11 @@ def from_dict(cls: type[Config], values: Any, where: str) -> Config:
     unknown = sorted(set(values) - set(fields))
     if unknown:
         raise InputError(f"{where}: unknown setting {unknown[0]!r}; known are {', '.join(fields)}")
-    return cls(**{name: _checked(value, hints[name], f"{where}: {name}") for name, value in values.items()})
+    checked = {name: _checked(value, hints[name], f"{where}: {name}") for name, value in values.items()}
+    try:
+        return cls(**checked)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
 
 
 def _checked(value: Any, hint: Any, where: str) -> Any:
@@ -282,7 +313,7 @@ def _checked(value: Any, hint: Any, where: str) -> Any:
         if value is None:
             return None
         return _checked(value, next(t for t in typing.get_args(hint) if t is not type(None)), where)
-    if hint is float and type(value) is int:
+    if hint is float and type(value) is int and abs(value) < 1 << 1023:
         return float(value)
     if type(value) is not hint:
         raise InputError(f"{where} is {value!r}; expected {hint.__name__}")

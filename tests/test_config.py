@@ -10,6 +10,7 @@ from emocluster_jax.config import (
     PRESETS,
     AutoencoderConfig,
     ClusteringConfig,
+    FeatureConfig,
     LadderConfig,
     ModelConfig,
     OptimizerConfig,
@@ -34,6 +35,9 @@ def test_presets_survive_json(name: str) -> None:
         ({"epochs": True}, "here: epochs is True; expected int"),
         ({"model": {"attributes": ["anger"]}}, "here: model: attributes is 'anger'; expected one of arousal"),
         ({"model": {"attributes": "arousal"}}, "attributes is 'arousal'; expected a list"),
+        ({"model": {"clusters": 0}}, "here: model: --clusters is 0; expected at least 1"),
+        ({"model": {"width_multiplier": 1e9}}, "more than 0, and 64 at most"),
+        ({"model": {"width_multiplier": 10**400}}, "width_multiplier is 1000.*; expected float"),
         ({"clustering": 4}, "here: clustering: expected an object of settings, found int"),
     ],
 )
@@ -45,6 +49,9 @@ def test_refused(values: dict, message: str) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: FeatureConfig(hop_size=0), "hop_size is 0; expected 1 to 16384"),
+        (lambda: FeatureConfig(clip=float("inf")), "clip is inf"),
+        (lambda: FeatureConfig(mel_bands=1_024, chunk_frames=4_096), "have 46137344 values; expected 16777216 at most"),
         (lambda: ModelConfig(clusters=0), "clusters is 0"),
         (lambda: ModelConfig(attributes=()), "attributes"),
         (lambda: ModelConfig(attributes=("arousal", "arousal")), "arousal twice"),

@@ -127,7 +127,7 @@ def read_preparation(data_dir: Path) -> Preparation:
         raise InputError(f"{data_dir} is no prepared data directory, it has no {FILE_NAME}; {prepare}") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InputError(f"{path} is damaged, it is no JSON; remove {data_dir} and prepare it again") from None
     version = values.get("format_version") if isinstance(values, dict) else None
     if version != FORMAT_VERSION:
@@ -136,8 +136,8 @@ def read_preparation(data_dir: Path) -> Preparation:
             f"remove {data_dir} and prepare it again"
         )
     try:
-        return _preparation(values)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return _preparation(values, str(path))
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         detail = f"no entry {error}" if isinstance(error, KeyError) else str(error)
         raise InputError(f"{path} is damaged: {detail}; remove {data_dir} and prepare it again") from None
 
@@ -145,12 +145,12 @@ def read_preparation(data_dir: Path) -> Preparation:
 _PLAIN_FIELDS = ("corpus", "source", "fingerprint", "statistics_from", "counts", "hours", "padded")
 
 
-def _preparation(values: dict[str, Any]) -> Preparation:
-    """The dataclass; raises KeyError, TypeError, ValueError (such as InputError) or AttributeError otherwise."""
+def _preparation(values: dict[str, Any], where: str) -> Preparation:
+    """The dataclass; raises KeyError, TypeError, ValueError, AttributeError, OverflowError or InputError otherwise."""
     for name in ("corpus", "source", "fingerprint", "statistics_from"):
         if not isinstance(values[name], str):
             raise ValueError(f"{name} is no text")
-    features = from_dict(FeatureConfig, values["features"], "features")
+    features = from_dict(FeatureConfig, values["features"], f"{where}: features")
     counts = {str(split): int(count) for split, count in values["counts"].items()}
     hours = {str(split): float(number) for split, number in values["hours"].items()}
     files = tuple(
@@ -161,9 +161,12 @@ def _preparation(values: dict[str, Any]) -> Preparation:
     if set(hours) != set(counts):
         raise ValueError("hours and counts are of different splits")
     for split, count in counts.items():
-        if sum(file.records for file in files if file.split == split) != count:
+        records = [file.records for file in files if file.split == split]
+        if min(records, default=0) < 1 or sum(records) != count:
             raise ValueError(f"the record files do not hold the {count} recordings of the split {split!r}")
     mel, labels = values["feature_statistics"], values["label_statistics"]
+    if None in mel["mean"] or None in mel["std"]:
+        raise ValueError("a feature statistic is missing")
     return Preparation(
         corpus=values["corpus"],
         source=values["source"],
@@ -192,4 +195,8 @@ def _numbers(vector: Float[np.ndarray, " n"]) -> list[float | None]:
 def _vector(values: list[float | None], length: int) -> Float[np.ndarray, " n"]:
     if len(values) != length:
         raise ValueError(f"{len(values)} statistics instead of {length}")
-    return np.array([np.nan if value is None else value for value in values], np.float32)
+    with np.errstate(over="ignore"):
+        vector = np.array([np.nan if value is None else value for value in values], np.float32)
+    if np.isinf(vector).any():
+        raise ValueError("infinite statistics")
+    return vector

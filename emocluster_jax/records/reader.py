@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -14,7 +15,7 @@ from jaxtyping import Float32, Int
 from emocluster_jax.config import ATTRIBUTES
 from emocluster_jax.errors import InputError
 from emocluster_jax.records.arrays import Descriptions, SplitArrays
-from emocluster_jax.records.preparation import Preparation, RecordFile, read_preparation
+from emocluster_jax.records.preparation import FILE_NAME, Preparation, RecordFile, read_preparation
 
 Deserialize = Callable[[bytes], dict[str, Any]]
 
@@ -96,6 +97,7 @@ def _rows_wanted(
 ) -> tuple[Int[np.ndarray, " records"], int]:
     """For every recording of the split its row in the result, or -1; and the number of rows."""
     total = split_size(preparation, data_dir, split)
+    _check_sizes(data_dir, preparation, split)
     wanted = np.arange(total) if indices is None else np.asarray(indices, np.int64)
     if len(wanted) and not 0 <= wanted.min() <= wanted.max() < total:
         raise InputError(f"{data_dir}: an index outside the {total} recordings of the split {split!r}")
@@ -124,6 +126,14 @@ def _descriptions(count: int) -> tuple[Descriptions, Callable[[int, dict[str, An
         rows.durations_s[row] = record["duration_s"]
 
     return rows, put
+
+
+def _check_sizes(data_dir: Path, preparation: Preparation, split: str) -> None:
+    """Memory is allocated for no more recordings than the split's files can hold, at a byte a record."""
+    for file in preparation.files:
+        path = data_dir / file.name
+        if file.split == split and path.is_file() and path.stat().st_size < file.records:
+            raise InputError(f"{path} is too short for {file.records} recordings; prepare {data_dir} again")
 
 
 def _read_records(
@@ -179,12 +189,14 @@ def _read_file(
 
     from array_record.python.array_record_module import ArrayRecordReader
 
-    reader = ArrayRecordReader(str(path), options="readahead_buffer_size:0")
     try:
-        for start in range(0, len(positions), _BATCH):
-            batch = positions[start : start + _BATCH]
-            for position, content in zip(batch, reader.read(batch.tolist()), strict=True):
-                put(int(rows[position]), deserialize(content))
-    finally:
-        reader.close()
+        reader = ArrayRecordReader(str(path), options="readahead_buffer_size:0")
+        with contextlib.closing(reader):
+            for start in range(0, len(positions), _BATCH):
+                batch = positions[start : start + _BATCH]
+                for position, content in zip(batch, reader.read(batch.tolist()), strict=True):
+                    put(int(rows[position]), deserialize(content))
+    except Exception as error:
+        # ArrayRecord, TFDS and NumPy raise many types where a file and its description are at odds.
+        raise InputError(f"{path} holds other records than {FILE_NAME} says; prepare {data_dir} again") from error
     return len(positions)

@@ -88,14 +88,17 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; metrics are written by `python -m launch.train`")
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read ({error}); remove it, or restore a copy") from None
     whole_lines = text[: text.rfind("\n") + 1].splitlines()
     epochs = []
     for number, line in enumerate(whole_lines, start=1):
         try:
             metrics = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}, line {number}: not JSON ({error.msg}); delete that line") from error
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}, line {number}: not JSON ({error}); delete that line") from error
         if not isinstance(metrics, dict) or type(metrics.get("epoch")) is not int:
             raise InputError(f"{path}, line {number}: not an object with an `epoch`; delete that line")
         epochs.append(metrics)

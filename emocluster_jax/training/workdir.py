@@ -131,7 +131,7 @@ def read_run(workdir: Path) -> tuple[TrainConfig, str]:
         return from_dict(TrainConfig, values["config"], f"{path}: config"), str(values["data"])
     except FileNotFoundError:
         raise InputError(f"{workdir} holds no run: it has no {RUN_FILE}; give the --workdir of a training") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{path} cannot be read ({error}); choose another --workdir") from None
 
 

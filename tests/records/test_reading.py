@@ -116,6 +116,17 @@ def test_preparation_round_trip(data_dir: Path, tmp_path: Path) -> None:
     assert (tmp_path / "preparation.json").read_bytes() == (data_dir / "preparation.json").read_bytes()
 
 
+def test_a_preparation_of_more_recordings_than_its_files_can_hold(copy: Path) -> None:
+    """Nothing is allocated for them."""
+    path = copy / "preparation.json"
+    values = json.loads(path.read_text())
+    (test,) = [file for file in values["files"] if file["split"] == "test"]
+    test["records"] = values["counts"]["test"] = 10**15
+    path.write_text(json.dumps(values))
+    with pytest.raises(InputError, match=rf"{test['name']} is too short for {10**15} recordings"):
+        read_split(copy, "test")
+
+
 def test_no_data(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no data directory at .*launch.prepare"):
         read_preparation(tmp_path / "absent")
@@ -144,6 +155,10 @@ def _set(path: list[str | int], value):
         (_set(["hours"], {}), "different splits"),
         (_set(["feature_statistics", "mean"], [1.0]), "1 statistics instead of 128"),
         (_set(["feature_statistics", "std"], "x" * 128), "damaged"),
+        (_set(["feature_statistics", "std", 3], None), "a feature statistic is missing"),
+        (_set(["label_statistics", "mean", 0], 1e308), "infinite statistics"),
+        (_set(["features", "chunk_frames"], 10**12), "chunk_frames is 1000000000000; expected 1 to 4096"),
+        (_set(["files", 0, "records"], -1), "do not hold the 39 recordings"),
         (_set(["label_statistics"], None), "damaged"),
         (_set(["features", "mel_bands"], "many"), "mel_bands is 'many'"),
         (_set(["features", "hue"], 1), "unknown setting 'hue'"),
