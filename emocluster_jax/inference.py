@@ -104,7 +104,11 @@ class Predictor:
         Args:
           chunks: n = recordings · `features.chunks_per_utterance`, those of a recording one after another.
         """
-        return self.predictions(_forward(self._config, self._l2_normalize, *self._arrays, chunks))
+        return self.predictions(self.forward(chunks))
+
+    def forward(self, chunks: Float[np.ndarray, "n frames mel"]) -> ChunkOutputs:
+        """Starts the network on normalised chunks and returns without waiting for the device."""
+        return _forward(self._config, self._l2_normalize, *self._arrays, chunks)
 
     def predictions(self, outputs: ChunkOutputs) -> list[Prediction]:
         """What the network's outputs for n chunks say of each recording; waits for the device."""

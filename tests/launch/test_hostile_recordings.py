@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import os
 import subprocess
 import sys
-import threading
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +20,12 @@ from small_models import small_model
 PROJECT = Path(__file__).resolve().parents[2]
 LIMIT_S = 300
 """Long enough on any machine for what takes seconds; a command that hangs is killed then."""
+MEASURE = """
+import resource, subprocess, sys
+status = subprocess.run(sys.argv[2:], timeout=float(sys.argv[1])).returncode
+peak_kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+print(f"\\n{status} {peak_kib}", file=sys.stderr)
+"""
 
 
 class Ended(NamedTuple):
@@ -35,14 +39,12 @@ def run(folder: Path, module: str, *arguments: object) -> Ended:
     """Runs a command to its end, or to `LIMIT_S`, and measures its largest resident size."""
     out, err = folder / f"{module}.out", folder / f"{module}.err"
     with out.open("wb") as stdout, err.open("wb") as stderr:
-        command = [sys.executable, "-m", module, *map(str, arguments)]
-        process = subprocess.Popen(command, cwd=PROJECT, stdout=stdout, stderr=stderr)
-        timer = threading.Timer(LIMIT_S, process.kill)
-        timer.start()
-        _, status, usage = os.wait4(process.pid, 0)
-        timer.cancel()
-        process.returncode = os.waitstatus_to_exitcode(status)
-    return Ended(process.returncode, out.read_text(), err.read_text(errors="replace"), usage.ru_maxrss * 1024)
+        # Between: a small process, since a new one's peak starts with the size of that which started it.
+        command = [sys.executable, "-c", MEASURE, str(LIMIT_S), sys.executable, "-m", module, *map(str, arguments)]
+        subprocess.run(command, cwd=PROJECT, stdout=stdout, stderr=stderr, check=True)
+    stderr_text, _, measured = err.read_text(errors="replace").rstrip("\n").rpartition("\n")
+    status, peak_kib = map(int, measured.split())
+    return Ended(status, out.read_text(), stderr_text, peak_kib * 1024)
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -182,6 +183,6 @@ def test_evaluate_refuses(workdir: Path, data_dir: Path, tmp_path: Path, capsys:
     description["feature_mean"][0] += 1.0
     other = tmp_path / "other"
     other.mkdir()
-    (other / description["weights"]).symlink_to(workdir / "model" / description["weights"])
+    shutil.copytree(workdir / "model" / description["weights"], other / description["weights"])
     (other / "model.json").write_text(json.dumps(description))
     assert "normalised with other statistics" in refused(capsys, evaluate, "--checkpoint", str(other), *data)
