@@ -1,10 +1,10 @@
 """A model directory: everything that prediction needs, and no training data.
 
     model.json          settings, statistics, attribute names, centroids' shape, and the name of the weights folder
-    weights-000012/     Orbax: parameters, batch statistics, centroids
+    weights-000012/     Orbax: parameters, batch statistics, centroids; with the SHA-256 of every file in SHA256SUMS
 
-`model.json` is what makes a directory a model: it is replaced last, by one rename, so that a reader finds the old
-model or the new one. Loading reads arrays and JSON only, and nothing outside the directory.
+`model.json` holds a checksum of itself. It is what makes a directory a model: it is replaced last, by one rename, so
+that a reader finds the old model or the new one. Loading reads arrays and JSON only, and nothing outside the directory.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import orbax.checkpoint as ocp
 from jaxtyping import Float
 
 from emocluster_jax.atomic_files import write_json
+from emocluster_jax.checksums import check_checksums, check_seal, sealed, write_checksums
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
 from emocluster_jax.config import ClusteringConfig, FeatureConfig, ModelConfig, from_dict, to_dict
 from emocluster_jax.errors import InputError
@@ -32,6 +33,7 @@ from emocluster_jax.systems.registry import network_of
 
 FORMAT_VERSION = 1
 _WEIGHTS_NAME = re.compile(r"weights-[0-9]{6}")
+_REMEDY = "write the model anew, or restore a copy"
 _MOST_BYTES = 2 << 30
 """Of a model's arrays: six hundred times the published network's. More is not loaded, whatever a description says."""
 
@@ -85,8 +87,7 @@ def save_model(directory: Path, model: SavedModel, version: int = 0) -> None:
     if model.transform is not None:
         arrays["transform"] = {name: np.asarray(array) for name, array in model.transform._asdict().items()}
     save_arrays(directory / name, arrays)
-    write_json(
-        directory / "model.json",
+    values = sealed(
         {
             "format_version": FORMAT_VERSION,
             "weights": name,
@@ -99,8 +100,9 @@ def save_model(directory: Path, model: SavedModel, version: int = 0) -> None:
             "label_std": dict(zip(model.config.attributes, model.label_std.astype(float).tolist(), strict=True)),
             "has_centroids": model.centroids is not None,
             "origin": model.origin,
-        },
+        }
     )
+    write_json(directory / "model.json", values)
     for other in directory.glob("weights-*"):
         if other.name != name:
             shutil.rmtree(other)
@@ -110,8 +112,8 @@ def read_model(directory: Path) -> SavedModel:
     """Reads a model directory.
 
     Raises:
-      InputError: it is no model directory, of another format version, links to files outside of it, holds pipes,
-        describes absurd sizes, or its parts do not fit each other.
+      InputError: it is no model directory, of another format version, damaged, links to files outside of it, holds
+        pipes, describes absurd sizes, or its parts do not fit each other.
     """
     path = directory / "model.json"
     if path.exists():
@@ -127,6 +129,7 @@ def read_model(directory: Path) -> SavedModel:
     if not isinstance(description, dict) or description.get("format_version") != FORMAT_VERSION:
         found = description.get("format_version") if isinstance(description, dict) else None
         raise InputError(f"{path}: format version {found}, expected {FORMAT_VERSION}; write the model anew")
+    check_seal(path, description, _REMEDY)
     try:
         config = from_dict(ModelConfig, description["model"], f"{path}: model")
         clustering = from_dict(ClusteringConfig, description["clustering"], f"{path}: clustering")
@@ -141,7 +144,7 @@ def read_model(directory: Path) -> SavedModel:
         size = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(template))
         if size > _MOST_BYTES:
             raise InputError(f"{path} describes {size} bytes of weights; {_MOST_BYTES} are allowed at most")
-        arrays = restore_arrays(directory / weights, template)
+        arrays = restore_arrays(directory / weights, template, _REMEDY)
         transform = arrays.get("transform")
         return SavedModel(
             config=config,
@@ -172,24 +175,34 @@ def _check_files(directory: Path) -> None:
 
 
 def save_arrays(directory: Path, arrays: Any) -> None:
-    """Writes a tree of NumPy arrays with Orbax, in place of what is there; the folder appears whole or not at all."""
+    """Writes a tree of NumPy arrays with Orbax, and the checksums of its files, in place of what is there.
+
+    The folder appears whole or not at all.
+    """
+    temporary = directory.with_name(f".{directory.name}.partial")
     options = ocp.options.MultiprocessingOptions(
         primary_host=jax.process_index(), active_processes={jax.process_index()}
     )
     with ocp.StandardCheckpointer(multiprocessing_options=options) as checkpointer:
-        checkpointer.save(directory.absolute(), arrays, force=True)
+        checkpointer.save(temporary.absolute(), arrays, force=True)
+    write_checksums(temporary)
+    if directory.exists():
+        shutil.rmtree(directory)
+    temporary.rename(directory)
 
 
-def restore_arrays(directory: Path, template: Any) -> Any:
+def restore_arrays(directory: Path, template: Any, remedy: str) -> Any:
     """Reads a tree of NumPy arrays that `save_arrays` wrote.
 
     Args:
       directory: the folder that `save_arrays` made.
       template: a tree of `jax.ShapeDtypeStruct`: what must be there.
+      remedy: what to do where it is damaged, for the message.
 
     Raises:
       InputError: the folder is missing or damaged, or holds another tree, or arrays of other shapes.
     """
+    check_checksums(directory, remedy)
     options = ocp.options.MultiprocessingOptions(
         primary_host=jax.process_index(), active_processes={jax.process_index()}
     )
@@ -198,7 +211,7 @@ def restore_arrays(directory: Path, template: Any) -> Any:
             # Shapes are compared before anything is read: a stranger's file must not decide how much is allocated.
             stored = checkpointer.metadata(directory.absolute()).item_metadata.tree
         except Exception as error:
-            raise InputError(f"{directory} is no readable checkpoint ({_first_line(error)})") from None
+            raise InputError(f"{directory} is no readable checkpoint ({_first_line(error)}); {remedy}") from None
         expected = _shapes(template)
         found = _shapes(stored)
         for name in sorted(expected.keys() | found.keys()):
@@ -213,7 +226,7 @@ def restore_arrays(directory: Path, template: Any) -> Any:
                 directory.absolute(), jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), template)
             )
         except Exception as error:
-            raise InputError(f"{directory} is damaged ({_first_line(error)})") from None
+            raise InputError(f"{directory} is damaged ({_first_line(error)}); {remedy}") from None
 
 
 def _array_template(

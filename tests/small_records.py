@@ -12,7 +12,13 @@ from emocluster_jax.config import ATTRIBUTES, FeatureConfig
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.preprocessing.normalization import FeatureStatistics
 from emocluster_jax.records.builder import EmoCluster, record_file_name, record_serializer
-from emocluster_jax.records.preparation import LabelStatistics, Preparation, RecordFile, write_preparation
+from emocluster_jax.records.preparation import (
+    LabelStatistics,
+    Preparation,
+    RecordFile,
+    metadata_checksums,
+    write_preparation,
+)
 
 PER_FILE = 6
 
@@ -58,6 +64,7 @@ def write_records(
         skipped=(),
         padded=0,
         files=tuple(files),
+        metadata=metadata_checksums(data_dir),
     )
     write_preparation(data_dir, preparation)
     return preparation

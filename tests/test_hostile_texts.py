@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,12 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from emocluster_jax.checksums import sealed
 from emocluster_jax.config import FeatureConfig, TrainConfig
 from emocluster_jax.corpora import manifest
 from emocluster_jax.errors import InputError
 from emocluster_jax.model_directory import read_model, save_model
 from emocluster_jax.records.chunk_source import ChunkSource
-from emocluster_jax.records.preparation import read_preparation
+from emocluster_jax.records.preparation import metadata_checksums, read_preparation, write_preparation
 from emocluster_jax.records.reader import read_split
 from emocluster_jax.reporting.metrics_log import read_metrics
 from emocluster_jax.training.workdir import claim, read_run
@@ -44,6 +46,17 @@ class Kind:
     name: str
     write: Callable[[Path], None]
     read: Callable[[Path], object]
+
+    def seal(self, folder: Path, values: Any) -> None:
+        """Writes the file with other values, and checksums that fit them."""
+        if self.name == "dataset_info.json":
+            preparation = read_preparation(folder)
+            (folder / self.name).write_text(json.dumps(values))
+            write_preparation(folder, dataclasses.replace(preparation, metadata=metadata_checksums(folder)))
+        elif self.name == "metrics.jsonl":
+            (folder / self.name).write_text(json.dumps(values) + "\n")
+        else:
+            (folder / self.name).write_text(json.dumps(sealed(values)))
 
 
 def _write_data(folder: Path) -> None:
@@ -164,7 +177,7 @@ def test_absurd_values_are_refused_or_harmless(originals: dict[str, Path], tmp_p
                 del inner[path[-1]]
             else:
                 inner[path[-1]] = ABSURD[i]
-            (folder / name).write_text(json.dumps(values) + "\n")
+            KINDS[name].seal(folder, values)
             said.append(complaint(KINDS[name], folder))
     assert all(name in text or folder.name in text for text in said if text is not None)
     assert any(text is not None for text in said)

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+from emocluster_jax.checksums import sealed
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
 from emocluster_jax.config import ClusteringConfig
 from emocluster_jax.errors import InputError
@@ -83,7 +84,7 @@ def test_a_description_that_does_not_fit_is_refused(written: Path, tmp_path: Pat
     directory = tmp_path / "model"
     shutil.copytree(written, directory)
     description = json.loads((directory / "model.json").read_text())
-    (directory / "model.json").write_text(json.dumps(description | change))
+    (directory / "model.json").write_text(json.dumps(sealed(description | change)))
 
     with pytest.raises(InputError) as error:
         read_model(directory)

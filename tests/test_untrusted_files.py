@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -19,13 +20,19 @@ import pytest
 import scipy.io
 import tensorstore
 
+from emocluster_jax.checksums import sealed, write_checksums
 from emocluster_jax.config import FeatureConfig
 from emocluster_jax.errors import InputError
 from emocluster_jax.inference import load_model
 from emocluster_jax.interop.published import import_published
 from emocluster_jax.model_directory import read_model, save_model
 from emocluster_jax.records.chunk_source import ChunkSource
-from emocluster_jax.records.preparation import read_preparation
+from emocluster_jax.records.preparation import (
+    Preparation,
+    metadata_checksums,
+    read_preparation,
+    write_preparation,
+)
 from small_models import small_model
 from small_records import write_records
 
@@ -139,12 +146,15 @@ def test_metadata_that_name_modules_import_none(tmp_path: Path, monkeypatch: pyt
     """TensorFlow Datasets imports what the features.json of a folder names."""
     data_dir = tmp_path / "data"
     features = FeatureConfig(mel_bands=4, chunk_frames=2, chunks_per_utterance=2)
-    write_records(data_dir, features, {"train": (np.zeros((3, 2, 2, 4), np.float16), np.ones((3, 3), np.float32))})
+    preparation = write_records(
+        data_dir, features, {"train": (np.zeros((3, 2, 2, 4), np.float16), np.ones((3, 3), np.float32))}
+    )
     metadata = data_dir / "features.json"
     metadata.write_text(metadata.read_text().replace("tensorflow_datasets.core.features.", "trapped_module."))
     (tmp_path / "trapped_module.py").write_text("raise SystemExit('imported')")
     monkeypatch.syspath_prepend(tmp_path)
     assert "trapped_module" in metadata.read_text()
+    reseal(data_dir, preparation)
     assert ChunkSource(data_dir, read_preparation(data_dir), "train")[2].shape == (2, 2, 4)
 
     information = json.loads((data_dir / "dataset_info.json").read_text())
@@ -152,8 +162,14 @@ def test_metadata_that_name_modules_import_none(tmp_path: Path, monkeypatch: pyt
         tmp_path / "elsewhere" / "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
     )
     (data_dir / "dataset_info.json").write_text(json.dumps(information))
+    reseal(data_dir, preparation)
     with pytest.raises(InputError, match=r"dataset_info\.json"):
         ChunkSource(data_dir, read_preparation(data_dir), "train")
+
+
+def reseal(data_dir: Path, preparation: Preparation) -> None:
+    """Makes the checksums fit what a stranger has put into a data directory."""
+    write_preparation(data_dir, dataclasses.replace(preparation, metadata=metadata_checksums(data_dir)))
 
 
 @pytest.mark.parametrize("what", ["model.json", "weights-000000", "part"])
@@ -196,7 +212,7 @@ def test_a_link_to_a_model_directory_and_links_inside_are_fine(model: Path, tmp_
 )
 def test_weights_are_named_inside_the_directory(model: Path, name: str) -> None:
     description = json.loads((model / "model.json").read_text())
-    (model / "model.json").write_text(json.dumps(description | {"weights": name}))
+    (model / "model.json").write_text(json.dumps(sealed(description | {"weights": name})))
     with pytest.raises(InputError, match="names no weights folder"):
         read_model(model)
 
@@ -224,7 +240,7 @@ def test_sizes_in_metadata_allocate_nothing(written: Path, tmp_path: Path) -> No
     directories = [Path(shutil.copytree(written, tmp_path / name)) for name in ("description", "array", "parts")]
     description = json.loads((directories[0] / "model.json").read_text())
     description["model"] |= {"clusters": 1_000_000, "width_multiplier": 64.0}
-    (directories[0] / "model.json").write_text(json.dumps(description))
+    (directories[0] / "model.json").write_text(json.dumps(sealed(description)))
     for directory, change in (
         (directories[1], {"shape": [1 << 40, 32]}),
         (directories[2], {"chunks": [1 << 20, 1 << 20]}),
@@ -233,6 +249,7 @@ def test_sizes_in_metadata_allocate_nothing(written: Path, tmp_path: Path) -> No
         stored = tensorstore.KvStore.open(specification).result()
         metadata = json.loads(stored.read("centroids/.zarray").result().value)
         stored.write("centroids/.zarray", json.dumps(metadata | change).encode()).result()
+        write_checksums(directory / "weights-000000")
 
     command = [sys.executable, "-c", LIMITED, *directories, written]
     ended = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "JAX_PLATFORMS": "cpu"})

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from emocluster_jax.atomic_files import write_json
+from emocluster_jax.checksums import check_files, check_seal, file_sha256, sealed
 from emocluster_jax.config import ATTRIBUTES, SPLITS, FeatureConfig, from_dict, to_dict
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
@@ -20,6 +21,8 @@ from emocluster_jax.preprocessing.normalization import FeatureStatistics
 
 FORMAT_VERSION = 1
 FILE_NAME = "preparation.json"
+METADATA = ("dataset_info.json", "features.json")
+"""What TFDS writes beside the records, and needs to read them."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ class Preparation:
       skipped: recordings that could not be used.
       padded: number of recordings shorter than one chunk.
       files: the record files, by split and number.
+      metadata: SHA-256 of TFDS's own files beside them, by name.
     """
 
     corpus: str
@@ -82,6 +86,12 @@ class Preparation:
     skipped: tuple[Skipped, ...]
     padded: int
     files: tuple[RecordFile, ...]
+    metadata: dict[str, str]
+
+
+def metadata_checksums(data_dir: Path) -> dict[str, str]:
+    """`Preparation.metadata` of what TFDS has written into `data_dir`."""
+    return {name: file_sha256(data_dir / name) for name in METADATA}
 
 
 def label_statistics(utterances: Sequence[Utterance]) -> LabelStatistics:
@@ -94,7 +104,7 @@ def label_statistics(utterances: Sequence[Utterance]) -> LabelStatistics:
 
 
 def write_preparation(data_dir: Path, preparation: Preparation) -> None:
-    """Writes `preparation.json` into an existing directory, atomically."""
+    """Writes `preparation.json`, with a checksum of itself, into an existing directory, atomically."""
     labels = preparation.label_statistics
     values = {
         "format_version": FORMAT_VERSION,
@@ -107,12 +117,13 @@ def write_preparation(data_dir: Path, preparation: Preparation) -> None:
         "label_statistics": {"mean": _numbers(labels.mean), "std": _numbers(labels.std)},
         "skipped": [dataclasses.asdict(skipped) for skipped in preparation.skipped],
         "files": [dataclasses.asdict(file) for file in preparation.files],
+        "metadata": preparation.metadata,
     }
-    write_json(data_dir / FILE_NAME, values)
+    write_json(data_dir / FILE_NAME, sealed(values))
 
 
 def read_preparation(data_dir: Path) -> Preparation:
-    """Reads what `write_preparation` wrote.
+    """Reads what `write_preparation` wrote, and finds it and TFDS's files beside it whole; records are not looked at.
 
     Raises:
       InputError: no such directory, one without prepared data, of another format version, or with a damaged file.
@@ -135,11 +146,15 @@ def read_preparation(data_dir: Path) -> Preparation:
             f"{path} is of format version {version}, this program reads version {FORMAT_VERSION}; "
             f"remove {data_dir} and prepare it again"
         )
+    remedy = f"restore a copy, or remove {data_dir} and prepare it again"
+    check_seal(path, values, remedy)
     try:
-        return _preparation(values, str(path))
+        preparation = _preparation(values, str(path))
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         detail = f"no entry {error}" if isinstance(error, KeyError) else str(error)
         raise InputError(f"{path} is damaged: {detail}; remove {data_dir} and prepare it again") from None
+    check_files(data_dir, preparation.metadata, remedy)
+    return preparation
 
 
 _PLAIN_FIELDS = ("corpus", "source", "fingerprint", "statistics_from", "counts", "hours", "padded")
@@ -184,6 +199,7 @@ def _preparation(values: dict[str, Any], where: str) -> Preparation:
         skipped=tuple(Skipped(str(s["id"]), str(s["reason"])) for s in values["skipped"]),
         padded=int(values["padded"]),
         files=files,
+        metadata={name: str(values["metadata"][name]) for name in METADATA},
     )
 
 

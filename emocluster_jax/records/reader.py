@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 from jaxtyping import Float32, Int
 
+from emocluster_jax.checksums import check_files
 from emocluster_jax.config import ATTRIBUTES
 from emocluster_jax.errors import InputError
 from emocluster_jax.records.arrays import Descriptions, SplitArrays
@@ -65,6 +65,19 @@ def read_descriptions(data_dir: Path, split: str) -> Descriptions:
     fields = ("attributes", "id", "speaker", "gender", "duration_s")
     _read_records(data_dir, preparation, split, row_of, fields, put, None)
     return descriptions
+
+
+def read_ids(data_dir: Path, split: str, indices: Sequence[int] | np.ndarray) -> list[str]:
+    """Reads the ids of some recordings of a split; as `read_split`."""
+    preparation = read_preparation(data_dir)
+    row_of, count = _rows_wanted(data_dir, preparation, split, indices)
+    ids = [""] * count
+
+    def put(row: int, record: dict[str, Any]) -> None:
+        ids[row] = record["id"].decode()
+
+    _read_records(data_dir, preparation, split, row_of, ("id",), put, None)
+    return ids
 
 
 def read_attributes(
@@ -179,13 +192,7 @@ def _read_file(
     if not len(positions):
         return 0
     path = data_dir / file.name
-    try:
-        with path.open("rb") as stream:
-            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}; prepare {data_dir} again") from None
-    if sha256 != file.sha256:
-        raise InputError(f"{path} is damaged (its SHA-256 differs); remove {data_dir} and prepare it again")
+    check_files(data_dir, {file.name: file.sha256}, f"restore a copy, or remove {data_dir} and prepare it again")
 
     from array_record.python.array_record_module import ArrayRecordReader
 

@@ -6,7 +6,6 @@ is done. Results depend on the shard alone, not on the worker.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -18,8 +17,10 @@ from jaxtyping import Float
 from threadpoolctl import threadpool_limits
 
 from emocluster_jax.atomic_files import replacing, write_json
+from emocluster_jax.checksums import check_files, check_seal, file_sha256, sealed
 from emocluster_jax.config import FeatureConfig
 from emocluster_jax.corpora.utterance import Utterance
+from emocluster_jax.errors import InputError
 from emocluster_jax.preprocessing.audio import AudioError, read_audio
 from emocluster_jax.preprocessing.chunks import mel_chunks
 from emocluster_jax.preprocessing.normalization import FeatureStatistics, FrameMoments, frame_moments
@@ -28,6 +29,8 @@ from emocluster_jax.records.shards import Shard
 
 _WRITER_OPTIONS = "group_size:1,zstd:1"
 """One record a group, for random access. Overlapping chunks shrink to a sixth; higher levels only cost time."""
+_SPOOL = (".mel", ".moments.npy")
+"""Endings of the first pass's files: spectrograms, and the moments of their frames."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ class ShardReport:
 def spool_shard(shard: Shard, features: FeatureConfig, folder: Path) -> None:
     """First pass: decodes the recordings and keeps spectrograms and moments in `folder`."""
     moments, entries, skipped = [], [], []
-    with threadpool_limits(1), replacing(folder / f"{shard.name}.mel") as temporary, temporary.open("wb") as file:
+    mels, all_moments = (folder / f"{shard.name}{suffix}" for suffix in _SPOOL)
+    with threadpool_limits(1), replacing(mels) as temporary, temporary.open("wb") as file:
         for row, (utterance, outcome) in enumerate(_decoded(shard, features)):
             if isinstance(outcome, str):
                 skipped.append((utterance.id, outcome))
@@ -55,27 +59,30 @@ def spool_shard(shard: Shard, features: FeatureConfig, folder: Path) -> None:
             recording = frame_moments(mel)
             moments.append((recording.mean, recording.m2))
             entries.append((row, recording.count, duration_s))
-    with replacing(folder / f"{shard.name}.moments.npy") as temporary:
+    with replacing(all_moments) as temporary:
         np.save(temporary, np.array(moments, np.float64).reshape(-1, 2, features.mel_bands))
-    write_json(folder / f"{shard.name}.spool.json", {"entries": entries, "skipped": skipped})
+    files = {path.name: file_sha256(path) for path in (mels, all_moments)}
+    write_json(_spool_file(shard, folder), sealed({"entries": entries, "skipped": skipped, "files": files}))
 
 
 def spooled_moments(shard: Shard, folder: Path) -> Iterator[FrameMoments]:
     """The moments of every recording of a spooled shard, in order."""
-    spool = _read_json(folder / f"{shard.name}.spool.json")
-    moments = np.load(folder / f"{shard.name}.moments.npy", allow_pickle=False)
+    spool = _read_json(_spool_file(shard, folder))
+    name = f"{shard.name}{_SPOOL[1]}"
+    check_files(folder, {name: spool["files"][name]}, _remedy(folder))
+    moments = np.load(folder / name, allow_pickle=False)
     for (_, frames, _), (mean, m2) in zip(spool["entries"], moments, strict=True):
         yield FrameMoments(frames, mean, m2)
 
 
 def spooled_reasons(shard: Shard, folder: Path) -> list[tuple[str, str]]:
     """Ids and reasons of the recordings of a spooled shard that could not be used."""
-    return [(name, reason) for name, reason in _read_json(folder / f"{shard.name}.spool.json")["skipped"]]
+    return [(name, reason) for name, reason in _read_json(_spool_file(shard, folder))["skipped"]]
 
 
 def is_spooled(shard: Shard, folder: Path) -> bool:
     """Whether the first pass is done with this shard."""
-    return (folder / f"{shard.name}.spool.json").exists()
+    return _spool_file(shard, folder).exists()
 
 
 def write_shard(shard: Shard, features: FeatureConfig, statistics: FeatureStatistics, folder: Path) -> None:
@@ -106,11 +113,11 @@ def write_shard(shard: Shard, features: FeatureConfig, statistics: FeatureStatis
                 duration_s += seconds
         finally:
             writer.close()
-        with temporary.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        sha256 = file_sha256(temporary)
     report = ShardReport(records, size, duration_s, padded, skipped, sha256)
-    write_json(_report_file(shard, folder), asdict(report))
-    for suffix in (".spool.json", ".moments.npy", ".mel"):
+    write_json(_report_file(shard, folder), sealed({"report": asdict(report)}))
+    _spool_file(shard, folder).unlink(missing_ok=True)
+    for suffix in _SPOOL:
         (folder / f"{shard.name}{suffix}").unlink(missing_ok=True)
 
 
@@ -123,12 +130,16 @@ def read_report(shard: Shard, folder: Path) -> ShardReport | None:
     """What `write_shard` said of a shard, or None where it is not done with it."""
     if not is_written(shard, folder):
         return None
-    report = _read_json(_report_file(shard, folder))
+    report = _read_json(_report_file(shard, folder))["report"]
     return ShardReport(**{**report, "skipped": [(name, reason) for name, reason in report["skipped"]]})
 
 
 def _report_file(shard: Shard, folder: Path) -> Path:
     return folder / f"{shard.name}.json"
+
+
+def _spool_file(shard: Shard, folder: Path) -> Path:
+    return folder / f"{shard.name}.spool.json"
 
 
 _Outcome = tuple[Float[np.ndarray, "time mel"], float] | str
@@ -146,14 +157,26 @@ def _decoded(shard: Shard, features: FeatureConfig) -> Iterator[tuple[Utterance,
 
 
 def _spooled(shard: Shard, features: FeatureConfig, folder: Path) -> Iterator[tuple[Utterance, _Outcome]]:
-    spool = _read_json(folder / f"{shard.name}.spool.json")
+    spool = _read_json(_spool_file(shard, folder))
+    name = f"{shard.name}{_SPOOL[0]}"
+    check_files(folder, {name: spool["files"][name]}, _remedy(folder))
     reasons = dict(spool["skipped"])
     yield from ((u, reasons[u.id]) for u in shard.utterances if u.id in reasons)
-    with (folder / f"{shard.name}.mel").open("rb") as file:
+    with (folder / name).open("rb") as file:
         for row, frames, duration_s in spool["entries"]:
             mel = np.frombuffer(file.read(frames * features.mel_bands * 4), np.float32)
             yield shard.utterances[row], (mel.reshape(frames, features.mel_bands), duration_s)
 
 
 def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text("utf-8"))
+    """One of the files that these functions leave, found whole."""
+    try:
+        values = json.loads(path.read_text("utf-8"))
+        check_seal(path, values, _remedy(path.parent))
+        return values
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        raise InputError(f"{path} is damaged ({error}); {_remedy(path.parent)}") from None
+
+
+def _remedy(folder: Path) -> str:
+    return f"remove {folder} and give the same command again"

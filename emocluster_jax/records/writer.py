@@ -35,6 +35,7 @@ from emocluster_jax.records.preparation import (
     RecordFile,
     Skipped,
     label_statistics,
+    metadata_checksums,
     read_preparation,
     write_preparation,
 )
@@ -125,6 +126,7 @@ def prepare(
             feature_statistics=statistics,
             statistics_from=basis,
             files=tuple(_collect(reports, finished, folder, features)),
+            metadata=metadata_checksums(finished),
             **_totals(reports),
         )
         write_preparation(finished, preparation)
@@ -188,8 +190,12 @@ def _computed_statistics(
     """First pass over the shards of the split that the statistics are of."""
     kept = folder / "statistics.npz"
     if kept.exists():
-        with np.load(kept, allow_pickle=False) as arrays:
-            return FeatureStatistics(arrays["mean"], arrays["std"])
+        try:
+            with np.load(kept, allow_pickle=False) as arrays:
+                return FeatureStatistics(arrays["mean"], arrays["std"])
+        except Exception as error:
+            # Every array has a CRC; zipfile, zlib and NumPy raise many types where it or what is around it is damaged.
+            raise InputError(f"{kept} is damaged ({error}); remove it and give the same command again") from None
     spool = ShardPass(
         work=partial(spool_shard, features=features, folder=folder), is_done=partial(is_spooled, folder=folder)
     )

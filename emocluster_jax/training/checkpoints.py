@@ -1,8 +1,9 @@
 """The latest training state of a run, so that a stopped run goes on as if it had never stopped.
 
-A checkpoint is one Orbax folder an epoch, `epoch-000012`; it appears by a rename once it is complete, and the older
-one is removed after that. The random keys of an epoch follow from the seed and the epoch's number, so that parameters,
-batch statistics, Adam's moments and the record of the best epoch are all there is to keep.
+A checkpoint is one Orbax folder an epoch, `epoch-000012`; it appears by a rename once it is complete. The one before is
+kept beside it, in case the newest turns out to be damaged; older ones are removed. The random keys of an epoch follow
+from the seed and the epoch's number, so that parameters, batch statistics, Adam's moments and the record of the best
+epoch are all there is to keep.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Progress:
 
 
 def save_checkpoint(directory: Path, state: TrainState, progress: Progress) -> None:
-    """Writes the checkpoint of the epoch just completed and removes those of earlier ones.
+    """Writes the checkpoint of the epoch just completed, and removes all earlier ones but the last.
 
     Args:
       directory: of all checkpoints of the run.
@@ -51,9 +52,8 @@ def save_checkpoint(directory: Path, state: TrainState, progress: Progress) -> N
     directory.mkdir(parents=True, exist_ok=True)
     newest = directory / f"epoch-{progress.epoch:06d}"
     save_arrays(newest, {"state": _by_name(state), "progress": _as_arrays(progress)})
-    for other in _epochs(directory):
-        if other != newest:
-            shutil.rmtree(other)
+    for other in sorted(_epochs(directory))[:-2]:
+        shutil.rmtree(other)
 
 
 def restore_checkpoint(directory: Path, template: TrainState) -> tuple[TrainState, Progress] | None:
@@ -64,17 +64,19 @@ def restore_checkpoint(directory: Path, template: TrainState) -> tuple[TrainStat
       template: a state of the same structure, shapes and types.
 
     Raises:
-      InputError: the checkpoint is damaged, or of a network of another shape.
+      InputError: the checkpoint is damaged, or of a network of another shape. The checkpoint before it is not taken in
+        its place: that a disk fails is for a person to know.
     """
-    epochs = _epochs(directory)
+    epochs = sorted(_epochs(directory))
     if not epochs:
         return None
+    newest, before = epochs[-1], epochs[-2].name if len(epochs) > 1 else "the start"
     names, structure = _by_name(template), jax.tree.structure(template)
     shapes = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype),
         {"state": names, "progress": _as_arrays(Progress())},
     )
-    arrays = restore_arrays(max(epochs), shapes)
+    arrays = restore_arrays(newest, shapes, f"remove {newest} and resume: the run then goes on from {before}")
     state = jax.tree.unflatten(structure, [arrays["state"][name] for name in names])
     values = {name: value.item() for name, value in arrays["progress"].items()}
     return state, Progress(**values)

@@ -6,7 +6,6 @@ import dataclasses
 import importlib.metadata
 import json
 import platform
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from jaxtyping import Int
 
 from emocluster_jax import __version__
 from emocluster_jax.atomic_files import write_json
+from emocluster_jax.checksums import check_seal, sealed
 from emocluster_jax.config import TrainConfig, from_dict, to_dict
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.score_file import TEST_SCORES
@@ -128,6 +128,7 @@ def read_run(workdir: Path) -> tuple[TrainConfig, str]:
             raise InputError(
                 f"{path}: format version {values['format_version']}, expected {FORMAT_VERSION}; train anew"
             )
+        check_seal(path, values, "restore a copy, or choose another --workdir")
         return from_dict(TrainConfig, values["config"], f"{path}: config"), str(values["data"])
     except FileNotFoundError:
         raise InputError(f"{workdir} holds no run: it has no {RUN_FILE}; give the --workdir of a training") from None
@@ -146,20 +147,30 @@ def assignments_file(workdir: Path, epoch: int) -> Path:
     return workdir / "assignments" / f"epoch-{epoch:06d}.npz"
 
 
-def read_training_clusters(workdir: Path, epoch: int) -> Int[np.ndarray, " chunks"] | None:
-    """The clusters of the training split's chunks at this epoch; None where the system that was trained has none.
+def read_assignments(workdir: Path, epoch: int) -> dict[str, Int[np.ndarray, " chunks"]]:
+    """What `assignments_file` holds; nothing where there is no such file.
 
     Raises:
       InputError: the file is damaged.
     """
     path = assignments_file(workdir, epoch)
     if not path.exists():
-        return None
+        return {}
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return arrays.get("stage2")
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} cannot be read ({error}); train anew") from None
+            return dict(arrays)
+    except Exception as error:
+        # Every array has a CRC. Where it, or what is around it, is damaged, zipfile, zlib and NumPy raise many types.
+        raise InputError(f"{path} is damaged ({error}); remove it: the run can go on without") from None
+
+
+def read_training_clusters(workdir: Path, epoch: int) -> Int[np.ndarray, " chunks"] | None:
+    """The clusters of the training split's chunks at this epoch; None where the system that was trained has none.
+
+    Raises:
+      InputError: the file is damaged.
+    """
+    return read_assignments(workdir, epoch).get("stage2")
 
 
 def _write_run(path: Path, config: TrainConfig, data: str) -> None:
@@ -167,7 +178,8 @@ def _write_run(path: Path, config: TrainConfig, data: str) -> None:
     versions = {"emocluster_jax": __version__, "Python": platform.python_version(), **versions}
     # Scores of an earlier end are not those of the run that begins or goes on now.
     (path.parent / TEST_SCORES).unlink(missing_ok=True)
-    write_json(path, {"format_version": FORMAT_VERSION, "data": data, "config": to_dict(config), "versions": versions})
+    values = {"format_version": FORMAT_VERSION, "data": data, "config": to_dict(config), "versions": versions}
+    write_json(path, sealed(values))
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from emocluster_jax.checksums import sealed
 from emocluster_jax.evaluation.metrics import ccc
 from emocluster_jax.evaluation.prediction_file import read_predictions
 from emocluster_jax.model_directory import read_model
@@ -184,5 +185,5 @@ def test_evaluate_refuses(workdir: Path, data_dir: Path, tmp_path: Path, capsys:
     other = tmp_path / "other"
     other.mkdir()
     shutil.copytree(workdir / "model" / description["weights"], other / description["weights"])
-    (other / "model.json").write_text(json.dumps(description))
+    (other / "model.json").write_text(json.dumps(sealed(description)))
     assert "normalised with other statistics" in refused(capsys, evaluate, "--checkpoint", str(other), *data)

@@ -12,10 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from emocluster_jax.checksums import sealed
 from emocluster_jax.config import FeatureConfig
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
-from emocluster_jax.records.preparation import LabelStatistics, label_statistics, read_preparation, write_preparation
+from emocluster_jax.records.preparation import (
+    METADATA,
+    LabelStatistics,
+    label_statistics,
+    read_preparation,
+    write_preparation,
+)
 from emocluster_jax.records.reader import read_descriptions, read_split
 from emocluster_jax.records.writer import prepare
 from emocluster_jax.reporting.console import Console
@@ -105,6 +112,8 @@ def test_a_record_file_is_gone(copy: Path) -> None:
 def test_preparation_round_trip(data_dir: Path, tmp_path: Path) -> None:
     preparation = read_preparation(data_dir)
     write_preparation(tmp_path, preparation)
+    for name in METADATA:
+        shutil.copy(data_dir / name, tmp_path)
     again = read_preparation(tmp_path)
     for field in dataclasses.fields(preparation):
         ours, theirs = getattr(preparation, field.name), getattr(again, field.name)
@@ -122,7 +131,7 @@ def test_a_preparation_of_more_recordings_than_its_files_can_hold(copy: Path) ->
     values = json.loads(path.read_text())
     (test,) = [file for file in values["files"] if file["split"] == "test"]
     test["records"] = values["counts"]["test"] = 10**15
-    path.write_text(json.dumps(values))
+    path.write_text(json.dumps(sealed(values)))
     with pytest.raises(InputError, match=rf"{test['name']} is too short for {10**15} recordings"):
         read_split(copy, "test")
 
@@ -171,7 +180,7 @@ def test_damaged_preparation(copy: Path, change, message: str) -> None:
     path = copy / "preparation.json"
     values = json.loads(path.read_text())
     change(values)
-    path.write_text(json.dumps(values))
+    path.write_text(json.dumps(sealed(values)))
     with pytest.raises(InputError, match=message):
         read_preparation(copy)
 
