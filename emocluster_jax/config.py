@@ -203,6 +203,9 @@ class TrainConfig:
     """Weight of the CCC loss beside what the labelled stage minimises without labels."""
     patience: int | None = None
     """Stop after this many epochs without a better validation CCC; None never stops early."""
+    on_nan: Literal["stop", "skip"] = "stop"
+    """What a loss or gradient that is infinite or NaN does: stop the run, or leave that batch out and go on. Either way
+    the batch's recordings are listed in the work directory."""
     seed: int = 0
     """Everything random in the run follows from it."""
 

@@ -166,6 +166,7 @@ def _pool(preparation: Preparation, config: TrainConfig, console: Console) -> np
 def _load(data_dir: Path, preparation: Preparation, pool: np.ndarray, feed: Feed, console: Console) -> TrainingData:
     """The splits that training uses."""
     from emocluster_jax.feed.from_records import load_split
+    from emocluster_jax.records.reader import read_ids
     from emocluster_jax.training.data import TrainingData
 
     return TrainingData(
@@ -177,6 +178,7 @@ def _load(data_dir: Path, preparation: Preparation, pool: np.ndarray, feed: Feed
         features=preparation.features,
         feature_mean=preparation.feature_statistics.mean,
         feature_std=preparation.feature_statistics.std,
+        recording_ids=lambda split, rows: read_ids(data_dir, split, pool[rows] if split == "unlabeled" else rows),
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
@@ -52,6 +53,18 @@ class Drawn(NamedTuple):
     clusters: Clusters | None
 
 
+class EmbeddingError(Exception):
+    """Some chunks have no finite embedding, and nothing can be clustered.
+
+    Attributes:
+      chunks: their numbers, (n,); none where all are finite and their distances too large.
+    """
+
+    def __init__(self, chunks: Int[np.ndarray, " n"]) -> None:
+        super().__init__(f"{len(chunks)} chunks have no finite embedding")
+        self.chunks = chunks
+
+
 class Batches(ABC):
     """How a stage draws its batches.
 
@@ -75,6 +88,9 @@ class Batches(ABC):
           batch_chunks: chunks a batch over all devices.
           seed: all that is drawn follows from it.
           view: told what is going on.
+
+        Raises:
+          EmbeddingError: embeddings that are to be clustered are not finite.
         """
 
 
@@ -107,7 +123,10 @@ class ClusteredBatches(Batches):
         with view.part("kmeans", "clustering"):
             fitted, found = self.cluster(clustering_key, outputs.embeddings)
             assignments = parallel.collect(found.assignments, self.split.chunk_count)
-            fitted, centroids = parallel.first_replica((fitted, found.centroids))
+            fitted, centroids, objective = parallel.first_replica((fitted, found.centroids, found.objective))
+            if not np.isfinite(objective):  # a single embedding is enough
+                finite = parallel.collect(jnp.isfinite(outputs.embeddings).all(axis=-1), self.split.chunk_count)
+                raise EmbeddingError(np.flatnonzero(~finite))
             del outputs
         with view.part("batches", "drawing batches"):
             batches = balanced_indices(assignments, batch_chunks, np.random.default_rng(seed)).astype(np.int32)

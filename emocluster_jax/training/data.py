@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float, Float32, Int
 
 from emocluster_jax.config import ATTRIBUTES, FeatureConfig
 from emocluster_jax.errors import InputError
 from emocluster_jax.feed.split import Split
+
+
+def _positions(split: str, positions: Int[np.ndarray, " n"]) -> list[str]:
+    return [f"{split} {position}" for position in positions]
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,7 @@ class TrainingData:
       features: how the chunks were made.
       feature_mean: mean of every mel band, (bands,).
       feature_std: standard deviation of every mel band, (bands,).
+      recording_ids: (split, positions among its recordings here) -> their ids; asked only where something is wrong.
     """
 
     train: Split
@@ -31,6 +37,7 @@ class TrainingData:
     features: FeatureConfig
     feature_mean: Float[np.ndarray, " bands"]
     feature_std: Float[np.ndarray, " bands"]
+    recording_ids: Callable[[str, Int[np.ndarray, " n"]], list[str]] = _positions
 
 
 def attribute_columns(

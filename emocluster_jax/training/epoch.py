@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from emocluster_jax import parallel
-from emocluster_jax.errors import InputError
 from emocluster_jax.segments import in_segments
-from emocluster_jax.training.batches import Batches, Clusters, Seed, device_keys
+from emocluster_jax.training.batches import Batches, Clusters, EmbeddingError, Seed, device_keys
+from emocluster_jax.training.not_finite import NotFinite
 from emocluster_jax.training.programs import Labels
 from emocluster_jax.training.state import TrainState
-from emocluster_jax.training.steps import Stage
+from emocluster_jax.training.steps import LOST_UPDATE, Stage
 from emocluster_jax.training.stopwatch import StageView
-
-
-class DivergedError(InputError):
-    """A loss became infinite or NaN; no checkpoint holds what came of it."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +26,7 @@ class StagePrograms:
     Attributes:
       stage: what is minimised.
       title: what to call it on the screen.
+      source: the split that it trains on, one of `config.SPLITS`.
       batches: how they are drawn, and from which split.
       targets: (U, A) z-normalised labels, 0 where missing.
       present: (U, A) which of them exist.
@@ -37,6 +35,7 @@ class StagePrograms:
 
     stage: Stage
     title: str
+    source: str
     batches: Batches
     targets: Float[np.ndarray, "utterances A"]
     present: Bool[np.ndarray, "utterances A"]
@@ -50,16 +49,26 @@ class StageResult:
     Attributes:
       state: the network after it, on every device.
       clusters: the clusters that it trained on; None for systems without clusters.
-      terms: mean of every loss term over the steps.
+      terms: mean of every loss term over the steps that were not left out; NaN where all were.
+      steps: how many there were.
+      left_out: how many of them changed nothing, since their loss or update was not finite.
     """
 
     state: TrainState
     clusters: Clusters | None
     terms: dict[str, float]
+    steps: int
+    left_out: int
 
 
 def run_stage(
-    programs: StagePrograms, state: TrainState, *, batch_chunks: int, seed: Seed, view: StageView
+    programs: StagePrograms,
+    state: TrainState,
+    *,
+    batch_chunks: int,
+    seed: Seed,
+    view: StageView,
+    report: Callable[[NotFinite], None],
 ) -> StageResult:
     """Trains the network for one stage.
 
@@ -69,15 +78,22 @@ def run_stage(
       batch_chunks: chunks a batch over all devices.
       seed: all that is drawn here follows from it.
       view: told what is going on.
-
-    Raises:
-      DivergedError: a loss is not finite.
+      report: told, soon after, of steps that were left out, and of embeddings that cannot be clustered, where it must
+        raise; it may raise to stop the run.
     """
-    state, batches, clusters = programs.batches.draw(state, batch_chunks, seed, view)
+    epoch = seed[1]
+
+    def not_finite(step: int, numbers: dict[str, float], chunks: Int[np.ndarray, " n"]) -> NotFinite:
+        return NotFinite(epoch, programs.title, programs.source, step, numbers, chunks)
+
+    try:
+        state, batches, clusters = programs.batches.draw(state, batch_chunks, seed, view)
+    except EmbeddingError as error:
+        report(not_finite(0, {"embedding" if len(error.chunks) else "distance of embeddings": math.nan}, error.chunks))
+        raise
     labels = Labels(None if clusters is None else clusters.assignments, programs.targets, programs.present)
     terms = parallel.replicate({name: np.zeros(len(batches), np.float32) for name in programs.stage.terms})
     _, steps_key = device_keys(seed)
-    epoch = seed[1]
 
     with programs.batches.split.draws(batches) as spans:
 
@@ -88,7 +104,10 @@ def run_stage(
                     state, chunks, labels, batches, steps_key, terms, np.float32(epoch - 1), begin, end
                 )
             values = parallel.first_replica(terms)
-            _check_finite({name: value[first:last] for name, value in values.items()}, programs.title, epoch, first)
+            for step in first + np.flatnonzero(_left_out(values)[first:last]):
+                found = {name: float(value[step]) for name, value in values.items()}
+                lost_update = all(value == LOST_UPDATE for value in found.values())
+                report(not_finite(int(step) + 1, {"gradient": math.nan} if lost_update else found, batches[step]))
             view.task.advance((last - first) * batch_chunks)
 
         with view.part("compile", "compiling"):
@@ -96,14 +115,12 @@ def run_stage(
         with view.part("steps", "training"):
             in_segments(len(batches), segment)
             values = parallel.first_replica(terms)
-    return StageResult(state, clusters, {name: float(values[name].mean()) for name in programs.stage.terms})
+    left_out = _left_out(values)
+    used = {name: value[~left_out] for name, value in values.items()}
+    means = {name: math.nan if left_out.all() else float(used[name].mean()) for name in programs.stage.terms}
+    return StageResult(state, clusters, means, len(batches), int(left_out.sum()))
 
 
-def _check_finite(terms: dict[str, np.ndarray], title: str, epoch: int, first: int) -> None:
-    for name, values in terms.items():
-        bad = np.flatnonzero(~np.isfinite(values))
-        if len(bad):
-            raise DivergedError(
-                f"epoch {epoch}, {title}, step {first + bad[0] + 1}: the {name.replace('_', ' ')} is {values[bad[0]]}; "
-                "lower the learning rates and resume from the epoch before"
-            )
+def _left_out(terms: dict[str, np.ndarray]) -> Bool[np.ndarray, " steps"]:
+    """Which steps changed nothing, by their terms; see `train_step`."""
+    return ~np.isfinite(np.stack(list(terms.values()))).all(axis=0)

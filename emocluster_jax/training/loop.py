@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,15 @@ from emocluster_jax.reporting.metrics_log import MetricsLog
 from emocluster_jax.systems.registry import SYSTEMS, network_of, stages_of
 from emocluster_jax.training.batches import Batches, ClusteredBatches, ShuffledBatches
 from emocluster_jax.training.checkpoints import CHECKPOINTS, Progress, restore_checkpoint, save_checkpoint
+from emocluster_jax.training.checks import batch_chunks_of, check_settings, label_warnings, selecting_attributes
 from emocluster_jax.training.data import TrainingData, attribute_columns, label_statistics, normalized_labels
 from emocluster_jax.training.epoch import StagePrograms, StageResult, run_stage
+from emocluster_jax.training.not_finite import NOT_FINITE, DivergedError, NotFinite, save_not_finite
 from emocluster_jax.training.programs import clustering_program, redraw_head_program, training_program
 from emocluster_jax.training.state import TrainState, create_train_state
 from emocluster_jax.training.steps import Stage
 from emocluster_jax.training.stopwatch import StageView, Stopwatch
-from emocluster_jax.training.workdir import assignments_file
+from emocluster_jax.training.workdir import assignments_file, read_assignments
 
 MODEL = "model"
 
@@ -51,11 +54,15 @@ def fit(config: TrainConfig, data: TrainingData, workdir: Path, console: Console
 
     Raises:
       InputError: the settings do not fit the data or the devices, or the work directory holds another network.
-      DivergedError: a loss became infinite or NaN.
+      DivergedError: embeddings, predictions or all losses of a stage are infinite or NaN; with `on_nan` "stop" one loss
+        or gradient is enough. The work directory lists the chunks.
     """
     if parallel.is_primary():
         workdir.mkdir(parents=True, exist_ok=True)
     run = _prepare_run(config, data, workdir)
+    if parallel.is_primary():
+        for warning in label_warnings(config, run.data, run.selecting):
+            console.warn(warning)
     state, progress = _start(run)
     log = MetricsLog(workdir, progress.epoch) if parallel.is_primary() else None
     try:
@@ -82,13 +89,16 @@ class _Run:
     label_std: np.ndarray
     forward: Forward
     stages: tuple[StagePrograms, ...]
+    selecting: tuple[str, ...]
+    """The attributes whose validation CCC chooses the best epoch; with none, the last one is kept."""
 
 
 def _prepare_run(config: TrainConfig, data: TrainingData, workdir: Path) -> _Run:
     """Checks the settings against data and devices, and makes the programs."""
-    _check(config, data)
     if config.stages == "unsupervised":
         data = dataclasses.replace(data, validation=None)  # there is no regressor to choose an epoch by
+    selecting = selecting_attributes(config, data)
+    check_settings(config, data, selecting)
     labels = attribute_columns(data.train.attributes, config.model.attributes)
     label_mean, label_std = label_statistics(labels, config.model.attributes)
     forward, redraw_head = make_forward(config.model), redraw_head_program()
@@ -99,39 +109,18 @@ def _prepare_run(config: TrainConfig, data: TrainingData, workdir: Path) -> _Run
         cluster = clustering_program(config.clustering, config.model.clusters, split.chunk_count)
         return ClusteredBatches(split, forward, cluster, redraw_head)
 
-    def programs(stage: Stage, title: str, split: Split) -> StagePrograms:
+    def programs(stage: Stage, title: str, source: str, split: Split) -> StagePrograms:
         targets, present = normalized_labels(
             attribute_columns(split.attributes, config.model.attributes), label_mean, label_std
         )
         train = training_program(stage, split.chunks_per_utterance)
-        return StagePrograms(stage, title, batches(split), targets, present, train)
+        return StagePrograms(stage, title, source, batches(split), targets, present, train)
 
     stages = stages_of(config, parallel.AXIS)
-    found = [programs(stages.labeled, "stage II", data.train)]
+    found = [programs(stages.labeled, "stage II", "train", data.train)]
     if stages.unlabeled is not None and data.unlabeled is not None:
-        found.insert(0, programs(stages.unlabeled, "stage I", data.unlabeled))
-    return _Run(config, data, workdir, label_mean, label_std, forward, tuple(found))
-
-
-def _check(config: TrainConfig, data: TrainingData) -> None:
-    batch = _batch_chunks(config, data)
-    if batch % jax.device_count():
-        raise InputError(
-            f"a batch of {config.batch_size} recordings is {batch} chunks, which {jax.device_count()} devices cannot "
-            f"share equally; choose a --batch-size that is a multiple of {jax.device_count()}"
-        )
-    if not SYSTEMS[config.model.system].clusters:
-        return
-    for name, split in (("train", data.train), ("unlabeled", data.unlabeled)):
-        if split is not None and config.model.clusters > split.chunk_count:
-            raise InputError(
-                f"--clusters {config.model.clusters} is more than the {split.chunk_count} chunks of the {name} split; "
-                "choose fewer clusters"
-            )
-
-
-def _batch_chunks(config: TrainConfig, data: TrainingData) -> int:
-    return config.batch_size * data.train.chunks_per_utterance
+        found.insert(0, programs(stages.unlabeled, "stage I", "unlabeled", data.unlabeled))
+    return _Run(config, data, workdir, label_mean, label_std, forward, tuple(found), selecting)
 
 
 def _start(run: _Run) -> tuple[TrainState, Progress]:
@@ -160,7 +149,7 @@ def _train_epoch(
     """The stages and the validation; writes the cluster assignments, and the model if it is the best so far."""
     config, data, epoch = run.config, run.data, progress.epoch + 1
     watch, results = Stopwatch(), {}
-    batch_chunks = _batch_chunks(config, data)
+    batch_chunks = batch_chunks_of(config, data)
     with console.task(f"epoch {epoch}/{config.epochs}", _chunks_of_an_epoch(run, batch_chunks)) as task:
         for number, programs in enumerate(run.stages):
             results[programs.stage.name] = run_stage(
@@ -169,14 +158,16 @@ def _train_epoch(
                 batch_chunks=batch_chunks,
                 seed=(config.seed, epoch, number),
                 view=StageView(programs.title, task, watch),
+                report=partial(_heed, run),
             )
             state = results[programs.stage.name].state
+            _look_at(results[programs.stage.name], f"epoch {epoch}, {programs.title}", run, console)
         with watch.part("validate"):
             task.describe("validation")
-            scores = _validate(run, state, task)
-    ccc = float(np.mean([score.ccc for score in scores.values()])) if scores else math.nan
-    # Without a validation split there is nothing to choose by: the last epoch is kept.
-    better = not scores or (math.isfinite(ccc) and ccc > progress.best_ccc) or progress.best_epoch == 0
+            scores = _validate(run, state, epoch, task)
+    ccc = float(np.mean([scores[name].ccc for name in run.selecting])) if run.selecting else math.nan
+    # With nothing to choose by, the last epoch is kept.
+    better = not run.selecting or (math.isfinite(ccc) and ccc > progress.best_ccc) or progress.best_epoch == 0
     progress = Progress(
         epoch, epoch if better else progress.best_epoch, _best_ccc(ccc) if better else progress.best_ccc
     )
@@ -204,21 +195,62 @@ def _chunks_of_an_epoch(run: _Run, batch_chunks: int) -> int:
     return total
 
 
-def _validate(run: _Run, state: TrainState, task: Task) -> dict[str, Scores]:
+def _heed(run: _Run, found: NotFinite) -> None:
+    """Lists the chunks in the work directory; stops the run, unless it may go on without a step's batch."""
+    per_recording = run.data.train.chunks_per_utterance
+    listed = run.workdir
+    with parallel.all_or_none():
+        if parallel.is_primary():
+            positions, of_chunk = np.unique(found.chunks // per_recording, return_inverse=True)
+            ids = run.data.recording_ids(found.split, positions)
+            listed = save_not_finite(run.workdir, found, [ids[i] for i in of_chunk], found.chunks % per_recording)
+    where = f"{found} ({len(found.chunks)} chunks, listed in {listed})"
+    if not found.step:
+        raise DivergedError(f"{where}; leave out these recordings, or, if it is most of them, lower the learning rates")
+    if run.config.on_nan == "stop":
+        raise DivergedError(
+            f"{where}; give --resume --on-nan skip to go on without such batches, or lower the learning rates"
+        )
+
+
+def _look_at(result: StageResult, title: str, run: _Run, console: Console) -> None:
+    """Tells of batches that were left out and of collapsed clusters; stops a run that learns nothing any more."""
+    if result.left_out == result.steps:
+        raise DivergedError(
+            f"{title}: the loss or gradient of all {result.steps} batches is infinite or NaN, nothing is learned; "
+            "train anew with lower learning rates"
+        )
+    if not parallel.is_primary():
+        return
+    if result.left_out:
+        console.warn(f"{title}: {result.left_out} of {result.steps} batches left out (see {run.workdir / NOT_FINITE})")
+    if result.clusters is not None:
+        used, clusters = len(np.unique(result.clusters.assignments)), run.config.model.clusters
+        if used < clusters:
+            console.warn(
+                f"{title}: {used} of {clusters} clusters hold all chunks, whose embeddings are hardly different"
+            )
+
+
+def _validate(run: _Run, state: TrainState, epoch: int, task: Task) -> dict[str, Scores]:
     split = run.data.validation
     if split is None:
         return {}
     outputs = run.forward(state.variables, split, task.advance)
-    predictions = sentence_attributes(chunk_attributes(outputs, split), run.label_mean, run.label_std)
+    of_chunks = chunk_attributes(outputs, split)
+    bad = np.flatnonzero(~np.isfinite(of_chunks).all(axis=2))
+    if len(bad):
+        _heed(run, NotFinite(epoch, "validation", "validation", 0, {"prediction": math.nan}, bad))
+    predictions = sentence_attributes(of_chunks, run.label_mean, run.label_std)
     names = run.config.model.attributes
     return score_sentences(attribute_columns(split.attributes, names), predictions, names)
 
 
 def _stage_metrics(run: _Run, results: dict[str, StageResult], epoch: int) -> dict[str, Any]:
     """Losses, cluster sizes and agreement with the epoch before; writes the assignments beside."""
-    before, file = (assignments_file(run.workdir, number) for number in (epoch - 1, epoch))
-    previous = dict(np.load(before, allow_pickle=False)) if before.exists() else {}
-    metrics: dict[str, Any] = {}
+    file, previous = assignments_file(run.workdir, epoch), read_assignments(run.workdir, epoch - 1)
+    left_out = {name: result.left_out for name, result in results.items() if result.left_out}
+    metrics: dict[str, Any] = {"left_out_batches": left_out} if left_out else {}
     assignments: dict[str, Any] = {}
     for name, result in results.items():
         # The CCC loss is the labelled stage's alone, and has its name to itself.

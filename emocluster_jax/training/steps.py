@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import optax
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
@@ -35,6 +36,9 @@ class Batch(NamedTuple):
 
 Terms = dict[str, Float[Array, ""]]
 """The named parts of a loss, for the log."""
+
+LOST_UPDATE = -float("inf")
+"""In place of the terms of a finite loss whose update is not finite. No loss here is negative."""
 
 Objective = Callable[[Any, Batch], tuple[Float[Array, ""], Terms]]
 """(the network's output, batch) -> what is minimised, and its terms."""
@@ -87,7 +91,7 @@ def training_loss(network: nn.Module, objective: Objective, **arguments: Any) ->
 def train_step(
     stage: Stage, state: TrainState, batch: Batch, key: Array, axis_name: str | None = None
 ) -> tuple[TrainState, Terms]:
-    """One update of the network by `stage`.
+    """One update of the network by `stage`, unless a number that comes of it is not finite.
 
     Args:
       stage: what is minimised, and how.
@@ -97,7 +101,9 @@ def train_step(
       axis_name: the mapped axis that shares the batch, or None.
 
     Returns:
-      The network after the step, and the loss terms over the global batch before it.
+      The network after the step, and the loss terms over the global batch before it. Where a term, a parameter or a
+      batch statistic would become infinite or NaN, the network is the one before the step, on all devices, and at least
+      one term is not finite: all are `LOST_UPDATE` where the loss is finite and its gradient, or the update, is not.
     """
     if axis_name is not None:
         key = jax.random.fold_in(key, lax.axis_index(axis_name))
@@ -106,11 +112,17 @@ def train_step(
     if axis_name is not None:
         gradients, terms = lax.pmean((gradients, terms), axis_name)
     updates, optimizer_state = stage.optimizer.update(gradients, state.optimizer_states[stage.name], state.params)
-    return (
-        TrainState(
-            params=optax.apply_updates(state.params, updates),
-            batch_stats=batch_stats,
-            optimizer_states={**state.optimizer_states, stage.name: optimizer_state},
-        ),
-        terms,
+    after = TrainState(
+        params=optax.apply_updates(state.params, updates),
+        batch_stats=batch_stats,
+        optimizer_states={**state.optimizer_states, stage.name: optimizer_state},
     )
+    # Parameters and statistics are the same on every device, and so is the decision.
+    finite_loss = _all_finite(terms)
+    sound = finite_loss & _all_finite(after.variables)
+    after = jax.tree.map(lambda new, old: jnp.where(sound, new, old), after, state)
+    return after, {name: jnp.where(sound | ~finite_loss, value, LOST_UPDATE) for name, value in terms.items()}
+
+
+def _all_finite(tree: Any) -> Bool[Array, ""]:
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()

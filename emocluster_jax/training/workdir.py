@@ -28,7 +28,7 @@ RUN_FILE = "run.json"
 CLUSTERS_FILE = "clusters.json"
 """Written last: where it is, the run in `RUN_FILE` has ended and all else is there."""
 # What may change between the parts of a run without changing the epochs that are done.
-_CHANGEABLE = ("epochs", "patience")
+_CHANGEABLE = ("epochs", "patience", "on_nan")
 _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "scikit-learn")
 """Whose versions are saved with a run."""
 

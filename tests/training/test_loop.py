@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import jax
@@ -16,8 +17,8 @@ from emocluster_jax.reporting.console import Console
 from emocluster_jax.reporting.metrics_log import read_metrics
 from emocluster_jax.training.checkpoints import Progress
 from emocluster_jax.training.data import TrainingData
-from emocluster_jax.training.epoch import DivergedError
 from emocluster_jax.training.loop import fit
+from emocluster_jax.training.not_finite import DivergedError
 from small_training import MODEL, make_data
 
 CONFIG = TrainConfig(model=dataclasses.replace(MODEL, dropout_rate=0.5), epochs=3, batch_size=4)
@@ -51,6 +52,7 @@ def test_a_run_leaves_metrics_assignments_and_a_model(undisturbed: Path) -> None
     assert metrics[2]["ccc_loss"] < metrics[0]["ccc_loss"]
     assert {"embed", "kmeans", "steps", "validate", "save"} <= set(metrics[0]["seconds"])
     assert len(list((undisturbed / "assignments").iterdir())) == 3
+    assert not (undisturbed / "not_finite").exists() and "left_out_batches" not in metrics[0]
     best = max(metrics, key=lambda epoch: epoch["validation_ccc_mean"])
     model = read_model(undisturbed / "model")
     assert model.origin["epoch"] == best["epoch"] == metrics[-1]["best_epoch"]
@@ -62,6 +64,33 @@ def test_resumed_run_is_bit_equal_to_an_undisturbed_one(data: TrainingData, undi
     fit(CONFIG, data, tmp_path, Console(quiet=True))
     assert comparable(tmp_path) == comparable(undisturbed)
     models = [read_model(folder / "model") for folder in (undisturbed, tmp_path)]
+    for one, other in zip(*(jax.tree.leaves((m.variables, m.centroids)) for m in models), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_same_seed_gives_the_same_bits(data: TrainingData, undisturbed: Path, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        fit(dataclasses.replace(CONFIG, seed=seed, epochs=1), data, tmp_path / str(seed), Console(quiet=True))
+    assert comparable(tmp_path / "0") == comparable(undisturbed)[:1] != comparable(tmp_path / "1")
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_goes_on(
+    data: TrainingData, undisturbed: Path, tmp_path: Path
+) -> None:
+    workdir = Path(shutil.copytree(undisturbed, tmp_path / "run"))
+    newest = workdir / "checkpoints" / "epoch-000003"
+    damaged = max((path for path in newest.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    with pytest.raises(InputError) as error:
+        fit(CONFIG, data, workdir, Console(quiet=True))
+    assert f"{damaged} is damaged" in str(error.value)
+    assert f"remove {newest} and resume: the run then goes on from epoch-000002" in str(error.value)
+    shutil.rmtree(newest)
+    fit(CONFIG, data, workdir, Console(quiet=True))
+    assert comparable(workdir) == comparable(undisturbed)
+    models = [read_model(folder / "model") for folder in (undisturbed, workdir)]
     for one, other in zip(*(jax.tree.leaves((m.variables, m.centroids)) for m in models), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -92,9 +121,14 @@ def test_supervised_without_validation_keeps_the_last_epoch(tmp_path: Path) -> N
 
 def test_a_loss_that_is_not_finite_stops_the_run(data: TrainingData, tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, optimizer=OptimizerConfig(sgd_learning_rate=1e30))
-    with pytest.raises(DivergedError, match=r"epoch 1, stage I, step \d+: the cross entropy is (nan|inf)"):
+    with pytest.raises(
+        DivergedError, match=r"epoch 1, stage I, step \d+: the cross entropy is (nan|inf).*--on-nan skip"
+    ):
         fit(config, data, tmp_path, Console(quiet=True))
     assert not (tmp_path / "model").exists()
+    # Its first update was finite, but nothing is after it: there is no going on.
+    with pytest.raises(DivergedError, match=r"epoch 1, stage II: the embedding is nan .*lower the learning rates"):
+        fit(dataclasses.replace(config, on_nan="skip"), data, tmp_path, Console(quiet=True))
 
 
 def test_more_clusters_than_chunks(data: TrainingData, tmp_path: Path) -> None:

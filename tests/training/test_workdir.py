@@ -38,8 +38,8 @@ def test_a_second_run_needs_resume(tmp_path: Path) -> None:
     complete_an_epoch(tmp_path)
     with pytest.raises(InputError, match="add --resume"):
         claim(tmp_path, CONFIG, "fingerprint", resume=False)
-    claim(tmp_path, dataclasses.replace(CONFIG, epochs=5), "fingerprint", resume=True)
-    assert read_run(tmp_path)[0].epochs == 5
+    claim(tmp_path, dataclasses.replace(CONFIG, epochs=5, on_nan="skip"), "fingerprint", resume=True)
+    assert (read_run(tmp_path)[0].epochs, read_run(tmp_path)[0].on_nan) == (5, "skip")
 
 
 def test_resume_with_other_settings_or_data_names_them(tmp_path: Path) -> None:

@@ -1,0 +1,77 @@
+"""Whether a run's settings fit its data, and what a person should know before it begins."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+
+from emocluster_jax.config import TrainConfig
+from emocluster_jax.errors import InputError
+from emocluster_jax.feed.split import Split
+from emocluster_jax.systems.registry import SYSTEMS
+from emocluster_jax.training.data import TrainingData, attribute_columns
+
+
+def selecting_attributes(config: TrainConfig, data: TrainingData) -> tuple[str, ...]:
+    """The attributes whose validation CCC chooses the best epoch: none without labels that differ, or a regressor."""
+    if data.validation is None or config.stages == "unsupervised":
+        return ()
+    return _varying(data.validation, config)
+
+
+def label_warnings(config: TrainConfig, data: TrainingData, selecting: tuple[str, ...]) -> list[str]:
+    """What a person should know of the labels before the run begins; `selecting` is `selecting_attributes`."""
+    names, unsupervised = config.model.attributes, config.stages == "unsupervised"
+    varying = names if unsupervised else _varying(data.train, config)
+    warnings = [
+        f"all {name} labels of the training split are the same: there is nothing to learn from them"
+        for name in names
+        if name not in varying
+    ]
+    if data.validation is not None and selecting != names:
+        rest = " and ".join(name for name in names if name not in selecting)
+        by = f"the best epoch is chosen by {' and '.join(selecting)} alone"
+        warnings.append(
+            f"the validation split has no {rest} labels that differ, hence no CCC of {rest}: "
+            f"{by if selecting else 'the last epoch is kept'}"
+        )
+    return warnings
+
+
+def check_settings(config: TrainConfig, data: TrainingData, selecting: tuple[str, ...]) -> None:
+    """Raises InputError where the settings do not fit data or devices; `selecting` is `selecting_attributes`."""
+    if config.patience is not None and not selecting:
+        raise InputError(
+            "--patience waits for a better validation CCC, but there is no validation split with labels that differ; "
+            "leave --patience out, or prepare validation recordings"
+        )
+    batch = batch_chunks_of(config, data)
+    if batch % jax.device_count():
+        raise InputError(
+            f"a batch of {config.batch_size} recordings is {batch} chunks, which {jax.device_count()} devices cannot "
+            f"share equally; choose a --batch-size that is a multiple of {jax.device_count()}"
+        )
+    if not SYSTEMS[config.model.system].clusters:
+        return
+    for name, split in (("train", data.train), ("unlabeled", data.unlabeled)):
+        if split is not None and config.model.clusters > split.chunk_count:
+            raise InputError(
+                f"--clusters {config.model.clusters} is more than the {split.chunk_count} chunks of the {name} split; "
+                "choose fewer clusters"
+            )
+
+
+def batch_chunks_of(config: TrainConfig, data: TrainingData) -> int:
+    """Chunks a batch over all devices."""
+    return config.batch_size * data.train.chunks_per_utterance
+
+
+def _varying(split: Split, config: TrainConfig) -> tuple[str, ...]:
+    """The attributes whose labels are not all the same: others have a CCC of 0 or none, whatever is predicted."""
+    columns = attribute_columns(split.attributes, config.model.attributes).T
+    present = [column[np.isfinite(column)] for column in columns]
+    return tuple(
+        name
+        for name, labels in zip(config.model.attributes, present, strict=True)
+        if len(labels) and labels.min() < labels.max()
+    )

@@ -1,0 +1,81 @@
+"""Numbers that became infinite or NaN: where, and on which recordings."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+
+from emocluster_jax.atomic_files import write_json
+from emocluster_jax.errors import InputError
+
+NOT_FINITE = "not_finite"
+"""The folder of a work directory that lists the chunks."""
+_MOST_FILES = 100
+
+
+class DivergedError(InputError):
+    """A number became infinite or NaN; no checkpoint holds what came of it."""
+
+
+@dataclass(frozen=True)
+class NotFinite:
+    """Chunks that gave numbers which are infinite or NaN.
+
+    Attributes:
+      epoch: from 1.
+      part: of the epoch, e.g. "stage I".
+      split: that the chunks are from.
+      step: of the part, from 1; 0 for embeddings and predictions, which belong to no step.
+      numbers: what is not finite, by name, with the finite numbers beside it.
+      chunks: as they were drawn, counted through the split.
+    """
+
+    epoch: int
+    part: str
+    split: str
+    step: int
+    numbers: dict[str, float]
+    chunks: Int[np.ndarray, " n"]
+
+    def __str__(self) -> str:
+        """What happened and when, for people."""
+        name, value = next((name, value) for name, value in self.numbers.items() if not math.isfinite(value))
+        step = f", step {self.step}" if self.step else ""
+        return f"epoch {self.epoch}, {self.part}{step}: the {name.replace('_', ' ')} is {value}"
+
+
+def save_not_finite(workdir: Path, found: NotFinite, recordings: list[str], within: Int[np.ndarray, " n"]) -> Path:
+    """Lists the chunks in a JSON file of the work directory; the same epoch trained again writes the same file.
+
+    Args:
+      workdir: of the run.
+      found: what to list.
+      recordings: the id of each chunk's recording.
+      within: each chunk's number within its recording, from 0.
+
+    Returns:
+      The file; or the folder, where it is not written, since the folder holds `_MOST_FILES` already.
+    """
+    step = f"-step-{found.step:06d}" if found.step else ""
+    path = workdir / NOT_FINITE / f"epoch-{found.epoch:06d}-{found.split}{step}.json"
+    path.parent.mkdir(exist_ok=True)
+    if not path.exists() and len(list(path.parent.iterdir())) >= _MOST_FILES:
+        return path.parent
+    numbers = {name: value if math.isfinite(value) else str(value) for name, value in found.numbers.items()}
+    chunks = [{"recording": id, "chunk": int(i)} for id, i in zip(recordings, within, strict=True)]
+    write_json(
+        path,
+        {
+            "epoch": found.epoch,
+            "part": found.part,
+            "step": found.step or None,
+            "split": found.split,
+            "numbers": numbers,
+            "chunks": chunks,
+        },
+    )
+    return path

@@ -1,0 +1,142 @@
+"""Numbers that are infinite or NaN: no update comes of them, their batch is named, and the run stops or goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jaxtyping import Array
+
+from emocluster_jax.clustering.sampling import shuffled_indices
+from emocluster_jax.config import ModelConfig, OptimizerConfig, TrainConfig
+from emocluster_jax.feed.resident import place
+from emocluster_jax.model_directory import read_model
+from emocluster_jax.reporting.console import Console
+from emocluster_jax.reporting.metrics_log import read_metrics
+from emocluster_jax.training.data import TrainingData
+from emocluster_jax.training.loop import fit
+from emocluster_jax.training.not_finite import NOT_FINITE, DivergedError
+from emocluster_jax.training.state import TrainState
+from emocluster_jax.training.steps import LOST_UPDATE, Batch, Stage, train_step
+from small_training import MODEL, draw_recordings, make_data
+
+CHUNKS = 4
+# The settings of tests/systems, whose programs are in the compilation cache.
+REGRESSOR = TrainConfig(
+    model=dataclasses.replace(MODEL, system="cnn_regressor", dropout_rate=0.1, clusters=ModelConfig().clusters),
+    optimizer=OptimizerConfig(adam_learning_rate=0.005),
+    epochs=1,
+    batch_size=4,
+)
+
+
+def data_with_nan(split: Literal["train", "validation"], recordings: list[int]) -> TrainingData:
+    """Data in whose split one number of these recordings' third chunks is NaN."""
+    count, seed = {"train": (25, 6), "validation": (9, 7)}[split]
+    chunks, labels = draw_recordings(count, seed)
+    chunks[recordings, 2, 5, 5] = np.nan
+    whole = make_data(unlabeled=False)
+    damaged = dataclasses.replace(whole, **{split: place(chunks, labels, count)})
+    return dataclasses.replace(damaged, recording_ids=lambda split, rows: [f"{split}/{row}.wav" for row in rows])
+
+
+def listed(workdir: Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted((workdir / NOT_FINITE).iterdir())]
+
+
+def test_a_batch_without_a_finite_loss_is_listed_and_left_out(tmp_path: Path) -> None:
+    data, bad = data_with_nan("train", [7]), 4 * 7 + 2
+    batches = shuffled_indices(25 * CHUNKS, 4 * CHUNKS, np.random.default_rng((0, 1, 0)))
+    (step,) = {int(step) for step in np.argwhere(batches == bad)[:, 0]}
+    stopped, skipped = tmp_path / "stopped", tmp_path / "skipped"
+
+    with pytest.raises(DivergedError) as error:
+        fit(REGRESSOR, data, stopped, Console(quiet=True))
+    (batch,) = listed(stopped)
+    assert f"epoch 1, stage II, step {step + 1}: the ccc loss is nan (16 chunks, listed in {stopped}" in str(
+        error.value
+    )
+    assert (batch["epoch"], batch["part"], batch["step"], batch["split"]) == (1, "stage II", step + 1, "train")
+    assert batch["numbers"] == {"ccc_loss": "nan"}
+    assert batch["chunks"] == [{"recording": f"train/{i // 4}.wav", "chunk": i % 4} for i in batches[step].tolist()]
+    assert not (stopped / "model").exists() and not (stopped / "checkpoints").exists()
+
+    fit(dataclasses.replace(REGRESSOR, on_nan="skip"), data, skipped, Console(quiet=True))
+    assert listed(skipped) == [batch]
+    (metrics,) = read_metrics(skipped / "metrics.jsonl")
+    assert metrics["left_out_batches"] == {"stage2": 1} and 0 < metrics["ccc_loss"] < 2
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(read_model(skipped / "model").variables))
+
+
+def test_a_stage_in_which_all_batches_are_left_out_stops_the_run(tmp_path: Path) -> None:
+    data = data_with_nan("train", list(range(25)))
+    with pytest.raises(DivergedError, match=r"epoch 1, stage II: the loss or gradient of all 7 batches"):
+        fit(dataclasses.replace(REGRESSOR, on_nan="skip"), data, tmp_path, Console(quiet=True))
+    assert len(listed(tmp_path)) == 7
+
+
+def test_embeddings_that_cannot_be_clustered_name_their_recordings(tmp_path: Path) -> None:
+    config = TrainConfig(model=dataclasses.replace(MODEL, dropout_rate=0.5), epochs=3, batch_size=4, on_nan="skip")
+    with pytest.raises(DivergedError, match=r"epoch 1, stage II: the embedding is nan \(2 chunks, listed in"):
+        fit(config, data_with_nan("train", [3, 11]), tmp_path, Console(quiet=True))
+    (found,) = listed(tmp_path)
+    assert found["chunks"] == [{"recording": f"train/{i}.wav", "chunk": 2} for i in (3, 11)]
+
+
+def test_predictions_that_are_not_finite_choose_no_epoch(tmp_path: Path) -> None:
+    with pytest.raises(DivergedError, match=r"epoch 1, validation: the prediction is nan \(1 chunks, listed in"):
+        fit(REGRESSOR, data_with_nan("validation", [4]), tmp_path, Console(quiet=True))
+    (found,) = listed(tmp_path)
+    assert found["chunks"] == [{"recording": "validation/4.wav", "chunk": 2}]
+
+
+def toy_step(loss: Any, weight: float) -> tuple[TrainState, TrainState, dict[str, Array]]:
+    """Before and after one step of Adam on `loss(weight)`, and its terms; a batch statistic counts the steps."""
+    stage = Stage(
+        "stage2",
+        ("cross_entropy", "ccc_loss"),
+        lambda params, stats, batch, key: (
+            loss(params["w"]),
+            ({"cross_entropy": loss(params["w"]), "ccc_loss": jnp.float32(1)}, {"steps": stats["steps"] + 1}),
+        ),
+        optax.adam(0.1),
+    )
+    params = {"w": jnp.float32(weight)}
+    before = TrainState(params, {"steps": jnp.float32(0)}, {"stage2": stage.optimizer.init(params)})
+    nothing = Batch(jnp.zeros((1, 1, 1)), None, jnp.zeros((1, 1)), jnp.zeros((1, 1), bool), jnp.float32(0))
+    return before, *jax.jit(partial(train_step, stage))(before, nothing, jax.random.key(0))
+
+
+@pytest.mark.parametrize(
+    ("loss", "weight", "terms"),
+    [
+        (jnp.log, 0.0, (-np.inf, 1.0)),
+        (jnp.sqrt, -1.0, (np.nan, 1.0)),
+        (jnp.exp, 100.0, (np.inf, 1.0)),
+        # A finite loss with an infinite gradient.
+        (jnp.sqrt, 0.0, (LOST_UPDATE, LOST_UPDATE)),
+    ],
+)
+def test_no_update_comes_of_what_is_not_finite(loss: Any, weight: float, terms: tuple[float, float]) -> None:
+    before, after, found = toy_step(loss, weight)
+    for one, other in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal([found["cross_entropy"], found["ccc_loss"]], terms)
+
+
+def test_a_finite_step_updates_everything() -> None:
+    before, after, found = toy_step(jnp.sqrt, 4.0)
+    assert (found["cross_entropy"], after.batch_stats["steps"]) == (2.0, 1.0)
+    assert after.params["w"] == pytest.approx(3.9, rel=1e-5)
+    assert all(
+        not np.array_equal(one, other)
+        for one, other in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
+    )
