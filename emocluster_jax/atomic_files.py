@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,21 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path, names: str = "*") -> None:
+    """Removes what writers that were killed left in a folder under temporary names, `replacing`'s and Orbax's.
+
+    Args:
+      folder: where it lies, if there is such a folder.
+      names: a pattern of the files that were to be written; no one else may be writing one of them.
+    """
+    for pattern in (f".{names}.partial*", f"{names}.orbax-checkpoint-tmp*"):
+        for path in folder.glob(pattern):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -34,6 +34,8 @@ from emocluster_jax.systems.registry import network_of
 FORMAT_VERSION = 1
 _WEIGHTS_NAME = re.compile(r"weights-[0-9]{6}")
 _REMEDY = "write the model anew, or restore a copy"
+_METADATA_BYTES = 2**18
+"""What Orbax writes beside the arrays, at most."""
 _MOST_BYTES = 2 << 30
 """Of a model's arrays: six hundred times the published network's. More is not loaded, whatever a description says."""
 
@@ -71,16 +73,18 @@ class SavedModel:
     origin: dict[str, Any]
 
 
-def save_model(directory: Path, model: SavedModel, version: int = 0) -> None:
-    """Writes `model` to `directory`, in place of the model that may be there.
+def save_model(directory: Path, model: SavedModel) -> None:
+    """Writes `model` to `directory`, in place of the model that may be there, which stays whole until that is done.
 
     Args:
       directory: created when missing.
       model: what to write.
-      version: number of the weights folder, at most six digits; must differ from the version that is there now.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    name = f"weights-{version:06d}"
+    there = [
+        int(path.name.removeprefix("weights-")) for path in directory.iterdir() if _WEIGHTS_NAME.fullmatch(path.name)
+    ]
+    name = f"weights-{max(there, default=-1) + 1:06d}"
     arrays = {"variables": jax.tree.map(np.asarray, model.variables)}
     if model.centroids is not None:
         arrays["centroids"] = np.asarray(model.centroids, np.float32)
@@ -183,12 +187,24 @@ def save_arrays(directory: Path, arrays: Any) -> None:
     options = ocp.options.MultiprocessingOptions(
         primary_host=jax.process_index(), active_processes={jax.process_index()}
     )
+    _check_room(directory, arrays)
     with ocp.StandardCheckpointer(multiprocessing_options=options) as checkpointer:
         checkpointer.save(temporary.absolute(), arrays, force=True)
     write_checksums(temporary)
     if directory.exists():
         shutil.rmtree(directory)
     temporary.rename(directory)
+
+
+def _check_room(directory: Path, arrays: Any) -> None:
+    """Raises OSError where the disk has no room for these arrays: by Orbax's threads it would fill the screen."""
+    temporary = directory.with_name(f".{directory.name}.room.partial")
+    try:
+        with temporary.open("wb") as file:
+            for size in (_METADATA_BYTES, *(leaf.nbytes for leaf in jax.tree.leaves(arrays))):
+                file.write(bytes(size))
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def restore_arrays(directory: Path, template: Any, remedy: str) -> Any:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from emocluster_jax.disk import AGAIN, writing
 from emocluster_jax.errors import InputError
 from emocluster_jax.processes import Processes
 from launch import command
@@ -74,7 +75,8 @@ def main() -> None:
         return
     print(json.dumps(scores_as_json(evaluation.scores)))
     if options.output is not None:
-        write_scores(options.output, evaluation.scores)
+        with writing(options.output.parent, AGAIN):
+            write_scores(options.output, evaluation.scores)
 
 
 if __name__ == "__main__":

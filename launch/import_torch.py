@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from emocluster_jax.disk import AGAIN, writing
 from emocluster_jax.errors import InputError
 from launch import command
 
@@ -45,7 +46,8 @@ def main() -> None:
         raise InputError(f"--output {options.output} is a file; give a folder")
     model = import_published(options.weights, options.norm, options.attribute)
     if not (options.output / "model.json").exists():
-        save_model(options.output, model)
+        with writing(options.output, AGAIN):
+            save_model(options.output, model)
     elif read_model(options.output).origin != model.origin:
         raise InputError(f"--output {options.output} holds another model; give a new folder")
     Console(quiet=options.quiet).line(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emocluster_jax.disk import AGAIN, writing
 from emocluster_jax.errors import InputError
 from launch import command
 
@@ -94,7 +95,7 @@ def predict(options: Options, recordings: list[Recording], predictors: list[Pred
     embeddings = EmbeddingsCollector(predictors)
     reasons: Counter[str] = Counter()
     rows = 0
-    with writing_table(options.output, predictors) as table:
+    with writing(options.output.parent, AGAIN), writing_table(options.output, predictors) as table:
         with console.task("predicting", total=len(recordings)) as task:
             for result in predict_recordings(
                 predictors,
@@ -117,7 +118,8 @@ def predict(options: Options, recordings: list[Recording], predictors: list[Pred
         if not rows:
             raise InputError(f"none of the {len(recordings)} recordings can be used; {options.output} is not written")
         if options.embeddings is not None:
-            embeddings.write(options.embeddings)
+            with writing(options.embeddings.parent, AGAIN):
+                embeddings.write(options.embeddings)
     _summarize(options, rows, len(recordings), reasons, console)
 
 

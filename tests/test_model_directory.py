@@ -49,11 +49,11 @@ def test_a_model_without_centroids_has_none_after_reading(tmp_path: Path) -> Non
 
 
 def test_a_newer_model_replaces_the_older(tmp_path: Path) -> None:
-    save_model(tmp_path, small_model(seed=1), version=1)
-    save_model(tmp_path, small_model(seed=2), version=2)
+    save_model(tmp_path, small_model(seed=1))
+    save_model(tmp_path, small_model(seed=2))
 
     assert read_model(tmp_path).origin == {"seed": 2}
-    assert [path.name for path in tmp_path.glob("weights-*")] == ["weights-000002"]
+    assert [path.name for path in tmp_path.glob("weights-*")] == ["weights-000001"]
 
 
 @pytest.fixture(scope="module")

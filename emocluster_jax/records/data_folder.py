@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import filelock
 
-from emocluster_jax.atomic_files import replacing
+from emocluster_jax.atomic_files import remove_leftovers, replacing
+from emocluster_jax.disk import AGAIN, writing
 from emocluster_jax.errors import InputError
 from emocluster_jax.records.preparation import FILE_NAME, Preparation, read_preparation
 
@@ -62,7 +63,9 @@ def unfinished_folder(data_dir: Path, fingerprint: str) -> Iterator[Path]:
     request = folder / _REQUEST
     mine = False
     try:
-        if folder.exists() and not request.exists() and any(path.name != _LOCK for path in folder.iterdir()):
+        # A run that was killed as it began has left the lock, or the request under its temporary name.
+        begun = (_LOCK, f".{request.stem}.*.partial{request.suffix}")
+        if folder.exists() and not request.exists() and any(not _is_one_of(path, begun) for path in folder.iterdir()):
             raise InputError(
                 f"{folder} is in the way and no unfinished preparation; move it or give another --data-dir"
             )
@@ -75,23 +78,31 @@ def unfinished_folder(data_dir: Path, fingerprint: str) -> Iterator[Path]:
                     temporary.write_text(fingerprint)
             work = folder / fingerprint[:_NAME_LENGTH]
             work.mkdir(exist_ok=True)
-            yield work
+            remove_leftovers(work)
+            with writing(data_dir.parent, f"{AGAIN}, it goes on from here"):
+                yield work
     except filelock.Timeout:
         raise InputError(f"another process is preparing {data_dir} right now; wait for it to end") from None
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise InputError(
-                f"no space left beside {data_dir}; make room and give the same command again, it goes on from here"
-            ) from None
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
             raise InputError(f"{folder} cannot be written: {error.strerror}; give another --data-dir") from None
-        raise
+        with writing(data_dir.parent, AGAIN):
+            raise
     finally:
         if mine and not request.exists():
             # After the lock is let go: NFS cannot remove a file that is held open, nor the folder that it is in.
             with suppress(OSError):
                 (folder / _LOCK).unlink()
                 folder.rmdir()
+
+
+def clear_unfinished(data_dir: Path, fingerprint: str) -> None:
+    """Removes what a run of this request that was killed just after it had published `data_dir` left beside it."""
+    folder = data_dir.with_name(data_dir.name + ".preparing")
+    request = folder / _REQUEST
+    if folder.is_dir() and (not request.exists() or request.read_text() == fingerprint):
+        with suppress(InputError), unfinished_folder(data_dir, fingerprint) as work:
+            discard(work)
 
 
 def discard(folder: Path) -> None:
@@ -118,6 +129,10 @@ def publish(folder: Path, data_dir: Path) -> None:
     finished.rename(data_dir)
     _sync(data_dir.parent)
     discard(folder)
+
+
+def _is_one_of(path: Path, patterns: Iterable[str]) -> bool:
+    return any(path.match(pattern) for pattern in patterns)
 
 
 def _empty(folder: Path) -> None:

@@ -24,6 +24,7 @@ from emocluster_jax.errors import InputError
 from emocluster_jax.preprocessing.normalization import FeatureStatistics, feature_statistics, merge, no_frames
 from emocluster_jax.records.beam import BeamRunner, run_on_beam
 from emocluster_jax.records.data_folder import (
+    clear_unfinished,
     discard,
     existing_preparation,
     finished_folder,
@@ -100,6 +101,7 @@ def prepare(
     data_dir = Path(os.path.realpath(data_dir))
     existing = existing_preparation(data_dir, identity)
     if existing is not None:
+        clear_unfinished(data_dir, identity)
         console.line(f"{data_dir} holds these recordings already; using them")
         return existing
     if given is None and basis == "unlabeled":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,9 @@ class MetricsLog:
     """
 
     def __init__(self, directory: Path, epochs_done: int = 0) -> None:
-        from tensorboardX import SummaryWriter
+        # Not by `SummaryWriter`: a full disk ends its thread, and the run would wait for that thread forever.
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto import event_pb2
 
         self._path = directory / METRICS_FILE
         kept = read_metrics(self._path) if epochs_done and self._path.exists() else []
@@ -35,7 +38,11 @@ class MetricsLog:
         with replacing(self._path) as temporary:
             temporary.write_text("".join(_json_line(metrics) for metrics in kept), "utf-8")
         self._file = self._path.open("a", encoding="utf-8")
-        self._tensorboard = SummaryWriter(str(directory / TENSORBOARD_DIR), purge_step=epochs_done + 1)
+        (directory / TENSORBOARD_DIR).mkdir(exist_ok=True)
+        self._events = EventsWriter(str(directory / TENSORBOARD_DIR / "events"))
+        self._messages: Any = event_pb2  # whose classes are made as it is loaded
+        session_log = self._messages.SessionLog
+        self._add_event(epochs_done + 1, session_log=session_log(status=session_log.START))
 
     def write(self, metrics: dict[str, Any]) -> None:
         """Logs one epoch. In the JSON lines NaN and infinity become null.
@@ -44,19 +51,23 @@ class MetricsLog:
           metrics: `epoch` (from 1) and names with a number, None, a list of numbers, or a dictionary of such.
             TensorBoard gets numbers as scalars and lists as histograms with one bar an item.
         """
+        from tensorboardX.summary import histogram_raw, scalar
+
         self._file.write(_json_line(metrics))
         self._file.flush()
         epoch = int(metrics["epoch"])
         for name, value in _flat(_plain(metrics)):
             if isinstance(value, list):
-                self._add_bars(name, value, epoch)
+                self._add_event(epoch, summary=histogram_raw(name, **_bars(value)))
             elif value is not None and name != "epoch":
-                self._tensorboard.add_scalar(name, value, epoch)
-        self._tensorboard.flush()
+                self._add_event(epoch, summary=scalar(name, value))
+        self._events.flush()
 
     def close(self) -> None:
-        self._file.close()
-        self._tensorboard.close()
+        try:
+            self._file.close()
+        finally:
+            self._events.close()
 
     def __enter__(self) -> MetricsLog:
         return self
@@ -64,20 +75,8 @@ class MetricsLog:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _add_bars(self, name: str, values: list[float | None], epoch: int) -> None:
-        heights = np.asarray([value or 0 for value in values], dtype=float)
-        at = np.arange(len(heights))
-        self._tensorboard.add_histogram_raw(
-            name,
-            min=0,
-            max=len(heights),
-            num=int(heights.sum()),
-            sum=float(heights @ at),
-            sum_squares=float(heights @ at**2),
-            bucket_limits=(at + 1.0).tolist(),
-            bucket_counts=heights.tolist(),
-            global_step=epoch,
-        )
+    def _add_event(self, step: int, **content: Any) -> None:
+        self._events.write_event(self._messages.Event(wall_time=time.time(), step=step, **content))
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -103,6 +102,21 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
             raise InputError(f"{path}, line {number}: not an object with an `epoch`; delete that line")
         epochs.append(metrics)
     return epochs
+
+
+def _bars(values: list[float | None]) -> dict[str, Any]:
+    """TensorBoard's histogram that shows these values as bars."""
+    heights = np.asarray([value or 0 for value in values], dtype=float)
+    at = np.arange(len(heights))
+    return {
+        "min": 0,
+        "max": len(heights),
+        "num": int(heights.sum()),
+        "sum": float(heights @ at),
+        "sum_squares": float(heights @ at**2),
+        "bucket_limits": (at + 1.0).tolist(),
+        "bucket_counts": heights.tolist(),
+    }
 
 
 def _json_line(metrics: dict[str, Any]) -> str:

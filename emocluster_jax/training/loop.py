@@ -289,7 +289,6 @@ def _save_best(run: _Run, state: TrainState, labeled: StageResult, progress: Pro
                 "validation_ccc": progress.best_ccc if math.isfinite(progress.best_ccc) else None,
             },
         ),
-        version=progress.epoch,
     )
 
 
