@@ -113,6 +113,11 @@ def smallest(value: float) -> float:
     return float(multihost_utils.process_allgather(np.float32(value)).min()) if jax.process_count() > 1 else value
 
 
+def anywhere(holds: bool) -> bool:
+    """Whether it holds on any process of the run; all must come here."""
+    return smallest(0.0 if holds else 1.0) == 0.0
+
+
 def same_everywhere(text: str) -> bool:
     """Whether all processes of the run come here with the same text."""
     if jax.process_count() == 1:

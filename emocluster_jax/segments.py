@@ -5,19 +5,33 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from emocluster_jax import parallel
+
 SEGMENT_S = 1.5
 
 
-def in_segments(total: int, run: Callable[[int, int], None]) -> None:
-    """Calls `run(first, last)` over consecutive ranges that make up `range(total)`, each about `SEGMENT_S` long.
+class StoppedError(Exception):
+    """Work was left half-done because it was asked to stop; what it was to give is not there."""
+
+
+def in_segments(
+    total: int, run: Callable[[int, int], None], *, first: int = 0, stop: Callable[[], bool] | None = None
+) -> int:
+    """Calls `run(first, last)` over consecutive ranges that make up the steps to `total`, each about `SEGMENT_S` long.
 
     Between two calls the host may show progress, heed a signal or look at results; the longer ones keep that cheap.
 
     Args:
       total: number of steps.
       run: runs the steps from `first` up to, but not including, `last`, and returns when they are done.
+      first: steps that were done before.
+      stop: asked after each call whether to leave it at that. Where there are several processes, all must give the
+        same answer; their ranges are then the same, too.
+
+    Returns:
+      The steps that are done: `total`, unless it was stopped.
     """
-    first, length = 0, 1
+    length = 1
     while first < total:
         last = min(total, first + length)
         started = time.monotonic()
@@ -25,3 +39,8 @@ def in_segments(total: int, run: Callable[[int, int], None]) -> None:
         took = max(time.monotonic() - started, 1e-6)
         length = max(1, min(4 * length, int((last - first) * SEGMENT_S / took)))
         first = last
+        if stop is not None:
+            length = int(parallel.smallest(length))
+            if stop():
+                break
+    return first

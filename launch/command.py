@@ -1,6 +1,7 @@
 """What all commands share: reading options, and how they end.
 
-Exit status: 0 done, 1 a defect of this project (with its traceback), 2 a request that cannot be carried out, 130 Ctrl-C
+Exit status: 0 done, 1 a defect of this project (with its traceback), 2 a request that cannot be carried out, 130
+Ctrl-C, 143 SIGTERM
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 from emocluster_jax.errors import InputError
+from launch.signals import Terminated, heeded
 
 if TYPE_CHECKING:
     from tyro.constructors import ConstructorRegistry
@@ -26,14 +28,23 @@ _TOGETHER_S = 5.0
 
 
 def run(main: Callable[[], None]) -> None:
-    """Runs a command and exits: with one line and no traceback where the person, not the program, is to act."""
+    """Runs a command and exits: with one line and no traceback where the person, not the program, is to act.
+
+    A KeyboardInterrupt's text, if it has one, says how to go on.
+    """
+    with heeded():
+        _run(main)
+
+
+def _run(main: Callable[[], None]) -> None:
     try:
         main()
         sys.stdout.flush()
     except InputError as error:
         _end(f"error: {error}", 2)
-    except KeyboardInterrupt:
-        _end("interrupted", 130)
+    except KeyboardInterrupt as signal:
+        word, status = ("terminated", 143) if isinstance(signal, Terminated) else ("interrupted", 130)
+        _end("; ".join(filter(None, (word, str(signal)))), status)
     except BrokenPipeError:
         # The reader of stdout (`| head`) has gone. Python would complain once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+import sys
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,7 +171,10 @@ def main() -> None:
     from emocluster_jax.reporting.console import Console
 
     console = Console(quiet=options.quiet)
-    preparation = prepare_corpus(options, console)
+    try:
+        preparation = prepare_corpus(options, console)
+    except KeyboardInterrupt as signal:
+        raise type(signal)(f"go on with: {shlex.join(['python', '-m', 'launch.prepare', *sys.argv[1:]])}") from None
     summarize(preparation, options.data_dir, console)
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import shlex
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from emocluster_jax.config import PRESETS, TrainConfig
+from emocluster_jax.disk import writing
 from emocluster_jax.errors import InputError
 from emocluster_jax.host_memory import keep_freed_memory
 from emocluster_jax.processes import Processes
 from launch import command, prepare
+from launch.signals import deferred
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
 DEMO = Path("emocluster-demo")
 PLOTS = "plots"
+_STOPPING = "stopping after this step; a second signal ends at once, without a checkpoint"
 
 DESCRIPTION = """Train DeepEmoCluster, or by --model a system to compare it with, on prepared records: in each epoch
 stage I on the unlabelled pool and stage II on the labelled recordings. Without --data-dir it makes a demo corpus of
@@ -101,7 +105,16 @@ def main() -> None:
     if options.data_dir is None or options.workdir is None:
         _prepare_demo(console, options.config)
         options = dataclasses.replace(options, data_dir=DEMO / "records", workdir=DEMO / "run", resume=True)
-    _train(options, console)
+    assert options.workdir is not None
+    try:
+        with writing(options.workdir, f"make room or mend it, then go on with: {_command_to_resume(options)}"):
+            _train(options, console)
+    except KeyboardInterrupt as signal:
+        raise type(signal)(f"go on with: {_command_to_resume(options)}") from None
+
+
+def _command_to_resume(options: Options) -> str:
+    return shlex.join(["python", "-m", "launch.train", *sys.argv[1:], *([] if options.resume else ["--resume"])])
 
 
 def _prepare_demo(console: Console, config: TrainConfig) -> None:
@@ -120,6 +133,7 @@ def _train(options: Options, console: Console) -> None:
     from emocluster_jax import parallel
     from emocluster_jax.feed.choice import resolve_feed
     from emocluster_jax.records.preparation import read_preparation
+    from emocluster_jax.segments import StoppedError
     from emocluster_jax.training.loop import fit
     from emocluster_jax.training.workdir import check_joined, claim, locked
 
@@ -140,7 +154,11 @@ def _train(options: Options, console: Console) -> None:
         counts = {**preparation.counts, "unlabeled": len(pool)}
         feed = resolve_feed(options.feed, list(counts.values()), preparation.features, console)
         data = _load(options.data_dir, preparation, pool, feed, console)
-        progress = fit(options.config, data, options.workdir, console)
+        try:
+            with deferred(_STOPPING if parallel.is_primary() else "") as stop:
+                progress = fit(options.config, data, options.workdir, console, stop)
+        except StoppedError:
+            raise stop.exception() from None
         parallel.wait_for_all("the best model is written")
         evaluation = _evaluate(options.data_dir, options.workdir, preparation, feed, console)
         if parallel.is_primary():

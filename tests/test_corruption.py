@@ -27,7 +27,7 @@ from emocluster_jax.records.reader import read_split
 from emocluster_jax.records.shard_work import read_report, spool_shard, spooled_moments, write_shard
 from emocluster_jax.records.shards import plan_shards
 from emocluster_jax.reporting.console import Console
-from emocluster_jax.training.checkpoints import Progress, restore_checkpoint, save_checkpoint
+from emocluster_jax.training.checkpoints import Checkpoint, Progress, restore_checkpoint, save_checkpoint
 from emocluster_jax.training.state import TrainState
 from emocluster_jax.training.workdir import assignments_file, claim, read_assignments, read_run
 from small_models import small_model
@@ -155,7 +155,7 @@ def test_checkpoint(tmp_path: Path) -> None:
     params = {"dense": {"kernel": rng.normal(size=(30, 20)).astype(np.float32)}}
     state = TrainState(params, {"mean": np.zeros(20, np.float32)}, {"stage2": (np.int32(7), params)})  # type: ignore[arg-type]
     for epoch in (1, 2, 3):
-        save_checkpoint(tmp_path, state, Progress(epoch, best_epoch=1, best_ccc=0.5))
+        save_checkpoint(tmp_path, Checkpoint(state, Progress(epoch, best_epoch=1, best_ccc=0.5)))
     first, second = sorted(tmp_path.iterdir())
     assert (first.name, second.name) == ("epoch-000002", "epoch-000003")
     for path in files_below(second):

@@ -16,7 +16,7 @@ from emocluster_jax import parallel
 from emocluster_jax.config import ModelConfig
 from emocluster_jax.feed.split import Split, block_rows, block_starts
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
-from emocluster_jax.segments import in_segments
+from emocluster_jax.segments import StoppedError, in_segments
 from emocluster_jax.systems.registry import network_of
 
 CPU_BLOCK = 8
@@ -50,13 +50,23 @@ class Forward:
     block: int
     program: Callable[..., Outputs]
 
-    def __call__(self, variables: Any, split: Split, advance: Callable[[int], None]) -> Outputs:
+    def __call__(
+        self,
+        variables: Any,
+        split: Split,
+        advance: Callable[[int], None],
+        stop: Callable[[], bool] | None = None,
+    ) -> Outputs:
         """What the network says of every chunk.
 
         Args:
           variables: of the network, on every device.
           split: the chunks.
           advance: told, now and then, how many more chunks are done.
+          stop: asked, now and then, whether to leave it; the same on all processes.
+
+        Raises:
+          StoppedError: it was left.
         """
         per_device = split.utterances_per_device * split.chunks_per_utterance
         size = min(self.block, per_device)
@@ -75,7 +85,9 @@ class Forward:
                 done = min(last * size, per_device) - first * size
                 advance(done * len(outputs.attributes))
 
-            in_segments(-(-per_device // size), segment)
+            blocks = -(-per_device // size)
+            if in_segments(blocks, segment, stop=stop) < blocks:
+                raise StoppedError
         return outputs
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
 from emocluster_jax.clustering.sampling import balanced_indices, shuffled_indices
 from emocluster_jax.evaluation.forward import Forward
 from emocluster_jax.feed.split import Split
+from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
 from emocluster_jax.training.programs import Clustering
 from emocluster_jax.training.state import TrainState
 from emocluster_jax.training.stopwatch import StageView
@@ -37,20 +38,6 @@ class Clusters(NamedTuple):
     assignments: Int[np.ndarray, " chunks"]
     fitted: EmbeddingTransform | None
     centroids: Float[np.ndarray, "K E"]
-
-
-class Drawn(NamedTuple):
-    """What the steps of one stage of one epoch start from.
-
-    Attributes:
-      state: the network, on every device.
-      batches: (steps, batch) int32, global chunk numbers; every batch is full.
-      clusters: what the batches were drawn from; None for systems without clusters.
-    """
-
-    state: TrainState
-    batches: Int[np.ndarray, "steps batch"]
-    clusters: Clusters | None
 
 
 class EmbeddingError(Exception):
@@ -79,18 +66,36 @@ class Batches(ABC):
     def embedded_chunks(self) -> int:
         """Chunks that go through the network before the first step."""
 
+    @property
     @abstractmethod
-    def draw(self, state: TrainState, batch_chunks: int, seed: Seed, view: StageView) -> Drawn:
-        """The batches of one epoch.
+    def clusters_shape(self) -> Clusters | None:
+        """`jax.ShapeDtypeStruct`s in place of the arrays that `begin` gives."""
+
+    @abstractmethod
+    def begin(self, state: TrainState, seed: Seed, view: StageView) -> tuple[TrainState, Clusters | None]:
+        """The network that the steps of one epoch start from, and what their batches are drawn from.
 
         Args:
           state: the network before the stage, on every device; it is used up.
-          batch_chunks: chunks a batch over all devices.
           seed: all that is drawn follows from it.
           view: told what is going on.
 
+        Returns:
+          The network, on every device, and the clusters; None for systems without clusters.
+
         Raises:
           EmbeddingError: embeddings that are to be clustered are not finite.
+          StoppedError: the view asked for it; `state` is not used up.
+        """
+
+    @abstractmethod
+    def draw(self, clusters: Clusters | None, batch_chunks: int, seed: Seed) -> Int[np.ndarray, "steps batch"]:
+        """The batches of one epoch: (steps, batch) int32, global chunk numbers; every batch is full.
+
+        Args:
+          clusters: that `begin` gave.
+          batch_chunks: chunks a batch over all devices.
+          seed: that `begin` was given.
         """
 
 
@@ -114,12 +119,23 @@ class ClusteredBatches(Batches):
     def embedded_chunks(self) -> int:
         return self.split.chunk_count
 
-    def draw(self, state: TrainState, batch_chunks: int, seed: Seed, view: StageView) -> Drawn:
+    @property
+    def clusters_shape(self) -> Clusters:
+        embeddings = (jax.local_device_count(), self.split.utterances_per_device * self.split.chunks_per_utterance)
+        width = scaled_width(DENSE_WIDTH, self.forward.config)
+        key, rows = jax.random.key(0), jax.ShapeDtypeStruct((*embeddings, width), np.float32)
+        fitted, found = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), jax.eval_shape(self.cluster, key, rows)
+        )
+        assignments = jax.ShapeDtypeStruct((self.split.chunk_count,), found.assignments.dtype)
+        return Clusters(cast(Any, assignments), fitted, found.centroids)
+
+    def begin(self, state: TrainState, seed: Seed, view: StageView) -> tuple[TrainState, Clusters]:
         # Threefry for what must not depend on the number of devices; RBG, quick to compile and to run, for the rest.
         clustering_key = jax.random.key(np.random.SeedSequence(seed).generate_state(1)[0])
         head_key, _ = device_keys(seed)
         with view.part("embed", "embedding"):
-            outputs = self.forward(state.variables, self.split, view.task.advance)
+            outputs = self.forward(state.variables, self.split, view.task.advance, view.stop)
         with view.part("kmeans", "clustering"):
             fitted, found = self.cluster(clustering_key, outputs.embeddings)
             assignments = parallel.collect(found.assignments, self.split.chunk_count)
@@ -128,10 +144,11 @@ class ClusteredBatches(Batches):
                 finite = parallel.collect(jnp.isfinite(outputs.embeddings).all(axis=-1), self.split.chunk_count)
                 raise EmbeddingError(np.flatnonzero(~finite))
             del outputs
-        with view.part("batches", "drawing batches"):
-            batches = balanced_indices(assignments, batch_chunks, np.random.default_rng(seed)).astype(np.int32)
-            state = self.redraw_head(state, head_key)
-        return Drawn(state, batches, Clusters(assignments, fitted, centroids))
+        return self.redraw_head(state, head_key), Clusters(assignments, fitted, centroids)
+
+    def draw(self, clusters: Clusters | None, batch_chunks: int, seed: Seed) -> Int[np.ndarray, "steps batch"]:
+        assert clusters is not None
+        return balanced_indices(clusters.assignments, batch_chunks, np.random.default_rng(seed)).astype(np.int32)
 
 
 @dataclass(frozen=True)
@@ -148,11 +165,16 @@ class ShuffledBatches(Batches):
     def embedded_chunks(self) -> int:
         return 0
 
-    def draw(self, state: TrainState, batch_chunks: int, seed: Seed, view: StageView) -> Drawn:
-        with view.part("batches", "drawing batches"):
-            rng = np.random.default_rng(seed)
-            batches = shuffled_indices(self.split.chunk_count, batch_chunks, rng).astype(np.int32)
-        return Drawn(state, batches, None)
+    @property
+    def clusters_shape(self) -> None:
+        return None
+
+    def begin(self, state: TrainState, seed: Seed, view: StageView) -> tuple[TrainState, None]:
+        return state, None
+
+    def draw(self, clusters: Clusters | None, batch_chunks: int, seed: Seed) -> Int[np.ndarray, "steps batch"]:
+        rng = np.random.default_rng(seed)
+        return shuffled_indices(self.split.chunk_count, batch_chunks, rng).astype(np.int32)
 
 
 def device_keys(seed: Seed) -> tuple[Array, Array]:

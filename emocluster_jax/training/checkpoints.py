@@ -3,27 +3,30 @@
 A checkpoint is one Orbax folder an epoch, `epoch-000012`; it appears by a rename once it is complete. The one before is
 kept beside it, in case the newest turns out to be damaged; older ones are removed. The random keys of an epoch follow
 from the seed and the epoch's number, so that parameters, batch statistics, Adam's moments and the record of the best
-epoch are all there is to keep.
+epoch are all there is to keep. A run that is stopped within an epoch also keeps the clusters of the stages that it has
+begun, in `epoch-000012-stage-2-step-000340`: 12 epochs are complete, and of the next one's second stage 340 steps.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from emocluster_jax.model_directory import restore_arrays, save_arrays
+from emocluster_jax.training.epoch import StageProgress
 from emocluster_jax.training.state import TrainState
 
 CHECKPOINTS = "checkpoints"
 """The folder of a work directory that takes them."""
 
-_NAME = re.compile(r"epoch-(\d{6})")
+_NAME = re.compile(r"epoch-(?P<epoch>\d{6})(-stage-(?P<stage>\d)-step-(?P<step>\d{6,}))?")
 
 
 @dataclass(frozen=True)
@@ -41,60 +44,98 @@ class Progress:
     best_ccc: float = -np.inf
 
 
-def save_checkpoint(directory: Path, state: TrainState, progress: Progress) -> None:
-    """Writes the checkpoint of the epoch just completed, and removes all earlier ones but the last.
+class Checkpoint(NamedTuple):
+    """All that a run needs to go on.
+
+    Attributes:
+      state: without a device axis.
+      progress: of the epochs completed.
+      stages: of the epoch that was begun after them, those that were begun, in their order; all but the last are
+        complete.
+    """
+
+    state: TrainState
+    progress: Progress
+    stages: tuple[StageProgress, ...] = ()
+
+
+def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> None:
+    """Writes a checkpoint, and removes all earlier ones but the last.
 
     Args:
       directory: of all checkpoints of the run.
-      state: without a device axis.
-      progress: including this epoch.
+      checkpoint: further than those that are there.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    newest = directory / f"epoch-{progress.epoch:06d}"
-    save_arrays(newest, {"state": _by_name(state), "progress": _as_arrays(progress)})
-    for other in sorted(_epochs(directory))[:-2]:
-        shutil.rmtree(other)
+    name = f"epoch-{checkpoint.progress.epoch:06d}"
+    tree = {"state": _by_name(checkpoint.state), "progress": _as_arrays(checkpoint.progress)}
+    if checkpoint.stages:
+        name += f"-stage-{len(checkpoint.stages)}-step-{checkpoint.stages[-1].steps:06d}"
+        tree["stages"] = _by_name(checkpoint.stages)
+    save_arrays(directory / name, jax.tree.map(np.asarray, tree))
+    there = _by_position(directory)
+    for position in sorted(there)[:-2]:
+        shutil.rmtree(there[position])
 
 
-def restore_checkpoint(directory: Path, template: TrainState) -> tuple[TrainState, Progress] | None:
+def restore_checkpoint(
+    directory: Path, template: TrainState, stages: Callable[[], Sequence[StageProgress]] = tuple
+) -> Checkpoint | None:
     """The latest checkpoint, or None where there is none.
 
     Args:
       directory: of all checkpoints of the run.
       template: a state of the same structure, shapes and types.
+      stages: the same of an epoch's stages, asked for where the run was stopped within an epoch.
 
     Raises:
       InputError: the checkpoint is damaged, or of a network of another shape. The checkpoint before it is not taken in
         its place: that a disk fails is for a person to know.
     """
-    epochs = sorted(_epochs(directory))
-    if not epochs:
+    checkpoints = _by_position(directory)
+    if not checkpoints:
         return None
-    newest, before = epochs[-1], epochs[-2].name if len(epochs) > 1 else "the start"
-    names, structure = _by_name(template), jax.tree.structure(template)
+    *earlier, latest = sorted(checkpoints)
+    newest, before = checkpoints[latest], checkpoints[earlier[-1]].name if earlier else "the start"
+    trees: dict[str, Any] = {"state": template, "progress": _as_arrays(Progress())}
+    if begun := latest[1]:
+        trees["stages"] = tuple(stages()[:begun])
     shapes = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype),
-        {"state": names, "progress": _as_arrays(Progress())},
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), {key: _by_name(tree) for key, tree in trees.items()}
     )
     arrays = restore_arrays(newest, shapes, f"remove {newest} and resume: the run then goes on from {before}")
-    state = jax.tree.unflatten(structure, [arrays["state"][name] for name in names])
-    values = {name: value.item() for name, value in arrays["progress"].items()}
-    return state, Progress(**values)
+    restored = {
+        key: jax.tree.unflatten(jax.tree.structure(tree), [arrays[key][name] for name in _by_name(tree)])
+        for key, tree in trees.items()
+    }
+    progress = Progress(**{name: value.item() for name, value in restored["progress"].items()})
+    return Checkpoint(
+        restored["state"],
+        progress,
+        tuple(stage._replace(steps=int(stage.steps)) for stage in restored.get("stages", ())),
+    )
+
+
+def has_checkpoint(workdir: Path) -> bool:
+    """Whether a run has left anything to go on with in this work directory."""
+    return bool(_by_position(workdir / CHECKPOINTS))
 
 
 def completed_epochs(workdir: Path) -> int:
     """How many epochs the run in this work directory has completed."""
-    return max((int(path.name.removeprefix("epoch-")) for path in _epochs(workdir / CHECKPOINTS)), default=0)
+    return max((epochs for epochs, _, _ in _by_position(workdir / CHECKPOINTS)), default=0)
 
 
-def _epochs(directory: Path) -> list[Path]:
-    return [path for path in directory.glob("epoch-*") if _NAME.fullmatch(path.name)]
+def _by_position(directory: Path) -> dict[tuple[int, int, int], Path]:
+    """The checkpoints by (epochs complete, stages begun, steps of the last of these)."""
+    found = ((_NAME.fullmatch(path.name), path) for path in directory.glob("epoch-*"))
+    return {(int(name["epoch"]), int(name["stage"] or 0), int(name["step"] or 0)): path for name, path in found if name}
 
 
-def _by_name(state: TrainState) -> dict[str, Any]:
-    """The state's arrays by their path: a plain dictionary outlives changes in how the optimisers nest their states."""
-    leaves = jax.tree_util.tree_flatten_with_path(state)[0]
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in leaves}
+def _by_name(tree: Any) -> dict[str, Any]:
+    """A tree's arrays by their path: a plain dictionary outlives changes in how the optimisers nest their states."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
 def _as_arrays(progress: Progress) -> dict[str, np.ndarray]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
@@ -42,66 +44,111 @@ class StagePrograms:
     train: Callable[..., tuple[TrainState, dict[str, Array]]]
 
 
-@dataclass(frozen=True)
-class StageResult:
-    """What a stage leaves behind.
+class StageProgress(NamedTuple):
+    """How far a stage of an epoch has come: with the network, all that it takes to go on.
 
     Attributes:
-      state: the network after it, on every device.
-      clusters: the clusters that it trained on; None for systems without clusters.
-      terms: mean of every loss term over the steps that were not left out; NaN where all were.
-      steps: how many there were.
-      left_out: how many of them changed nothing, since their loss or update was not finite.
+      clusters: that it trains on; None for systems without clusters.
+      terms: (steps,) float32 by name, every step's loss terms; 0 for the steps to come.
+      steps: those that were taken.
     """
 
-    state: TrainState
     clusters: Clusters | None
-    terms: dict[str, float]
+    terms: dict[str, Float[np.ndarray, " steps"]]
     steps: int
-    left_out: int
+
+    @property
+    def is_complete(self) -> bool:
+        return all(self.steps == len(values) for values in self.terms.values())
+
+    @property
+    def left_out(self) -> Bool[np.ndarray, " steps"]:
+        """Which steps changed nothing, since their loss or update was not finite; see `train_step`."""
+        return _left_out(self.terms)
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Mean of every loss term over the steps that were not left out; NaN where all were."""
+        used = ~self.left_out
+        return {name: float(values[used].mean()) if used.any() else math.nan for name, values in self.terms.items()}
+
+
+def progress_shape(programs: StagePrograms, batch_chunks: int) -> StageProgress:
+    """`jax.ShapeDtypeStruct`s in place of the arrays of a stage's progress."""
+    steps = -(-programs.batches.split.chunk_count // batch_chunks)
+    terms = {name: jax.ShapeDtypeStruct((steps,), np.float32) for name in programs.stage.terms}
+    shape: Any = (programs.batches.clusters_shape, terms, jax.ShapeDtypeStruct((), np.int64))
+    return StageProgress(*shape)
 
 
 def run_stage(
     programs: StagePrograms,
     state: TrainState,
+    begun: StageProgress | None,
     *,
     batch_chunks: int,
     seed: Seed,
     view: StageView,
     report: Callable[[NotFinite], None],
-) -> StageResult:
-    """Trains the network for one stage.
+) -> tuple[TrainState, StageProgress]:
+    """Trains the network for one stage, or for the rest of it, until it is done or the view asks to stop.
 
     Args:
       programs: the stage.
-      state: the network before the stage, on every device; it is used up.
+      state: the network before the stage, or as it was left, on every device; it is used up.
+      begun: what was done of the stage before; None for nothing.
       batch_chunks: chunks a batch over all devices.
       seed: all that is drawn here follows from it.
       view: told what is going on.
       report: told, soon after, of steps that were left out, and of embeddings that cannot be clustered, where it must
         raise; it may raise to stop the run.
+
+    Returns:
+      The network, on every device, and how far the stage has come.
+
+    Raises:
+      StoppedError: the view asked to stop before there was anything worth keeping; `state` is not used up.
     """
     epoch = seed[1]
 
     def not_finite(step: int, numbers: dict[str, float], chunks: Int[np.ndarray, " n"]) -> NotFinite:
         return NotFinite(epoch, programs.title, programs.source, step, numbers, chunks)
 
-    try:
-        state, batches, clusters = programs.batches.draw(state, batch_chunks, seed, view)
-    except EmbeddingError as error:
-        report(not_finite(0, {"embedding" if len(error.chunks) else "distance of embeddings": math.nan}, error.chunks))
-        raise
+    if begun is None:
+        try:
+            state, clusters = programs.batches.begin(state, seed, view)
+        except EmbeddingError as error:
+            what = "embedding" if len(error.chunks) else "distance of embeddings"
+            report(not_finite(0, {what: math.nan}, error.chunks))
+            raise
+    else:
+        clusters = begun.clusters
+        view.task.advance(programs.batches.embedded_chunks + begun.steps * batch_chunks)
+    with view.part("batches", "drawing batches"):
+        batches = programs.batches.draw(clusters, batch_chunks, seed)
+    if begun is None:
+        begun = StageProgress(clusters, {name: np.zeros(len(batches), np.float32) for name in programs.stage.terms}, 0)
+    if view.stop():
+        return state, begun
     labels = Labels(None if clusters is None else clusters.assignments, programs.targets, programs.present)
-    terms = parallel.replicate({name: np.zeros(len(batches), np.float32) for name in programs.stage.terms})
+    terms, done = parallel.replicate(begun.terms), begun.steps
     _, steps_key = device_keys(seed)
 
-    with programs.batches.split.draws(batches) as spans:
+    with programs.batches.split.draws(batches[done:]) as spans:
 
         def segment(first: int, last: int) -> None:
             nonlocal state, terms
-            for chunks, begin, end in spans(first, last):
+            for chunks, begin, end in spans(first - done, last - done):
                 state, terms = programs.train(
-                    state, chunks, labels, batches, steps_key, terms, np.float32(epoch - 1), begin, end
+                    state,
+                    chunks,
+                    labels,
+                    batches,
+                    steps_key,
+                    terms,
+                    np.float32(epoch - 1),
+                    done + begin,
+                    done + end,
                 )
             values = parallel.first_replica(terms)
             for step in first + np.flatnonzero(_left_out(values)[first:last]):
@@ -111,16 +158,12 @@ def run_stage(
             view.task.advance((last - first) * batch_chunks)
 
         with view.part("compile", "compiling"):
-            segment(0, 0)  # no step: only to know how long the program takes to compile
+            segment(done, done)  # no step: only to know how long the program takes to compile
         with view.part("steps", "training"):
-            in_segments(len(batches), segment)
-            values = parallel.first_replica(terms)
-    left_out = _left_out(values)
-    used = {name: value[~left_out] for name, value in values.items()}
-    means = {name: math.nan if left_out.all() else float(used[name].mean()) for name in programs.stage.terms}
-    return StageResult(state, clusters, means, len(batches), int(left_out.sum()))
+            steps = in_segments(len(batches), segment, first=done, stop=view.stop)
+            return state, StageProgress(clusters, parallel.first_replica(terms), steps)
 
 
 def _left_out(terms: dict[str, np.ndarray]) -> Bool[np.ndarray, " steps"]:
     """Which steps changed nothing, by their terms; see `train_step`."""
-    return ~np.isfinite(np.stack(list(terms.values()))).all(axis=0)
+    return np.asarray(~np.isfinite(np.stack(list(terms.values()))).all(axis=0))

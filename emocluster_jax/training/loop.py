@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,12 +25,19 @@ from emocluster_jax.model_directory import SavedModel, save_model
 from emocluster_jax.reporting.console import Console, Task
 from emocluster_jax.reporting.loss_names import loss_name
 from emocluster_jax.reporting.metrics_log import MetricsLog
+from emocluster_jax.segments import StoppedError
 from emocluster_jax.systems.registry import SYSTEMS, network_of, stages_of
 from emocluster_jax.training.batches import Batches, ClusteredBatches, ShuffledBatches
-from emocluster_jax.training.checkpoints import CHECKPOINTS, Progress, restore_checkpoint, save_checkpoint
+from emocluster_jax.training.checkpoints import (
+    CHECKPOINTS,
+    Checkpoint,
+    Progress,
+    restore_checkpoint,
+    save_checkpoint,
+)
 from emocluster_jax.training.checks import batch_chunks_of, check_settings, label_warnings, selecting_attributes
 from emocluster_jax.training.data import TrainingData, attribute_columns, label_statistics, normalized_labels
-from emocluster_jax.training.epoch import StagePrograms, StageResult, run_stage
+from emocluster_jax.training.epoch import StagePrograms, StageProgress, progress_shape, run_stage
 from emocluster_jax.training.not_finite import NOT_FINITE, DivergedError, NotFinite, save_not_finite
 from emocluster_jax.training.programs import clustering_program, redraw_head_program, training_program
 from emocluster_jax.training.state import TrainState, create_train_state
@@ -40,7 +48,13 @@ from emocluster_jax.training.workdir import assignments_file, read_assignments
 MODEL = "model"
 
 
-def fit(config: TrainConfig, data: TrainingData, workdir: Path, console: Console) -> Progress:
+def fit(
+    config: TrainConfig,
+    data: TrainingData,
+    workdir: Path,
+    console: Console,
+    stop: Callable[[], bool] = lambda: False,
+) -> Progress:
     """Trains a network, or goes on where an earlier call on the same work directory stopped.
 
     Args:
@@ -48,6 +62,7 @@ def fit(config: TrainConfig, data: TrainingData, workdir: Path, console: Console
       data: the splits.
       workdir: takes checkpoints, the best model so far (`model`), metrics and cluster assignments.
       console: shows how far it is.
+      stop: asked every second or two whether to leave it at that; of several processes one that says so is enough.
 
     Returns:
       How the run ended.
@@ -56,21 +71,29 @@ def fit(config: TrainConfig, data: TrainingData, workdir: Path, console: Console
       InputError: the settings do not fit the data or the devices, or the work directory holds another network.
       DivergedError: embeddings, predictions or all losses of a stage are infinite or NaN; with `on_nan` "stop" one loss
         or gradient is enough. The work directory lists the chunks.
+      StoppedError: `stop` said so; a later call goes on after the last step that was taken.
     """
     if parallel.is_primary():
         workdir.mkdir(parents=True, exist_ok=True)
-    run = _prepare_run(config, data, workdir)
+    run = _prepare_run(config, data, workdir, lambda: parallel.anywhere(stop()))
     if parallel.is_primary():
         for warning in label_warnings(config, run.data, run.selecting):
             console.warn(warning)
-    state, progress = _start(run)
+    state, progress, stages = _start(run)
     log = MetricsLog(workdir, progress.epoch) if parallel.is_primary() else None
     try:
         while progress.epoch < config.epochs and not _out_of_patience(config, progress):
-            state, progress, metrics = _train_epoch(run, state, progress, console)
+            watch, begun = Stopwatch(), stages
+            state, stages, scores = _train_epoch(run, state, progress, begun, watch, console)
+            if scores is None:
+                if parallel.is_primary() and _steps(stages) > _steps(begun):
+                    save_checkpoint(workdir / CHECKPOINTS, Checkpoint(parallel.first_replica(state), progress, stages))
+                raise StoppedError
+            progress, metrics = _complete_epoch(run, state, progress, stages, scores, watch)
+            stages = ()
             if log is not None:
                 log.write(metrics)
-                save_checkpoint(workdir / CHECKPOINTS, parallel.first_replica(state), progress)
+                save_checkpoint(workdir / CHECKPOINTS, Checkpoint(parallel.first_replica(state), progress))
                 console.line(_epoch_line(metrics, config))
     finally:
         if log is not None:
@@ -91,9 +114,10 @@ class _Run:
     stages: tuple[StagePrograms, ...]
     selecting: tuple[str, ...]
     """The attributes whose validation CCC chooses the best epoch; with none, the last one is kept."""
+    stop: Callable[[], bool]  # the same on all processes
 
 
-def _prepare_run(config: TrainConfig, data: TrainingData, workdir: Path) -> _Run:
+def _prepare_run(config: TrainConfig, data: TrainingData, workdir: Path, stop: Callable[[], bool]) -> _Run:
     """Checks the settings against data and devices, and makes the programs."""
     if config.stages == "unsupervised":
         data = dataclasses.replace(data, validation=None)  # there is no regressor to choose an epoch by
@@ -120,23 +144,27 @@ def _prepare_run(config: TrainConfig, data: TrainingData, workdir: Path) -> _Run
     found = [programs(stages.labeled, "stage II", "train", data.train)]
     if stages.unlabeled is not None and data.unlabeled is not None:
         found.insert(0, programs(stages.unlabeled, "stage I", "unlabeled", data.unlabeled))
-    return _Run(config, data, workdir, label_mean, label_std, forward, tuple(found), selecting)
+    return _Run(config, data, workdir, label_mean, label_std, forward, tuple(found), selecting, stop)
 
 
-def _start(run: _Run) -> tuple[TrainState, Progress]:
-    """The state of the latest checkpoint, or a freshly drawn one; on every device."""
+def _start(run: _Run) -> Checkpoint:
+    """The latest checkpoint, or a freshly drawn network; its state is on every device."""
     # RBG instead of Threefry, which takes XLA many seconds to compile for so many arrays.
     key = jax.random.key(run.config.seed, impl="rbg")
     optimizers = {programs.stage.name: programs.stage.optimizer for programs in run.stages}
     state = create_train_state(network_of(run.config.model), run.data.features, optimizers, key)
-    restored = restore_checkpoint(run.workdir / CHECKPOINTS, state)
-    state, progress = restored or (state, Progress())
-    if not parallel.same_everywhere(str(progress)):
+
+    def stages() -> list[StageProgress]:
+        return [progress_shape(programs, batch_chunks_of(run.config, run.data)) for programs in run.stages]
+
+    found = restore_checkpoint(run.workdir / CHECKPOINTS, state, stages) or Checkpoint(state, Progress())
+    position = found.progress, [stage.steps for stage in found.stages]
+    if not parallel.same_everywhere(str(position)):
         raise InputError(
             f"not all processes find the same checkpoint in {run.workdir}; choose a --workdir on a file system that "
             "all processes share"
         )
-    return parallel.replicate(state), progress
+    return found._replace(state=parallel.replicate(found.state))
 
 
 def _out_of_patience(config: TrainConfig, progress: Progress) -> bool:
@@ -144,27 +172,59 @@ def _out_of_patience(config: TrainConfig, progress: Progress) -> bool:
 
 
 def _train_epoch(
-    run: _Run, state: TrainState, progress: Progress, console: Console
-) -> tuple[TrainState, Progress, dict[str, Any]]:
-    """The stages and the validation; writes the cluster assignments, and the model if it is the best so far."""
-    config, data, epoch = run.config, run.data, progress.epoch + 1
-    watch, results = Stopwatch(), {}
-    batch_chunks = batch_chunks_of(config, data)
+    run: _Run,
+    state: TrainState,
+    progress: Progress,
+    begun: tuple[StageProgress, ...],
+    watch: Stopwatch,
+    console: Console,
+) -> tuple[TrainState, tuple[StageProgress, ...], dict[str, Scores] | None]:
+    """What is left of the next epoch's stages, and the validation; None for this if it was stopped."""
+    config, epoch, stages = run.config, progress.epoch + 1, list(begun)
+    batch_chunks = batch_chunks_of(config, run.data)
     with console.task(f"epoch {epoch}/{config.epochs}", _chunks_of_an_epoch(run, batch_chunks)) as task:
-        for number, programs in enumerate(run.stages):
-            results[programs.stage.name] = run_stage(
-                programs,
-                state,
-                batch_chunks=batch_chunks,
-                seed=(config.seed, epoch, number),
-                view=StageView(programs.title, task, watch),
-                report=partial(_heed, run),
-            )
-            state = results[programs.stage.name].state
-            _look_at(results[programs.stage.name], f"epoch {epoch}, {programs.title}", run, console)
-        with watch.part("validate"):
-            task.describe("validation")
-            scores = _validate(run, state, epoch, task)
+        try:
+            for number, programs in enumerate(run.stages):
+                before = stages[number] if number < len(stages) else None
+                if before is not None and before.is_complete:
+                    task.advance(programs.batches.embedded_chunks + before.steps * batch_chunks)
+                    continue
+                if run.stop():
+                    raise StoppedError
+                state, stage = run_stage(
+                    programs,
+                    state,
+                    before,
+                    batch_chunks=batch_chunks,
+                    seed=(config.seed, epoch, number),
+                    view=StageView(programs.title, task, watch, run.stop),
+                    report=partial(_heed, run),
+                )
+                stages[number:] = [stage]
+                if not stage.is_complete:
+                    raise StoppedError
+                _look_at(stage, f"epoch {epoch}, {programs.title}", run, console)
+            with watch.part("validate"):
+                task.describe("validation")
+                return state, tuple(stages), _validate(run, state, epoch, task)
+        except StoppedError:
+            return state, tuple(stages), None
+
+
+def _steps(stages: tuple[StageProgress, ...]) -> int:
+    return sum(stage.steps for stage in stages)
+
+
+def _complete_epoch(
+    run: _Run,
+    state: TrainState,
+    progress: Progress,
+    stages: tuple[StageProgress, ...],
+    scores: dict[str, Scores],
+    watch: Stopwatch,
+) -> tuple[Progress, dict[str, Any]]:
+    """Writes the cluster assignments, and the model if it is the best so far; gives the epoch's metrics."""
+    epoch = progress.epoch + 1
     ccc = float(np.mean([scores[name].ccc for name in run.selecting])) if run.selecting else math.nan
     # With nothing to choose by, the last epoch is kept.
     better = not run.selecting or (math.isfinite(ccc) and ccc > progress.best_ccc) or progress.best_epoch == 0
@@ -174,12 +234,12 @@ def _train_epoch(
     metrics: dict[str, Any] = {"epoch": epoch}
     if parallel.is_primary():
         with watch.part("save"):
-            metrics |= _stage_metrics(run, results, epoch)
+            metrics |= _stage_metrics(run, stages, epoch)
             if better:
-                _save_best(run, state, results["stage2"], progress)
+                _save_best(run, state, stages[-1], progress)
     if scores:
         metrics |= {"validation_ccc": {name: score.ccc for name, score in scores.items()}, "validation_ccc_mean": ccc}
-    return state, progress, metrics | {"best_epoch": progress.best_epoch, "seconds": watch.seconds}
+    return progress, metrics | {"best_epoch": progress.best_epoch, "seconds": watch.seconds}
 
 
 def _best_ccc(ccc: float) -> float:
@@ -213,19 +273,20 @@ def _heed(run: _Run, found: NotFinite) -> None:
         )
 
 
-def _look_at(result: StageResult, title: str, run: _Run, console: Console) -> None:
+def _look_at(stage: StageProgress, title: str, run: _Run, console: Console) -> None:
     """Tells of batches that were left out and of collapsed clusters; stops a run that learns nothing any more."""
-    if result.left_out == result.steps:
+    left_out = int(stage.left_out.sum())
+    if left_out == stage.steps:
         raise DivergedError(
-            f"{title}: the loss or gradient of all {result.steps} batches is infinite or NaN, nothing is learned; "
+            f"{title}: the loss or gradient of all {stage.steps} batches is infinite or NaN, nothing is learned; "
             "train anew with lower learning rates"
         )
     if not parallel.is_primary():
         return
-    if result.left_out:
-        console.warn(f"{title}: {result.left_out} of {result.steps} batches left out (see {run.workdir / NOT_FINITE})")
-    if result.clusters is not None:
-        used, clusters = len(np.unique(result.clusters.assignments)), run.config.model.clusters
+    if left_out:
+        console.warn(f"{title}: {left_out} of {stage.steps} batches left out (see {run.workdir / NOT_FINITE})")
+    if stage.clusters is not None:
+        used, clusters = len(np.unique(stage.clusters.assignments)), run.config.model.clusters
         if used < clusters:
             console.warn(
                 f"{title}: {used} of {clusters} clusters hold all chunks, whose embeddings are hardly different"
@@ -236,7 +297,7 @@ def _validate(run: _Run, state: TrainState, epoch: int, task: Task) -> dict[str,
     split = run.data.validation
     if split is None:
         return {}
-    outputs = run.forward(state.variables, split, task.advance)
+    outputs = run.forward(state.variables, split, task.advance, run.stop)
     of_chunks = chunk_attributes(outputs, split)
     bad = np.flatnonzero(~np.isfinite(of_chunks).all(axis=2))
     if len(bad):
@@ -246,17 +307,21 @@ def _validate(run: _Run, state: TrainState, epoch: int, task: Task) -> dict[str,
     return score_sentences(attribute_columns(split.attributes, names), predictions, names)
 
 
-def _stage_metrics(run: _Run, results: dict[str, StageResult], epoch: int) -> dict[str, Any]:
+def _stage_metrics(run: _Run, stages: tuple[StageProgress, ...], epoch: int) -> dict[str, Any]:
     """Losses, cluster sizes and agreement with the epoch before; writes the assignments beside."""
     file, previous = assignments_file(run.workdir, epoch), read_assignments(run.workdir, epoch - 1)
-    left_out = {name: result.left_out for name, result in results.items() if result.left_out}
+    counts = {
+        programs.stage.name: int(stage.left_out.sum()) for programs, stage in zip(run.stages, stages, strict=True)
+    }
+    left_out = {name: count for name, count in counts.items() if count}
     metrics: dict[str, Any] = {"left_out_batches": left_out} if left_out else {}
     assignments: dict[str, Any] = {}
-    for name, result in results.items():
+    for programs, stage in zip(run.stages, stages, strict=True):
+        name = programs.stage.name
         # The CCC loss is the labelled stage's alone, and has its name to itself.
-        metrics |= {term if term == "ccc_loss" else f"{name}_{term}": value for term, value in result.terms.items()}
-        if result.clusters is not None:
-            assignments[name] = result.clusters.assignments
+        metrics |= {term if term == "ccc_loss" else f"{name}_{term}": value for term, value in stage.means.items()}
+        if stage.clusters is not None:
+            assignments[name] = stage.clusters.assignments
             diagnostics = cluster_diagnostics(assignments[name], run.config.model.clusters, previous.get(name))
             suffix = "_unlabeled" if name == "stage1" else ""
             metrics[f"cluster_sizes{suffix}"] = diagnostics.sizes
@@ -268,7 +333,7 @@ def _stage_metrics(run: _Run, results: dict[str, StageResult], epoch: int) -> di
     return metrics
 
 
-def _save_best(run: _Run, state: TrainState, labeled: StageResult, progress: Progress) -> None:
+def _save_best(run: _Run, state: TrainState, labeled: StageProgress, progress: Progress) -> None:
     clusters = labeled.clusters
     save_model(
         run.workdir / MODEL,

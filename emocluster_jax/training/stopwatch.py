@@ -1,9 +1,9 @@
-"""How long the parts of an epoch take, told to the person who waits while they run."""
+"""An epoch's parts and the person who waits: told what runs and how long it took, and asked whether to stop."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -32,11 +32,13 @@ class StageView:
       title: what to call the stage on the screen.
       task: advances by the chunks that are done.
       watch: told how long each part takes.
+      stop: asked now and then whether to stop; the same on all processes.
     """
 
     title: str
     task: Task
     watch: Stopwatch
+    stop: Callable[[], bool]
 
     @contextmanager
     def part(self, name: str, description: str) -> Iterator[None]:

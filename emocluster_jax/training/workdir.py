@@ -16,12 +16,12 @@ import numpy as np
 from jaxtyping import Int
 
 from emocluster_jax import __version__
-from emocluster_jax.atomic_files import write_json
+from emocluster_jax.atomic_files import remove_leftovers, write_json
 from emocluster_jax.checksums import check_seal, sealed
 from emocluster_jax.config import TrainConfig, from_dict, to_dict
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.score_file import TEST_SCORES
-from emocluster_jax.training.checkpoints import completed_epochs
+from emocluster_jax.training.checkpoints import completed_epochs, has_checkpoint
 
 FORMAT_VERSION = 1
 RUN_FILE = "run.json"
@@ -37,6 +37,8 @@ _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "scikit-learn")
 def locked(workdir: Path) -> Iterator[None]:
     """Keeps other processes from training in the same work directory.
 
+    What a run that was killed left there half-written is removed.
+
     Raises:
       InputError: one is training there, or nothing can be written there.
     """
@@ -50,6 +52,15 @@ def locked(workdir: Path) -> Iterator[None]:
         raise InputError(f"cannot write to {workdir} ({error.strerror}); choose another --workdir") from None
     with lock:
         try:
+            for folder in workdir.iterdir():
+                remove_leftovers(folder)
+            for names in (
+                "run.*",
+                "metrics.*",
+                "test*",
+                "clusters.*",
+            ):  # there others may be writing files of their own
+                remove_leftovers(workdir, names)
             yield
         finally:
             lock.release()
@@ -58,7 +69,7 @@ def locked(workdir: Path) -> Iterator[None]:
 def claim(workdir: Path, config: TrainConfig, data: str, *, resume: bool) -> None:
     """Makes the work directory this run's, or checks that the run to resume is the one that is in it.
 
-    A run that has not completed an epoch has nothing to lose: the new one takes its place.
+    A run without a checkpoint has nothing to lose: the new one takes its place.
 
     Args:
       workdir: exists; may hold a run.
@@ -71,7 +82,7 @@ def claim(workdir: Path, config: TrainConfig, data: str, *, resume: bool) -> Non
     """
     path = workdir / RUN_FILE
     epochs = completed_epochs(workdir)
-    if not path.exists() or not epochs:
+    if not path.exists() or not has_checkpoint(workdir):
         _write_run(path, config, data)
         return
     if not resume:

@@ -21,8 +21,9 @@ from emocluster_jax.feed.from_records import load_split
 from emocluster_jax.feed.split import Split
 from emocluster_jax.model_directory import read_model
 from emocluster_jax.records.preparation import Preparation, read_preparation
-from emocluster_jax.reporting.console import Console
+from emocluster_jax.reporting.console import Console, Task
 from emocluster_jax.reporting.metrics_log import read_metrics
+from emocluster_jax.segments import StoppedError
 from emocluster_jax.training.data import TrainingData
 from emocluster_jax.training.loop import fit
 from small_records import write_records
@@ -57,11 +58,18 @@ def training_data(data_dir: Path, feed: Feed) -> TrainingData:
     )
 
 
-def test_training_is_bit_equal(data_dir: Path, tmp_path: Path) -> None:
+def test_training_is_bit_equal(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if the streamed run is stopped in the middle of its stages, and goes on."""
+    doing: list[str] = [""]
+    monkeypatch.setattr(Task, "describe", lambda task, text: doing.append(text))
     config = TrainConfig(model=dataclasses.replace(MODEL, dropout_rate=0.5), epochs=2, batch_size=4)
     metrics, models = [], []
     for feed in ("resident", "streamed"):
-        fit(config, training_data(data_dir, cast(Feed, feed)), tmp_path / feed, Console(quiet=True))
+        run = config, training_data(data_dir, cast(Feed, feed)), tmp_path / feed, Console(quiet=True)
+        for stage in ("stage I", "stage II") if feed == "streamed" else ():
+            with pytest.raises(StoppedError):
+                fit(*run, stop=lambda stage=stage: doing[-1] == f"{stage}: training")
+        fit(*run)
         metrics.append([{**epoch, "seconds": None} for epoch in read_metrics(tmp_path / feed / "metrics.jsonl")])
         model = read_model(tmp_path / feed / "model")
         models.append(jax.tree.leaves((model.variables, model.centroids)))
