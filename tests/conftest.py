@@ -25,6 +25,10 @@ settings.load_profile("few")
 install_import_hook("emocluster_jax", "type_checks.check")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kills", type=int, help="so many kills at drawn instants in each test of tests/reliability")
+
+
 def _data_folder(variable: str, default: str) -> Path:
     folder = Path(os.environ.get(variable) or PROJECT / default)
     if not folder.is_dir():
