@@ -19,6 +19,7 @@ from emocluster_jax.errors import InputError
 Config = TypeVar("Config")
 
 SystemName = Literal["emocluster", "cnn_regressor", "cnn_ae", "cnn_vae", "ladder"]
+"""What `--model` knows: each is a module in `systems`."""
 TrainedStages = Literal["both", "unsupervised"]
 ATTRIBUTES = ("arousal", "dominance", "valence")
 SPLITS = ("train", "validation", "test", "unlabeled")

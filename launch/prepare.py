@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from emocluster_jax.config import FeatureConfig
+from emocluster_jax.corpora.registry import CorpusName, reader_of
 from emocluster_jax.errors import InputError
 from launch.command import parse, run
 
@@ -27,7 +28,7 @@ _BUCKET = re.compile("[a-z][a-z0-9]+:/")  # a path that was `gs://...`
 
 @dataclass(frozen=True)
 class Options:
-    corpus: Literal["demo", "manifest", "msp_podcast", "emotale", "crema_d"]
+    corpus: CorpusName
     """What lies in the source folder."""
     source: Path
     """The corpus's folder (of `manifest`, the CSV file will do). `demo` makes its recordings there if they are not."""
@@ -142,17 +143,15 @@ def _read(options: Options, console: Console) -> list[Utterance]:
         from emocluster_jax.corpora import emotale
 
         utterances = emotale.read(source, options.english)
-    elif options.corpus == "crema_d":
-        from emocluster_jax.corpora import crema_d
-
-        utterances = crema_d.read(source)
-    else:
+    elif options.corpus == "demo":
         from emocluster_jax.corpora import demo
 
         config = demo.DemoCorpus()
         with console.task("rendering the demo corpus", total=config.recordings) as task:
             demo.generate(source, config, task.advance)
         utterances = demo.read(source)
+    else:
+        utterances = reader_of(options.corpus)(source)
     if pool is None:
         return utterances
 

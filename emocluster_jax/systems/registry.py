@@ -1,19 +1,17 @@
-"""The systems by the names that `--model` knows."""
+"""The systems by the names that `--model` knows: each is `SYSTEM` in the module of that name in this package."""
 
 from __future__ import annotations
+
+import importlib
+from typing import get_args
 
 import flax.linen as nn
 
 from emocluster_jax.config import ModelConfig, SystemName, TrainConfig
-from emocluster_jax.systems import cnn_ae, cnn_regressor, cnn_vae, emocluster, ladder
 from emocluster_jax.systems.system import Stages, System
 
 SYSTEMS: dict[SystemName, System] = {
-    "emocluster": emocluster.SYSTEM,
-    "cnn_regressor": cnn_regressor.SYSTEM,
-    "cnn_ae": cnn_ae.SYSTEM,
-    "cnn_vae": cnn_vae.SYSTEM,
-    "ladder": ladder.SYSTEM,
+    name: importlib.import_module(f"emocluster_jax.systems.{name}").SYSTEM for name in get_args(SystemName)
 }
 
 
