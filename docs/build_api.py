@@ -1,0 +1,43 @@
+"""Writes the API pages as HTML: `python -m docs.build_api FOLDER`. A warning about the pages is an error."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+import typing
+import warnings
+from pathlib import Path
+from types import ModuleType
+
+import pdoc
+
+import emocluster_jax
+
+LEFT_OUT = "emocluster_jax.benchmark"  # nothing to call; parts of it need the libraries that it compares with
+
+
+def main() -> None:
+    (folder,) = sys.argv[1:]
+    warnings.filterwarnings("error", module=r"pdoc\b")
+    # The package imports its names on first use; pdoc looks for those that are there.
+    for name in emocluster_jax.__all__:
+        setattr(emocluster_jax, name, getattr(emocluster_jax, name))
+    # By name: of a package that says what its names are, pdoc takes no other module.
+    found = [module.name for module in pkgutil.walk_packages(emocluster_jax.__path__, "emocluster_jax.")]
+    names = [name for name in found if not name.startswith(LEFT_OUT)]
+    for name in names:
+        resolve_named_tuples(importlib.import_module(name))
+    pdoc.render.configure(docformat="google", footer_text=f"emocluster_jax {emocluster_jax.__version__}")
+    pdoc.pdoc("emocluster_jax", *names, output_directory=Path(folder))
+
+
+def resolve_named_tuples(module: ModuleType) -> None:
+    """Puts types in place of the names of types, which named tuples keep and pdoc cannot look up."""
+    for value in vars(module).values():
+        if isinstance(value, type) and issubclass(value, tuple) and value.__module__ == module.__name__:
+            value.__new__.__annotations__ = typing.get_type_hints(value)
+
+
+if __name__ == "__main__":
+    main()
