@@ -1,0 +1,172 @@
+"""What the documentation says: its examples run, its links lead somewhere, its commands have the options given."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import dataclasses
+import importlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from emocluster_jax.config import SPLITS, ModelConfig
+from emocluster_jax.records.preparation import read_preparation
+from emocluster_jax.systems.registry import network_of
+from small_models import noise, write_recording
+
+PROJECT = Path(__file__).resolve().parents[1]
+PAGES = sorted([*PROJECT.glob("*.md"), *(PROJECT / "docs").glob("*.md")])
+EXAMPLES = PROJECT / "docs" / "examples"
+
+
+def code_blocks(page: str, language: str) -> list[str]:
+    """Those of a page in docs/ that name this language."""
+    text = (PROJECT / "docs" / page).read_text("utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", ["my_corpus.py", "pi_model.py"])
+def test_the_page_shows_the_example_which_has_less_than_50_lines(name: str) -> None:
+    example = (EXAMPLES / name).read_text("utf-8")
+    assert example in code_blocks("extending.md", "python")
+    assert len(example.splitlines()) < 50
+
+
+@pytest.fixture
+def extended(tmp_path: Path) -> Path:
+    """A copy of the program with both examples: a file and a line for each, as docs/extending.md says."""
+    for package in ("emocluster_jax", "launch"):
+        shutil.copytree(PROJECT / package, tmp_path / package)
+    page = (PROJECT / "docs" / "extending.md").read_text("utf-8")
+    for file, folder, name in (
+        ("emocluster_jax/corpora/registry.py", "corpora", "my_corpus"),
+        ("emocluster_jax/config.py", "systems", "pi_model"),
+    ):
+        shutil.copy(EXAMPLES / f"{name}.py", tmp_path / "emocluster_jax" / folder)
+        (new,) = re.findall(rf'^\w+ = Literal\[.*"{name}"\]$', page, re.MULTILINE)
+        old = new.replace(f', "{name}"]', "]")
+        text = (tmp_path / file).read_text("utf-8")
+        assert text.count(old) == 1
+        (tmp_path / file).write_text(text.replace(old, new), "utf-8")
+    return tmp_path
+
+
+def write_my_corpus(folder: Path) -> None:
+    """Clips of four persons, of a second and a half each."""
+    (folder / "wav").mkdir(parents=True)
+    with (folder / "labels.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["clip", "person", "activation", "valence"])
+        for i in range(12):
+            write_recording(folder / "wav" / f"{i}.wav", noise(1.5, seed=i))
+            rows.writerow([i, f"p{i % 4}", 1 + i % 9, 9 - i % 9])
+
+
+def test_the_examples_run_where_they_were_registered(extended: Path) -> None:
+    write_my_corpus(extended / "corpus")
+
+    def run(*arguments: str) -> None:
+        command = [sys.executable, "-m", *arguments]
+        done = subprocess.run(command, cwd=extended, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+    run("launch.prepare", "--corpus", "my_corpus", "--source", "corpus", "--data-dir", "data", "--workers", "1")
+    preparation = read_preparation(extended / "data")
+    assert preparation.corpus == "my_corpus" and sum(preparation.counts.values()) == 12
+    assert set(preparation.counts) == set(SPLITS) - {"unlabeled"}
+    assert np.isfinite(preparation.label_statistics.mean).tolist() == [True, False, True]
+
+    small = ["--width-multiplier", "0.125", "--batch-size", "3", "--epochs", "1", "--quiet"]
+    run("launch.train", "--data-dir", "data", "--workdir", "run", "--model", "pi_model", *small)
+    (epoch,) = map(json.loads, (extended / "run" / "metrics.jsonl").read_text().splitlines())
+    # Dropout of one half: without it, or with one mask for both passes, they would agree.
+    assert epoch["stage2_disagreement"] > 0
+    assert (extended / "run" / "model" / "model.json").exists()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        path, _, anchor = target.partition("#")
+        if "://" in path:
+            continue
+        linked = page.parent / path if path else page
+        assert linked.exists(), target
+        if anchor:
+            assert anchor in anchors(linked), target
+
+
+def anchors(page: Path) -> set[str]:
+    """Of the page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_have_the_options_that_are_given(page: Path) -> None:
+    for command, arguments in commands(page):
+        known = options_of(importlib.import_module(f"launch.{command}").Options)
+        if command == "experiment":  # hands the others on
+            known |= options_of(importlib.import_module("launch.train").Options)
+        unknown = set(re.findall(r"(?<!\S)--([a-z][a-z0-9-]*)", arguments)) - known
+        assert not unknown, f"launch.{command} {arguments}"
+
+
+def commands(page: Path) -> Iterator[tuple[str, str]]:
+    """Every `python -m launch.COMMAND` of the page, in blocks and in lines, with what follows it."""
+    text = page.read_text("utf-8").replace("\\\n", " ")
+    yield from re.findall(r"python -m launch\.(\w+)([^`\n|#;&]*)", text)
+
+
+def options_of(options: type[Any]) -> set[str]:
+    """What a command's dataclass gives on the command line."""
+    hints = typing.get_type_hints(options)
+    found = {"help"}
+    for field in dataclasses.fields(options):
+        if dataclasses.is_dataclass(hints[field.name]):
+            found |= options_of(hints[field.name])  # type: ignore[arg-type]
+        else:
+            found.add(field.metadata.get("option", field.name.replace("_", "-")))
+    return found
+
+
+def test_the_network_has_the_parameters_that_the_method_says() -> None:
+    chunk = jax.ShapeDtypeStruct((1, 62, 128), np.float32)
+    shapes = jax.eval_shape(network_of(ModelConfig()).init, jax.random.key(0), chunk)
+    count = sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
+    page = (PROJECT / "docs" / "method.md").read_text("utf-8")
+    assert f"these are {count:,} parameters" in " ".join(page.split())
+
+
+def messages() -> list[str]:
+    """Of docs/troubleshooting.md, with `...` for what varies."""
+    return [line for block in code_blocks("troubleshooting.md", "text") for line in block.splitlines()]
+
+
+def texts() -> Iterator[str]:
+    """Every string of the program, with `...` for what is put into it."""
+    for path in (path for package in ("emocluster_jax", "launch") for path in (PROJECT / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                whole = "".join(str(part.value) if isinstance(part, ast.Constant) else "..." for part in node.values)
+                yield re.sub(r"\.{4,}", "...", whole)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+
+
+def test_the_messages_to_look_for_are_those_that_the_program_has() -> None:
+    everything = "\n".join(texts())
+    missing = [message for message in messages() if message not in everything]
+    assert messages() and not missing
