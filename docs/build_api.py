@@ -20,16 +20,18 @@ LEFT_OUT = "emocluster_jax.benchmark"  # nothing to call; parts of it need the l
 def main() -> None:
     (folder,) = sys.argv[1:]
     warnings.filterwarnings("error", module=r"pdoc\b")
+    # optax's own type of an optimiser's state names one that it does not import.
+    warnings.filterwarnings("ignore", "Error parsing type annotation .*optax.OptState", module=r"pdoc\b")
     # The package imports its names on first use; pdoc looks for those that are there.
     for name in emocluster_jax.__all__:
         setattr(emocluster_jax, name, getattr(emocluster_jax, name))
-    # By name: of a package that says what its names are, pdoc takes no other module.
+    # By name: of a package that says what its names are, pdoc takes no other module. It finds the parts' parts itself.
     found = [module.name for module in pkgutil.walk_packages(emocluster_jax.__path__, "emocluster_jax.")]
     names = [name for name in found if not name.startswith(LEFT_OUT)]
     for name in names:
         resolve_named_tuples(importlib.import_module(name))
     pdoc.render.configure(docformat="google", footer_text=f"emocluster_jax {emocluster_jax.__version__}")
-    pdoc.pdoc("emocluster_jax", *names, output_directory=Path(folder))
+    pdoc.pdoc("emocluster_jax", *(name for name in names if name.count(".") == 1), output_directory=Path(folder))
 
 
 def resolve_named_tuples(module: ModuleType) -> None:
