@@ -198,6 +198,9 @@ class TrainConfig:
     """Each trains on the unlabelled pool, if there is one, and then on the labelled recordings."""
     batch_size: int = 64
     """Recordings a batch; a batch holds this many times 11 chunks, dealt out over the devices."""
+    init_from: str | None = None
+    """Fine-tune: start from the weights of this model directory, of the same system and width. The regressor's last
+    layer is drawn anew for other attributes, the cluster classifier's for another number of clusters."""
     unlabeled_size: int | None = None
     """Recordings of the unlabelled pool that training uses: a prefix of one seeded permutation. None uses all."""
     ccc_weight: float = field(default=1.0, metadata=_only("emocluster", "cnn_ae", "cnn_vae", "ladder"))

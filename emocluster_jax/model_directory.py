@@ -72,6 +72,12 @@ class SavedModel:
     centroids: Float[np.ndarray, "K E"] | None
     origin: dict[str, Any]
 
+    def normalized_by(self, mean: Float[np.ndarray, " bands"], std: Float[np.ndarray, " bands"]) -> bool:
+        """Whether these are the statistics that the model's chunks are normalised by."""
+        return np.array_equal(self.feature_mean, mean.astype(np.float32)) and np.array_equal(
+            self.feature_std, std.astype(np.float32)
+        )
+
 
 def save_model(directory: Path, model: SavedModel) -> None:
     """Writes `model` to `directory`, in place of the model that may be there, which stays whole until that is done.
@@ -176,6 +182,12 @@ def _check_files(directory: Path) -> None:
             raise InputError(f"{path} is a link out of the model directory; put a copy of the file there")
         if not path.is_file() and not path.is_dir():
             raise InputError(f"{path} is no plain file; remove it, or get the model directory anew")
+
+
+def model_folder(directory: Path) -> Path:
+    """The model directory that is meant: `directory` itself, or the one inside a work directory of training."""
+    inside = directory / "model"
+    return inside if (inside / "model.json").exists() and not (directory / "model.json").exists() else directory
 
 
 def save_arrays(directory: Path, arrays: Any) -> None:

@@ -134,12 +134,19 @@ def _train(options: Options, console: Console) -> None:
     from emocluster_jax.feed.choice import resolve_feed
     from emocluster_jax.records.preparation import read_preparation
     from emocluster_jax.segments import StoppedError
+    from emocluster_jax.training.checkpoints import has_checkpoint
+    from emocluster_jax.training.fine_tuning import read_initial_model
     from emocluster_jax.training.loop import fit
     from emocluster_jax.training.workdir import check_joined, claim, locked
 
     assert options.data_dir is not None and options.workdir is not None
     with parallel.all_or_none():
         preparation = read_preparation(options.data_dir)
+        # A run that goes on has weights of its own, and needs those that it began with no more.
+        goes_on = has_checkpoint(options.workdir)
+        initial = None if goes_on else read_initial_model(options.config, preparation.features)
+    if not parallel.same_everywhere(str(initial and initial.sha256)):
+        raise InputError(f"not all processes find the same model in {options.config.init_from}; give equal copies")
     if jax.process_count() > 1:
         console.line(f"{jax.process_count()} processes with {jax.device_count()} devices")
     with contextlib.ExitStack() as held:
@@ -147,7 +154,7 @@ def _train(options: Options, console: Console) -> None:
         with parallel.all_or_none():
             if parallel.is_primary():
                 held.enter_context(locked(options.workdir))
-                claim(*run, resume=options.resume)
+                claim(*run, resume=options.resume, initial_sha256=initial and initial.sha256)
         with parallel.all_or_none():
             check_joined(*run)
         pool = _pool(preparation, options.config, console)
@@ -156,7 +163,7 @@ def _train(options: Options, console: Console) -> None:
         data = _load(options.data_dir, preparation, pool, feed, console)
         try:
             with deferred(_STOPPING if parallel.is_primary() else "") as stop:
-                progress = fit(options.config, data, options.workdir, console, stop)
+                progress = fit(options.config, data, options.workdir, console, stop, initial and initial.model)
         except StoppedError:
             raise stop.exception() from None
         parallel.wait_for_all("the best model is written")

@@ -42,10 +42,7 @@ def check_features(model: SavedModel, preparation: Preparation, data_dir: str) -
             f"{data_dir} was prepared with other feature settings than the model; prepare it with the same"
         )
     statistics = preparation.feature_statistics
-    if not (
-        np.array_equal(model.feature_mean, statistics.mean.astype(np.float32))
-        and np.array_equal(model.feature_std, statistics.std.astype(np.float32))
-    ):
+    if not model.normalized_by(statistics.mean, statistics.std):
         raise InputError(
             f"{data_dir} was normalised with other statistics than the model's training data; prepare the corpus for "
             "this model, with --statistics-from the model directory"

@@ -38,6 +38,7 @@ from emocluster_jax.training.checkpoints import (
 from emocluster_jax.training.checks import batch_chunks_of, check_settings, label_warnings, selecting_attributes
 from emocluster_jax.training.data import TrainingData, attribute_columns, label_statistics, normalized_labels
 from emocluster_jax.training.epoch import StagePrograms, StageProgress, progress_shape, run_stage
+from emocluster_jax.training.fine_tuning import announce, start_from
 from emocluster_jax.training.not_finite import NOT_FINITE, DivergedError, NotFinite, save_not_finite
 from emocluster_jax.training.programs import clustering_program, redraw_head_program, training_program
 from emocluster_jax.training.state import TrainState, create_train_state
@@ -54,6 +55,7 @@ def fit(
     workdir: Path,
     console: Console,
     stop: Callable[[], bool] = lambda: False,
+    initial: SavedModel | None = None,
 ) -> Progress:
     """Trains a network, or goes on where an earlier call on the same work directory stopped.
 
@@ -63,6 +65,8 @@ def fit(
       workdir: takes checkpoints, the best model so far (`model`), metrics and cluster assignments.
       console: shows how far it is.
       stop: asked every second or two whether to leave it at that; of several processes one that says so is enough.
+      initial: the model that `config.init_from` names, of the same system and width, to start a run from that has no
+        checkpoint yet; None starts from a random draw.
 
     Returns:
       How the run ended.
@@ -79,7 +83,7 @@ def fit(
     if parallel.is_primary():
         for warning in label_warnings(config, run.data, run.selecting):
             console.warn(warning)
-    state, progress, stages = _start(run)
+    state, progress, stages = _start(run, initial, console)
     log = MetricsLog(workdir, progress.epoch) if parallel.is_primary() else None
     try:
         while progress.epoch < config.epochs and not _out_of_patience(config, progress):
@@ -147,8 +151,8 @@ def _prepare_run(config: TrainConfig, data: TrainingData, workdir: Path, stop: C
     return _Run(config, data, workdir, label_mean, label_std, forward, tuple(found), selecting, stop)
 
 
-def _start(run: _Run) -> Checkpoint:
-    """The latest checkpoint, or a freshly drawn network; its state is on every device."""
+def _start(run: _Run, initial: SavedModel | None, console: Console) -> Checkpoint:
+    """The latest checkpoint, or a freshly drawn network, or another model's; its state is on every device."""
     # RBG instead of Threefry, which takes XLA many seconds to compile for so many arrays.
     key = jax.random.key(run.config.seed, impl="rbg")
     optimizers = {programs.stage.name: programs.stage.optimizer for programs in run.stages}
@@ -157,7 +161,12 @@ def _start(run: _Run) -> Checkpoint:
     def stages() -> list[StageProgress]:
         return [progress_shape(programs, batch_chunks_of(run.config, run.data)) for programs in run.stages]
 
-    found = restore_checkpoint(run.workdir / CHECKPOINTS, state, stages) or Checkpoint(state, Progress())
+    found = restore_checkpoint(run.workdir / CHECKPOINTS, state, stages)
+    if found is None and initial is not None:
+        state, drawn = start_from(state, initial, run.config.model)
+        if parallel.is_primary():
+            announce(initial, run.config, drawn, run.data, console)
+    found = found or Checkpoint(state, Progress())
     position = found.progress, [stage.steps for stage in found.stages]
     if not parallel.same_everywhere(str(position)):
         raise InputError(

@@ -66,7 +66,7 @@ def locked(workdir: Path) -> Iterator[None]:
             lock.release()
 
 
-def claim(workdir: Path, config: TrainConfig, data: str, *, resume: bool) -> None:
+def claim(workdir: Path, config: TrainConfig, data: str, *, resume: bool, initial_sha256: str | None = None) -> None:
     """Makes the work directory this run's, or checks that the run to resume is the one that is in it.
 
     A run without a checkpoint has nothing to lose: the new one takes its place.
@@ -76,6 +76,7 @@ def claim(workdir: Path, config: TrainConfig, data: str, *, resume: bool) -> Non
       config: the run's settings.
       data: what tells the prepared data from other data (`Preparation.fingerprint`).
       resume: whether to go on with the run that is there.
+      initial_sha256: hash of the model that a run begins with by `config.init_from`; one that goes on keeps its own.
 
     Raises:
       InputError: there is a run and `resume` is false; or the run there has other settings or data, or more epochs.
@@ -83,7 +84,7 @@ def claim(workdir: Path, config: TrainConfig, data: str, *, resume: bool) -> Non
     path = workdir / RUN_FILE
     epochs = completed_epochs(workdir)
     if not path.exists() or not has_checkpoint(workdir):
-        _write_run(path, config, data)
+        _write_run(path, config, data, initial_sha256)
         return
     if not resume:
         raise InputError(f"{workdir} holds a run already; add --resume to go on with it, or choose another --workdir")
@@ -102,7 +103,7 @@ def claim(workdir: Path, config: TrainConfig, data: str, *, resume: bool) -> Non
             f"the run in {workdir} has completed {epochs} epochs, more than --epochs {config.epochs}; give at least as "
             "many, or choose another --workdir"
         )
-    _write_run(path, config, data)
+    _write_run(path, config, data, read_initial_sha256(workdir))
 
 
 def check_joined(workdir: Path, config: TrainConfig, data: str) -> None:
@@ -153,6 +154,12 @@ def read_versions(workdir: Path) -> dict[str, str]:
     return {str(name): str(version) for name, version in versions.items()}
 
 
+def read_initial_sha256(workdir: Path) -> str | None:
+    """Hash of the model that the run in a work directory, which `read_run` can read, began with; None: none."""
+    found = json.loads((workdir / RUN_FILE).read_text("utf-8")).get("init_from_sha256")
+    return found if isinstance(found, str) else None
+
+
 def assignments_file(workdir: Path, epoch: int) -> Path:
     """Where an epoch's cluster of every chunk lies: `stage2` of the training split, `stage1` of the unlabelled pool."""
     return workdir / "assignments" / f"epoch-{epoch:06d}.npz"
@@ -184,13 +191,13 @@ def read_training_clusters(workdir: Path, epoch: int) -> Int[np.ndarray, " chunk
     return read_assignments(workdir, epoch).get("stage2")
 
 
-def _write_run(path: Path, config: TrainConfig, data: str) -> None:
+def _write_run(path: Path, config: TrainConfig, data: str, initial_sha256: str | None) -> None:
     versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
     versions = {"emocluster_jax": __version__, "Python": platform.python_version(), **versions}
     # Scores of an earlier end are not those of the run that begins or goes on now.
     (path.parent / TEST_SCORES).unlink(missing_ok=True)
     values = {"format_version": FORMAT_VERSION, "data": data, "config": to_dict(config), "versions": versions}
-    write_json(path, sealed(values))
+    write_json(path, sealed(values if initial_sha256 is None else {**values, "init_from_sha256": initial_sha256}))
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:

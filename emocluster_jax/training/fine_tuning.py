@@ -1,0 +1,100 @@
+"""Where a fine-tuning starts: at the weights of another model, as far as they fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from emocluster_jax.config import FeatureConfig, ModelConfig, TrainConfig
+from emocluster_jax.errors import InputError
+from emocluster_jax.model_arrays import weights_sha256
+from emocluster_jax.model_directory import SavedModel, model_folder, read_model
+from emocluster_jax.reporting.console import Console
+from emocluster_jax.training.data import TrainingData
+from emocluster_jax.training.optimizers import CLUSTER_HEAD, REGRESSOR
+from emocluster_jax.training.state import TrainState
+
+
+@dataclass(frozen=True)
+class InitialModel:
+    """A model to start from, and the hash that `run.json` keeps of its weights."""
+
+    model: SavedModel
+    sha256: str
+
+
+def read_initial_model(config: TrainConfig, features: FeatureConfig) -> InitialModel | None:
+    """The model that `config.init_from` names, or None where it names none.
+
+    Args:
+      config: of the run.
+      features: how the run's data were prepared.
+
+    Raises:
+      InputError: it is no model directory, or of a network or of features that the run's weights cannot be.
+    """
+    if config.init_from is None:
+        return None
+    model = read_model(model_folder(Path(config.init_from)))
+    theirs, ours = model.config, config.model
+    if theirs.system != ours.system:
+        raise InputError(
+            f"--init-from {config.init_from} is a model of --model {theirs.system}, and this run is one of "
+            f"{ours.system}; give that --model, or another model to start from"
+        )
+    if theirs.width_multiplier != ours.width_multiplier:
+        raise InputError(
+            f"--init-from {config.init_from} has --width-multiplier {theirs.width_multiplier:g}, and this run "
+            f"{ours.width_multiplier:g}; give the same, or another model to start from"
+        )
+    if model.features != features:
+        raise InputError(
+            f"--init-from {config.init_from} was trained on chunks of other feature settings than the data; prepare "
+            "the data with the same, or give another model to start from"
+        )
+    return InitialModel(model, weights_sha256(model))
+
+
+def start_from(state: TrainState, initial: SavedModel, config: ModelConfig) -> tuple[TrainState, tuple[str, ...]]:
+    """A fresh state with the weights and running statistics of another model, but for last layers that do not fit.
+
+    Args:
+      state: freshly drawn.
+      initial: of the same system and width.
+      config: of the network to train.
+
+    Returns:
+      The state, and the names of the layers that stay as they were drawn: the regressor's last layer where the
+      attributes are others, the cluster classifier's where the clusters are of another number.
+    """
+    drawn = [
+        layer
+        for layer, fits in (
+            ((*REGRESSOR, "output"), initial.config.attributes == config.attributes),
+            (CLUSTER_HEAD, initial.config.clusters == config.clusters),
+        )
+        if not fits and layer[0] in state.params
+    ]
+    params = initial.variables["params"]
+    for outer, inner in drawn:
+        params = {**params, outer: {**params[outer], inner: state.params[outer][inner]}}
+    variables = {"params": params, "batch_stats": initial.variables["batch_stats"]}
+    taken = jax.tree.map(lambda own, value: np.asarray(value, own.dtype), state.variables, variables)
+    return TrainState(**taken, optimizer_states=state.optimizer_states), tuple(map("/".join, drawn))
+
+
+def announce(
+    initial: SavedModel, config: TrainConfig, drawn: Sequence[str], data: TrainingData, console: Console
+) -> None:
+    """Says which layers a fine-tuning takes over, and warns where the model is used to another normalisation."""
+    taken = "all layers taken over" if not drawn else f"drawn anew: {', '.join(drawn)}; all other layers taken over"
+    console.line(f"Starts from {config.init_from}: {taken}")
+    if not initial.normalized_by(data.feature_mean, data.feature_std):
+        console.warn(
+            f"the data were normalised with other statistics than those that {config.init_from} was trained with; "
+            f"prepare them with --statistics-from {config.init_from} for inputs as its layers expect them"
+        )
