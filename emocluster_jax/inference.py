@@ -10,7 +10,6 @@ For many files, with several models at once, see `batch_inference`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +20,7 @@ from jaxtyping import Array, Float, Int, Shaped
 
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform, transform
 from emocluster_jax.config import FeatureConfig, ModelConfig
-from emocluster_jax.model_directory import SavedModel, read_model
+from emocluster_jax.model_directory import SavedModel, model_folder, read_model
 from emocluster_jax.preprocessing.audio import to_mono_resampled
 from emocluster_jax.preprocessing.chunk_frames import mel_of_chunks
 from emocluster_jax.preprocessing.chunks import mel_chunks
@@ -143,14 +142,10 @@ def load_model(directory: Path | str) -> Predictor:
     Raises:
       InputError: it is neither, or damaged, or of another format version.
     """
-    directory = Path(directory)
-    if not (directory / "model.json").exists() and (directory / "model" / "model.json").exists():
-        directory = directory / "model"
-    return Predictor(read_model(directory))
+    return Predictor(read_model(model_folder(Path(directory))))
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _forward(
+def chunk_outputs(
     config: ModelConfig,
     l2_normalize: bool,
     variables: Any,
@@ -158,6 +153,7 @@ def _forward(
     centroids: Float[Array, "K clustered"] | None,
     chunks: Float[Array, "n frames mel"],
 ) -> ChunkOutputs:
+    """What a model says of n normalised chunks; the first two arguments are static."""
     # GPUs and TPUs round float32 operands otherwise, and a model's predictions should not depend on where it runs.
     with jax.default_matmul_precision("highest"):
         output: Any = network_of(config).apply(variables, chunks)
@@ -170,3 +166,6 @@ def _forward(
             squared_distances = ((clustered[:, None] - centroids) ** 2).sum(axis=2)
             clusters = squared_distances.argmin(axis=1)
     return ChunkOutputs(output.attributes, output.embeddings, clusters.astype(jnp.int32))
+
+
+_forward = jax.jit(chunk_outputs, static_argnums=(0, 1))

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import export, lax
 from jaxtyping import Array, Float
 
 from emocluster_jax.models import convolution_on_cpu
@@ -97,7 +97,7 @@ def _convolve(x: Array, kernel: Array, stride: int) -> Array:
 
 
 def _transposed_convolve(x: Array, kernel: Array, stride: int, shape: tuple[int, int]) -> Array:
-    image = jax.ShapeDtypeStruct((len(x), *shape, kernel.shape[2]), x.dtype)
+    image = jax.ShapeDtypeStruct((x.shape[0], *shape, kernel.shape[2]), x.dtype)
     return jax.linear_transpose(lambda image: _convolve(image, kernel, stride), image)(x)[0]
 
 
@@ -111,8 +111,9 @@ def _sums(pre_activation: Array) -> tuple[Array, Array, Array]:
 
 
 def _by_platform(on_cpu: Callable, elsewhere: Callable, *arrays: Array):
-    # Only float32 is worth the matrix products: XLA widens bfloat16 on CPUs that lack it, one operation at a time.
-    if arrays[0].dtype != jnp.float32:
+    # Only float32 is worth the matrix products: XLA widens bfloat16 on CPUs that lack it, one operation at a time. And
+    # their loops over groups need a number of images: a program for any number, as exported, convolves plainly.
+    if arrays[0].dtype != jnp.float32 or export.is_symbolic_dim(arrays[0].shape[0]):
         return elsewhere(*arrays)
     return lax.platform_dependent(*arrays, cpu=on_cpu, default=elsewhere)
 

@@ -198,7 +198,7 @@ class Encoder(nn.Module):
 
     def embed(self, last: Level) -> Float[Array, "n width"]:
         """The shared layer before its ReLU, from the last convolution."""
-        return self.shared(last.activation.reshape(len(last.values), -1))
+        return self.shared(last.activation.reshape(last.values.shape[0], -1))
 
     @property
     def _dtype(self) -> jnp.dtype:

@@ -1,0 +1,254 @@
+"""A model card: Markdown with Hugging Face's front matter, from the numbers that a run left, and nothing else.
+
+The front matter's fields are those of huggingface.co/docs/hub/model-cards.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from emocluster_jax.config import TrainConfig
+from emocluster_jax.errors import InputError
+from emocluster_jax.evaluation.score_file import TEST_SCORES, read_scores
+from emocluster_jax.evaluation.sentences import Scores
+from emocluster_jax.model_directory import SavedModel
+from emocluster_jax.records.preparation import Preparation
+from emocluster_jax.training.workdir import CLUSTERS_FILE, RUN_FILE, read_initial_sha256, read_run
+
+PAPER = (
+    "Wei-Cheng Lin, Kusha Sridhar and Carlos Busso, "
+    '"DeepEmoCluster: a Semi-Supervised Framework for Latent Cluster Representation of Speech Emotions", ICASSP 2021'
+)
+_SYSTEMS = {
+    "emocluster": "DeepEmoCluster",
+    "cnn_regressor": "CNN-regressor",
+    "cnn_ae": "CNN-AE",
+    "cnn_vae": "CNN-VAE",
+    "ladder": "ladder network",
+}
+_METRICS = (("ccc", "CCC", "ccc"), ("pearsonr", "Pearson r", "pearson"), ("rmse", "RMSE", "rmse"))
+"""Type and name in the front matter, and the field of `Scores`."""
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class RunNumbers:
+    """What a run left beside its model.
+
+    Attributes:
+      config: its settings; None where the model is not beside its run.
+      data: the fingerprint of what it was trained on.
+      initial_sha256: hash of the weights that it began with; None for a random draw.
+      scores: on the test split, by attribute; empty where there are none.
+      clusters: `clusters.json`, if it is of the model's epoch.
+    """
+
+    config: TrainConfig | None = None
+    data: str = ""
+    initial_sha256: str | None = None
+    scores: Mapping[str, Scores] = field(default_factory=dict)
+    clusters: Mapping[str, Any] | None = None
+
+
+def read_run_numbers(model_folder: Path, model: SavedModel) -> RunNumbers:
+    """The numbers of the run whose work directory the model directory lies in, if it does.
+
+    Raises:
+      InputError: a file of the run is damaged.
+    """
+    workdir = model_folder.absolute().parent
+    if not (workdir / RUN_FILE).exists() or "training" not in model.origin:
+        return RunNumbers()
+    config, data = read_run(workdir)
+    return RunNumbers(
+        config=config,
+        data=data,
+        initial_sha256=read_initial_sha256(workdir),
+        scores=read_scores(workdir / TEST_SCORES),
+        clusters=_clusters(workdir / CLUSTERS_FILE, model.origin.get("epoch")),
+    )
+
+
+def model_card(
+    model: SavedModel, run: RunNumbers, preparation: Preparation | None, *, name: str, license: str = UNKNOWN
+) -> str:
+    """The card.
+
+    Args:
+      model: what it is about.
+      run: what its run left.
+      preparation: of the data that it was trained on; None leaves out what they are.
+      name: the model's.
+      license: of the weights: an identifier of Hugging Face's.
+
+    Raises:
+      InputError: the preparation is not that of the run's data.
+    """
+    if preparation is not None and run.config is not None and preparation.fingerprint != run.data:
+        raise InputError("--data-dir is not what the model was trained on; give the run's, or leave it out")
+    import yaml
+
+    front = yaml.safe_dump(_front_matter(model, run, preparation, name, license), sort_keys=False, allow_unicode=True)
+    sections = [
+        f"---\n{front}---",
+        f"# {name}",
+        _what(model),
+        f"## Training\n\n{_training(model, run, preparation)}",
+        f"## Test scores\n\n{_test(model, run)}",
+    ]
+    if run.clusters is not None:
+        sections.append(f"## What the clusters know\n\n{_information(run.clusters)}")
+    sections += [f"## Limits\n\n{_limits(model, run, license)}", f"## Use\n\n{_use(model)}", f"## Method\n\n{PAPER}."]
+    return "\n\n".join(sections) + "\n"
+
+
+def _front_matter(
+    model: SavedModel, run: RunNumbers, preparation: Preparation | None, name: str, license: str
+) -> dict[str, Any]:
+    front: dict[str, Any] = {
+        "license": license,
+        "library_name": "emocluster_jax",
+        "pipeline_tag": "audio-classification",
+        "tags": ["audio", "speech", "speech-emotion-recognition", "jax", *model.config.attributes],
+    }
+    scores = [
+        {"type": kind, "name": f"{title} of {attribute}", "value": round(getattr(of, score), 4)}
+        for attribute, of in run.scores.items()
+        for kind, title, score in _METRICS
+        if math.isfinite(getattr(of, score))
+    ]
+    if scores:
+        corpus = UNKNOWN if preparation is None else preparation.corpus
+        front["metrics"] = [kind for kind, _, _ in _METRICS]
+        result = {
+            "task": {"type": "audio-classification", "name": "Regression of emotional attributes"},
+            "dataset": {"type": corpus, "name": corpus, "split": "test"},
+            "metrics": scores,
+        }
+        front["model-index"] = [{"name": name, "results": [result]}]
+    return front
+
+
+def _what(model: SavedModel) -> str:
+    config = model.config
+    scales = ", ".join(
+        f"{name} (training labels {mean:.2f} ± {std:.2f})"
+        for name, mean, std in zip(config.attributes, model.label_mean, model.label_std, strict=True)
+    )
+    clusters = (
+        f" It tells which of {config.clusters} clusters a chunk belongs to." if config.system == "emocluster" else ""
+    )
+    width = "" if config.width_multiplier == 1 else f", {config.width_multiplier:g} times as wide as published"
+    return (
+        f"Predicts from speech, in label units: {scales}.{clusters} The network is a {_SYSTEMS[config.system]}{width}; "
+        f"it reads {model.features.chunks_per_utterance} chunks of about one second of a mel spectrogram."
+    )
+
+
+def _training(model: SavedModel, run: RunNumbers, preparation: Preparation | None) -> str:
+    origin = model.origin
+    if "imported_from" in origin:
+        return f"Imported from `{origin['imported_from']}` (SHA-256 `{origin.get('sha256', 'not known')}`)."
+    if "training" not in origin:
+        return "Not stated: the model directory does not say where it comes from."
+    settings = origin["training"]
+    lines = []
+    if preparation is None:
+        lines.append("- Data: not stated.")
+    else:
+        counts = ", ".join(
+            f"{split} {count} recordings ({preparation.hours[split]:.1f} h)"
+            for split, count in preparation.counts.items()
+        )
+        lines.append(f"- Data: corpus `{preparation.corpus}`: {counts}.")
+        if preparation.skipped:
+            lines.append(f"- {len(preparation.skipped)} recordings could not be used.")
+    if settings.get("unlabeled_size") is not None:
+        lines.append(f"- At most {settings['unlabeled_size']} recordings of the unlabelled pool.")
+    if settings.get("init_from") is not None:
+        began = f" (SHA-256 of its arrays `{run.initial_sha256}`)" if run.initial_sha256 else ""
+        lines.append(f"- Began with the weights of `{Path(settings['init_from']).name}`{began}.")
+    lines.append(f"- Seed {settings.get('seed')}, batches of {settings.get('batch_size')} recordings.")
+    ccc = origin.get("validation_ccc")
+    of = "" if run.config is None else f" of {run.config.epochs}"
+    selection = (
+        "the last one trained; no validation CCC chose it"
+        if ccc is None
+        else f"the one with the best validation CCC, {ccc:.3f} (mean over attributes, sentence level)"
+    )
+    lines.append(f"- Epoch {origin.get('epoch')}{of}: {selection}.")
+    if settings.get("stages") == "unsupervised":
+        lines.append("- Trained without labels: its regressor is as it was drawn, and predicts nothing.")
+    if settings.get("optimizer", {}).get("freeze_regressor"):
+        lines.append("- The regressor was frozen at its random draw.")
+    return "\n".join(lines)
+
+
+def _test(model: SavedModel, run: RunNumbers) -> str:
+    if not run.scores:
+        return "None are known: the model was exported without the scores of a run."
+    rows = [
+        f"| {name} | {_decimals(of.ccc)} | {_decimals(of.pearson)} | {_decimals(of.rmse)} | {of.n} |"
+        for name, of in run.scores.items()
+    ]
+    table = "\n".join(["| attribute | CCC | Pearson r | RMSE | sentences |", "|---|---|---|---|---|", *rows])
+    return f"On the test split, by sentence (mean over its chunks), RMSE in label units; one run, one seed.\n\n{table}"
+
+
+def _decimals(score: float) -> str:
+    return f"{score:.3f}" if math.isfinite(score) else "not defined"
+
+
+def _information(clusters: Mapping[str, Any]) -> str:
+    labels = {**clusters["attributes"], "speaker": clusters["speaker"], "gender": clusters["gender"]}
+    rows = [
+        f"| {name} | {of['ami_of_sentences']:.3f} | {of['p_value']:.3g} |"
+        for name, of in labels.items()
+        if of is not None
+    ]
+    table = "\n".join(["| label | adjusted mutual information | p |", "|---|---|---|", *rows])
+    return (
+        "Mutual information of clusters and labels on the training split, corrected for chance by permutation over "
+        f"sentences (0: no more than chance).\n\n{table}"
+    )
+
+
+def _limits(model: SavedModel, run: RunNumbers, license: str) -> str:
+    lines = [
+        "- Attributes are what raters heard in the training recordings, on their scale; other languages, recording "
+        "conditions and kinds of speech were not tested unless a table above says so.",
+        "- It describes how speech sounds, not what a person feels; decisions about people should not rest on it.",
+    ]
+    if not run.scores:
+        lines.append("- How good it is has to be measured before it is used.")
+    if model.config.system == "emocluster":
+        lines.append("- Clusters have no names, and another training numbers and draws them otherwise.")
+    if license == UNKNOWN:
+        lines.append("- The licence of the weights is not stated. The terms of the training recordings may bind it.")
+    return "\n".join(lines)
+
+
+def _use(model: SavedModel) -> str:
+    return (
+        "`config.json` has the feature settings, the statistics that normalise them, and shapes and units of input and "
+        "outputs. With a model directory of emocluster_jax:\n\n"
+        "```python\nimport emocluster_jax\n\n"
+        'predictor = emocluster_jax.load_model("model")\n'
+        "prediction = predictor(signal, sampling_rate)\n"
+        f'prediction.attributes["{model.config.attributes[0]}"]\n```'
+    )
+
+
+def _clusters(path: Path, epoch: Any) -> Mapping[str, Any] | None:
+    try:
+        values = json.loads(path.read_text("utf-8"))
+        return values if values["epoch"] == epoch and isinstance(values["attributes"], dict) else None
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read ({error}); end the training again with --resume") from None

@@ -1,0 +1,63 @@
+"""Whether an exported program says of chunks what the model itself says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float
+
+from emocluster_jax.inference import Predictor
+from emocluster_jax.model_directory import SavedModel
+
+TOLERANCES = {"float32": 1e-4, "bfloat16": 3e-2}
+"""Relative to an output's largest number, or absolute where that is below 1, by what the model computes in. Exported
+programs add the same float32 products in another order, which on CPUs comes to some 1e-6; GPUs' fast convolution
+algorithms are ten times coarser. bfloat16 rounds to 4e-3 after every layer. A wrong layer is off by far more."""
+
+
+class ParityError(Exception):
+    """An exported program computes something else than its model: a defect, whose result is not to be published."""
+
+
+def example_chunks(model: SavedModel) -> Float[np.ndarray, "n frames mel"]:
+    """Chunks of one recording, drawn with a fixed seed: noise of different loudness and colour, clipped as features."""
+    features = model.features
+    count, random = features.chunks_per_utterance, np.random.default_rng(0)
+    noise = random.normal(size=(count, features.chunk_frames, features.mel_bands))
+    loudness = random.uniform(0.1, 1.5, (count, 1, 1))
+    colour = random.normal(size=(count, 1, features.mel_bands)) + random.normal(size=(count, 1, 1))
+    return (loudness * noise + colour).clip(-features.clip, features.clip).astype(np.float32)
+
+
+def check_parity(
+    what: str, outputs: Mapping[str, np.ndarray], model: SavedModel, chunks: Float[np.ndarray, "n frames mel"]
+) -> dict[str, float]:
+    """The largest difference of each output from the model's own, as `Predictor` computes it.
+
+    Args:
+      what: was exported, for the message.
+      outputs: of the exported program for `chunks`: attributes, embeddings and, with clusters, clusters.
+      model: what it was made of.
+      chunks: of one recording.
+
+    Raises:
+      ParityError: an output is missing, of another shape, or differs by more than `TOLERANCES` allow; clusters must be
+        equal.
+    """
+    prediction = Predictor(model).predict_chunks(chunks)[0]
+    expected = {"attributes": prediction.chunk_attributes, "embeddings": prediction.chunk_embeddings}
+    if prediction.chunk_clusters is not None:
+        expected["clusters"] = prediction.chunk_clusters
+    found, wanted = ({name: value.shape for name, value in values.items()} for values in (outputs, expected))
+    if found != wanted:
+        raise ParityError(f"{what}: the outputs are {found}, the model's {wanted}")
+    differences = {}
+    for name, own in expected.items():
+        difference = float(np.abs(outputs[name].astype(np.float64) - own).max())
+        tolerance = TOLERANCES[model.config.compute_dtype]
+        allowed = 0.0 if name == "clusters" else tolerance * max(1.0, float(np.abs(own).max()))
+        if not difference <= allowed:
+            raise ParityError(f"{what}: {name} differ from the model's by {difference:.3g}, allowed are {allowed:.3g}")
+        differences[name] = difference
+    return differences

@@ -1,0 +1,45 @@
+"""A model as a StableHLO program that JAX, and what else reads StableHLO, runs without this project."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import export
+from jaxtyping import Array, Float, Num
+
+from emocluster_jax.inference import chunk_outputs
+from emocluster_jax.model_directory import SavedModel
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def to_stablehlo(model: SavedModel) -> bytes:
+    """The serialised program, which holds the weights; `jax.export.deserialize` reads it.
+
+    It takes normalised chunks (n, frames, mel) float32, for any n, and gives a dictionary: attributes (n, A) in label
+    units, embeddings (n, E) and, for models with clusters, clusters (n,) int32.
+    """
+
+    # JAX's arrays, which become constants of the program.
+    variables, transform, centroids = jax.tree.map(jnp.asarray, (model.variables, model.transform, model.centroids))
+
+    def program(chunks: Float[Array, "n frames mel"]) -> dict[str, Any]:
+        outputs = chunk_outputs(model.config, model.clustering.l2_normalize, variables, transform, centroids, chunks)
+        found = {
+            "attributes": outputs.attributes * model.label_std + model.label_mean,
+            "embeddings": outputs.embeddings,
+        }
+        return found if outputs.clusters is None else {**found, "clusters": outputs.clusters}
+
+    (n,) = export.symbolic_shape("n")
+    chunks = jax.ShapeDtypeStruct((n, model.features.chunk_frames, model.features.mel_bands), np.float32)
+    return bytes(export.export(jax.jit(program), platforms=PLATFORMS)(chunks).serialize())
+
+
+def run_stablehlo(program: bytes, chunks: Float[np.ndarray, "n frames mel"]) -> dict[str, Num[np.ndarray, "n ..."]]:
+    """What a program of `to_stablehlo` says of chunks."""
+    outputs: Any = export.deserialize(bytearray(program)).call(chunks)
+    return {name: np.asarray(value) for name, value in outputs.items()}

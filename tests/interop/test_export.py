@@ -1,0 +1,179 @@
+"""Exported models say what the model says, elsewhere; and nothing is written that does not."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
+from emocluster_jax.config import ClusteringConfig
+from emocluster_jax.errors import InputError
+from emocluster_jax.inference import Prediction, Predictor
+from emocluster_jax.interop import export_folder, onnx_graph
+from emocluster_jax.interop.export_folder import Exported, check_request, description, export
+from emocluster_jax.interop.parity import TOLERANCES, ParityError, example_chunks
+from emocluster_jax.model_arrays import named_arrays, weights_sha256
+from emocluster_jax.model_directory import SavedModel, read_model, save_model
+from launch import export as command
+from running import call
+from small_models import noise, small_model, write_recording
+
+PROJECT = Path(__file__).resolve().parents[2]
+for package in ("flatbuffers", "onnx", "onnxruntime", "safetensors"):
+    pytest.importorskip(package, reason=f'{package} is not installed; pip install "emocluster_jax[export]"')
+
+
+@pytest.fixture(scope="module")
+def model() -> SavedModel:
+    """With principal components and unit lengths; five of the example's chunks are centroids."""
+    projection = np.random.default_rng(1).normal(size=(32, 8)).astype(np.float32)
+
+    def make(mean: np.ndarray, centroids: np.ndarray) -> SavedModel:
+        return small_model(
+            ("arousal", "valence"),
+            clustering=ClusteringConfig(pca_components=8, l2_normalize=True),
+            transform=EmbeddingTransform(mean, projection),
+            centroids=centroids,
+        )
+
+    drawn = make(np.zeros(32, np.float32), np.zeros((5, 8), np.float32))
+    embeddings = Predictor(drawn).predict_chunks(example_chunks(drawn))[0].chunk_embeddings
+    mean = embeddings.mean(axis=0)
+    centroids = (embeddings[:5] - mean) @ projection
+    return make(mean, centroids / np.linalg.norm(centroids, axis=1, keepdims=True))
+
+
+@pytest.fixture(scope="module")
+def prediction(model: SavedModel) -> Prediction:
+    return Predictor(model).predict_chunks(example_chunks(model))[0]
+
+
+@pytest.fixture(scope="module")
+def folder(model: SavedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model by the command, in all formats."""
+    root = tmp_path_factory.mktemp("exported")
+    save_model(root / "model", model)
+    call(command, "--checkpoint", str(root / "model"), "--output", str(root / "elsewhere"), "--quiet")
+    return root / "elsewhere"
+
+
+def assert_rows(outputs: dict[str, np.ndarray], prediction: Prediction, rows: int) -> None:
+    for name, own in (("attributes", prediction.chunk_attributes), ("embeddings", prediction.chunk_embeddings)):
+        # As at export: float32 sums in another order.
+        np.testing.assert_allclose(outputs[name], own[:rows], rtol=0, atol=TOLERANCES["float32"] * np.abs(own).max())
+    assert prediction.chunk_clusters is not None
+    np.testing.assert_array_equal(outputs["clusters"], prediction.chunk_clusters[:rows])
+
+
+def test_chunks_fall_into_different_clusters(prediction: Prediction) -> None:
+    assert prediction.chunk_clusters is not None
+    assert len(set(prediction.chunk_clusters.tolist())) > 1  # or parity would say little
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_stablehlo_takes_any_number_of_chunks(
+    folder: Path, model: SavedModel, prediction: Prediction, rows: int
+) -> None:
+    from jax import export
+
+    program = export.deserialize(bytearray((folder / "model.stablehlo").read_bytes()))
+    assert program.platforms == ("cpu", "cuda", "tpu")
+    outputs = program.call(example_chunks(model)[:rows])
+    assert_rows({name: np.asarray(value) for name, value in outputs.items()}, prediction, rows)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 11])
+def test_onnx_takes_any_number_of_chunks(folder: Path, model: SavedModel, prediction: Prediction, rows: int) -> None:
+    outputs = onnx_graph.run_onnx((folder / "model.onnx").read_bytes(), example_chunks(model)[:rows])
+    assert outputs["clusters"].dtype == np.int32
+    assert_rows(outputs, prediction, rows)
+
+
+def test_safetensors_holds_every_array_and_the_description(folder: Path, model: SavedModel) -> None:
+    from safetensors import safe_open
+
+    with safe_open(folder / "model.safetensors", framework="numpy") as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
+        metadata = file.metadata()
+    expected = named_arrays(model)
+    assert arrays.keys() == expected.keys() and len(arrays) == 7 * (1 + 4) + 2 + 2 * 4 + 3
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, expected[name])
+    params, statistics = model.variables["params"], model.variables["batch_stats"]
+    np.testing.assert_array_equal(arrays["encoder.convolution_2.kernel"], params["encoder"]["convolution_2"]["kernel"])
+    np.testing.assert_array_equal(arrays["encoder.norm_6.var"], statistics["encoder"]["norm_6"]["var"])
+    described = json.loads((folder / "config.json").read_text())
+    assert json.loads(metadata["config"]) == described == json.loads(json.dumps(description(model)))
+
+
+def test_networks_without_centroids_or_clusters(model: SavedModel) -> None:
+    for other in (
+        dataclasses.replace(model, transform=None, centroids=None, clustering=ClusteringConfig()),
+        small_model(system="cnn_vae"),
+        small_model(system="ladder"),
+    ):
+        assert export(other, "onnx").differences["embeddings"] < 1e-3  # and within the tolerance, or it would raise
+    assert export(small_model(system="cnn_ae"), "stablehlo").differences.keys() == {"attributes", "embeddings"}
+
+
+def test_a_model_of_bfloat16_is_exported(model: SavedModel) -> None:
+    rounded = small_model(system="cnn_regressor")
+    rounded = dataclasses.replace(rounded, config=dataclasses.replace(rounded.config, compute_dtype="bfloat16"))
+    assert export(rounded, "stablehlo").differences.keys() == {"attributes", "embeddings"}
+    # In float32 as the graph is: equal to rounding of float32.
+    assert export(rounded, "onnx").differences["attributes"] < 1e-3
+
+
+def test_what_differs_from_the_model_is_not_written(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_graph, "NORM_EPSILON", 0.1)
+    checkpoint = str(folder.parent / "model")
+    with pytest.raises(ParityError, match="onnx: attributes differ from the model's by"):
+        call(command, "--checkpoint", checkpoint, "--output", str(tmp_path / "out"), "--format", "onnx", "--quiet")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_edited_card_stays_and_another_model_is_refused(folder: Path, model: SavedModel, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
+    (tmp_path / "README.md").write_text("mine")
+    check_request(tmp_path, ("onnx",), model)
+    export_folder.write_export(tmp_path, model, [Exported("model.onnx", b"graph", {})], "the program's")
+    assert (tmp_path / "README.md").read_text() == "mine"
+    with pytest.raises(InputError, match="holds something else than exports of this model"):
+        check_request(tmp_path, ("onnx",), small_model(seed=3))
+    with pytest.raises(InputError, match="is a file"):
+        check_request(tmp_path / "README.md", ("onnx",), model)
+
+
+def test_a_missing_package_is_named(model: SavedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export_folder, "find_spec", lambda name: None if name == "onnxruntime" else True)
+    with pytest.raises(InputError, match=r'--format onnx needs onnxruntime: pip install "emocluster_jax\[export\]"'):
+        check_request(tmp_path, ("stablehlo", "onnx"), model)
+
+
+def test_hashes_tell_weights_apart(folder: Path, model: SavedModel) -> None:
+    assert weights_sha256(read_model(folder.parent / "model")) == weights_sha256(model)
+    assert weights_sha256(model) != weights_sha256(dataclasses.replace(model, centroids=None))
+
+
+def test_the_documented_recipe_predicts_as_the_predictor(
+    folder: Path, model: SavedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of this project is imported by the recipe in docs/export.md."""
+    recipe = re.findall(r"```python\n(.*?)```", (PROJECT / "docs" / "export.md").read_text("utf-8"), re.S)[0]
+    assert "emocluster_jax" not in recipe
+    signal = noise(4.0)
+    write_recording(tmp_path / "speech.wav", signal)
+    (tmp_path / "exported").symlink_to(folder)
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(recipe, names)
+    expected = Predictor(model)(signal, 16_000)
+    # Its frames come from another Fourier transform of float32.
+    np.testing.assert_allclose(names["attributes"], list(expected.attributes.values()), rtol=0, atol=1e-3)

@@ -1,0 +1,100 @@
+"""The card's numbers are the run's, and what a run did not leave is not in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import pytest
+import yaml
+
+from emocluster_jax.config import TrainConfig, to_dict
+from emocluster_jax.errors import InputError
+from emocluster_jax.evaluation.score_file import TEST_SCORES, write_scores
+from emocluster_jax.evaluation.sentences import Scores
+from emocluster_jax.interop.model_card import model_card, read_run_numbers
+from emocluster_jax.model_directory import SavedModel
+from emocluster_jax.training.workdir import CLUSTERS_FILE, claim
+from small_models import small_model
+from small_records import write_records
+from small_training import FEATURES, draw_recordings
+
+CONFIG = TrainConfig(epochs=9, unlabeled_size=7, seed=3, init_from="/somewhere/published")
+
+
+def trained() -> SavedModel:
+    return small_model(
+        ("arousal", "valence"), origin={"training": to_dict(CONFIG), "epoch": 4, "validation_ccc": 0.4567}
+    )
+
+
+@pytest.fixture
+def workdir(tmp_path: Path) -> Path:
+    """A run that has ended, as far as the card is concerned."""
+    claim(tmp_path, CONFIG, "drawn", resume=False, initial_sha256="abc123")
+    scores = {"arousal": Scores(0.61234, 0.65, 0.7, 12), "valence": Scores(math.nan, math.nan, 1.25, 8)}
+    write_scores(tmp_path / TEST_SCORES, scores)
+    information = {"ami_of_sentences": 0.123, "p_value": 0.004}
+    found = {"epoch": 4, "attributes": {"arousal": information}, "speaker": information, "gender": None}
+    (tmp_path / CLUSTERS_FILE).write_text(json.dumps(found))
+    return tmp_path
+
+
+def front_matter(card: str) -> dict:
+    start, front, _ = card.split("---\n", 2)
+    assert start == ""
+    return yaml.safe_load(front)
+
+
+def test_the_front_matter_has_the_scores(workdir: Path, tmp_path: Path) -> None:
+    preparation = write_records(tmp_path / "records", FEATURES, {"train": draw_recordings(3, seed=0)})
+    run = read_run_numbers(workdir / "model", trained())
+    card = model_card(trained(), run, preparation, name="mine: 1", license="cc-by-4.0")
+    front = front_matter(card)
+    assert (front["license"], front["library_name"]) == ("cc-by-4.0", "emocluster_jax")
+    assert {"arousal", "valence"} <= set(front["tags"]) and front["metrics"] == ["ccc", "pearsonr", "rmse"]
+    (entry,) = front["model-index"]
+    (result,) = entry["results"]
+    assert entry["name"] == "mine: 1" and result["dataset"] == {"type": "drawn", "name": "drawn", "split": "test"}
+    values = {metric["name"]: metric["value"] for metric in result["metrics"]}
+    # A CCC that is not defined is no number of the card's.
+    assert values == {
+        "CCC of arousal": 0.6123,
+        "Pearson r of arousal": 0.65,
+        "RMSE of arousal": 0.7,
+        "RMSE of valence": 1.25,
+    }
+
+
+def test_the_text_has_data_selection_scores_and_clusters(workdir: Path, tmp_path: Path) -> None:
+    preparation = write_records(tmp_path / "records", FEATURES, {"train": draw_recordings(3, seed=0)})
+    card = model_card(trained(), read_run_numbers(workdir / "model", trained()), preparation, name="mine")
+    for part in (
+        "corpus `drawn`: train 3 recordings (1.0 h)",
+        "Epoch 4 of 9: the one with the best validation CCC, 0.457",
+        "Began with the weights of `published` (SHA-256 of its arrays `abc123`)",
+        "| arousal | 0.612 | 0.650 | 0.700 | 12 |",
+        "| valence | not defined | not defined | 1.250 | 8 |",
+        "| arousal | 0.123 | 0.004 |",
+        "The licence of the weights is not stated.",
+    ):
+        assert part in card
+    assert front_matter(card)["license"] == "unknown"
+
+
+def test_without_a_run_there_are_no_scores(tmp_path: Path) -> None:
+    model = small_model(origin={"imported_from": "Act.pth.tar", "sha256": "123abc"})
+    card = model_card(model, read_run_numbers(tmp_path / "model", model), None, name="imported")
+    assert "model-index" not in front_matter(card) and "metrics" not in front_matter(card)
+    assert "Imported from `Act.pth.tar` (SHA-256 `123abc`)" in card and "None are known" in card
+
+
+def test_clusters_of_another_epoch_and_other_data_are_left_out(workdir: Path, tmp_path: Path) -> None:
+    later = dataclasses.replace(trained(), origin={**trained().origin, "epoch": 5})
+    run = read_run_numbers(workdir / "model", later)
+    assert run.clusters is None
+    preparation = write_records(tmp_path / "records", FEATURES, {"train": draw_recordings(3, seed=0)})
+    with pytest.raises(InputError, match="--data-dir is not what the model was trained on"):
+        model_card(later, dataclasses.replace(run, data="other"), preparation, name="mine")
