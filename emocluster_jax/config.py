@@ -262,15 +262,19 @@ def option_systems(cls: type[Any] = TrainConfig, systems: tuple[str, ...] | None
     return found
 
 
-PRESETS: dict[str, TrainConfig] = {
+Preset = Literal["demo", "paper", "paper-fsl", "paper-ssl-15k", "paper-ssl-40k", "paper-as-published"]
+
+PRESETS: dict[Preset, TrainConfig] = {
+    "demo": TrainConfig(model=ModelConfig(width_multiplier=0.25), epochs=5, batch_size=16),
     "paper": TrainConfig(),
-    "demo": TrainConfig(
-        model=ModelConfig(width_multiplier=0.25),
-        epochs=5,
-        batch_size=16,
-    ),
+    "paper-fsl": TrainConfig(unlabeled_size=0),
+    "paper-ssl-15k": TrainConfig(unlabeled_size=15_000),
+    "paper-ssl-40k": TrainConfig(unlabeled_size=40_000),
+    "paper-as-published": TrainConfig(unlabeled_size=40_000, optimizer=OptimizerConfig(freeze_regressor=True)),
 }
-"""Named starting points of `launch.train`; every option on the command line overrides them."""
+"""Named starting points of `launch.train`; every option on the command line overrides them. `paper` takes the whole
+pool, fsl none of it (fully supervised), ssl as many recordings as its name says; `paper-as-published` is the training
+of the published weights, whose regressor was never trained."""
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -137,9 +137,9 @@ def _check(options: Options) -> None:
 def main() -> None:
     options = command.parse(
         Options,
-        prog="python -m launch.benchmark",
+        prog=command.invocation("benchmark"),
         description=DESCRIPTION,
-        example="python -m launch.benchmark train embed --output benchmark.jsonl",
+        example="train embed --output benchmark.jsonl",
     )
     from emocluster_jax.reporting.console import Console
 

@@ -27,6 +27,11 @@ Options = TypeVar("Options")
 _TOGETHER_S = 5.0
 
 
+def invocation(name: str) -> str:
+    """What the person types to start a command: by the console script, if that is what started this process."""
+    return f"emocluster {name}" if Path(sys.argv[0]).name == "emocluster" else f"python -m launch.{name}"
+
+
 def run(main: Callable[[], None]) -> None:
     """Runs a command and exits: with one line and no traceback where the person, not the program, is to act.
 
@@ -74,7 +79,7 @@ def parse(
       options: a dataclass, maybe with dataclasses inside; its field docstrings are the help texts.
       prog: what the person types, e.g. "python -m launch.train".
       description: what the command does, for `--help`.
-      example: a command line that works, shown in `--help`.
+      example: arguments that work, shown in `--help`.
       default: the values of options that are not given, where they are not the dataclass's own.
       args: the arguments, if not those of this process.
     """
@@ -84,7 +89,7 @@ def parse(
     return tyro.cli(
         options,
         prog=prog,
-        description=_with_example(description, example),
+        description=_with_example(description, prog, example),
         args=args,
         config=(tyro.conf.OmitArgPrefixes,),
         registry=_named_options(),
@@ -101,15 +106,15 @@ def parse_known(
     return tyro.cli(
         options,
         prog=prog,
-        description=_with_example(description, example),
+        description=_with_example(description, prog, example),
         args=args,
         config=(tyro.conf.OmitArgPrefixes,),
         return_unknown_args=True,
     )
 
 
-def _with_example(description: str, example: str) -> str:
-    return f"{description}\n\nExample:\n{example}" if example else description
+def _with_example(description: str, prog: str, example: str) -> str:
+    return f"{description}\n\nExample:\n{prog} {example}" if example else description
 
 
 def _named_options() -> ConstructorRegistry:

@@ -37,9 +37,9 @@ class Options:
 def main() -> None:
     options = command.parse(
         Options,
-        prog="python -m launch.evaluate",
+        prog=command.invocation("evaluate"),
         description="Score a model's predictions on a prepared split: a table, then one line of JSON.",
-        example="python -m launch.evaluate --checkpoint run/model --data-dir data --split test",
+        example="--checkpoint run/model --data-dir data --split test",
         args=sys.argv[1:],
     )
     command.enable_compilation_cache()

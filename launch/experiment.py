@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from emocluster_jax.experiment.runner import Failure
     from emocluster_jax.reporting.console import Console
 
-PROG = "python -m launch.experiment"
-
 DESCRIPTION = """Train every system of the paper's tables and figures, several trials each, and write the tables beside
 the published figures. Runs that are complete are skipped, others are begun or resumed: the same command goes on where
 it was stopped. All options of launch.train that are not listed here, such as --epochs or --batch-size, are handed to
@@ -68,11 +66,12 @@ class Options:
 
 
 def main() -> None:
+    prog = command.invocation("experiment")
     options, others = command.parse_known(
         Options,
-        prog=PROG,
+        prog=prog,
         description=DESCRIPTION,
-        example=f"{PROG} --preset all --data-dir data --workdir experiment --trials 5 --epochs 50",
+        example="--preset all --data-dir data --workdir experiment --trials 5 --epochs 50",
         args=sys.argv[1:],
     )
     number, count = _shard(options.shard)
@@ -100,7 +99,7 @@ def main() -> None:
     if grid.unlabeled_sizes == (0,) and grid.tables != ("table1",):
         console.warn("without unlabelled recordings all runs are supervised, those of Table 2, Figures 2 and 3 too")
     systems: list[SystemName] = list(dict.fromkeys(run.setting.model for run in all_runs(grid)))
-    shared = shared_by_system(others, systems, data_dir=data_dir, workdir=workdir, refused=_DECIDED, prog=PROG)
+    shared = shared_by_system(others, systems, data_dir=data_dir, workdir=workdir, refused=_DECIDED, prog=prog)
     plan = Plan(grid, shared, data_dir, preparation.fingerprint, workdir)
     for run in all_runs(grid):
         plan.config(run)  # raises what is wrong with any of them

@@ -37,9 +37,9 @@ class Options:
 def main() -> None:
     options = command.parse(
         Options,
-        prog="python -m launch.export",
+        prog=command.invocation("export"),
         description=DESCRIPTION,
-        example="python -m launch.export --checkpoint run/model --output exported --format onnx --data-dir data",
+        example="--checkpoint run/model --output exported --format onnx --data-dir data",
     )
     if not options.formats:
         raise InputError("--format is empty; give at least one")

@@ -34,9 +34,9 @@ class Options:
 def main() -> None:
     options = command.parse(
         Options,
-        prog="python -m launch.import_torch",
+        prog=command.invocation("import_torch"),
         description=DESCRIPTION,
-        example="python -m launch.import_torch --weights Act.pth.tar --norm norm --attribute arousal --output arousal",
+        example="--weights Act.pth.tar --norm norm --attribute arousal --output arousal",
     )
     from emocluster_jax.interop.published import import_published
     from emocluster_jax.model_directory import read_model, save_model
@@ -50,9 +50,9 @@ def main() -> None:
             save_model(options.output, model)
     elif read_model(options.output).origin != model.origin:
         raise InputError(f"--output {options.output} holds another model; give a new folder")
+    predict = f"{command.invocation('predict')} --checkpoint {options.output} --input DIR --output predictions.csv"
     Console(quiet=options.quiet).line(
-        f"{options.attribute}, {model.config.clusters} clusters: {options.output}\n"
-        f"predict with: python -m launch.predict --checkpoint {options.output} --input DIR --output predictions.csv"
+        f"{options.attribute}, {model.config.clusters} clusters: {options.output}\npredict with: {predict}"
     )
 
 

@@ -134,9 +134,9 @@ def _summarize(options: Options, rows: int, recordings: int, reasons: Counter[st
 def main() -> None:
     options = command.parse(
         Options,
-        prog="python -m launch.predict",
+        prog=command.invocation("predict"),
         description=DESCRIPTION,
-        example="python -m launch.predict --checkpoint run/model --input recordings --output predictions.csv",
+        example="--checkpoint run/model --input recordings --output predictions.csv",
     )
     command.enable_compilation_cache()
     recordings = check(options)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from emocluster_jax.config import FeatureConfig
 from emocluster_jax.corpora.registry import CorpusName, reader_of
 from emocluster_jax.errors import InputError
-from launch.command import parse, run
+from launch.command import invocation, parse, run
 
 if TYPE_CHECKING:
     from emocluster_jax.corpora.utterance import Utterance
@@ -163,9 +163,9 @@ def _read(options: Options, console: Console) -> list[Utterance]:
 def main() -> None:
     options = parse(
         Options,
-        prog="python -m launch.prepare",
+        prog=invocation("prepare"),
         description=__doc__.partition(": ")[2] if __doc__ else "",
-        example="python -m launch.prepare --corpus manifest --source speech --data-dir data",
+        example="--corpus manifest --source speech --data-dir data",
     )
     from emocluster_jax.reporting.console import Console
 
@@ -173,7 +173,7 @@ def main() -> None:
     try:
         preparation = prepare_corpus(options, console)
     except KeyboardInterrupt as signal:
-        raise type(signal)(f"go on with: {shlex.join(['python', '-m', 'launch.prepare', *sys.argv[1:]])}") from None
+        raise type(signal)(f"go on with: {invocation('prepare')} {shlex.join(sys.argv[1:])}") from None
     summarize(preparation, options.data_dir, console)
 
 

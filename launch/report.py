@@ -46,9 +46,9 @@ class Options:
 def main() -> None:
     options = command.parse(
         Options,
-        prog="python -m launch.report",
+        prog=command.invocation("report"),
         description=DESCRIPTION,
-        example="python -m launch.report --workdir run --data-dir data",
+        example="--workdir run --data-dir data",
         args=sys.argv[1:],
     )
     output = options.output or options.workdir / "report.html"

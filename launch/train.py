@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import dataclasses
+import json
 import math
 import shlex
 import sys
@@ -11,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from emocluster_jax.config import PRESETS, TrainConfig
+from emocluster_jax.config import PRESETS, Preset, TrainConfig, from_dict
 from emocluster_jax.disk import writing
 from emocluster_jax.errors import InputError
 from emocluster_jax.host_memory import keep_freed_memory
@@ -46,8 +48,11 @@ class Options:
     """Records that launch.prepare wrote; without it, the demo corpus in emocluster-demo/."""
     workdir: Path | None = None
     """Takes checkpoints, the best model, metrics and plots. [required with --data-dir]"""
-    preset: Literal["demo", "paper"] = "demo"
-    """Starting point of the settings; `paper` where --data-dir is given."""
+    preset: Preset = "demo"
+    """Starting point of the settings; `paper` where --data-dir is given. It takes the whole pool, paper-fsl none of it,
+    and paper-as-published leaves the regressor untrained."""
+    config_file: Path | None = field(default=None, metadata={"option": "config"})
+    """Starting point of the settings in place of a preset: the run.json of another run."""
     config: TrainConfig = field(default_factory=TrainConfig)
     resume: bool = False
     """Go on with the run that is in --workdir, or begin it."""
@@ -59,27 +64,48 @@ class Options:
     """Print only warnings and errors."""
 
 
-def parse(arguments: list[str], prog: str = "python -m launch.train") -> Options:
-    """The options; the preset decides on the defaults of the settings.
+def parse(arguments: list[str], prog: str | None = None) -> Options:
+    """The options; the preset, or the file of settings, decides on the defaults of the settings.
 
     Args:
       arguments: of the command line.
-      prog: the command whose arguments they are, for messages.
+      prog: the command whose arguments they are, for messages, if not this one.
+
+    Raises:
+      InputError: there is a preset and a file, or the file holds no settings.
     """
-    preset = "demo" if not any(a.split("=")[0] in ("--data-dir", "--data_dir") for a in arguments) else "paper"
-    for i, argument in enumerate(arguments):
-        name, _, value = argument.partition("=")
-        if name == "--preset":
-            preset = value or (arguments[i + 1] if i + 1 < len(arguments) else "")
-    default = Options(preset=preset, config=PRESETS[preset]) if preset in PRESETS else Options()  # type: ignore[arg-type]
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for name in ("--preset", "--config", "--data-dir"):
+        first.add_argument(name, name.replace("a-d", "a_d"), nargs="?")
+    chosen, _ = first.parse_known_args(arguments)
+    default = Options()
+    if chosen.config is not None:
+        if chosen.preset is not None:
+            raise InputError("--preset and --config are both given; each is a starting point of the settings, give one")
+        default = Options(config=_settings_in(Path(chosen.config)))
+    elif (preset := chosen.preset or ("demo" if chosen.data_dir is None else "paper")) in PRESETS:
+        default = Options(preset=preset, config=PRESETS[preset])
     return command.parse(
         Options,
-        prog=prog,
+        prog=prog or command.invocation("train"),
         description=DESCRIPTION,
-        example="python -m launch.train --data-dir data --workdir run --attributes arousal --clusters 10 --epochs 50",
+        example="--data-dir data --workdir run --attributes arousal --clusters 10 --epochs 50",
         default=default,
         args=arguments,
     )
+
+
+def _settings_in(path: Path) -> TrainConfig:
+    """The settings in a run.json, which `launch.train` writes, or in a file that holds no more than them.
+
+    Raises:
+      InputError: it cannot be read, or holds no settings.
+    """
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"--config {path} cannot be read ({error}); give the run.json of a work directory") from None
+    return from_dict(TrainConfig, values.get("config", values) if isinstance(values, dict) else values, str(path))
 
 
 def main() -> None:
@@ -88,7 +114,9 @@ def main() -> None:
         given, missing = ("--workdir", "--data-dir") if options.data_dir is None else ("--data-dir", "--workdir")
         raise InputError(f"{given} is given without {missing}; give both, or neither for the demo")
     if options.data_dir is not None and not options.data_dir.is_dir():
-        raise InputError(f"--data-dir {options.data_dir} does not exist; prepare it with python -m launch.prepare")
+        raise InputError(
+            f"--data-dir {options.data_dir} does not exist; prepare it with {command.invocation('prepare')}"
+        )
 
     keep_freed_memory()
     command.enable_compilation_cache()
@@ -114,7 +142,7 @@ def main() -> None:
 
 
 def _command_to_resume(options: Options) -> str:
-    return shlex.join(["python", "-m", "launch.train", *sys.argv[1:], *([] if options.resume else ["--resume"])])
+    return f"{command.invocation('train')} {shlex.join([*sys.argv[1:], *([] if options.resume else ['--resume'])])}"
 
 
 def _prepare_demo(console: Console, config: TrainConfig) -> None:
@@ -254,9 +282,9 @@ def _report(
     console.line(f"Model: {workdir / MODEL}   plots: {plots}   metrics: {workdir / METRICS_FILE}")
     predict = f"--checkpoint {workdir / MODEL} --input {preparation.source} --output predictions.csv"
     console.line("Predict with:")
-    console.line(f"  python -m launch.predict {predict}")
+    console.line(f"  {command.invocation('predict')} {predict}")
     console.line('See more of this run on a page (pip install "emocluster_jax[report]"):')
-    console.line(f"  python -m launch.report --workdir {workdir} --data-dir {options.data_dir}")
+    console.line(f"  {command.invocation('report')} --workdir {workdir} --data-dir {options.data_dir}")
 
 
 def _report_test(options: Options, preparation: Preparation, evaluation: Evaluation, console: Console) -> None:

@@ -14,6 +14,7 @@ from emocluster_jax.config import (
     LadderConfig,
     ModelConfig,
     OptimizerConfig,
+    Preset,
     TrainConfig,
     from_dict,
     to_dict,
@@ -22,7 +23,7 @@ from emocluster_jax.errors import InputError
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_presets_survive_json(name: str) -> None:
+def test_presets_survive_json(name: Preset) -> None:
     config = PRESETS[name]
     assert from_dict(TrainConfig, json.loads(json.dumps(to_dict(config))), "here") == config
 

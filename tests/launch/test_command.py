@@ -95,7 +95,7 @@ from emocluster_jax.config import TrainConfig
 from launch.command import parse
 try:
     parse(TrainConfig, prog="python -m launch.train", description="Trains a model.", args=["--help"],
-          example="python -m launch.train --clusters 20")
+          example="--clusters 20")
 finally:
     heavy = {"jax", "flax", "librosa", "tensorflow_datasets", "sklearn", "matplotlib"} & set(sys.modules)
     print("heavy:", sorted(heavy))

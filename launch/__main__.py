@@ -1,0 +1,43 @@
+"""`emocluster COMMAND`, or `python -m launch COMMAND`: all commands under one name."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+
+from launch.command import run
+
+COMMANDS = {
+    "prepare": "recordings and labels become records, ready for training",
+    "train": "train a model on prepared records; without arguments, the demo",
+    "evaluate": "score a model on a prepared split",
+    "predict": "recordings become a table of predicted attributes",
+    "report": "one HTML page on a run or an experiment",
+    "experiment": "the paper's tables and figures, from grids of runs",
+    "export": "a model as StableHLO, ONNX and safetensors, with its card",
+    "import_torch": "one of the published PyTorch models becomes a model directory",
+    "benchmark": "how fast this project is here, beside its peers",
+}
+
+
+def main() -> None:
+    """Hands the arguments after the command's name to that command's module."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name in ("-h", "--help"):
+        start = "python -m launch" if sys.argv[0].endswith("__main__.py") else "emocluster"
+        print(f"usage: {start} COMMAND [OPTIONS]\n")
+        print("\n".join(f"  {command:14}{what}" for command, what in COMMANDS.items()))
+        print(f"\nEach has its own help: {start} train --help")
+        return
+    if name not in COMMANDS:
+        nearest = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"; did you mean {nearest[0]}?" if nearest else f"; there are {', '.join(COMMANDS)}"
+        print(f"error: there is no command {name!r}{hint}", file=sys.stderr)
+        sys.exit(2)
+    del sys.argv[1]
+    run(importlib.import_module(f"launch.{name}").main)
+
+
+if __name__ == "__main__":
+    main()

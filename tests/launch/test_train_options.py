@@ -1,0 +1,93 @@
+"""Where the settings of a training start: a preset, another run's file, and options on top of either."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from emocluster_jax.config import PRESETS, ClusteringConfig, ModelConfig, OptimizerConfig, Preset, TrainConfig
+from emocluster_jax.errors import InputError
+from emocluster_jax.training.workdir import claim
+from launch.train import parse
+
+DATA = ["--data-dir", "data", "--workdir", "run"]
+UNUSUAL = TrainConfig(
+    model=ModelConfig(attributes=("valence", "arousal"), clusters=7, width_multiplier=0.5, compute_dtype="bfloat16"),
+    clustering=ClusteringConfig(initialization="kmeans++", pca_components=16, whiten=True),
+    optimizer=OptimizerConfig(adam_learning_rate=1e-3, freeze_regressor=True),
+    epochs=3,
+    unlabeled_size=12,
+    patience=2,
+    seed=5,
+)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets(preset: Preset) -> None:
+    assert parse([*DATA, "--preset", preset]).config == PRESETS[preset]
+    assert parse([*DATA, f"--preset={preset}", "--epochs", "2"]).config.epochs == 2
+
+
+def test_the_preset_that_is_not_named() -> None:
+    assert parse([]).config == PRESETS["demo"]
+    assert parse(DATA).config == parse(["--data_dir=data", "--workdir", "run"]).config == PRESETS["paper"]
+
+
+def test_unlabelled_recordings_and_regressor_of_the_presets() -> None:
+    sizes = [PRESETS[name].unlabeled_size for name in ("paper", "paper-fsl", "paper-ssl-15k", "paper-ssl-40k")]
+    assert sizes == [None, 0, 15_000, 40_000]
+    assert PRESETS["paper-as-published"].optimizer.freeze_regressor
+
+
+def test_the_settings_of_another_run_are_repeated(tmp_path: Path) -> None:
+    claim(tmp_path, UNUSUAL, "fingerprint", resume=False)
+    file = str(tmp_path / "run.json")
+    assert parse([*DATA, "--config", file]).config == UNUSUAL
+    assert parse(["--config", file, *DATA, "--seed", "6", "--no-freeze-regressor"]).config == TrainConfig(
+        model=UNUSUAL.model,
+        clustering=UNUSUAL.clustering,
+        optimizer=OptimizerConfig(adam_learning_rate=1e-3),
+        epochs=3,
+        unlabeled_size=12,
+        patience=2,
+        seed=6,
+    )
+
+
+def test_a_file_that_holds_settings_alone(tmp_path: Path) -> None:
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps({"epochs": 4, "model": {"clusters": 20}}))
+    assert parse([*DATA, f"--config={file}"]).config == TrainConfig(epochs=4, model=ModelConfig(clusters=20))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read"),
+        ("{", "cannot be read"),
+        ("[]", "expected an object of settings"),
+        ('{"epoch": 4}', "unknown setting 'epoch'"),
+        ('{"config": {"epochs": "4"}}', "epochs is '4'; expected int"),
+    ],
+)
+def test_files_that_are_refused(tmp_path: Path, content: str | None, message: str) -> None:
+    file = tmp_path / "settings.json"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(InputError, match=message):
+        parse([*DATA, "--config", str(file)])
+
+
+def test_one_starting_point() -> None:
+    with pytest.raises(InputError, match="--preset and --config are both given"):
+        parse([*DATA, "--preset", "demo", "--config", "run.json"])
+
+
+def test_wrong_presets_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse([*DATA, "--preset", "paper-ssl"])
+    assert "paper-ssl-15k" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        parse([*DATA, "--preset"])
