@@ -10,6 +10,7 @@ import math
 import shlex
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -189,9 +190,12 @@ def _train(options: Options, console: Console) -> None:
         counts = {**preparation.counts, "unlabeled": len(pool)}
         feed = resolve_feed(options.feed, list(counts.values()), preparation.features, console)
         data = _load(options.data_dir, preparation, pool, feed, console)
+        draw_curves = partial(_draw_curves, options.workdir)
         try:
             with deferred(_STOPPING if parallel.is_primary() else "") as stop:
-                progress = fit(options.config, data, options.workdir, console, stop, initial and initial.model)
+                progress = fit(
+                    options.config, data, options.workdir, console, stop, initial and initial.model, draw_curves
+                )
         except StoppedError:
             raise stop.exception() from None
         parallel.wait_for_all("the best model is written")
@@ -253,20 +257,26 @@ def _evaluate(
     return evaluate_split(model, split, console)
 
 
+def _draw_curves(workdir: Path) -> None:
+    """The curves of the epochs so far."""
+    from emocluster_jax.reporting.metrics_log import METRICS_FILE, read_metrics
+    from emocluster_jax.reporting.plots import training_curves
+
+    (workdir / PLOTS).mkdir(exist_ok=True)
+    training_curves(read_metrics(workdir / METRICS_FILE), workdir / PLOTS / "training.png")
+
+
 def _report(
     options: Options, preparation: Preparation, progress: Progress, evaluation: Evaluation | None, console: Console
 ) -> None:
     """Plots, predictions and scores of the test split, what the clusters know, and the closing lines."""
     from emocluster_jax.evaluation.score_file import TEST_SCORES, write_scores
-    from emocluster_jax.reporting.metrics_log import METRICS_FILE, read_metrics
-    from emocluster_jax.reporting.plots import training_curves
+    from emocluster_jax.reporting.metrics_log import METRICS_FILE
     from emocluster_jax.training.loop import MODEL
 
     workdir = options.workdir
     assert workdir is not None
-    plots = workdir / PLOTS
-    plots.mkdir(exist_ok=True)
-    training_curves(read_metrics(workdir / METRICS_FILE), plots / "training.png")
+    _draw_curves(workdir)
     console.line()
     if math.isfinite(progress.best_ccc):
         console.line(f"Best of {progress.epoch} epochs: {progress.best_epoch} (validation CCC {progress.best_ccc:.3f})")
@@ -279,7 +289,7 @@ def _report(
     _report_clusters(options, preparation, progress, console)
     if evaluation is not None:
         write_scores(workdir / TEST_SCORES, evaluation.scores)
-    console.line(f"Model: {workdir / MODEL}   plots: {plots}   metrics: {workdir / METRICS_FILE}")
+    console.line(f"Model: {workdir / MODEL}   plots: {workdir / PLOTS}   metrics: {workdir / METRICS_FILE}")
     predict = f"--checkpoint {workdir / MODEL} --input {preparation.source} --output predictions.csv"
     console.line("Predict with:")
     console.line(f"  {command.invocation('predict')} {predict}")

@@ -56,6 +56,7 @@ def fit(
     console: Console,
     stop: Callable[[], bool] = lambda: False,
     initial: SavedModel | None = None,
+    after_epoch: Callable[[], None] = lambda: None,
 ) -> Progress:
     """Trains a network, or goes on where an earlier call on the same work directory stopped.
 
@@ -67,6 +68,7 @@ def fit(
       stop: asked every second or two whether to leave it at that; of several processes one that says so is enough.
       initial: the model that `config.init_from` names, of the same system and width, to start a run from that has no
         checkpoint yet; None starts from a random draw.
+      after_epoch: called on process 0 when an epoch's metrics and checkpoint are written.
 
     Returns:
       How the run ended.
@@ -99,6 +101,7 @@ def fit(
                 log.write(metrics)
                 save_checkpoint(workdir / CHECKPOINTS, Checkpoint(parallel.first_replica(state), progress))
                 console.line(_epoch_line(metrics, config))
+                after_epoch()
     finally:
         if log is not None:
             log.close()

@@ -60,8 +60,14 @@ def test_a_run_leaves_metrics_assignments_and_a_model(undisturbed: Path) -> None
 
 
 def test_resumed_run_is_bit_equal_to_an_undisturbed_one(data: TrainingData, undisturbed: Path, tmp_path: Path) -> None:
-    fit(dataclasses.replace(CONFIG, epochs=1), data, tmp_path, Console(quiet=True))
-    fit(CONFIG, data, tmp_path, Console(quiet=True))
+    ends: list[int] = []
+
+    def after_epoch() -> None:
+        ends.append(len(read_metrics(tmp_path / "metrics.jsonl")))
+
+    fit(dataclasses.replace(CONFIG, epochs=1), data, tmp_path, Console(quiet=True), after_epoch=after_epoch)
+    fit(CONFIG, data, tmp_path, Console(quiet=True), after_epoch=after_epoch)
+    assert ends == list(range(1, CONFIG.epochs + 1))
     assert comparable(tmp_path) == comparable(undisturbed)
     models = [read_model(folder / "model") for folder in (undisturbed, tmp_path)]
     for one, other in zip(*(jax.tree.leaves((m.variables, m.centroids)) for m in models), strict=True):
