@@ -32,6 +32,8 @@ _LONGEST_START_S = 300.0
 # For process 0 to write the report, while the others, which have done their part, wait to end with it.
 _LONGEST_END_S = 3_600
 
+_met = False
+
 
 def start_processes(processes: Processes, longest_s: float = _LONGEST_START_S) -> None:
     """Joins this process to the others of its run, if there are any; must come before anything else touches JAX.
@@ -48,11 +50,13 @@ def start_processes(processes: Processes, longest_s: float = _LONGEST_START_S) -
         return
     # JAX would catch SIGTERM, for a service that is not used here, and the process live on.
     jax.config.update("jax_enable_preemption_service", False)
+    global _met
     joined: Future[None] = Future()
     # JAX aborts the whole process where the others do not come, so it gets more time than there is.
     Thread(target=_join, args=(start, round(2 * longest_s) + 60, joined), daemon=True).start()
     try:
         joined.result(longest_s)
+        _met = True
     except TimeoutError:
         raise InputError(_not_joined(start, longest_s)) from None
     except Exception as error:
@@ -95,6 +99,11 @@ def _not_joined(start: Start, waited_s: float) -> str:
         f"process 0 was not reached at {start.coordinator} within {waited_s:g} s, or not all {start.num_processes} "
         "processes have come there; start process 0 on that host, and let its port through"
     )
+
+
+def have_met() -> bool:
+    """Whether this process has joined others, so that they are to hear of its end."""
+    return _met
 
 
 def is_primary() -> bool:

@@ -17,7 +17,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 from emocluster_jax.errors import InputError
-from launch.signals import Terminated, heeded
+from launch.signals import PATIENCE_S, Terminated, heeded, interruption
 
 if TYPE_CHECKING:
     from tyro.constructors import ConstructorRegistry
@@ -32,12 +32,16 @@ def invocation(name: str) -> str:
     return f"emocluster {name}" if Path(sys.argv[0]).name == "emocluster" else f"python -m launch.{name}"
 
 
-def run(main: Callable[[], None]) -> None:
+def run(main: Callable[[], None], patience_s: float = PATIENCE_S) -> None:
     """Runs a command and exits: with one line and no traceback where the person, not the program, is to act.
 
     A KeyboardInterrupt's text, if it has one, says how to go on.
+
+    Args:
+      main: the command.
+      patience_s: seconds that it has to end by itself after a signal interrupted it.
     """
-    with heeded():
+    with heeded(patience_s):
         _run(main)
 
 
@@ -48,13 +52,15 @@ def _run(main: Callable[[], None]) -> None:
     except InputError as error:
         _end(f"error: {error}", 2)
     except KeyboardInterrupt as signal:
-        word, status = ("terminated", 143) if isinstance(signal, Terminated) else ("interrupted", 130)
-        _end("; ".join(filter(None, (word, str(signal)))), status)
+        _end_by(signal)
     except BrokenPipeError:
         # The reader of stdout (`| head`) has gone. Python would complain once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         _leave(1)
     except Exception:
+        # A signal may leave a lock in a state of which Python then complains: "cannot release un-acquired lock".
+        if signal := interruption():
+            _end_by(signal)
         if not _is_one_of_several():
             raise
         traceback.print_exc()
@@ -161,7 +167,12 @@ def enable_compilation_cache() -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache_home / "emocluster_jax" / "xla"))
 
 
-def _end(line: str, status: int) -> None:
+def _end_by(signal: KeyboardInterrupt) -> NoReturn:
+    word, status = ("terminated", 143) if isinstance(signal, Terminated) else ("interrupted", 130)
+    _end("; ".join(filter(None, (word, str(signal)))), status)
+
+
+def _end(line: str, status: int) -> NoReturn:
     with contextlib.suppress(BrokenPipeError):
         print(line, file=sys.stderr, flush=True)
     _leave(status)
@@ -174,14 +185,18 @@ def _leave(status: int) -> NoReturn:
     A short wait there has to be: where all end by the same error, the end of the first would abort the others before
     they have said it.
     """
-    if _is_one_of_several():
-        import jax
+    if not _is_one_of_several():
+        sys.exit(status)
+    import jax
 
+    from emocluster_jax import parallel
+
+    # Those who have not met know of nothing to end together, and JAX would only print what it thinks of that.
+    if parallel.have_met():
         together = Thread(target=jax.distributed.shutdown, daemon=True)
         together.start()
         together.join(_TOGETHER_S)
-        os._exit(status)
-    sys.exit(status)
+    os._exit(status)
 
 
 def _is_one_of_several() -> bool:

@@ -3,11 +3,16 @@ in good order, the second at once.
 
 Python runs signal handlers in the main thread between two of its instructions, which compiling or waiting for a device
 may put off by minutes. What is to happen at once is therefore done by a thread that the system wakes.
+
+What a handler raises may also come between two instructions of a lock of Python's own, which then stays taken, and the
+threads that the main thread waits for in the end wait for it in turn. The same thread therefore ends a process that
+does not end by itself; as files are written, that loses no more than a power cut does.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import time
@@ -23,36 +28,48 @@ class Terminated(KeyboardInterrupt):
 
 
 _RAISED = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
+_DEFAULT = (signal.default_int_handler, signal.SIG_DFL)
 # `timeout` and some launchers send a signal to the process and to its group: it comes twice, and is meant once.
 _ECHO_S = 0.5
+PATIENCE_S = 25.0
+"""For shards and batches in work, which are waited for; clusters kill after some 30 s."""
 
 
 @dataclass
 class _State:
     notice: str = ""  # what the first signal prints
+    interrupted_by: int | None = None  # the signal that ended the work, from when it did
+    since: float = 0.0  # time.monotonic() then
+
+    def interrupt(self, number: int) -> None:
+        if self.interrupted_by is None:
+            self.interrupted_by, self.since = number, time.monotonic()
 
 
 _state = _State()
 
 
 @contextmanager
-def heeded() -> Iterator[None]:
+def heeded(patience_s: float) -> Iterator[None]:
     """In the block SIGTERM raises `Terminated`, like Ctrl-C KeyboardInterrupt, and a second signal ends the process.
 
     What the person who started the process chose to ignore stays ignored.
+
+    Args:
+      patience_s: seconds that the process has to end by itself, counted from when the signal interrupts the work.
     """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    Thread(target=_watch, args=(reader,), name="signals", daemon=True).start()
-    replaced = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    if replaced:
-        signal.signal(signal.SIGTERM, _raise_terminated)
+    Thread(target=_watch, args=(reader, patience_s), name="signals", daemon=True).start()
+    before = {number: signal.getsignal(number) for number in _RAISED if signal.getsignal(number) in _DEFAULT}
     try:
+        for number in before:
+            signal.signal(number, _interrupt)
         yield
     finally:
-        if replaced:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         signal.set_wakeup_fd(wakeup)
         os.close(writer)
 
@@ -70,9 +87,14 @@ class Deferred:
         """The signals' handler."""
         self._came = self._came or number
 
+    @property
+    def number(self) -> int:
+        """The signal that came; SIGINT if none came."""
+        return self._came or signal.SIGINT
+
     def exception(self) -> KeyboardInterrupt:
-        """What the signal that came raises elsewhere; KeyboardInterrupt if none came."""
-        return _RAISED[signal.Signals(self._came or signal.SIGINT)]()
+        """What the signal that came raises elsewhere."""
+        return _RAISED[signal.Signals(self.number)]()
 
 
 @contextmanager
@@ -83,8 +105,7 @@ def deferred(notice: str) -> Iterator[Deferred]:
       notice: what the first signal prints, on stderr.
     """
     found = Deferred()
-    default = (signal.default_int_handler, _raise_terminated, signal.SIG_DFL)
-    before = {number: signal.getsignal(number) for number in _RAISED if signal.getsignal(number) in default}
+    before = {n: signal.getsignal(n) for n in _RAISED if signal.getsignal(n) in (*_DEFAULT, _interrupt)}
     _state.notice = notice
     try:
         for number in before:
@@ -95,18 +116,32 @@ def deferred(notice: str) -> Iterator[Deferred]:
             signal.signal(number, handler)
         _state.notice = ""
     if found():
+        _state.interrupt(found.number)
         raise found.exception()
 
 
-def _raise_terminated(_number: int, _frame: Any) -> NoReturn:
-    raise Terminated
+def interruption() -> KeyboardInterrupt | None:
+    """What the signal that interrupted the work raised, if one did."""
+    return None if _state.interrupted_by is None else _RAISED[signal.Signals(_state.interrupted_by)]()
 
 
-def _watch(reader: int) -> None:
+def _interrupt(number: int, _frame: Any) -> NoReturn:
+    """The signals' handler while none is deferred."""
+    _state.interrupt(number)
+    raise _RAISED[signal.Signals(number)]
+
+
+def _watch(reader: int, patience_s: float) -> None:
     """Reads the signals' numbers as they come; ends when the other end is closed."""
     first: float | None = None
     with os.fdopen(reader, "rb", buffering=0) as numbers:
-        while number := numbers.read(1):
+        while True:
+            if not select.select([numbers], [], [], None if first is None else patience_s / 10)[0]:
+                if _state.interrupted_by is not None and time.monotonic() - _state.since > patience_s:
+                    _end(_state.interrupted_by, f"the work has not ended within {patience_s:g} s and is broken off\n")
+                continue
+            if not (number := numbers.read(1)):
+                return
             if number[0] not in _RAISED:
                 continue
             if first is None:
@@ -114,6 +149,11 @@ def _watch(reader: int) -> None:
                 if _state.notice:
                     print(_state.notice, file=sys.stderr, flush=True)
             elif time.monotonic() - first > _ECHO_S:
-                if sys.stderr.isatty():
-                    os.write(sys.stderr.fileno(), b"\x1b[?25h\n")  # the cursor, which progress bars hide
-                os._exit(128 + number[0])
+                _end(number[0])
+
+
+def _end(number: int, text: str = "") -> NoReturn:
+    """Ends the process whatever its threads are at: even printing may wait for one of them."""
+    cursor = "\x1b[?25h\n" if sys.stderr.isatty() else ""  # progress bars hide it
+    os.write(2, (cursor + text).encode())
+    os._exit(128 + number)

@@ -35,16 +35,51 @@ def test_a_defect_keeps_its_traceback():
     assert "Traceback" in result.stderr and "ValueError: defect" in result.stderr
 
 
-def test_interrupt_is_one_line_and_status_130():
+def interrupted(code: str) -> tuple[int, str]:
+    """How a process ends that is interrupted when it says that it is ready: status and stderr."""
     # A shell starts background jobs, such as this whole test run, with the interrupt ignored, and children inherit it.
-    code = "from launch.command import run\nimport signal, time\n"
-    code += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    code += "def main():\n  print('ready', flush=True)\n  time.sleep(60)\nrun(main)"
+    code = (
+        "from launch.command import run\nimport signal, threading, time\n"
+        f"signal.signal(signal.SIGINT, signal.default_int_handler)\n{code}"
+    )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=DEADLINE_S)
-    assert (process.returncode, errors) == (130, "interrupted\n")
+    return process.returncode, errors
+
+
+def test_interrupt_is_one_line_and_status_130():
+    code = "def main():\n  print('ready', flush=True)\n  time.sleep(600)\nrun(main)"
+    assert interrupted(code) == (130, "interrupted\n")
+
+
+def test_interrupted_work_that_does_not_end_is_broken_off():
+    code = """
+def main():
+    taken = threading.Lock()
+    with taken:
+        thread = threading.Thread(target=taken.acquire)
+        thread.start()
+        try:
+            print("ready", flush=True)
+            time.sleep(600)
+        finally:
+            thread.join()
+run(main, patience_s=0.5)"""
+    assert interrupted(code) == (130, "the work has not ended within 0.5 s and is broken off\n")
+
+
+def test_what_fails_by_an_interrupt_is_no_defect():
+    code = """
+def main():
+    try:
+        print("ready", flush=True)
+        time.sleep(600)
+    finally:
+        raise RuntimeError("cannot release un-acquired lock")
+run(main)"""
+    assert interrupted(code) == (130, "interrupted\n")
 
 
 def test_a_reader_that_has_gone_gives_no_traceback():

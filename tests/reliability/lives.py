@@ -66,7 +66,10 @@ class Lives:
         assert "ready" in self._hear()
 
     def live(self, command: Sequence[object], folder: Path, blow: Blow | None = None) -> Life:
-        """Runs `command`, whose events are what it changes below `folder` and says of its progress."""
+        """Runs `command`, whose events are what it changes below `folder` and says of its progress.
+
+        One of which nothing is heard for `DEADLINE_S` is aborted; its output then says where its threads stood.
+        """
         self_kill = blow is not None and blow.signal == signal.SIGKILL and not blow.delay_s
         request = {
             "command": [str(part) for part in command],
@@ -82,6 +85,8 @@ class Lives:
         told: dict[str, Any] = {}
         while "status" not in told:
             # The worker and its child write to one pipe: the event may come before the child's number.
+            if not self._is_heard():
+                self._send(told["pid"], signal.SIGABRT)
             told |= self._hear()
             if blow is not None and not self_kill and {"event", "pid"} <= told.keys() and "struck" not in told:
                 told["struck"] = told["event"]
@@ -99,11 +104,12 @@ class Lives:
         except ProcessLookupError:
             return
 
+    def _is_heard(self) -> bool:
+        return b"\n" in self._buffer or bool(select.select([self._process.stdout], [], [], DEADLINE_S)[0])
+
     def _hear(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         while b"\n" not in self._buffer:
-            if not select.select([self._process.stdout], [], [], DEADLINE_S)[0]:
-                raise TimeoutError(f"nothing heard for {DEADLINE_S:g} s")
             read = os.read(self._process.stdout.fileno(), 65536)
             assert read, "the worker has died"
             self._buffer += read

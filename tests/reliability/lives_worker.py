@@ -6,6 +6,7 @@ Python's own functions make to files below a folder, and what the command says i
 
 from __future__ import annotations
 
+import faulthandler
 import itertools
 import json
 import os
@@ -75,6 +76,7 @@ def live(request: dict[str, Any]) -> None:
     output = os.open(request["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(output, 1)
     os.dup2(output, 2)
+    faulthandler.enable()
     # The shell that started the tests in the background may have had the interrupt ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     watch = Watch(request)
