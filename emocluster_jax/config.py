@@ -118,9 +118,9 @@ class ClusteringConfig:
     initialization: Literal["random", "kmeans++"] = "random"
     """Initial centroids: random data points, or k-means++ (Arthur & Vassilvitskii 2007)."""
     pca_components: int | None = None
-    """Project the embeddings on this many principal components before clustering; None leaves them as they are."""
+    """Project the embeddings on this many principal components before clustering; by default on none."""
     whiten: bool = False
-    """Scale the principal components to unit variance (needs pca_components)."""
+    """Scale the principal components to unit variance (needs --pca-components)."""
     l2_normalize: bool = False
     """Scale every embedding to unit length before clustering."""
 
@@ -202,11 +202,11 @@ class TrainConfig:
     """Fine-tune: start from the weights of this model directory, of the same system and width. The regressor's last
     layer is drawn anew for other attributes, the cluster classifier's for another number of clusters."""
     unlabeled_size: int | None = None
-    """Recordings of the unlabelled pool that training uses: a prefix of one seeded permutation. None uses all."""
+    """Recordings of the unlabelled pool that training uses: a prefix of one seeded permutation; all by default."""
     ccc_weight: float = field(default=1.0, metadata=_only("emocluster", "cnn_ae", "cnn_vae", "ladder"))
     """Weight of the CCC loss beside what the labelled stage minimises without labels."""
     patience: int | None = None
-    """Stop after this many epochs without a better validation CCC; None never stops early."""
+    """Stop after this many epochs without a better validation CCC; by default, never."""
     on_nan: Literal["stop", "skip"] = "stop"
     """What a loss or gradient that is infinite or NaN does: stop the run, or leave that batch out and go on. Either way
     the batch's recordings are listed in the work directory."""

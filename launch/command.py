@@ -9,18 +9,21 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar, get_args
 
 from emocluster_jax.errors import InputError
 from launch.signals import PATIENCE_S, Terminated, heeded, interruption
 
 if TYPE_CHECKING:
-    from tyro.constructors import ConstructorRegistry
+    from tyro.constructors import ConstructorRegistry, StructFieldSpec
 
 Options = TypeVar("Options")
 
@@ -98,7 +101,7 @@ def parse(
         description=_with_example(description, prog, example),
         args=args,
         config=(tyro.conf.OmitArgPrefixes,),
-        registry=_named_options(),
+        registry=_house_rules(),
         **kwargs,
     )
 
@@ -115,6 +118,7 @@ def parse_known(
         description=_with_example(description, prog, example),
         args=args,
         config=(tyro.conf.OmitArgPrefixes,),
+        registry=_house_rules(),
         return_unknown_args=True,
     )
 
@@ -123,21 +127,35 @@ def _with_example(description: str, prog: str, example: str) -> str:
     return f"{description}\n\nExample:\n{prog} {example}" if example else description
 
 
-def _named_options() -> ConstructorRegistry:
-    """tyro's rules, but that options take their names from the fields' metadata where these name one."""
+def _house_rules() -> ConstructorRegistry:
+    """tyro's rules, but for three things.
+
+    A field whose metadata name an "option" goes by that name. `X | None` is shown as X, and a default of None or
+    nothing is not shown: the help text says what happens then. Help texts are not broken where the source is.
+    """
     import tyro
-    from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructTypeInfo
+    from tyro.constructors import ConstructorRegistry, PrimitiveTypeInfo, StructConstructorSpec, StructTypeInfo
 
     registry = ConstructorRegistry()
     inside = False
+
+    def ruled(spec: StructFieldSpec, field: dataclasses.Field[Any]) -> StructFieldSpec:
+        settings: dict[str, Any] = {}
+        if "option" in field.metadata:
+            settings["name"] = field.metadata["option"]
+        if isinstance(spec.type, UnionType) and NoneType in get_args(spec.type):
+            shown = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(spec.type, set()))
+            assert not isinstance(shown, Exception)
+            settings["metavar"] = shown.metavar.replace("{None}|", "").strip("{}")
+        if spec.default in (None, ()):
+            settings["help_behavior_hint"] = ""
+        kind = Annotated[spec.type, tyro.conf.arg(**settings)] if settings else spec.type
+        return dataclasses.replace(spec, type=kind, helptext=partial(_unbroken, spec.helptext))
 
     @registry.struct_rule
     def rule(info: StructTypeInfo) -> StructConstructorSpec | None:
         nonlocal inside
         if inside or not dataclasses.is_dataclass(info.type):
-            return None
-        names = {f.name: f.metadata["option"] for f in dataclasses.fields(info.type) if "option" in f.metadata}
-        if not names:
             return None
         inside = True  # tyro's own rule is to answer
         try:
@@ -145,13 +163,16 @@ def _named_options() -> ConstructorRegistry:
         finally:
             inside = False
         assert isinstance(plain, StructConstructorSpec)
-        renamed = tuple(
-            dataclasses.replace(f, type=Annotated[f.type, tyro.conf.arg(name=names[f.name])]) if f.name in names else f
-            for f in plain.fields
-        )
-        return dataclasses.replace(plain, fields=renamed)
+        fields = {f.name: f for f in dataclasses.fields(info.type)}
+        return dataclasses.replace(plain, fields=tuple(ruled(spec, fields[spec.name]) for spec in plain.fields))
 
     return registry
+
+
+def _unbroken(text: str | Callable[[], str | None] | None) -> str | None:
+    """A help text with its paragraphs on a line each."""
+    text = text() if callable(text) else text
+    return text and "\n\n".join(" ".join(paragraph.split()) for paragraph in re.split(r"\n\s*\n", text))
 
 
 def enable_compilation_cache() -> None:

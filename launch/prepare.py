@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from emocluster_jax.records.preparation import Preparation
     from emocluster_jax.reporting.console import Console
 
+DESCRIPTION = """Prepare recordings and their labels: a data directory of TFDS records, ready for training. What is
+there already is used again, and what cannot be decoded is skipped and listed."""
+
 _NAMES_SHOWN = 3
 _BUCKET = re.compile("[a-z][a-z0-9]+:/")  # a path that was `gs://...`
 
@@ -164,7 +167,7 @@ def main() -> None:
     options = parse(
         Options,
         prog=invocation("prepare"),
-        description=__doc__.partition(": ")[2] if __doc__ else "",
+        description=DESCRIPTION,
         example="--corpus manifest --source speech --data-dir data",
     )
     from emocluster_jax.reporting.console import Console

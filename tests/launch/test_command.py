@@ -139,7 +139,8 @@ finally:
     assert result.returncode == 0
     assert "usage: python -m launch.train" in result.stdout and "Trains a model." in result.stdout
     assert "python -m launch.train --clusters 20" in result.stdout
-    assert "--unlabeled-size" in result.stdout and "(default: 64)" in result.stdout
+    assert "--unlabeled-size INT" in result.stdout and "(default: 64)" in result.stdout
+    assert "None" not in result.stdout
     assert "heavy: []" in result.stdout
 
 
