@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,11 @@ from jaxtyping import install_import_hook
 PROJECT = Path(__file__).resolve().parent.parent
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# What XLA spends on fast code would be most of the tests' time, and small arrays have no use for it; see `optimized`.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # Tests compile the same small programs again and again, in this process and in those that they start.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(PROJECT / ".pytest_cache" / "xla"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 # Few examples and always the same, unless the command says `--hypothesis-profile fuzz` (see CONTRIBUTING.md).
 settings.register_profile("few", max_examples=40, deadline=None, derandomize=True)
@@ -27,6 +30,36 @@ install_import_hook("emocluster_jax", "type_checks.check")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, help="so many kills at drawn instants in each test of tests/reliability")
+    parser.addoption("--all-recordings", action="store_true", help="compare all of EmoTale with the published models")
+
+
+FIRST = (
+    "reliability/test_killed.py",
+    "launch/test_several_processes.py",
+    "training/test_devices.py",
+    "systems/test_systems.py",
+    "training/test_degenerate.py",
+    "interop/test_published.py",
+    "training/test_loop.py",
+    "launch/test_experiment.py",
+    "feed/test_streamed.py",
+    "training/test_reference_steps.py",
+    "benchmark/test_suites.py",
+    "reliability/test_disks.py",
+    "training/test_lowering.py",
+    "launch/test_train.py",
+)
+"""The modules that take longest: begun last, one of them would keep one worker busy long after all others."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False  # pytest-xdist would begin with the modules of most tests
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {PROJECT / "tests" / name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: places.get(item.path, len(FIRST)))
 
 
 def _data_folder(variable: str, default: str) -> Path:
@@ -34,6 +67,16 @@ def _data_folder(variable: str, default: str) -> Path:
     if not folder.is_dir():
         pytest.skip(f"no folder {folder}; set {variable} to where it is")
     return folder
+
+
+@pytest.fixture(scope="module")
+def optimized() -> Iterator[None]:
+    """XLA's optimisations, for modules that compute much, or compare different programs to the bit."""
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture(scope="session")

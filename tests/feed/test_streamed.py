@@ -29,6 +29,7 @@ from emocluster_jax.training.loop import fit
 from small_records import write_records
 from small_training import FEATURES, MODEL, draw_recordings
 
+pytestmark = pytest.mark.usefixtures("optimized")
 TESTS = Path(__file__).resolve().parent.parent
 POOL = np.array([0, 1, 3, 4, 5, 8, 9, 11, 12, 13, 14, 17, 18])
 

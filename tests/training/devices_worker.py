@@ -67,6 +67,6 @@ def clusters() -> dict[str, np.ndarray]:
 if __name__ == "__main__":
     data = make_data()
     results = one_joint_step(data.train) | clusters()
-    fit(TrainConfig(model=MODEL, epochs=2, batch_size=4), data, Path(sys.argv[2]), Console(quiet=True))
+    fit(TrainConfig(model=MODEL, epochs=1, batch_size=4), data, Path(sys.argv[2]), Console(quiet=True))
     shares = [shard.data.shape[1] for shard in data.train.chunks.addressable_shards]
     np.savez(sys.argv[1], **results, recordings_by_device=np.array(shares))

@@ -19,11 +19,11 @@ from emocluster_jax.reporting.metrics_log import read_metrics
 TESTS = Path(__file__).resolve().parent.parent
 
 
-def run(worker: str, devices: int, *arguments: Path, flags: str = "") -> str:
+def run(worker: str, devices: int, *arguments: Path) -> str:
     """What a script beside this file prints, on so many virtual devices."""
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {flags}",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
         "PYTHONPATH": os.pathsep.join(map(str, (TESTS.parent, TESTS))),
     }
     command = [sys.executable, Path(__file__).with_name(worker), *arguments]
@@ -62,7 +62,7 @@ def test_one_step_and_clusters(one: Path, eight: Path) -> None:
 
 def test_whole_run(one: Path, eight: Path) -> None:
     expected, found = (read_metrics(path / "run" / "metrics.jsonl") for path in (one, eight))
-    assert [epoch["epoch"] for epoch in found] == [1, 2]
+    assert [epoch["epoch"] for epoch in found] == [1]
     with (
         np.load(one / "run" / "assignments" / "epoch-000001.npz") as first,
         np.load(eight / "run" / "assignments" / "epoch-000001.npz") as other_first,
@@ -75,9 +75,7 @@ def test_whole_run(one: Path, eight: Path) -> None:
 
 
 def test_more_devices_hold_less_each_and_do_no_work_twice() -> None:
-    # What XLA spends on fast code takes long to compile and changes no array.
-    quick = "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
-    on_two, on_eight = (json.loads(run("share_worker.py", devices, flags=quick)) for devices in (2, 8))
+    on_two, on_eight = (json.loads(run("share_worker.py", devices)) for devices in (2, 8))
     assert set(on_two) == {"stage II, float32", "embedding, float32", "K-means, random"}
     for name, eighth in on_eight.items():
         half = on_two[name]
