@@ -12,6 +12,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -23,9 +24,10 @@ from jaxtyping import Float
 from emocluster_jax.config import FeatureConfig
 from emocluster_jax.errors import InputError
 from emocluster_jax.inference import Prediction, Predictor
-from emocluster_jax.preprocessing.audio import AudioError, read_audio
-from emocluster_jax.preprocessing.chunk_frames import mel_of_chunks
+from emocluster_jax.preprocessing.audio import AudioError
+from emocluster_jax.preprocessing.chunk_frames import ChunkSignal, mel_of_chunk_signal, signal_of_chunks
 from emocluster_jax.preprocessing.chunks import mel_chunks
+from emocluster_jax.preprocessing.long_recordings import LongRecording, open_recording, reader
 
 SHORTEST_WINDOW_S = 1.0
 """What is left of a recording after its last whole window is a window if it is this long, and dropped otherwise."""
@@ -86,9 +88,10 @@ def predict_recordings(
 ) -> Iterator[SegmentPrediction | Skipped]:
     """Predicts recordings one after another, in the given order.
 
-    A recording is divided by its peak as a whole and decoded as a whole: at 16 kHz it takes 230 MB of memory an hour,
-    twice that while it is decoded, and `workers` recordings may be in memory at a time. Nothing else grows with its
-    duration.
+    A recording is divided by its peak as a whole. Up to half an hour of it is held in memory (115 MB at 16 kHz, twice
+    that while it is decoded), of two recordings for each of the `workers` at a time; longer ones are decoded twice, for
+    the peak and for the parts that chunks are made of. So memory grows neither with the number of recordings nor with
+    their duration.
 
     Args:
       predictors: at least one.
@@ -113,8 +116,8 @@ def predict_recordings(
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     networks = ThreadPoolExecutor(NETWORKS_AT_A_TIME, thread_name_prefix="network")
     try:
-        decoded = _in_order(pool, front_end.decode, recordings, ahead=workers)
-        segments = (segment for item in decoded for segment in _segments(item, window_s))
+        decoded = _in_order(pool, partial(front_end.segments, window_s=window_s), recordings, ahead=workers)
+        segments = (segment for recording in decoded for segment in recording)
         chunked = _in_order(pool, front_end.with_chunks, segments, ahead=2 * batch_size + workers)
         yield from _through_networks(networks, predictors, front_end, chunked, batch_size)
     finally:
@@ -122,24 +125,14 @@ def predict_recordings(
         pool.shutdown(cancel_futures=True)
 
 
-class _Decoded(NamedTuple):
-    """A recording's signal at each sample rate that the models ask for."""
-
-    file: str
-    signals: dict[int, Float[np.ndarray, " samples"]]
-
-    @property
-    def duration_s(self) -> float:
-        rate, signal = next(iter(self.signals.items()))
-        return len(signal) / rate
-
-
 class _Segment(NamedTuple):
+    """A recording or a window of it: for each of the models' feature settings what its chunks are made of."""
+
     file: str
     start_s: float
     end_s: float
     is_last: bool
-    signals: dict[int, Float[np.ndarray, " samples"]]
+    signals: dict[FeatureConfig, ChunkSignal]
 
 
 class _Chunked(NamedTuple):
@@ -171,43 +164,52 @@ class _FrontEnd:
                 self._distinct.append(predictor)
             self.chunks_of.append(positions[key])
 
-    def decode(self, recording: Recording) -> _Decoded | Skipped:
+    def segments(self, recording: Recording, window_s: float | None) -> Iterable[_Segment | Skipped]:
+        """The windows of a recording, or the recording itself, once it has been decoded to its end."""
         rates = {predictor.features.sample_rate_hz for predictor in self._distinct}
         try:
-            return _Decoded(recording.name, {rate: read_audio(recording.path, rate) for rate in sorted(rates)})
+            signals = {rate: open_recording(recording.path, rate) for rate in sorted(rates)}
         except AudioError as error:
-            return Skipped(recording.name, str(error))
+            return [Skipped(recording.name, str(error))]
+        segments = self._windows(recording.name, signals, window_s)
+        # Of one that is not in memory and has no windows, the parts are read here and now, in a thread of the pool.
+        return list(segments) if window_s is None else segments
+
+    def _windows(
+        self,
+        file: str,
+        signals: dict[int, Float[np.ndarray, " samples"] | LongRecording],
+        window_s: float | None,
+    ) -> Iterator[_Segment | Skipped]:
+        settings = {predictor.features for predictor in self._distinct}
+        readers = {features: reader(signals[features.sample_rate_hz]) for features in settings}
+        rate, signal = next(iter(signals.items()))
+        duration_s = len(signal) / rate
+        count = _window_count(duration_s, window_s)
+        for i in range(count):
+            start_s = i * window_s if window_s else 0.0
+            end_s = min((i + 1) * window_s, duration_s) if window_s else duration_s
+            try:
+                parts = {
+                    features: signal_of_chunks(
+                        read,
+                        round(start_s * features.sample_rate_hz),
+                        min(round(end_s * features.sample_rate_hz), len(signals[features.sample_rate_hz])),
+                        features,
+                    )
+                    for features, read in readers.items()
+                }
+            except AudioError as error:
+                yield Skipped(file, str(error))
+                return
+            yield _Segment(file, start_s, end_s, i == count - 1, parts)
 
     def with_chunks(self, segment: _Segment | Skipped) -> _Chunked | Skipped:
         if isinstance(segment, Skipped):
             return segment
-        mels: dict[FeatureConfig, Float[np.ndarray, "time mel"]] = {}
-        chunks = []
-        for predictor in self._distinct:
-            features = predictor.features
-            if features not in mels:
-                mels[features] = mel_of_chunks(segment.signals[features.sample_rate_hz], features)
-            chunks.append(mel_chunks(mels[features], features, predictor.statistics))
+        mels = {features: mel_of_chunk_signal(signal, features) for features, signal in segment.signals.items()}
+        chunks = [mel_chunks(mels[p.features], p.features, p.statistics) for p in self._distinct]
         return _Chunked(segment.file, segment.start_s, segment.end_s, segment.is_last, tuple(chunks))
-
-
-def _segments(decoded: _Decoded | Skipped, window_s: float | None) -> Iterator[_Segment | Skipped]:
-    """The windows of a recording, or the recording itself."""
-    if isinstance(decoded, Skipped):
-        yield decoded
-        return
-    duration_s = decoded.duration_s
-    count = _window_count(duration_s, window_s)
-    for i in range(count):
-        start_s = i * window_s if window_s else 0.0
-        end_s = min((i + 1) * window_s, duration_s) if window_s else duration_s
-        yield _Segment(
-            decoded.file,
-            start_s,
-            end_s,
-            i == count - 1,
-            {rate: signal[round(start_s * rate) : round(end_s * rate)] for rate, signal in decoded.signals.items()},
-        )
 
 
 def _window_count(duration_s: float, window_s: float | None) -> int:

@@ -19,6 +19,7 @@ from emocluster_jax.errors import InputError
 from emocluster_jax.inference import ChunkOutputs, Prediction, Predictor
 from emocluster_jax.model_directory import SavedModel, save_model
 from emocluster_jax.models.emocluster import EmoCluster, EmoClusterOutput
+from emocluster_jax.preprocessing import audio, long_recordings
 from emocluster_jax.preprocessing.audio import AudioError, read_audio
 from emocluster_jax.preprocessing.chunks import normalized_chunks
 from emocluster_jax.preprocessing.normalization import FeatureStatistics
@@ -232,6 +233,38 @@ def test_windows_are_predicted_as_recordings_with_the_peak_of_the_whole(tmp_path
         attributes, embeddings, _ = network_output(model, window)
         np.testing.assert_allclose(row.predictions[0].chunk_attributes, attributes, atol=ROUNDING)
         np.testing.assert_allclose(row.predictions[0].chunk_embeddings, embeddings, atol=ROUNDING)
+
+
+@pytest.mark.parametrize(("rate", "window_s"), [(16_000, None), (22_050, None), (22_050, 2.5), (22_050, 15.0)])
+def test_recordings_that_are_not_held_in_memory_are_predicted_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: int, window_s: float | None
+) -> None:
+    """With two front ends of different sample rates, each of which reads the file anew; several blocks a window."""
+    recording = Recording("long.wav", write_recording(tmp_path / "long.wav", noise(32.2, rate), rate))
+    predictors = [Predictor(small_model()), Predictor(small_model(features=FeatureConfig(sample_rate_hz=8_000)))]
+    held = list(predict_recordings(predictors, [recording], window_s=window_s))
+
+    monkeypatch.setattr(audio, "_BLOCK_SAMPLES", 10_000)
+    monkeypatch.setattr(long_recordings, "HELD_S", 30.0)
+    rows = list(predict_recordings(predictors, [recording], window_s=window_s))
+
+    assert isinstance(long_recordings.open_recording(recording.path, 16_000), long_recordings.LongRecording)
+    assert len(rows) == len(held) == (1 if window_s is None else 32.2 // window_s + 1)
+    for row, expected in zip(rows, held, strict=True):
+        assert isinstance(row, SegmentPrediction) and isinstance(expected, SegmentPrediction)
+        assert (row.start_s, row.end_s, row.is_last) == (expected.start_s, expected.end_s, expected.is_last)
+        for one, other in zip(row.predictions, expected.predictions, strict=True):
+            assert_same(one, other, atol=0)
+
+
+def test_a_long_recording_that_changes_after_its_peak_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(long_recordings, "HELD_S", 5.0)
+    monkeypatch.setattr(audio, "_BLOCK_SAMPLES", 16_000)
+    path = write_recording(tmp_path / "long.wav", noise(8.0))
+    long = long_recordings.open_recording(path, 16_000)
+    write_recording(path, noise(7.0))
+    with pytest.raises(AudioError, match="changed while it was read"):
+        long_recordings.reader(long)(100_000, 120_000)
 
 
 @pytest.mark.parametrize(

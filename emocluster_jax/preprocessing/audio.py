@@ -18,7 +18,7 @@ from emocluster_jax.preprocessing.containers import declares_length, is_cut_shor
 LOWEST_RATE_HZ = 1_000
 HIGHEST_RATE_HZ = 768_000
 LONGEST_S = 6 * 3600.0
-"""A recording is held in memory as a whole, for its peak; six hours at 16 kHz are 1.4 GB."""
+"""What `read_audio` holds in memory at the most; six hours at 16 kHz are 1.4 GB."""
 _BLOCK_SAMPLES = 1 << 18
 _UNKNOWN_LENGTH = (1 << 36) - 1
 """FLAC's largest length; libsndfile gives this or more where a stream's header leaves the length open."""
@@ -44,11 +44,26 @@ def read_audio(path: Path, sample_rate_hz: int) -> Float[np.ndarray, " samples"]
     Raises:
       AudioError: the file is missing, empty, truncated, no audio, silent, not finite, too long, or of an absurd rate.
     """
+    return _finished(signal_blocks(path, sample_rate_hz, LONGEST_S))
+
+
+def signal_blocks(path: Path, sample_rate_hz: int, longest_s: float) -> Iterator[Float[np.ndarray, " samples"]]:
+    """A recording's mono signal, resampled, block by block, before it is divided by its peak.
+
+    Args:
+      path: as of `read_audio`.
+      sample_rate_hz: rate of the result.
+      longest_s: a recording beyond is refused when that much has been read.
+
+    Raises:
+      AudioError: as of `read_audio`, as soon as it is known.
+    """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise AudioError("not a file")
-        with path.open("rb") as file:
-            return _finished(_decoded(path, file, sample_rate_hz))
+        with path.open("rb") as file, _opened(path, file) as sound:
+            blocks = _mono_blocks(sound, declares_length(file))
+            yield from _resampled(blocks, sound.samplerate, sample_rate_hz, longest_s)
     except FileNotFoundError:
         raise AudioError("no such file") from None
     except OSError as error:
@@ -80,22 +95,20 @@ def to_mono_resampled(
     if signal.ndim == 2 and signal.shape[0] > signal.shape[1]:
         raise AudioError(f"{signal.shape[0]} channels of {signal.shape[1]} samples; transpose to (channels, samples)")
     mono = signal if signal.ndim == 1 or not signal.size else signal.mean(axis=0)
-    return _finished(_resampled([mono.astype(np.float32).ravel()], rate, sample_rate_hz))
+    return _finished(_resampled([mono.astype(np.float32).ravel()], rate, sample_rate_hz, LONGEST_S))
 
 
-def _decoded(path: Path, file: BinaryIO, sample_rate_hz: int) -> Float[np.ndarray, " samples"]:
-    """The signal before it is divided by its peak; `file` is the open file at `path`."""
+def _opened(path: Path, file: BinaryIO) -> _Unseeked:
+    """The decoder of the open file at `path`, which is not empty, no text, and whole as far as its header tells."""
     if not file.read(1):
         raise AudioError("empty file")
     if is_cut_short(file):
         raise AudioError(_CUT_SHORT)
     try:
         # As bytes, since not every name is valid UTF-8; soundfile takes them, though its annotations do not say so.
-        sound = _Unseeked(os.fsencode(path))  # type: ignore[arg-type]
+        return _Unseeked(os.fsencode(path))  # type: ignore[arg-type]
     except (soundfile.SoundFileError, TypeError, ValueError):
         raise AudioError("its header is damaged or truncated" if is_known_container(file) else "not audio") from None
-    with sound:
-        return _resampled(_mono_blocks(sound, declares_length(file)), sound.samplerate, sample_rate_hz)
 
 
 class _Unseeked(soundfile.SoundFile):
@@ -129,33 +142,43 @@ def _mono_blocks(sound: soundfile.SoundFile, length_is_declared: bool) -> Iterat
 
 
 def _resampled(
-    blocks: Iterable[Float[np.ndarray, " samples"]], rate: int, sample_rate_hz: int
-) -> Float[np.ndarray, " resampled"]:
+    blocks: Iterable[Float[np.ndarray, " samples"]], rate: int, sample_rate_hz: int, longest_s: float
+) -> Iterator[Float[np.ndarray, " resampled"]]:
     if not LOWEST_RATE_HZ <= rate <= HIGHEST_RATE_HZ:
         raise AudioError(f"a sample rate of {rate} Hz; expected {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ}")
     # soxr's stream gives bit for bit what it gives for the whole signal at once.
     stream = None if rate == sample_rate_hz else soxr.ResampleStream(rate, sample_rate_hz, 1, "float32", "HQ")
-    parts = []
     seconds = 0.0
     for block in blocks:
         seconds += len(block) / rate
-        if seconds > LONGEST_S:
-            raise AudioError(f"longer than {LONGEST_S / 3600:g} hours")
+        if seconds > longest_s:
+            raise AudioError(f"longer than {longest_s / 3600:g} hours")
         if not np.isfinite(block).all():
             raise AudioError("NaN or infinite samples")
-        parts.append(block if stream is None else stream.resample_chunk(block))
+        yield block if stream is None else stream.resample_chunk(block)
     if stream is not None:
-        parts.append(stream.resample_chunk(np.zeros(0, np.float32), last=True))
-    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+        yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
-def _finished(signal: Float[np.ndarray, " samples"]) -> Float[np.ndarray, " samples"]:
-    """Divided by the peak, after resampling: that is the peak of what is analysed, and what the reference holds."""
-    if not len(signal):
+def peak_of(block: Float[np.ndarray, " samples"]) -> np.float32:
+    """The largest absolute value; 0 of no samples, NaN where a sample is."""
+    return np.abs(block).max(initial=np.float32(0))
+
+
+def check_signal(samples: int, peak: np.float32) -> None:
+    """Raises AudioError for a signal that cannot be divided by its peak."""
+    if not samples:
         raise AudioError("no samples")
-    peak = np.abs(signal).max()
     if peak == 0:
         raise AudioError("silent")
     if not np.isfinite(peak):
         raise AudioError("samples too large for float32")
-    return signal / peak
+
+
+def _finished(blocks: Iterable[Float[np.ndarray, " samples"]]) -> Float[np.ndarray, " samples"]:
+    """Divided by the peak, after resampling: that is the peak of what is analysed, and what the reference holds."""
+    signal = np.concatenate([np.zeros(0, np.float32), *blocks])
+    peak = peak_of(signal)
+    check_signal(len(signal), peak)
+    signal /= peak
+    return signal

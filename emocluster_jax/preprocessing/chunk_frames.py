@@ -2,11 +2,63 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from jaxtyping import Float
 
 from emocluster_jax.config import FeatureConfig
+from emocluster_jax.preprocessing.long_recordings import Read
 from emocluster_jax.preprocessing.spectrogram import mel_spectrogram
+
+
+class ChunkSignal(NamedTuple):
+    """What a signal's chunks are made of.
+
+    Attributes:
+      samples: length of the whole signal.
+      parts: the whole signal, or what each chunk takes of it, in the chunks' order.
+    """
+
+    samples: int
+    parts: list[Float[np.ndarray, " part"]]
+
+
+def signal_of_chunks(read: Read, start: int, end: int, features: FeatureConfig) -> ChunkSignal:
+    """Reads what is needed of a signal, or of a window of it, as if the window were all there is.
+
+    Args:
+      read: gives parts of the signal; mono, at `features.sample_rate_hz`. It is asked for them in order.
+      start: where the window begins, in samples.
+      end: where it ends.
+      features: rate, FFT size, hop, number of bands, chunk length and number of chunks.
+
+    Returns:
+      Up to the duration from which chunks leave gaps (11 s with the default settings) the whole window.
+    """
+    samples = end - start
+    step = _step(samples, features)
+    if step <= features.chunk_frames:
+        return ChunkSignal(samples, [read(start, end)])
+    margin, hop = _margin(features), features.hop_size
+    parts = []
+    for i in range(features.chunks_per_utterance):
+        first = max(i * step - margin, 0) * hop
+        last = (i * step + features.chunk_frames - 1 + margin) * hop
+        parts.append(read(start + first, min(start + last, end)))
+    return ChunkSignal(samples, parts)
+
+
+def mel_of_chunk_signal(signal: ChunkSignal, features: FeatureConfig) -> Float[np.ndarray, "time mel"]:
+    """A spectrogram that `chunks.mel_chunks` cuts into the same chunks as the whole one; see `mel_of_chunks`."""
+    if len(signal.parts) == 1:
+        return mel_spectrogram(signal.parts[0], features)
+    length, margin = features.chunk_frames, _margin(features)
+    step = _step(signal.samples, features)
+    mel = np.empty((len(signal.parts), length, features.mel_bands), np.float32)
+    for i, part in enumerate(signal.parts):
+        mel[i] = mel_spectrogram(part, features)[min(i * step, margin) :][:length]
+    return mel.reshape(-1, features.mel_bands)
 
 
 def mel_of_chunks(signal: Float[np.ndarray, " samples"], features: FeatureConfig) -> Float[np.ndarray, "time mel"]:
@@ -22,16 +74,15 @@ def mel_of_chunks(signal: Float[np.ndarray, " samples"], features: FeatureConfig
     Returns:
       Power as float32.
     """
-    hop, length, count = features.hop_size, features.chunk_frames, features.chunks_per_utterance
-    step = (len(signal) // hop + 1 - length) // max(count - 1, 1)
-    if step <= length:
-        return mel_spectrogram(signal, features)
-    margin = -(
-        -features.fft_size // (2 * hop)
-    )  # frames at a cut's ends that would see zeros in place of its surroundings
-    mel = np.empty((count, length, features.mel_bands), np.float32)
-    for i in range(count):
-        first = max(i * step - margin, 0)
-        cut = signal[first * hop : (i * step + length - 1 + margin) * hop]
-        mel[i] = mel_spectrogram(cut, features)[i * step - first :][:length]
-    return mel.reshape(-1, features.mel_bands)
+    parts = signal_of_chunks(lambda start, end: signal[start:end], 0, len(signal), features)
+    return mel_of_chunk_signal(parts, features)
+
+
+def _step(samples: int, features: FeatureConfig) -> int:
+    """Frames from one chunk's beginning to the next one's."""
+    return (samples // features.hop_size + 1 - features.chunk_frames) // max(features.chunks_per_utterance - 1, 1)
+
+
+def _margin(features: FeatureConfig) -> int:
+    """Frames at a part's ends that would see zeros in place of their surroundings."""
+    return -(-features.fft_size // (2 * features.hop_size))

@@ -11,8 +11,9 @@ import pytest
 import soundfile
 import soxr
 
-from emocluster_jax.preprocessing import audio
+from emocluster_jax.preprocessing import audio, long_recordings
 from emocluster_jax.preprocessing.audio import AudioError, read_audio, to_mono_resampled
+from emocluster_jax.preprocessing.long_recordings import open_recording
 
 RATE = 16_000
 
@@ -222,6 +223,9 @@ def test_recordings_too_long_to_hold(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(audio, "LONGEST_S", 18.0)
     with pytest.raises(AudioError, match="longer than"):
         read_audio(tmp_path / "x.flac", RATE)
+    monkeypatch.setattr(long_recordings, "LONGEST_S", 19.0)
+    with pytest.raises(AudioError, match="longer than"):
+        open_recording(tmp_path / "x.flac", RATE)
 
 
 def test_names_that_are_no_valid_utf8(tmp_path: Path) -> None:

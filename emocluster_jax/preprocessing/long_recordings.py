@@ -1,0 +1,95 @@
+"""Recordings that are too long to be held in memory: read once for the peak, and once more for parts of the signal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from emocluster_jax.preprocessing.audio import AudioError, check_signal, peak_of, signal_blocks
+
+HELD_S = 1800.0
+"""Up to this duration a signal is held in memory: 115 MB at 16 kHz."""
+LONGEST_S = 48 * 3600.0
+"""A megabyte of FLAC may hold days of silence, which would take minutes to decode."""
+
+Read = Callable[[int, int], Float[np.ndarray, " part"]]
+"""(start, end) -> the signal's samples from `start` up to, but not including, `end`. Starts must not go back."""
+
+
+@dataclass(frozen=True)
+class LongRecording:
+    """A recording whose signal is not in memory.
+
+    Attributes:
+      path: where it lies.
+      sample_rate_hz: of the signal, not of the file.
+      samples: length of the signal.
+      peak: what the signal is divided by.
+    """
+
+    path: Path
+    sample_rate_hz: int
+    samples: int
+    peak: np.float32
+
+    def __len__(self) -> int:
+        return self.samples
+
+
+def open_recording(path: Path, sample_rate_hz: int) -> Float[np.ndarray, " samples"] | LongRecording:
+    """Decodes a recording to its end; the signal is kept if it is no longer than `HELD_S`.
+
+    Args:
+      path: as of `audio.read_audio`.
+      sample_rate_hz: rate of the signal.
+
+    Returns:
+      What `audio.read_audio` returns, or what says how to come by parts of it.
+
+    Raises:
+      AudioError: as of `audio.read_audio`, but for the longest duration, which is `LONGEST_S`.
+    """
+    samples, peak = 0, np.float32(0)
+    held = []
+    for block in signal_blocks(path, sample_rate_hz, LONGEST_S):
+        samples += len(block)
+        peak = np.maximum(peak, peak_of(block))
+        held.append(block)
+        if samples > HELD_S * sample_rate_hz:
+            held.clear()
+    check_signal(samples, peak)
+    if samples > HELD_S * sample_rate_hz:
+        return LongRecording(path, sample_rate_hz, samples, peak)
+    signal = np.concatenate(held)
+    signal /= peak
+    return signal
+
+
+def reader(signal: Float[np.ndarray, " samples"] | LongRecording) -> Read:
+    """Reads parts of a signal: views of one in memory, copies of another, which is decoded anew from its beginning."""
+    return _Decoder(signal).read if isinstance(signal, LongRecording) else lambda start, end: signal[start:end]
+
+
+class _Decoder:
+    """A recording on its way from its beginning to its end; a block and the part last asked for are in memory."""
+
+    def __init__(self, recording: LongRecording) -> None:
+        self._blocks = signal_blocks(recording.path, recording.sample_rate_hz, LONGEST_S)
+        self._peak = recording.peak
+        self._start = 0
+        self._held = np.zeros(0, np.float32)
+
+    def read(self, start: int, end: int) -> Float[np.ndarray, " part"]:
+        """Raises AudioError where the file has become shorter, or another, since it was opened."""
+        while self._start + len(self._held) < end:
+            block = next(self._blocks, None)
+            if block is None:
+                raise AudioError("changed while it was read")
+            kept = self._held[max(start - self._start, 0) :]
+            self._start += len(self._held) - len(kept)
+            self._held = np.concatenate([kept, block / self._peak])
+        return self._held[start - self._start : end - self._start].copy()
