@@ -25,6 +25,7 @@ from emocluster_jax.preprocessing.audio import AudioError, read_audio
 from emocluster_jax.preprocessing.chunks import mel_chunks
 from emocluster_jax.preprocessing.normalization import FeatureStatistics, FrameMoments, frame_moments
 from emocluster_jax.preprocessing.spectrogram import mel_spectrogram
+from emocluster_jax.records.crashes import noting, read_crashing
 from emocluster_jax.records.shards import Shard
 
 _WRITER_OPTIONS = "group_size:1,zstd:1"
@@ -50,7 +51,7 @@ def spool_shard(shard: Shard, features: FeatureConfig, folder: Path) -> None:
     moments, entries, skipped = [], [], []
     mels, all_moments = (folder / f"{shard.name}{suffix}" for suffix in _SPOOL)
     with threadpool_limits(1), replacing(mels) as temporary, temporary.open("wb") as file:
-        for row, (utterance, outcome) in enumerate(_decoded(shard, features)):
+        for row, (utterance, outcome) in enumerate(_decoded(shard, features, folder)):
             if isinstance(outcome, str):
                 skipped.append((utterance.id, outcome))
                 continue
@@ -96,7 +97,7 @@ def write_shard(shard: Shard, features: FeatureConfig, statistics: FeatureStatis
     records = size = padded = 0
     duration_s = 0.0
     skipped = []
-    recordings = _spooled(shard, features, folder) if is_spooled(shard, folder) else _decoded(shard, features)
+    recordings = _spooled(shard, features, folder) if is_spooled(shard, folder) else _decoded(shard, features, folder)
     with threadpool_limits(1), replacing(folder / f"{shard.name}.array_record") as temporary:
         writer = ArrayRecordWriter(str(temporary), _WRITER_OPTIONS)
         try:
@@ -146,8 +147,12 @@ _Outcome = tuple[Float[np.ndarray, "time mel"], float] | str
 """A recording's spectrogram and duration in seconds, or the reason why it has none."""
 
 
-def _decoded(shard: Shard, features: FeatureConfig) -> Iterator[tuple[Utterance, _Outcome]]:
-    for utterance in shard.utterances:
+def _decoded(shard: Shard, features: FeatureConfig, folder: Path) -> Iterator[tuple[Utterance, _Outcome]]:
+    crashing = read_crashing(folder)
+    for utterance in noting(shard, folder):
+        if utterance.id in crashing:
+            yield utterance, crashing[utterance.id]
+            continue
         try:
             signal = read_audio(utterance.path, features.sample_rate_hz)
         except AudioError as error:

@@ -6,22 +6,30 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from emocluster_jax.errors import InputError
+from emocluster_jax.records.crashes import Examined
 from emocluster_jax.records.shards import Shard
 
 
 @dataclass(frozen=True)
 class ShardPass:
-    """What is done with every shard in one pass, and whether it has been done with one; both are pickled."""
+    """What is done with every shard in one pass; all three are pickled.
+
+    Attributes:
+      work: does it with one.
+      is_done: whether it has been done with one.
+      examine: finds out which recordings of these shards a process died of that worked on them, and leaves them out.
+    """
 
     work: Callable[[Shard], None]
     is_done: Callable[[Shard], bool]
+    examine: Callable[[Sequence[Shard]], Examined]
 
 
 RunShards = Callable[[ShardPass, Iterable[Shard], Callable[[Shard], None]], None]
@@ -34,20 +42,23 @@ def shard_workers(count: int) -> Iterator[RunShards]:
     if count == 1:
         yield _run_here
         return
-    # Spawned, since forking a process with the threads of JAX or BLAS may deadlock.
-    executor = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _start_worker)
+    executor = _executor(count)
 
     def run(shard_pass: ShardPass, shards: Iterable[Shard], done: Callable[[Shard], None]) -> None:
-        futures = {executor.submit(shard_pass.work, shard): shard for shard in shards}
-        try:
-            for future in as_completed(futures):
-                future.result()
-                done(futures[future])
-        except BrokenProcessPool:
-            raise InputError(
-                "a worker process died, maybe for want of memory; the same command again goes on from here, "
-                "perhaps with fewer --workers"
-            ) from None
+        nonlocal executor
+        waiting = {shard.name: shard for shard in shards}
+        while waiting:
+            try:
+                futures = {executor.submit(shard_pass.work, shard): name for name, shard in waiting.items()}
+                for future in as_completed(futures):
+                    future.result()
+                    done(waiting.pop(futures[future]))
+            except BrokenProcessPool:
+                executor.shutdown()
+                for name in [name for name, shard in waiting.items() if shard_pass.is_done(shard)]:
+                    done(waiting.pop(name))
+                _check_death(shard_pass.examine(list(waiting.values())))
+                executor = _executor(count)
 
     try:
         yield run
@@ -55,7 +66,24 @@ def shard_workers(count: int) -> Iterator[RunShards]:
         executor.shutdown(cancel_futures=True)
 
 
+def _executor(count: int) -> ProcessPoolExecutor:
+    # Spawned, since forking a process with the threads of JAX or BLAS may deadlock.
+    return ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _start_worker)
+
+
+def _check_death(examined: Examined) -> None:
+    """Raises InputError unless it is known what a worker died of."""
+    if not examined.crashing:
+        meanwhile = f" while it decoded {' or '.join(map(repr, examined.sound))}" if examined.sound else ""
+        raise InputError(
+            f"a worker process died{meanwhile}, maybe for want of memory; the same command again goes on from here, "
+            "perhaps with fewer --workers"
+        )
+
+
 def _run_here(shard_pass: ShardPass, shards: Iterable[Shard], done: Callable[[Shard], None]) -> None:
+    shards = list(shards)
+    shard_pass.examine(shards)  # it may have been this very process that died
     for shard in shards:
         shard_pass.work(shard)
         done(shard)

@@ -23,6 +23,7 @@ from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.preprocessing.normalization import FeatureStatistics, feature_statistics, merge, no_frames
 from emocluster_jax.records.beam import BeamRunner, run_on_beam
+from emocluster_jax.records.crashes import examine
 from emocluster_jax.records.data_folder import (
     clear_unfinished,
     discard,
@@ -70,8 +71,8 @@ def prepare(
     """Decodes, normalises and writes a corpus as TFDS records.
 
     The records are the same, bit for bit, for any kind and number of workers and after any number of interruptions.
-    Recordings that cannot be used are left out, each with its reason. Data that the same request made before are
-    re-used.
+    Recordings that cannot be used are left out, each with its reason, also those that crash their decoder. Data that
+    the same request made before are re-used.
 
     Args:
       utterances: rows with unique ids, in any order.
@@ -114,6 +115,7 @@ def prepare(
         write = ShardPass(
             work=partial(write_shard, features=features, statistics=statistics, folder=folder),
             is_done=partial(is_written, folder=folder),
+            examine=partial(examine, sample_rate_hz=features.sample_rate_hz, folder=folder),
         )
         _run("writing records", write, shards, run, console)
 
@@ -199,7 +201,9 @@ def _computed_statistics(
             # Every array has a CRC; zipfile, zlib and NumPy raise many types where it or what is around it is damaged.
             raise InputError(f"{kept} is damaged ({error}); remove it and give the same command again") from None
     spool = ShardPass(
-        work=partial(spool_shard, features=features, folder=folder), is_done=partial(is_spooled, folder=folder)
+        work=partial(spool_shard, features=features, folder=folder),
+        is_done=partial(is_spooled, folder=folder),
+        examine=partial(examine, sample_rate_hz=features.sample_rate_hz, folder=folder),
     )
     _run("decoding for statistics", spool, shards, run, console)
     moments = no_frames(features.mel_bands)

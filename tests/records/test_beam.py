@@ -13,6 +13,7 @@ from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.records import beam, writer
 from emocluster_jax.records.beam import BeamRunner, beam_runner, run_on_beam
+from emocluster_jax.records.crashes import Examined
 from emocluster_jax.records.preparation import Preparation
 from emocluster_jax.records.shards import Shard, plan_shards
 from emocluster_jax.records.workers import ShardPass
@@ -106,7 +107,7 @@ def test_workers_that_do_not_see_the_recordings_skip_none(
 
 def test_an_element_given_twice_is_worked_on_once(corpus: list[Utterance], tmp_path: Path) -> None:
     (shard,) = [shard for shard in plan_shards(corpus) if shard.split == "test"]
-    shard_pass = ShardPass(work=Marker(tmp_path), is_done=lambda shard: (tmp_path / shard.name).exists())
+    shard_pass = ShardPass(Marker(tmp_path), lambda shard: (tmp_path / shard.name).exists(), lambda _: Examined([], []))
     done: list[Shard] = []
     run_on_beam(direct(), tmp_path, shard_pass, [shard], done.append)
     assert done == [shard]

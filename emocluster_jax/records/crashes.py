@@ -1,0 +1,123 @@
+"""Recordings that end the process which decodes them: found by decoding them alone, and left out.
+
+A worker notes which recording it decodes. When it dies, so do the others of its pool, and each of them leaves a note.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from emocluster_jax.atomic_files import write_json
+from emocluster_jax.checksums import check_seal, sealed
+from emocluster_jax.corpora.utterance import Utterance
+from emocluster_jax.errors import InputError
+from emocluster_jax.preprocessing.audio import AudioError, read_audio
+from emocluster_jax.records.shards import Shard
+
+_CRASHING = "crashing.json"
+_KILLED = (signal.SIGKILL, signal.SIGTERM)
+"""Signals that come from outside, from the system when memory is short: what they end need not be at fault."""
+
+
+class Examined(NamedTuple):
+    """Recordings that were being decoded when a process died, by id.
+
+    Attributes:
+      crashing: they end a process again, and are left out from now on.
+      sound: they can be decoded.
+    """
+
+    crashing: list[str]
+    sound: list[str]
+
+
+def noting(shard: Shard, folder: Path) -> Iterator[Utterance]:
+    """The shard's recordings; while one is worked on, and after a crash, a file in `folder` says which."""
+    note = _note(shard, folder)
+    try:
+        with note.open("wb", buffering=0) as file:
+            for row, utterance in enumerate(shard.utterances):
+                file.seek(0)
+                file.write(b"%d" % row)
+                yield utterance
+    finally:
+        note.unlink(missing_ok=True)
+
+
+def examine(shards: Sequence[Shard], sample_rate_hz: int, folder: Path) -> Examined:
+    """Decodes what these shards' notes name, each recording in a process of its own, and notes which crash it.
+
+    Raises:
+      InputError: such a process was killed from outside; names the recording.
+    """
+    crashing, sound = {}, []
+    for shard in shards:
+        utterance = _noted(shard, folder)
+        if utterance is None:
+            continue
+        ended_by = _signal_of_decoding(utterance.path, sample_rate_hz)
+        if ended_by is None:
+            sound.append(utterance.id)
+        elif ended_by in _KILLED:
+            raise InputError(
+                f"the process that decoded {utterance.id!r} was killed ({ended_by.name}), maybe for want of memory; "
+                "remove or cut that recording, or give the same command where there is more memory"
+            )
+        else:
+            crashing[utterance.id] = f"its decoder crashes ({ended_by.name})"
+    if crashing:
+        write_json(folder / _CRASHING, sealed({"crashing": read_crashing(folder) | crashing}))
+    return Examined(list(crashing), sound)
+
+
+def read_crashing(folder: Path) -> dict[str, str]:
+    """The recordings that `examine` found, by id, with the reason for which they are left out."""
+    path = folder / _CRASHING
+    remedy = f"remove {folder} and give the same command again"
+    try:
+        values = json.loads(path.read_text("utf-8"))
+        check_seal(path, values, remedy)
+        return dict(values["crashing"])
+    except FileNotFoundError:
+        return {}
+    except (ValueError, AttributeError, TypeError, KeyError, RecursionError) as error:
+        raise InputError(f"{path} is damaged ({error}); {remedy}") from None
+
+
+def _note(shard: Shard, folder: Path) -> Path:
+    return folder / f"{shard.name}.decoding"
+
+
+def _noted(shard: Shard, folder: Path) -> Utterance | None:
+    try:
+        return shard.utterances[int(_note(shard, folder).read_bytes())]
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _signal_of_decoding(path: Path, sample_rate_hz: int) -> signal.Signals | None:
+    """The signal that ends a process which decodes a recording; None where it lives."""
+    # Not by `multiprocessing`, which would import the whole command once more. A session of its own: Ctrl-C is for us.
+    modules = [os.environ.get("PYTHONPATH", ""), *sys.path]
+    ended = subprocess.run(
+        [sys.executable, "-m", __name__, path, str(sample_rate_hz)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, modules))},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    return signal.Signals(-ended.returncode) if ended.returncode < 0 else None
+
+
+if __name__ == "__main__":
+    with suppress(AudioError):
+        read_audio(Path(sys.argv[1]), int(sys.argv[2]))
