@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -52,7 +53,7 @@ def main() -> None:
     from emocluster_jax.feed.from_records import load_split
     from emocluster_jax.model_directory import read_model
     from emocluster_jax.records.preparation import read_preparation
-    from emocluster_jax.records.reader import split_size
+    from emocluster_jax.records.reader import read_ids, split_size
     from emocluster_jax.reporting.console import Console
 
     console = Console(quiet=options.quiet or not parallel.is_primary())
@@ -65,7 +66,7 @@ def main() -> None:
         raise InputError("the processes have different models, data or splits; give all the same options")
     feed = resolve_feed(options.feed, [size], preparation.features, console)
     split = load_split(options.data_dir, preparation, options.split, console, feed=feed)
-    evaluation = evaluate_split(model, split, console)
+    evaluation = evaluate_split(model, split, partial(read_ids, options.data_dir, options.split), console)
     console.table(
         f"{options.checkpoint} on {options.split} of {options.data_dir}",
         ("attribute", "CCC", "Pearson r", "RMSE", "recordings"),

@@ -247,6 +247,7 @@ def _evaluate(
     from emocluster_jax.evaluation.evaluate import evaluate_split
     from emocluster_jax.feed.from_records import load_split
     from emocluster_jax.model_directory import read_model
+    from emocluster_jax.records.reader import read_ids
     from emocluster_jax.training.loop import MODEL
 
     if not preparation.counts.get("test"):
@@ -254,7 +255,7 @@ def _evaluate(
     split = load_split(data_dir, preparation, "test", console, feed=feed)
     with parallel.all_or_none():
         model = read_model(workdir / MODEL)
-    return evaluate_split(model, split, console)
+    return evaluate_split(model, split, partial(read_ids, data_dir, "test"), console)
 
 
 def _draw_curves(workdir: Path) -> None:

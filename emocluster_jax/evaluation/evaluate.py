@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from emocluster_jax import parallel
 from emocluster_jax.config import ATTRIBUTES
@@ -17,6 +18,8 @@ from emocluster_jax.model_directory import SavedModel
 from emocluster_jax.records.preparation import Preparation
 from emocluster_jax.reporting.console import Console
 
+_NAMES_SHOWN = 5
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -26,7 +29,7 @@ class Evaluation:
       attributes: names of the A attributes.
       truth: (U, A), NaN where there is no label.
       predictions: (U, A).
-      scores: by attribute, over the sentences that have a label.
+      scores: by attribute, over the sentences that have a label and a finite prediction.
     """
 
     attributes: tuple[str, ...]
@@ -49,12 +52,20 @@ def check_features(model: SavedModel, preparation: Preparation, data_dir: str) -
         )
 
 
-def evaluate_split(model: SavedModel, split: Split, console: Console) -> Evaluation:
+def evaluate_split(
+    model: SavedModel,
+    split: Split,
+    recording_ids: Callable[[Int[np.ndarray, " n"]], list[str]],
+    console: Console,
+) -> Evaluation:
     """Predicts every sentence of a split (mean over its chunks) and scores the predictions.
+
+    Predictions that are not finite are left out of the scores, and a warning says of which recordings they are.
 
     Args:
       model: what to evaluate.
       split: its chunks and labels.
+      recording_ids: the ids of recordings by their places in the split.
       console: shows how far it is.
     """
     forward = make_forward(model.config)
@@ -63,4 +74,12 @@ def evaluate_split(model: SavedModel, split: Split, console: Console) -> Evaluat
         predictions = sentence_attributes(chunk_attributes(outputs, split), model.label_mean, model.label_std)
     names = model.config.attributes
     truth = split.attributes[:, [ATTRIBUTES.index(name) for name in names]]
+    bad = np.flatnonzero(~np.isfinite(predictions).all(axis=1))
+    if len(bad) and parallel.is_primary():
+        ids = recording_ids(bad[:_NAMES_SHOWN])
+        console.warn(
+            f"predictions of {len(bad)} of {len(predictions)} recordings are NaN or infinite, and left out of the "
+            f"scores: {', '.join(name if name.isprintable() else repr(name) for name in ids)}"
+            f"{', ...' if len(bad) > len(ids) else ''}"
+        )
     return Evaluation(names, truth, predictions, score_sentences(truth, predictions, names))

@@ -38,7 +38,13 @@ def read_scores(path: Path) -> dict[str, Scores]:
     try:
         values = json.loads(path.read_text("utf-8"))
         return {
-            str(name): Scores(_number(of["ccc"]), _number(of["pearson"]), _number(of["rmse"]), int(of["n"]))
+            str(name): Scores(
+                _number(of["ccc"]),
+                _number(of["pearson"]),
+                _number(of["rmse"]),
+                int(of["n"]),
+                int(of.get("not_finite", 0)),
+            )
             for name, of in values.items()
         }
     except FileNotFoundError:

@@ -12,12 +12,21 @@ from emocluster_jax.evaluation.metrics import ccc, pearson, rmse
 
 @dataclass(frozen=True)
 class Scores:
-    """How well one attribute is predicted over n sentences; `rmse` is in label units."""
+    """How well one attribute is predicted.
+
+    Attributes:
+      ccc: concordance correlation coefficient.
+      pearson: Pearson's r.
+      rmse: in label units.
+      n: sentences that have a label and a finite prediction; the scores are of these.
+      not_finite: sentences that have a label, but whose prediction is NaN or infinite.
+    """
 
     ccc: float
     pearson: float
     rmse: float
     n: int
+    not_finite: int = 0
 
 
 def sentence_attributes(
@@ -40,10 +49,17 @@ def score_sentences(
     predictions: Float[np.ndarray, "utterances A"],
     attributes: tuple[str, ...],
 ) -> dict[str, Scores]:
-    """Scores by attribute, over the sentences whose label is not NaN."""
+    """Scores by attribute, over the sentences whose label is not NaN and whose prediction is finite."""
     scores = {}
     for name, true, predicted in zip(attributes, truth.T, predictions.T, strict=True):
         known = np.isfinite(true)
-        true, predicted = true[known], predicted[known]
-        scores[name] = Scores(ccc(true, predicted), pearson(true, predicted), rmse(true, predicted), int(known.sum()))
+        scored = known & np.isfinite(predicted)
+        true, predicted = true[scored], predicted[scored]
+        scores[name] = Scores(
+            ccc(true, predicted),
+            pearson(true, predicted),
+            rmse(true, predicted),
+            len(true),
+            int((known & ~scored).sum()),
+        )
     return scores

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import soundfile
@@ -17,7 +19,7 @@ import soundfile
 from emocluster_jax.checksums import sealed
 from emocluster_jax.evaluation.metrics import ccc
 from emocluster_jax.evaluation.prediction_file import read_predictions
-from emocluster_jax.model_directory import read_model
+from emocluster_jax.model_directory import read_model, save_model
 from emocluster_jax.records.preparation import read_preparation
 from emocluster_jax.records.reader import read_descriptions
 from launch import evaluate, prepare, train
@@ -107,6 +109,24 @@ def test_evaluate_gives_the_scores_of_the_run(
     assert json.loads(line) == json.loads((workdir / "test.json").read_text())
     call(evaluate, "--checkpoint", str(workdir / "model"), "--data-dir", str(data_dir), "--feed", "streamed")
     assert capsys.readouterr().out.rstrip().endswith(line)
+
+
+def test_evaluate_tells_of_predictions_that_are_not_finite(
+    workdir: Path, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = read_model(workdir / "model")
+    broken = jax.tree.map(lambda leaf: np.full_like(leaf, np.nan), model.variables)
+    save_model(tmp_path / "model", dataclasses.replace(model, variables=broken))
+    call(evaluate, "--checkpoint", str(tmp_path / "model"), "--data-dir", str(data_dir), "--quiet")
+    printed = capsys.readouterr()
+    ids = read_descriptions(data_dir, "test").ids
+    assert json.loads(printed.out) == {
+        "arousal": {"ccc": None, "pearson": None, "rmse": None, "n": 0, "not_finite": len(ids)}
+    }
+    assert printed.err.splitlines()[-1] == (
+        f"warning: predictions of {len(ids)} of {len(ids)} recordings are NaN or infinite, and left out of the scores: "
+        + ", ".join(ids)
+    )
 
 
 def test_evaluate_on_another_corpus(
