@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from emocluster_jax.reporting.console import Console
 
 DESCRIPTION = """Measure training steps, embedding, K-means, whole epochs, streaming, preparation or prediction on
-random data, each beside its peers (PyTorch, faiss, scikit-learn, librosa), as far as the extra `bench` is installed."""
+random data, each beside its peers (PyTorch, faiss, scikit-learn, librosa), as far as the extra `bench` is installed;
+and the memory that much preparation and prediction takes."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Options:
     """What to measure, and how."""
 
     suites: tyro.conf.Positional[
-        tuple[Literal["train", "embed", "kmeans", "epoch", "feed", "prepare", "predict", "all"], ...]
+        tuple[Literal["train", "embed", "kmeans", "epoch", "feed", "prepare", "predict", "memory", "all"], ...]
     ]
     """One or several, or all of them, which takes about an hour on a laptop."""
     output: Path | None = None
@@ -122,7 +123,7 @@ def _significant(seconds: float | None) -> str:
 def _check(options: Options) -> None:
     if not options.suites:
         raise InputError(
-            "no suite is named; give one or more of train, embed, kmeans, epoch, feed, prepare, predict, or all"
+            "no suite is named; give one or more of train, embed, kmeans, epoch, feed, prepare, predict, memory, or all"
         )
     if options.repetitions < 1:
         raise InputError(f"--repetitions is {options.repetitions}; give 1 or more")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-SUITES = ("train", "embed", "kmeans", "epoch", "feed", "prepare", "predict")
+SUITES = ("train", "embed", "kmeans", "epoch", "feed", "prepare", "predict", "memory")
 """The modules of this package that have `cases(device, quick) -> list[Case]`."""
 
 
@@ -50,12 +50,14 @@ class Case:
       name: of the work and its size.
       ours: this project.
       peers: what it is measured against.
+      once: whether one repetition tells all there is to tell.
     """
 
     suite: str
     name: str
     ours: Contender
     peers: tuple[Contender, ...] = ()
+    once: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Prepared:
       compile_seconds: tracing and compilation.
       cached_compile_seconds: the same in a process that finds the program in the persistent cache.
       floor_seconds: what one unit's memory traffic takes at the device's copy bandwidth; None where this is no limit.
+      peak_bytes: the most memory that was held so far; None for this process's, or its device's where that tells.
       close: ends what still runs and removes what lies on the disk.
     """
 
@@ -76,6 +79,7 @@ class Prepared:
     compile_seconds: float | None = None
     cached_compile_seconds: float | None = None
     floor_seconds: float | None = None
+    peak_bytes: Callable[[], int] | None = None
     close: Callable[[], None] = lambda: None
 
 
@@ -95,7 +99,8 @@ class Row:
       repetitions: how many.
       compile_seconds: apart from `seconds`.
       cached_compile_seconds: the same with a warm persistent cache.
-      peak_bytes: the device's, where it tells; else the largest resident size of our process, interpreter included.
+      peak_bytes: the device's, where it tells; else the largest resident size of our process, interpreter included; of
+        a preparation and in the suite memory the resident size in any case, workers included.
       figures: what else is to be told of our result.
       peer_figures: likewise of the peer's.
     """

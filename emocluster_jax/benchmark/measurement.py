@@ -22,13 +22,14 @@ def measure(case: Case, device: Device, repetitions: int, console: Console) -> l
     Args:
       case: what to do.
       device: what this project computes on.
-      repetitions: of each contender.
+      repetitions: of each contender, unless the case needs but one.
       console: shows how far it is, and which peers were skipped.
 
     Raises:
       UnavailableError: this project itself failed.
     """
     title = f"{case.suite}: {case.name}"
+    repetitions = 1 if case.once else repetitions
     with ExitStack() as stack, console.task(title, repetitions) as task:
         task.describe("preparing")
         ours = stack.enter_context(working(case.ours))

@@ -51,7 +51,7 @@ def predictions(recordings: int, seconds: float) -> Prepared:
     folder = tempfile.TemporaryDirectory()
     paths = write_recordings(Path(folder.name), recordings, seconds)
     rows = [Recording(str(i), path) for i, path in enumerate(paths)]
-    predictors = [Predictor(model) for model in _models()]
+    predictors = [Predictor(model) for model in models()]
 
     def repeat() -> dict[str, float]:
         started = time.perf_counter()
@@ -72,13 +72,13 @@ def command(recordings: int, seconds: float) -> Prepared:
     source = root / "recordings"
     source.mkdir()
     first = write_recordings(source, recordings, seconds)[0]
-    models = [root / f"model-{i}" for i in range(len(ATTRIBUTES))]
-    for path, model in zip(models, _models(), strict=True):
+    folders = [root / f"model-{i}" for i in range(len(ATTRIBUTES))]
+    for path, model in zip(folders, models(), strict=True):
         save_model(path, model)
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(root / "cache")}
 
     def run(recordings: Path) -> dict[str, float]:
-        line = [sys.executable, "-m", "launch.predict", "--quiet", "--checkpoint", *models]
+        line = [sys.executable, "-m", "launch.predict", "--quiet", "--checkpoint", *folders]
         subprocess.run([*line, "--input", recordings, "--output", root / "table.csv"], env=environment, check=True)
         return {}
 
@@ -88,14 +88,14 @@ def command(recordings: int, seconds: float) -> Prepared:
     return Prepared(lambda: run(source), compile_seconds=cold, close=folder.cleanup)
 
 
-def _models() -> list[SavedModel]:
+def models(width_multiplier: float = 1.0) -> list[SavedModel]:
     """Three freshly drawn models with one attribute each, which share their features as the published ones do."""
     features = FeatureConfig()
-    models = []
+    drawn = []
     for seed, attribute in enumerate(ATTRIBUTES):
-        config = ModelConfig(attributes=(attribute,))
+        config = ModelConfig(attributes=(attribute,), width_multiplier=width_multiplier)
         state = create_train_state(EmoCluster(config), features, {}, jax.random.key(seed, impl="rbg"))
-        models.append(
+        drawn.append(
             SavedModel(
                 config=config,
                 clustering=ClusteringConfig(),
@@ -110,4 +110,4 @@ def _models() -> list[SavedModel]:
                 origin={},
             )
         )
-    return models
+    return drawn

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 from emocluster_jax.benchmark.cases import Case, Contender, Device, Prepared
+from emocluster_jax.benchmark.resident import resident_peak_bytes
 from emocluster_jax.config import FeatureConfig
 
 
@@ -43,4 +45,4 @@ def records(recordings: int, seconds: float) -> Prepared:
             prepare(rows, Path(target) / "records", FeatureConfig(), "random", folder.name, cores, Console(quiet=True))
         return {"times real time": recordings * seconds / (time.perf_counter() - started), "cores": cores}
 
-    return Prepared(repeat, recordings, close=folder.cleanup)
+    return Prepared(repeat, recordings, peak_bytes=partial(resident_peak_bytes, cores), close=folder.cleanup)

@@ -8,6 +8,7 @@ import numpy as np
 import soundfile
 
 RATE_HZ = 48_000
+_LONG_RATE_HZ = 24_000
 _DIFFERENT = 40
 
 
@@ -26,3 +27,15 @@ def write_recordings(folder: Path, count: int, seconds: float) -> list[Path]:
     for i, path in enumerate(paths[_DIFFERENT:]):
         path.symlink_to(paths[i % _DIFFERENT])
     return paths
+
+
+def write_long_recording(path: Path, hours: float) -> Path:
+    """Writes a FLAC file of a voice-like tone and noise, mono, 24 kHz: the same minute again and again."""
+    rng = np.random.default_rng(0)
+    time = np.arange(60 * _LONG_RATE_HZ) / _LONG_RATE_HZ
+    tone = 0.3 * np.sin(2 * np.pi * 150 * time) * np.sin(2 * np.pi * 0.3 * time)
+    minute = (tone + 0.02 * rng.standard_normal(len(time))).astype(np.float32)
+    with soundfile.SoundFile(path, "w", _LONG_RATE_HZ, 1, format="FLAC", subtype="PCM_16") as file:
+        for _ in range(round(hours * 60)):
+            file.write(minute)
+    return path

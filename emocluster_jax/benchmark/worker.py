@@ -20,6 +20,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from emocluster_jax.benchmark.cases import Contender, Device, Prepared
+from emocluster_jax.benchmark.resident import resident_peak_bytes
 from emocluster_jax.host_memory import keep_freed_memory
 
 _REPEAT, _MEMORY = "repeat", "memory"
@@ -136,7 +137,7 @@ def _answer_questions(connection: Connection, prepared: Prepared) -> None:
     connection.send(Readiness(prepared.compile_seconds, prepared.cached_compile_seconds, prepared.floor_seconds))
     while True:
         if connection.recv() == _MEMORY:
-            connection.send(_peak_bytes())
+            connection.send((prepared.peak_bytes or _peak_bytes)())
             continue
         started = time.perf_counter()
         figures = prepared.repeat()
@@ -151,7 +152,4 @@ def _peak_bytes() -> int:
         statistics = jax.local_devices()[0].memory_stats()
         if statistics and "peak_bytes_in_use" in statistics:
             return statistics["peak_bytes_in_use"]
-    import resource  # not on Windows
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return resident_peak_bytes()

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import jax
@@ -14,6 +15,7 @@ import pytest
 
 from emocluster_jax.benchmark.arrays import labelled_recordings
 from emocluster_jax.benchmark.compilation import compile_times
+from emocluster_jax.benchmark.memory import long_recording
 from emocluster_jax.errors import InputError
 from emocluster_jax.reporting.console import Console
 from launch.benchmark import Options, benchmark
@@ -87,6 +89,12 @@ def test_compile_times_are_of_an_empty_and_of_a_full_cache() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", threshold)
     hits = [event.rpartition("/")[2] for event in events if event.startswith("/jax/compilation_cache/cache_")]
     assert hits == ["cache_misses", "cache_hits"]
+
+
+def test_memory_is_that_of_every_window_of_a_long_recording() -> None:
+    with closing(long_recording(hours=0.05, window_s=50.0)) as work:
+        assert work.repeat() == {"rows": 4}
+        assert work.peak_bytes is not None and work.peak_bytes() > 10**8  # JAX alone takes that
 
 
 def test_random_recordings_are_the_same_everywhere_and_tell_of_their_ratings() -> None:
