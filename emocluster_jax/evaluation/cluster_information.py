@@ -7,17 +7,21 @@ clusters and stay together. Over chunks, any clustering that recognises sentence
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from emocluster_jax.config import ATTRIBUTES
+from emocluster_jax.reporting.console import Console
 
 PERMUTATIONS = 999
 BINS = 5
 _SEED = 0
+_REPORTS = 4
+"""How often a test says how far it is."""
 _TIE = 1e-12
 """Nats: equal tables whose terms were added up in another order count as equal."""
 
@@ -81,6 +85,7 @@ def cluster_information(
     *,
     bins: int = BINS,
     permutations: int = PERMUTATIONS,
+    console: Console | None = None,
 ) -> ClusterInformation:
     """What the clusters of a split know of its labels; the same input gives the same result.
 
@@ -91,23 +96,29 @@ def cluster_information(
       genders: of the sentences, "" where unknown.
       bins: quantile bins of the attributes; equal labels share a bin, so there may be fewer.
       permutations: draws for what chance gives.
+      console: shows how far it is, which takes a minute for tens of thousands of sentences; None for nothing.
     """
     counts = cluster_counts(assignments, len(attributes))
     speaker = _classes(speakers)
     gender = _classes(genders)
     within = speaker if (speaker >= 0).all() else None
-    by_name = {
-        name: information(counts, quantile_bins(labels, bins), permutations=permutations, within=within)
-        for name, labels in zip(ATTRIBUTES, attributes.T, strict=True)
-    }
+    bins_of = {name: quantile_bins(labels, bins) for name, labels in zip(ATTRIBUTES, attributes.T, strict=True)}
     one_gender_each = within is not None and all(len(set(gender[within == s])) == 1 for s in np.unique(within))
-    return ClusterInformation(
-        attributes={name: found for name, found in by_name.items() if found is not None},
-        speaker=information(counts, speaker, permutations=permutations),
-        gender=information(counts, gender, permutations=permutations, over=within if one_gender_each else None),
-        bins=bins,
-        permutations=permutations,
-    )
+    asked = [(speaker, None), (gender, None), *((labels, within) for labels in bins_of.values())]
+    total = permutations * sum(_tests(labels, groups) for labels, groups in asked)
+    with (console or Console(quiet=True)).task("what the clusters tell", total) as task:
+
+        def found(labels: Int[np.ndarray, " sentences"], **others: Any) -> Information | None:
+            return information(counts, labels, permutations=permutations, advance=task.advance, **others)
+
+        by_name = {name: found(labels, within=within) for name, labels in bins_of.items()}
+        return ClusterInformation(
+            attributes={name: known for name, known in by_name.items() if known is not None},
+            speaker=found(speaker),
+            gender=found(gender, over=within if one_gender_each else None),
+            bins=bins,
+            permutations=permutations,
+        )
 
 
 def quantile_bins(values: Float[np.ndarray, " n"], bins: int) -> Int[np.ndarray, " n"]:
@@ -150,6 +161,7 @@ def information(
     permutations: int,
     within: Int[np.ndarray, " sentences"] | None = None,
     over: Int[np.ndarray, " sentences"] | None = None,
+    advance: Callable[[int], None] = lambda count: None,
 ) -> Information | None:
     """What clusters and one label tell of each other; None if the label has fewer than two classes.
 
@@ -159,6 +171,7 @@ def information(
       permutations: draws for what chance gives.
       within: speakers, for `Information.p_value_within_speakers`.
       over: speakers to deal the labels out over, each of one class; None deals them out over sentences.
+      advance: told now and then how many more permutations are done.
     """
     from scipy.stats import entropy
     from sklearn.metrics import adjusted_mutual_info_score, mutual_info_score, normalized_mutual_info_score
@@ -179,10 +192,10 @@ def information(
         np.add.at(units, unit, counts)
         unit_labels = labels[first]
     everywhere = np.zeros(len(units), int)
-    by_chance = observed + _changes(units, unit_labels, everywhere, permutations)
+    by_chance = observed + _changes(units, unit_labels, everywhere, permutations, advance)
     p_value_within_speakers = None
-    if within is not None and _varies_within(labels, within[known]):
-        p_value_within_speakers = _p_value(_changes(units, unit_labels, within[known], permutations))
+    if within is not None and _tests(labels, within[known]) == 2:
+        p_value_within_speakers = _p_value(_changes(units, unit_labels, within[known], permutations, advance))
     expected = float(by_chance.mean())
     ceiling = float(entropy(np.bincount(clusters_of_chunks)) + entropy(np.bincount(labels_of_chunks))) / 2
     return Information(
@@ -204,6 +217,7 @@ def _changes(
     labels: Int[np.ndarray, " units"],
     groups: Int[np.ndarray, " units"],
     permutations: int,
+    advance: Callable[[int], None],
 ) -> Float[np.ndarray, " permutations"]:
     """What the mutual information gains, in nats, when labels are dealt out anew among the units of each group.
 
@@ -222,14 +236,22 @@ def _changes(
 
     rng = np.random.default_rng(_SEED)
     observed = negative_entropy(home)
-    return np.array(
-        [negative_entropy(np.lexsort((rng.random(len(labels)), groups))) - observed for _ in range(permutations)]
-    )
+    changes = []
+    for part in np.array_split(np.arange(permutations), _REPORTS):
+        changes += [negative_entropy(np.lexsort((rng.random(len(labels)), groups))) - observed for _ in part]
+        advance(len(part))
+    return np.array(changes)
 
 
-def _varies_within(labels: Int[np.ndarray, " n"], groups: Int[np.ndarray, " n"]) -> bool:
-    """Whether some group has more than one class."""
-    return len(np.unique(np.stack([labels, groups]), axis=1).T) > len(np.unique(groups))
+def _tests(labels: Int[np.ndarray, " n"], groups: Int[np.ndarray, " n"] | None) -> int:
+    """How many tests a label gets: none with a single class, and a second one where it varies within some group."""
+    known = labels >= 0
+    if len(np.unique(labels[known])) < 2:
+        return 0
+    if groups is None:
+        return 1
+    pairs = np.unique(np.stack([labels[known], groups[known]]), axis=1)
+    return 2 if pairs.shape[1] > len(np.unique(groups[known])) else 1
 
 
 def _p_value(changes: Float[np.ndarray, " n"]) -> float:

@@ -29,6 +29,8 @@ class Task:
     description: str
     total: int | None = None
     """Units of work, or None where they cannot be known beforehand."""
+    note: str = ""
+    """Shown as long as the task runs."""
     done: int = 0
     detail: str = ""
     started: float = field(default_factory=time.monotonic)
@@ -50,7 +52,7 @@ class Task:
 
     @property
     def title(self) -> str:
-        return f"{self.description}: {self.detail}" if self.detail else self.description
+        return ", ".join(filter(None, (": ".join(filter(None, (self.description, self.detail))), self.note)))
 
     def _show(self) -> None:
         if self._display is not None:
@@ -102,22 +104,23 @@ class Console:
         self._print("\n".join(part.rstrip() for part in captured.get().rstrip().splitlines()))
 
     @contextmanager
-    def task(self, description: str, total: int | None = None) -> Iterator[Task]:
+    def task(self, description: str, total: int | None = None, note: str = "") -> Iterator[Task]:
         """Shows a task until the block ends. Tasks may be nested; an inner one disappears with its end.
 
         Args:
           description: what is being done, e.g. "preparing recordings".
           total: units of work, which `Task.advance` counts; None shows the elapsed time alone.
+          note: what to show beside it all the time, e.g. the last score.
         """
         if self.quiet:
-            yield Task(description, total)
+            yield Task(description, total, note)
             return
         with self._lock:
             outermost = self._display is None
             if self._display is None:
                 self._display = _Bars() if _is_terminal() else _Lines(self._interval_s)
             display = self._display
-        task = Task(description, total, _display=display)
+        task = Task(description, total, note, _display=display)
         finished = False
         try:
             display.add(task)
@@ -230,19 +233,30 @@ class _Lines:
 
 
 def _status(task: Task) -> str:
-    """E.g. "preparing recordings 120/450 (40 s, 110 s left)"."""
+    """E.g. "preparing recordings 120/450 (40 s, 3.0/s, 110 s left)"."""
     count = f" {task.done}/{task.total}" if task.total is not None else (f" {task.done}" if task.done else "")
-    left = ""
-    if task.total is not None and 0 < task.done < task.total:
-        left = f", {task.elapsed_s * (task.total - task.done) / task.done:.0f} s left"
-    detail = f": {task.detail}" if task.detail else ""
-    return f"{task.description}{count} ({task.elapsed_s:.0f} s{left}){detail}"
+    elapsed_s, pace = max(task.elapsed_s, 1e-9), ""
+    if task.done:
+        pace = f", {_rate(task.done / elapsed_s)}"
+        if task.total is not None and task.done < task.total:
+            pace += f", {elapsed_s * (task.total - task.done) / task.done:.0f} s left"
+    details = ", ".join(filter(None, (task.detail, task.note)))
+    return f"{task.description}{count} ({elapsed_s:.0f} s{pace})" + (f": {details}" if details else "")
+
+
+def _rate(per_second: float) -> str:
+    if per_second >= 1_000:
+        return f"{per_second / 1_000:.1f}k/s"
+    return f"{per_second:.1f}/s" if per_second >= 1 else f"{1 / per_second:.1f} s each"
+
+
+def _short(count: float) -> str:
+    return f"{count:.0f}" if count < 10_000 else f"{count / 1_000:.0f}k"
 
 
 def _progress(console: RichConsole, redirect_stdout: bool) -> Progress:
     from rich.progress import (
         BarColumn,
-        MofNCompleteColumn,
         Progress,
         ProgressColumn,
         SpinnerColumn,
@@ -250,32 +264,39 @@ def _progress(console: RichConsole, redirect_stdout: bool) -> Progress:
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.table import Column
     from rich.text import Text
 
     class Counted(ProgressColumn):
-        """A column that only tasks with a known total have."""
+        """A column that only tasks with a known total have; where there is too little room, the bar gives way."""
 
         def __init__(self, column: ProgressColumn) -> None:
-            super().__init__()
+            super().__init__(Column(no_wrap=not isinstance(column, BarColumn)))
             self.column = column
 
         def render(self, task: Any) -> Any:
             return self.column(task) if task.fields["counted"] else Text()
+
+    class Count(ProgressColumn):
+        """Short, so that the description and the remaining time have room on a terminal of 80 columns."""
+
+        def render(self, task: Any) -> Text:
+            return Text(f"{_short(task.completed)}/{_short(task.total)}", style="progress.download")
 
     class Rate(ProgressColumn):
         def render(self, task: Any) -> Text:
             speed = task.finished_speed or task.speed
             if not speed:
                 return Text()
-            return Text(f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each", style="progress.data.speed")
+            return Text(_rate(speed), style="progress.data.speed")
 
     return Progress(
         SpinnerColumn("dots" if console.encoding.startswith("utf") else "line"),
         TextColumn("{task.description}", markup=False),
         Counted(BarColumn(bar_width=24)),
-        Counted(MofNCompleteColumn()),
+        Counted(Count()),
         Counted(Rate()),
-        TimeElapsedColumn(),
+        TimeElapsedColumn(Column(no_wrap=True)),
         Counted(TimeRemainingColumn(compact=True)),
         console=console,
         redirect_stdout=redirect_stdout,

@@ -85,18 +85,20 @@ def fit(
     if parallel.is_primary():
         for warning in label_warnings(config, run.data, run.selecting):
             console.warn(warning)
-    state, progress, stages = _start(run, initial, console)
+    with console.task("starting"):
+        state, progress, stages = _start(run, initial, console)
     log = MetricsLog(workdir, progress.epoch) if parallel.is_primary() else None
+    ccc = math.nan
     try:
         while progress.epoch < config.epochs and not _out_of_patience(config, progress):
             watch, begun = Stopwatch(), stages
-            state, stages, scores = _train_epoch(run, state, progress, begun, watch, console)
+            state, stages, scores = _train_epoch(run, state, progress, begun, watch, _ccc_note(progress, ccc), console)
             if scores is None:
                 if parallel.is_primary() and _steps(stages) > _steps(begun):
                     save_checkpoint(workdir / CHECKPOINTS, Checkpoint(parallel.first_replica(state), progress, stages))
                 raise StoppedError
             progress, metrics = _complete_epoch(run, state, progress, stages, scores, watch)
-            stages = ()
+            stages, ccc = (), metrics.get("validation_ccc_mean", math.nan)
             if log is not None:
                 log.write(metrics)
                 save_checkpoint(workdir / CHECKPOINTS, Checkpoint(parallel.first_replica(state), progress))
@@ -189,12 +191,13 @@ def _train_epoch(
     progress: Progress,
     begun: tuple[StageProgress, ...],
     watch: Stopwatch,
+    note: str,
     console: Console,
 ) -> tuple[TrainState, tuple[StageProgress, ...], dict[str, Scores] | None]:
     """What is left of the next epoch's stages, and the validation; None for this if it was stopped."""
     config, epoch, stages = run.config, progress.epoch + 1, list(begun)
     batch_chunks = batch_chunks_of(config, run.data)
-    with console.task(f"epoch {epoch}/{config.epochs}", _chunks_of_an_epoch(run, batch_chunks)) as task:
+    with console.task(f"epoch {epoch}/{config.epochs}", _chunks_of_an_epoch(run, batch_chunks), note) as task:
         try:
             for number, programs in enumerate(run.stages):
                 before = stages[number] if number < len(stages) else None
@@ -221,6 +224,13 @@ def _train_epoch(
                 return state, tuple(stages), _validate(run, state, epoch, task)
         except StoppedError:
             return state, tuple(stages), None
+
+
+def _ccc_note(progress: Progress, last: float) -> str:
+    """The validation CCC of the last epoch, or, after a resume, of the best one."""
+    if math.isfinite(last):
+        return f"CCC {last:.3f}"
+    return f"best CCC {progress.best_ccc:.3f}" if math.isfinite(progress.best_ccc) else ""
 
 
 def _steps(stages: tuple[StageProgress, ...]) -> int:

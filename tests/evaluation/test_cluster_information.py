@@ -14,6 +14,7 @@ from emocluster_jax.evaluation.cluster_information import (
     information,
     quantile_bins,
 )
+from watched_console import WatchedConsole
 
 CHUNKS = 11
 SENTENCES = 120
@@ -57,6 +58,22 @@ def test_clusters_that_recognise_sentences_know_nothing_of_independent_labels() 
     assert 0.25 < np.mean(p_values) < 0.75 and np.mean(np.array(p_values) <= 0.05) <= 0.2
     # The deviation of a single AMI is about 0.015 here. The correction that takes chunks for independent falls short.
     assert abs(np.mean(corrected)) < 0.015 < np.mean(by_chunks)
+
+
+def test_progress_ends_at_its_total() -> None:
+    """With speakers whose labels vary, with missing labels, and with an attribute that has no label."""
+    random = np.random.default_rng(0)
+    arousal = random.normal(size=SENTENCES)
+    attributes = np.stack([arousal, np.where(arousal > 0, np.nan, arousal), np.full(SENTENCES, np.nan)], axis=1)
+    names = [f"s{speaker}" for speaker in random.integers(0, 9, SENTENCES)]
+    console = WatchedConsole()
+    for speakers in (names, [""] * SENTENCES):
+        cluster_information(
+            chunks(random.integers(0, 5, SENTENCES)), attributes, speakers, names, permutations=9, console=console
+        )
+    (one, other) = console.tasks
+    # Of two attributes each, and again within speakers where they are known; and of speakers and genders.
+    assert one.done == one.total == 9 * (2 * 2 + 2) and other.done == other.total == 9 * (2 + 1)
 
 
 def test_information_by_the_speaker_alone() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import subprocess
 import sys
 import time
@@ -33,15 +34,16 @@ def test_plain_lines_appear_while_nothing_advances(capsys):
     console = Console(interval_s=0.01)
     deadline = time.monotonic() + DEADLINE_S
     reported = ""
-    with console.task("training", total=2) as outer:
+    with console.task("training", total=2, note="CCC 0.5") as outer:
         outer.advance()
-        outer.describe("CCC 0.5")
+        outer.describe("stage II")
         with console.task("compiling the training step"):
             while "compiling" not in reported and time.monotonic() < deadline:
                 time.sleep(0.01)
                 reported += capsys.readouterr().err
     line = next(line for line in reported.splitlines() if "compiling" in line)
-    assert line.startswith("training 1/2 (0 s, 0 s left): CCC 0.5 | compiling the training step (")
+    pattern = r"training 1/2 \(\d+ s, \d+\.\dk?/s, \d+ s left\): stage II, CCC 0\.5 \| compiling the training step \("
+    assert re.match(pattern, line)
 
 
 def test_a_failed_task_is_not_reported_as_done(capsys):

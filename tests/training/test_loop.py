@@ -20,6 +20,7 @@ from emocluster_jax.training.data import TrainingData
 from emocluster_jax.training.loop import fit
 from emocluster_jax.training.not_finite import DivergedError
 from small_training import MODEL, make_data
+from watched_console import WatchedConsole
 
 CONFIG = TrainConfig(model=dataclasses.replace(MODEL, dropout_rate=0.5), epochs=3, batch_size=4)
 
@@ -65,8 +66,12 @@ def test_resumed_run_is_bit_equal_to_an_undisturbed_one(data: TrainingData, undi
     def after_epoch() -> None:
         ends.append(len(read_metrics(tmp_path / "metrics.jsonl")))
 
-    fit(dataclasses.replace(CONFIG, epochs=1), data, tmp_path, Console(quiet=True), after_epoch=after_epoch)
-    fit(CONFIG, data, tmp_path, Console(quiet=True), after_epoch=after_epoch)
+    console = WatchedConsole()
+    fit(dataclasses.replace(CONFIG, epochs=1), data, tmp_path, console, after_epoch=after_epoch)
+    fit(CONFIG, data, tmp_path, console, after_epoch=after_epoch)
+    ccc = [epoch["validation_ccc_mean"] for epoch in comparable(tmp_path)]
+    shown = [task.note for task in console.tasks if task.description.startswith("epoch")]
+    assert shown == ["", f"best CCC {ccc[0]:.3f}", f"CCC {ccc[1]:.3f}"]
     assert ends == list(range(1, CONFIG.epochs + 1))
     assert comparable(tmp_path) == comparable(undisturbed)
     models = [read_model(folder / "model") for folder in (undisturbed, tmp_path)]
