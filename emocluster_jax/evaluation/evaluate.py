@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import jax
 import numpy as np
 from jaxtyping import Float, Int
 
 from emocluster_jax import parallel
 from emocluster_jax.config import ATTRIBUTES
 from emocluster_jax.errors import InputError
-from emocluster_jax.evaluation.forward import chunk_attributes, make_forward
+from emocluster_jax.evaluation.forward import Outputs, chunk_attributes, make_forward
 from emocluster_jax.evaluation.sentences import Scores, score_sentences, sentence_attributes
 from emocluster_jax.feed.split import Split
 from emocluster_jax.model_directory import SavedModel
@@ -19,6 +20,19 @@ from emocluster_jax.records.preparation import Preparation
 from emocluster_jax.reporting.console import Console
 
 _NAMES_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class EmbeddingSample:
+    """What represents the chunks of some of a split's sentences.
+
+    Attributes:
+      sentences: (n,) their positions in the split, in ascending order.
+      embeddings: (n, C, E) float32.
+    """
+
+    sentences: Int[np.ndarray, " n"]
+    embeddings: Float[np.ndarray, "n C E"]
 
 
 @dataclass(frozen=True)
@@ -30,12 +44,14 @@ class Evaluation:
       truth: (U, A), NaN where there is no label.
       predictions: (U, A).
       scores: by attribute, over the sentences that have a label and a finite prediction.
+      sample: embeddings of some sentences, where they were asked for.
     """
 
     attributes: tuple[str, ...]
     truth: Float[np.ndarray, "utterances A"]
     predictions: Float[np.ndarray, "utterances A"]
     scores: dict[str, Scores]
+    sample: EmbeddingSample | None = None
 
 
 def check_features(model: SavedModel, preparation: Preparation, data_dir: str) -> None:
@@ -57,6 +73,7 @@ def evaluate_split(
     split: Split,
     recording_ids: Callable[[Int[np.ndarray, " n"]], list[str]],
     console: Console,
+    sample: int = 0,
 ) -> Evaluation:
     """Predicts every sentence of a split (mean over its chunks) and scores the predictions.
 
@@ -67,6 +84,7 @@ def evaluate_split(
       split: its chunks and labels.
       recording_ids: the ids of recordings by their places in the split.
       console: shows how far it is.
+      sample: about how many sentences' embeddings to keep, spread evenly over the split; 0 keeps none.
     """
     forward = make_forward(model.config)
     with console.task("evaluating", split.chunk_count) as task:
@@ -82,4 +100,16 @@ def evaluate_split(
             f"scores: {', '.join(name if name.isprintable() else repr(name) for name in ids)}"
             f"{', ...' if len(bad) > len(ids) else ''}"
         )
-    return Evaluation(names, truth, predictions, score_sentences(truth, predictions, names))
+    scores = score_sentences(truth, predictions, names)
+    return Evaluation(names, truth, predictions, scores, _sample(outputs, split, sample) if sample else None)
+
+
+def _sample(outputs: Outputs, split: Split, size: int) -> EmbeddingSample:
+    """Every so many sentences of each device's share."""
+    share = split.utterances_per_device
+    devices, _, width = outputs.embeddings.shape
+    taken = np.arange(0, share, max(split.utterances // size, 1))
+    rows = outputs.embeddings.reshape(devices, share, split.chunks_per_utterance, width)[:, taken]
+    positions = (share * np.arange(jax.device_count())[:, None] + taken).ravel()
+    real = positions < split.utterances  # the rest is padding
+    return EmbeddingSample(positions[real], parallel.collect(rows, len(positions))[real])
