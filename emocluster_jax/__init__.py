@@ -1,9 +1,14 @@
 """Semi-supervised speech emotion recognition: DeepEmoCluster in JAX.
 
+```python
 import emocluster_jax
 
-predictor = emocluster_jax.load_model("model")
+predictor = emocluster_jax.load_model("run/model")
 prediction = predictor(signal, sampling_rate)
+```
+
+From a corpus to such a model: `prepare`, `fit`, `evaluate`, `predict`, `clusters`; docs/python.md has an example. What
+is wrong with a request raises `InputError`, whose line speaks of options as the commands spell them.
 """
 
 from __future__ import annotations
@@ -12,14 +17,59 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from emocluster_jax.api.clusters import clusters
+    from emocluster_jax.api.evaluation import evaluate
+    from emocluster_jax.api.prediction import predict
+    from emocluster_jax.api.preparation import prepare
+    from emocluster_jax.api.training import fit
+    from emocluster_jax.batch_inference import Recording
+    from emocluster_jax.config import PRESETS, ModelConfig, TrainConfig
+    from emocluster_jax.errors import InputError
     from emocluster_jax.inference import Prediction, Predictor, load_model
+    from emocluster_jax.reporting.console import Console
 
 __version__ = "0.1.0"
-__all__ = ["Prediction", "Predictor", "load_model"]
+__all__ = [
+    "PRESETS",
+    "Console",
+    "InputError",
+    "ModelConfig",
+    "Prediction",
+    "Predictor",
+    "Recording",
+    "TrainConfig",
+    "clusters",
+    "evaluate",
+    "fit",
+    "load_model",
+    "predict",
+    "prepare",
+]
+
+_MODULES = {
+    "clusters": "api.clusters",
+    "evaluate": "api.evaluation",
+    "predict": "api.prediction",
+    "prepare": "api.preparation",
+    "fit": "api.training",
+    "Recording": "batch_inference",
+    "PRESETS": "config",
+    "ModelConfig": "config",
+    "TrainConfig": "config",
+    "InputError": "errors",
+    "Prediction": "inference",
+    "Predictor": "inference",
+    "load_model": "inference",
+    "Console": "reporting.console",
+}
 
 
 def __getattr__(name: str) -> Any:
     # Imported on first use: commands must be able to show their help without loading JAX or librosa.
-    if name in __all__:
-        return getattr(importlib.import_module("emocluster_jax.inference"), name)
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"emocluster_jax.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -116,9 +116,9 @@ def predict_recordings(
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     networks = ThreadPoolExecutor(NETWORKS_AT_A_TIME, thread_name_prefix="network")
     try:
-        decoded = _in_order(pool, partial(front_end.segments, window_s=window_s), recordings, ahead=workers)
+        decoded = in_order(pool, partial(front_end.segments, window_s=window_s), recordings, ahead=workers)
         segments = (segment for recording in decoded for segment in recording)
-        chunked = _in_order(pool, front_end.with_chunks, segments, ahead=2 * batch_size + workers)
+        chunked = in_order(pool, front_end.with_chunks, segments, ahead=2 * batch_size + workers)
         yield from _through_networks(networks, predictors, front_end, chunked, batch_size)
     finally:
         networks.shutdown(cancel_futures=True)
@@ -264,7 +264,7 @@ def _finished(
             yield SegmentPrediction(segment.file, segment.start_s, segment.end_s, segment.is_last, next(by_segment))
 
 
-def _in_order(
+def in_order(
     pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item], ahead: int
 ) -> Iterator[Result]:
     """`function` of each item, in order, at most `ahead` items ahead of the one that is asked for."""

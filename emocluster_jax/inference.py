@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
+from numpy.typing import DTypeLike
 
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform, transform
 from emocluster_jax.config import FeatureConfig, ModelConfig
@@ -50,6 +51,10 @@ class Prediction:
     chunk_attributes: Float[np.ndarray, "C A"]
     chunk_embeddings: Float[np.ndarray, "C E"]
     chunk_clusters: Int[np.ndarray, " C"] | None
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Shaped[np.ndarray, " A"]:
+        """`np.asarray(prediction)` is its attributes, in label units and in the model's order."""
+        return np.array(list(self.attributes.values()), np.float32 if dtype is None else dtype)
 
 
 class ChunkOutputs(NamedTuple):

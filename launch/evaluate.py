@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from emocluster_jax.disk import AGAIN, writing
-from emocluster_jax.errors import InputError
 from emocluster_jax.processes import Processes
 from launch import command
 
@@ -20,7 +18,7 @@ class Options:
     """What to evaluate on what."""
 
     checkpoint: Path
-    """A model directory."""
+    """A model directory, or a work directory of training."""
     data_dir: Path
     """Records that launch.prepare wrote."""
     split: Literal["train", "validation", "test"] = "test"
@@ -47,26 +45,12 @@ def main() -> None:
     from emocluster_jax import parallel
 
     parallel.start_processes(options.processes)
-    from emocluster_jax.evaluation.evaluate import check_features, evaluate_split
+    from emocluster_jax.api.evaluation import evaluate
     from emocluster_jax.evaluation.score_file import scores_as_json, write_scores
-    from emocluster_jax.feed.choice import resolve_feed
-    from emocluster_jax.feed.from_records import load_split
-    from emocluster_jax.model_directory import read_model
-    from emocluster_jax.records.preparation import read_preparation
-    from emocluster_jax.records.reader import read_ids, split_size
     from emocluster_jax.reporting.console import Console
 
     console = Console(quiet=options.quiet or not parallel.is_primary())
-    with parallel.all_or_none():
-        model = read_model(options.checkpoint)
-        preparation = read_preparation(options.data_dir)
-        check_features(model, preparation, str(options.data_dir))
-        size = split_size(preparation, options.data_dir, options.split)
-    if not parallel.same_everywhere(repr((options.split, preparation.fingerprint, model.config, model.origin))):
-        raise InputError("the processes have different models, data or splits; give all the same options")
-    feed = resolve_feed(options.feed, [size], preparation.features, console)
-    split = load_split(options.data_dir, preparation, options.split, console, feed=feed)
-    evaluation = evaluate_split(model, split, partial(read_ids, options.data_dir, options.split), console)
+    evaluation = evaluate(options.checkpoint, options.data_dir, options.split, feed=options.feed, console=console)
     console.table(
         f"{options.checkpoint} on {options.split} of {options.data_dir}",
         ("attribute", "CCC", "Pearson r", "RMSE", "recordings"),

@@ -13,8 +13,8 @@ from emocluster_jax.errors import InputError
 from launch import command
 
 if TYPE_CHECKING:
+    from emocluster_jax.api.prediction import Predictions
     from emocluster_jax.batch_inference import Recording
-    from emocluster_jax.inference import Predictor
     from emocluster_jax.reporting.console import Console
 
 DESCRIPTION = """Predict emotional attributes of recordings: a CSV with the columns file, start, end and one for each
@@ -83,48 +83,23 @@ def check(options: Options) -> list[Recording]:
     return recordings
 
 
-def predict(options: Options, recordings: list[Recording], predictors: list[Predictor], console: Console) -> None:
-    """Predicts, writes the table and the embeddings, and says what was left out.
+def write(options: Options, predictions: Predictions) -> None:
+    """Writes the table and the embeddings."""
+    from emocluster_jax.predictions_table import write_embeddings, write_table
 
-    Raises:
-      InputError: no recording could be used; nothing is written.
-    """
-    from emocluster_jax.batch_inference import Skipped, predict_recordings
-    from emocluster_jax.predictions_table import EmbeddingsCollector, writing_table
-
-    embeddings = EmbeddingsCollector(predictors)
-    reasons: Counter[str] = Counter()
-    rows = 0
-    with writing(options.output.parent, AGAIN), writing_table(options.output, predictors) as table:
-        with console.task("predicting", total=len(recordings)) as task:
-            for result in predict_recordings(
-                predictors,
-                recordings,
-                window_s=options.window_seconds,
-                batch_size=options.batch_size,
-                workers=options.workers,
-            ):
-                if isinstance(result, Skipped):
-                    console.warn(f"skipped {result.file!r}: {result.reason}")
-                    reasons[result.reason] += 1
-                    task.advance()
-                    continue
-                table.write(result)
-                rows += 1
-                if options.embeddings is not None:
-                    embeddings.add(result)
-                if result.is_last:
-                    task.advance()
-        if not rows:
-            raise InputError(f"none of the {len(recordings)} recordings can be used; {options.output} is not written")
-        if options.embeddings is not None:
-            with writing(options.embeddings.parent, AGAIN):
-                embeddings.write(options.embeddings)
-    _summarize(options, rows, len(recordings), reasons, console)
+    with writing(options.output.parent, AGAIN):
+        write_table(options.output, predictions)
+    if options.embeddings is not None:
+        with writing(options.embeddings.parent, AGAIN):
+            write_embeddings(options.embeddings, predictions)
 
 
-def _summarize(options: Options, rows: int, recordings: int, reasons: Counter[str], console: Console) -> None:
-    console.line(f"{recordings - reasons.total()} of {recordings} recordings, {rows} rows: {options.output}")
+def summarize(options: Options, predictions: Predictions, recordings: int, console: Console) -> None:
+    """Says what was written, and what was left out and why."""
+    reasons = Counter(skipped.reason for skipped in predictions.skipped)
+    console.line(
+        f"{recordings - reasons.total()} of {recordings} recordings, {len(predictions.files)} rows: {options.output}"
+    )
     for reason, count in reasons.most_common():
         console.line(f"skipped {count}: {reason}")
     if options.embeddings is not None:
@@ -140,13 +115,21 @@ def main() -> None:
     )
     command.enable_compilation_cache()
     recordings = check(options)
-    from emocluster_jax.inference import load_model
-    from emocluster_jax.predictions_table import check_distinct_attributes
+    from emocluster_jax.api.prediction import predict
     from emocluster_jax.reporting.console import Console
 
-    predictors = [load_model(directory) for directory in options.checkpoint]
-    check_distinct_attributes(predictors, options.checkpoint)
-    predict(options, recordings, predictors, Console(quiet=options.quiet))
+    console = Console(quiet=options.quiet)
+    predictions = predict(
+        options.checkpoint,
+        recordings,
+        window_s=options.window_seconds,
+        embeddings=options.embeddings is not None,
+        batch_size=options.batch_size,
+        workers=options.workers,
+        console=console,
+    )
+    write(options, predictions)
+    summarize(options, predictions, len(recordings), console)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 import shlex
 import sys
 from collections import defaultdict
@@ -11,14 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from emocluster_jax.config import FeatureConfig
-from emocluster_jax.corpora.registry import CorpusName, reader_of
-from emocluster_jax.errors import InputError
+from emocluster_jax.corpora.registry import CorpusName
 from launch.command import invocation, parse, run
 
 if TYPE_CHECKING:
-    from emocluster_jax.corpora.utterance import Utterance
-    from emocluster_jax.records.beam import BeamRunner
     from emocluster_jax.records.preparation import Preparation
     from emocluster_jax.reporting.console import Console
 
@@ -26,7 +20,6 @@ DESCRIPTION = """Prepare recordings and their labels: a data directory of TFDS r
 there already is used again, and what cannot be decoded is skipped and listed."""
 
 _NAMES_SHOWN = 3
-_BUCKET = re.compile("[a-z][a-z0-9]+:/")  # a path that was `gs://...`
 
 
 @dataclass(frozen=True)
@@ -59,29 +52,6 @@ class Options:
     """Print nothing but warnings and errors."""
 
 
-def prepare_corpus(options: Options, console: Console) -> Preparation:
-    """Reads the corpus and prepares it, or finds that it is prepared already.
-
-    Raises:
-      InputError: what is wrong with the request or the corpus.
-    """
-    from emocluster_jax.records.writer import prepare
-
-    _check(options)
-    workers = _workers(options)
-    utterances = _read(options, console)
-    return prepare(
-        utterances,
-        options.data_dir,
-        FeatureConfig(),
-        corpus=options.corpus,
-        source=str(options.source),
-        workers=workers,
-        console=console,
-        statistics_from=options.statistics_from,
-    )
-
-
 def summarize(preparation: Preparation, data_dir: Path, console: Console) -> None:
     """Prints what a data directory holds, and what was left out and why."""
     rows = [(split, count, preparation.hours[split]) for split, count in preparation.counts.items()]
@@ -98,71 +68,6 @@ def summarize(preparation: Preparation, data_dir: Path, console: Console) -> Non
     console.line(f"data directory: {data_dir}")
 
 
-def _workers(options: Options) -> int | BeamRunner:
-    if options.beam_runner is None:
-        return options.workers or _cores()
-    from emocluster_jax.records.beam import beam_runner
-
-    return beam_runner(options.beam_runner, options.beam_options)
-
-
-def _cores() -> int:
-    """Cores that this process may use, which may be fewer than the machine has (not every system tells)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _check(options: Options) -> None:
-    """Raises InputError for options that contradict one another, before anything is read."""
-    if options.unlabeled_limit is not None and options.unlabeled is None:
-        raise InputError("--unlabeled-limit needs --unlabeled, the folder that it limits")
-    if options.english != Options.english and options.corpus != "emotale":
-        raise InputError(f"--english belongs to --corpus emotale, not to {options.corpus}")
-    if options.test_sets != Options.test_sets and options.corpus != "msp_podcast":
-        raise InputError(f"--test-sets belongs to --corpus msp_podcast, not to {options.corpus}")
-    if options.workers is not None and options.workers < 1:
-        raise InputError(f"--workers is {options.workers}; give 1 or more")
-    if options.beam_runner is None and options.beam_options:
-        raise InputError("--beam-options needs --beam-runner, whose options they are")
-    if options.beam_runner is not None and options.workers is not None:
-        raise InputError("--workers counts local processes; with --beam-runner say how many in --beam-options")
-    if options.beam_runner is not None and _BUCKET.match(str(options.data_dir)):
-        raise InputError(
-            f"--data-dir {options.data_dir} is no folder; Beam workers write to a file system that all of them mount"
-        )
-
-
-def _read(options: Options, console: Console) -> list[Utterance]:
-    """The rows of the corpus and of the unlabelled pool beside it."""
-    source, pool, limit = options.source, options.unlabeled, options.unlabeled_limit
-    if options.corpus == "manifest":
-        from emocluster_jax.corpora import manifest
-
-        return manifest.read(source, pool, limit)
-    if options.corpus == "msp_podcast":
-        from emocluster_jax.corpora import msp_podcast
-
-        return msp_podcast.read(source, pool, limit, options.test_sets)
-    if options.corpus == "emotale":
-        from emocluster_jax.corpora import emotale
-
-        utterances = emotale.read(source, options.english)
-    elif options.corpus == "demo":
-        from emocluster_jax.corpora import demo
-
-        config = demo.DemoCorpus()
-        with console.task("rendering the demo corpus", total=config.recordings) as task:
-            demo.generate(source, config, task.advance)
-        utterances = demo.read(source)
-    else:
-        utterances = reader_of(options.corpus)(source)
-    if pool is None:
-        return utterances
-
-    from emocluster_jax.corpora.unlabeled_pool import read_pool
-
-    return utterances + read_pool(pool, source, utterances, limit)
-
-
 def main() -> None:
     options = parse(
         Options,
@@ -170,11 +75,25 @@ def main() -> None:
         description=DESCRIPTION,
         example="--corpus manifest --source speech --data-dir data",
     )
+    from emocluster_jax.api.preparation import prepare
     from emocluster_jax.reporting.console import Console
 
     console = Console(quiet=options.quiet)
     try:
-        preparation = prepare_corpus(options, console)
+        preparation = prepare(
+            options.corpus,
+            options.source,
+            options.data_dir,
+            unlabeled=options.unlabeled,
+            unlabeled_limit=options.unlabeled_limit,
+            english=options.english,
+            test_sets=options.test_sets,
+            statistics_from=options.statistics_from,
+            workers=options.workers,
+            beam=options.beam_runner,
+            beam_options=options.beam_options,
+            console=console,
+        )
     except KeyboardInterrupt as signal:
         raise type(signal)(f"go on with: {invocation('prepare')} {shlex.join(sys.argv[1:])}") from None
     summarize(preparation, options.data_dir, console)

@@ -9,8 +9,8 @@ import json
 import math
 import shlex
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -19,21 +19,14 @@ from emocluster_jax.disk import writing
 from emocluster_jax.errors import InputError
 from emocluster_jax.host_memory import keep_freed_memory
 from emocluster_jax.processes import Processes
-from launch import command, prepare
-from launch.signals import deferred
+from launch import command
+from launch.signals import Deferred, deferred
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from emocluster_jax.evaluation.evaluate import Evaluation
-    from emocluster_jax.feed.choice import Feed
-    from emocluster_jax.records.preparation import Preparation
+    from emocluster_jax.api.training import TrainingRun
     from emocluster_jax.reporting.console import Console
-    from emocluster_jax.training.checkpoints import Progress
-    from emocluster_jax.training.data import TrainingData
 
 DEMO = Path("emocluster-demo")
-PLOTS = "plots"
 _STOPPING = "stopping after this step; a second signal ends at once, without a checkpoint"
 
 DESCRIPTION = """Train DeepEmoCluster, or by --model a system to compare it with, on prepared records: in each epoch
@@ -152,132 +145,49 @@ def _prepare_demo(console: Console, config: TrainConfig) -> None:
         f"Demo: synthetic speech, a network of {config.model.width_multiplier:g} times the published width; "
         f"everything goes to {DEMO}/"
     )
-    prepare.prepare_corpus(prepare.Options("demo", DEMO / "corpus", DEMO / "records"), console)
+    from emocluster_jax.api.preparation import prepare
+
+    prepare("demo", DEMO / "corpus", DEMO / "records", console=console)
 
 
 def _train(options: Options, console: Console) -> None:
     """Trains, evaluates the best epoch on the test split, and says where everything is."""
-    import jax
-
     from emocluster_jax import parallel
-    from emocluster_jax.feed.choice import resolve_feed
-    from emocluster_jax.records.preparation import read_preparation
-    from emocluster_jax.segments import StoppedError
-    from emocluster_jax.training.checkpoints import has_checkpoint
-    from emocluster_jax.training.fine_tuning import read_initial_model
-    from emocluster_jax.training.loop import fit
-    from emocluster_jax.training.workdir import check_joined, claim, locked
+    from emocluster_jax.api.training import fit
 
     assert options.data_dir is not None and options.workdir is not None
-    with parallel.all_or_none():
-        preparation = read_preparation(options.data_dir)
-        # A run that goes on has weights of its own, and needs those that it began with no more.
-        goes_on = has_checkpoint(options.workdir)
-        initial = None if goes_on else read_initial_model(options.config, preparation.features)
-    if not parallel.same_everywhere(str(initial and initial.sha256)):
-        raise InputError(f"not all processes find the same model in {options.config.init_from}; give equal copies")
-    if jax.process_count() > 1:
-        console.line(f"{jax.process_count()} processes with {jax.device_count()} devices")
-    with contextlib.ExitStack() as held:
-        run = options.workdir, options.config, preparation.fingerprint
-        with parallel.all_or_none():
-            if parallel.is_primary():
-                held.enter_context(locked(options.workdir))
-                claim(*run, resume=options.resume, initial_sha256=initial and initial.sha256)
-        with parallel.all_or_none():
-            check_joined(*run)
-        pool = _pool(preparation, options.config, console)
-        counts = {**preparation.counts, "unlabeled": len(pool)}
-        feed = resolve_feed(options.feed, list(counts.values()), preparation.features, console)
-        data = _load(options.data_dir, preparation, pool, feed, console)
-        draw_curves = partial(_draw_curves, options.workdir)
-        try:
-            with deferred(_STOPPING if parallel.is_primary() else "") as stop:
-                progress = fit(
-                    options.config, data, options.workdir, console, stop, initial and initial.model, draw_curves
-                )
-        except StoppedError:
-            raise stop.exception() from None
-        parallel.wait_for_all("the best model is written")
-        evaluation = _evaluate(options.data_dir, options.workdir, preparation, feed, console)
-        if parallel.is_primary():
-            _report(options, preparation, progress, evaluation, console)
-
-
-def _pool(preparation: Preparation, config: TrainConfig, console: Console) -> np.ndarray:
-    """The unlabelled recordings that training uses: none for a system that learns from labels alone."""
-    from emocluster_jax import parallel
-    from emocluster_jax.feed.from_records import pool_prefix
-    from emocluster_jax.systems.registry import stages_of
-
-    if stages_of(config).unlabeled is None:
-        return pool_prefix(0, None)
-    pool = pool_prefix(preparation.counts.get("unlabeled", 0), config.unlabeled_size)
-    if config.unlabeled_size is not None and len(pool) < config.unlabeled_size and parallel.is_primary():
-        console.warn(
-            f"the unlabelled pool holds {len(pool)} recordings, fewer than {config.unlabeled_size}: all are used"
-        )
-    return pool
-
-
-def _load(data_dir: Path, preparation: Preparation, pool: np.ndarray, feed: Feed, console: Console) -> TrainingData:
-    """The splits that training uses."""
-    from emocluster_jax.feed.from_records import load_split
-    from emocluster_jax.records.reader import read_ids
-    from emocluster_jax.training.data import TrainingData
-
-    return TrainingData(
-        train=load_split(data_dir, preparation, "train", console, feed=feed),
-        validation=load_split(data_dir, preparation, "validation", console, feed=feed)
-        if preparation.counts.get("validation")
-        else None,
-        unlabeled=load_split(data_dir, preparation, "unlabeled", console, pool, feed) if len(pool) else None,
-        features=preparation.features,
-        feature_mean=preparation.feature_statistics.mean,
-        feature_std=preparation.feature_statistics.std,
-        recording_ids=lambda split, rows: read_ids(data_dir, split, pool[rows] if split == "unlabeled" else rows),
+    run = fit(
+        options.data_dir,
+        options.workdir,
+        options.config,
+        resume=options.resume,
+        feed=options.feed,
+        stopping=_stopping(_STOPPING if parallel.is_primary() else ""),
+        console=console,
     )
+    if parallel.is_primary():
+        _summarize(run, options, console)
 
 
-def _evaluate(
-    data_dir: Path, workdir: Path, preparation: Preparation, feed: Feed, console: Console
-) -> Evaluation | None:
-    """The best epoch's scores on the test split, if there is one."""
-    from emocluster_jax import parallel
-    from emocluster_jax.evaluation.evaluate import evaluate_split
-    from emocluster_jax.feed.from_records import load_split
-    from emocluster_jax.model_directory import read_model
-    from emocluster_jax.records.reader import read_ids
-    from emocluster_jax.training.loop import MODEL
+@contextlib.contextmanager
+def _stopping(notice: str) -> Iterator[Callable[[], bool]]:
+    """In the block a signal stops training after its step, and is then raised."""
+    from emocluster_jax.segments import StoppedError
 
-    if not preparation.counts.get("test"):
-        return None
-    split = load_split(data_dir, preparation, "test", console, feed=feed)
-    with parallel.all_or_none():
-        model = read_model(workdir / MODEL)
-    return evaluate_split(model, split, partial(read_ids, data_dir, "test"), console)
+    stop: Deferred | None = None
+    try:
+        with deferred(notice) as stop:
+            yield stop
+    except StoppedError:
+        assert stop is not None
+        raise stop.exception() from None
 
 
-def _draw_curves(workdir: Path) -> None:
-    """The curves of the epochs so far."""
-    from emocluster_jax.reporting.metrics_log import METRICS_FILE, read_metrics
-    from emocluster_jax.reporting.plots import training_curves
-
-    (workdir / PLOTS).mkdir(exist_ok=True)
-    training_curves(read_metrics(workdir / METRICS_FILE), workdir / PLOTS / "training.png")
-
-
-def _report(
-    options: Options, preparation: Preparation, progress: Progress, evaluation: Evaluation | None, console: Console
-) -> None:
-    """Plots, predictions and scores of the test split, what the clusters know, and the closing lines."""
-    from emocluster_jax.evaluation.score_file import TEST_SCORES, write_scores
+def _summarize(run: TrainingRun, options: Options, console: Console) -> None:
+    """How good the run is, and what can be done with it."""
     from emocluster_jax.reporting.metrics_log import METRICS_FILE
-    from emocluster_jax.training.loop import MODEL
 
-    workdir = options.workdir
-    assert workdir is not None
-    _draw_curves(workdir)
+    progress = run.progress
     console.line()
     if math.isfinite(progress.best_ccc):
         console.line(f"Best of {progress.epoch} epochs: {progress.best_epoch} (validation CCC {progress.best_ccc:.3f})")
@@ -285,65 +195,28 @@ def _report(
         console.line(f"{progress.epoch} epochs; the last one's model is kept")
     if options.config.stages == "unsupervised":
         console.line("Its regressor was not trained (--stages unsupervised), and scores no better than chance.")
-    if evaluation is not None:
-        _report_test(options, preparation, evaluation, console)
-    _report_clusters(options, preparation, progress, console)
-    if evaluation is not None:
-        write_scores(workdir / TEST_SCORES, evaluation.scores)
-    console.line(f"Model: {workdir / MODEL}   plots: {workdir / PLOTS}   metrics: {workdir / METRICS_FILE}")
-    predict = f"--checkpoint {workdir / MODEL} --input {preparation.source} --output predictions.csv"
+    if run.test is not None:
+        heard = "voices that training never heard" if run.preparation.corpus == "demo" else "the test split"
+        console.line(f"Test, on {heard}:")
+        for name, scores in run.test.scores.items():
+            console.line(
+                f"  {name}: CCC {scores.ccc:.3f}, Pearson r {scores.pearson:.3f}, RMSE {scores.rmse:.3f} "
+                f"({scores.n} recordings)"
+            )
+    if run.clusters is not None:
+        labels = {**run.clusters.attributes, "speaker": run.clusters.speaker, "gender": run.clusters.gender}
+        parts = [
+            f"{name} {label.ami_of_sentences:.3f} ({label.p_value:.3g})"
+            for name, label in labels.items()
+            if label is not None
+        ]
+        console.line(f"Clusters tell of, as adjusted mutual information (permutation p): {', '.join(parts)}")
+    console.line(f"Model: {run.model}   plots: {run.plots}   metrics: {run.workdir / METRICS_FILE}")
     console.line("Predict with:")
+    predict = f"--checkpoint {run.model} --input {run.preparation.source} --output predictions.csv"
     console.line(f"  {command.invocation('predict')} {predict}")
     console.line('See more of this run on a page (pip install "emocluster_jax[report]"):')
-    console.line(f"  {command.invocation('report')} --workdir {workdir} --data-dir {options.data_dir}")
-
-
-def _report_test(options: Options, preparation: Preparation, evaluation: Evaluation, console: Console) -> None:
-    """The predictions for the test split as CSV and plots, and their scores in lines."""
-    from emocluster_jax.evaluation.prediction_file import TEST_PREDICTIONS, SentencePredictions, write_predictions
-    from emocluster_jax.records.reader import read_descriptions
-    from emocluster_jax.reporting.plots import prediction_scatter
-
-    assert options.data_dir is not None and options.workdir is not None
-    ids = tuple(read_descriptions(options.data_dir, "test").ids)
-    sentences = SentencePredictions(ids, evaluation.attributes, evaluation.truth, evaluation.predictions)
-    write_predictions(options.workdir / TEST_PREDICTIONS, sentences)
-    for name, truth, predictions in zip(
-        evaluation.attributes, evaluation.truth.T, evaluation.predictions.T, strict=True
-    ):
-        prediction_scatter(
-            truth, predictions, name, evaluation.scores[name].ccc, options.workdir / PLOTS / f"test_{name}.png"
-        )
-    heard = "voices that training never heard" if preparation.corpus == "demo" else "the test split"
-    console.line(f"Test, on {heard}:")
-    for name, scores in evaluation.scores.items():
-        console.line(
-            f"  {name}: CCC {scores.ccc:.3f}, Pearson r {scores.pearson:.3f}, RMSE {scores.rmse:.3f} "
-            f"({scores.n} recordings)"
-        )
-
-
-def _report_clusters(options: Options, preparation: Preparation, progress: Progress, console: Console) -> None:
-    """What the best epoch's clusters of the training split know, as JSON and in a line, for systems that cluster."""
-    from emocluster_jax.atomic_files import write_json
-    from emocluster_jax.evaluation.cluster_information import cluster_information
-    from emocluster_jax.records.reader import read_descriptions
-    from emocluster_jax.training.workdir import CLUSTERS_FILE, read_training_clusters
-
-    assert options.data_dir is not None and options.workdir is not None
-    assignments = read_training_clusters(options.workdir, progress.best_epoch)
-    if assignments is None:
-        return
-    train = read_descriptions(options.data_dir, "train")
-    found = cluster_information(assignments, train.attributes, train.speakers, train.genders)
-    write_json(options.workdir / CLUSTERS_FILE, {"epoch": progress.best_epoch, **dataclasses.asdict(found)})
-    labels = {**found.attributes, "speaker": found.speaker, "gender": found.gender}
-    parts = [
-        f"{name} {label.ami_of_sentences:.3f} ({label.p_value:.3g})"
-        for name, label in labels.items()
-        if label is not None
-    ]
-    console.line(f"Clusters tell of, as adjusted mutual information (permutation p): {', '.join(parts)}")
+    console.line(f"  {command.invocation('report')} --workdir {run.workdir} --data-dir {options.data_dir}")
 
 
 if __name__ == "__main__":

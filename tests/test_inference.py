@@ -196,6 +196,28 @@ def test_batches_change_nothing_and_are_compiled_once(
         assert_same(row.predictions[0], predictor(read_audio(paths[row.file], 16_000), 16_000))
 
 
+def test_durations_and_rates_compile_nothing(recordings: list[Recording]) -> None:
+    predictor = Predictor(small_model())
+    predictor(noise(2.0), 16_000)
+    list(predict_recordings([predictor], recordings[:1]))
+    compiled: list[str] = []
+
+    def listen(event: str, duration_s: float, **others: Any) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(str(others.get("fun_name")))
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        for seconds, rate in ((0.4, 8_000), (1.0, 44_100), (3.3, 16_000), (17.0, 22_050)):
+            predictor(noise(seconds, rate), rate)
+        list(predict_recordings([predictor], recordings))
+        assert compiled == []
+        predictor.predict_chunks(np.zeros((33, 62, 128), np.float32))
+        assert len(compiled) > 0  # so that it would be seen
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
 def test_several_models_predict_what_each_does_alone(recordings: list[Recording]) -> None:
     first = small_model(seed=1)
     twin = small_model(seed=2, feature_mean=first.feature_mean, feature_std=first.feature_std)

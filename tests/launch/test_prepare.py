@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 
+import emocluster_jax
 from emocluster_jax.errors import InputError
 from emocluster_jax.records.preparation import read_preparation
 from emocluster_jax.records.reader import read_split
 from emocluster_jax.reporting.console import Console
-from launch.prepare import Options, prepare_corpus
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -113,9 +113,8 @@ def test_without_beam_the_extra_is_named(speech: Path, tmp_path: Path, monkeypat
     for name in [name for name in sys.modules if name.partition(".")[0] == "apache_beam"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "apache_beam", None)
-    options = Options("manifest", speech, tmp_path / "d", beam_runner="DirectRunner")
     with pytest.raises(InputError, match=r"emocluster_jax\[beam\]"):
-        prepare_corpus(options, Console(quiet=True))
+        emocluster_jax.prepare("manifest", speech, tmp_path / "d", beam="DirectRunner", console=Console(quiet=True))
     assert [path.name for path in tmp_path.iterdir()] == ["speech"]
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
-from emocluster_jax.batch_inference import default_batch_size
 from emocluster_jax.clustering.embedding_transform import transform
 from emocluster_jax.config import ATTRIBUTES
 from emocluster_jax.inference import Prediction, Predictor
 from emocluster_jax.model_directory import SavedModel
+from emocluster_jax.prepared_inference import predict_prepared
 from emocluster_jax.records.arrays import Descriptions
 from emocluster_jax.records.chunk_source import ChunkSource
 from emocluster_jax.records.preparation import Preparation
@@ -93,7 +92,7 @@ def draw_sample(data_dir: Path, preparation: Preparation, model: SavedModel, siz
             positions = [places[i][1] for i in drawn if places[i][0] == split]
             descriptions = read_descriptions(data_dir, split)
             source = ChunkSource(data_dir, preparation, split)
-            for position, prediction in zip(positions, _predictions(predictor, source, positions), strict=True):
+            for position, prediction in zip(positions, predict_prepared(predictor, source, positions), strict=True):
                 clustered = np.asarray(
                     transform(prediction.chunk_embeddings, model.transform, l2_normalize=model.clustering.l2_normalize)
                 ).mean(axis=0)
@@ -102,17 +101,6 @@ def draw_sample(data_dir: Path, preparation: Preparation, model: SavedModel, siz
                 task.advance()
     stacked = np.stack(embeddings) if embeddings else np.zeros((0, 0), np.float32)
     return Sample(tuple(recordings), len(places), stacked, model.centroids)
-
-
-def _predictions(predictor: Predictor, source: ChunkSource, positions: list[int]) -> Iterator[Prediction]:
-    """What the model says of the recordings at these positions, in batches of one size, so that it compiles once."""
-    size = default_batch_size()
-    for start in range(0, len(positions), size):
-        batch = positions[start : start + size]
-        chunks = np.zeros((size, *source.shape), np.float32)
-        for row, position in enumerate(batch):
-            chunks[row] = source[position]
-        yield from predictor.predict_chunks(chunks.reshape(-1, *source.shape[1:]))[: len(batch)]
 
 
 def _recording(

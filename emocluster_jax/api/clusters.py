@@ -1,0 +1,107 @@
+"""Which clusters a corpus's recordings fall into."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from emocluster_jax.api.frames import segmented_frame
+from emocluster_jax.clustering.embedding_transform import transform
+from emocluster_jax.errors import InputError
+from emocluster_jax.evaluation.evaluate import check_features
+from emocluster_jax.inference import Predictor
+from emocluster_jax.model_directory import model_folder, read_model
+from emocluster_jax.prepared_inference import predict_prepared
+from emocluster_jax.records.arrays import Descriptions
+from emocluster_jax.records.chunk_source import ChunkSource
+from emocluster_jax.records.preparation import read_preparation
+from emocluster_jax.records.reader import read_descriptions
+from emocluster_jax.reporting.console import Console
+from emocluster_jax.systems.registry import SYSTEMS
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True, eq=False)
+class CorpusClusters:
+    """The clusters of a prepared split: U recordings of C chunks, 11 by default, and K clusters.
+
+    Attributes:
+      recordings: ids, labels, speakers, genders and durations, in the order of the records.
+      chunk_clusters: (U, C) int32, the nearest centroid of each chunk, or, for models without centroids, the
+        classifier's largest logit.
+      clusters: (U,) int32, the cluster of most chunks; of several, the one of the lowest number.
+      chunk_distances: (U, C) float32, Euclidean, of each chunk to its centroid, in the unit of the embeddings; None for
+        models without centroids.
+      centroids: (K, E) float32, E numbers of an embedding, or principal components where the clustering has them; None
+        for models without.
+    """
+
+    recordings: Descriptions
+    chunk_clusters: Int[np.ndarray, "U C"]
+    clusters: Int[np.ndarray, " U"]
+    chunk_distances: Float[np.ndarray, "U C"] | None
+    centroids: Float[np.ndarray, "K E"] | None
+
+    def to_frame(self) -> pandas.DataFrame:
+        """`cluster`, `chunks_in_cluster` and `speaker` of the recordings, in audformat's segmented index.
+
+        Raises:
+          InputError: pandas is not installed.
+        """
+        columns = {
+            "cluster": self.clusters,
+            "chunks_in_cluster": (self.chunk_clusters == self.clusters[:, None]).sum(axis=1),
+            "speaker": self.recordings.speakers,
+        }
+        ends_s = self.recordings.durations_s.astype(np.float64)
+        return segmented_frame(self.recordings.ids, np.zeros(len(ends_s)), ends_s, columns)
+
+
+def clusters(
+    model: Path | str,
+    data_dir: Path | str,
+    split: Literal["train", "validation", "test", "unlabeled"] = "train",
+    *,
+    console: Console | None = None,
+) -> CorpusClusters:
+    """Puts every chunk of a prepared split into one of the model's clusters, as `predict` does with recordings.
+
+    Those of the training split may differ from the pseudo-labels that the best epoch trained on: these came from the
+    network as it was before the epoch, the model is the network after it.
+
+    Args:
+      model: a model directory, or a work directory of training, of a system that clusters.
+      data_dir: records that were prepared as the model's training data were, and normalised by the same statistics.
+      split: which recordings.
+      console: shows how far it is; None for one that prints.
+
+    Raises:
+      InputError: no model with clusters, no such data or split, or data that were prepared for another model.
+    """
+    console, data_dir = console or Console(), Path(data_dir)
+    saved = read_model(model_folder(Path(model)))
+    if not SYSTEMS[saved.config.system].clusters:
+        raise InputError(f"{model} is a model of {saved.config.system}, which has no clusters; give one of emocluster")
+    preparation = read_preparation(data_dir)
+    check_features(saved, preparation, str(data_dir))
+    recordings = read_descriptions(data_dir, split)
+    source, predictor = ChunkSource(data_dir, preparation, split), Predictor(saved)
+    found = np.empty((len(recordings), preparation.features.chunks_per_utterance), np.int32)
+    majority, distances = np.empty(len(recordings), np.int32), np.empty(found.shape, np.float32)
+    with console.task("clusters of recordings", len(recordings)) as task:
+        for row, prediction in enumerate(predict_prepared(predictor, source, range(len(recordings)))):
+            assert prediction.chunk_clusters is not None and prediction.cluster is not None
+            found[row], majority[row] = prediction.chunk_clusters, prediction.cluster
+            if saved.centroids is not None:
+                clustered = transform(
+                    prediction.chunk_embeddings, saved.transform, l2_normalize=saved.clustering.l2_normalize
+                )
+                distances[row] = np.linalg.norm(clustered - saved.centroids[found[row]], axis=1)
+            task.advance()
+    return CorpusClusters(recordings, found, majority, None if saved.centroids is None else distances, saved.centroids)

@@ -1,0 +1,96 @@
+"""How good a model is on a prepared split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from emocluster_jax import parallel
+from emocluster_jax.api.frames import segmented_frame
+from emocluster_jax.errors import InputError
+from emocluster_jax.evaluation.evaluate import Evaluation, check_features, evaluate_split
+from emocluster_jax.feed.choice import resolve_feed
+from emocluster_jax.feed.from_records import load_split
+from emocluster_jax.model_directory import model_folder, read_model
+from emocluster_jax.records.arrays import Descriptions
+from emocluster_jax.records.preparation import read_preparation
+from emocluster_jax.records.reader import read_descriptions, read_ids, split_size
+from emocluster_jax.reporting.console import Console
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SplitEvaluation(Evaluation):
+    """An evaluation, and the prepared sentences that it is of.
+
+    Attributes:
+      data_dir: the prepared records.
+      split: which of their splits.
+    """
+
+    data_dir: Path
+    split: str
+
+    def describe(self) -> Descriptions:
+        """Ids, speakers, genders and durations of the sentences, in the same order; read from the records."""
+        return read_descriptions(self.data_dir, self.split)
+
+    def to_frame(self) -> pandas.DataFrame:
+        """`arousal_truth` and `arousal_prediction`, and so on, in label units, in audformat's segmented index.
+
+        The names of the recordings, and where they end, are read from the records.
+
+        Raises:
+          InputError: pandas is not installed, or the records have gone.
+        """
+        sentences = self.describe()
+        columns = {}
+        for name, truth, predictions in zip(self.attributes, self.truth.T, self.predictions.T, strict=True):
+            columns |= {f"{name}_truth": truth, f"{name}_prediction": predictions}
+        return segmented_frame(
+            sentences.ids, np.zeros(len(sentences)), sentences.durations_s.astype(np.float64), columns
+        )
+
+
+def evaluate(
+    model: Path | str,
+    data_dir: Path | str,
+    split: Literal["train", "validation", "test"] = "test",
+    *,
+    feed: Literal["auto", "resident", "streamed"] = "auto",
+    console: Console | None = None,
+) -> SplitEvaluation:
+    """Predicts every sentence of a prepared split, the mean over its chunks, and scores the predictions.
+
+    Args:
+      model: a model directory, or a work directory of training.
+      data_dir: records that were prepared as the model's training data were, and normalised by the same statistics.
+      split: the sentences to evaluate on.
+      feed: hold all chunks in the devices' memory, or read them as they are needed; "auto" holds them where they fit.
+      console: shows how far it is; None for one that prints.
+
+    Returns:
+      U sentences' truth and predictions, (U, A) float32 in label units, and by attribute CCC, Pearson's r (both -1 to
+      1) and RMSE (in label units) over the sentences that have a label and a finite prediction.
+
+    Raises:
+      InputError: no model, no such data or split, or data that were prepared for another model.
+    """
+    console, data_dir = console or Console(), Path(data_dir)
+    with parallel.all_or_none():
+        saved = read_model(model_folder(Path(model)))
+        preparation = read_preparation(data_dir)
+        check_features(saved, preparation, str(data_dir))
+        size = split_size(preparation, data_dir, split)
+    if not parallel.same_everywhere(repr((split, preparation.fingerprint, saved.config, saved.origin))):
+        raise InputError("the processes have different models, data or splits; give all the same options")
+    chosen = resolve_feed(feed, [size], preparation.features, console)
+    loaded = load_split(data_dir, preparation, split, console, feed=chosen)
+    evaluation = evaluate_split(saved, loaded, partial(read_ids, data_dir, split), console)
+    return SplitEvaluation(**vars(evaluation), data_dir=data_dir, split=split)

@@ -1,0 +1,181 @@
+"""What models say of recordings, or of windows of them, as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from emocluster_jax.api.frames import segmented_frame
+from emocluster_jax.batch_inference import Recording, Skipped, predict_recordings
+from emocluster_jax.errors import InputError
+from emocluster_jax.inference import Prediction, Predictor, load_model
+from emocluster_jax.input_recordings import find_recordings
+from emocluster_jax.reporting.console import Console
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True, eq=False)
+class ModelPredictions:
+    """What one model says of n recordings or windows.
+
+    Attributes:
+      names: of its A attributes.
+      attributes: in label units, (n, A) float64.
+      embeddings: (n, E) float32; None where they were not asked for.
+      clusters: (n,) int32, the cluster of most chunks; None for systems without clusters.
+    """
+
+    names: tuple[str, ...]
+    attributes: Float[np.ndarray, "n A"]
+    embeddings: Float[np.ndarray, "n E"] | None
+    clusters: Int[np.ndarray, " n"] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What models say of recordings: a row a recording, or a window of one.
+
+    Attributes:
+      files: names of the n rows' recordings.
+      starts_s: where each row begins, in seconds from its recording's beginning, (n,) float64.
+      ends_s: where it ends, (n,) float64.
+      models: one entry a model, in the given order.
+      skipped: recordings that could not be used.
+    """
+
+    files: tuple[str, ...]
+    starts_s: Float[np.ndarray, " n"]
+    ends_s: Float[np.ndarray, " n"]
+    models: tuple[ModelPredictions, ...]
+    skipped: tuple[Skipped, ...]
+
+    @property
+    def attributes(self) -> dict[str, Float[np.ndarray, " n"]]:
+        """The attributes of all models by name, in label units, (n,) each."""
+        return {
+            name: values for model in self.models for name, values in zip(model.names, model.attributes.T, strict=True)
+        }
+
+    def to_frame(self) -> pandas.DataFrame:
+        """The attributes, in label units, in audformat's segmented index (file, start, end).
+
+        A single model's clusters, if it has any, are the column `cluster`; of several models they are left out.
+
+        Raises:
+          InputError: pandas is not installed.
+        """
+        columns = dict(self.attributes)
+        if len(self.models) == 1 and self.models[0].clusters is not None:
+            columns["cluster"] = self.models[0].clusters
+        return segmented_frame(self.files, self.starts_s, self.ends_s, columns)
+
+
+def predict(
+    models: Predictor | Path | str | Sequence[Predictor | Path | str],
+    recordings: Path | str | Recording | Sequence[Path | str | Recording],
+    *,
+    window_s: float | None = None,
+    embeddings: bool = True,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    console: Console | None = None,
+) -> Predictions:
+    """Predicts recordings with one or several models, which share what they have in common.
+
+    All batches have one shape, whatever the recordings' durations, and are compiled once a model's shape.
+
+    Args:
+      models: model directories, work directories of training, or what `load_model` made of them.
+      recordings: files, and folders that are searched with their subfolders; audio of any format, rate and number of
+        channels. A `Recording` has a name of its own.
+      window_s: None for a row a recording; otherwise a row for each window of so many seconds, at least 1.
+      embeddings: keep them, 1 KB a row and model.
+      batch_size: recordings or windows that go through a network at a time; None for 4 on a CPU and 32 elsewhere.
+      workers: threads that decode; None for one a core.
+      console: shows how far it is, and warns of recordings that are left out; None for one that prints.
+
+    Raises:
+      InputError: what is wrong with the request, or no recording can be used.
+    """
+    console = console or Console()
+    given = [models] if isinstance(models, Predictor | Path | str) else list(models)
+    predictors = [model if isinstance(model, Predictor) else load_model(model) for model in given]
+    if not predictors:
+        raise InputError("no model is given; give at least one")
+    _check_distinct_attributes(predictors, given)
+    found = _recordings(recordings)
+    collected = [_Collected(predictor.attributes) for predictor in predictors]
+    files: list[str] = []
+    times_s: list[tuple[float, float]] = []
+    skipped: list[Skipped] = []
+    with console.task("predicting", total=len(found)) as task:
+        for result in predict_recordings(predictors, found, window_s=window_s, batch_size=batch_size, workers=workers):
+            if isinstance(result, Skipped):
+                console.warn(f"skipped {result.file!r}: {result.reason}")
+                skipped.append(result)
+                task.advance()
+                continue
+            files.append(result.file)
+            times_s.append((result.start_s, result.end_s))
+            for of_model, prediction in zip(collected, result.predictions, strict=True):
+                of_model.add(prediction, embeddings)
+            if result.is_last:
+                task.advance()
+    if not files:
+        raise InputError(f"none of the {len(found)} recordings can be used; the warnings say why")
+    starts_s, ends_s = np.array(times_s, np.float64).T
+    return Predictions(
+        tuple(files), starts_s, ends_s, tuple(of_model.stacked() for of_model in collected), tuple(skipped)
+    )
+
+
+def _recordings(given: Path | str | Recording | Sequence[Path | str | Recording]) -> list[Recording]:
+    items = [given] if isinstance(given, Path | str | Recording) else list(given)
+    named = [item for item in items if isinstance(item, Recording)]
+    found = named + find_recordings([Path(item) for item in items if not isinstance(item, Recording)])
+    if not found:
+        raise InputError("no recording is given; give at least one")
+    return found
+
+
+def _check_distinct_attributes(predictors: Sequence[Predictor], given: Sequence[Predictor | Path | str]) -> None:
+    """Refuses models that would fill the same column, with an InputError that names both."""
+    seen: dict[str, str] = {}
+    for number, (predictor, model) in enumerate(zip(predictors, given, strict=True), start=1):
+        title = f"model {number}" if isinstance(model, Predictor) else str(model)
+        for name in predictor.attributes:
+            if name in seen:
+                raise InputError(f"{seen[name]} and {title} both predict {name}; give one of them")
+            seen[name] = title
+
+
+class _Collected:
+    """What one model has said so far: of each row no more than is kept."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._names = names
+        self._attributes: list[list[float]] = []
+        self._embeddings: list[Float[np.ndarray, " E"]] = []
+        self._clusters: list[int] = []
+
+    def add(self, prediction: Prediction, with_embedding: bool) -> None:
+        self._attributes.append(list(prediction.attributes.values()))
+        if with_embedding:
+            self._embeddings.append(prediction.embedding)
+        if prediction.cluster is not None:
+            self._clusters.append(prediction.cluster)
+
+    def stacked(self) -> ModelPredictions:
+        return ModelPredictions(
+            self._names,
+            np.array(self._attributes, np.float64),
+            np.stack(self._embeddings) if self._embeddings else None,
+            np.array(self._clusters, np.int32) if self._clusters else None,
+        )

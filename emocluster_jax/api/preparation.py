@@ -1,0 +1,146 @@
+"""From a corpus to a data directory of records."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+from emocluster_jax.config import FeatureConfig
+from emocluster_jax.corpora.registry import CorpusName, reader_of
+from emocluster_jax.corpora.utterance import Utterance
+from emocluster_jax.errors import InputError
+from emocluster_jax.records.beam import BeamRunner, beam_runner
+from emocluster_jax.records.preparation import Preparation
+from emocluster_jax.records.writer import prepare as write_records
+from emocluster_jax.reporting.console import Console
+
+_TEST_SETS = ("test", "test1", "test2")
+_BUCKET = re.compile("[a-z][a-z0-9]+:/")  # a path that was `gs://...`
+
+
+def prepare(
+    corpus: CorpusName,
+    source: Path | str,
+    data_dir: Path | str,
+    *,
+    unlabeled: Path | str | None = None,
+    unlabeled_limit: int | None = None,
+    english: Literal["labeled", "unlabeled"] = "labeled",
+    test_sets: Sequence[str] = _TEST_SETS,
+    statistics_from: Path | str | None = None,
+    workers: int | None = None,
+    beam: str | None = None,
+    beam_options: Sequence[str] = (),
+    console: Console | None = None,
+) -> Preparation:
+    """Reads a corpus and writes its chunks as TFDS records, or finds that they are there already.
+
+    A recording of any rate and duration becomes chunks (C, frames, mel), (11, 62, 128) of float16: normalised, without
+    a unit. A call that was interrupted goes on where it stopped when it is repeated.
+
+    Args:
+      corpus: what lies in the source folder, as `launch.prepare --corpus` names it.
+      source: the corpus's folder, or, of `manifest`, the CSV file. `demo` makes its recordings there.
+      data_dir: where the records go.
+      unlabeled: a folder of recordings without labels, which join the unlabelled split.
+      unlabeled_limit: take this many of that folder; a smaller number is part of a larger.
+      english: of `emotale` without splits.csv: the English recordings train, or are the unlabelled pool.
+      test_sets: of `msp_podcast`: values of Split_Set that make up the test split.
+      statistics_from: a data directory, or a model directory, whose feature statistics the chunks are normalised by,
+        instead of those of this corpus's training split.
+      workers: processes that decode and write; None for one a core. With more than one, a script calls this below
+        `if __name__ == "__main__":`, since they import it again; a notebook need not.
+      beam: the Apache Beam runner that decodes and writes in place of local processes.
+      beam_options: of that runner, without their dashes.
+      console: shows how far it is; None for one that prints.
+
+    Returns:
+      What the data directory says of itself: counts and hours a split, statistics, what was left out and why.
+
+    Raises:
+      InputError: what is wrong with the request or the corpus, in terms of the command's options.
+    """
+    console = console or Console()
+    source, data_dir, unlabeled = Path(source), Path(data_dir), None if unlabeled is None else Path(unlabeled)
+    if corpus not in get_args(CorpusName):
+        raise InputError(f"there is no corpus {corpus!r}; there are {', '.join(get_args(CorpusName))}")
+    if unlabeled_limit is not None and unlabeled is None:
+        raise InputError("--unlabeled-limit needs --unlabeled, the folder that it limits")
+    if english != "labeled" and corpus != "emotale":
+        raise InputError(f"--english belongs to --corpus emotale, not to {corpus}")
+    if tuple(test_sets) != _TEST_SETS and corpus != "msp_podcast":
+        raise InputError(f"--test-sets belongs to --corpus msp_podcast, not to {corpus}")
+    runner = _workers(workers, beam, beam_options, data_dir)  # before anything is read
+    return write_records(
+        _read(corpus, source, unlabeled, unlabeled_limit, english, tuple(test_sets), console),
+        data_dir,
+        FeatureConfig(),
+        corpus=corpus,
+        source=str(source),
+        workers=runner,
+        console=console,
+        statistics_from=None if statistics_from is None else Path(statistics_from),
+    )
+
+
+def _workers(workers: int | None, beam: str | None, beam_options: Sequence[str], data_dir: Path) -> int | BeamRunner:
+    if workers is not None and workers < 1:
+        raise InputError(f"--workers is {workers}; give 1 or more")
+    if beam is None:
+        if beam_options:
+            raise InputError("--beam-options needs --beam-runner, whose options they are")
+        return workers or _cores()
+    if workers is not None:
+        raise InputError("--workers counts local processes; with --beam-runner say how many in --beam-options")
+    if _BUCKET.match(str(data_dir)):
+        raise InputError(
+            f"--data-dir {data_dir} is no folder; Beam workers write to a file system that all of them mount"
+        )
+    return beam_runner(beam, beam_options)
+
+
+def _cores() -> int:
+    """Cores that this process may use, which may be fewer than the machine has (not every system tells)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _read(
+    corpus: CorpusName,
+    source: Path,
+    pool: Path | None,
+    limit: int | None,
+    english: Literal["labeled", "unlabeled"],
+    test_sets: tuple[str, ...],
+    console: Console,
+) -> list[Utterance]:
+    """The rows of the corpus and of the unlabelled pool beside it."""
+    if corpus == "manifest":
+        from emocluster_jax.corpora import manifest
+
+        return manifest.read(source, pool, limit)
+    if corpus == "msp_podcast":
+        from emocluster_jax.corpora import msp_podcast
+
+        return msp_podcast.read(source, pool, limit, test_sets)
+    if corpus == "emotale":
+        from emocluster_jax.corpora import emotale
+
+        utterances = emotale.read(source, english)
+    elif corpus == "demo":
+        from emocluster_jax.corpora import demo
+
+        config = demo.DemoCorpus()
+        with console.task("rendering the demo corpus", total=config.recordings) as task:
+            demo.generate(source, config, task.advance)
+        utterances = demo.read(source)
+    else:
+        utterances = reader_of(corpus)(source)
+    if pool is None:
+        return utterances
+
+    from emocluster_jax.corpora.unlabeled_pool import read_pool
+
+    return utterances + read_pool(pool, source, utterances, limit)

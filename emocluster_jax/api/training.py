@@ -1,0 +1,245 @@
+"""A training run: from prepared records to a model, its test, and what its clusters know."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from jaxtyping import Int
+from sklearn.metrics import pairwise_distances_argmin
+
+from emocluster_jax import parallel
+from emocluster_jax.api.evaluation import SplitEvaluation
+from emocluster_jax.atomic_files import write_json
+from emocluster_jax.clustering.embedding_transform import transform
+from emocluster_jax.config import TrainConfig
+from emocluster_jax.errors import InputError
+from emocluster_jax.evaluation.cluster_information import ClusterInformation, cluster_information
+from emocluster_jax.evaluation.evaluate import evaluate_split
+from emocluster_jax.evaluation.prediction_file import TEST_PREDICTIONS, SentencePredictions, write_predictions
+from emocluster_jax.evaluation.score_file import TEST_SCORES, write_scores
+from emocluster_jax.feed.choice import Feed, resolve_feed
+from emocluster_jax.feed.from_records import load_split, pool_prefix
+from emocluster_jax.model_directory import SavedModel, read_model
+from emocluster_jax.records.arrays import Descriptions
+from emocluster_jax.records.preparation import Preparation, read_preparation
+from emocluster_jax.records.reader import read_descriptions, read_ids
+from emocluster_jax.reporting.console import Console
+from emocluster_jax.reporting.metrics_log import METRICS_FILE, TENSORBOARD_DIR, read_metrics
+from emocluster_jax.reporting.plots import prediction_scatter, training_curves
+from emocluster_jax.reporting.projector import write_projector
+from emocluster_jax.systems.registry import stages_of
+from emocluster_jax.training.checkpoints import Progress, has_checkpoint
+from emocluster_jax.training.data import TrainingData
+from emocluster_jax.training.fine_tuning import read_initial_model
+from emocluster_jax.training.loop import MODEL
+from emocluster_jax.training.loop import fit as fit_network
+from emocluster_jax.training.workdir import CLUSTERS_FILE, check_joined, claim, locked, read_training_clusters
+
+PLOTS = "plots"
+_PROJECTED = 100
+"""About so many test sentences' chunks go to TensorBoard's projector: 2 MB."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingRun:
+    """A run that has ended.
+
+    Attributes:
+      workdir: its work directory.
+      preparation: what the data directory says of itself.
+      progress: how many epochs it had, which was the best, and its validation CCC.
+      test: the best epoch's model on the test split; None where there is none.
+      clusters: what the best epoch's clusters of the training split know of emotion, speaker and gender; None for
+        systems without clusters, and on processes other than 0.
+    """
+
+    workdir: Path
+    preparation: Preparation
+    progress: Progress
+    test: SplitEvaluation | None
+    clusters: ClusterInformation | None
+
+    @property
+    def model(self) -> Path:
+        """The model directory of the best epoch."""
+        return self.workdir / MODEL
+
+    @property
+    def plots(self) -> Path:
+        """The folder of the curves, and of test predictions against truth."""
+        return self.workdir / PLOTS
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """A dictionary an epoch: losses, validation CCC, cluster sizes, seconds; as in `metrics.jsonl`."""
+        return read_metrics(self.workdir / METRICS_FILE)
+
+
+def fit(
+    data_dir: Path | str,
+    workdir: Path | str,
+    config: TrainConfig | None = None,
+    *,
+    resume: bool = False,
+    feed: Literal["auto", "resident", "streamed"] = "auto",
+    stopping: AbstractContextManager[Callable[[], bool]] | None = None,
+    console: Console | None = None,
+) -> TrainingRun:
+    """Trains on prepared records, on all devices, and evaluates the best epoch on the test split.
+
+    An interrupt (Ctrl-C, a notebook's stop button) leaves the last whole epoch; with `resume` the run goes on from
+    there, and its numbers are those of a run that nothing interrupted.
+
+    Args:
+      data_dir: records that `prepare` wrote.
+      workdir: takes checkpoints, the best model, metrics, plots and test scores.
+      config: the run's settings; None for the paper's.
+      resume: go on with the run that is in `workdir`, or begin it.
+      feed: hold all chunks in the devices' memory, or read them as they are needed; "auto" holds them where they fit.
+      stopping: entered while epochs run; what it gives is asked every second or two whether to stop after the step,
+        with a checkpoint. None never stops.
+      console: shows how far it is; None for one that prints.
+
+    Raises:
+      InputError: what is wrong with the data, the settings or the work directory.
+      DivergedError: the loss is not finite, and nothing is learned any more.
+      StoppedError: `stopping` asked for it.
+    """
+    console, data_dir, workdir = console or Console(), Path(data_dir), Path(workdir)
+    config = config or TrainConfig()
+    with parallel.all_or_none():
+        preparation = read_preparation(data_dir)
+        # A run that goes on has weights of its own, and needs those that it began with no more.
+        initial = None if has_checkpoint(workdir) else read_initial_model(config, preparation.features)
+    if not parallel.same_everywhere(str(initial and initial.sha256)):
+        raise InputError(f"not all processes find the same model in {config.init_from}; give equal copies")
+    if jax.process_count() > 1:
+        console.line(f"{jax.process_count()} processes with {jax.device_count()} devices")
+    with contextlib.ExitStack() as held:
+        run = workdir, config, preparation.fingerprint
+        with parallel.all_or_none():
+            if parallel.is_primary():
+                held.enter_context(locked(workdir))
+                claim(*run, resume=resume, initial_sha256=initial and initial.sha256)
+        with parallel.all_or_none():
+            check_joined(*run)
+        pool = _pool(preparation, config, console)
+        counts = {**preparation.counts, "unlabeled": len(pool)}
+        chosen = resolve_feed(feed, list(counts.values()), preparation.features, console)
+        data = _load(data_dir, preparation, pool, chosen, console)
+        draw_curves = partial(_draw_curves, workdir)
+        with stopping or contextlib.nullcontext(_never) as stop:
+            progress = fit_network(config, data, workdir, console, stop, initial and initial.model, draw_curves)
+        parallel.wait_for_all("the best model is written")
+        test = _test(data_dir, workdir, preparation, chosen, console)
+        clusters = None
+        if parallel.is_primary():
+            _draw_curves(workdir)
+            clusters = _examine_clusters(data_dir, workdir, progress, console)
+            if test is not None:
+                write_scores(workdir / TEST_SCORES, test.scores)
+    return TrainingRun(workdir, preparation, progress, test, clusters)
+
+
+def _never() -> bool:
+    return False
+
+
+def _pool(preparation: Preparation, config: TrainConfig, console: Console) -> Int[np.ndarray, " n"]:
+    """The unlabelled recordings that training uses: none for a system that learns from labels alone."""
+    if stages_of(config).unlabeled is None:
+        return pool_prefix(0, None)
+    pool = pool_prefix(preparation.counts.get("unlabeled", 0), config.unlabeled_size)
+    if config.unlabeled_size is not None and len(pool) < config.unlabeled_size and parallel.is_primary():
+        console.warn(
+            f"the unlabelled pool holds {len(pool)} recordings, fewer than {config.unlabeled_size}: all are used"
+        )
+    return pool
+
+
+def _load(
+    data_dir: Path, preparation: Preparation, pool: Int[np.ndarray, " n"], feed: Feed, console: Console
+) -> TrainingData:
+    """The splits that training uses."""
+    return TrainingData(
+        train=load_split(data_dir, preparation, "train", console, feed=feed),
+        validation=load_split(data_dir, preparation, "validation", console, feed=feed)
+        if preparation.counts.get("validation")
+        else None,
+        unlabeled=load_split(data_dir, preparation, "unlabeled", console, pool, feed) if len(pool) else None,
+        features=preparation.features,
+        feature_mean=preparation.feature_statistics.mean,
+        feature_std=preparation.feature_statistics.std,
+        recording_ids=lambda split, rows: read_ids(data_dir, split, pool[rows] if split == "unlabeled" else rows),
+    )
+
+
+def _draw_curves(workdir: Path) -> None:
+    """The curves of the epochs so far."""
+    training_curves(read_metrics(workdir / METRICS_FILE), _plots(workdir) / "training.png")
+
+
+def _plots(workdir: Path) -> Path:
+    (workdir / PLOTS).mkdir(exist_ok=True)
+    return workdir / PLOTS
+
+
+def _test(
+    data_dir: Path, workdir: Path, preparation: Preparation, feed: Feed, console: Console
+) -> SplitEvaluation | None:
+    """The best epoch's model on the test split, if there is one; its predictions as CSV, plots and for TensorBoard."""
+    if not preparation.counts.get("test"):
+        return None
+    split = load_split(data_dir, preparation, "test", console, feed=feed)
+    with parallel.all_or_none():
+        model = read_model(workdir / MODEL)
+    evaluation = evaluate_split(model, split, partial(read_ids, data_dir, "test"), console, sample=_PROJECTED)
+    test = SplitEvaluation(**vars(evaluation), data_dir=data_dir, split="test")
+    if parallel.is_primary():
+        with console.task("writing test predictions"):
+            sentences = test.describe()
+            kept = SentencePredictions(tuple(sentences.ids), test.attributes, test.truth, test.predictions)
+            write_predictions(workdir / TEST_PREDICTIONS, kept)
+            for name, truth, predictions in zip(test.attributes, test.truth.T, test.predictions.T, strict=True):
+                plot = _plots(workdir) / f"test_{name}.png"
+                prediction_scatter(truth, predictions, name, test.scores[name].ccc, plot)
+            _project(workdir, model, test, sentences)
+    return test
+
+
+def _project(workdir: Path, model: SavedModel, test: SplitEvaluation, sentences: Descriptions) -> None:
+    """The sample's chunks for TensorBoard's projector: as they are clustered, with what is known of them."""
+    assert test.sample is not None
+    rows, (_, chunks, width) = test.sample.sentences, test.sample.embeddings.shape
+    embeddings = test.sample.embeddings.reshape(-1, width)
+    clustered = np.asarray(transform(embeddings, model.transform, l2_normalize=model.clustering.l2_normalize))
+
+    def of_chunks(values: Sequence[object]) -> list[object]:
+        return [values[row] for row in rows for _ in range(chunks)]
+
+    columns = {"id": of_chunks(sentences.ids), "chunk": list(range(chunks)) * len(rows)}
+    if model.centroids is not None:
+        columns["cluster"] = pairwise_distances_argmin(clustered, model.centroids).tolist()
+    for name, truth, predictions in zip(test.attributes, test.truth.T, test.predictions.T, strict=True):
+        columns |= {f"{name}_truth": of_chunks(truth.tolist()), f"{name}_prediction": of_chunks(predictions.tolist())}
+    columns |= {"speaker": of_chunks(sentences.speakers), "gender": of_chunks(sentences.genders)}
+    write_projector(workdir / TENSORBOARD_DIR, "chunks_of_test_sentences", clustered, columns)
+
+
+def _examine_clusters(data_dir: Path, workdir: Path, progress: Progress, console: Console) -> ClusterInformation | None:
+    """What the best epoch's clusters of the training split know, also as JSON, for systems that cluster."""
+    assignments = read_training_clusters(workdir, progress.best_epoch)
+    if assignments is None:
+        return None
+    train = read_descriptions(data_dir, "train")
+    found = cluster_information(assignments, train.attributes, train.speakers, train.genders, console=console)
+    write_json(workdir / CLUSTERS_FILE, {"epoch": progress.best_epoch, **dataclasses.asdict(found)})
+    return found

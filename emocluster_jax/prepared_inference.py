@@ -1,0 +1,26 @@
+"""A trained model on prepared records."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from emocluster_jax.batch_inference import default_batch_size, in_order
+from emocluster_jax.inference import Prediction, Predictor
+from emocluster_jax.records.chunk_source import ChunkSource
+
+
+def predict_prepared(predictor: Predictor, source: ChunkSource, positions: Sequence[int]) -> Iterator[Prediction]:
+    """What the model says of the recordings at these positions, in their order; all batches have one shape."""
+    size, threads = default_batch_size(), os.cpu_count() or 1
+    with ThreadPoolExecutor(threads, thread_name_prefix="read") as pool:
+        recordings = in_order(pool, source.__getitem__, positions, ahead=size + threads)
+        for start in range(0, len(positions), size):
+            count = min(size, len(positions) - start)
+            chunks = np.zeros((size, *source.shape), np.float32)
+            for row in range(count):
+                chunks[row] = next(recordings)
+            yield from predictor.predict_chunks(chunks.reshape(-1, *source.shape[1:]))[:count]

@@ -1,0 +1,181 @@
+"""docs/python.md, run as it stands: what a notebook gets from a corpus."""
+
+from __future__ import annotations
+
+import csv
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+import emocluster_jax
+from emocluster_jax.config import ModelConfig
+from emocluster_jax.errors import InputError
+from emocluster_jax.inference import load_model
+from emocluster_jax.model_directory import save_model
+from emocluster_jax.preprocessing.audio import read_audio
+from emocluster_jax.records.reader import read_split
+from emocluster_jax.reporting.console import Console
+from small_models import noise, small_model, write_recording
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "python.md"
+QUIET = Console(quiet=True)
+SPLITS = {"train": 6, "validation": 3, "test": 3}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the page asks for: a corpus of twelve recordings, and a folder of two at other rates."""
+    folder = tmp_path_factory.mktemp("notebook")
+    (folder / "speech").mkdir()
+    (folder / "recordings").mkdir()
+    with (folder / "speech" / "manifest.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["file", "split", "speaker", "arousal", "valence"])
+        for i, split in enumerate(split for split, count in SPLITS.items() for _ in range(count)):
+            write_recording(folder / "speech" / f"{i}.wav", noise(1.1 + 0.2 * i, seed=i))
+            rows.writerow([f"{i}.wav", split, f"s{i % 2}", i % 4, "" if i == 11 else 5 - i % 3])
+    write_recording(folder / "recordings" / "a.wav", np.stack([noise(2.0, 44_100), noise(2.0, 44_100, seed=1)]), 44_100)
+    write_recording(folder / "recordings" / "b.wav", noise(4.5, 8_000), 8_000)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def names(folder: Path) -> dict[str, Any]:
+    """The variables that the page's examples leave, except those that need libraries which are not installed."""
+    blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    found: dict[str, Any] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for block in blocks:
+            needed = {"audinterface": "audinterface", "to_frame": "pandas"}
+            if all(installed(library) for word, library in needed.items() if word in block):
+                exec(compile(block, str(PAGE), "exec"), found)
+    return found
+
+
+def installed(library: str) -> bool:
+    try:
+        __import__(library)
+    except ImportError:
+        return False
+    return True
+
+
+def test_prepared_and_fitted(names: dict[str, Any], folder: Path) -> None:
+    assert names["preparation"].counts == SPLITS
+    run = names["run"]
+    assert run.progress.epoch == 2 and len(run.metrics()) == 2
+    assert load_model(folder / run.model).attributes == ("arousal", "valence")
+    assert run.clusters.speaker.classes == 2
+    np.testing.assert_array_equal(run.test.predictions, names["evaluation"].predictions)
+
+
+def test_evaluated(names: dict[str, Any], folder: Path) -> None:
+    evaluation = names["evaluation"]
+    assert evaluation.truth.shape == evaluation.predictions.shape == (3, 2)
+    assert [scores.n for scores in evaluation.scores.values()] == [3, 2]
+    predictor = load_model(folder / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        sentences = evaluation.describe()
+    for i, id in enumerate(sentences.ids):
+        expected = predictor(read_audio(folder / "speech" / id, 16_000), 16_000)
+        # The records hold chunks in float16.
+        np.testing.assert_allclose(evaluation.predictions[i], np.asarray(expected), atol=1e-2)
+
+
+def test_predicted(names: dict[str, Any], folder: Path) -> None:
+    predictions, windows, prediction = names["predictions"], names["windows"], names["prediction"]
+    assert predictions.files == ("a.wav", "b.wav") and predictions.skipped == ()
+    np.testing.assert_allclose(predictions.ends_s, [2.0, 4.5], atol=1e-3)
+    (model,) = predictions.models
+    assert model.embeddings.shape == (2, 64) and model.clusters.dtype == np.int32
+    np.testing.assert_allclose(model.attributes[0], np.asarray(prediction), atol=1e-4)
+    assert windows.files == ("a.wav", "b.wav", "b.wav", "b.wav")
+    np.testing.assert_allclose(windows.starts_s, [0, 0, 1.5, 3])
+
+
+def test_clusters_of_the_corpus(names: dict[str, Any], folder: Path) -> None:
+    found, predictor = names["found"], load_model(folder / "run")
+    assert found.chunk_clusters.shape == found.chunk_distances.shape == (6, 11)
+    assert found.centroids.shape == (5, 64)
+    train = read_split(folder / "data", "train")
+    assert found.recordings.ids == train.ids
+    predictions = predictor.predict_chunks(train.chunks.reshape(-1, *train.chunks.shape[2:]).astype(np.float32))
+    embeddings = np.stack([prediction.chunk_embeddings for prediction in predictions])
+    own = np.take_along_axis(
+        np.linalg.norm(embeddings[:, :, None] - found.centroids, axis=3), found.chunk_clusters[..., None], axis=2
+    )
+    # Programs for batches of different sizes round differently.
+    np.testing.assert_allclose(found.chunk_distances, own[..., 0], atol=1e-4)
+    for row, cluster in zip(found.chunk_clusters, found.clusters, strict=True):
+        assert (row == cluster).sum() == np.bincount(row).max()
+
+
+def test_frames_are_audformats(names: dict[str, Any], folder: Path) -> None:
+    audformat = pytest.importorskip("audformat")
+    windows, found = names["windows"].to_frame(), names["found"].to_frame()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        evaluation = names["evaluation"].to_frame()
+    for frame in (windows, found, evaluation):
+        assert audformat.is_segmented_index(frame)
+    assert list(windows.columns) == ["arousal", "valence", "cluster"]
+    assert windows.index.get_level_values("end").total_seconds().tolist() == pytest.approx([1.5, 1.5, 3, 4.5])
+    columns = ["arousal_truth", "arousal_prediction", "valence_truth", "valence_prediction"]
+    assert list(evaluation.columns) == columns
+    np.testing.assert_array_equal(evaluation["arousal_truth"], names["evaluation"].truth[:, 0])
+    assert (found["chunks_in_cluster"] > 2).all()  # 11 chunks in 5 clusters
+    feature = names["feature"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        table = feature.process_files(["recordings/a.wav", "recordings/b.wav"])
+    first_channel, _ = soundfile.read(folder / "recordings" / "a.wav", always_2d=True)
+    expected = [names["predictor"](first_channel[:, 0], 44_100), names["predictions"].models[0].attributes[1]]
+    np.testing.assert_allclose(table.to_numpy(float), np.array(list(map(np.asarray, expected))), atol=1e-3)
+
+
+def test_the_best_models_chunks_are_in_tensorboards_projector(names: dict[str, Any], folder: Path) -> None:
+    tensorboard = folder / "run" / "tensorboard"
+    points = np.loadtxt(tensorboard / "embeddings.tsv", delimiter="\t")
+    header, *rows = (tensorboard / "embeddings_metadata.tsv").read_text().splitlines()
+    assert points.shape == (3 * 11, 64) and len(rows) == len(points)
+    assert header.split("\t")[:5] == ["id", "chunk", "cluster", "arousal_truth", "arousal_prediction"]
+    assert rows[12].split("\t")[:2] == ["11.wav", "1"]  # the second sentence's second chunk
+    found = emocluster_jax.clusters(folder / "run", folder / "data", "test", console=QUIET)
+    shown = [int(row.split("\t")[2]) for row in rows]
+    # But for ties within rounding, the same.
+    assert np.mean(found.chunk_clusters.ravel() == shown) > 0.9 and len(set(shown)) > 1
+    for file in ("embeddings.tsv", "embeddings_metadata.tsv"):
+        assert f'"{file}"' in (tensorboard / "projector_config.pbtxt").read_text()
+
+
+def test_without_pandas_the_extra_is_named(names: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(InputError, match=r"emocluster_jax\[pandas\]"):
+        names["windows"].to_frame()
+
+
+def test_requests_that_cannot_be_carried_out(names: dict[str, Any], folder: Path, tmp_path: Path) -> None:
+    save_model(tmp_path / "without", small_model(system="cnn_regressor"))
+    with pytest.raises(InputError, match="cnn_regressor, which has no clusters"):
+        emocluster_jax.clusters(tmp_path / "without", folder / "data", console=QUIET)
+    with pytest.raises(InputError, match="no recording is given"):
+        emocluster_jax.predict(folder / "run", [], console=QUIET)
+    with pytest.raises(InputError, match=r"model 1 and .*run both predict arousal"):
+        emocluster_jax.predict([load_model(folder / "run"), folder / "run"], folder, console=QUIET)
+    with pytest.raises(InputError, match="--unlabeled-limit needs"):
+        emocluster_jax.prepare("manifest", folder, tmp_path / "data", unlabeled_limit=1, console=QUIET)
+    assert [path.name for path in tmp_path.iterdir()] == ["without"]
+
+
+def test_all_names_can_be_imported() -> None:
+    assert all(hasattr(emocluster_jax, name) for name in emocluster_jax.__all__)
+    assert set(emocluster_jax.__all__) <= set(dir(emocluster_jax)) and emocluster_jax.ModelConfig is ModelConfig
+    with pytest.raises(AttributeError, match="no attribute 'clustres'"):
+        _ = emocluster_jax.clustres  # type: ignore[attr-defined]
