@@ -21,13 +21,13 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from emocluster_jax.config import FeatureConfig
-from emocluster_jax.errors import InputError
+from emocluster_jax.config import Features, GivenFeatures
+from emocluster_jax.errors import InputError, RecordingError
 from emocluster_jax.inference import Prediction, Predictor
-from emocluster_jax.preprocessing.audio import AudioError
-from emocluster_jax.preprocessing.chunk_frames import ChunkSignal, mel_of_chunk_signal, signal_of_chunks
+from emocluster_jax.preprocessing.chunk_frames import ChunkSource
 from emocluster_jax.preprocessing.chunks import mel_chunks
-from emocluster_jax.preprocessing.long_recordings import LongRecording, open_recording, reader
+from emocluster_jax.preprocessing.long_recordings import LongRecording, reader
+from emocluster_jax.preprocessing.sources import frames_of_chunk_source, open_source, source_of_chunks
 
 SHORTEST_WINDOW_S = 1.0
 """What is left of a recording after its last whole window is a window if it is this long, and dropped otherwise."""
@@ -91,11 +91,12 @@ def predict_recordings(
     A recording is divided by its peak as a whole. Up to half an hour of it is held in memory (115 MB at 16 kHz, twice
     that while it is decoded), of two recordings for each of the `workers` at a time; longer ones are decoded twice, for
     the peak and for the parts that chunks are made of. So memory grows neither with the number of recordings nor with
-    their duration.
+    their duration. Given features are held as a whole, 4 bytes a number.
 
     Args:
       predictors: at least one.
-      recordings: files of any format, rate and number of channels; drawn as they are needed.
+      recordings: files of any format, rate and number of channels, or of the features that the models were trained
+        on; drawn as they are needed.
       window_s: None for one prediction a recording. Otherwise one for each window of this many seconds, one window
         after another, as if it were a recording of its own. A shorter rest counts from `SHORTEST_WINDOW_S` on, or if
         it is all there is.
@@ -106,7 +107,7 @@ def predict_recordings(
       The recordings' segments in order, and in its place each recording that cannot be used.
 
     Raises:
-      InputError: windows shorter than `SHORTEST_WINDOW_S`.
+      InputError: windows shorter than `SHORTEST_WINDOW_S`, or models that read different things.
     """
     if window_s is not None and not SHORTEST_WINDOW_S <= window_s < math.inf:
         raise InputError(f"windows of {window_s:g} s; give at least {SHORTEST_WINDOW_S:g} s, the length of a chunk")
@@ -132,11 +133,11 @@ class _Segment(NamedTuple):
     start_s: float
     end_s: float
     is_last: bool
-    signals: dict[FeatureConfig, ChunkSignal]
+    sources: dict[Features, ChunkSource]
 
 
 class _Chunked(NamedTuple):
-    """A segment's chunks for each distinct front end of the models, without its signal."""
+    """A segment's chunks for each distinct front end of the models, without its samples."""
 
     file: str
     start_s: float
@@ -153,7 +154,8 @@ class _FrontEnd:
     """
 
     def __init__(self, predictors: Sequence[Predictor]) -> None:
-        positions: dict[tuple[FeatureConfig, bytes, bytes], int] = {}
+        _check_one_input([predictor.features for predictor in predictors])
+        positions: dict[tuple[Features, bytes, bytes], int] = {}
         self._distinct: list[Predictor] = []
         self.chunks_of: list[int] = []
         for predictor in predictors:
@@ -166,40 +168,40 @@ class _FrontEnd:
 
     def segments(self, recording: Recording, window_s: float | None) -> Iterable[_Segment | Skipped]:
         """The windows of a recording, or the recording itself, once it has been decoded to its end."""
-        rates = {predictor.features.sample_rate_hz for predictor in self._distinct}
+        by_rate = {predictor.features.source_rate: predictor.features for predictor in self._distinct}
         try:
-            signals = {rate: open_recording(recording.path, rate) for rate in sorted(rates)}
-        except AudioError as error:
+            opened = {rate: open_source(recording.path, by_rate[rate]) for rate in sorted(by_rate)}
+        except RecordingError as error:
             return [Skipped(recording.name, str(error))]
-        segments = self._windows(recording.name, signals, window_s)
+        segments = self._windows(recording.name, opened, window_s)
         # Of one that is not in memory and has no windows, the parts are read here and now, in a thread of the pool.
         return list(segments) if window_s is None else segments
 
     def _windows(
         self,
         file: str,
-        signals: dict[int, Float[np.ndarray, " samples"] | LongRecording],
+        opened: dict[float, Float[np.ndarray, " time *frame"] | LongRecording],
         window_s: float | None,
     ) -> Iterator[_Segment | Skipped]:
         settings = {predictor.features for predictor in self._distinct}
-        readers = {features: reader(signals[features.sample_rate_hz]) for features in settings}
-        rate, signal = next(iter(signals.items()))
-        duration_s = len(signal) / rate
+        readers = {features: reader(opened[features.source_rate]) for features in settings}
+        rate, source = next(iter(opened.items()))
+        duration_s = len(source) / rate
         count = _window_count(duration_s, window_s)
         for i in range(count):
             start_s = i * window_s if window_s else 0.0
             end_s = min((i + 1) * window_s, duration_s) if window_s else duration_s
             try:
                 parts = {
-                    features: signal_of_chunks(
+                    features: source_of_chunks(
                         read,
-                        round(start_s * features.sample_rate_hz),
-                        min(round(end_s * features.sample_rate_hz), len(signals[features.sample_rate_hz])),
+                        round(start_s * features.source_rate),
+                        min(round(end_s * features.source_rate), len(opened[features.source_rate])),
                         features,
                     )
                     for features, read in readers.items()
                 }
-            except AudioError as error:
+            except RecordingError as error:
                 yield Skipped(file, str(error))
                 return
             yield _Segment(file, start_s, end_s, i == count - 1, parts)
@@ -207,9 +209,20 @@ class _FrontEnd:
     def with_chunks(self, segment: _Segment | Skipped) -> _Chunked | Skipped:
         if isinstance(segment, Skipped):
             return segment
-        mels = {features: mel_of_chunk_signal(signal, features) for features, signal in segment.signals.items()}
-        chunks = [mel_chunks(mels[p.features], p.features, p.statistics) for p in self._distinct]
+        frames = {features: frames_of_chunk_source(source, features) for features, source in segment.sources.items()}
+        chunks = [mel_chunks(frames[p.features], p.features, p.statistics) for p in self._distinct]
         return _Chunked(segment.file, segment.start_s, segment.end_s, segment.is_last, tuple(chunks))
+
+
+def _check_one_input(models: Sequence[Features]) -> None:
+    """Raises InputError unless the same files can be read for all models."""
+    inputs = {
+        (features.dimensions, features.frames_per_second) if isinstance(features, GivenFeatures) else "audio"
+        for features in models
+    }
+    if len(inputs) > 1:
+        found = ", ".join(dict.fromkeys(features.summary for features in models))
+        raise InputError(f"the models read different things ({found}); predict with one after the other")
 
 
 def _window_count(duration_s: float, window_s: float | None) -> int:

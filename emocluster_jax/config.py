@@ -44,6 +44,8 @@ _LARGEST_FEATURES = {
     "fft_size": 16_384,
     "hop_size": 16_384,
     "mel_bands": 1_024,
+    "dimensions": 16_384,
+    "frames_per_second": 4_096,
     "chunk_frames": 4_096,
     "chunks_per_utterance": 1_024,
 }
@@ -67,16 +69,74 @@ class FeatureConfig:
     """Normalised features are clipped to plus and minus this many standard deviations."""
 
     def __post_init__(self) -> None:
-        # No option sets these, but files from elsewhere do: what they allocate has a limit.
-        for name, highest in _LARGEST_FEATURES.items():
-            value = getattr(self, name)
-            if not 1 <= value <= highest:
-                raise InputError(f"{name} is {value}; expected 1 to {highest}")
-        values = self.chunks_per_utterance * self.chunk_frames * self.mel_bands
-        if values > _MOST_VALUES:
-            raise InputError(f"the chunks of a recording have {values} values; expected {_MOST_VALUES} at most")
-        if not 0 < self.clip < math.inf:
-            raise InputError(f"clip is {self.clip}; expected a finite number above 0")
+        _check_features(self)
+
+    @property
+    def dimensions(self) -> int:
+        """Numbers a frame."""
+        return self.mel_bands
+
+    @property
+    def frames_per_second(self) -> float:
+        return self.sample_rate_hz / self.hop_size
+
+    @property
+    def source_rate(self) -> float:
+        """Per second of a recording, the rows of what is read of its file: samples."""
+        return self.sample_rate_hz
+
+    @property
+    def summary(self) -> str:
+        """What the frames are, for people."""
+        return "a mel spectrogram"
+
+
+@dataclass(frozen=True)
+class GivenFeatures:
+    """How frames that the corpus brings, a file of them a recording, become chunks of one second."""
+
+    dimensions: int
+    """Numbers a frame."""
+    frames_per_second: float
+    chunks_per_utterance: int = 11
+    """Chunks that every recording is cut into, whatever its duration."""
+    clip: float = 3.0
+    """Normalised features are clipped to plus and minus this many standard deviations."""
+
+    def __post_init__(self) -> None:
+        _check_features(self)
+
+    @property
+    def chunk_frames(self) -> int:
+        """Frames a chunk: as many as begin within a second."""
+        return math.floor(self.frames_per_second)
+
+    @property
+    def source_rate(self) -> float:
+        """Per second of a recording, the rows of what is read of its file: frames."""
+        return self.frames_per_second
+
+    @property
+    def summary(self) -> str:
+        """What the frames are, for people."""
+        return f"given features ({self.dimensions} numbers a frame, {self.frames_per_second:g} frames a second)"
+
+
+Features = FeatureConfig | GivenFeatures
+"""How recordings become chunks: frames of a mel spectrogram, or frames that were given."""
+
+
+def _check_features(features: Features) -> None:
+    """What a stranger's file may say, too: what it allocates has a limit."""
+    for name in vars(features).keys() & _LARGEST_FEATURES.keys():
+        value, highest = getattr(features, name), _LARGEST_FEATURES[name]
+        if not 1 <= value <= highest:
+            raise InputError(f"{name} is {value}; expected 1 to {highest}")
+    values = features.chunks_per_utterance * features.chunk_frames * features.dimensions
+    if values > _MOST_VALUES:
+        raise InputError(f"the chunks of a recording have {values} values; expected {_MOST_VALUES} at most")
+    if not 0 < features.clip < math.inf:
+        raise InputError(f"clip is {features.clip}; expected a finite number above 0")
 
 
 @dataclass(frozen=True)
@@ -287,11 +347,11 @@ def from_dict(cls: type[Config], values: Any, where: str) -> Config:
 
     Args:
       cls: a dataclass of this module.
-      values: field names and values; fields left out keep their defaults.
+      values: field names and values; fields left out keep their defaults, if they have some.
       where: what the values were read from, for the error message.
 
     Raises:
-      InputError: an unknown field, a value of the wrong type, or one that makes no sense.
+      InputError: an unknown field, a missing one, a value of the wrong type, or one that makes no sense.
     """
     if not isinstance(values, dict):
         raise InputError(f"{where}: expected an object of settings, found {type(values).__name__}")
@@ -300,11 +360,20 @@ def from_dict(cls: type[Config], values: Any, where: str) -> Config:
     unknown = sorted(set(values) - set(fields))
     if unknown:
         raise InputError(f"{where}: unknown setting {unknown[0]!r}; known are {', '.join(fields)}")
+    required = {f.name for f in fields.values() if f.default is f.default_factory is dataclasses.MISSING}
+    if missing := sorted(required - set(values)):
+        raise InputError(f"{where}: no setting {missing[0]!r}")
     checked = {name: _checked(value, hints[name], f"{where}: {name}") for name, value in values.items()}
     try:
         return cls(**checked)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
+
+
+def features_from_dict(values: Any, where: str) -> Features:
+    """Feature settings of either kind from what `to_dict` made of them; raises as `from_dict`."""
+    given = isinstance(values, dict) and "frames_per_second" in values
+    return from_dict(GivenFeatures if given else FeatureConfig, values, where)
 
 
 def _checked(value: Any, hint: Any, where: str) -> Any:

@@ -1,4 +1,4 @@
-"""The one exception for requests that cannot be carried out as given."""
+"""The exceptions for what a person is to put right: a request that cannot be carried out, or one recording."""
 
 from __future__ import annotations
 
@@ -12,3 +12,7 @@ class InputError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__("".join(char if char.isprintable() else repr(char)[1:-1] for char in message))
+
+
+class RecordingError(ValueError):
+    """Why one recording cannot be used, in a few words, e.g. "silent"; it does not name the file."""

@@ -20,12 +20,11 @@ from jaxtyping import Array, Float, Int, Shaped
 from numpy.typing import DTypeLike
 
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform, transform
-from emocluster_jax.config import FeatureConfig, ModelConfig
+from emocluster_jax.config import Features, ModelConfig
 from emocluster_jax.model_directory import SavedModel, model_folder, read_model
-from emocluster_jax.preprocessing.audio import to_mono_resampled
-from emocluster_jax.preprocessing.chunk_frames import mel_of_chunks
 from emocluster_jax.preprocessing.chunks import mel_chunks
 from emocluster_jax.preprocessing.normalization import FeatureStatistics
+from emocluster_jax.preprocessing.sources import as_source, source_frames_of_chunks
 from emocluster_jax.systems.registry import SYSTEMS, network_of
 
 
@@ -74,11 +73,13 @@ class Predictor:
       attributes: names of the attributes that the model predicts.
       features: how recordings become chunks.
       statistics: what their features are normalised with.
+      title: what messages call it: its directory.
     """
 
-    def __init__(self, model: SavedModel) -> None:
+    def __init__(self, model: SavedModel, title: str = "a model") -> None:
+        self.title = title
         self.attributes: tuple[str, ...] = model.config.attributes
-        self.features: FeatureConfig = model.features
+        self.features: Features = model.features
         self.statistics = FeatureStatistics(model.feature_mean, model.feature_std)
         self._label_mean = model.label_mean
         self._label_std = model.label_std
@@ -87,19 +88,21 @@ class Predictor:
         self._arrays = jax.device_put((model.variables, model.transform, model.centroids))
 
     def __call__(
-        self, signal: Shaped[np.ndarray, " samples"] | Shaped[np.ndarray, "channels samples"], sampling_rate: int
+        self, signal: Shaped[np.ndarray, " samples"] | Shaped[np.ndarray, "rows columns"], sampling_rate: float
     ) -> Prediction:
         """Predicts one recording.
 
         Args:
-          signal: samples of any scale, (samples,) or (channels, samples); divided by their peak.
-          sampling_rate: in Hz; any.
+          signal: samples of any scale, (samples,) or (channels, samples); divided by their peak. For a model of given
+            features, frames (frames, dimensions).
+          sampling_rate: in Hz; any. Of frames: that of the model's features.
 
         Raises:
-          AudioError: no samples, silent, not finite, or of an absurd rate.
+          RecordingError: no samples, silent, not finite, or of an absurd rate; frames of other dimensions or another
+            rate than the model's.
         """
-        mono = to_mono_resampled(signal, sampling_rate, self.features.sample_rate_hz)
-        chunks = mel_chunks(mel_of_chunks(mono, self.features), self.features, self.statistics)
+        source = as_source(signal, sampling_rate, self.features)
+        chunks = mel_chunks(source_frames_of_chunks(source, self.features), self.features, self.statistics)
         return self.predict_chunks(chunks)[0]
 
     def predict_chunks(self, chunks: Float[np.ndarray, "n frames mel"]) -> list[Prediction]:
@@ -147,7 +150,7 @@ def load_model(directory: Path | str) -> Predictor:
     Raises:
       InputError: it is neither, or damaged, or of another format version.
     """
-    return Predictor(read_model(model_folder(Path(directory))))
+    return Predictor(read_model(model_folder(Path(directory))), str(directory))
 
 
 def chunk_outputs(

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from emocluster_jax.batch_inference import Recording
-from emocluster_jax.corpora.audio_files import AUDIO_SUFFIXES, find_audio_files
+from emocluster_jax.corpora.audio_files import find_audio_files
 from emocluster_jax.errors import InputError
 
 
-def find_recordings(inputs: Sequence[Path]) -> list[Recording]:
+def find_recordings(inputs: Sequence[Path], suffixes: frozenset[str]) -> list[Recording]:
     """The recordings of files and folders, in the given order, each once.
 
-    A folder's recordings, found by their suffix, are called by their path relative to it, with forward slashes; a file
-    that is named itself is taken whatever its suffix, and called by its name. Bytes in names that are no UTF-8 are
-    written as escapes.
+    A folder's recordings, found by these endings of their names, are called by their path relative to it, with forward
+    slashes; a file that is named itself is taken whatever its suffix, and called by its name. Bytes in names that are
+    no UTF-8 are written as escapes.
 
     Raises:
       InputError: an input is missing, a folder has no recordings, or two recordings would have the same name.
@@ -23,10 +23,10 @@ def find_recordings(inputs: Sequence[Path]) -> list[Recording]:
     paths: dict[str, Path] = {}
     for given in inputs:
         if given.is_dir():
-            names = find_audio_files(given)
+            names = find_audio_files(given, suffixes)
             if not names:
                 raise InputError(
-                    f"{given} holds no recordings; expected files that end in {', '.join(sorted(AUDIO_SUFFIXES))}"
+                    f"{given} holds no recordings; expected files that end in {', '.join(sorted(suffixes))}"
                 )
             found = [(name, given / name) for name in names]
         elif given.exists():

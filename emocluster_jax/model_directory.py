@@ -26,7 +26,7 @@ from jaxtyping import Float
 from emocluster_jax.atomic_files import write_json
 from emocluster_jax.checksums import check_checksums, check_seal, sealed, write_checksums
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
-from emocluster_jax.config import ClusteringConfig, FeatureConfig, ModelConfig, from_dict, to_dict
+from emocluster_jax.config import ClusteringConfig, Features, ModelConfig, features_from_dict, from_dict, to_dict
 from emocluster_jax.errors import InputError
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
 from emocluster_jax.systems.registry import network_of
@@ -48,8 +48,8 @@ class SavedModel:
       config: the network's settings.
       clustering: how the embeddings were clustered.
       features: how recordings become chunks.
-      feature_mean: mean of every mel band over the training frames, (bands,) float32.
-      feature_std: standard deviation of every mel band, (bands,) float32.
+      feature_mean: mean of every mel band, or dimension of given features, over the training frames, float32.
+      feature_std: their standard deviation, float32.
       label_mean: mean training label of each of the model's attributes, (A,) float32.
       label_std: standard deviation of the labels, (A,) float32.
       variables: Flax variables: "params" and "batch_stats".
@@ -62,7 +62,7 @@ class SavedModel:
 
     config: ModelConfig
     clustering: ClusteringConfig
-    features: FeatureConfig
+    features: Features
     feature_mean: Float[np.ndarray, " bands"]
     feature_std: Float[np.ndarray, " bands"]
     label_mean: Float[np.ndarray, " A"]
@@ -143,7 +143,7 @@ def read_model(directory: Path) -> SavedModel:
     try:
         config = from_dict(ModelConfig, description["model"], f"{path}: model")
         clustering = from_dict(ClusteringConfig, description["clustering"], f"{path}: clustering")
-        features = from_dict(FeatureConfig, description["features"], f"{path}: features")
+        features = features_from_dict(description["features"], f"{path}: features")
         weights = description["weights"]
         if not isinstance(weights, str) or not _WEIGHTS_NAME.fullmatch(weights):
             raise InputError(f"{path}: {weights!r} names no weights folder; write the model anew")
@@ -160,8 +160,8 @@ def read_model(directory: Path) -> SavedModel:
             config=config,
             clustering=clustering,
             features=features,
-            feature_mean=_vector(description["feature_mean"], features.mel_bands, f"{path}: feature_mean"),
-            feature_std=_vector(description["feature_std"], features.mel_bands, f"{path}: feature_std"),
+            feature_mean=_vector(description["feature_mean"], features.dimensions, f"{path}: feature_mean"),
+            feature_std=_vector(description["feature_std"], features.dimensions, f"{path}: feature_std"),
             label_mean=_by_attribute(description["label_mean"], config, f"{path}: label_mean"),
             label_std=_by_attribute(description["label_std"], config, f"{path}: label_std"),
             variables=arrays["variables"],
@@ -258,10 +258,10 @@ def restore_arrays(directory: Path, template: Any, remedy: str) -> Any:
 
 
 def _array_template(
-    config: ModelConfig, clustering: ClusteringConfig, features: FeatureConfig, has_centroids: bool
+    config: ModelConfig, clustering: ClusteringConfig, features: Features, has_centroids: bool
 ) -> dict[str, Any]:
     """The arrays that a model of these settings has, by shape and type."""
-    chunk = jax.ShapeDtypeStruct((1, features.chunk_frames, features.mel_bands), np.float32)
+    chunk = jax.ShapeDtypeStruct((1, features.chunk_frames, features.dimensions), np.float32)
     template: dict[str, Any] = {"variables": jax.eval_shape(network_of(config).init, jax.random.key(0), chunk)}
     if has_centroids:
         width = scaled_width(DENSE_WIDTH, config)

@@ -15,6 +15,7 @@ from launch import command
 if TYPE_CHECKING:
     from emocluster_jax.api.prediction import Predictions
     from emocluster_jax.batch_inference import Recording
+    from emocluster_jax.config import Features
     from emocluster_jax.reporting.console import Console
 
 DESCRIPTION = """Predict emotional attributes of recordings: a CSV with the columns file, start, end and one for each
@@ -28,7 +29,8 @@ class Options:
     checkpoint: tuple[Path, ...]
     """Model directories, or work directories of training. Several models fill columns side by side."""
     input: tuple[Path, ...]
-    """Recordings, or folders of them, searched with their subfolders: wav, flac, mp3, ogg and others, of any rate."""
+    """Recordings, or folders of them, searched with their subfolders: wav, flac, mp3, ogg and others, of any rate. For
+    models of given features .npy files of these, at their rate."""
     output: Path
     """The CSV file to write."""
     window_seconds: float | None = None
@@ -48,14 +50,9 @@ class Options:
     """Print nothing but warnings and errors."""
 
 
-def check(options: Options) -> list[Recording]:
-    """The recordings to predict, once everything that can be known beforehand is right.
-
-    Raises:
-      InputError: what is wrong with the request.
-    """
+def check(options: Options) -> None:
+    """Raises InputError where something is wrong with the request that can be known without its models."""
     from emocluster_jax.batch_inference import SHORTEST_WINDOW_S
-    from emocluster_jax.input_recordings import find_recordings
 
     for option, given in (("--checkpoint", options.checkpoint), ("--input", options.input)):
         if not given:
@@ -66,7 +63,22 @@ def check(options: Options) -> list[Recording]:
     window_s = options.window_seconds
     if window_s is not None and not SHORTEST_WINDOW_S <= window_s < float("inf"):
         raise InputError(f"--window-seconds is {window_s:g}; give {SHORTEST_WINDOW_S:g} or more")
-    recordings = find_recordings(options.input)
+
+
+def recordings_of(options: Options, features: Features) -> list[Recording]:
+    """The recordings to predict.
+
+    Args:
+      options: the request.
+      features: of the models.
+
+    Raises:
+      InputError: there are none, or the outputs cannot be written.
+    """
+    from emocluster_jax.corpora.audio_files import recording_suffixes
+    from emocluster_jax.input_recordings import find_recordings
+
+    recordings = find_recordings(options.input, recording_suffixes(features))
     taken = {recording.path.resolve() for recording in recordings}
     for option, path in (("--output", options.output), ("--embeddings", options.embeddings)):
         if path is None:
@@ -114,13 +126,16 @@ def main() -> None:
         example="--checkpoint run/model --input recordings --output predictions.csv",
     )
     command.enable_compilation_cache()
-    recordings = check(options)
+    check(options)
     from emocluster_jax.api.prediction import predict
+    from emocluster_jax.inference import load_model
     from emocluster_jax.reporting.console import Console
 
     console = Console(quiet=options.quiet)
+    predictors = [load_model(directory) for directory in options.checkpoint]
+    recordings = recordings_of(options, predictors[0].features)
     predictions = predict(
-        options.checkpoint,
+        predictors,
         recordings,
         window_s=options.window_seconds,
         embeddings=options.embeddings is not None,

@@ -34,6 +34,9 @@ class Options:
     """A folder of recordings without labels, which join the unlabelled split."""
     unlabeled_limit: int | None = None
     """Take this many of that folder: the same ones each time, and a smaller number is part of a larger."""
+    frame_rate: float | None = None
+    """The recordings are files of features (.npy, frames by dimensions), with this many frames a second: embeddings of
+    WavLM or wav2vec 2.0 have 50."""
     english: Literal["labeled", "unlabeled"] = "labeled"
     """`emotale` without splits.csv: the English recordings train beside the Danish ones, or are the unlabelled pool."""
     test_sets: tuple[str, ...] = ("test", "test1", "test2")
@@ -86,6 +89,7 @@ def main() -> None:
             options.data_dir,
             unlabeled=options.unlabeled,
             unlabeled_limit=options.unlabeled_limit,
+            frame_rate=options.frame_rate,
             english=options.english,
             test_sets=options.test_sets,
             statistics_from=options.statistics_from,

@@ -20,7 +20,7 @@ def small_model(
     """A narrow network with random weights, spread enough for chunks to fall into different clusters."""
     config = ModelConfig(system=system, attributes=attributes, clusters=5, width_multiplier=1 / 8)
     features = changes.get("features", FeatureConfig())
-    chunk = jax.ShapeDtypeStruct((1, features.chunk_frames, features.mel_bands), np.float32)
+    chunk = jax.ShapeDtypeStruct((1, features.chunk_frames, features.dimensions), np.float32)
     shapes = jax.eval_shape(network_of(config).init, jax.random.key(0), chunk)
     random = np.random.default_rng(seed)
     variables = jax.tree_util.tree_map_with_path(lambda path, leaf: _draw(path[-1].key, leaf.shape, random), shapes)
@@ -28,8 +28,8 @@ def small_model(
         "config": config,
         "clustering": ClusteringConfig(),
         "features": features,
-        "feature_mean": random.uniform(0.1, 1, features.mel_bands).astype(np.float32),
-        "feature_std": random.uniform(1, 3, features.mel_bands).astype(np.float32),
+        "feature_mean": random.uniform(0.1, 1, features.dimensions).astype(np.float32),
+        "feature_std": random.uniform(1, 3, features.dimensions).astype(np.float32),
         "label_mean": np.linspace(3, 4, len(attributes)).astype(np.float32),
         "label_std": np.linspace(0.5, 1, len(attributes)).astype(np.float32),
         "variables": variables,

@@ -50,7 +50,7 @@ def write_records(
             files.append(RecordFile(path.name, split, len(examples), hashlib.sha256(path.read_bytes()).hexdigest()))
             sizes.setdefault(split, []).append((len(examples), sum(map(len, examples))))
     EmoCluster(data_dir=data_dir, features=features).write_metadata(sizes)
-    nothing, one = np.zeros(features.mel_bands, np.float32), np.ones(features.mel_bands, np.float32)
+    nothing, one = np.zeros(features.dimensions, np.float32), np.ones(features.mel_bands, np.float32)
     preparation = Preparation(
         corpus="drawn",
         source="/drawn",

@@ -11,11 +11,13 @@ from emocluster_jax.config import (
     AutoencoderConfig,
     ClusteringConfig,
     FeatureConfig,
+    GivenFeatures,
     LadderConfig,
     ModelConfig,
     OptimizerConfig,
     Preset,
     TrainConfig,
+    features_from_dict,
     from_dict,
     to_dict,
 )
@@ -96,6 +98,23 @@ def test_options_of_other_systems(system, options: dict, message: str) -> None:
     TrainConfig(model=model)
     with pytest.raises(InputError, match=message):
         TrainConfig(model=model, **options)
+
+
+def test_both_kinds_of_features_survive_json() -> None:
+    for features in (FeatureConfig(), GivenFeatures(dimensions=768, frames_per_second=49.9, clip=5.0)):
+        assert features_from_dict(json.loads(json.dumps(to_dict(features))), "here") == features
+    # What is prepared is known by these settings in this order: others would prepare all data anew.
+    assert json.dumps(to_dict(FeatureConfig())) == (
+        '{"sample_rate_hz": 16000, "fft_size": 512, "hop_size": 256, "mel_bands": 128, "chunk_frames": 62, '
+        '"chunks_per_utterance": 11, "clip": 3.0}'
+    )
+    for values, message in (
+        ({"frames_per_second": 50.0, "dimensions": 10**6}, "here: dimensions is 1000000; expected 1 to 16384"),
+        ({"frames_per_second": 50.0, "dimensions": 4, "mel_bands": 4}, "here: unknown setting 'mel_bands'"),
+        ({"frames_per_second": 50.0}, "here: no setting 'dimensions'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            features_from_dict(values, "here")
 
 
 def test_settings_from_before_there_were_several_systems() -> None:

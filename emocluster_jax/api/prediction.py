@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 
 from emocluster_jax.api.frames import segmented_frame
 from emocluster_jax.batch_inference import Recording, Skipped, predict_recordings
+from emocluster_jax.corpora.audio_files import recording_suffixes
 from emocluster_jax.errors import InputError
 from emocluster_jax.inference import Prediction, Predictor, load_model
 from emocluster_jax.input_recordings import find_recordings
@@ -109,8 +110,8 @@ def predict(
     predictors = [model if isinstance(model, Predictor) else load_model(model) for model in given]
     if not predictors:
         raise InputError("no model is given; give at least one")
-    _check_distinct_attributes(predictors, given)
-    found = _recordings(recordings)
+    _check_distinct_attributes(predictors)
+    found = _recordings(recordings, recording_suffixes(predictors[0].features))
     collected = [_Collected(predictor.attributes) for predictor in predictors]
     files: list[str] = []
     times_s: list[tuple[float, float]] = []
@@ -136,24 +137,25 @@ def predict(
     )
 
 
-def _recordings(given: Path | str | Recording | Sequence[Path | str | Recording]) -> list[Recording]:
+def _recordings(
+    given: Path | str | Recording | Sequence[Path | str | Recording], suffixes: frozenset[str]
+) -> list[Recording]:
     items = [given] if isinstance(given, Path | str | Recording) else list(given)
     named = [item for item in items if isinstance(item, Recording)]
-    found = named + find_recordings([Path(item) for item in items if not isinstance(item, Recording)])
+    found = named + find_recordings([Path(item) for item in items if not isinstance(item, Recording)], suffixes)
     if not found:
         raise InputError("no recording is given; give at least one")
     return found
 
 
-def _check_distinct_attributes(predictors: Sequence[Predictor], given: Sequence[Predictor | Path | str]) -> None:
+def _check_distinct_attributes(predictors: Sequence[Predictor]) -> None:
     """Refuses models that would fill the same column, with an InputError that names both."""
     seen: dict[str, str] = {}
-    for number, (predictor, model) in enumerate(zip(predictors, given, strict=True), start=1):
-        title = f"model {number}" if isinstance(model, Predictor) else str(model)
+    for predictor in predictors:
         for name in predictor.attributes:
             if name in seen:
-                raise InputError(f"{seen[name]} and {title} both predict {name}; give one of them")
-            seen[name] = title
+                raise InputError(f"{seen[name]} and {predictor.title} both predict {name}; give one of them")
+            seen[name] = predictor.title
 
 
 class _Collected:

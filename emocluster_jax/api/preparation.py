@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
-from emocluster_jax.config import FeatureConfig
+from emocluster_jax.config import FeatureConfig, Features, GivenFeatures
+from emocluster_jax.corpora.audio_files import AUDIO_SUFFIXES, FRAME_SUFFIXES
 from emocluster_jax.corpora.registry import CorpusName, reader_of
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
+from emocluster_jax.preprocessing.given_frames import most_frequent_dimensions
 from emocluster_jax.records.beam import BeamRunner, beam_runner
 from emocluster_jax.records.preparation import Preparation
 from emocluster_jax.records.writer import prepare as write_records
@@ -28,6 +30,7 @@ def prepare(
     *,
     unlabeled: Path | str | None = None,
     unlabeled_limit: int | None = None,
+    frame_rate: float | None = None,
     english: Literal["labeled", "unlabeled"] = "labeled",
     test_sets: Sequence[str] = _TEST_SETS,
     statistics_from: Path | str | None = None,
@@ -39,7 +42,8 @@ def prepare(
     """Reads a corpus and writes its chunks as TFDS records, or finds that they are there already.
 
     A recording of any rate and duration becomes chunks (C, frames, mel), (11, 62, 128) of float16: normalised, without
-    a unit. A call that was interrupted goes on where it stopped when it is repeated.
+    a unit; given features become (11, frames of a second, dimensions). A call that was interrupted goes on where it
+    stopped when it is repeated.
 
     Args:
       corpus: what lies in the source folder, as `launch.prepare --corpus` names it.
@@ -47,6 +51,7 @@ def prepare(
       data_dir: where the records go.
       unlabeled: a folder of recordings without labels, which join the unlabelled split.
       unlabeled_limit: take this many of that folder; a smaller number is part of a larger.
+      frame_rate: frames a second, where the recordings are files of features (.npy, frames by dimensions).
       english: of `emotale` without splits.csv: the English recordings train, or are the unlabelled pool.
       test_sets: of `msp_podcast`: values of Split_Set that make up the test split.
       statistics_from: a data directory, or a model directory, whose feature statistics the chunks are normalised by,
@@ -73,11 +78,18 @@ def prepare(
         raise InputError(f"--english belongs to --corpus emotale, not to {corpus}")
     if tuple(test_sets) != _TEST_SETS and corpus != "msp_podcast":
         raise InputError(f"--test-sets belongs to --corpus msp_podcast, not to {corpus}")
+    if frame_rate is not None:
+        try:
+            GivenFeatures(dimensions=1, frames_per_second=frame_rate)
+        except InputError as error:
+            raise InputError(f"--frame-rate: {error}") from None
     runner = _workers(workers, beam, beam_options, data_dir)  # before anything is read
+    suffixes = AUDIO_SUFFIXES if frame_rate is None else FRAME_SUFFIXES
+    utterances = _read(corpus, source, unlabeled, unlabeled_limit, suffixes, english, tuple(test_sets), console)
     return write_records(
-        _read(corpus, source, unlabeled, unlabeled_limit, english, tuple(test_sets), console),
+        utterances,
         data_dir,
-        FeatureConfig(),
+        _features(frame_rate, source, utterances, console),
         corpus=corpus,
         source=str(source),
         workers=runner,
@@ -112,6 +124,7 @@ def _read(
     source: Path,
     pool: Path | None,
     limit: int | None,
+    suffixes: frozenset[str],
     english: Literal["labeled", "unlabeled"],
     test_sets: tuple[str, ...],
     console: Console,
@@ -120,7 +133,7 @@ def _read(
     if corpus == "manifest":
         from emocluster_jax.corpora import manifest
 
-        return manifest.read(source, pool, limit)
+        return manifest.read(source, pool, limit, suffixes)
     if corpus == "msp_podcast":
         from emocluster_jax.corpora import msp_podcast
 
@@ -143,4 +156,29 @@ def _read(
 
     from emocluster_jax.corpora.unlabeled_pool import read_pool
 
-    return utterances + read_pool(pool, source, utterances, limit)
+    return utterances + read_pool(pool, source, utterances, limit, suffixes=suffixes)
+
+
+def _features(frame_rate: float | None, source: Path, utterances: Sequence[Utterance], console: Console) -> Features:
+    """The settings of the mel spectrogram, or of the features that the recordings are given as."""
+    if frame_rate is None:
+        if all(utterance.path.suffix.lower() in FRAME_SUFFIXES for utterance in utterances):
+            raise InputError(
+                f"the recordings of {source} are .npy files; say by --frame-rate how many frames a second they have"
+            )
+        return FeatureConfig()
+
+    with console.task("reading headers", total=len(utterances)) as task:
+
+        def paths() -> Iterator[Path]:
+            for utterance in utterances:
+                yield utterance.path
+                task.advance()
+
+        dimensions = most_frequent_dimensions(paths())
+    if dimensions is None:
+        raise InputError(
+            f"--frame-rate is given, but none of the {len(utterances)} recordings of {source} is a .npy file of frames "
+            f"(first: {utterances[0].path})"
+        )
+    return GivenFeatures(dimensions, frame_rate)

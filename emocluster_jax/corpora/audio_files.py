@@ -6,10 +6,18 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from emocluster_jax.config import FeatureConfig, Features
 from emocluster_jax.errors import InputError
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".au"})
 """File name endings that count as recordings, in lower case."""
+FRAME_SUFFIXES = frozenset({".npy"})
+"""Those that do where recordings are given as frames of features."""
+
+
+def recording_suffixes(features: Features) -> frozenset[str]:
+    """The file name endings that count as recordings for these features."""
+    return AUDIO_SUFFIXES if isinstance(features, FeatureConfig) else FRAME_SUFFIXES
 
 
 def check_folder(folder: Path, expected: str) -> None:
@@ -47,7 +55,7 @@ def check_inside(name: str, where: str) -> None:
         raise InputError(f"{where}: {name!r} leads out of the corpus's folder; name a recording inside of it")
 
 
-def find_audio_files(folder: Path) -> list[str]:
+def find_audio_files(folder: Path, suffixes: frozenset[str] = AUDIO_SUFFIXES) -> list[str]:
     """The recordings in a folder and its subfolders, by their suffix.
 
     Hidden files and folders are left out (macOS writes `._name.wav` beside `name.wav` on foreign disks); symbolic
@@ -55,6 +63,7 @@ def find_audio_files(folder: Path) -> list[str]:
 
     Args:
       folder: where to look.
+      suffixes: file name endings that count as recordings.
 
     Returns:
       Paths relative to the folder, with forward slashes, sorted. Strings, since half a million `Path`s take seconds.
@@ -62,10 +71,10 @@ def find_audio_files(folder: Path) -> list[str]:
     Raises:
       InputError: the folder or one of its subfolders cannot be read.
     """
-    return sorted(_walk(folder))
+    return sorted(_walk(folder, suffixes))
 
 
-def _walk(folder: Path) -> Iterator[str]:
+def _walk(folder: Path, suffixes: frozenset[str]) -> Iterator[str]:
     """Relative paths of the recordings below a folder, in no particular order."""
     pending = [""]
     seen: set[tuple[int, int]] = set()
@@ -83,7 +92,7 @@ def _walk(folder: Path) -> Iterator[str]:
                         continue
                     if entry.is_dir():
                         pending.append(f"{below}{entry.name}/")
-                    elif os.path.splitext(entry.name)[1].lower() in AUDIO_SUFFIXES:  # noqa: PTH122
+                    elif os.path.splitext(entry.name)[1].lower() in suffixes:  # noqa: PTH122
                         yield f"{below}{entry.name}"
         except OSError as error:
             raise InputError(f"{here} cannot be read: {error.strerror}; check that folder") from None

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from emocluster_jax.config import ATTRIBUTES
-from emocluster_jax.corpora.audio_files import is_file
+from emocluster_jax.corpora.audio_files import AUDIO_SUFFIXES, is_file
 from emocluster_jax.corpora.gender import parse_gender
 from emocluster_jax.corpora.speaker_split import split_by_speaker
 from emocluster_jax.corpora.split_names import parse_split
@@ -26,7 +26,12 @@ from emocluster_jax.errors import InputError
 _log = logging.getLogger(__name__)
 
 
-def read(source: Path, unlabeled: Path | None = None, unlabeled_limit: int | None = None) -> list[Utterance]:
+def read(
+    source: Path,
+    unlabeled: Path | None = None,
+    unlabeled_limit: int | None = None,
+    suffixes: frozenset[str] = AUDIO_SUFFIXES,
+) -> list[Utterance]:
     """Reads a manifest.
 
     Without a column `split`, the split is made by speaker: about 70 % of the labelled recordings for training, 15 % for
@@ -37,6 +42,7 @@ def read(source: Path, unlabeled: Path | None = None, unlabeled_limit: int | Non
       source: the CSV file, or a folder with a `manifest.csv`.
       unlabeled: a folder whose recordings, apart from those that the CSV file lists, join the unlabelled split.
       unlabeled_limit: take this many of that folder; None takes all.
+      suffixes: file name endings that count as recordings there.
 
     Returns:
       One row a recording, sorted by id: the path relative to the CSV file's folder, or the absolute path outside of it.
@@ -64,7 +70,7 @@ def read(source: Path, unlabeled: Path | None = None, unlabeled_limit: int | Non
             f"give paths relative to {root} or absolute ones"
         )
     if unlabeled is not None:
-        utterances += read_pool(unlabeled, root, utterances, unlabeled_limit)
+        utterances += read_pool(unlabeled, root, utterances, unlabeled_limit, suffixes=suffixes)
     return sorted(utterances, key=lambda utterance: utterance.id)
 
 

@@ -6,14 +6,19 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from emocluster_jax.corpora.audio_files import check_folder, find_audio_files
+from emocluster_jax.corpora.audio_files import AUDIO_SUFFIXES, check_folder, find_audio_files
 from emocluster_jax.corpora.speaker_split import stable_hash
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 
 
 def read_pool(
-    folder: Path, root: Path, listed: Sequence[Utterance] = (), limit: int | None = None, skip: Sequence[Path] = ()
+    folder: Path,
+    root: Path,
+    listed: Sequence[Utterance] = (),
+    limit: int | None = None,
+    skip: Sequence[Path] = (),
+    suffixes: frozenset[str] = AUDIO_SUFFIXES,
 ) -> list[Utterance]:
     """The recordings of a folder and its subfolders as unlabelled rows.
 
@@ -26,6 +31,7 @@ def read_pool(
       limit: take this many, chosen by a hash of their ids: a smaller choice is always part of a larger one. None takes
         all.
       skip: further recordings to leave out, such as a test set whose labels are kept back.
+      suffixes: file name endings that count as recordings.
 
     Returns:
       Rows sorted by id.
@@ -38,9 +44,9 @@ def read_pool(
     if limit == 0:
         return []
     check_folder(folder, "a folder of recordings without labels")
-    files = find_audio_files(folder)
+    files = find_audio_files(folder, suffixes)
     if not files:
-        raise InputError(f"{folder} holds no recordings (wav, flac, mp3, ogg); give a folder that does")
+        raise InputError(f"{folder} holds no recordings ({', '.join(sorted(suffixes))}); give a folder that does")
     resolve = _Resolver()
     resolved_folder = os.path.realpath(folder)
     taken = {resolve(utterance.path) for utterance in listed} | {resolve(path) for path in skip}

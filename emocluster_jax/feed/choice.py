@@ -8,7 +8,7 @@ from typing import Literal
 import jax
 
 from emocluster_jax import parallel
-from emocluster_jax.config import FeatureConfig
+from emocluster_jax.config import Features
 from emocluster_jax.errors import InputError
 from emocluster_jax.host_memory import available_bytes
 from emocluster_jax.reporting.console import Console
@@ -23,7 +23,7 @@ _GB = 1e9
 
 
 def resolve_feed(
-    feed: Literal["auto", "resident", "streamed"], recordings: Sequence[int], features: FeatureConfig, console: Console
+    feed: Literal["auto", "resident", "streamed"], recordings: Sequence[int], features: Features, console: Console
 ) -> Feed:
     """Where the chunks of these splits are to lie; says it, and is the same on every process.
 
@@ -50,10 +50,10 @@ def resolve_feed(
     return chosen
 
 
-def chunk_bytes(recordings: Sequence[int], features: FeatureConfig) -> int:
+def chunk_bytes(recordings: Sequence[int], features: Features) -> int:
     """Size of the float16 chunks of these splits that the devices of one process hold, padding included."""
     rows = sum(len(parallel.local_rows(count)) for count in recordings)
-    return 2 * rows * features.chunks_per_utterance * features.chunk_frames * features.mel_bands
+    return 2 * rows * features.chunks_per_utterance * features.chunk_frames * features.dimensions
 
 
 def fits(needed: float, free: float) -> bool:

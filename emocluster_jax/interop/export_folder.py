@@ -114,9 +114,9 @@ def description(model: SavedModel) -> dict[str, Any]:
         "input": {
             "chunks": {
                 "dtype": "float32",
-                "shape": ["n", features.chunk_frames, features.mel_bands],
-                "meaning": "chunks of a mel spectrogram (time, mel); per band minus feature_mean, divided by "
-                "feature_std, NaN to 0, clipped to plus and minus clip",
+                "shape": ["n", features.chunk_frames, features.dimensions],
+                "meaning": f"chunks of {features.summary}, (time, dimension); per dimension minus feature_mean, "
+                "divided by feature_std, NaN to 0, clipped to plus and minus clip",
             }
         },
         "output": outputs,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from emocluster_jax.config import TrainConfig
+from emocluster_jax.config import GivenFeatures, TrainConfig
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.score_file import TEST_SCORES, read_scores
 from emocluster_jax.evaluation.sentences import Scores
@@ -146,7 +146,7 @@ def _what(model: SavedModel) -> str:
     width = "" if config.width_multiplier == 1 else f", {config.width_multiplier:g} times as wide as published"
     return (
         f"Predicts from speech, in label units: {scales}.{clusters} The network is a {_SYSTEMS[config.system]}{width}; "
-        f"it reads {model.features.chunks_per_utterance} chunks of about one second of a mel spectrogram."
+        f"it reads {model.features.chunks_per_utterance} chunks of about one second of {model.features.summary}."
     )
 
 
@@ -234,12 +234,14 @@ def _limits(model: SavedModel, run: RunNumbers, license: str) -> str:
 
 
 def _use(model: SavedModel) -> str:
+    features = model.features
+    call = f"frames, {features.frames_per_second:g}" if isinstance(features, GivenFeatures) else "signal, sampling_rate"
     return (
         "`config.json` has the feature settings, the statistics that normalise them, and shapes and units of input and "
         "outputs. With a model directory of emocluster_jax:\n\n"
         "```python\nimport emocluster_jax\n\n"
         'predictor = emocluster_jax.load_model("model")\n'
-        "prediction = predictor(signal, sampling_rate)\n"
+        f"prediction = predictor({call})\n"
         f'prediction.attributes["{model.config.attributes[0]}"]\n```'
     )
 

@@ -75,7 +75,7 @@ def to_onnx(model: SavedModel) -> bytes:
         embeddings = code
     graph.add("Identity", embeddings, output="embeddings")
 
-    chunk = [model.features.chunk_frames, model.features.mel_bands]
+    chunk = [model.features.chunk_frames, model.features.dimensions]
     inputs = [helper.make_tensor_value_info("chunks", TensorProto.FLOAT, ["n", *chunk])]
     written = helper.make_model(
         helper.make_graph(graph.nodes, "emocluster", inputs, outputs, graph.constants),

@@ -24,9 +24,9 @@ def example_chunks(model: SavedModel) -> Float[np.ndarray, "n frames mel"]:
     """Chunks of one recording, drawn with a fixed seed: noise of different loudness and colour, clipped as features."""
     features = model.features
     count, random = features.chunks_per_utterance, np.random.default_rng(0)
-    noise = random.normal(size=(count, features.chunk_frames, features.mel_bands))
+    noise = random.normal(size=(count, features.chunk_frames, features.dimensions))
     loudness = random.uniform(0.1, 1.5, (count, 1, 1))
-    colour = random.normal(size=(count, 1, features.mel_bands)) + random.normal(size=(count, 1, 1))
+    colour = random.normal(size=(count, 1, features.dimensions)) + random.normal(size=(count, 1, 1))
     return (loudness * noise + colour).clip(-features.clip, features.clip).astype(np.float32)
 
 

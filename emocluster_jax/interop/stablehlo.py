@@ -35,7 +35,7 @@ def to_stablehlo(model: SavedModel) -> bytes:
         return found if outputs.clusters is None else {**found, "clusters": outputs.clusters}
 
     (n,) = export.symbolic_shape("n")
-    chunks = jax.ShapeDtypeStruct((n, model.features.chunk_frames, model.features.mel_bands), np.float32)
+    chunks = jax.ShapeDtypeStruct((n, model.features.chunk_frames, model.features.dimensions), np.float32)
     return bytes(export.export(jax.jit(program), platforms=PLATFORMS)(chunks).serialize())
 
 

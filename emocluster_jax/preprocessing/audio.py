@@ -13,7 +13,8 @@ import soundfile
 import soxr
 from jaxtyping import Float, Shaped
 
-from emocluster_jax.preprocessing.containers import declares_length, is_cut_short, is_known_container
+from emocluster_jax.errors import RecordingError
+from emocluster_jax.preprocessing.containers import declares_length, is_cut_short, is_known_container, is_npy
 
 LOWEST_RATE_HZ = 1_000
 HIGHEST_RATE_HZ = 768_000
@@ -25,8 +26,8 @@ _UNKNOWN_LENGTH = (1 << 36) - 1
 _CUT_SHORT = "truncated: the file ends before its data do"
 
 
-class AudioError(ValueError):
-    """Why a recording cannot be used, in a few words, e.g. "silent"; it does not name the file."""
+class AudioError(RecordingError):
+    """Why audio cannot be used."""
 
 
 def read_audio(path: Path, sample_rate_hz: int) -> Float[np.ndarray, " samples"]:
@@ -71,7 +72,7 @@ def signal_blocks(path: Path, sample_rate_hz: int, longest_s: float) -> Iterator
 
 
 def to_mono_resampled(
-    signal: Shaped[np.ndarray, " samples"] | Shaped[np.ndarray, "channels samples"], rate: int, sample_rate_hz: int
+    signal: Shaped[np.ndarray, " samples"] | Shaped[np.ndarray, "channels samples"], rate: float, sample_rate_hz: int
 ) -> Float[np.ndarray, " resampled"]:
     """What `read_audio` does, for a signal that is decoded already.
 
@@ -108,7 +109,14 @@ def _opened(path: Path, file: BinaryIO) -> _Unseeked:
         # As bytes, since not every name is valid UTF-8; soundfile takes them, though its annotations do not say so.
         return _Unseeked(os.fsencode(path))  # type: ignore[arg-type]
     except (soundfile.SoundFileError, TypeError, ValueError):
-        raise AudioError("its header is damaged or truncated" if is_known_container(file) else "not audio") from None
+        raise AudioError(_what_is_wrong(file)) from None
+
+
+def _what_is_wrong(file: BinaryIO) -> str:
+    """Of a file that libsndfile does not open."""
+    if is_npy(file):
+        return "features (.npy), and audio is expected"
+    return "its header is damaged or truncated" if is_known_container(file) else "not audio"
 
 
 class _Unseeked(soundfile.SoundFile):
@@ -142,7 +150,7 @@ def _mono_blocks(sound: soundfile.SoundFile, length_is_declared: bool) -> Iterat
 
 
 def _resampled(
-    blocks: Iterable[Float[np.ndarray, " samples"]], rate: int, sample_rate_hz: int, longest_s: float
+    blocks: Iterable[Float[np.ndarray, " samples"]], rate: float, sample_rate_hz: int, longest_s: float
 ) -> Iterator[Float[np.ndarray, " resampled"]]:
     if not LOWEST_RATE_HZ <= rate <= HIGHEST_RATE_HZ:
         raise AudioError(f"a sample rate of {rate} Hz; expected {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ}")

@@ -12,19 +12,19 @@ from emocluster_jax.preprocessing.long_recordings import Read
 from emocluster_jax.preprocessing.spectrogram import mel_spectrogram
 
 
-class ChunkSignal(NamedTuple):
-    """What a signal's chunks are made of.
+class ChunkSource(NamedTuple):
+    """What a recording's chunks are made of: samples, or frames that were given.
 
     Attributes:
-      samples: length of the whole signal.
-      parts: the whole signal, or what each chunk takes of it, in the chunks' order.
+      length: of the whole recording, in samples or frames.
+      parts: the whole of it, or what each chunk takes of it, in the chunks' order.
     """
 
-    samples: int
-    parts: list[Float[np.ndarray, " part"]]
+    length: int
+    parts: list[Float[np.ndarray, " part *frame"]]
 
 
-def signal_of_chunks(read: Read, start: int, end: int, features: FeatureConfig) -> ChunkSignal:
+def signal_of_chunks(read: Read, start: int, end: int, features: FeatureConfig) -> ChunkSource:
     """Reads what is needed of a signal, or of a window of it, as if the window were all there is.
 
     Args:
@@ -39,24 +39,24 @@ def signal_of_chunks(read: Read, start: int, end: int, features: FeatureConfig) 
     samples = end - start
     step = _step(samples, features)
     if step <= features.chunk_frames:
-        return ChunkSignal(samples, [read(start, end)])
+        return ChunkSource(samples, [read(start, end)])
     margin, hop = _margin(features), features.hop_size
     parts = []
     for i in range(features.chunks_per_utterance):
         first = max(i * step - margin, 0) * hop
         last = (i * step + features.chunk_frames - 1 + margin) * hop
         parts.append(read(start + first, min(start + last, end)))
-    return ChunkSignal(samples, parts)
+    return ChunkSource(samples, parts)
 
 
-def mel_of_chunk_signal(signal: ChunkSignal, features: FeatureConfig) -> Float[np.ndarray, "time mel"]:
+def mel_of_chunk_source(source: ChunkSource, features: FeatureConfig) -> Float[np.ndarray, "time mel"]:
     """A spectrogram that `chunks.mel_chunks` cuts into the same chunks as the whole one; see `mel_of_chunks`."""
-    if len(signal.parts) == 1:
-        return mel_spectrogram(signal.parts[0], features)
+    if len(source.parts) == 1:
+        return mel_spectrogram(source.parts[0], features)
     length, margin = features.chunk_frames, _margin(features)
-    step = _step(signal.samples, features)
-    mel = np.empty((len(signal.parts), length, features.mel_bands), np.float32)
-    for i, part in enumerate(signal.parts):
+    step = _step(source.length, features)
+    mel = np.empty((len(source.parts), length, features.mel_bands), np.float32)
+    for i, part in enumerate(source.parts):
         mel[i] = mel_spectrogram(part, features)[min(i * step, margin) :][:length]
     return mel.reshape(-1, features.mel_bands)
 
@@ -75,7 +75,7 @@ def mel_of_chunks(signal: Float[np.ndarray, " samples"], features: FeatureConfig
       Power as float32.
     """
     parts = signal_of_chunks(lambda start, end: signal[start:end], 0, len(signal), features)
-    return mel_of_chunk_signal(parts, features)
+    return mel_of_chunk_source(parts, features)
 
 
 def _step(samples: int, features: FeatureConfig) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from emocluster_jax.config import FeatureConfig
+from emocluster_jax.config import FeatureConfig, Features
 from emocluster_jax.preprocessing.normalization import FeatureStatistics, normalize
 from emocluster_jax.preprocessing.spectrogram import mel_spectrogram
 
@@ -29,9 +29,9 @@ def split_chunks(
 
 
 def mel_chunks(
-    mel: Float[np.ndarray, "time mel"], features: FeatureConfig, statistics: FeatureStatistics
+    mel: Float[np.ndarray, "time mel"], features: Features, statistics: FeatureStatistics
 ) -> Float[np.ndarray, "chunks frames mel"]:
-    """Normalised chunks of a spectrogram, as float32."""
+    """Normalised chunks of a spectrogram, or of other frames, as float32."""
     normalized = normalize(mel, statistics, features.clip)
     return split_chunks(normalized, features.chunk_frames, features.chunks_per_utterance)
 

@@ -10,6 +10,8 @@ import os
 import struct
 from typing import BinaryIO, NamedTuple
 
+from numpy.lib.format import MAGIC_PREFIX
+
 _OGG_LAST_PAGE = 0x04
 _OGG_PAGE_LIMIT = 65_307
 """Bytes of the largest Ogg page (RFC 3533)."""
@@ -48,6 +50,11 @@ def is_known_container(file: BinaryIO) -> bool:
     start = _read_at(file, 0, 4)
     known = (b"RIFF", b"RIFX", b"RF64", _W64_RIFF[:4], b"fLaC", b"OggS", b"FORM", b".snd")
     return start in known or _begins_as_mp3(start)
+
+
+def is_npy(file: BinaryIO) -> bool:
+    """Whether a file begins as those of `numpy.save` do."""
+    return _read_at(file, 0, len(MAGIC_PREFIX)) == MAGIC_PREFIX
 
 
 def is_cut_short(file: BinaryIO) -> bool:

@@ -16,8 +16,8 @@ HELD_S = 1800.0
 LONGEST_S = 48 * 3600.0
 """A megabyte of FLAC may hold days of silence, which would take minutes to decode."""
 
-Read = Callable[[int, int], Float[np.ndarray, " part"]]
-"""(start, end) -> the signal's samples from `start` up to, but not including, `end`. Starts must not go back."""
+Read = Callable[[int, int], Float[np.ndarray, " part *frame"]]
+"""(start, end) -> samples, or given frames, from `start` up to, but not including, `end`. Starts must not go back."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,9 @@ def open_recording(path: Path, sample_rate_hz: int) -> Float[np.ndarray, " sampl
     return signal
 
 
-def reader(signal: Float[np.ndarray, " samples"] | LongRecording) -> Read:
-    """Reads parts of a signal: views of one in memory, copies of another, which is decoded anew from its beginning."""
-    return _Decoder(signal).read if isinstance(signal, LongRecording) else lambda start, end: signal[start:end]
+def reader(source: Float[np.ndarray, " time *frame"] | LongRecording) -> Read:
+    """Reads parts: views of what is in memory, copies of what is not, which is decoded anew from its beginning."""
+    return _Decoder(source).read if isinstance(source, LongRecording) else lambda start, end: source[start:end]
 
 
 class _Decoder:

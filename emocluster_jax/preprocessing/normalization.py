@@ -1,4 +1,4 @@
-"""Statistics of the mel bands over a training split, and normalisation by them."""
+"""Statistics of the mel bands (or of given features' dimensions) over a training split, and normalisation by them."""
 
 from __future__ import annotations
 

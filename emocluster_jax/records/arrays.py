@@ -35,7 +35,7 @@ class SplitArrays(Descriptions):
     """Recordings of one split with what is known of them.
 
     Attributes:
-      chunks: normalised, clipped mel chunks; chunks are (11, 62, 128) a recording by default.
+      chunks: normalised, clipped chunks of mel spectrograms or given features; (11, 62, 128) a recording by default.
     """
 
     chunks: Float16[np.ndarray, "utterances chunks frames mel"]

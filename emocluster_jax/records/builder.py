@@ -13,7 +13,7 @@ from tensorflow_datasets.core.dataset_builder import FileReaderBuilder
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 from tensorflow_datasets.core.splits import SplitDict
 
-from emocluster_jax.config import ATTRIBUTES, FeatureConfig
+from emocluster_jax.config import ATTRIBUTES, Features
 from emocluster_jax.corpora.utterance import Utterance
 
 NAME = "emocluster"
@@ -21,8 +21,8 @@ NAME = "emocluster"
 Chunks = Float[np.ndarray, "chunks frames mel"]
 
 _DESCRIPTION = """\
-Recordings of speech as normalised mel spectrograms, cut into equally many chunks each, with ratings of arousal,
-dominance and valence (NaN where there are none).
+Recordings of speech as normalised mel spectrograms, or features that were given, cut into equally many chunks each,
+with ratings of arousal, dominance and valence (NaN where there are none).
 """
 _CITATION = """\
 @inproceedings{lin2021deepemocluster,
@@ -43,7 +43,7 @@ class EmoCluster(FileReaderBuilder):
     name = NAME
     VERSION = tfds.core.Version("1.0.0")
 
-    def __init__(self, *, data_dir: Path, features: FeatureConfig) -> None:
+    def __init__(self, *, data_dir: Path, features: Features) -> None:
         self.features = features
         super().__init__(data_dir=data_dir, file_format=tfds.core.FileFormat.ARRAY_RECORD)
 
@@ -85,12 +85,12 @@ class EmoCluster(FileReaderBuilder):
         self.info.write_to_directory(self.data_path)
 
 
-def record_features(features: FeatureConfig, names: Sequence[str] | None = None) -> tfds.features.FeaturesDict:
+def record_features(features: Features, names: Sequence[str] | None = None) -> tfds.features.FeaturesDict:
     """What a record holds, or the named ones of it, as far as one wants to decode it.
 
     Arrays are stored as their bytes: TFDS's lists of floats take 8 ms a recording to read.
     """
-    chunks = (features.chunks_per_utterance, features.chunk_frames, features.mel_bands)
+    chunks = (features.chunks_per_utterance, features.chunk_frames, features.dimensions)
     stored = tfds.features.Encoding.BYTES
     fields = {
         "chunks": tfds.features.Tensor(shape=chunks, dtype=np.float16, encoding=stored),
@@ -103,7 +103,7 @@ def record_features(features: FeatureConfig, names: Sequence[str] | None = None)
     return tfds.features.FeaturesDict({name: fields[name] for name in names or fields})
 
 
-def record_serializer(features: FeatureConfig) -> Callable[[Utterance, Chunks, float], bytes]:
+def record_serializer(features: Features) -> Callable[[Utterance, Chunks, float], bytes]:
     """A function that makes a record of a recording, its chunks and its duration in seconds.
 
     The same recording gives the same bytes in every process, unlike `FeaturesDict.serialize_example`, which leaves the

@@ -29,7 +29,7 @@ class ChunkSource:
           InputError: TFDS's metadata are missing or damaged.
         """
         features = preparation.features
-        self.shape = (features.chunks_per_utterance, features.chunk_frames, features.mel_bands)
+        self.shape = (features.chunks_per_utterance, features.chunk_frames, features.dimensions)
         self._names = [data_dir / file.name for file in preparation.files if file.split == split]
         self._ends = np.cumsum([file.records for file in preparation.files if file.split == split])
         # Only the chunks are decoded: the other fields take as long.

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from emocluster_jax.atomic_files import write_json
 from emocluster_jax.checksums import check_files, check_seal, file_sha256, sealed
-from emocluster_jax.config import ATTRIBUTES, SPLITS, FeatureConfig, from_dict, to_dict
+from emocluster_jax.config import ATTRIBUTES, SPLITS, Features, features_from_dict, to_dict
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.preprocessing.normalization import FeatureStatistics
@@ -61,7 +61,7 @@ class Preparation:
     Attributes:
       corpus: name of the corpus reader.
       source: where the corpus lay.
-      fingerprint: SHA-256 of the request: settings, rows, sizes of the audio files. The same request re-uses the data.
+      fingerprint: SHA-256 of the request: settings, rows, sizes of the files. The same request re-uses the data.
       features: how the recordings became chunks.
       feature_statistics: what the chunks are normalised by.
       statistics_from: the split that the feature statistics are of, or the data directory they were taken from.
@@ -77,7 +77,7 @@ class Preparation:
     corpus: str
     source: str
     fingerprint: str
-    features: FeatureConfig
+    features: Features
     feature_statistics: FeatureStatistics
     statistics_from: str
     label_statistics: LabelStatistics
@@ -165,7 +165,7 @@ def _preparation(values: dict[str, Any], where: str) -> Preparation:
     for name in ("corpus", "source", "fingerprint", "statistics_from"):
         if not isinstance(values[name], str):
             raise ValueError(f"{name} is no text")
-    features = from_dict(FeatureConfig, values["features"], f"{where}: features")
+    features = features_from_dict(values["features"], f"{where}: features")
     counts = {str(split): int(count) for split, count in values["counts"].items()}
     hours = {str(split): float(number) for split, number in values["hours"].items()}
     files = tuple(
@@ -179,8 +179,8 @@ def _preparation(values: dict[str, Any], where: str) -> Preparation:
         records = [file.records for file in files if file.split == split]
         if min(records, default=0) < 1 or sum(records) != count:
             raise ValueError(f"the record files do not hold the {count} recordings of the split {split!r}")
-    mel, labels = values["feature_statistics"], values["label_statistics"]
-    if None in mel["mean"] or None in mel["std"]:
+    given, labels = values["feature_statistics"], values["label_statistics"]
+    if None in given["mean"] or None in given["std"]:
         raise ValueError("a feature statistic is missing")
     return Preparation(
         corpus=values["corpus"],
@@ -188,7 +188,7 @@ def _preparation(values: dict[str, Any], where: str) -> Preparation:
         fingerprint=values["fingerprint"],
         features=features,
         feature_statistics=FeatureStatistics(
-            _vector(mel["mean"], features.mel_bands), _vector(mel["std"], features.mel_bands)
+            _vector(given["mean"], features.dimensions), _vector(given["std"], features.dimensions)
         ),
         statistics_from=values["statistics_from"],
         label_statistics=LabelStatistics(

@@ -45,7 +45,7 @@ def read_split(
     preparation = read_preparation(data_dir)
     row_of, count = _rows_wanted(data_dir, preparation, split, indices)
     features = preparation.features
-    shape = (count, features.chunks_per_utterance, features.chunk_frames, features.mel_bands)
+    shape = (count, features.chunks_per_utterance, features.chunk_frames, features.dimensions)
     chunks = np.empty(shape, np.float16)
     descriptions, put_description = _descriptions(count)
 

@@ -1,4 +1,4 @@
-"""What a worker does with one shard: decode it to spectrograms, or write its records.
+"""What a worker does with one shard: decode it to spectrograms (or given frames), or write its records.
 
 Both functions leave their result in a folder, under the shard's name, a JSON file last; where that file is, the shard
 is done. Results depend on the shard alone, not on the worker.
@@ -18,20 +18,19 @@ from threadpoolctl import threadpool_limits
 
 from emocluster_jax.atomic_files import replacing, write_json
 from emocluster_jax.checksums import check_files, check_seal, file_sha256, sealed
-from emocluster_jax.config import FeatureConfig
+from emocluster_jax.config import Features
 from emocluster_jax.corpora.utterance import Utterance
-from emocluster_jax.errors import InputError
-from emocluster_jax.preprocessing.audio import AudioError, read_audio
+from emocluster_jax.errors import InputError, RecordingError
 from emocluster_jax.preprocessing.chunks import mel_chunks
 from emocluster_jax.preprocessing.normalization import FeatureStatistics, FrameMoments, frame_moments
-from emocluster_jax.preprocessing.spectrogram import mel_spectrogram
+from emocluster_jax.preprocessing.sources import read_source, source_frames
 from emocluster_jax.records.crashes import noting, read_crashing
 from emocluster_jax.records.shards import Shard
 
 _WRITER_OPTIONS = "group_size:1,zstd:1"
 """One record a group, for random access. Overlapping chunks shrink to a sixth; higher levels only cost time."""
 _SPOOL = (".mel", ".moments.npy")
-"""Endings of the first pass's files: spectrograms, and the moments of their frames."""
+"""Endings of the first pass's files: frames (of mel spectrograms mostly), and the moments of their frames."""
 
 
 @dataclass(frozen=True)
@@ -46,23 +45,23 @@ class ShardReport:
     sha256: str
 
 
-def spool_shard(shard: Shard, features: FeatureConfig, folder: Path) -> None:
-    """First pass: decodes the recordings and keeps spectrograms and moments in `folder`."""
+def spool_shard(shard: Shard, features: Features, folder: Path) -> None:
+    """First pass: decodes the recordings and keeps frames and moments in `folder`."""
     moments, entries, skipped = [], [], []
-    mels, all_moments = (folder / f"{shard.name}{suffix}" for suffix in _SPOOL)
-    with threadpool_limits(1), replacing(mels) as temporary, temporary.open("wb") as file:
+    all_frames, all_moments = (folder / f"{shard.name}{suffix}" for suffix in _SPOOL)
+    with threadpool_limits(1), replacing(all_frames) as temporary, temporary.open("wb") as file:
         for row, (utterance, outcome) in enumerate(_decoded(shard, features, folder)):
             if isinstance(outcome, str):
                 skipped.append((utterance.id, outcome))
                 continue
-            mel, duration_s = outcome
-            file.write(mel.tobytes())
-            recording = frame_moments(mel)
+            frames, duration_s = outcome
+            file.write(frames.tobytes())
+            recording = frame_moments(frames)
             moments.append((recording.mean, recording.m2))
             entries.append((row, recording.count, duration_s))
     with replacing(all_moments) as temporary:
-        np.save(temporary, np.array(moments, np.float64).reshape(-1, 2, features.mel_bands))
-    files = {path.name: file_sha256(path) for path in (mels, all_moments)}
+        np.save(temporary, np.array(moments, np.float64).reshape(-1, 2, features.dimensions))
+    files = {path.name: file_sha256(path) for path in (all_frames, all_moments)}
     write_json(_spool_file(shard, folder), sealed({"entries": entries, "skipped": skipped, "files": files}))
 
 
@@ -86,7 +85,7 @@ def is_spooled(shard: Shard, folder: Path) -> bool:
     return _spool_file(shard, folder).exists()
 
 
-def write_shard(shard: Shard, features: FeatureConfig, statistics: FeatureStatistics, folder: Path) -> None:
+def write_shard(shard: Shard, features: Features, statistics: FeatureStatistics, folder: Path) -> None:
     """Second pass: writes the records, from the spool where the shard has one, and removes the spool."""
     # They take a while to load, and the first pass has no use for them.
     from array_record.python.array_record_module import ArrayRecordWriter
@@ -105,12 +104,12 @@ def write_shard(shard: Shard, features: FeatureConfig, statistics: FeatureStatis
                 if isinstance(outcome, str):
                     skipped.append((utterance.id, outcome))
                     continue
-                mel, seconds = outcome
-                example = serialize(utterance, mel_chunks(mel, features, statistics), seconds)
+                frames, seconds = outcome
+                example = serialize(utterance, mel_chunks(frames, features, statistics), seconds)
                 writer.write(example)
                 records += 1
                 size += len(example)
-                padded += len(mel) < features.chunk_frames
+                padded += len(frames) < features.chunk_frames
                 duration_s += seconds
         finally:
             writer.close()
@@ -143,34 +142,34 @@ def _spool_file(shard: Shard, folder: Path) -> Path:
     return folder / f"{shard.name}.spool.json"
 
 
-_Outcome = tuple[Float[np.ndarray, "time mel"], float] | str
-"""A recording's spectrogram and duration in seconds, or the reason why it has none."""
+_Outcome = tuple[Float[np.ndarray, "time dimensions"], float] | str
+"""A recording's frames and duration in seconds, or the reason why it has none."""
 
 
-def _decoded(shard: Shard, features: FeatureConfig, folder: Path) -> Iterator[tuple[Utterance, _Outcome]]:
+def _decoded(shard: Shard, features: Features, folder: Path) -> Iterator[tuple[Utterance, _Outcome]]:
     crashing = read_crashing(folder)
     for utterance in noting(shard, folder):
         if utterance.id in crashing:
             yield utterance, crashing[utterance.id]
             continue
         try:
-            signal = read_audio(utterance.path, features.sample_rate_hz)
-        except AudioError as error:
+            source = read_source(utterance.path, features)
+        except RecordingError as error:
             yield utterance, str(error)
         else:
-            yield utterance, (mel_spectrogram(signal, features), len(signal) / features.sample_rate_hz)
+            yield utterance, (source_frames(source, features), len(source) / features.source_rate)
 
 
-def _spooled(shard: Shard, features: FeatureConfig, folder: Path) -> Iterator[tuple[Utterance, _Outcome]]:
+def _spooled(shard: Shard, features: Features, folder: Path) -> Iterator[tuple[Utterance, _Outcome]]:
     spool = _read_json(_spool_file(shard, folder))
     name = f"{shard.name}{_SPOOL[0]}"
     check_files(folder, {name: spool["files"][name]}, _remedy(folder))
     reasons = dict(spool["skipped"])
     yield from ((u, reasons[u.id]) for u in shard.utterances if u.id in reasons)
     with (folder / name).open("rb") as file:
-        for row, frames, duration_s in spool["entries"]:
-            mel = np.frombuffer(file.read(frames * features.mel_bands * 4), np.float32)
-            yield shard.utterances[row], (mel.reshape(frames, features.mel_bands), duration_s)
+        for row, count, duration_s in spool["entries"]:
+            frames = np.frombuffer(file.read(count * features.dimensions * 4), np.float32)
+            yield shard.utterances[row], (frames.reshape(count, features.dimensions), duration_s)
 
 
 def _read_json(path: Path) -> Any:

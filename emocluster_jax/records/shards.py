@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from emocluster_jax.config import SPLITS, FeatureConfig, to_dict
+from emocluster_jax.config import SPLITS, Features, GivenFeatures, to_dict
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.records.preparation import FORMAT_VERSION
@@ -16,6 +16,7 @@ from emocluster_jax.records.preparation import FORMAT_VERSION
 _SMALLEST, _LARGEST = 16, 256
 _SHARDS = 16
 """A split is cut into about this many shards, so that many cores have work, of 16 to 256 recordings."""
+_BEGINNING_BYTES = 4096
 _MOST_SHARDS = 256
 """Never into more, however large they get: a random-access reader keeps all of a split's files open."""
 
@@ -62,14 +63,17 @@ def check_utterances(utterances: Sequence[Utterance]) -> None:
             raise InputError(f"the file name {utterance.id!r} is not UTF-8; rename the file") from None
 
 
-def fingerprint(utterances: Sequence[Utterance], features: FeatureConfig, statistics_from: str) -> str:
-    """SHA-256 of everything that the records depend on: rows, settings, and the sizes of the audio files.
+def fingerprint(utterances: Sequence[Utterance], features: Features, statistics_from: str) -> str:
+    """SHA-256 of everything that the records depend on: rows, settings, and the sizes of the recordings' files.
 
-    Where the corpus lies is no part of it: moved to another folder, it is the same corpus.
+    Where the corpus lies is no part of it: moved to another folder, it is the same corpus. Files of given features have
+    the same sizes whatever layer they are of; so the beginnings of these are part of it.
     """
     digest = hashlib.sha256(json.dumps([FORMAT_VERSION, to_dict(features), statistics_from]).encode())
     for u in sorted(utterances, key=lambda u: (u.split, u.id)):
         row = [u.id, u.split, u.speaker, u.gender, [float(value).hex() for value in u.attributes], _size(u)]
+        if isinstance(features, GivenFeatures):
+            row.append(_beginning(u))
         digest.update(json.dumps(row).encode())
     return digest.hexdigest()
 
@@ -79,3 +83,12 @@ def _size(utterance: Utterance) -> int:
         return utterance.path.stat().st_size
     except OSError:
         return -1
+
+
+def _beginning(utterance: Utterance) -> str:
+    """SHA-256 of the first bytes: of the header, and of some frames."""
+    try:
+        with utterance.path.open("rb") as file:
+            return hashlib.sha256(file.read(_BEGINNING_BYTES)).hexdigest()
+    except OSError:
+        return ""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emocluster_jax.atomic_files import replacing
-from emocluster_jax.config import SPLITS, FeatureConfig
+from emocluster_jax.config import SPLITS, Features
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.preprocessing.normalization import FeatureStatistics, feature_statistics, merge, no_frames
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 def prepare(
     utterances: Sequence[Utterance],
     data_dir: Path,
-    features: FeatureConfig,
+    features: Features,
     corpus: str,
     source: str,
     workers: int | BeamRunner,
@@ -115,7 +115,7 @@ def prepare(
         write = ShardPass(
             work=partial(write_shard, features=features, statistics=statistics, folder=folder),
             is_done=partial(is_written, folder=folder),
-            examine=partial(examine, sample_rate_hz=features.sample_rate_hz, folder=folder),
+            examine=partial(examine, features=features, folder=folder),
         )
         _run("writing records", write, shards, run, console)
 
@@ -162,7 +162,7 @@ def _totals(reports: dict[Shard, ShardReport]) -> dict[str, Any]:
     }
 
 
-def _given_statistics(folder: Path, features: FeatureConfig) -> FeatureStatistics:
+def _given_statistics(folder: Path, features: Features) -> FeatureStatistics:
     """The feature statistics of a prepared data directory or of a model directory."""
     if (folder / "model.json").exists():
         from emocluster_jax.model_directory import read_model  # brings JAX, which no other preparation needs
@@ -189,7 +189,7 @@ def _statistics_split(shards: Sequence[Shard]) -> str:
 
 
 def _computed_statistics(
-    shards: Sequence[Shard], features: FeatureConfig, folder: Path, run: RunShards, console: Console
+    shards: Sequence[Shard], features: Features, folder: Path, run: RunShards, console: Console
 ) -> FeatureStatistics:
     """First pass over the shards of the split that the statistics are of."""
     kept = folder / "statistics.npz"
@@ -203,10 +203,10 @@ def _computed_statistics(
     spool = ShardPass(
         work=partial(spool_shard, features=features, folder=folder),
         is_done=partial(is_spooled, folder=folder),
-        examine=partial(examine, sample_rate_hz=features.sample_rate_hz, folder=folder),
+        examine=partial(examine, features=features, folder=folder),
     )
     _run("decoding for statistics", spool, shards, run, console)
-    moments = no_frames(features.mel_bands)
+    moments = no_frames(features.dimensions)
     for shard in shards:
         for recording in spooled_moments(shard, folder):
             moments = merge(moments, recording)
@@ -252,9 +252,7 @@ def _nothing_left(what: str, reasons: Sequence[tuple[str, str]], folder: Path) -
     )
 
 
-def _collect(
-    reports: dict[Shard, ShardReport], finished: Path, folder: Path, features: FeatureConfig
-) -> list[RecordFile]:
+def _collect(reports: dict[Shard, ShardReport], finished: Path, folder: Path, features: Features) -> list[RecordFile]:
     """Moves the record files to `finished` under TFDS's names, with TFDS's metadata; shards without records are left.
 
     The names hold the number of files, which is known only now. A run killed in here finds some files moved already.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
-from emocluster_jax.config import ATTRIBUTES, FeatureConfig
+from emocluster_jax.config import ATTRIBUTES, Features
 from emocluster_jax.errors import InputError
 from emocluster_jax.feed.split import Split
 
@@ -26,15 +26,15 @@ class TrainingData:
       validation: labelled recordings that select the best epoch, or None.
       unlabeled: recordings for stage I, or None: then training is fully supervised.
       features: how the chunks were made.
-      feature_mean: mean of every mel band, (bands,).
-      feature_std: standard deviation of every mel band, (bands,).
+      feature_mean: mean of every mel band, or dimension of given features.
+      feature_std: their standard deviation.
       recording_ids: (split, positions among its recordings here) -> their ids; asked only where something is wrong.
     """
 
     train: Split
     validation: Split | None
     unlabeled: Split | None
-    features: FeatureConfig
+    features: Features
     feature_mean: Float[np.ndarray, " bands"]
     feature_std: Float[np.ndarray, " bands"]
     recording_ids: Callable[[str, Int[np.ndarray, " n"]], list[str]] = _positions

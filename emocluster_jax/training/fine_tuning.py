@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from emocluster_jax.config import FeatureConfig, ModelConfig, TrainConfig
+from emocluster_jax.config import Features, ModelConfig, TrainConfig
 from emocluster_jax.errors import InputError
 from emocluster_jax.model_arrays import weights_sha256
 from emocluster_jax.model_directory import SavedModel, model_folder, read_model
@@ -27,7 +27,7 @@ class InitialModel:
     sha256: str
 
 
-def read_initial_model(config: TrainConfig, features: FeatureConfig) -> InitialModel | None:
+def read_initial_model(config: TrainConfig, features: Features) -> InitialModel | None:
     """The model that `config.init_from` names, or None where it names none.
 
     Args:

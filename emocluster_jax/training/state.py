@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from emocluster_jax.config import FeatureConfig
+from emocluster_jax.config import Features
 from emocluster_jax.models.encoder import dense_init
 from emocluster_jax.training.optimizers import CLUSTER_HEAD
 
@@ -37,7 +37,7 @@ class TrainState:
 
 
 def create_train_state(
-    model: nn.Module, features: FeatureConfig, optimizers: dict[str, optax.GradientTransformation], key: Array
+    model: nn.Module, features: Features, optimizers: dict[str, optax.GradientTransformation], key: Array
 ) -> TrainState:
     """A freshly drawn network with its optimisers at rest.
 
@@ -47,7 +47,7 @@ def create_train_state(
       optimizers: per stage name.
       key: all parameters are drawn from it.
     """
-    chunk = jnp.zeros((1, features.chunk_frames, features.mel_bands))
+    chunk = jnp.zeros((1, features.chunk_frames, features.dimensions))
     variables = jax.jit(model.init)(key, chunk)
     params = variables["params"]
     states = {name: optimizer.init(params) for name, optimizer in optimizers.items()}

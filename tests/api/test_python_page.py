@@ -167,7 +167,7 @@ def test_requests_that_cannot_be_carried_out(names: dict[str, Any], folder: Path
         emocluster_jax.clusters(tmp_path / "without", folder / "data", console=QUIET)
     with pytest.raises(InputError, match="no recording is given"):
         emocluster_jax.predict(folder / "run", [], console=QUIET)
-    with pytest.raises(InputError, match=r"model 1 and .*run both predict arousal"):
+    with pytest.raises(InputError, match=r"run and .*run both predict arousal"):
         emocluster_jax.predict([load_model(folder / "run"), folder / "run"], folder, console=QUIET)
     with pytest.raises(InputError, match="--unlabeled-limit needs"):
         emocluster_jax.prepare("manifest", folder, tmp_path / "data", unlabeled_limit=1, console=QUIET)

@@ -10,14 +10,15 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from emocluster_jax.config import FeatureConfig
-from emocluster_jax.preprocessing.audio import AudioError, read_audio
-from emocluster_jax.preprocessing.spectrogram import mel_spectrogram
+from emocluster_jax.config import FeatureConfig, Features
+from emocluster_jax.errors import RecordingError
+from emocluster_jax.preprocessing.normalization import feature_statistics, frame_moments, normalize
+from emocluster_jax.preprocessing.sources import read_source, source_frames
 
 _COLOUR_MAP = "magma"
 _DYNAMIC_RANGE_DB = 60
 _WIDEST = 2_000
-"""Columns of a spectrogram's picture; those of longer recordings are thinned out."""
+"""Columns of a recording's picture; those of longer recordings are thinned out."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Cut:
       duration_s: its duration in seconds.
       chunk_s: duration of a chunk in seconds.
       starts_s: where the chunks begin.
-      spectrogram: of the whole recording, in decibels, as a `data:` URI of PNG; None where its audio is not there.
+      frames: of the whole recording, as a `data:` URI of PNG: its mel spectrogram in decibels, or given features, each
+        dimension normalised over the recording; None where its file is not there.
       chunks: normalised, as the network gets them, as `data:` URIs of PNG.
     """
 
@@ -37,7 +39,7 @@ class Cut:
     duration_s: float
     chunk_s: float
     starts_s: tuple[float, ...]
-    spectrogram: str | None
+    frames: str | None
     chunks: tuple[str, ...]
 
     @property
@@ -47,37 +49,45 @@ class Cut:
 
 
 def draw_cut(
-    id: str, path: Path, duration_s: float, chunks: Float[np.ndarray, "chunks frames mel"], features: FeatureConfig
+    id: str, path: Path, duration_s: float, chunks: Float[np.ndarray, "chunks frames dimensions"], features: Features
 ) -> Cut:
-    """Draws a recording's spectrogram and its chunks.
+    """Draws a recording's frames and its chunks.
 
     Args:
       id: the recording's.
-      path: where its audio lay when it was prepared; it may be gone.
+      path: where its file lay when it was prepared; it may be gone.
       duration_s: its duration in seconds.
       chunks: normalised, from the records.
       features: how they were cut.
     """
-    hop_s = features.hop_size / features.sample_rate_hz
-    frames = max(1 + int(duration_s / hop_s), features.chunk_frames)
-    step = (frames - features.chunk_frames) // max(len(chunks) - 1, 1)
+    hop_s = 1 / features.frames_per_second
+    steps = duration_s / hop_s
+    frames = 1 + int(steps) if isinstance(features, FeatureConfig) else round(steps)
+    step = (max(frames, features.chunk_frames) - features.chunk_frames) // max(len(chunks) - 1, 1)
     # Power is far from normally distributed: without a root most of a picture would be of one colour.
     values = chunks.astype(np.float32)
     least = float(values.min())
     try:
-        mel = mel_spectrogram(read_audio(path, features.sample_rate_hz), features)
-        decibels = 10 * np.log10(np.maximum(mel[:: -(-len(mel) // _WIDEST)], 1e-10))
-        spectrogram = _picture(decibels, float(decibels.max()) - _DYNAMIC_RANGE_DB, float(decibels.max()))
-    except AudioError:
-        spectrogram = None
+        whole = source_frames(read_source(path, features), features)
+        picture = _overview(whole[:: -(-len(whole) // _WIDEST)], features)
+    except RecordingError:
+        picture = None
     return Cut(
         id=id,
         duration_s=duration_s,
         chunk_s=features.chunk_frames * hop_s,
         starts_s=tuple(i * step * hop_s for i in range(len(chunks))),
-        spectrogram=spectrogram,
+        frames=picture,
         chunks=tuple(_picture(above, 0, float(np.sqrt(features.clip - least))) for above in np.sqrt(values - least)),
     )
+
+
+def _overview(frames: Float[np.ndarray, "time dimensions"], features: Features) -> str:
+    if isinstance(features, FeatureConfig):
+        decibels = 10 * np.log10(np.maximum(frames, 1e-10))
+        return _picture(decibels, float(decibels.max()) - _DYNAMIC_RANGE_DB, float(decibels.max()))
+    normalized = normalize(frames, feature_statistics(frame_moments(frames)), features.clip)
+    return _picture(normalized, -features.clip, features.clip)
 
 
 def _picture(mel: Float[np.ndarray, "time mel"], lowest: float, highest: float) -> str:
