@@ -58,6 +58,12 @@ def names(folder: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.fixture(autouse=True)
+def there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page's paths are relative."""
+    monkeypatch.chdir(folder)
+
+
 def installed(library: str) -> bool:
     try:
         __import__(library)
@@ -80,9 +86,7 @@ def test_evaluated(names: dict[str, Any], folder: Path) -> None:
     assert evaluation.truth.shape == evaluation.predictions.shape == (3, 2)
     assert [scores.n for scores in evaluation.scores.values()] == [3, 2]
     predictor = load_model(folder / "run")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        sentences = evaluation.describe()
+    sentences = evaluation.describe()
     for i, id in enumerate(sentences.ids):
         expected = predictor(read_audio(folder / "speech" / id, 16_000), 16_000)
         # The records hold chunks in float16.
@@ -94,7 +98,7 @@ def test_predicted(names: dict[str, Any], folder: Path) -> None:
     assert predictions.files == ("a.wav", "b.wav") and predictions.skipped == ()
     np.testing.assert_allclose(predictions.ends_s, [2.0, 4.5], atol=1e-3)
     (model,) = predictions.models
-    assert model.embeddings.shape == (2, 64) and model.clusters.dtype == np.int32
+    assert model.embeddings.shape == (2, 32) and model.clusters.dtype == np.int32
     np.testing.assert_allclose(model.attributes[0], np.asarray(prediction), atol=1e-4)
     assert windows.files == ("a.wav", "b.wav", "b.wav", "b.wav")
     np.testing.assert_allclose(windows.starts_s, [0, 0, 1.5, 3])
@@ -103,7 +107,7 @@ def test_predicted(names: dict[str, Any], folder: Path) -> None:
 def test_clusters_of_the_corpus(names: dict[str, Any], folder: Path) -> None:
     found, predictor = names["found"], load_model(folder / "run")
     assert found.chunk_clusters.shape == found.chunk_distances.shape == (6, 11)
-    assert found.centroids.shape == (5, 64)
+    assert found.centroids.shape == (5, 32)
     train = read_split(folder / "data", "train")
     assert found.recordings.ids == train.ids
     predictions = predictor.predict_chunks(train.chunks.reshape(-1, *train.chunks.shape[2:]).astype(np.float32))
@@ -120,9 +124,7 @@ def test_clusters_of_the_corpus(names: dict[str, Any], folder: Path) -> None:
 def test_frames_are_audformats(names: dict[str, Any], folder: Path) -> None:
     audformat = pytest.importorskip("audformat")
     windows, found = names["windows"].to_frame(), names["found"].to_frame()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        evaluation = names["evaluation"].to_frame()
+    evaluation = names["evaluation"].to_frame()
     for frame in (windows, found, evaluation):
         assert audformat.is_segmented_index(frame)
     assert list(windows.columns) == ["arousal", "valence", "cluster"]
@@ -131,10 +133,7 @@ def test_frames_are_audformats(names: dict[str, Any], folder: Path) -> None:
     assert list(evaluation.columns) == columns
     np.testing.assert_array_equal(evaluation["arousal_truth"], names["evaluation"].truth[:, 0])
     assert (found["chunks_in_cluster"] > 2).all()  # 11 chunks in 5 clusters
-    feature = names["feature"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        table = feature.process_files(["recordings/a.wav", "recordings/b.wav"])
+    table = names["feature"].process_files(["recordings/a.wav", "recordings/b.wav"])
     first_channel, _ = soundfile.read(folder / "recordings" / "a.wav", always_2d=True)
     expected = [names["predictor"](first_channel[:, 0], 44_100), names["predictions"].models[0].attributes[1]]
     np.testing.assert_allclose(table.to_numpy(float), np.array(list(map(np.asarray, expected))), atol=1e-3)
@@ -144,7 +143,7 @@ def test_the_best_models_chunks_are_in_tensorboards_projector(names: dict[str, A
     tensorboard = folder / "run" / "tensorboard"
     points = np.loadtxt(tensorboard / "embeddings.tsv", delimiter="\t")
     header, *rows = (tensorboard / "embeddings_metadata.tsv").read_text().splitlines()
-    assert points.shape == (3 * 11, 64) and len(rows) == len(points)
+    assert points.shape == (3 * 11, 32) and len(rows) == len(points)
     assert header.split("\t")[:5] == ["id", "chunk", "cluster", "arousal_truth", "arousal_prediction"]
     assert rows[12].split("\t")[:2] == ["11.wav", "1"]  # the second sentence's second chunk
     found = emocluster_jax.clusters(folder / "run", folder / "data", "test", console=QUIET)
