@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from jaxtyping import Float
 
 from emocluster_jax import parallel
 from emocluster_jax.api.frames import segmented_frame
 from emocluster_jax.errors import InputError
-from emocluster_jax.evaluation.evaluate import Evaluation, check_features, evaluate_split
+from emocluster_jax.evaluation.evaluate import EmbeddingSample, Evaluation, check_features, evaluate_split
+from emocluster_jax.evaluation.sentences import Scores
 from emocluster_jax.feed.choice import resolve_feed
 from emocluster_jax.feed.from_records import load_split
 from emocluster_jax.model_directory import model_folder, read_model
@@ -23,6 +25,8 @@ from emocluster_jax.reporting.console import Console
 
 if TYPE_CHECKING:
     import pandas
+
+__all__ = ["EmbeddingSample", "Scores", "SplitEvaluation", "evaluate"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -50,7 +54,7 @@ class SplitEvaluation(Evaluation):
           InputError: pandas is not installed, or the records have gone.
         """
         sentences = self.describe()
-        columns = {}
+        columns: dict[str, Float[np.ndarray, " U"]] = {}
         for name, truth, predictions in zip(self.attributes, self.truth.T, self.predictions.T, strict=True):
             columns |= {f"{name}_truth": truth, f"{name}_prediction": predictions}
         return segmented_frame(
