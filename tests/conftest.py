@@ -10,12 +10,14 @@ import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
+from compile_flags import COMPILE_SOONER
+
 PROJECT = Path(__file__).resolve().parent.parent
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # What XLA spends on fast code would be most of the tests' time, and small arrays have no use for it; see `optimized`.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")  # compiles in half the time
+os.environ.setdefault("XLA_FLAGS", COMPILE_SOONER)
 # Tests compile the same small programs again and again, in this process and in those that they start.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(PROJECT / ".pytest_cache" / "xla"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")

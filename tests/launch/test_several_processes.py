@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from compile_flags import COMPILE_SOONER
 from emocluster_jax.model_directory import SavedModel, read_model
 from emocluster_jax.reporting.metrics_log import read_metrics
 from small_records import PER_FILE, write_records
@@ -93,7 +94,7 @@ def train(folder: Path, data_dir: Path, feed: str, each: list[tuple[list[str], d
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
         "PYTHONPATH": os.pathsep.join(map(str, (TESTS.parent, TESTS))),
-        "XLA_FLAGS": "--xla_cpu_use_fusion_emitters=false",  # compiles sooner
+        "XLA_FLAGS": COMPILE_SOONER,
     }
     processes = [
         subprocess.Popen(

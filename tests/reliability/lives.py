@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from compile_flags import COMPILE_SOONER
+
 TESTS = Path(__file__).resolve().parent.parent
 DEADLINE_S = 120.0
 ENVIRONMENT = os.environ | {
     "JAX_PLATFORMS": "cpu",
     "PYTHONPATH": os.pathsep.join(map(str, (TESTS.parent, TESTS))),
-    "XLA_FLAGS": "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0",  # compiles sooner
+    "XLA_FLAGS": f"{COMPILE_SOONER} --xla_backend_optimization_level=0",
 }
 
 
