@@ -24,10 +24,10 @@ from jaxtyping import Float
 from emocluster_jax.config import Features, GivenFeatures
 from emocluster_jax.errors import InputError, RecordingError
 from emocluster_jax.inference import Prediction, Predictor
-from emocluster_jax.preprocessing.chunk_frames import ChunkSource
+from emocluster_jax.preprocessing.chunk_frames import ChunkParts
 from emocluster_jax.preprocessing.chunks import mel_chunks
 from emocluster_jax.preprocessing.long_recordings import LongRecording, reader
-from emocluster_jax.preprocessing.sources import frames_of_chunk_source, open_source, source_of_chunks
+from emocluster_jax.preprocessing.sources import chunk_parts, frames_of_parts, open_source
 
 SHORTEST_WINDOW_S = 1.0
 """What is left of a recording after its last whole window is a window if it is this long, and dropped otherwise."""
@@ -133,7 +133,7 @@ class _Segment(NamedTuple):
     start_s: float
     end_s: float
     is_last: bool
-    sources: dict[Features, ChunkSource]
+    parts: dict[Features, ChunkParts]
 
 
 class _Chunked(NamedTuple):
@@ -193,7 +193,7 @@ class _FrontEnd:
             end_s = min((i + 1) * window_s, duration_s) if window_s else duration_s
             try:
                 parts = {
-                    features: source_of_chunks(
+                    features: chunk_parts(
                         read,
                         round(start_s * features.source_rate),
                         min(round(end_s * features.source_rate), len(opened[features.source_rate])),
@@ -209,7 +209,7 @@ class _FrontEnd:
     def with_chunks(self, segment: _Segment | Skipped) -> _Chunked | Skipped:
         if isinstance(segment, Skipped):
             return segment
-        frames = {features: frames_of_chunk_source(source, features) for features, source in segment.sources.items()}
+        frames = {features: frames_of_parts(parts, features) for features, parts in segment.parts.items()}
         chunks = [mel_chunks(frames[p.features], p.features, p.statistics) for p in self._distinct]
         return _Chunked(segment.file, segment.start_s, segment.end_s, segment.is_last, tuple(chunks))
 

@@ -24,7 +24,7 @@ from emocluster_jax.config import Features, ModelConfig
 from emocluster_jax.model_directory import SavedModel, model_folder, read_model
 from emocluster_jax.preprocessing.chunks import mel_chunks
 from emocluster_jax.preprocessing.normalization import FeatureStatistics
-from emocluster_jax.preprocessing.sources import as_source, source_frames_of_chunks
+from emocluster_jax.preprocessing.sources import as_source, frames_of_chunks
 from emocluster_jax.systems.registry import SYSTEMS, network_of
 
 
@@ -102,7 +102,7 @@ class Predictor:
             rate than the model's.
         """
         source = as_source(signal, sampling_rate, self.features)
-        chunks = mel_chunks(source_frames_of_chunks(source, self.features), self.features, self.statistics)
+        chunks = mel_chunks(frames_of_chunks(source, self.features), self.features, self.statistics)
         return self.predict_chunks(chunks)[0]
 
     def predict_chunks(self, chunks: Float[np.ndarray, "n frames mel"]) -> list[Prediction]:

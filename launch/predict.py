@@ -97,7 +97,7 @@ def recordings_of(options: Options, features: Features) -> list[Recording]:
 
 def write(options: Options, predictions: Predictions) -> None:
     """Writes the table and the embeddings."""
-    from emocluster_jax.predictions_table import write_embeddings, write_table
+    from emocluster_jax.api.prediction_files import write_embeddings, write_table
 
     with writing(options.output.parent, AGAIN):
         write_table(options.output, predictions)

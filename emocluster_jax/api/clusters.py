@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
+from emocluster_jax.api.data_for_model import read_preparation_for
 from emocluster_jax.api.frames import segmented_frame
 from emocluster_jax.clustering.embedding_transform import transform
 from emocluster_jax.errors import InputError
-from emocluster_jax.evaluation.evaluate import check_features
 from emocluster_jax.inference import Predictor
 from emocluster_jax.model_directory import model_folder, read_model
 from emocluster_jax.prepared_inference import predict_prepared
 from emocluster_jax.records.arrays import Descriptions
 from emocluster_jax.records.chunk_source import ChunkSource
-from emocluster_jax.records.preparation import read_preparation
 from emocluster_jax.records.reader import read_descriptions
 from emocluster_jax.reporting.console import Console
 from emocluster_jax.systems.registry import SYSTEMS
@@ -88,8 +87,7 @@ def clusters(
     saved = read_model(model_folder(Path(model)))
     if not SYSTEMS[saved.config.system].clusters:
         raise InputError(f"{model} is a model of {saved.config.system}, which has no clusters; give one of emocluster")
-    preparation = read_preparation(data_dir)
-    check_features(saved, preparation, str(data_dir))
+    preparation = read_preparation_for(saved, data_dir)
     recordings = read_descriptions(data_dir, split)
     source, predictor = ChunkSource(data_dir, preparation, split), Predictor(saved)
     found = np.empty((len(recordings), preparation.features.chunks_per_utterance), np.int32)

@@ -11,15 +11,15 @@ import numpy as np
 from jaxtyping import Float
 
 from emocluster_jax import parallel
+from emocluster_jax.api.data_for_model import read_preparation_for
 from emocluster_jax.api.frames import segmented_frame
 from emocluster_jax.errors import InputError
-from emocluster_jax.evaluation.evaluate import EmbeddingSample, Evaluation, check_features, evaluate_split
+from emocluster_jax.evaluation.evaluate import EmbeddingSample, Evaluation, evaluate_split
 from emocluster_jax.evaluation.sentences import Scores
 from emocluster_jax.feed.choice import resolve_feed
 from emocluster_jax.feed.from_records import load_split
 from emocluster_jax.model_directory import model_folder, read_model
 from emocluster_jax.records.arrays import Descriptions
-from emocluster_jax.records.preparation import read_preparation
 from emocluster_jax.records.reader import read_descriptions, read_ids, split_size
 from emocluster_jax.reporting.console import Console
 
@@ -89,8 +89,7 @@ def evaluate(
     console, data_dir = console or Console(), Path(data_dir)
     with parallel.all_or_none():
         saved = read_model(model_folder(Path(model)))
-        preparation = read_preparation(data_dir)
-        check_features(saved, preparation, str(data_dir))
+        preparation = read_preparation_for(saved, data_dir)
         size = split_size(preparation, data_dir, split)
     if not parallel.same_everywhere(repr((split, preparation.fingerprint, saved.config, saved.origin))):
         raise InputError("the processes have different models, data or splits; give all the same options")

@@ -11,12 +11,10 @@ from jaxtyping import Float, Int
 
 from emocluster_jax import parallel
 from emocluster_jax.config import ATTRIBUTES
-from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.forward import Outputs, chunk_attributes, make_forward
 from emocluster_jax.evaluation.sentences import Scores, score_sentences, sentence_attributes
 from emocluster_jax.feed.split import Split
 from emocluster_jax.model_directory import SavedModel
-from emocluster_jax.records.preparation import Preparation
 from emocluster_jax.reporting.console import Console
 
 _NAMES_SHOWN = 5
@@ -52,20 +50,6 @@ class Evaluation:
     predictions: Float[np.ndarray, "utterances A"]
     scores: dict[str, Scores]
     sample: EmbeddingSample | None = None
-
-
-def check_features(model: SavedModel, preparation: Preparation, data_dir: str) -> None:
-    """Raises InputError unless the records were made as the model was trained: same features, same normalisation."""
-    if model.features != preparation.features:
-        raise InputError(
-            f"{data_dir} was prepared with other feature settings than the model; prepare it with the same"
-        )
-    statistics = preparation.feature_statistics
-    if not model.normalized_by(statistics.mean, statistics.std):
-        raise InputError(
-            f"{data_dir} was normalised with other statistics than the model's training data; prepare the corpus for "
-            "this model, with --statistics-from the model directory"
-        )
 
 
 def evaluate_split(

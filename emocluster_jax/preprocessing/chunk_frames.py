@@ -12,7 +12,7 @@ from emocluster_jax.preprocessing.long_recordings import Read
 from emocluster_jax.preprocessing.spectrogram import mel_spectrogram
 
 
-class ChunkSource(NamedTuple):
+class ChunkParts(NamedTuple):
     """What a recording's chunks are made of: samples, or frames that were given.
 
     Attributes:
@@ -24,7 +24,7 @@ class ChunkSource(NamedTuple):
     parts: list[Float[np.ndarray, " part *frame"]]
 
 
-def signal_of_chunks(read: Read, start: int, end: int, features: FeatureConfig) -> ChunkSource:
+def signal_parts(read: Read, start: int, end: int, features: FeatureConfig) -> ChunkParts:
     """Reads what is needed of a signal, or of a window of it, as if the window were all there is.
 
     Args:
@@ -39,43 +39,30 @@ def signal_of_chunks(read: Read, start: int, end: int, features: FeatureConfig) 
     samples = end - start
     step = _step(samples, features)
     if step <= features.chunk_frames:
-        return ChunkSource(samples, [read(start, end)])
+        return ChunkParts(samples, [read(start, end)])
     margin, hop = _margin(features), features.hop_size
     parts = []
     for i in range(features.chunks_per_utterance):
         first = max(i * step - margin, 0) * hop
         last = (i * step + features.chunk_frames - 1 + margin) * hop
         parts.append(read(start + first, min(start + last, end)))
-    return ChunkSource(samples, parts)
+    return ChunkParts(samples, parts)
 
 
-def mel_of_chunk_source(source: ChunkSource, features: FeatureConfig) -> Float[np.ndarray, "time mel"]:
-    """A spectrogram that `chunks.mel_chunks` cuts into the same chunks as the whole one; see `mel_of_chunks`."""
-    if len(source.parts) == 1:
-        return mel_spectrogram(source.parts[0], features)
+def mel_of_parts(parts: ChunkParts, features: FeatureConfig) -> Float[np.ndarray, "time mel"]:
+    """A spectrogram, power as float32, that `chunks.mel_chunks` cuts into the same chunks as the whole one.
+
+    It is the whole one up to the duration from which chunks leave gaps. Of longer recordings it is the chunks' frames,
+    one chunk after another: time and memory no longer grow with the duration.
+    """
+    if len(parts.parts) == 1:
+        return mel_spectrogram(parts.parts[0], features)
     length, margin = features.chunk_frames, _margin(features)
-    step = _step(source.length, features)
-    mel = np.empty((len(source.parts), length, features.mel_bands), np.float32)
-    for i, part in enumerate(source.parts):
+    step = _step(parts.length, features)
+    mel = np.empty((len(parts.parts), length, features.mel_bands), np.float32)
+    for i, part in enumerate(parts.parts):
         mel[i] = mel_spectrogram(part, features)[min(i * step, margin) :][:length]
     return mel.reshape(-1, features.mel_bands)
-
-
-def mel_of_chunks(signal: Float[np.ndarray, " samples"], features: FeatureConfig) -> Float[np.ndarray, "time mel"]:
-    """A spectrogram that `chunks.mel_chunks` cuts into the same chunks as the whole one.
-
-    It is the whole one up to the duration from which chunks leave gaps (11 s with the default settings). Of longer
-    recordings it is the chunks' frames, one chunk after another: time and memory no longer grow with the duration.
-
-    Args:
-      signal: mono, at `features.sample_rate_hz`.
-      features: rate, FFT size, hop, number of bands, chunk length and number of chunks.
-
-    Returns:
-      Power as float32.
-    """
-    parts = signal_of_chunks(lambda start, end: signal[start:end], 0, len(signal), features)
-    return mel_of_chunk_source(parts, features)
 
 
 def _step(samples: int, features: FeatureConfig) -> int:

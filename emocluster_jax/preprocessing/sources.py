@@ -13,9 +13,9 @@ from jaxtyping import Float, Shaped
 
 from emocluster_jax.config import FeatureConfig, Features
 from emocluster_jax.preprocessing.audio import read_audio, to_mono_resampled
-from emocluster_jax.preprocessing.chunk_frames import ChunkSource, mel_of_chunk_source, mel_of_chunks, signal_of_chunks
+from emocluster_jax.preprocessing.chunk_frames import ChunkParts, mel_of_parts, signal_parts
 from emocluster_jax.preprocessing.given_frames import checked_frames, read_frames
-from emocluster_jax.preprocessing.long_recordings import LongRecording, Read, open_recording
+from emocluster_jax.preprocessing.long_recordings import LongRecording, Read, open_recording, reader
 from emocluster_jax.preprocessing.spectrogram import mel_spectrogram
 
 
@@ -59,20 +59,20 @@ def source_frames(
     return mel_spectrogram(source, features) if isinstance(features, FeatureConfig) else source
 
 
-def source_frames_of_chunks(
+def chunk_parts(read: Read, start: int, end: int, features: Features) -> ChunkParts:
+    """What chunks need of a source from `start` up to, but not including, `end`: see `signal_parts`."""
+    if isinstance(features, FeatureConfig):
+        return signal_parts(read, start, end, features)
+    return ChunkParts(end - start, [read(start, end)])
+
+
+def frames_of_parts(parts: ChunkParts, features: Features) -> Float[np.ndarray, "frames dimensions"]:
+    """Frames that are cut into the same chunks as all of them (`chunk_frames`), which may be more."""
+    return mel_of_parts(parts, features) if isinstance(features, FeatureConfig) else parts.parts[0]
+
+
+def frames_of_chunks(
     source: Float[np.ndarray, " time *frame"], features: Features
 ) -> Float[np.ndarray, "frames dimensions"]:
-    """Frames that are cut into the same chunks as all of them (`chunk_frames`), which may be fewer."""
-    return mel_of_chunks(source, features) if isinstance(features, FeatureConfig) else source
-
-
-def source_of_chunks(read: Read, start: int, end: int, features: Features) -> ChunkSource:
-    """What chunks need of a source from `start` up to, but not including, `end`: see `signal_of_chunks`."""
-    if isinstance(features, FeatureConfig):
-        return signal_of_chunks(read, start, end, features)
-    return ChunkSource(end - start, [read(start, end)])
-
-
-def frames_of_chunk_source(source: ChunkSource, features: Features) -> Float[np.ndarray, "frames dimensions"]:
-    """Frames that are cut into the same chunks as all of them."""
-    return mel_of_chunk_source(source, features) if isinstance(features, FeatureConfig) else source.parts[0]
+    """What `frames_of_parts` gives of a whole source in memory."""
+    return frames_of_parts(chunk_parts(reader(source), 0, len(source), features), features)

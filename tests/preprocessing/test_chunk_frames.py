@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from emocluster_jax.config import FeatureConfig
-from emocluster_jax.preprocessing.chunk_frames import mel_of_chunks
 from emocluster_jax.preprocessing.chunks import split_chunks
+from emocluster_jax.preprocessing.sources import frames_of_chunks
 from emocluster_jax.preprocessing.spectrogram import mel_spectrogram
 from small_models import noise
 
@@ -24,7 +24,7 @@ def test_chunks_are_those_of_the_whole_spectrogram(features: FeatureConfig, samp
     signal = noise(samples / 16_000)
     shape = features.chunk_frames, features.chunks_per_utterance
 
-    chunks = split_chunks(mel_of_chunks(signal, features), *shape)
+    chunks = split_chunks(frames_of_chunks(signal, features), *shape)
 
     whole = split_chunks(mel_spectrogram(signal, features), *shape)
     # The same frames through the same operations; matrix products of other sizes may round differently.
@@ -32,4 +32,4 @@ def test_chunks_are_those_of_the_whole_spectrogram(features: FeatureConfig, samp
 
 
 def test_work_does_not_grow_with_the_duration() -> None:
-    assert len(mel_of_chunks(noise(60), FeatureConfig())) == 11 * 62
+    assert len(frames_of_chunks(noise(60), FeatureConfig())) == 11 * 62
