@@ -190,7 +190,8 @@ def _summarize(run: TrainingRun, options: Options, console: Console) -> None:
     progress = run.progress
     console.line()
     if math.isfinite(progress.best_ccc):
-        console.line(f"Best of {progress.epoch} epochs: {progress.best_epoch} (validation CCC {progress.best_ccc:.3f})")
+        best = f"{progress.best_epoch} (validation CCC {progress.best_ccc:z.3f})"
+        console.line(f"Best of {progress.epoch} epochs: {best}")
     else:
         console.line(f"{progress.epoch} epochs; the last one's model is kept")
     if options.config.stages == "unsupervised":
@@ -200,13 +201,13 @@ def _summarize(run: TrainingRun, options: Options, console: Console) -> None:
         console.line(f"Test, on {heard}:")
         for name, scores in run.test.scores.items():
             console.line(
-                f"  {name}: CCC {scores.ccc:.3f}, Pearson r {scores.pearson:.3f}, RMSE {scores.rmse:.3f} "
+                f"  {name}: CCC {scores.ccc:z.3f}, Pearson r {scores.pearson:z.3f}, RMSE {scores.rmse:.3f} "
                 f"({scores.n} recordings)"
             )
     if run.clusters is not None:
         labels = {**run.clusters.attributes, "speaker": run.clusters.speaker, "gender": run.clusters.gender}
         parts = [
-            f"{name} {label.ami_of_sentences:.3f} ({label.p_value:.3g})"
+            f"{name} {label.ami_of_sentences:z.3f} ({label.p_value:.3g})"
             for name, label in labels.items()
             if label is not None
         ]

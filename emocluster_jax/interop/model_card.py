@@ -179,7 +179,7 @@ def _training(model: SavedModel, run: RunNumbers, preparation: Preparation | Non
     selection = (
         "the last one trained; no validation CCC chose it"
         if ccc is None
-        else f"the one with the best validation CCC, {ccc:.3f} (mean over attributes, sentence level)"
+        else f"the one with the best validation CCC, {ccc:z.3f} (mean over attributes, sentence level)"
     )
     lines.append(f"- Epoch {origin.get('epoch')}{of}: {selection}.")
     if settings.get("stages") == "unsupervised":
@@ -207,7 +207,7 @@ def _decimals(score: float) -> str:
 def _information(clusters: Mapping[str, Any]) -> str:
     labels = {**clusters["attributes"], "speaker": clusters["speaker"], "gender": clusters["gender"]}
     rows = [
-        f"| {name} | {of['ami_of_sentences']:.3f} | {of['p_value']:.3g} |"
+        f"| {name} | {of['ami_of_sentences']:z.3f} | {of['p_value']:.3g} |"
         for name, of in labels.items()
         if of is not None
     ]

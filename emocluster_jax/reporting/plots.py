@@ -89,7 +89,7 @@ def prediction_scatter(
     limits = (float(both.min()) - margin, float(both.max()) + margin)
     axes.plot(limits, limits, color="0.35", linewidth=1, linestyle="--", label="prediction = rating", zorder=0)
     axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel=f"rated {attribute}", ylabel=f"predicted {attribute}")
-    axes.set_title(f"{attribute}: CCC {ccc:.3f}, {len(truth)} sentences", loc="left")
+    axes.set_title(f"{attribute}: CCC {ccc:z.3f}, {len(truth)} sentences", loc="left")
     axes.legend(loc="upper left", frameon=False)
     save_png(figure, path)
 
@@ -112,7 +112,7 @@ def _validation_ccc(axes: Axes, metrics: list[dict[str, Any]]) -> None:
     scored = [epoch for epoch in metrics if epoch.get("validation_ccc_mean") is not None]
     if scored:
         best = max(scored, key=lambda epoch: epoch["validation_ccc_mean"])
-        score = f"{best['validation_ccc_mean']:.3f}"
+        score = f"{best['validation_ccc_mean']:z.3f}"
         label = f"best: epoch {best['epoch']}, {'mean ' if len(attributes) > 1 else ''}{score}"
         axes.axvline(best["epoch"], color="0.35", linewidth=1, linestyle="--", label=label, zorder=0)
     finish_axes(axes, "Validation", "CCC of sentences")

@@ -229,8 +229,8 @@ def _train_epoch(
 def _ccc_note(progress: Progress, last: float) -> str:
     """The validation CCC of the last epoch, or, after a resume, of the best one."""
     if math.isfinite(last):
-        return f"CCC {last:.3f}"
-    return f"best CCC {progress.best_ccc:.3f}" if math.isfinite(progress.best_ccc) else ""
+        return f"CCC {last:z.3f}"
+    return f"best CCC {progress.best_ccc:z.3f}" if math.isfinite(progress.best_ccc) else ""
 
 
 def _steps(stages: tuple[StageProgress, ...]) -> int:
@@ -386,7 +386,7 @@ def _epoch_line(metrics: dict[str, Any], config: TrainConfig) -> str:
         if name is not None:
             parts.append(f"{name} {value:.3f}" if abs(value) >= 0.01 else f"{name} {value:.1e}")
     for name, value in metrics.get("validation_ccc", {}).items():
-        parts.append(f"validation CCC {name} {value:.3f}")
+        parts.append(f"validation CCC {name} {value:z.3f}")
     if math.isfinite(metrics.get("nmi_previous", math.nan)):
         parts.append(f"NMI {metrics['nmi_previous']:.2f}")
     return ", ".join([*parts, f"{sum(metrics['seconds'].values()) - metrics['seconds'].get('compile', 0.0):.0f} s"])

@@ -97,7 +97,7 @@ def prediction_scatter(run: RunFiles) -> Figure | None:
     if run.predictions is None or not run.predictions.ids:
         return None
     names = run.predictions.attributes
-    titles = [f"{name}: CCC {run.scores[name].ccc:.3f}" if name in run.scores else name for name in names]
+    titles = [f"{name}: CCC {run.scores[name].ccc:z.3f}" if name in run.scores else name for name in names]
     figure = panels(titles)
     ids = np.array([plain(id) for id in run.predictions.ids])
     for column, name in enumerate(names, start=1):
