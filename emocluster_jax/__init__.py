@@ -8,7 +8,8 @@ prediction = predictor(signal, sampling_rate)
 ```
 
 From a corpus to such a model: `prepare`, `fit`, `evaluate`, `predict`, `clusters`; docs/python.md has an example. What
-is wrong with a request raises `InputError`, whose line speaks of options as the commands spell them.
+is wrong with a request raises `InputError`, whose line speaks of options as the commands spell them; a signal that a
+predictor cannot use raises `RecordingError`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from emocluster_jax.api.training import fit
     from emocluster_jax.batch_inference import Recording
     from emocluster_jax.config import PRESETS, ModelConfig, TrainConfig
-    from emocluster_jax.errors import InputError
+    from emocluster_jax.errors import InputError, RecordingError
     from emocluster_jax.inference import Prediction, Predictor, load_model
     from emocluster_jax.reporting.console import Console
 
@@ -37,6 +38,7 @@ __all__ = [
     "Prediction",
     "Predictor",
     "Recording",
+    "RecordingError",
     "TrainConfig",
     "clusters",
     "evaluate",
@@ -57,6 +59,7 @@ _MODULES = {
     "ModelConfig": "config",
     "TrainConfig": "config",
     "InputError": "errors",
+    "RecordingError": "errors",
     "Prediction": "inference",
     "Predictor": "inference",
     "load_model": "inference",

@@ -8,7 +8,6 @@ sample rates are equal, the spectrogram where their feature settings are, the ch
 from __future__ import annotations
 
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,6 +22,7 @@ from jaxtyping import Float
 
 from emocluster_jax.config import Features, GivenFeatures
 from emocluster_jax.errors import InputError, RecordingError
+from emocluster_jax.host_cores import usable_cores
 from emocluster_jax.inference import Prediction, Predictor
 from emocluster_jax.preprocessing.chunk_frames import ChunkParts
 from emocluster_jax.preprocessing.chunks import mel_chunks
@@ -107,12 +107,11 @@ def predict_recordings(
       The recordings' segments in order, and in its place each recording that cannot be used.
 
     Raises:
-      InputError: windows shorter than `SHORTEST_WINDOW_S`, or models that read different things.
+      InputError: as of `check_extent`, or models that read different things.
     """
-    if window_s is not None and not SHORTEST_WINDOW_S <= window_s < math.inf:
-        raise InputError(f"windows of {window_s:g} s; give at least {SHORTEST_WINDOW_S:g} s, the length of a chunk")
+    check_extent(window_s, batch_size, workers)
     batch_size = batch_size or default_batch_size()
-    workers = workers or os.cpu_count() or 1
+    workers = workers or usable_cores()
     front_end = _FrontEnd(predictors)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     networks = ThreadPoolExecutor(NETWORKS_AT_A_TIME, thread_name_prefix="network")
@@ -124,6 +123,15 @@ def predict_recordings(
     finally:
         networks.shutdown(cancel_futures=True)
         pool.shutdown(cancel_futures=True)
+
+
+def check_extent(window_s: float | None, batch_size: int | None, workers: int | None) -> None:
+    """Raises InputError for windows shorter than `SHORTEST_WINDOW_S`, and for numbers below 1."""
+    if window_s is not None and not SHORTEST_WINDOW_S <= window_s < math.inf:
+        raise InputError(f"--window-seconds is {window_s:g}; give {SHORTEST_WINDOW_S:g} or more, a chunk's length")
+    for option, number in (("--batch-size", batch_size), ("--workers", workers)):
+        if number is not None and number < 1:
+            raise InputError(f"{option} is {number}; give 1 or more")
 
 
 class _Segment(NamedTuple):

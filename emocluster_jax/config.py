@@ -157,8 +157,12 @@ class ModelConfig:
     """Precision of the encoder's arithmetic; parameters, statistics and losses stay float32."""
 
     def __post_init__(self) -> None:
+        if self.system not in typing.get_args(SystemName):
+            raise InputError(f"--model is {self.system}; expected one of {', '.join(typing.get_args(SystemName))}")
         if not self.attributes:
             raise InputError(f"--attributes names none; give one or more of {', '.join(ATTRIBUTES)}")
+        if isinstance(self.attributes, str) or not set(self.attributes) <= set(ATTRIBUTES):
+            raise InputError(f"--attributes is {self.attributes!r}; expected a tuple of {', '.join(ATTRIBUTES)}")
         for name in self.attributes:
             if self.attributes.count(name) > 1:
                 raise InputError(f"--attributes names {name} twice; name each attribute once")

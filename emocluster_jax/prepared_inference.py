@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from emocluster_jax.batch_inference import default_batch_size, in_order
+from emocluster_jax.host_cores import usable_cores
 from emocluster_jax.inference import Prediction, Predictor
 from emocluster_jax.records.chunk_source import ChunkSource
 
 
 def predict_prepared(predictor: Predictor, source: ChunkSource, positions: Sequence[int]) -> Iterator[Prediction]:
     """What the model says of the recordings at these positions, in their order; all batches have one shape."""
-    size, threads = default_batch_size(), os.cpu_count() or 1
+    size, threads = default_batch_size(), usable_cores()
     with ThreadPoolExecutor(threads, thread_name_prefix="read") as pool:
         recordings = in_order(pool, source.__getitem__, positions, ahead=size + threads)
         for start in range(0, len(positions), size):

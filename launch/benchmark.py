@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import json
 import os
+import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -32,8 +33,8 @@ class Options:
 
     suites: tyro.conf.Positional[
         tuple[Literal["train", "embed", "kmeans", "epoch", "feed", "prepare", "predict", "memory", "all"], ...]
-    ]
-    """One or several, or all of them, which takes about an hour on a laptop."""
+    ] = ()
+    """One or several, or all of them, which takes about an hour on a laptop. [required]"""
     output: Path | None = None
     """Also write the results to this file: JSON lines, one for each case and peer, as they come."""
     case: str = ""
@@ -141,6 +142,7 @@ def main() -> None:
         prog=command.invocation("benchmark"),
         description=DESCRIPTION,
         example="train embed --output benchmark.jsonl",
+        args=sys.argv[1:],
     )
     from emocluster_jax.reporting.console import Console
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar, get_args
 
 from emocluster_jax.errors import InputError
 from launch.signals import PATIENCE_S, Terminated, heeded, interruption
+from launch.unknown_options import check_known
 
 if TYPE_CHECKING:
     from tyro.constructors import ConstructorRegistry, StructFieldSpec
@@ -77,9 +78,9 @@ def parse(
     description: str,
     example: str = "",
     default: Options | None = None,
-    args: list[str] | None = None,
+    args: list[str],
 ) -> Options:
-    """The command line as an instance of a dataclass; `--help` and wrong options end the process (status 0 and 2).
+    """The command line as an instance of a dataclass; `--help` and wrong values end the process (status 0 and 2).
 
     Fields of nested dataclasses are flat options: `model.clusters` is `--clusters`. A field whose metadata name an
     "option" goes by that name.
@@ -90,8 +91,12 @@ def parse(
       description: what the command does, for `--help`.
       example: arguments that work, shown in `--help`.
       default: the values of options that are not given, where they are not the dataclass's own.
-      args: the arguments, if not those of this process.
+      args: the arguments.
+
+    Raises:
+      InputError: there is no such option.
     """
+    check_known(args, [options], prog)
     import tyro
 
     kwargs: dict[str, Any] = {} if default is None else {"default": default}
@@ -107,9 +112,10 @@ def parse(
 
 
 def parse_known(
-    options: type[Options], *, prog: str, description: str, example: str, args: list[str]
+    options: type[Options], *, others: type[Any], prog: str, description: str, example: str, args: list[str]
 ) -> tuple[Options, list[str]]:
-    """As `parse`, for a command that hands the arguments it does not know, in their order, to another one."""
+    """As `parse`, for a command that hands options of another one (`others`) on to it, as they stand."""
+    check_known(args, [options, others], prog)
     import tyro
 
     return tyro.cli(

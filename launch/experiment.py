@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from emocluster_jax.config import SystemName
 from emocluster_jax.errors import InputError
-from launch import command
+from launch import command, train
 
 if TYPE_CHECKING:
     from emocluster_jax.experiment.grid import Run
@@ -69,6 +68,7 @@ def main() -> None:
     prog = command.invocation("experiment")
     options, others = command.parse_known(
         Options,
+        others=train.Options,
         prog=prog,
         description=DESCRIPTION,
         example="--preset all --data-dir data --workdir experiment --trials 5 --epochs 50",
@@ -107,8 +107,6 @@ def main() -> None:
     if options.list:
         _list(plan, runs, options.shard, console)
         return
-    # SIGTERM ends as Ctrl-C does, and the run under way with it.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     failures = () if options.tables_only else _run(plan, runs, console)
     _report(plan, preparation.corpus, console)
     if failures:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -31,7 +32,7 @@ class Options:
     license: str = "unknown"
     """Of the weights, for the card: an identifier that Hugging Face knows, such as cc-by-4.0."""
     quiet: bool = False
-    """Print nothing but errors."""
+    """Print nothing but warnings and errors."""
 
 
 def main() -> None:
@@ -40,6 +41,7 @@ def main() -> None:
         prog=command.invocation("export"),
         description=DESCRIPTION,
         example="--checkpoint run/model --output exported --format onnx --data-dir data",
+        args=sys.argv[1:],
     )
     if not options.formats:
         raise InputError("--format is empty; give at least one")

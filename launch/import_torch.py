@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -28,7 +29,7 @@ class Options:
     output: Path
     """The model directory to write."""
     quiet: bool = False
-    """Print nothing but errors."""
+    """Print nothing but warnings and errors."""
 
 
 def main() -> None:
@@ -37,6 +38,7 @@ def main() -> None:
         prog=command.invocation("import_torch"),
         description=DESCRIPTION,
         example="--weights Act.pth.tar --norm norm --attribute arousal --output arousal",
+        args=sys.argv[1:],
     )
     from emocluster_jax.interop.published import import_published
     from emocluster_jax.model_directory import read_model, save_model

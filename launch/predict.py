@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,17 +53,12 @@ class Options:
 
 def check(options: Options) -> None:
     """Raises InputError where something is wrong with the request that can be known without its models."""
-    from emocluster_jax.batch_inference import SHORTEST_WINDOW_S
+    from emocluster_jax.batch_inference import check_extent
 
     for option, given in (("--checkpoint", options.checkpoint), ("--input", options.input)):
         if not given:
             raise InputError(f"{option} is empty; give at least one path")
-    for option, number in (("--batch-size", options.batch_size), ("--workers", options.workers)):
-        if number is not None and number < 1:
-            raise InputError(f"{option} is {number}; give 1 or more")
-    window_s = options.window_seconds
-    if window_s is not None and not SHORTEST_WINDOW_S <= window_s < float("inf"):
-        raise InputError(f"--window-seconds is {window_s:g}; give {SHORTEST_WINDOW_S:g} or more")
+    check_extent(options.window_seconds, options.batch_size, options.workers)
 
 
 def recordings_of(options: Options, features: Features) -> list[Recording]:
@@ -124,6 +120,7 @@ def main() -> None:
         prog=command.invocation("predict"),
         description=DESCRIPTION,
         example="--checkpoint run/model --input recordings --output predictions.csv",
+        args=sys.argv[1:],
     )
     command.enable_compilation_cache()
     check(options)

@@ -77,6 +77,7 @@ def main() -> None:
         prog=invocation("prepare"),
         description=DESCRIPTION,
         example="--corpus manifest --source speech --data-dir data",
+        args=sys.argv[1:],
     )
     from emocluster_jax.api.preparation import prepare
     from emocluster_jax.reporting.console import Console

@@ -41,6 +41,10 @@ class Options:
                 raise InputError(f"--{name} is {value}; give 0 or more")
         if not 0 < self.clip_seconds <= 60:
             raise InputError(f"--clip-seconds is {self.clip_seconds:g}; give more than 0 and at most 60")
+        if self.audio is not None and self.data_dir is None:
+            raise InputError("--audio is given without --data-dir; give the records that the run was trained on")
+        if self.audio is not None and not self.audio.is_dir():
+            raise InputError(f"--audio {self.audio} is no folder; give that of the recordings")
 
 
 def main() -> None:
@@ -66,6 +70,8 @@ def main() -> None:
 
     console = Console(quiet=options.quiet)
     if is_grid(options.workdir):
+        if options.data_dir is not None:
+            raise InputError(f"{options.workdir} is an experiment's, whose page needs no --data-dir; leave it out")
         page = grid_page(read_grid(options.workdir), output)
     else:
         run = read_run_files(options.workdir)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from emocluster_jax.checksums import check_seal
 from emocluster_jax.config import PRESETS, Preset, TrainConfig, from_dict
 from emocluster_jax.disk import writing
 from emocluster_jax.errors import InputError
@@ -42,9 +43,9 @@ class Options:
     """Records that launch.prepare wrote; without it, the demo corpus in emocluster-demo/."""
     workdir: Path | None = None
     """Takes checkpoints, the best model, metrics and plots. [required with --data-dir]"""
-    preset: Preset = "demo"
-    """Starting point of the settings; `paper` where --data-dir is given. It takes the whole pool, paper-fsl none of it,
-    and paper-as-published leaves the regressor untrained."""
+    preset: Preset | None = None
+    """Starting point of the settings. `paper` takes the whole pool, paper-fsl none of it, and paper-as-published leaves
+    the regressor untrained. [default: paper with --data-dir, else demo]"""
     config_file: Path | None = field(default=None, metadata={"option": "config"})
     """Starting point of the settings in place of a preset: the run.json of another run."""
     config: TrainConfig = field(default_factory=TrainConfig)
@@ -72,17 +73,17 @@ def parse(arguments: list[str], prog: str | None = None) -> Options:
     for name in ("--preset", "--config", "--data-dir"):
         first.add_argument(name, name.replace("a-d", "a_d"), nargs="?")
     chosen, _ = first.parse_known_args(arguments)
-    default = Options()
+    default, origin = Options(), ""
     if chosen.config is not None:
         if chosen.preset is not None:
             raise InputError("--preset and --config are both given; each is a starting point of the settings, give one")
-        default = Options(config=_settings_in(Path(chosen.config)))
+        default, origin = Options(config=_settings_in(Path(chosen.config))), f"those of {chosen.config}"
     elif (preset := chosen.preset or ("demo" if chosen.data_dir is None else "paper")) in PRESETS:
-        default = Options(preset=preset, config=PRESETS[preset])
+        default, origin = Options(config=PRESETS[preset]), f"the preset {preset}'s"
     return command.parse(
         Options,
         prog=prog or command.invocation("train"),
-        description=DESCRIPTION,
+        description=f"{DESCRIPTION} The defaults below are {origin}." if origin else DESCRIPTION,
         example="--data-dir data --workdir run --attributes arousal --clusters 10 --epochs 50",
         default=default,
         args=arguments,
@@ -93,13 +94,19 @@ def _settings_in(path: Path) -> TrainConfig:
     """The settings in a run.json, which `launch.train` writes, or in a file that holds no more than them.
 
     Raises:
-      InputError: it cannot be read, or holds no settings.
+      InputError: it cannot be read, is not what `launch.train` wrote, or holds no settings.
     """
     try:
         values = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"--config {path} cannot be read ({error}); give the run.json of a work directory") from None
-    return from_dict(TrainConfig, values.get("config", values) if isinstance(values, dict) else values, str(path))
+    if isinstance(values, dict) and "config" in values:
+        if "sha256" in values:
+            check_seal(
+                path, values, "restore a copy, or write settings of your own, its `config` alone, to another file"
+            )
+        values = values["config"]
+    return from_dict(TrainConfig, values, str(path))
 
 
 def main() -> None:

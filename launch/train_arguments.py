@@ -22,7 +22,7 @@ def shared_by_system(
 ) -> dict[SystemName, Shared]:
     """By system, what its trainings share: of the arguments, those that it has a use for.
 
-    Ends the process where `launch.train` does not know an option, as it does itself.
+    Ends the process where a value is not of its option's type, as `launch.train` does itself.
 
     Args:
       arguments: options of `launch.train` with their values.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from emocluster_jax.corpora.audio_files import AUDIO_SUFFIXES, FRAME_SUFFIXES
 from emocluster_jax.corpora.registry import CorpusName, reader_of
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
+from emocluster_jax.host_cores import usable_cores
 from emocluster_jax.preprocessing.given_frames import most_frequent_dimensions
 from emocluster_jax.records.beam import BeamRunner, beam_runner
 from emocluster_jax.records.preparation import Preparation
@@ -104,7 +104,7 @@ def _workers(workers: int | None, beam: str | None, beam_options: Sequence[str],
     if beam is None:
         if beam_options:
             raise InputError("--beam-options needs --beam-runner, whose options they are")
-        return workers or _cores()
+        return workers or usable_cores()
     if workers is not None:
         raise InputError("--workers counts local processes; with --beam-runner say how many in --beam-options")
     if _BUCKET.match(str(data_dir)):
@@ -112,11 +112,6 @@ def _workers(workers: int | None, beam: str | None, beam_options: Sequence[str],
             f"--data-dir {data_dir} is no folder; Beam workers write to a file system that all of them mount"
         )
     return beam_runner(beam, beam_options)
-
-
-def _cores() -> int:
-    """Cores that this process may use, which may be fewer than the machine has (not every system tells)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _read(

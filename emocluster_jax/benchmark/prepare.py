@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from functools import partial
@@ -11,6 +10,7 @@ from pathlib import Path
 from emocluster_jax.benchmark.cases import Case, Contender, Device, Prepared
 from emocluster_jax.benchmark.resident import resident_peak_bytes
 from emocluster_jax.config import FeatureConfig
+from emocluster_jax.host_cores import usable_cores
 
 
 def cases(device: Device, quick: bool) -> list[Case]:
@@ -37,7 +37,7 @@ def records(recordings: int, seconds: float) -> Prepared:
     folder = tempfile.TemporaryDirectory()
     paths = write_recordings(Path(folder.name), recordings, seconds)
     rows = [Utterance(f"{i:06d}", path, "train") for i, path in enumerate(paths)]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
 
     def repeat() -> dict[str, float]:
         started = time.perf_counter()

@@ -21,6 +21,7 @@ from typing import Any
 
 from emocluster_jax.benchmark.cases import Contender, Device, Prepared
 from emocluster_jax.benchmark.resident import resident_peak_bytes
+from emocluster_jax.host_cores import usable_cores
 from emocluster_jax.host_memory import keep_freed_memory
 
 _REPEAT, _MEMORY = "repeat", "memory"
@@ -105,8 +106,7 @@ def _device() -> Device:
 
     first = jax.devices()[0]
     if first.platform == "cpu":
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        return Device("cpu", f"CPU, {cores} cores")
+        return Device("cpu", f"CPU, {usable_cores()} cores")
     count = f"{jax.device_count()} x " if jax.device_count() > 1 else ""
     return Device(first.platform, f"{count}{first.device_kind}")
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +29,7 @@ from emocluster_jax.corpora.demo_speakers import Speaker, draw_speakers
 from emocluster_jax.corpora.espeak import check_installed, say
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
+from emocluster_jax.host_cores import usable_cores
 
 FORMAT_VERSION = 1
 _MARKER = "demo.json"
@@ -123,7 +123,7 @@ def _write(directory: Path, config: DemoCorpus, progress: Callable[[int], None])
         for index, (speaker, split) in enumerate(zip(speakers, splits, strict=True))
     ]
     # Threads suffice: eSpeak NG has processes of its own, and NumPy, soxr and the encoder release the interpreter.
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(max_workers=usable_cores()) as pool:
         jobs = [
             pool.submit(_record, directory, speaker, plan, config, np.random.default_rng([config.seed, 2, index]))
             for index, (speaker, plan) in enumerate(zip(speakers, plans, strict=True))

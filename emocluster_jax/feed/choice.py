@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 
@@ -34,8 +34,10 @@ def resolve_feed(
       console: told the choice in one line.
 
     Raises:
-      InputError: the processes of the run want different things.
+      InputError: there is no such feed, or the processes of the run want different things.
     """
+    if feed not in (*get_args(Feed), "auto"):
+        raise InputError(f"--feed is {feed}; expected auto, resident or streamed")
     # Devices and hosts may differ; the programs must not.
     if not parallel.same_everywhere(feed):
         raise InputError(f"--feed is {feed} on this process and not on all others; give all the same")

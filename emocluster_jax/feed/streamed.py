@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from jaxtyping import Array, Float, Float16, Int
 
 from emocluster_jax import parallel
 from emocluster_jax.feed.split import Spans, Split, block_starts
+from emocluster_jax.host_cores import usable_cores
 from emocluster_jax.records.chunk_source import ChunkSource
 
 _ROWS = 128
@@ -59,7 +59,7 @@ class StreamedSplit(Split):
     def _stream(self, rows: Int[np.ndarray, "steps devices rows"]) -> Iterator[Spans]:
         """Gives, step by step, the chunks of these global numbers; zeros for the padding after the last."""
         together = max(1, _ROWS // rows[0].size)
-        threads = min(os.cpu_count() or 1, _MOST_THREADS)
+        threads = min(usable_cores(), _MOST_THREADS)
         elements = (
             grain.MapDataset.source([rows[i : i + together] for i in range(0, len(rows), together)])
             .map(self._read)

@@ -143,9 +143,10 @@ def _what(model: SavedModel) -> str:
     clusters = (
         f" It tells which of {config.clusters} clusters a chunk belongs to." if config.system == "emocluster" else ""
     )
+    system = _SYSTEMS.get(config.system, f"`{config.system}`")  # a system of one's own has no other name
     width = "" if config.width_multiplier == 1 else f", {config.width_multiplier:g} times as wide as published"
     return (
-        f"Predicts from speech, in label units: {scales}.{clusters} The network is a {_SYSTEMS[config.system]}{width}; "
+        f"Predicts from speech, in label units: {scales}.{clusters} The network is a {system}{width}; "
         f"it reads {model.features.chunks_per_utterance} chunks of about one second of {model.features.summary}."
     )
 

@@ -38,14 +38,14 @@ def existing_preparation(data_dir: Path, fingerprint: str) -> Preparation | None
                 "other recordings, labels or settings); give another --data-dir or remove it"
             )
         return preparation
+    if data_dir.is_mount():
+        raise InputError(f"{data_dir} is a mount point, which nothing can be renamed to; give a folder below it")
     try:
         has_files = data_dir.is_dir() and any(data_dir.iterdir())
     except OSError as error:
         raise InputError(f"{data_dir} cannot be read: {error.strerror}; give another --data-dir") from None
     if has_files:
         raise InputError(f"{data_dir} holds files that are no prepared data; give another --data-dir or remove it")
-    if data_dir.is_mount():
-        raise InputError(f"{data_dir} is a mount point, which nothing can be renamed to; give a folder below it")
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -168,9 +169,38 @@ def test_requests_that_cannot_be_carried_out(names: dict[str, Any], folder: Path
         emocluster_jax.predict(folder / "run", [], console=QUIET)
     with pytest.raises(InputError, match=r"run and .*run both predict arousal"):
         emocluster_jax.predict([load_model(folder / "run"), folder / "run"], folder, console=QUIET)
+    with pytest.raises(InputError, match="--batch-size is -1; give 1 or more"):
+        emocluster_jax.predict(folder / "run", folder, batch_size=-1, console=QUIET)
     with pytest.raises(InputError, match="--unlabeled-limit needs"):
         emocluster_jax.prepare("manifest", folder, tmp_path / "data", unlabeled_limit=1, console=QUIET)
     assert [path.name for path in tmp_path.iterdir()] == ["without"]
+
+
+def test_choices_that_there_are_not() -> None:
+    """In a process of its own: here the types are checked, and find them before."""
+    code = """
+from emocluster_jax import Console, InputError, ModelConfig
+from emocluster_jax.config import FeatureConfig
+from emocluster_jax.feed.choice import resolve_feed
+
+for call in (
+    lambda: ModelConfig(system="cnn"),
+    lambda: ModelConfig(attributes="arousal"),
+    lambda: ModelConfig(attributes=("arousal", "activation")),
+    lambda: resolve_feed("none", [], FeatureConfig(), Console()),
+):
+    try:
+        print("accepted:", call())
+    except InputError as error:
+        print(error)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert result.stdout.splitlines() == [
+        "--model is cnn; expected one of emocluster, cnn_regressor, cnn_ae, cnn_vae, ladder",
+        "--attributes is 'arousal'; expected a tuple of arousal, dominance, valence",
+        "--attributes is ('arousal', 'activation'); expected a tuple of arousal, dominance, valence",
+        "--feed is none; expected auto, resident or streamed",
+    ], result.stderr
 
 
 def test_all_names_can_be_imported() -> None:

@@ -111,7 +111,6 @@ def test_options_change_only_what_they_name_in_a_preset():
 @pytest.mark.parametrize(
     ("args", "named"),
     [
-        (["--clusterz", "5"], "--clusters"),
         (["--clusters", "many"], "--clusters"),
         (["--attributes", "anger"], "arousal"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from launch.__main__ import COMMANDS
+from launch.command import run
 
 PROJECT = Path(__file__).resolve().parents[2]
-WITHOUT_MAIN = {"__init__", "__main__", "command", "signals", "train_arguments"}
+WITHOUT_MAIN = {"__init__", "__main__", "command", "signals", "train_arguments", "unknown_options"}
 STARTS = [[sys.executable, "-m", "launch"], [str(Path(sys.executable).with_name("emocluster"))]]
 
 
@@ -41,3 +43,25 @@ def test_the_commands_under_one_name(start: list[str]) -> None:
     )
     refused = call(start, "train", "--workdir", "run")
     assert refused.returncode == 2 and refused.stderr.startswith("error: --workdir is given without --data-dir")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        ("evaluate --chekpoint run", "--chekpoint; did you mean --checkpoint?"),  # one that is required
+        ("train --model.cluster 3", "--model.cluster; did you mean --clusters?"),
+        ("train --data_dir data --no-freeze_regresor", "--no-freeze-regresor; did you mean --no-freeze-regressor?"),
+        ("experiment --unlabelled-sizes=0", "--unlabelled-sizes; did you mean --unlabeled-sizes?"),
+        ("experiment --epoch 3", "--epoch; did you mean --epochs?"),  # one that is handed on to training
+        ("benchmark --xyz", "--xyz; python -m launch.benchmark --help lists them"),
+    ],
+)
+def test_options_that_do_not_exist(
+    arguments: str, hint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, *rest = arguments.split()
+    monkeypatch.setattr("sys.argv", [f"{name}.py", *rest])
+    with pytest.raises(SystemExit) as end:
+        run(importlib.import_module(f"launch.{name}").main)
+    assert end.value.code == 2
+    assert capsys.readouterr().err == f"error: there is no option {hint}\n"

@@ -56,6 +56,21 @@ def test_the_settings_of_another_run_are_repeated(tmp_path: Path) -> None:
     )
 
 
+def test_a_run_whose_settings_were_changed_is_not_repeated(tmp_path: Path) -> None:
+    claim(tmp_path, UNUSUAL, "fingerprint", resume=False)
+    file = tmp_path / "run.json"
+    file.write_text(file.read_text().replace('"seed": 5', '"seed": 6'))
+    with pytest.raises(InputError, match=r"run\.json is damaged or was changed .*settings of your own"):
+        parse([*DATA, "--config", str(file)])
+
+
+def test_help_says_whose_defaults_it_shows(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, whose in (([], "the preset demo's"), (DATA, "the preset paper's")):
+        with pytest.raises(SystemExit):
+            parse([*arguments, "--help"])
+        assert f"The defaults below are {whose}." in " ".join(capsys.readouterr().out.split())
+
+
 def test_a_file_that_holds_settings_alone(tmp_path: Path) -> None:
     file = tmp_path / "mine.json"
     file.write_text(json.dumps({"epochs": 4, "model": {"clusters": 20}}))
