@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from threading import Thread
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar, Union, get_args, get_origin
 
 from emocluster_jax.errors import InputError
 from launch.signals import PATIENCE_S, Terminated, heeded, interruption
@@ -149,10 +149,12 @@ def _house_rules() -> ConstructorRegistry:
         settings: dict[str, Any] = {}
         if "option" in field.metadata:
             settings["name"] = field.metadata["option"]
-        if isinstance(spec.type, UnionType) and NoneType in get_args(spec.type):
+        if get_origin(spec.type) in (UnionType, Union) and NoneType in get_args(spec.type):
             shown = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(spec.type, set()))
             assert not isinstance(shown, Exception)
-            settings["metavar"] = shown.metavar.replace("{None}|", "").strip("{}")
+            # `{None}|INT`, `{None}|{[INT [INT ...]]}`, and of choices `{None,demo,paper}`.
+            metavar = shown.metavar.removeprefix("{None}|").replace("{None,", "{")
+            settings["metavar"] = metavar[1:-1] if metavar.startswith("{[") else metavar
         if spec.default in (None, ()):
             settings["help_behavior_hint"] = ""
         kind = Annotated[spec.type, tyro.conf.arg(**settings)] if settings else spec.type

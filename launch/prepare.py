@@ -27,9 +27,12 @@ class Options:
     corpus: CorpusName
     """What lies in the source folder."""
     source: Path
-    """The corpus's folder (of `manifest`, the CSV file will do). `demo` makes its recordings there if they are not."""
+    """The corpus's folder (of `manifest`, the CSV file in it will do). `demo` makes its recordings there if they are
+    not."""
     data_dir: Path
     """Where the records go. A run that was killed goes on where it stopped, with the same command."""
+    manifest: Path | None = None
+    """`manifest`: the CSV file, if it is not the folder's manifest.csv. What it names lies in --source nonetheless."""
     unlabeled: Path | None = None
     """A folder of recordings without labels, which join the unlabelled split."""
     unlabeled_limit: int | None = None
@@ -88,6 +91,7 @@ def main() -> None:
             options.corpus,
             options.source,
             options.data_dir,
+            manifest=options.manifest,
             unlabeled=options.unlabeled,
             unlabeled_limit=options.unlabeled_limit,
             frame_rate=options.frame_rate,

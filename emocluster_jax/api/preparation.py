@@ -28,6 +28,7 @@ def prepare(
     source: Path | str,
     data_dir: Path | str,
     *,
+    manifest: Path | str | None = None,
     unlabeled: Path | str | None = None,
     unlabeled_limit: int | None = None,
     frame_rate: float | None = None,
@@ -47,8 +48,9 @@ def prepare(
 
     Args:
       corpus: what lies in the source folder, as `launch.prepare --corpus` names it.
-      source: the corpus's folder, or, of `manifest`, the CSV file. `demo` makes its recordings there.
+      source: the corpus's folder, or, of `manifest`, the CSV file in it. `demo` makes its recordings there.
       data_dir: where the records go.
+      manifest: of `manifest`: the CSV file, where it is not the folder's manifest.csv.
       unlabeled: a folder of recordings without labels, which join the unlabelled split.
       unlabeled_limit: take this many of that folder; a smaller number is part of a larger.
       frame_rate: frames a second, where the recordings are files of features (.npy, frames by dimensions).
@@ -70,10 +72,13 @@ def prepare(
     """
     console = console or Console()
     source, data_dir, unlabeled = Path(source), Path(data_dir), None if unlabeled is None else Path(unlabeled)
+    table = None if manifest is None else Path(manifest)
     if corpus not in get_args(CorpusName):
         raise InputError(f"there is no corpus {corpus!r}; there are {', '.join(get_args(CorpusName))}")
     if unlabeled_limit is not None and unlabeled is None:
         raise InputError("--unlabeled-limit needs --unlabeled, the folder that it limits")
+    if table is not None and corpus != "manifest":
+        raise InputError(f"--manifest belongs to --corpus manifest, not to {corpus}")
     if english != "labeled" and corpus != "emotale":
         raise InputError(f"--english belongs to --corpus emotale, not to {corpus}")
     if tuple(test_sets) != _TEST_SETS and corpus != "msp_podcast":
@@ -85,7 +90,7 @@ def prepare(
             raise InputError(f"--frame-rate: {error}") from None
     runner = _workers(workers, beam, beam_options, data_dir)  # before anything is read
     suffixes = AUDIO_SUFFIXES if frame_rate is None else FRAME_SUFFIXES
-    utterances = _read(corpus, source, unlabeled, unlabeled_limit, suffixes, english, tuple(test_sets), console)
+    utterances = _read(corpus, source, table, unlabeled, unlabeled_limit, suffixes, english, tuple(test_sets), console)
     return write_records(
         utterances,
         data_dir,
@@ -117,6 +122,7 @@ def _workers(workers: int | None, beam: str | None, beam_options: Sequence[str],
 def _read(
     corpus: CorpusName,
     source: Path,
+    table: Path | None,
     pool: Path | None,
     limit: int | None,
     suffixes: frozenset[str],
@@ -128,7 +134,7 @@ def _read(
     if corpus == "manifest":
         from emocluster_jax.corpora import manifest
 
-        return manifest.read(source, pool, limit, suffixes)
+        return manifest.read(source, pool, limit, suffixes, table)
     if corpus == "msp_podcast":
         from emocluster_jax.corpora import msp_podcast
 

@@ -41,6 +41,15 @@ def is_file(path: Path) -> bool:
     return os.path.isfile(path)  # noqa: PTH113
 
 
+def is_inside(name: str) -> bool:
+    """Whether a path, seen from a folder, names something below it: it is not absolute, and does not climb out.
+
+    What it says is judged, not where symbolic links on its way lead.
+    """
+    normal = os.path.normpath(name)
+    return normal != os.curdir and not Path(normal).is_absolute() and Path(normal).parts[0] != os.pardir
+
+
 def check_inside(name: str, where: str) -> None:
     """Checks that a path which a corpus's table gives stays in the corpus's folder.
 
@@ -49,9 +58,9 @@ def check_inside(name: str, where: str) -> None:
       where: file and line, for the message.
 
     Raises:
-      InputError: it is absolute, or climbs out.
+      InputError: it does not name anything below that folder.
     """
-    if Path(name).is_absolute() or Path(os.path.normpath(name)).parts[0] == os.pardir:
+    if not is_inside(name):
         raise InputError(f"{where}: {name!r} leads out of the corpus's folder; name a recording inside of it")
 
 

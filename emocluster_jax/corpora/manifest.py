@@ -1,7 +1,8 @@
 """Any recordings, described by a CSV file.
 
-Columns: `file` (relative to the CSV file's folder, or absolute), any of `arousal`, `dominance`, `valence` (numbers on
-any scale, empty where missing), and optionally `split` (train, validation, test, unlabeled), `speaker` and `gender`.
+Columns: `file` (a path inside the recordings' folder, relative to it or absolute), any of `arousal`, `dominance`,
+`valence` (numbers on any scale, empty where missing), and optionally `split` (train, validation, test, unlabeled),
+`speaker` and `gender`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from emocluster_jax.config import ATTRIBUTES
-from emocluster_jax.corpora.audio_files import AUDIO_SUFFIXES, is_file
+from emocluster_jax.corpora.audio_files import AUDIO_SUFFIXES, is_file, is_inside
 from emocluster_jax.corpora.gender import parse_gender
 from emocluster_jax.corpora.speaker_split import split_by_speaker
 from emocluster_jax.corpora.split_names import parse_split
@@ -31,6 +32,7 @@ def read(
     unlabeled: Path | None = None,
     unlabeled_limit: int | None = None,
     suffixes: frozenset[str] = AUDIO_SUFFIXES,
+    table: Path | None = None,
 ) -> list[Utterance]:
     """Reads a manifest.
 
@@ -39,35 +41,39 @@ def read(
     column `speaker` every recording then counts as a speaker of its own, which a warning says.
 
     Args:
-      source: the CSV file, or a folder with a `manifest.csv`.
+      source: the folder of the recordings, or the CSV file, if it lies in that folder.
       unlabeled: a folder whose recordings, apart from those that the CSV file lists, join the unlabelled split.
       unlabeled_limit: take this many of that folder; None takes all.
       suffixes: file name endings that count as recordings there.
+      table: the CSV file, where it is not the folder's `manifest.csv`.
 
     Returns:
-      One row a recording, sorted by id: the path relative to the CSV file's folder, or the absolute path outside of it.
-      A recording that is listed but does not exist keeps its row.
+      One row a recording, sorted by id: the path relative to the folder. A recording that is listed but does not exist
+      keeps its row.
 
     Raises:
-      InputError: the table or the folder is missing, unreadable or wrong, or no listed recording exists.
+      InputError: the table or the folder is missing, unreadable or wrong, names a recording outside of the folder, or
+        no listed recording exists.
     """
-    path = source / "manifest.csv" if source.is_dir() else source
-    table = read_table(path)
-    table.require("file")
-    attributes = [name for name in ATTRIBUTES if table.has(name)]
-    root = path.parent
-    utterances = [_utterance(row, root) for row in table]
-    _check_unique(table, utterances)
-    if not table.has("split"):
+    if table is not None and not source.is_dir():
+        raise InputError(f"--source {source} is no folder; with --manifest give that of the recordings")
+    root = source if source.is_dir() else source.parent
+    path = table or (root / "manifest.csv" if source.is_dir() else source)
+    rows = read_table(path)
+    rows.require("file")
+    attributes = [name for name in ATTRIBUTES if rows.has(name)]
+    utterances = [_utterance(row, root) for row in rows]
+    _check_unique(rows, utterances)
+    if not rows.has("split"):
         if not attributes:
-            table.require("split", *ATTRIBUTES)
-        utterances = _split(path, utterances, table.has("speaker"))
+            rows.require("split", *ATTRIBUTES)
+        utterances = _split(path, utterances, rows.has("speaker"))
     elif not attributes and any(utterance.split != "unlabeled" for utterance in utterances):
-        raise InputError(f"{path} has none of the columns {', '.join(ATTRIBUTES)}; it has {', '.join(table.columns)}")
+        raise InputError(f"{path} has none of the columns {', '.join(ATTRIBUTES)}; it has {', '.join(rows.columns)}")
     if not any(is_file(utterance.path) for utterance in utterances):
         raise InputError(
             f"{path}: none of its {len(utterances)} recordings exists (first: {utterances[0].path}); "
-            f"give paths relative to {root} or absolute ones"
+            f"give paths inside {root}, or another --source"
         )
     if unlabeled is not None:
         utterances += read_pool(unlabeled, root, utterances, unlabeled_limit, suffixes=suffixes)
@@ -96,9 +102,14 @@ def _locate(row: Row, root: Path) -> tuple[str, Path]:
         raise InputError(f"{row.where}: file is empty; name a recording or remove the line")
     if "\\" in name and not is_file(root / name):
         name = name.replace("\\", "/")  # written on Windows
-    path = Path(os.path.normpath(root / name))
-    base = Path(os.path.normpath(root))
-    return (path.relative_to(base) if path.is_relative_to(base) else path).as_posix(), path
+    here = os.path.abspath(root)  # noqa: PTH100 (not `resolve`: links stay as they are)
+    id = os.path.relpath(os.path.join(here, name), here)  # noqa: PTH118
+    if not is_inside(id):
+        raise InputError(
+            f"{row.where}: {name!r} leads out of {root}; "
+            "give the folder that all recordings lie in by --source, and the table by --manifest"
+        )
+    return Path(id).as_posix(), Path(os.path.normpath(root)) / id
 
 
 def _check_unique(table: Table, utterances: Sequence[Utterance]) -> None:

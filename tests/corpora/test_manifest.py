@@ -35,16 +35,31 @@ def test_all_columns(tmp_path, write_wavs, write_text):
     assert [u.id for u in manifest.read(tmp_path)] == [u.id for u in (a, c, d, b)]  # by the folder
 
 
-def test_ids_of_recordings_outside_the_folder(tmp_path, write_wavs, write_text):
-    write_wavs(tmp_path / "audio", "a.wav", "b.wav")
-    write_wavs(tmp_path / "labels", "c.wav")
-    path = write_text(
-        tmp_path / "labels/m.csv",
-        f"file,split,arousal\n../audio/a.wav,train,1\n{tmp_path}/audio/b.wav,train,2\n{tmp_path}/labels/c.wav,test,3\n",
-    )
-    utterances = manifest.read(path)
-    assert [u.id for u in utterances] == [f"{tmp_path}/audio/a.wav", f"{tmp_path}/audio/b.wav", "c.wav"]
-    assert all(u.path.is_file() for u in utterances)
+def test_a_table_elsewhere(tmp_path, write_wavs, write_text, monkeypatch):
+    write_wavs(tmp_path / "audio", "a.wav", "sub/b.wav")
+    rows = f"file,split,arousal\nsub/../a.wav,train,1\n{tmp_path}/audio/sub/b.wav,train,2\n"
+    path = write_text(tmp_path / "labels/m.csv", rows)
+    monkeypatch.chdir(tmp_path / "audio")
+    for source in (tmp_path / "audio", Path("../audio"), Path()):
+        utterances = manifest.read(source, table=path)
+        assert [u.id for u in utterances] == ["a.wav", "sub/b.wav"]
+        assert all(u.path.is_file() for u in utterances)
+    with pytest.raises(InputError, match=r"nowhere is no folder; with --manifest give that of the recordings"):
+        manifest.read(tmp_path / "nowhere", table=path)
+
+
+@pytest.mark.parametrize("name", ["../labels/a.wav", "sub/../../a.wav", "/etc/passwd", "..", ".", "..\\a.wav"])
+@pytest.mark.parametrize("source", ["audio", ".", "..", "manifest.csv"])
+def test_a_table_cannot_lead_out_of_its_folder(tmp_path, write_wavs, write_text, monkeypatch, name, source):
+    folder = tmp_path / "x" / "y"
+    write_wavs(folder, "a.wav")
+    write_wavs(folder.parent, "a.wav")
+    write_wavs(folder / "audio", "a.wav")
+    for place in (folder / "audio", folder, folder.parent):
+        write_text(place / "manifest.csv", f"file,split,arousal\na.wav,train,1\n{name},train,1\n")
+    monkeypatch.chdir(folder)
+    with pytest.raises(InputError, match=r"manifest\.csv, line 3: .* leads out of .*by --source, .* by --manifest"):
+        manifest.read(Path(source))
 
 
 def test_a_path_written_on_windows(tmp_path, write_wavs, write_text):

@@ -106,7 +106,7 @@ def test_missing_folders(release, tmp_path):
         msp_podcast.read(release)
 
 
-@pytest.mark.parametrize("name", ["../elsewhere.wav", "x/../../elsewhere.wav", "/etc/passwd"])
+@pytest.mark.parametrize("name", ["../elsewhere.wav", "x/../../elsewhere.wav", "/etc/passwd", "x/..", ""])
 def test_a_table_cannot_lead_out_of_the_corpus(release, write_text, name):
     path = write_text(release / "Labels/labels_consensus.csv", HEADER + "".join(ROWS) + ROWS[0].replace(NAMES[0], name))
     with pytest.raises(InputError, match=rf"line 6: '{name}' leads out of the corpus's folder") as caught:

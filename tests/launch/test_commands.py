@@ -45,6 +45,18 @@ def test_the_commands_under_one_name(start: list[str]) -> None:
     assert refused.returncode == 2 and refused.stderr.startswith("error: --workdir is given without --data-dir")
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_shows_what_an_option_takes(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", [f"{name}.py", "--help"])
+    with pytest.raises(SystemExit) as end:
+        run(importlib.import_module(f"launch.{name}").main)
+    shown = capsys.readouterr().out
+    assert end.value.code == 0 and "Example:" in shown
+    assert not any(mark in shown for mark in ("None", "{[", "]}")), shown  # as tyro writes options without a default
+
+
 @pytest.mark.parametrize(
     ("arguments", "hint"),
     [

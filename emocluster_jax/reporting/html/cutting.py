@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,13 +50,17 @@ class Cut:
 
 
 def draw_cut(
-    id: str, path: Path, duration_s: float, chunks: Float[np.ndarray, "chunks frames dimensions"], features: Features
+    id: str,
+    path: Path | None,
+    duration_s: float,
+    chunks: Float[np.ndarray, "chunks frames dimensions"],
+    features: Features,
 ) -> Cut:
     """Draws a recording's frames and its chunks.
 
     Args:
       id: the recording's.
-      path: where its file lay when it was prepared; it may be gone.
+      path: where its file lay when it was prepared; it may be gone. None where it is not to be read.
       duration_s: its duration in seconds.
       chunks: normalised, from the records.
       features: how they were cut.
@@ -67,11 +72,11 @@ def draw_cut(
     # Power is far from normally distributed: without a root most of a picture would be of one colour.
     values = chunks.astype(np.float32)
     least = float(values.min())
-    try:
-        whole = source_frames(read_source(path, features), features)
-        picture = _overview(whole[:: -(-len(whole) // _WIDEST)], features)
-    except RecordingError:
-        picture = None
+    picture = None
+    if path is not None:
+        with contextlib.suppress(RecordingError):
+            whole = source_frames(read_source(path, features), features)
+            picture = _overview(whole[:: -(-len(whole) // _WIDEST)], features)
     return Cut(
         id=id,
         duration_s=duration_s,

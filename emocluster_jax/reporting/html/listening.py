@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from emocluster_jax.corpora.audio_files import is_inside
 from emocluster_jax.reporting.console import Console
 from emocluster_jax.reporting.html.audio_clips import NoClipError, audio_clip
 from emocluster_jax.reporting.html.recordings import Recording, Sample
@@ -70,6 +71,8 @@ def typical_recordings(
 
         def clip(recording: Recording) -> Clip:
             task.advance()
+            if not is_inside(recording.id):
+                return Clip(recording, None, "its id leads out of the folder of the recordings")
             try:
                 return Clip(recording, audio_clip(source / recording.id, seconds))
             except NoClipError as error:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
+from emocluster_jax.corpora.audio_files import is_inside
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.cluster_information import Information
 from emocluster_jax.model_directory import read_model
@@ -147,9 +148,9 @@ def _cuts(data_dir: Path, preparation: Preparation, train: Descriptions, source:
     short = by_duration[len(train) // 10]
     long = next((i for i in reversed(by_duration) if train.durations_s[i] <= _LONGEST_CUT_S), short)
     chunks = ChunkSource(data_dir, preparation, "train")
+    paths = {i: source / train.ids[i] if is_inside(train.ids[i]) else None for i in (short, long)}
     return tuple(
-        draw_cut(train.ids[i], source / train.ids[i], float(train.durations_s[i]), chunks[i], features)
-        for i in dict.fromkeys((short, long))
+        draw_cut(train.ids[i], path, float(train.durations_s[i]), chunks[i], features) for i, path in paths.items()
     )
 
 

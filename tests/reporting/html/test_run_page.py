@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ from typing import Any
 import pytest
 
 from emocluster_jax.checksums import sealed
-from emocluster_jax.config import ModelConfig, TrainConfig
+from emocluster_jax.config import FeatureConfig, ModelConfig, TrainConfig
 from emocluster_jax.model_directory import save_model
 from emocluster_jax.records.preparation import read_preparation
+from emocluster_jax.records.writer import prepare
+from emocluster_jax.reporting.console import Console
 from emocluster_jax.training.workdir import claim
-from hostile_corpus import HOSTILE_ID, HOSTILE_SPEAKER, SIZES
+from hostile_corpus import HOSTILE_ID, HOSTILE_SPEAKER, SIZES, write_hostile_corpus
 from launch import report
 from launch.command import run as run_command
 from running import call
@@ -128,6 +131,24 @@ def test_recordings_that_have_gone(run: Path, data_dir: Path, tmp_path: Path) ->
     text = output.read_text("utf-8")
     assert "None of these recordings can be played: no such file" in text and "<audio" not in text
     assert "no longer there" in text and f"9 of the {sum(SIZES.values())} labelled recordings" in text
+
+
+def test_ids_that_lead_out_of_the_recordings_folder(tmp_path: Path) -> None:
+    """Records come from strangers, too; their files' places are ids."""
+    for name in ("mine", "theirs", "run"):
+        (tmp_path / name).mkdir()
+    utterances = [replace(u, id=f"../mine/{u.id}") for u in write_hostile_corpus(tmp_path / "mine")]
+    features = FeatureConfig(mel_bands=32, chunk_frames=16, chunks_per_utterance=4)
+    console = Console(quiet=True)
+    preparation = prepare(utterances, tmp_path / "data", features, "theirs", str(tmp_path / "theirs"), 1, console)
+    model = small_model(features=features)
+    config = TrainConfig(model=model.config)
+    claim(tmp_path / "run", config, preparation.fingerprint, resume=False)
+    save_model(tmp_path / "run" / "model", model)
+    call(report, "--workdir", str(tmp_path / "run"), "--data-dir", str(tmp_path / "data"), "--quiet")
+    text = (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert "can be played: its id leads out of the folder of the recordings" in text and "<audio" not in text
+    assert "no longer there" in text and "<image" not in text
 
 
 def test_a_system_without_clusters(data_dir: Path, tmp_path: Path) -> None:
