@@ -180,6 +180,19 @@ def parallel(
     )
 
 
+@contextmanager
+def freed_programs() -> Iterator[None]:
+    """At the block's end what was compiled in this process is freed, and compiled anew should it be needed again.
+
+    `jax.pmap` keeps its programs as long as the process lives (JAX 0.10 and 0.11): 3,000 memory maps a training, of the
+    65,530 that Linux allows. The process that trains a twentieth time, in a notebook say, would crash inside XLA.
+    """
+    try:
+        yield
+    finally:
+        jax.clear_caches()
+
+
 def replicate(tree: Any) -> Any:
     """Every array of `tree` on every local device, with a leading device axis."""
     return _replicate(np.zeros(jax.local_device_count(), np.int8), tree)

@@ -62,6 +62,7 @@ class SplitEvaluation(Evaluation):
         )
 
 
+@parallel.freed_programs()
 def evaluate(
     model: Path | str,
     data_dir: Path | str,

@@ -83,6 +83,7 @@ class TrainingRun:
         return read_metrics(self.workdir / METRICS_FILE)
 
 
+@parallel.freed_programs()
 def fit(
     data_dir: Path | str,
     workdir: Path | str,

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 import emocluster_jax
-from emocluster_jax.config import ModelConfig
+from emocluster_jax.config import ModelConfig, TrainConfig
 from emocluster_jax.errors import InputError
 from emocluster_jax.inference import load_model
 from emocluster_jax.model_directory import save_model
@@ -24,6 +24,7 @@ from emocluster_jax.reporting.console import Console
 from small_models import noise, small_model, write_recording
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "python.md"
+MAPS = Path("/proc/self/maps")
 QUIET = Console(quiet=True)
 SPLITS = {"train": 6, "validation": 3, "test": 3}
 
@@ -174,6 +175,17 @@ def test_requests_that_cannot_be_carried_out(names: dict[str, Any], folder: Path
     with pytest.raises(InputError, match="--unlabeled-limit needs"):
         emocluster_jax.prepare("manifest", folder, tmp_path / "data", unlabeled_limit=1, console=QUIET)
     assert [path.name for path in tmp_path.iterdir()] == ["without"]
+
+
+@pytest.mark.skipif(not MAPS.exists(), reason="the system does not tell a process's memory maps")
+def test_any_number_of_trainings_in_one_process(names: dict[str, Any], folder: Path, tmp_path: Path) -> None:
+    """Programs that were kept would add some thousand maps a training, and a few hundred an evaluation."""
+    config, after = TrainConfig(model=names["model"], epochs=1), []
+    for i in range(2):
+        emocluster_jax.fit(folder / "data", tmp_path / str(i), config, console=QUIET)
+        emocluster_jax.evaluate(tmp_path / str(i), folder / "data", console=QUIET)
+        after.append(len(MAPS.read_text().splitlines()))
+    assert after[1] - after[0] < 100, after  # threads and the allocator's arenas have maps, too
 
 
 def test_choices_that_there_are_not() -> None:
