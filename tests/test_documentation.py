@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import ast
 import csv
-import dataclasses
 import importlib
 import json
 import re
 import shutil
 import subprocess
 import sys
-import typing
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -23,6 +20,8 @@ import pytest
 from emocluster_jax.config import SPLITS, ModelConfig
 from emocluster_jax.records.preparation import read_preparation
 from emocluster_jax.systems.registry import network_of
+from launch import train
+from launch.unknown_options import option_names
 from small_models import noise, write_recording
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -117,9 +116,9 @@ def anchors(page: Path) -> set[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_have_the_options_that_are_given(page: Path) -> None:
     for command, arguments in commands(page):
-        known = options_of(importlib.import_module(f"launch.{command}").Options)
+        known = {"help", *option_names(importlib.import_module(f"launch.{command}").Options)}
         if command == "experiment":  # hands the others on
-            known |= options_of(importlib.import_module("launch.train").Options)
+            known |= set(option_names(train.Options))
         unknown = set(re.findall(r"(?<!\S)--([a-z][a-z0-9-]*)", arguments)) - known
         assert not unknown, f"launch.{command} {arguments}"
 
@@ -128,18 +127,6 @@ def commands(page: Path) -> Iterator[tuple[str, str]]:
     """Every `python -m launch.COMMAND` of the page, in blocks and in lines, with what follows it."""
     text = page.read_text("utf-8").replace("\\\n", " ")
     yield from re.findall(r"python -m launch\.(\w+)([^`\n|#;&]*)", text)
-
-
-def options_of(options: type[Any]) -> set[str]:
-    """What a command's dataclass gives on the command line."""
-    hints = typing.get_type_hints(options)
-    found = {"help"}
-    for field in dataclasses.fields(options):
-        if dataclasses.is_dataclass(hints[field.name]):
-            found |= options_of(hints[field.name])  # type: ignore[arg-type]
-        else:
-            found.add(field.metadata.get("option", field.name.replace("_", "-")))
-    return found
 
 
 def test_the_network_has_the_parameters_that_the_method_says() -> None:
