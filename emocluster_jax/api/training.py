@@ -116,6 +116,8 @@ def fit(
     """
     console, data_dir, workdir = console or Console(), Path(data_dir), Path(workdir)
     config = config or TrainConfig()
+    if workdir.resolve() == data_dir.resolve():
+        raise InputError(f"--workdir {workdir} is the data directory; give the run a folder of its own")
     with parallel.all_or_none():
         preparation = read_preparation(data_dir)
         # A run that goes on has weights of its own, and needs those that it began with no more.

@@ -133,14 +133,16 @@ def test_evaluate_on_another_corpus(
     workdir: Path, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     corpus = Path(read_preparation(data_dir).source)
-    rows = [f"{corpus / f'{i}.wav'},test,{i % 4 + 1}" for i in range(14, 18)]
-    (tmp_path / "manifest.csv").write_text("\n".join(["file,split,arousal", *rows]))
+    rows = [f"{i}.wav,test,{i % 4 + 1}" for i in range(14, 18)]
+    (tmp_path / "other.csv").write_text("\n".join(["file,split,arousal", *rows]))
     model, other = str(workdir / "model"), str(tmp_path / "records")
     prepare_options = [
         "--corpus",
         "manifest",
         "--source",
-        str(tmp_path),
+        str(corpus),
+        "--manifest",
+        str(tmp_path / "other.csv"),
         "--data-dir",
         other,
         "--workers",
@@ -179,6 +181,8 @@ def test_train_refuses(data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert "--data-dir is given without --workdir" in refused(capsys, train, *data)
     assert "does not exist; prepare it" in refused(capsys, train, "--data-dir", str(tmp_path / "no"), *workdir)
     assert "preparation.json" in refused(capsys, train, "--data-dir", str(tmp_path), *workdir)
+    same = ["--workdir", str(data_dir / ".." / data_dir.name)]
+    assert "is the data directory; give the run a folder of its own" in refused(capsys, train, *data, *same)
     assert "--clusters is 0; expected at least 1" in refused(capsys, train, *data, *workdir, "--clusters", "0")
     message = refused(capsys, train, *data, *workdir, "--attributes", "valence", "--quiet")
     assert "the training split has no valence labels" in message
