@@ -41,6 +41,16 @@ def writing(folder: Path, remedy: str) -> Iterator[None]:
         raise InputError(f"{what} {folder}: {reason}; {remedy}") from error
 
 
+def check_output_file(option: str, path: Path) -> None:
+    """Raises InputError, in terms of the option that names it, where no file of this name can be written."""
+    if path.is_dir():
+        raise InputError(f"{option} {path} is a folder; give the name of a file in it")
+    if not path.parent.is_dir():
+        raise InputError(f"{option} {path}: there is no folder {path.parent}; create it, or give another file")
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"{option} {path}: the folder {path.parent} cannot be written to; give another")
+
+
 def _disk_error(error: BaseException | None) -> tuple[str, str] | None:
     """What is wrong with the disk, in two parts, if that is what this error or one that it came from says.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
+from emocluster_jax.disk import check_output_file
 from emocluster_jax.errors import InputError
 from launch import command
 
@@ -128,12 +128,8 @@ def _check(options: Options) -> None:
         )
     if options.repetitions < 1:
         raise InputError(f"--repetitions is {options.repetitions}; give 1 or more")
-    if options.output is None:
-        return
-    if options.output.is_dir():
-        raise InputError(f"--output {options.output} is a folder; give the name of a file in it")
-    if not options.output.parent.is_dir() or not os.access(options.output.parent, os.W_OK):
-        raise InputError(f"--output: the folder {options.output.parent} does not exist or cannot be written to")
+    if options.output is not None:
+        check_output_file("--output", options.output)
 
 
 def main() -> None:

@@ -136,28 +136,41 @@ def _with_example(description: str, prog: str, example: str) -> str:
 def _house_rules() -> ConstructorRegistry:
     """tyro's rules, but for three things.
 
-    A field whose metadata name an "option" goes by that name. `X | None` is shown as X, and a default of None or
-    nothing is not shown: the help text says what happens then. Help texts are not broken where the source is.
+    A field whose metadata name an "option" goes by that name. `X | None` takes an X, not the word None, and a default
+    of None or nothing is not shown: the help text says what happens then. Help texts are not broken where the source
+    is.
     """
     import tyro
-    from tyro.constructors import ConstructorRegistry, PrimitiveTypeInfo, StructConstructorSpec, StructTypeInfo
+    from tyro.constructors import (
+        ConstructorRegistry,
+        PrimitiveConstructorSpec,
+        PrimitiveTypeInfo,
+        StructConstructorSpec,
+        StructTypeInfo,
+    )
 
     registry = ConstructorRegistry()
     inside = False
+
+    def given(kind: Any) -> PrimitiveConstructorSpec[Any]:
+        """How a value of this type is read, which may also be left out."""
+        plain = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(kind, set()))
+        assert not isinstance(plain, Exception)
+        return dataclasses.replace(
+            plain,
+            is_instance=lambda value: value is None or plain.is_instance(value),
+            str_from_instance=lambda value: [] if value is None else plain.str_from_instance(value),
+        )
 
     def ruled(spec: StructFieldSpec, field: dataclasses.Field[Any]) -> StructFieldSpec:
         settings: dict[str, Any] = {}
         if "option" in field.metadata:
             settings["name"] = field.metadata["option"]
-        if get_origin(spec.type) in (UnionType, Union) and NoneType in get_args(spec.type):
-            shown = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(spec.type, set()))
-            assert not isinstance(shown, Exception)
-            # `{None}|INT`, `{None}|{[INT [INT ...]]}`, and of choices `{None,demo,paper}`.
-            metavar = shown.metavar.removeprefix("{None}|").replace("{None,", "{")
-            settings["metavar"] = metavar[1:-1] if metavar.startswith("{[") else metavar
         if spec.default in (None, ()):
             settings["help_behavior_hint"] = ""
         kind = Annotated[spec.type, tyro.conf.arg(**settings)] if settings else spec.type
+        if get_origin(spec.type) in (UnionType, Union) and NoneType in get_args(spec.type):
+            kind = Annotated[kind, given(Union[*(of for of in get_args(spec.type) if of is not NoneType)])]
         return dataclasses.replace(spec, type=kind, helptext=partial(_unbroken, spec.helptext))
 
     @registry.struct_rule

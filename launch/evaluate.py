@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from emocluster_jax.disk import AGAIN, writing
+from emocluster_jax.disk import AGAIN, check_output_file, writing
 from emocluster_jax.processes import Processes
 from launch import command
 
@@ -41,6 +41,8 @@ def main() -> None:
         example="--checkpoint run/model --data-dir data --split test",
         args=sys.argv[1:],
     )
+    if options.output is not None:
+        check_output_file("--output", options.output)
     command.enable_compilation_cache()
     from emocluster_jax import parallel
 

@@ -46,6 +46,10 @@ def main() -> None:
 
     if options.output.exists() and not options.output.is_dir():
         raise InputError(f"--output {options.output} is a file; give a folder")
+    there = {path.name for path in options.output.iterdir()} if options.output.is_dir() else set()
+    # One that was killed has left weights, or what was to become a file.
+    if "model.json" not in there and any(not name.startswith(("weights-", ".")) for name in there):
+        raise InputError(f"--output {options.output} holds other files; give a new folder")
     model = import_published(options.weights, options.norm, options.attribute)
     if not (options.output / "model.json").exists():
         with writing(options.output, AGAIN):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emocluster_jax.disk import AGAIN, writing
+from emocluster_jax.disk import AGAIN, check_output_file, writing
 from emocluster_jax.errors import InputError
 from launch import command
 
@@ -79,12 +78,7 @@ def recordings_of(options: Options, features: Features) -> list[Recording]:
     for option, path in (("--output", options.output), ("--embeddings", options.embeddings)):
         if path is None:
             continue
-        if path.is_dir():
-            raise InputError(f"{option} {path} is a folder; give the name of a file in it")
-        if not path.parent.is_dir():
-            raise InputError(f"{option}: the folder {path.parent} does not exist; make it first")
-        if not os.access(path.parent, os.W_OK):
-            raise InputError(f"{option}: the folder {path.parent} cannot be written to; give another")
+        check_output_file(option, path)
         if path.resolve() in taken:
             raise InputError(f"{option} {path} is one of the inputs, or both outputs are one file; give another name")
         taken.add(path.resolve())

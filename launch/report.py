@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from emocluster_jax.disk import AGAIN, check_output_file, writing
 from emocluster_jax.errors import InputError
 from launch import command
 
@@ -55,11 +56,10 @@ def main() -> None:
         example="--workdir run --data-dir data",
         args=sys.argv[1:],
     )
+    if not options.workdir.is_dir():
+        raise InputError(f"--workdir {options.workdir} does not exist; give that of a training or of an experiment")
     output = options.output or options.workdir / "report.html"
-    if output.is_dir():
-        raise InputError(f"--output {output} is a folder; give a file")
-    if not output.parent.is_dir():
-        raise InputError(f"--output {output}: there is no folder {output.parent}; create it, or give another file")
+    check_output_file("--output", output)
     command.enable_compilation_cache()
     from emocluster_jax.atomic_files import replacing
     from emocluster_jax.reporting.console import Console
@@ -78,7 +78,7 @@ def main() -> None:
         extent = Extent(options.recordings, options.clips, options.clip_seconds)
         data = view_data(run, options.data_dir, options.audio, extent, console) if options.data_dir else None
         page = run_page(run, data, extent)
-    with replacing(output) as temporary:
+    with writing(output.parent, AGAIN), replacing(output) as temporary:
         temporary.write_text(page, "utf-8")
     console.line(f"{output} ({len(page.encode()) / 1e6:.1f} MB): open it in a browser")
 

@@ -221,10 +221,15 @@ def _summarize(run: TrainingRun, options: Options, console: Console) -> None:
         console.line(f"Clusters tell of, as adjusted mutual information (permutation p): {', '.join(parts)}")
     console.line(f"Model: {run.model}   plots: {run.plots}   metrics: {run.workdir / METRICS_FILE}")
     console.line("Predict with:")
-    predict = f"--checkpoint {run.model} --input {run.preparation.source} --output predictions.csv"
-    console.line(f"  {command.invocation('predict')} {predict}")
+    source = Path(run.preparation.source)
+    source = source.relative_to(Path.cwd()) if source.is_relative_to(Path.cwd()) else source
+    _print_command(console, "predict", "--checkpoint", run.model, "--input", source, "--output", "predictions.csv")
     console.line('See more of this run on a page (pip install "emocluster_jax[report]"):')
-    console.line(f"  {command.invocation('report')} --workdir {run.workdir} --data-dir {options.data_dir}")
+    _print_command(console, "report", "--workdir", run.workdir, "--data-dir", options.data_dir)
+
+
+def _print_command(console: Console, name: str, *arguments: object) -> None:
+    console.line(f"  {command.invocation(name)} {shlex.join(map(str, arguments))}")
 
 
 if __name__ == "__main__":

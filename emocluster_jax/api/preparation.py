@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -96,7 +97,7 @@ def prepare(
         data_dir,
         _features(frame_rate, source, utterances, console),
         corpus=corpus,
-        source=str(source),
+        source=os.path.abspath(source if source.is_dir() else source.parent),  # noqa: PTH100 (links stay)
         workers=runner,
         console=console,
         statistics_from=None if statistics_from is None else Path(statistics_from),

@@ -59,6 +59,10 @@ def read(
         raise InputError(f"--source {source} is no folder; with --manifest give that of the recordings")
     root = source if source.is_dir() else source.parent
     path = table or (root / "manifest.csv" if source.is_dir() else source)
+    if not os.path.exists(path):  # noqa: PTH110 (a name that no file system takes does not exist either)
+        raise InputError(
+            f"{path} does not exist; give by --source a folder with a manifest.csv, or name the table by --manifest"
+        )
     rows = read_table(path)
     rows.require("file")
     attributes = [name for name in ATTRIBUTES if rows.has(name)]
@@ -66,7 +70,10 @@ def read(
     _check_unique(rows, utterances)
     if not rows.has("split"):
         if not attributes:
-            rows.require("split", *ATTRIBUTES)
+            raise InputError(
+                f"{path} has neither labels ({', '.join(ATTRIBUTES)}) nor a column split; it has "
+                f"{', '.join(rows.columns)}"
+            )
         utterances = _split(path, utterances, rows.has("speaker"))
     elif not attributes and any(utterance.split != "unlabeled" for utterance in utterances):
         raise InputError(f"{path} has none of the columns {', '.join(ATTRIBUTES)}; it has {', '.join(rows.columns)}")

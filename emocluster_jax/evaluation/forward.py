@@ -83,7 +83,7 @@ class Forward:
                     outputs = self.program(variables, chunks, outputs, begin, end)
                 outputs.attributes.block_until_ready()
                 done = min(last * size, per_device) - first * size
-                advance(done * len(outputs.attributes))
+                advance(done * jax.device_count())
 
             blocks = -(-per_device // size)
             if in_segments(blocks, segment, stop=stop) < blocks:

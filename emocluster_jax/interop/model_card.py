@@ -117,7 +117,7 @@ def _front_matter(
         "tags": ["audio", "speech", "speech-emotion-recognition", "jax", *model.config.attributes],
     }
     scores = [
-        {"type": kind, "name": f"{title} of {attribute}", "value": round(getattr(of, score), 4)}
+        {"type": kind, "name": f"{title} of {attribute}", "value": round(getattr(of, score), 4) + 0.0}  # no -0.0
         for attribute, of in run.scores.items()
         for kind, title, score in _METRICS
         if math.isfinite(getattr(of, score))
@@ -202,7 +202,7 @@ def _test(model: SavedModel, run: RunNumbers) -> str:
 
 
 def _decimals(score: float) -> str:
-    return f"{score:.3f}" if math.isfinite(score) else "not defined"
+    return f"{score:z.3f}" if math.isfinite(score) else "not defined"
 
 
 def _information(clusters: Mapping[str, Any]) -> str:

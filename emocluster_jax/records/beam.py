@@ -69,7 +69,9 @@ def beam_runner(name: str, options: Sequence[str]) -> BeamRunner:
     try:
         from apache_beam.runners import create_runner  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise InputError('--beam-runner needs Apache Beam: pip install "emocluster_jax[beam]"') from None
+        raise InputError(
+            '--beam-runner needs Apache Beam: in an environment of its own, pip install "emocluster_jax[beam]"'
+        ) from None
     for option in options:
         if not re.fullmatch(r"[A-Za-z]\w*(=.*)?", option, re.DOTALL) or option.startswith("runner="):
             raise InputError(f"--beam-options: {option!r} is no option; give name=value or name, without dashes")

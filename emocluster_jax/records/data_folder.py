@@ -45,7 +45,7 @@ def existing_preparation(data_dir: Path, fingerprint: str) -> Preparation | None
     except OSError as error:
         raise InputError(f"{data_dir} cannot be read: {error.strerror}; give another --data-dir") from None
     if has_files:
-        raise InputError(f"{data_dir} holds files that are no prepared data; give another --data-dir or remove it")
+        raise InputError(f"{data_dir} holds files that are no prepared data; give another --data-dir, a new folder")
     return None
 
 

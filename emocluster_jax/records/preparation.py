@@ -129,13 +129,16 @@ def read_preparation(data_dir: Path) -> Preparation:
       InputError: no such directory, one without prepared data, of another format version, or with a damaged file.
     """
     path = data_dir / FILE_NAME
-    prepare = f"prepare one with `python -m launch.prepare --data-dir {data_dir} ...`"
     if not data_dir.is_dir():
-        raise InputError(f"no data directory at {data_dir}; {prepare}")
+        raise InputError(
+            f"no data directory at {data_dir}; prepare one with `python -m launch.prepare --data-dir {data_dir} ...`"
+        )
     try:
         values = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{data_dir} is no prepared data directory, it has no {FILE_NAME}; {prepare}") from None
+        raise InputError(
+            f"{data_dir} is no prepared data directory, it has no {FILE_NAME}; give one that launch.prepare wrote"
+        ) from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError):

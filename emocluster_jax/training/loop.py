@@ -197,8 +197,8 @@ def _train_epoch(
     """What is left of the next epoch's stages, and the validation; None for this if it was stopped."""
     config, epoch, stages = run.config, progress.epoch + 1, list(begun)
     batch_chunks = batch_chunks_of(config, run.data)
-    with console.task(f"epoch {epoch}/{config.epochs}", _chunks_of_an_epoch(run, batch_chunks), note) as task:
-        try:
+    try:
+        with console.task(f"epoch {epoch}/{config.epochs}", _chunks_of_an_epoch(run, batch_chunks), note) as task:
             for number, programs in enumerate(run.stages):
                 before = stages[number] if number < len(stages) else None
                 if before is not None and before.is_complete:
@@ -222,8 +222,8 @@ def _train_epoch(
             with watch.part("validate"):
                 task.describe("validation")
                 return state, tuple(stages), _validate(run, state, epoch, task)
-        except StoppedError:
-            return state, tuple(stages), None
+    except StoppedError:
+        return state, tuple(stages), None
 
 
 def _ccc_note(progress: Progress, last: float) -> str:
@@ -389,4 +389,7 @@ def _epoch_line(metrics: dict[str, Any], config: TrainConfig) -> str:
         parts.append(f"validation CCC {name} {value:z.3f}")
     if math.isfinite(metrics.get("nmi_previous", math.nan)):
         parts.append(f"NMI {metrics['nmi_previous']:.2f}")
-    return ", ".join([*parts, f"{sum(metrics['seconds'].values()) - metrics['seconds'].get('compile', 0.0):.0f} s"])
+    parts.append(f"{sum(metrics['seconds'].values()):.0f} s")
+    if compiling := round(metrics["seconds"].get("compile", 0.0)):
+        parts.append(f"{compiling} s of them compiling")
+    return ", ".join(parts)

@@ -115,7 +115,10 @@ def test_recordings_that_are_missing_keep_their_rows(tmp_path, write_wavs, write
     [
         ("name,arousal\na.wav,1\n", "no column 'file'; it has name, arousal"),
         ("file,split\na.wav,train\n", "none of the columns arousal, dominance, valence; it has file, split"),
-        ("file,mood\na.wav,1\n", "no column 'split'; it has file, mood"),
+        (
+            "file,mood\na.wav,1\n",
+            r"neither labels \(arousal, dominance, valence\) nor a column split; it has file, mood",
+        ),
         ("file,split,arousal\na.wav,holdout,1\n", "line 2: unknown split 'holdout'; known are train"),
         ("file,split,arousal\na.wav,,1\n", "line 2: unknown split ''"),
         ("file,split,arousal\na.wav,train,loud\n", "line 2: arousal is 'loud'"),

@@ -113,6 +113,7 @@ def test_options_change_only_what_they_name_in_a_preset():
     [
         (["--clusters", "many"], "--clusters"),
         (["--attributes", "anger"], "arousal"),
+        (["--patience", "None"], "--patience"),
     ],
 )
 def test_wrong_options_are_named_and_status_2(capsys, args, named):

@@ -43,7 +43,13 @@ def test_a_published_model_becomes_a_model_directory(
     assert read_model(output).config.attributes == ("arousal",)
 
 
-def test_an_output_that_is_a_file_is_refused(reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_output_that_is_something_else_is_refused(
+    reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("mine")
+    with pytest.raises(InputError, match="holds other files"):
+        run(monkeypatch, reference, "arousal", tmp_path / "run")
     (tmp_path / "model").write_text("mine")
     with pytest.raises(InputError, match="is a file"):
         run(monkeypatch, reference, "arousal", tmp_path / "model")

@@ -162,7 +162,7 @@ def request_with(models: dict[str, Path], speech: Path, tmp_path: Path, monkeypa
         ({"input": ["{tmp}"]}, "holds no recordings"),
         ({"input": ["{speech}", "{tmp}/other/a b.wav"]}, "would both be called a b.wav"),
         ({"output": ["{tmp}"]}, "is a folder"),
-        ({"output": ["{tmp}/no/out.csv"]}, "does not exist; make it first"),
+        ({"output": ["{tmp}/no/out.csv"]}, "there is no folder"),
         ({"output": ["{speech}/a b.wav"]}, "is one of the inputs"),
         ({"embeddings": ["{tmp}/out.csv"]}, "both outputs are one file"),
         ({"window-seconds": [0.5]}, "--window-seconds is 0.5; give 1 or more"),

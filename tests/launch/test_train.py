@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
+import io
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -68,8 +71,12 @@ def call(command, *arguments: str) -> None:
 
 @pytest.fixture(scope="module")
 def workdir(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    workdir = tmp_path_factory.mktemp("run") / "work"
-    call(train, "--data-dir", str(data_dir), "--workdir", str(workdir), "--epochs", "2", *SMALL)
+    """Of a run of two epochs; beside it lies what the run printed."""
+    workdir = tmp_path_factory.mktemp("run") / "my work"
+    settings = ["--epochs", "2", *(option for option in SMALL if option != "--quiet")]
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        call(train, "--data-dir", str(data_dir), "--workdir", str(workdir), *settings)
+    (workdir.parent / "printed.txt").write_text(printed.getvalue())
     return workdir
 
 
@@ -79,6 +86,18 @@ def test_a_run_ends_with_a_model_scores_and_plots(workdir: Path) -> None:
     assert scores["arousal"]["n"] == 4 and -1 <= scores["arousal"]["ccc"] <= 1
     for plot in ("training.png", "test_arousal.png"):
         assert (workdir / "plots" / plot).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_ends_with_commands_that_can_be_given(workdir: Path, data_dir: Path) -> None:
+    printed = (workdir.parent / "printed.txt").read_text().splitlines()
+    predict, report = (shlex.split(line)[2:] for line in printed if line.startswith("  python -m launch."))
+    source = read_preparation(data_dir).source
+    assert Path(source).is_absolute()
+    assert predict == [
+        *("launch.predict", "--checkpoint", str(workdir / "model")),
+        *("--input", source, "--output", "predictions.csv"),
+    ]
+    assert report == ["launch.report", "--workdir", str(workdir), "--data-dir", str(data_dir)]
 
 
 def test_a_run_keeps_its_test_predictions(workdir: Path, data_dir: Path) -> None:
@@ -183,6 +202,9 @@ def test_train_refuses(data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert "preparation.json" in refused(capsys, train, "--data-dir", str(tmp_path), *workdir)
     same = ["--workdir", str(data_dir / ".." / data_dir.name)]
     assert "is the data directory; give the run a folder of its own" in refused(capsys, train, *data, *same)
+    scores = ["--checkpoint", str(tmp_path), *data, "--output"]
+    assert f"--output {tmp_path} is a folder" in refused(capsys, evaluate, *scores, str(tmp_path))
+    assert "there is no folder" in refused(capsys, evaluate, *scores, str(tmp_path / "no" / "scores.json"))
     assert "--clusters is 0; expected at least 1" in refused(capsys, train, *data, *workdir, "--clusters", "0")
     message = refused(capsys, train, *data, *workdir, "--attributes", "valence", "--quiet")
     assert "the training split has no valence labels" in message

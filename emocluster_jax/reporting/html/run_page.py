@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
+from emocluster_jax.config import FeatureConfig
 from emocluster_jax.corpora.audio_files import is_inside
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.cluster_information import Information
@@ -60,6 +62,7 @@ class DataView:
       assignments: the clusters of its chunks in the epoch that was kept; None for systems without clusters.
       sample: of the labelled recordings, and what the model makes of them; None as long as there is no model.
       typical: recordings to listen to, by cluster.
+      silent: why none of them can be played; "" if one can.
       cuts: a short and a long recording and their chunks.
     """
 
@@ -68,6 +71,7 @@ class DataView:
     assignments: Int[np.ndarray, " chunks"] | None
     sample: Sample | None
     typical: tuple[TypicalRecordings, ...]
+    silent: str
     cuts: tuple[Cut, ...]
 
 
@@ -88,16 +92,27 @@ def view_data(run: RunFiles, data_dir: Path, source: Path | None, extent: Extent
     if preparation.fingerprint != run.data:
         raise InputError(f"the run in {run.workdir} was trained on other data than {data_dir}; give its --data-dir")
     train = read_descriptions(data_dir, "train")
-    if source is None:
-        # Of a manifest the source may be the CSV file.
-        source = Path(preparation.source)
-        source = source.parent if source.is_file() else source
+    source = source or Path(preparation.source)
     sample, typical = None, ()
     if (run.workdir / MODEL).is_dir():
         sample = draw_sample(data_dir, preparation, read_model(run.workdir / MODEL), extent.recordings, console)
         typical = typical_recordings(sample, source, extent.clips, extent.clip_seconds, console)
     assignments = read_training_clusters(run.workdir, run.best_epoch) if run.best_epoch else None
-    return DataView(preparation, train, assignments, sample, typical, _cuts(data_dir, preparation, train, source))
+    silent = _silent(typical, source)
+    if silent and isinstance(preparation.features, FeatureConfig):
+        console.warn(silent)
+    cuts = _cuts(data_dir, preparation, train, source)
+    return DataView(preparation, train, assignments, sample, typical, silent, cuts)
+
+
+def _silent(typical: Sequence[TypicalRecordings], source: Path) -> str:
+    clips = [clip for cluster in typical for clip in cluster.clips]
+    if not clips or any(clip.audio is not None for clip in clips):
+        return ""
+    return (
+        f"none of these recordings can be played: {clips[0].reason} (looked for {clips[0].recording.id} in {source}; "
+        "--audio names another folder)"
+    )
 
 
 def run_page(run: RunFiles, data: DataView | None, extent: Extent) -> str:
@@ -111,10 +126,6 @@ def run_page(run: RunFiles, data: DataView | None, extent: Extent) -> str:
     sample = None if data is None else data.sample
     with_map = sample is not None and len(sample.recordings) >= FEWEST
     typical = () if data is None else data.typical
-    clips = [clip for cluster in typical for clip in cluster.clips]
-    silent = ""
-    if clips and all(clip.audio is None for clip in clips):
-        silent = f"None of these recordings can be played: {clips[0].reason} (looked for {clips[0].recording.id})."
     return render(
         "run.html",
         title="/".join(run.workdir.resolve().parts[-2:]),
@@ -136,7 +147,7 @@ def run_page(run: RunFiles, data: DataView | None, extent: Extent) -> str:
         with_clusters=sample is not None and any(recording.cluster is not None for recording in sample.recordings),
         listening=typical,
         clip_seconds=f"{extent.clip_seconds:g}",
-        silent=silent,
+        silent="" if data is None else data.silent,
         cuts=() if data is None else data.cuts,
     )
 

@@ -124,12 +124,16 @@ def test_the_same_run_gives_the_same_page(run: Path, page: Path, data_dir: Path,
     assert again.read_bytes() == page.read_bytes()
 
 
-def test_recordings_that_have_gone(run: Path, data_dir: Path, tmp_path: Path) -> None:
+def test_recordings_that_have_gone(
+    run: Path, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     output = tmp_path / "page.html"
     options = ["--workdir", run, "--data-dir", data_dir, "--audio", tmp_path, "--output", output, "--recordings", "9"]
     call(report, *map(str, options), "--quiet")
     text = output.read_text("utf-8")
-    assert "None of these recordings can be played: no such file" in text and "<audio" not in text
+    assert "None of these recordings can be played: no such file (looked for " in text and "<audio" not in text
+    assert f" in {tmp_path}; --audio names another folder)." in text
+    assert capsys.readouterr().err.startswith("warning: none of these recordings can be played: no such file")
     assert "no longer there" in text and f"9 of the {sum(SIZES.values())} labelled recordings" in text
 
 
@@ -210,6 +214,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def test_refusals(run: Path, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     workdir = ["--workdir", str(run)]
     assert "holds no run" in refused(capsys, "--workdir", str(tmp_path))
+    assert "no does not exist; give that of a training" in refused(capsys, "--workdir", str(tmp_path / "no"))
     assert "is a folder" in refused(capsys, *workdir, "--output", str(tmp_path))
     assert "there is no folder" in refused(capsys, *workdir, "--output", str(tmp_path / "no" / "page.html"))
     assert "--audio is given without --data-dir" in refused(capsys, *workdir, "--audio", str(tmp_path))
