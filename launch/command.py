@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Options = TypeVar("Options")
 
 _TOGETHER_S = 5.0
+_NO_NUMBER = "none"
 
 
 def invocation(name: str) -> str:
@@ -136,9 +137,9 @@ def _with_example(description: str, prog: str, example: str) -> str:
 def _house_rules() -> ConstructorRegistry:
     """tyro's rules, but for three things.
 
-    A field whose metadata name an "option" goes by that name. `X | None` takes an X, not the word None, and a default
-    of None or nothing is not shown: the help text says what happens then. Help texts are not broken where the source
-    is.
+    A field whose metadata name an "option" goes by that name. `X | None` takes an X, and of numbers also the word none,
+    which takes back what a preset says. A default of None or nothing is not shown: the help text says what happens
+    then. Help texts are not broken where the source is.
     """
     import tyro
     from tyro.constructors import (
@@ -153,13 +154,20 @@ def _house_rules() -> ConstructorRegistry:
     inside = False
 
     def given(kind: Any) -> PrimitiveConstructorSpec[Any]:
-        """How a value of this type is read, which may also be left out."""
+        """How a value of this type is read, which may also be left out, and, if it is a number, taken back."""
         plain = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(kind, set()))
         assert not isinstance(plain, Exception)
-        return dataclasses.replace(
+        optional = dataclasses.replace(
             plain,
             is_instance=lambda value: value is None or plain.is_instance(value),
-            str_from_instance=lambda value: [] if value is None else plain.str_from_instance(value),
+            str_from_instance=lambda value: [_NO_NUMBER] if value is None else plain.str_from_instance(value),
+        )
+        if kind not in (int, float):
+            return optional
+        return dataclasses.replace(
+            optional,
+            metavar=f"{plain.metavar}|{_NO_NUMBER}",
+            instance_from_str=lambda words: None if words == [_NO_NUMBER] else plain.instance_from_str(words),
         )
 
     def ruled(spec: StructFieldSpec, field: dataclasses.Field[Any]) -> StructFieldSpec:

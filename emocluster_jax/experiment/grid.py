@@ -159,7 +159,7 @@ def run_arguments(run: Run) -> list[str]:
     """What `run_config` changes, as arguments of `launch.train`."""
     setting = run.setting
     clusters = [] if setting.clusters is None else ["--clusters", str(setting.clusters)]
-    stages = ["--stages", "unsupervised", "--patience", "None"] if setting.stages == "unsupervised" else []
+    stages = ["--stages", "unsupervised", "--patience", "none"] if setting.stages == "unsupervised" else []
     return [
         *("--model", setting.model, *clusters, *stages),
         *("--unlabeled-size", str(setting.unlabeled_size), "--attributes", run.attribute, "--seed", str(run.seed)),

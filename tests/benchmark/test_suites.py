@@ -67,7 +67,7 @@ def test_compute_suites_need_neither_librosa_nor_tfds(tmp_path: Path) -> None:
     [
         (Options(()), "no suite is named"),
         (Options(("train",), repetitions=0), "--repetitions is 0"),
-        (Options(("train",), output=Path("no/such/folder/results.jsonl")), "--output: the folder no/such/folder"),
+        (Options(("train",), output=Path("no/such/folder/results.jsonl")), "there is no folder no/such/folder"),
         (Options(("train",), output=Path()), "is a folder"),
         (Options(("kmeans", "embed"), case="K = 7"), "no case of embed, kmeans contains 'K = 7'"),
     ],

@@ -99,6 +99,7 @@ def test_nested_settings_are_flat_options():
     assert parsed.model == ModelConfig(clusters=20, attributes=("arousal", "valence"))
     assert parsed.epochs == 3 and parsed.optimizer.freeze_regressor
     assert options() == TrainConfig()
+    assert options("--patience", "none", default=TrainConfig(patience=3)) == TrainConfig()
 
 
 def test_options_change_only_what_they_name_in_a_preset():
