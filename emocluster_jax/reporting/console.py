@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from emocluster_jax.errors import one_line
+
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
     from rich.progress import Progress, TaskID
@@ -79,8 +81,8 @@ class Console:
             self._print(text)
 
     def warn(self, text: str) -> None:
-        """Prints `warning: ...` on stderr, also when quiet."""
-        self._print(f"warning: {text}", to_stderr=True)
+        """Prints `warning: ...` on stderr, in one line (names in it are escaped), also when quiet."""
+        self._print(f"warning: {one_line(text)}", to_stderr=True)
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Prints a table on stdout: three decimals for floats, `-` for None and NaN, numbers to the right."""

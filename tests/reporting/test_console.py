@@ -74,6 +74,11 @@ def test_quiet_prints_only_warnings(capsys):
     assert printed.err == "warning: two recordings were skipped\n"
 
 
+def test_a_warning_is_one_line_whatever_names_are_in_it(capsys):
+    Console().warn("no such file (looked for a\nerror: \x1b[2Jé.wav)")
+    assert capsys.readouterr().err == "warning: no such file (looked for a\\nerror: \\x1b[2Jé.wav)\n"
+
+
 def test_table_rounds_aligns_and_keeps_long_cells_on_one_line(capsys):
     name = "a/" * 50 + "recording.wav"
     Console().table("Test", ["file", "CCC"], [[name, 0.61251], ["b.wav", None], ["c.wav", float("nan")]])
