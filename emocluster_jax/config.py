@@ -54,6 +54,21 @@ _MOST_VALUES = 1 << 24
 
 
 @dataclass(frozen=True)
+class AudioConfig:
+    """How an audio file becomes one signal; models and data made with different ones fit together."""
+
+    channel: int | None = None
+    """The channel to use, from 1; None takes the mean of all."""
+    remove_dc: bool = False
+    """Subtract the signal's mean before its peak is taken."""
+    strict: bool = False
+    """Leave out a recording whose file was cut short, instead of using what is there."""
+
+
+DEFAULT_AUDIO = AudioConfig()
+
+
+@dataclass(frozen=True)
 class FeatureConfig:
     """How a recording becomes chunks of a mel spectrogram (paper, section 3.1)."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,6 +14,7 @@ import soundfile
 import soxr
 from jaxtyping import Float, Shaped
 
+from emocluster_jax.config import DEFAULT_AUDIO, AudioConfig
 from emocluster_jax.errors import RecordingError
 from emocluster_jax.preprocessing.containers import declares_length, is_cut_short, is_known_container, is_npy
 
@@ -30,14 +32,23 @@ class AudioError(RecordingError):
     """Why audio cannot be used."""
 
 
-def read_audio(path: Path, sample_rate_hz: int) -> Float[np.ndarray, " samples"]:
-    """Decodes a recording: mean of its channels, resampled, divided by its peak.
+@dataclass
+class Condition:
+    """What is noticed of a recording while it is decoded, and filled in as its blocks are drawn."""
+
+
+def read_audio(
+    path: Path, sample_rate_hz: int, audio: AudioConfig = DEFAULT_AUDIO, condition: Condition | None = None
+) -> Float[np.ndarray, " samples"]:
+    """Decodes a recording: one signal of its channels, resampled, divided by its peak.
 
     The file is decoded block by block, and what its header says of its length is never believed beforehand.
 
     Args:
       path: a file that libsndfile reads (wav, flac, mp3, ogg and others), of any sample rate and channel count.
       sample_rate_hz: rate of the result.
+      audio: how its channels become one signal.
+      condition: filled in with what is noticed on the way.
 
     Returns:
       Mono float32 with a largest absolute value of 1.
@@ -45,16 +56,20 @@ def read_audio(path: Path, sample_rate_hz: int) -> Float[np.ndarray, " samples"]
     Raises:
       AudioError: the file is missing, empty, truncated, no audio, silent, not finite, too long, or of an absurd rate.
     """
-    return _finished(signal_blocks(path, sample_rate_hz, LONGEST_S))
+    return _finished(signal_blocks(path, sample_rate_hz, audio, LONGEST_S, condition or Condition()))
 
 
-def signal_blocks(path: Path, sample_rate_hz: int, longest_s: float) -> Iterator[Float[np.ndarray, " samples"]]:
+def signal_blocks(
+    path: Path, sample_rate_hz: int, audio: AudioConfig, longest_s: float, condition: Condition
+) -> Iterator[Float[np.ndarray, " samples"]]:
     """A recording's mono signal, resampled, block by block, before it is divided by its peak.
 
     Args:
       path: as of `read_audio`.
       sample_rate_hz: rate of the result.
+      audio: how its channels become one signal.
       longest_s: a recording beyond is refused when that much has been read.
+      condition: filled in with what is noticed on the way.
 
     Raises:
       AudioError: as of `read_audio`, as soon as it is known.
@@ -63,7 +78,7 @@ def signal_blocks(path: Path, sample_rate_hz: int, longest_s: float) -> Iterator
         if not stat.S_ISREG(path.stat().st_mode):
             raise AudioError("not a file")
         with path.open("rb") as file, _opened(path, file) as sound:
-            blocks = _mono_blocks(sound, declares_length(file))
+            blocks = _mono(_decoded(sound, declares_length(file)), audio, condition)
             yield from _resampled(blocks, sound.samplerate, sample_rate_hz, longest_s)
     except FileNotFoundError:
         raise AudioError("no such file") from None
@@ -130,8 +145,8 @@ class _Unseeked(soundfile.SoundFile):
         return False
 
 
-def _mono_blocks(sound: soundfile.SoundFile, length_is_declared: bool) -> Iterator[Float[np.ndarray, " samples"]]:
-    """The mean of the channels, block by block; raises AudioError where less comes than the header promises."""
+def _decoded(sound: soundfile.SoundFile, length_is_declared: bool) -> Iterator[Float[np.ndarray, "samples channels"]]:
+    """A file's samples, block by block; raises AudioError where less comes than the header promises."""
     block = max(_BLOCK_SAMPLES // sound.channels, 1)
     read = 0
     while True:
@@ -142,11 +157,19 @@ def _mono_blocks(sound: soundfile.SoundFile, length_is_declared: bool) -> Iterat
         if not len(samples):
             break
         read += len(samples)
+        yield samples
+    if length_is_declared and read < sound.frames < _UNKNOWN_LENGTH:
+        raise AudioError(_CUT_SHORT)
+
+
+def _mono(
+    blocks: Iterable[Float[np.ndarray, "samples channels"]], audio: AudioConfig, condition: Condition
+) -> Iterator[Float[np.ndarray, " samples"]]:
+    """One signal of the channels, block by block."""
+    for samples in blocks:
         with np.errstate(over="ignore"):  # what becomes infinite is refused below
             mono = samples.mean(axis=1)
         yield mono
-    if length_is_declared and read < sound.frames < _UNKNOWN_LENGTH:
-        raise AudioError(_CUT_SHORT)
 
 
 def _resampled(

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from emocluster_jax.preprocessing.audio import AudioError, check_signal, peak_of, signal_blocks
+from emocluster_jax.config import DEFAULT_AUDIO, AudioConfig
+from emocluster_jax.preprocessing.audio import AudioError, Condition, check_signal, peak_of, signal_blocks
 
 HELD_S = 1800.0
 """Up to this duration a signal is held in memory: 115 MB at 16 kHz."""
@@ -27,12 +28,14 @@ class LongRecording:
     Attributes:
       path: where it lies.
       sample_rate_hz: of the signal, not of the file.
+      audio: how the file's channels become one signal.
       samples: length of the signal.
       peak: what the signal is divided by.
     """
 
     path: Path
     sample_rate_hz: int
+    audio: AudioConfig
     samples: int
     peak: np.float32
 
@@ -40,12 +43,16 @@ class LongRecording:
         return self.samples
 
 
-def open_recording(path: Path, sample_rate_hz: int) -> Float[np.ndarray, " samples"] | LongRecording:
+def open_recording(
+    path: Path, sample_rate_hz: int, audio: AudioConfig = DEFAULT_AUDIO, condition: Condition | None = None
+) -> Float[np.ndarray, " samples"] | LongRecording:
     """Decodes a recording to its end; the signal is kept if it is no longer than `HELD_S`.
 
     Args:
       path: as of `audio.read_audio`.
       sample_rate_hz: rate of the signal.
+      audio: how the file's channels become one signal.
+      condition: filled in with what is noticed on the way.
 
     Returns:
       What `audio.read_audio` returns, or what says how to come by parts of it.
@@ -55,7 +62,7 @@ def open_recording(path: Path, sample_rate_hz: int) -> Float[np.ndarray, " sampl
     """
     samples, peak = 0, np.float32(0)
     held = []
-    for block in signal_blocks(path, sample_rate_hz, LONGEST_S):
+    for block in signal_blocks(path, sample_rate_hz, audio, LONGEST_S, condition or Condition()):
         samples += len(block)
         peak = np.maximum(peak, peak_of(block))
         held.append(block)
@@ -63,7 +70,7 @@ def open_recording(path: Path, sample_rate_hz: int) -> Float[np.ndarray, " sampl
             held.clear()
     check_signal(samples, peak)
     if samples > HELD_S * sample_rate_hz:
-        return LongRecording(path, sample_rate_hz, samples, peak)
+        return LongRecording(path, sample_rate_hz, audio, samples, peak)
     signal = np.concatenate(held)
     signal /= peak
     return signal
@@ -78,7 +85,7 @@ class _Decoder:
     """A recording on its way from its beginning to its end; a block and the part last asked for are in memory."""
 
     def __init__(self, recording: LongRecording) -> None:
-        self._blocks = signal_blocks(recording.path, recording.sample_rate_hz, LONGEST_S)
+        self._blocks = signal_blocks(recording.path, recording.sample_rate_hz, recording.audio, LONGEST_S, Condition())
         self._peak = recording.peak
         self._start = 0
         self._held = np.zeros(0, np.float32)

@@ -11,33 +11,43 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from emocluster_jax.config import FeatureConfig, Features
-from emocluster_jax.preprocessing.audio import read_audio, to_mono_resampled
+from emocluster_jax.config import DEFAULT_AUDIO, AudioConfig, FeatureConfig, Features
+from emocluster_jax.preprocessing.audio import Condition, read_audio, to_mono_resampled
 from emocluster_jax.preprocessing.chunk_frames import ChunkParts, mel_of_parts, signal_parts
 from emocluster_jax.preprocessing.given_frames import checked_frames, read_frames
 from emocluster_jax.preprocessing.long_recordings import LongRecording, Read, open_recording, reader
 from emocluster_jax.preprocessing.spectrogram import mel_spectrogram
 
 
-def read_source(path: Path, features: Features) -> Float[np.ndarray, " time *frame"]:
+def read_source(
+    path: Path, features: Features, audio: AudioConfig = DEFAULT_AUDIO, condition: Condition | None = None
+) -> Float[np.ndarray, " time *frame"]:
     """Reads a file's samples or frames, as float32.
+
+    Args:
+      path: the file.
+      features: what it becomes.
+      audio: how an audio file's channels become one signal.
+      condition: filled in with what is noticed of an audio file.
 
     Raises:
       RecordingError: the file cannot be used.
     """
     if isinstance(features, FeatureConfig):
-        return read_audio(path, features.sample_rate_hz)
+        return read_audio(path, features.sample_rate_hz, audio, condition)
     return read_frames(path, features)
 
 
-def open_source(path: Path, features: Features) -> Float[np.ndarray, " time *frame"] | LongRecording:
+def open_source(
+    path: Path, features: Features, audio: AudioConfig = DEFAULT_AUDIO, condition: Condition | None = None
+) -> Float[np.ndarray, " time *frame"] | LongRecording:
     """What `read_source` gives, or, of a recording that is too long to be held, what gives parts of it.
 
     Raises:
       RecordingError: the file cannot be used.
     """
     if isinstance(features, FeatureConfig):
-        return open_recording(path, features.sample_rate_hz)
+        return open_recording(path, features.sample_rate_hz, audio, condition)
     return read_frames(path, features)
 
 
