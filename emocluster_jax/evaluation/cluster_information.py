@@ -3,6 +3,9 @@
 The chunks of a sentence overlap and share its labels, so they are not independent examples. Everything here that says
 what chance alone would give therefore deals the labels out anew over whole sentences: a sentence's chunks keep their
 clusters and stay together. Over chunks, any clustering that recognises sentences would seem to know every label.
+
+What belongs to the speaker is dealt out over speakers. As these have different numbers of recordings, labels are then
+more or less evenly distributed from one permutation to the next, and all of the mutual information is computed anew.
 """
 
 from __future__ import annotations
@@ -32,18 +35,22 @@ class Information:
 
     Attributes:
       classes: different values of the label, after binning.
-      sentences: those whose label is known; the others are left out.
+      sentences: those whose label is known, which `mutual_information`, `nmi` and `ami` rest on.
       mutual_information: in nats, over chunks.
       nmi: normalised by the mean of both entropies, 0 to 1.
       ami: corrected for chance as if chunks were independent (Vinh, Epps & Bailey, JMLR 11, 2010); 0 by chance, 1 if
         both are the same partition.
-      ami_of_sentences: the same, but what chance gives is the mean over the permutations.
+      ami_of_sentences: the same, but what chance gives is the mean over the permutations; 0 where that is all that
+        there is to know.
       p_value: share of permutations of the labels that give as much information, the observed order counted among
         them (Phipson & Smyth 2010): at least 1 / (permutations + 1).
       p_value_within_speakers: the same where labels are only exchanged between sentences of one speaker: small if the
         clusters know more of the label than what the speaker tells. None where speakers are not known, or where they
         determine the label.
-      permuted: what the labels are dealt out over for `p_value`.
+      permuted: what the labels are dealt out over for `p_value` and `ami_of_sentences`: "sentences" or "speakers".
+      permuted_sentences: those that these two rest on: of `sentences`, over speakers, those whose speaker is known.
+        None if it was not written down, by earlier versions, which left none out.
+      sentences_within_speakers: those that `p_value_within_speakers` rests on, whose speaker is known; None without it.
     """
 
     classes: int
@@ -55,6 +62,8 @@ class Information:
     p_value: float
     p_value_within_speakers: float | None
     permuted: str
+    permuted_sentences: int | None = None
+    sentences_within_speakers: int | None = None
 
 
 @dataclass(frozen=True)
@@ -64,8 +73,9 @@ class ClusterInformation:
     Attributes:
       attributes: by name; attributes without at least two classes of labels are left out.
       speaker: None unless two speakers are known.
-      gender: None unless two genders are known. It belongs to the speaker, so speakers are what it is dealt out over
-        where all of them are known: clusters that recognise voices would otherwise seem to know the gender.
+      gender: None unless two genders are known. It belongs to the speaker, so speakers are what it is dealt out over,
+        if each has one gender and there are two genders among them: clusters that recognise voices would otherwise
+        seem to know the gender.
       bins: quantile bins that the attributes were asked to have.
       permutations: how many p-values and `ami_of_sentences` rest on.
     """
@@ -101,21 +111,21 @@ def cluster_information(
     counts = cluster_counts(assignments, len(attributes))
     speaker = _classes(speakers)
     gender = _classes(genders)
-    within = speaker if (speaker >= 0).all() else None
     bins_of = {name: quantile_bins(labels, bins) for name, labels in zip(ATTRIBUTES, attributes.T, strict=True)}
-    one_gender_each = within is not None and all(len(set(gender[within == s])) == 1 for s in np.unique(within))
-    asked = [(speaker, None), (gender, None), *((labels, within) for labels in bins_of.values())]
+    asked = [(speaker, None), (gender, None), *((labels, speaker) for labels in bins_of.values())]
+    gender_of_speakers = _labels_of_groups(gender, speaker)
+    over = speaker if gender_of_speakers is not None and len(np.unique(gender_of_speakers)) > 1 else None
     total = permutations * sum(_tests(labels, groups) for labels, groups in asked)
     with (console or Console(quiet=True)).task("what the clusters tell", total) as task:
 
         def found(labels: Int[np.ndarray, " sentences"], **others: Any) -> Information | None:
             return information(counts, labels, permutations=permutations, advance=task.advance, **others)
 
-        by_name = {name: found(labels, within=within) for name, labels in bins_of.items()}
+        by_name = {name: found(labels, within=speaker) for name, labels in bins_of.items()}
         return ClusterInformation(
             attributes={name: known for name, known in by_name.items() if known is not None},
             speaker=found(speaker),
-            gender=found(gender, over=within if one_gender_each else None),
+            gender=found(gender, over=over),
             bins=bins,
             permutations=permutations,
         )
@@ -169,93 +179,107 @@ def information(
       counts: of `cluster_counts`.
       labels: class of each sentence, -1 where unknown.
       permutations: draws for what chance gives.
-      within: speakers, for `Information.p_value_within_speakers`.
-      over: speakers to deal the labels out over, each of one class; None deals them out over sentences.
+      within: speakers, for `Information.p_value_within_speakers`; -1 where unknown, and the sentence left out of it.
+      over: speakers to deal the labels out over, each of one class, at least two classes in all; -1 where unknown, and
+        the sentence left out of `p_value` and `ami_of_sentences`. None deals them out over sentences.
       advance: told now and then how many more permutations are done.
     """
     from scipy.stats import entropy
     from sklearn.metrics import adjusted_mutual_info_score, mutual_info_score, normalized_mutual_info_score
 
     known = labels >= 0
-    counts, labels = counts[known], labels[known]
-    classes = len(np.unique(labels))
+    classes = len(np.unique(labels[known]))
     if classes < 2:
         return None
-    clusters_of_chunks = np.repeat(np.tile(np.arange(counts.shape[1]), len(counts)), counts.ravel())
-    labels_of_chunks = np.repeat(labels, counts.sum(axis=1))
-    observed = float(mutual_info_score(labels_of_chunks, clusters_of_chunks))
+    clusters_of_chunks = np.repeat(np.tile(np.arange(counts.shape[1]), known.sum()), counts[known].ravel())
+    labels_of_chunks = np.repeat(labels[known], counts[known].sum(axis=1))
 
-    units, unit_labels = counts, labels
+    permuted = known if over is None else known & (over >= 0)
+    units, unit_labels = counts[permuted], labels[permuted]
+    ceiling = float(entropy(units.sum(axis=0)) + entropy(_sums_by(unit_labels, units.sum(axis=1)))) / 2
     if over is not None:
-        _, first, unit = np.unique(over[known], return_index=True, return_inverse=True)
-        units = np.zeros((len(first), counts.shape[1]), counts.dtype)
-        np.add.at(units, unit, counts)
-        unit_labels = labels[first]
-    everywhere = np.zeros(len(units), int)
-    by_chance = observed + _changes(units, unit_labels, everywhere, permutations, advance)
-    p_value_within_speakers = None
-    if within is not None and _tests(labels, within[known]) == 2:
-        p_value_within_speakers = _p_value(_changes(units, unit_labels, within[known], permutations, advance))
+        _, first, unit = np.unique(over[permuted], return_index=True, return_inverse=True)
+        units, unit_labels = _sums_by(unit, units), unit_labels[first]
+    observed, by_chance = _dealt_out_anew(units, unit_labels, np.zeros(len(units), int), permutations, advance)
     expected = float(by_chance.mean())
-    ceiling = float(entropy(np.bincount(clusters_of_chunks)) + entropy(np.bincount(labels_of_chunks))) / 2
+    p_value_within_speakers = sentences_within_speakers = None
+    if within is not None and _tests(labels, within) == 2:
+        tested = known & (within >= 0)
+        p_value_within_speakers = _p_value(
+            *_dealt_out_anew(counts[tested], labels[tested], within[tested], permutations, advance)
+        )
+        sentences_within_speakers = int(tested.sum())
     return Information(
         classes=classes,
-        sentences=len(labels),
-        mutual_information=observed,
+        sentences=int(known.sum()),
+        mutual_information=float(mutual_info_score(labels_of_chunks, clusters_of_chunks)),
         nmi=float(normalized_mutual_info_score(labels_of_chunks, clusters_of_chunks)),
         ami=float(adjusted_mutual_info_score(labels_of_chunks, clusters_of_chunks)),
-        # 0 / 0 where chance gives all that there is.
         ami_of_sentences=(observed - expected) / (ceiling - expected) if ceiling - expected > _TIE else 0.0,
-        p_value=_p_value(by_chance - observed),
+        p_value=_p_value(observed, by_chance),
         p_value_within_speakers=p_value_within_speakers,
         permuted="sentences" if over is None else "speakers",
+        permuted_sentences=int(permuted.sum()),
+        sentences_within_speakers=sentences_within_speakers,
     )
 
 
-def _changes(
+def _dealt_out_anew(
     counts: Int[np.ndarray, "units clusters"],
     labels: Int[np.ndarray, " units"],
     groups: Int[np.ndarray, " units"],
     permutations: int,
     advance: Callable[[int], None],
-) -> Float[np.ndarray, " permutations"]:
-    """What the mutual information gains, in nats, when labels are dealt out anew among the units of each group.
-
-    Sums over labels and over clusters stay, so it gains what the table's joint entropy loses.
-    """
+) -> tuple[float, Float[np.ndarray, " permutations"]]:
+    """The mutual information in nats, and what it becomes where labels are dealt out anew among each group's units."""
     from scipy.special import xlogy
 
     home = np.lexsort((labels, groups))
     by_label = np.argsort(labels[home], kind="stable")
     starts = np.flatnonzero(np.diff(labels[home][by_label], prepend=-1))
+    total, by_cluster = int(counts.sum()), counts.sum(axis=0)
+    # Clusters keep their sizes. Labels keep theirs only where all units have equally many chunks.
+    of_clusters = float(xlogy(total, total) - xlogy(by_cluster, by_cluster).sum())
 
-    def negative_entropy(order: Int[np.ndarray, " units"]) -> float:
-        """Of the table in which unit `order[i]` has the label of unit `home[i]`; up to a constant."""
+    def mutual_information(order: Int[np.ndarray, " units"]) -> float:
+        """Of the table in which unit `order[i]` has the label of unit `home[i]`."""
         table = np.add.reduceat(counts[order[by_label]], starts)
-        return float(xlogy(table, table).sum()) / int(counts.sum())
+        by_label_sums = table.sum(axis=1)
+        return (float(xlogy(table, table).sum() - xlogy(by_label_sums, by_label_sums).sum()) + of_clusters) / total
 
     rng = np.random.default_rng(_SEED)
-    observed = negative_entropy(home)
-    changes = []
+    by_chance = []
     for part in np.array_split(np.arange(permutations), _REPORTS):
-        changes += [negative_entropy(np.lexsort((rng.random(len(labels)), groups))) - observed for _ in part]
+        by_chance += [mutual_information(np.lexsort((rng.random(len(labels)), groups))) for _ in part]
         advance(len(part))
-    return np.array(changes)
+    return mutual_information(home), np.array(by_chance)
+
+
+def _sums_by(groups: Int[np.ndarray, " n"], values: Int[np.ndarray, "n ..."]) -> Int[np.ndarray, "g ..."]:
+    """The sums of the values of each group, numbered from 0."""
+    sums = np.zeros((groups.max() + 1, *values.shape[1:]), values.dtype)
+    np.add.at(sums, groups, values)
+    return sums
 
 
 def _tests(labels: Int[np.ndarray, " n"], groups: Int[np.ndarray, " n"] | None) -> int:
     """How many tests a label gets: none with a single class, and a second one where it varies within some group."""
-    known = labels >= 0
-    if len(np.unique(labels[known])) < 2:
+    if len(np.unique(labels[labels >= 0])) < 2:
         return 0
-    if groups is None:
-        return 1
-    pairs = np.unique(np.stack([labels[known], groups[known]]), axis=1)
-    return 2 if pairs.shape[1] > len(np.unique(groups[known])) else 1
+    return 1 if groups is None or _labels_of_groups(labels, groups) is not None else 2
 
 
-def _p_value(changes: Float[np.ndarray, " n"]) -> float:
-    return float((1 + (changes >= -_TIE).sum()) / (1 + len(changes)))
+def _labels_of_groups(
+    labels: Int[np.ndarray, " n"], groups: Int[np.ndarray, " n"]
+) -> Int[np.ndarray, " groups"] | None:
+    """The label of each group, where both are known; None if a group has several."""
+    both = (labels >= 0) & (groups >= 0)
+    pairs = np.unique(np.stack([labels[both], groups[both]], axis=1), axis=0)
+    return pairs[:, 0] if len(pairs) == len(np.unique(pairs[:, 1])) else None
+
+
+def _p_value(observed: float, by_chance: Float[np.ndarray, " n"]) -> float:
+    return float((1 + (by_chance >= observed - _TIE).sum()) / (1 + len(by_chance)))
 
 
 def _classes(names: Sequence[str]) -> Int[np.ndarray, " n"]:

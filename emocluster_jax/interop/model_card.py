@@ -214,8 +214,8 @@ def _information(clusters: Mapping[str, Any]) -> str:
     ]
     table = "\n".join(["| label | adjusted mutual information | p |", "|---|---|---|", *rows])
     return (
-        "Mutual information of clusters and labels on the training split, corrected for chance by permutation over "
-        f"sentences (0: no more than chance).\n\n{table}"
+        "Mutual information of clusters and labels on the training split, corrected for chance by permutation of the "
+        f"labels over sentences, or over speakers for what belongs to them (0: no more than chance).\n\n{table}"
     )
 
 

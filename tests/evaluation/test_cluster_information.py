@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import entropy
 from sklearn.metrics import mutual_info_score
 
 from emocluster_jax.evaluation.cluster_information import (
@@ -101,17 +102,133 @@ def test_what_is_known_beyond_the_speaker() -> None:
     assert found.attributes["arousal"].p_value_within_speakers == 0.01
 
 
-def test_permutations_keep_the_sums_that_the_information_rests_on() -> None:
-    """The information of a permuted table, computed from the change of its joint entropy, is scikit-learn's."""
+def brute_force(
+    clusters: np.ndarray, names: np.ndarray, speakers: np.ndarray, permutations: int, seed: int
+) -> tuple[float, float, np.ndarray]:
+    """p and chance-corrected information where names are dealt out over speakers, and what each permutation gives.
+
+    Everything anew for each permutation, chunk by chunk, by scikit-learn.
+    """
+    random = np.random.default_rng(seed)
+    owners, unit = np.unique(speakers, return_inverse=True)
+    name_of = np.array([names[speakers == owner][0] for owner in owners])
+    observed = mutual_info_score(np.repeat(names, CHUNKS), clusters)
+    permuted = np.array(
+        [mutual_info_score(np.repeat(random.permutation(name_of)[unit], CHUNKS), clusters) for _ in range(permutations)]
+    )
+    ceiling = (entropy(np.unique(names, return_counts=True)[1]) + entropy(np.bincount(clusters))) / 2
+    p_value = (1 + (permuted >= observed - 1e-9).sum()) / (1 + permutations)
+    return p_value, (observed - permuted.mean()) / (ceiling - permuted.mean()), permuted
+
+
+def encoded_gender(recordings: list[int], women: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Speakers and genders of sentences, and clusters of chunks that are right about the gender nine times in ten.
+
+    Args:
+      recordings: of each speaker.
+      women: so many speakers, the first ones.
+    """
+    random = np.random.default_rng(4)
+    speakers = np.repeat(np.arange(len(recordings)), recordings)
+    genders = np.where(speakers < women, "female", "male")
+    wrong = random.random(len(speakers) * CHUNKS) < 0.1
+    return speakers, genders, (np.repeat(speakers < women, CHUNKS) ^ wrong).astype(int)
+
+
+@pytest.mark.parametrize(
+    ("recordings", "women"),
+    [([100] * 4 + [10] * 20, 4), ([10] * 20 + [100] * 4, 20), ([3, 5, 60, 7, 9, 11], 3), ([20] * 8, 4)],
+)
+def test_information_of_gender_is_that_of_the_labels_dealt_out_anew_over_speakers(
+    recordings: list[int], women: int
+) -> None:
+    """Also where speakers have different numbers of recordings, and genders their shares by the permutation."""
+    speakers, genders, clusters = encoded_gender(recordings, women)
+    p_value, ami, permuted = brute_force(clusters, genders, speakers, 499, seed=0)
+    names = [f"s{speaker}" for speaker in speakers]
+    unrated = np.full((len(names), 3), np.nan)
+    found = cluster_information(clusters, unrated, names, genders.tolist(), permutations=1999).gender
+    assert found is not None and found.permuted == "speakers"
+    # Four standard errors, of 499 and of 1,999 draws.
+    deviation = 4 * math.sqrt(p_value * (1 - p_value) * (1 / 499 + 1 / 1999))
+    assert found.p_value == pytest.approx(p_value, abs=deviation + 1 / 500)
+    ceiling = found.mutual_information / found.nmi
+    error = 4 * permuted.std() * math.sqrt(1 / 499 + 1 / 1999)
+    assert found.ami_of_sentences == pytest.approx(ami, abs=error / (ceiling - permuted.mean()))
+
+
+def test_clusters_that_encode_gender_are_found_out() -> None:
+    speakers, genders, clusters = encoded_gender([100] * 4 + [10] * 20, women=4)
+    unrated = np.full((len(speakers), 3), np.nan)
+    names = [f"s{speaker}" for speaker in speakers]
+    found = cluster_information(clusters, unrated, names, genders.tolist()).gender
+    # Of the 10,626 ways to deal out four women, hardly one tells as much.
+    assert found is not None and found.p_value <= 0.002
+
+
+def test_sentences_of_unknown_speakers_are_left_out_of_the_tests_that_rest_on_speakers() -> None:
+    speakers, genders, clusters = encoded_gender([30, 30, 30, 5, 5, 5, 5], women=3)
+    arousal = np.random.default_rng(0).normal(speakers, 1)
+    names = [f"s{speaker}" for speaker in speakers]
+    known = np.arange(len(names)) % 10 > 0
+    some = [name if there else "" for name, there in zip(names, known, strict=True)]
+    found = cluster_information(clusters, labels(arousal), some, genders.tolist(), permutations=99)
+    without = cluster_information(
+        clusters.reshape(-1, CHUNKS)[known].ravel(),
+        labels(arousal[known]),
+        [name for name in some if name],
+        genders[known].tolist(),
+        permutations=99,
+    )
+    for one, other in ((found.gender, without.gender), (found.attributes["arousal"], without.attributes["arousal"])):
+        assert one is not None and other is not None
+        assert one.sentences == len(names) and other.sentences == known.sum()
+    gender, arousal_of_all = found.gender, found.attributes["arousal"]
+    assert gender is not None and without.gender is not None
+    assert (gender.p_value, gender.ami_of_sentences) == (without.gender.p_value, without.gender.ami_of_sentences)
+    assert gender.permuted == "speakers" and gender.permuted_sentences == known.sum()
+    # What needs no speaker rests on all.
+    everything = cluster_information(clusters, labels(arousal), [""] * len(names), genders.tolist(), permutations=99)
+    assert gender.mutual_information == everything.gender.mutual_information
+    assert arousal_of_all.p_value == everything.attributes["arousal"].p_value
+    assert arousal_of_all.permuted_sentences == len(names) and arousal_of_all.permuted == "sentences"
+    assert (
+        everything.gender.permuted == "sentences" and everything.attributes["arousal"].sentences_within_speakers is None
+    )
+    # Quantile bins are those of all sentences, hence not the p-value of `without`.
+    assert arousal_of_all.p_value_within_speakers is not None
+    assert arousal_of_all.sentences_within_speakers == known.sum()
+
+
+def test_one_unknown_speaker_changes_nothing_but_its_sentence() -> None:
+    """Clusters by the gender alone: the speakers' test still says that they know it by the voices."""
+    random = np.random.default_rng(0)
+    speakers = np.arange(SENTENCES) % 4
+    names = [f"s{speaker}" for speaker in speakers]
+    names[7] = ""
+    genders = ["female" if speaker < 2 else "male" for speaker in speakers]
+    arousal = speakers + random.normal(0, 0.5, SENTENCES)
+    found = cluster_information(chunks(speakers), labels(arousal), names, genders, permutations=99)
+    assert found.gender is not None and found.gender.p_value > 0.1
+    assert (found.gender.permuted, found.gender.permuted_sentences) == ("speakers", SENTENCES - 1)
+    assert found.attributes["arousal"].p_value_within_speakers == 1.0
+    # A sentence of unknown gender says nothing of its speaker's.
+    genders[8] = ""
+    found = cluster_information(chunks(speakers), labels(arousal), names, genders, permutations=99)
+    assert found.gender is not None and (found.gender.permuted, found.gender.sentences) == ("speakers", SENTENCES - 1)
+    assert found.gender.permuted_sentences == SENTENCES - 2
+
+
+def test_chance_is_what_scikit_learn_finds_on_the_permuted_labels() -> None:
     random = np.random.default_rng(2)
     clusters, bins = random.integers(0, 6, SENTENCES * CHUNKS), random.integers(0, 3, SENTENCES)
     found = information(cluster_counts(clusters, SENTENCES), bins, permutations=2000)
     assert found is not None
-    shuffled = [mutual_info_score(np.repeat(random.permutation(bins), CHUNKS), clusters) for _ in range(500)]
-    expected = found.nmi and found.mutual_information / found.nmi  # the mean of both entropies
-    by_chance = (found.mutual_information - found.ami_of_sentences * expected) / (1 - found.ami_of_sentences)
+    _, ami, permuted = brute_force(clusters, bins, np.arange(SENTENCES), 500, seed=1)
+    ceiling = found.mutual_information / found.nmi  # the mean of both entropies
     # Four standard errors of a mean of 500.
-    assert by_chance == pytest.approx(np.mean(shuffled), abs=4 * np.std(shuffled) / math.sqrt(500))
+    error = 4 * permuted.std() / math.sqrt(500)
+    assert found.ami_of_sentences == pytest.approx(ami, abs=error / (ceiling - permuted.mean()))
 
 
 def test_bins_of_equally_many_values_part_no_ties() -> None:

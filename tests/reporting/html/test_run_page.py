@@ -189,6 +189,20 @@ def test_a_run_without_clusters_and_data(run: Path, tmp_path: Path) -> None:
     assert "no epoch has ended yet" in (bare / "report.html").read_text("utf-8")
 
 
+def test_tests_say_how_many_sentences_they_rest_on_if_it_is_not_all(run: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    shutil.copytree(run, bare, ignore=shutil.ignore_patterns("model", "assignments", "test*"))
+    clusters = json.loads((bare / "clusters.json").read_text())
+    clusters["attributes"]["arousal"] |= {"p_value_within_speakers": 0.25, "sentences_within_speakers": 7}
+    # Earlier versions did not count them.
+    del clusters["attributes"]["valence"]["permuted_sentences"]
+    del clusters["attributes"]["valence"]["sentences_within_speakers"]
+    (bare / "clusters.json").write_text(json.dumps(clusters))
+    call(report, "--workdir", str(bare), "--quiet")
+    cells = [text.strip() for _, text in Elements(bare / "report.html").with_tag("td")]
+    assert "0.250 (7)" in cells and cells.count("sentences") >= 2
+
+
 def test_what_an_earlier_end_left_is_not_shown(run: Path, tmp_path: Path) -> None:
     """A run that goes on: without its scores, and with another best epoch."""
     longer = tmp_path / "longer"
