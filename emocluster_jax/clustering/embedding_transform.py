@@ -84,11 +84,13 @@ def transform(
     Args:
       embeddings: (n, dim).
       fitted: what `fit_transform` returned, or None to leave the embeddings as they are.
-      l2_normalize: scale every row to unit length at the end; a row of zeros stays.
+      l2_normalize: scale every row to unit length at the end; a row of zeros stays, and one whose length is not finite
+        becomes NaN.
     """
     if fitted is not None:
         embeddings = jnp.dot(embeddings - fitted.mean, fitted.projection, precision=lax.Precision.HIGHEST)
     if l2_normalize:
         length = jnp.linalg.norm(embeddings, axis=1, keepdims=True)
-        embeddings = jnp.where(length > 0, embeddings / jnp.where(length > 0, length, 1.0), 0.0)
+        scale = jnp.where(jnp.isfinite(length) & (length > 0), length, jnp.nan)
+        embeddings = jnp.where(length == 0, 0.0, embeddings / scale)
     return embeddings

@@ -38,7 +38,7 @@ class KMeansResult(NamedTuple):
     assignments: Int[Array, " n"]
     """Index of the nearest centroid (int32); of padding rows, any."""
     objective: Float[Array, ""]
-    """Sum of squared distances to the returned centroids, over all devices."""
+    """Sum of squared distances to the returned centroids, over all devices; infinite or NaN if a point is."""
     objectives: Float[Array, " iterations"]
     """The same before each iteration's update of the centroids; rounded to about 1e-6 of the points' scatter."""
     reseeded: Int[Array, ""]
@@ -62,7 +62,8 @@ def kmeans(
     A cluster that empties is re-seeded from the point farthest from its centroid, one cluster after the other with
     distances updated in between, also after the last assignment: K clusters come back whenever there are K distinct
     points (points are the same where their squared distance is 0 in float32). With fewer, the clusters left over stay
-    empty. Ties go to the lowest index.
+    empty. Ties go to the lowest index. With a point that is not finite the clusters mean nothing, and the objective is
+    not finite either.
 
     Args:
       key: random key of the initial centroids; the same on all devices.

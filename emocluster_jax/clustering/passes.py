@@ -111,10 +111,12 @@ def _dense_pass(
 
     def step(carry: tuple[Array, Array, Array], start: Array, rows: Array, fresh: Array) -> tuple[Array, Array, Array]:
         assignments, sums, counts = carry
-        rows = rows - mean
+        # What the other rows hold, NaN say, must not get into the sums.
+        counted = lax.dynamic_slice_in_dim(real, start, len(rows))
+        rows = jnp.where(counted[:, None], rows - mean, 0)
         index, _, _ = nearest(rows, centroids - mean)
         members = jnp.where(fresh, index, clusters) == _numbers(clusters)
-        index = jnp.where(lax.dynamic_slice_in_dim(real, start, len(rows)), index, clusters)
+        index = jnp.where(counted, index, clusters)
         return (
             lax.dynamic_update_slice_in_dim(assignments, index, start, axis=0),
             sums + jnp.dot(members.astype(jnp.float32), rows, precision=HIGHEST),
@@ -148,7 +150,7 @@ def _bounded_pass(
         start = jnp.minimum(i * block, jnp.maximum(doubtful_count - block, 0))
         ids = lax.dynamic_slice_in_dim(order, start, block)
         rows, square, old = (x.at[ids].get(mode="clip") for x in (points, squares, assigned.assignments))
-        rows = rows - mean
+        rows = jnp.where((ids < count)[:, None], rows - mean, 0)
         index, score, scores = nearest(rows, centroids - mean)
         index = jnp.where(ids < count, index, old)
         upper = jnp.sqrt(jnp.maximum(square * (1 + _SLACK) + 2 * score, 0))

@@ -47,6 +47,9 @@ def reseed_empty(
     so no cluster is moved twice and the loop ends: with no empty cluster, or with every point equal to its centroid,
     which means that there are fewer distinct points than clusters. The sum of squared distances never rises.
 
+    An infinite point has no distance to itself, and no cluster takes it over: then the loop ends after as many moves as
+    there are clusters, and the point's squared distance stays infinite or NaN.
+
     Args:
       points: (n, dim) rows of this device.
       real: (n,) rows that count.
@@ -90,7 +93,7 @@ def reseed_empty(
         centroids, assignments, distances = operands
         centroids, distances = _snap_constant(points, real, centroids, assignments, distances, axis_name)
         state = lax.while_loop(
-            lambda state: jnp.any(state.counts == 0) & (state.distance > 0),
+            lambda state: jnp.any(state.counts == 0) & (state.distance > 0) & (state.moved < clusters),
             move_one,
             state_of(centroids, assignments, distances, jnp.int32(0)),
         )
@@ -113,6 +116,7 @@ def _snap_constant(
     """Makes the centroid of a cluster of equal points exactly that point.
 
     A mean of equal points differs from them by rounding, and one of them must not count as far from its centroid.
+    Points that are not finite equal none.
     """
     clusters = centroids.shape[0]
     indices = global_row_indices(points.shape[0], axis_name)
@@ -126,7 +130,8 @@ def _snap_constant(
     ) -> Bool[Array, " clusters"]:
         def step(varied: Array, start: Array, rows: Array, fresh: Array) -> Array:
             members = lax.dynamic_slice_in_dim(assignments, start, rows.shape[0])
-            return varied.at[members].max(fresh & jnp.any(rows != firsts[members], axis=1))
+            differs = (rows != firsts[members]) | ~jnp.isfinite(rows)
+            return varied.at[members].max(fresh & jnp.any(differs, axis=1))
 
         return fold_blocks(step, varied, points, real, block_rows)
 

@@ -42,6 +42,14 @@ def compare(points: np.ndarray, clusters: int, initialization: str) -> dict[str,
     }
 
 
+def objective_of_an_infinite_point(points: np.ndarray) -> list[str]:
+    """On one device and on all, by the programs that are compiled anyway."""
+    infinite = points.copy()
+    infinite[7, 3] = np.inf
+    on_one, on_many = clusterers(10, "random")
+    return [str(float(np.max(result.objective))) for result in (on_one(infinite), on_many(*spread(infinite)))]
+
+
 def compare_transform(points: np.ndarray) -> float:
     one = fit_transform(points, components=3, whiten=True)
     fit = partial(fit_transform, components=3, whiten=True, axis_name="devices")
@@ -60,6 +68,7 @@ def main() -> None:
         "kmeans++": compare(points, 10, "kmeans++"),
         "duplicates": compare(few, 11, "random"),
         "fewer distinct points": compare(fewer, 11, "random"),
+        "infinite point": objective_of_an_infinite_point(points),
         "transform": compare_transform(points),
     }
     print(json.dumps(results))

@@ -47,6 +47,14 @@ def test_unit_length(embeddings: np.ndarray) -> None:
     np.testing.assert_allclose(lengths, [0, *[1] * 4999], atol=1e-6)
 
 
+@pytest.mark.parametrize("values", [[np.nan, 1], [np.inf, 1], [-np.inf, np.inf], [1e30, 1e30]])
+def test_rows_without_a_length_have_no_unit_length(embeddings: np.ndarray, values: list[float]) -> None:
+    """They must not pass for rows of zeros, which can be clustered."""
+    embeddings[3, :2] = values
+    transformed = np.asarray(transform(embeddings, None, l2_normalize=True))
+    np.testing.assert_array_equal(np.flatnonzero(~np.isfinite(transformed).all(axis=1)), [3])
+
+
 def test_padding_does_not_count(embeddings: np.ndarray) -> None:
     padded = np.concatenate([embeddings, np.full((10, 8), 1e4, np.float32)])
     weights = np.repeat(np.float32([1, 0]), [5000, 10])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -189,6 +190,31 @@ def test_padding_changes_nothing() -> None:
     np.testing.assert_array_equal(masked.assignments[:100], plain.assignments)
     np.testing.assert_allclose(masked.centroids, plain.centroids, atol=1e-5)
     assert float(masked.objective) == pytest.approx(float(plain.objective), rel=1e-5)
+
+
+@pytest.mark.parametrize("initialization", ["random", "kmeans++"])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("places", [np.s_[7, 3], np.s_[7], np.s_[5:15], np.s_[:]])
+def test_points_that_are_not_finite_give_no_finite_objective(places: Any, value: float, initialization: str) -> None:
+    """And an end: a point that is infinitely far even from itself never takes over an empty cluster."""
+    points = np.random.default_rng(0).normal(size=(300, 8)).astype(np.float32)
+    points[places] = value
+    result = kmeans(KEY, points, clusters=5, initialization=initialization)
+    assert not np.isfinite(result.objective)
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_rows_without_weight_may_be_anything(value: float) -> None:
+    points = np.random.default_rng(0).normal(size=(300, 8)).astype(np.float32)
+    weights = np.repeat(np.float32([1, 0]), [290, 10])
+    zeros, others = points.copy(), points.copy()
+    zeros[290:], others[290:] = 0, value
+    found, expected = (kmeans(KEY, rows, weights, clusters=5) for rows in (others, zeros))
+    np.testing.assert_array_equal(found.assignments[:290], expected.assignments[:290])
+    np.testing.assert_array_equal(found.centroids, expected.centroids)
+    assert np.isfinite(found.objective) and found.objective == expected.objective
+    nothing = kmeans(KEY, others, np.zeros_like(weights), clusters=5)
+    assert nothing.objective == 0
 
 
 def test_wrong_requests_say_what_was_expected() -> None:

@@ -38,5 +38,9 @@ def test_eight_devices_give_what_one_gives(differences: dict, case: str) -> None
     assert found["clusters_on_one"] == CASES[case]
 
 
+def test_an_infinite_point_ends_on_all_of_them(differences: dict) -> None:
+    assert differences["infinite point"] == ["inf", "inf"]
+
+
 def test_the_embedding_transform_too(differences: dict) -> None:
     assert differences["transform"] < 1e-5

@@ -16,17 +16,21 @@ import pytest
 from jaxtyping import Array
 
 from emocluster_jax.clustering.sampling import shuffled_indices
-from emocluster_jax.config import ModelConfig, OptimizerConfig, TrainConfig
+from emocluster_jax.config import ClusteringConfig, ModelConfig, OptimizerConfig, TrainConfig
+from emocluster_jax.evaluation.forward import Outputs, make_forward
 from emocluster_jax.feed.resident import place
 from emocluster_jax.model_directory import read_model
 from emocluster_jax.reporting.console import Console
 from emocluster_jax.reporting.metrics_log import read_metrics
+from emocluster_jax.training.batches import ClusteredBatches, EmbeddingError
 from emocluster_jax.training.data import TrainingData
 from emocluster_jax.training.loop import fit
 from emocluster_jax.training.not_finite import NOT_FINITE, DivergedError
+from emocluster_jax.training.programs import clustering_program, redraw_head_program
 from emocluster_jax.training.state import TrainState
 from emocluster_jax.training.steps import LOST_UPDATE, Batch, Stage, train_step
-from small_training import MODEL, draw_recordings, make_data
+from emocluster_jax.training.stopwatch import StageView, Stopwatch
+from small_training import MODEL, draw_recordings, make_data, make_split
 
 CHUNKS = 4
 # The settings of tests/systems, whose programs are in the compilation cache.
@@ -89,6 +93,31 @@ def test_embeddings_that_cannot_be_clustered_name_their_recordings(tmp_path: Pat
         fit(config, data_with_nan("train", [3, 11]), tmp_path, Console(quiet=True))
     (found,) = listed(tmp_path)
     assert found["chunks"] == [{"recording": f"train/{i}.wav", "chunk": 2} for i in (3, 11)]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ClusteringConfig(iterations=3),
+        ClusteringConfig(iterations=3, initialization="kmeans++"),
+        ClusteringConfig(iterations=3, pca_components=4, whiten=True),
+        ClusteringConfig(iterations=3, l2_normalize=True),
+    ],
+    ids=["random", "kmeans++", "components", "unit length"],
+)
+def test_clustering_ends_and_names_the_chunks_of_infinite_embeddings(settings: ClusteringConfig) -> None:
+    split = make_split(25, seed=6)
+    cluster = clustering_program(settings, MODEL.clusters, split.chunk_count)
+    for value in (np.inf, -np.inf, np.nan):
+        embeddings = np.random.default_rng(0).normal(size=(1, 25 * CHUNKS, 32)).astype(np.float32)
+        embeddings[0, 7, 3] = embeddings[0, 20:30] = value
+        outputs = Outputs(jnp.asarray(embeddings), jnp.zeros((1, 25 * CHUNKS, 2)))
+        forward = dataclasses.replace(make_forward(MODEL), program=lambda *_, told=outputs: told)
+        batches = ClusteredBatches(split, forward, cluster, redraw_head_program())
+        with Console(quiet=True).task("training") as task, pytest.raises(EmbeddingError) as error:
+            view = StageView("stage II", task, Stopwatch(), lambda: False)
+            batches.begin(TrainState({}, {}, {}), (0, 1, 0), view)
+        np.testing.assert_array_equal(error.value.chunks, [7, *range(20, 30)])
 
 
 def test_predictions_that_are_not_finite_choose_no_epoch(tmp_path: Path) -> None:
