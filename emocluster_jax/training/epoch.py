@@ -154,7 +154,7 @@ def run_stage(
             for step in first + np.flatnonzero(_left_out(values)[first:last]):
                 found = {name: float(value[step]) for name, value in values.items()}
                 lost_update = all(value == LOST_UPDATE for value in found.values())
-                report(not_finite(int(step) + 1, {"gradient": math.nan} if lost_update else found, batches[step]))
+                report(not_finite(int(step) + 1, {"update": math.nan} if lost_update else found, batches[step]))
             view.task.advance((last - first) * batch_chunks)
 
         with view.part("compile", "compiling"):

@@ -38,7 +38,8 @@ Terms = dict[str, Float[Array, ""]]
 """The named parts of a loss, for the log."""
 
 LOST_UPDATE = -float("inf")
-"""In place of the terms of a finite loss whose update is not finite. No loss here is negative."""
+"""In place of the terms of a finite loss whose update, or what the optimiser keeps of it, is not finite. No loss here
+is negative."""
 
 Objective = Callable[[Any, Batch], tuple[Float[Array, ""], Terms]]
 """(the network's output, batch) -> what is minimised, and its terms."""
@@ -101,9 +102,9 @@ def train_step(
       axis_name: the mapped axis that shares the batch, or None.
 
     Returns:
-      The network after the step, and the loss terms over the global batch before it. Where a term, a parameter or a
-      batch statistic would become infinite or NaN, the network is the one before the step, on all devices, and at least
-      one term is not finite: all are `LOST_UPDATE` where the loss is finite and its gradient, or the update, is not.
+      The network after the step, and the loss terms over the global batch before it. Where a term, a parameter, a
+      batch statistic or a number of the optimiser's state would become infinite or NaN, the network is the one before
+      the step, on all devices, and at least one term is not finite: all are `LOST_UPDATE` where the loss is finite.
     """
     if axis_name is not None:
         key = jax.random.fold_in(key, lax.axis_index(axis_name))
@@ -117,9 +118,9 @@ def train_step(
         batch_stats=batch_stats,
         optimizer_states={**state.optimizer_states, stage.name: optimizer_state},
     )
-    # Parameters and statistics are the same on every device, and so is the decision.
+    # Parameters, statistics and moments are the same on every device, and so is the decision.
     finite_loss = _all_finite(terms)
-    sound = finite_loss & _all_finite(after.variables)
+    sound = finite_loss & _all_finite((after.variables, optimizer_state))
     after = jax.tree.map(lambda new, old: jnp.where(sound, new, old), after, state)
     return after, {name: jnp.where(sound | ~finite_loss, value, LOST_UPDATE) for name, value in terms.items()}
 

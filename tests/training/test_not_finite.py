@@ -152,6 +152,8 @@ def toy_step(loss: Any, weight: float) -> tuple[TrainState, TrainState, dict[str
         (jnp.exp, 100.0, (np.inf, 1.0)),
         # A finite loss with an infinite gradient.
         (jnp.sqrt, 0.0, (LOST_UPDATE, LOST_UPDATE)),
+        # A finite gradient whose square, in Adam's second moment, is infinite: the weight would never move again.
+        (lambda weight: 3e19 * weight, 1.0, (LOST_UPDATE, LOST_UPDATE)),
     ],
 )
 def test_no_update_comes_of_what_is_not_finite(loss: Any, weight: float, terms: tuple[float, float]) -> None:
