@@ -5,6 +5,9 @@
 
 `model.json` holds a checksum of itself. It is what makes a directory a model: it is replaced last, by one rename, so
 that a reader finds the old model or the new one. Loading reads arrays and JSON only, and nothing outside the directory.
+
+Training writes a new model in two steps, so that it and the run's checkpoint cannot contradict each other: first all
+of it, with its description as `.pending.json`, which no reader looks at; once the checkpoint is in place, the rename.
 """
 
 from __future__ import annotations
@@ -32,6 +35,9 @@ from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
 from emocluster_jax.systems.registry import network_of
 
 FORMAT_VERSION = 1
+_DESCRIPTION = "model.json"
+_PENDING = ".pending.json"
+"""The description of a model that is written, but does not count yet."""
 _WEIGHTS_NAME = re.compile(r"weights-[0-9]{6}")
 _REMEDY = "write the model anew, or restore a copy"
 _METADATA_BYTES = 2**18
@@ -86,6 +92,17 @@ def save_model(directory: Path, model: SavedModel) -> None:
       directory: created when missing.
       model: what to write.
     """
+    write_pending(directory, model)
+    adopt_pending(directory)
+
+
+def write_pending(directory: Path, model: SavedModel) -> None:
+    """Writes all of `model` to `directory`; readers go on finding the model that may be there until `adopt_pending`.
+
+    Args:
+      directory: created when missing.
+      model: what to write; it takes the place of one that is pending.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     there = [
         int(path.name.removeprefix("weights-")) for path in directory.iterdir() if _WEIGHTS_NAME.fullmatch(path.name)
@@ -112,10 +129,54 @@ def save_model(directory: Path, model: SavedModel) -> None:
             "origin": model.origin,
         }
     )
-    write_json(directory / "model.json", values)
-    for other in directory.glob("weights-*"):
-        if other.name != name:
-            shutil.rmtree(other)
+    write_json(directory / _PENDING, values)
+
+
+def adopt_pending(directory: Path) -> None:
+    """Puts the model that is pending, if there is one, in place of the one that readers find."""
+    if (directory / _PENDING).exists():
+        (directory / _PENDING).replace(directory / _DESCRIPTION)
+    _remove_other_weights(directory)
+
+
+def settle(directory: Path, epoch: int) -> None:
+    """Finishes, or takes back, what a training that was killed left half-done in its model directory.
+
+    Args:
+      directory: a training's model directory, if there is one; no one else may be writing there.
+      epoch: the best one that the training's checkpoint knows of: a pending model counts if it is of this epoch.
+
+    Raises:
+      InputError: a description is damaged.
+    """
+    pending = directory / _PENDING
+    if pending.exists() and _epoch(pending) != epoch:
+        pending.unlink()
+    adopt_pending(directory)
+
+
+def model_epoch(directory: Path) -> int | None:
+    """The epoch of training that the model in a directory is of; None where there is no model, or it does not say.
+
+    Raises:
+      InputError: the description is damaged.
+    """
+    path = directory / _DESCRIPTION
+    return _epoch(path) if path.exists() else None
+
+
+def _epoch(path: Path) -> int | None:
+    origin = _read_description(path).get("origin")
+    return origin.get("epoch") if isinstance(origin, dict) else None
+
+
+def _remove_other_weights(directory: Path) -> None:
+    """Removes the weights that the model does not need, of earlier models and of such as never came to count."""
+    path = directory / _DESCRIPTION
+    needed = _read_description(path).get("weights") if path.exists() else None
+    for weights in directory.glob("weights-*"):
+        if weights.name != needed:
+            shutil.rmtree(weights)
 
 
 def read_model(directory: Path) -> SavedModel:
@@ -125,21 +186,10 @@ def read_model(directory: Path) -> SavedModel:
       InputError: it is no model directory, of another format version, damaged, links to files outside of it, holds
         pipes, describes absurd sizes, or its parts do not fit each other.
     """
-    path = directory / "model.json"
+    path = directory / _DESCRIPTION
     if path.exists():
         _check_files(directory)
-    try:
-        description = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise InputError(
-            f"{directory} is no model directory: it has no model.json; give the folder that training or import wrote"
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read ({error}); write the model anew") from None
-    if not isinstance(description, dict) or description.get("format_version") != FORMAT_VERSION:
-        found = description.get("format_version") if isinstance(description, dict) else None
-        raise InputError(f"{path}: format version {found}, expected {FORMAT_VERSION}; write the model anew")
-    check_seal(path, description, _REMEDY)
+    description = _read_description(path)
     try:
         config = from_dict(ModelConfig, description["model"], f"{path}: model")
         clustering = from_dict(ClusteringConfig, description["clustering"], f"{path}: clustering")
@@ -173,6 +223,23 @@ def read_model(directory: Path) -> SavedModel:
         raise InputError(f"{path} has no entry {error}; write the model anew") from None
 
 
+def _read_description(path: Path) -> dict[str, Any]:
+    """A model's description, whose entries are still to be checked."""
+    try:
+        description = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"{path.parent} is no model directory: it has no {path.name}; give the folder that training or import wrote"
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read ({error}); write the model anew") from None
+    if not isinstance(description, dict) or description.get("format_version") != FORMAT_VERSION:
+        found = description.get("format_version") if isinstance(description, dict) else None
+        raise InputError(f"{path}: format version {found}, expected {FORMAT_VERSION}; write the model anew")
+    check_seal(path, description, _REMEDY)
+    return description
+
+
 def _check_files(directory: Path) -> None:
     """A stranger's model directory must not lead to files of this machine, nor to pipes, which are waited for."""
     root = os.path.realpath(directory)
@@ -187,7 +254,7 @@ def _check_files(directory: Path) -> None:
 def model_folder(directory: Path) -> Path:
     """The model directory that is meant: `directory` itself, or the one inside a work directory of training."""
     inside = directory / "model"
-    return inside if (inside / "model.json").exists() and not (directory / "model.json").exists() else directory
+    return inside if (inside / _DESCRIPTION).exists() and not (directory / _DESCRIPTION).exists() else directory
 
 
 def save_arrays(directory: Path, arrays: Any) -> None:

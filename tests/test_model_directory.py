@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -12,7 +15,7 @@ from emocluster_jax.checksums import sealed
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
 from emocluster_jax.config import ClusteringConfig
 from emocluster_jax.errors import InputError
-from emocluster_jax.model_directory import read_model, save_model
+from emocluster_jax.model_directory import model_epoch, read_model, save_model, settle, write_pending
 from small_models import small_model
 
 
@@ -54,6 +57,27 @@ def test_a_newer_model_replaces_the_older(tmp_path: Path) -> None:
 
     assert read_model(tmp_path).origin == {"seed": 2}
     assert [path.name for path in tmp_path.glob("weights-*")] == ["weights-000001"]
+
+
+def test_a_pending_model_counts_once_it_is_adopted(tmp_path: Path) -> None:
+    save_model(tmp_path, small_model(seed=1, origin={"epoch": 1}))
+    write_pending(tmp_path, small_model(seed=2, origin={"epoch": 2}))
+    assert model_epoch(tmp_path) == read_model(tmp_path).origin["epoch"] == 1
+    shutil.copytree(tmp_path, tmp_path / "other")
+    settle(tmp_path / "other", 1)
+    settle(tmp_path, 2)
+    assert [read_model(folder).origin["epoch"] for folder in (tmp_path / "other", tmp_path)] == [1, 2]
+
+
+def test_killed_at_every_change_to_files(tmp_path: Path) -> None:
+    """Between the model, the checkpoint and what mends them, killed too: see model_kills_worker.py."""
+    worker = [sys.executable, str(Path(__file__).with_name("model_kills_worker.py")), str(tmp_path)]
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(worker, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    # Weights, description, checkpoint, and the removal of what is replaced: the old weights have ten files and folders.
+    assert found["kills"] > 15 and found["old"] > 15 and found["new"] > 5, found
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.forward import Forward, chunk_attributes, make_forward
 from emocluster_jax.evaluation.sentences import Scores, score_sentences, sentence_attributes
 from emocluster_jax.feed.split import Split
-from emocluster_jax.model_directory import SavedModel, save_model
+from emocluster_jax.model_directory import SavedModel, adopt_pending, model_epoch, settle, write_pending
 from emocluster_jax.reporting.console import Console, Task
 from emocluster_jax.reporting.loss_names import loss_name
 from emocluster_jax.reporting.metrics_log import MetricsLog
@@ -102,11 +102,16 @@ def fit(
             if log is not None:
                 log.write(metrics)
                 save_checkpoint(workdir / CHECKPOINTS, Checkpoint(parallel.first_replica(state), progress))
+                # Not before the checkpoint knows of it: a run that goes on settles what a kill left between the two.
+                adopt_pending(workdir / MODEL)
                 console.line(_epoch_line(metrics, config))
                 after_epoch()
     finally:
         if log is not None:
             log.close()
+    with parallel.all_or_none():
+        if parallel.is_primary():
+            _check_model(run, progress)
     return progress
 
 
@@ -178,7 +183,38 @@ def _start(run: _Run, initial: SavedModel | None, console: Console) -> Checkpoin
             f"not all processes find the same checkpoint in {run.workdir}; choose a --workdir on a file system that "
             "all processes share"
         )
-    return found._replace(state=parallel.replicate(found.state))
+    return found._replace(
+        state=parallel.replicate(found.state), progress=_agree_with_model(run, found.progress, console)
+    )
+
+
+def _agree_with_model(run: _Run, progress: Progress, console: Console) -> Progress:
+    """The checkpoint's progress, after the model directory is made to fit it.
+
+    Where the best epoch's model is gone, as it is after a person has removed a damaged checkpoint that knew of a better
+    one, the next epoch counts as better.
+    """
+    model, is_lost = run.workdir / MODEL, False
+    with parallel.all_or_none():
+        if parallel.is_primary():
+            settle(model, progress.best_epoch)
+            is_lost = progress.best_epoch > 0 and model_epoch(model) != progress.best_epoch
+            if is_lost:
+                console.warn(
+                    f"{model} is not of epoch {progress.best_epoch}, the best so far; the next epoch replaces it"
+                )
+    return dataclasses.replace(progress, best_ccc=-math.inf) if parallel.anywhere(is_lost) else progress
+
+
+def _check_model(run: _Run, progress: Progress) -> None:
+    """Refuses to end a run with another model than the best epoch's."""
+    model = run.workdir / MODEL
+    if progress.best_epoch > 0 and model_epoch(model) != progress.best_epoch:
+        patience = "" if run.config.patience is None else " and --patience none"
+        raise InputError(
+            f"{model} is not of epoch {progress.best_epoch}, the best of {progress.epoch}; go on with --epochs "
+            f"{progress.epoch + 1} or more{patience}, so that the next epoch replaces it"
+        )
 
 
 def _out_of_patience(config: TrainConfig, progress: Progress) -> bool:
@@ -245,7 +281,11 @@ def _complete_epoch(
     scores: dict[str, Scores],
     watch: Stopwatch,
 ) -> tuple[Progress, dict[str, Any]]:
-    """Writes the cluster assignments, and the model if it is the best so far; gives the epoch's metrics."""
+    """Writes the cluster assignments, and the model, which is then pending, if it is the best so far.
+
+    Returns:
+      The progress and the epoch's metrics.
+    """
     epoch = progress.epoch + 1
     ccc = float(np.mean([scores[name].ccc for name in run.selecting])) if run.selecting else math.nan
     # With nothing to choose by, the last epoch is kept.
@@ -357,7 +397,7 @@ def _stage_metrics(run: _Run, stages: tuple[StageProgress, ...], epoch: int) -> 
 
 def _save_best(run: _Run, state: TrainState, labeled: StageProgress, progress: Progress) -> None:
     clusters = labeled.clusters
-    save_model(
+    write_pending(
         run.workdir / MODEL,
         SavedModel(
             config=run.config.model,

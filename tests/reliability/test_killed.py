@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import socket
@@ -15,6 +16,8 @@ import filelock
 import numpy as np
 import pytest
 
+from emocluster_jax.model_directory import model_epoch
+from emocluster_jax.reporting.metrics_log import read_metrics
 from reliability.lives import ENVIRONMENT, Blow, Life, Lives
 from reliability.runs import Undisturbed, predict, prepare, prepared, train, trained
 
@@ -109,6 +112,24 @@ def test_training_killed_and_stopped(
     assert trained(tmp_path) == undisturbed_training.left
 
 
+def test_training_killed_between_checkpoint_and_model(
+    lives: Lives, records: Path, undisturbed_training: Undisturbed, tmp_path: Path
+) -> None:
+    """What counts is what the checkpoint says, also where the run ends with the epoch that it knows of."""
+    assert undisturbed_training.left["best"] == 2
+    workdir = tmp_path / "work"
+    assert lives.live(train(records, tmp_path), workdir, Blow("-> model/model.json")).status == -signal.SIGKILL
+    assert model_epoch(workdir / "model") is None
+    before_the_second = Blow("-> checkpoints/epoch-000002")
+    assert lives.live(train(records, tmp_path), workdir, before_the_second).status == -signal.SIGKILL
+    assert len(read_metrics(workdir / "metrics.jsonl")) == 2
+    life = lives.live([*train(records, tmp_path), "--epochs", 1], workdir)
+    assert life.status == 0, life.output
+    left, clusters = trained(tmp_path), json.loads((workdir / "clusters.json").read_text())
+    assert left["best"] == clusters["epoch"] == left["metrics"][-1]["best_epoch"] == 1
+    assert left["metrics"] == undisturbed_training.left["metrics"][:1]
+
+
 @pytest.mark.usefixtures("thorough")
 def test_training_killed_at_named_places(
     lives: Lives, records: Path, undisturbed_training: Undisturbed, tmp_path: Path
@@ -117,9 +138,11 @@ def test_training_killed_at_named_places(
         Blow("stage I: clustering", 0.02),
         Blow("stage II: embedding"),  # between the stages
         Blow("os.mkdir model/", 0.01),  # as the weights of the first epoch are being written
-        Blow("-> model/model.json"),
+        Blow("-> model/.pending.json"),
         Blow("os.mkdir checkpoints/", 0.01),
+        Blow("-> model/model.json"),
         Blow("-> checkpoints/epoch-000002"),
+        Blow("os.rmdir model/weights-"),  # as the weights that were replaced are being removed
     ]
     lived = suffer(lives, train(records, tmp_path), tmp_path / "work", iter(blows))
     assert len(lived) == len(blows) + 1, [life.struck for life in lived]

@@ -106,6 +106,27 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_goes_on(
         np.testing.assert_array_equal(one, other)
 
 
+def test_a_model_that_the_checkpoint_does_not_know_is_replaced_or_refused(
+    data: TrainingData, undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Versions that wrote the model before the checkpoint could be killed between the two."""
+    assert comparable(undisturbed)[1]["best_epoch"] < comparable(undisturbed)[2]["best_epoch"] == 3
+    workdir, console = Path(shutil.copytree(undisturbed, tmp_path / "run")), Console(quiet=True)
+    shutil.rmtree(workdir / "checkpoints" / "epoch-000003")
+    model, best = workdir / "model", comparable(undisturbed)[1]["best_epoch"]
+    with pytest.raises(InputError) as error:
+        fit(dataclasses.replace(CONFIG, epochs=2), data, workdir, console)
+    assert str(error.value) == (
+        f"{model} is not of epoch {best}, the best of 2; go on with --epochs 3 or more, so that the next epoch "
+        "replaces it"
+    )
+    fit(CONFIG, data, workdir, console)
+    assert comparable(workdir) == comparable(undisturbed)
+    assert read_model(model).origin["epoch"] == 3
+    warning = f"warning: {model} is not of epoch {best}, the best so far; the next epoch replaces it\n"
+    assert capsys.readouterr().err.endswith(warning)
+
+
 def test_nothing_is_left_to_do_in_a_complete_run(data: TrainingData, undisturbed: Path) -> None:
     before = comparable(undisturbed)
     progress = fit(CONFIG, data, undisturbed, Console(quiet=True))
