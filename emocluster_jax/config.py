@@ -282,6 +282,9 @@ class TrainConfig:
     layer is drawn anew for other attributes, the cluster classifier's for another number of clusters."""
     unlabeled_size: int | None = None
     """Recordings of the unlabelled pool that training uses: a prefix of one seeded permutation; all by default."""
+    fold: int | None = None
+    """Of records that were prepared with --folds: test on this fold, counted from 1, validate on the next one, and
+    train on the others."""
     ccc_weight: float = field(default=1.0, metadata=_only("emocluster", "cnn_ae", "cnn_vae", "ladder"))
     """Weight of the CCC loss beside what the labelled stage minimises without labels."""
     patience: int | None = None
@@ -298,6 +301,8 @@ class TrainConfig:
         _require(self.seed >= 0, "seed", self.seed, "at least 0")
         if self.unlabeled_size is not None:
             _require(self.unlabeled_size >= 0, "unlabeled-size", self.unlabeled_size, "at least 0")
+        if self.fold is not None:
+            _require(self.fold >= 1, "fold", self.fold, "at least 1")
         if self.patience is not None:
             _require(self.patience >= 1, "patience", self.patience, "at least 1")
             if self.stages == "unsupervised":

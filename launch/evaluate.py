@@ -23,6 +23,9 @@ class Options:
     """Records that launch.prepare wrote."""
     split: Literal["train", "validation", "test"] = "test"
     """The recordings to evaluate on."""
+    fold: int | None = None
+    """Of records that were prepared with --folds: the fold whose run's split is meant. [default: that of the run, where
+    the model lies in its work directory and these are its records]"""
     feed: Literal["auto", "resident", "streamed"] = "auto"
     """Hold all chunks in the devices' memory, or read them from the records as they are needed; results are the same.
     `auto` holds them where they fit."""
@@ -52,9 +55,12 @@ def main() -> None:
     from emocluster_jax.reporting.console import Console
 
     console = Console(quiet=options.quiet or not parallel.is_primary())
-    evaluation = evaluate(options.checkpoint, options.data_dir, options.split, feed=options.feed, console=console)
+    evaluation = evaluate(
+        options.checkpoint, options.data_dir, options.split, fold=options.fold, feed=options.feed, console=console
+    )
+    fold = "" if evaluation.fold is None else f", fold {evaluation.fold}"
     console.table(
-        f"{options.checkpoint} on {options.split} of {options.data_dir}",
+        f"{options.checkpoint} on {options.split} of {options.data_dir}{fold}",
         ("attribute", "CCC", "Pearson r", "RMSE", "recordings"),
         [(name, s.ccc, s.pearson, s.rmse, s.n) for name, s in evaluation.scores.items()],
     )

@@ -1,4 +1,4 @@
-"""`python -m launch.experiment`: the paper's tables and figures, from prepared records, with one command."""
+"""`python -m launch.experiment`: the paper's tables and figures, or one over folds, with one command."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ if TYPE_CHECKING:
     from emocluster_jax.reporting.console import Console
 
 DESCRIPTION = """Train every system of the paper's tables and figures, several trials each, and write the tables beside
-the published figures. Runs that are complete are skipped, others are begun or resumed: the same command goes on where
-it was stopped. All options of launch.train that are not listed here, such as --epochs or --batch-size, are handed to
-every run; they start from its preset `paper`."""
+the published figures; or, on records with folds, two systems on each fold. Runs that are complete are skipped, others
+are begun or resumed: the same command goes on where it was stopped. All options of launch.train that are not listed
+here, such as --epochs or --batch-size, are handed to every run; they start from its preset `paper`."""
 
 # Options of launch.train that cannot be handed on, and why or what to give instead.
 _DECIDED = {
     "model": "--preset decides on the systems",
     "stages": "--preset decides on the stages",
     "unlabeled-size": "give --unlabeled-sizes",
+    "fold": "--preset folds tests on every fold",
     "seed": "give --trials, whose seeds are counted from 0",
     "resume": "runs are always resumed",
     "coordinator": "a run is one process; --shard gives each its own runs",
@@ -39,21 +40,22 @@ _DECIDED = {
 class Options:
     """What to run, and where."""
 
-    preset: tuple[Literal["table1", "table2", "figure2", "figure3", "all"], ...]
-    """Tables and figures of the paper; what several of them show is run once."""
+    preset: tuple[Literal["table1", "table2", "figure2", "figure3", "all", "folds"], ...]
+    """Tables and figures of the paper, or `all` of them; what several of them show is run once. `folds`, alone: the
+    CNN-regressor and DeepEmoCluster on every fold of records that were prepared with --folds."""
     data_dir: Path
     """Records that launch.prepare wrote."""
     workdir: Path
     """Takes a work directory for each run, results.csv, tables and figures."""
     trials: int = 5
-    """Trainings of each setting, with seeds from 0."""
+    """Trainings of each setting (on each fold), with seeds from 0."""
     attributes: tuple[Literal["arousal", "dominance", "valence"], ...] | None = None
     """Each has runs of its own. [default: those that the training split has labels of]"""
     clusters: tuple[int, ...] = (10, 20, 30)
     """K of Table 2; the first one is that of all else."""
     unlabeled_sizes: tuple[int, ...] | None = None
-    """Recordings of the unlabelled pool, for Figure 2; the largest is that of Table 2 and Figure 3. [default: 0, 15000
-    and 40000, or the same shares of a smaller pool]"""
+    """Recordings of the unlabelled pool, for Figure 2; the largest is that of Table 2, Figure 3 and of folds. [default:
+    0, 15000 and 40000, or the same shares of a smaller pool]"""
     shard: str = "1/1"
     """I/N: run only the share of machine I of N machines that are given the same options."""
     list: bool = False
@@ -90,13 +92,16 @@ def main() -> None:
     grid = grid_for_data(
         data_dir,
         preparation,
-        tables=tuple(table for table in TABLES if table in options.preset or "all" in options.preset),
+        tables=(
+            *(table for table in TABLES if table in options.preset or "all" in options.preset),
+            *(("folds",) if "folds" in options.preset else ()),
+        ),
         attributes=options.attributes,
         clusters=options.clusters,
         unlabeled_sizes=options.unlabeled_sizes,
         trials=options.trials,
     )
-    if grid.unlabeled_sizes == (0,) and grid.tables != ("table1",):
+    if grid.unlabeled_sizes == (0,) and grid.tables not in (("table1",), ("folds",)):
         console.warn("without unlabelled recordings all runs are supervised, those of Table 2, Figures 2 and 3 too")
     systems: list[SystemName] = list(dict.fromkeys(run.setting.model for run in all_runs(grid)))
     shared = shared_by_system(others, systems, data_dir=data_dir, workdir=workdir, refused=_DECIDED, prog=prog)

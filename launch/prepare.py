@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -47,6 +47,9 @@ class Options:
     statistics_from: Path | None = None
     """Normalise by the feature statistics of this data directory, or of this model directory to evaluate the model,
     instead of those of this corpus's training split."""
+    folds: int | Literal["speakers"] | None = None
+    """Deal all labelled recordings, whatever their split, out to this many folds by speaker, or to a fold for each
+    speaker; launch.train --fold says which one to test on."""
     workers: int | None = None
     """Processes that decode and write; all cores by default. The records are the same for any number."""
     beam_runner: str | None = None
@@ -62,6 +65,12 @@ def summarize(preparation: Preparation, data_dir: Path, console: Console) -> Non
     """Prints what a data directory holds, and what was left out and why."""
     rows = [(split, count, preparation.hours[split]) for split, count in preparation.counts.items()]
     console.table("prepared", ["split", "recordings", "hours"], rows)
+    if preparation.folds is not None:
+        sizes = Counter(preparation.folds.of_recordings).values()
+        console.line(
+            f"The split train is in {preparation.folds.count} folds of {min(sizes)} to {max(sizes)} recordings, no "
+            f"speaker in two of them; train with --fold 1 to {preparation.folds.count}"
+        )
     if preparation.padded:
         console.line(f"{preparation.padded} recordings are shorter than one chunk and were padded")
     names = defaultdict(list)
@@ -98,6 +107,7 @@ def main() -> None:
             english=options.english,
             test_sets=options.test_sets,
             statistics_from=options.statistics_from,
+            folds=options.folds,
             workers=options.workers,
             beam=options.beam_runner,
             beam_options=options.beam_options,

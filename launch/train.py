@@ -204,7 +204,9 @@ def _summarize(run: TrainingRun, options: Options, console: Console) -> None:
     if options.config.stages == "unsupervised":
         console.line("Its regressor was not trained (--stages unsupervised), and scores no better than chance.")
     if run.test is not None:
-        heard = "voices that training never heard" if run.preparation.corpus == "demo" else "the test split"
+        fold = options.config.fold
+        tested = "the test split" if fold is None else f"fold {fold}"
+        heard = "voices that training never heard" if run.preparation.corpus == "demo" else tested
         console.line(f"Test, on {heard}:")
         for name, scores in run.test.scores.items():
             console.line(

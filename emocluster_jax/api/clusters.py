@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from emocluster_jax.api.data_for_model import read_preparation_for
+from emocluster_jax.api.data_for_model import fold_for, read_preparation_for
 from emocluster_jax.api.frames import segmented_frame
 from emocluster_jax.clustering.embedding_transform import transform
 from emocluster_jax.errors import InputError
@@ -67,6 +67,7 @@ def clusters(
     data_dir: Path | str,
     split: Literal["train", "validation", "test", "unlabeled"] = "train",
     *,
+    fold: int | None = None,
     console: Console | None = None,
 ) -> CorpusClusters:
     """Puts every chunk of a prepared split into one of the model's clusters, as `predict` does with recordings.
@@ -78,18 +79,22 @@ def clusters(
       model: a model directory, or a work directory of training, of a system that clusters.
       data_dir: records that were prepared as the model's training data were, and normalised by the same statistics.
       split: which recordings.
+      fold: of data that have folds, the one that the split's run tests on; None for that of the model's run, where the
+        model lies in its work directory. The pool is the same for all.
       console: shows how far it is; None for one that prints.
 
     Raises:
-      InputError: no model with clusters, no such data or split, or data that were prepared for another model.
+      InputError: no model with clusters, no such data, split or fold, or data that were prepared for another model.
     """
     console, data_dir = console or Console(), Path(data_dir)
     saved = read_model(model_folder(Path(model)))
     if not SYSTEMS[saved.config.system].clusters:
         raise InputError(f"{model} is a model of {saved.config.system}, which has no clusters; give one of emocluster")
     preparation = read_preparation_for(saved, data_dir)
-    recordings = read_descriptions(data_dir, split)
-    source, predictor = ChunkSource(data_dir, preparation, split), Predictor(saved)
+    if split != "unlabeled":
+        fold = fold_for(Path(model), data_dir, preparation, fold, console)
+    recordings = read_descriptions(data_dir, split, fold)
+    source, predictor = ChunkSource(data_dir, preparation, split, fold), Predictor(saved)
     found = np.empty((len(recordings), preparation.features.chunks_per_utterance), np.int32)
     majority, distances = np.empty(len(recordings), np.int32), np.empty(found.shape, np.float32)
     with console.task("clusters of recordings", len(recordings)) as task:

@@ -1,12 +1,16 @@
-"""Prepared records that a model can read."""
+"""Prepared records that a model can read, and which of their recordings it is tested on."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from emocluster_jax import parallel
 from emocluster_jax.errors import InputError
-from emocluster_jax.model_directory import SavedModel
+from emocluster_jax.model_directory import SavedModel, model_folder
 from emocluster_jax.records.preparation import Preparation, read_preparation
+from emocluster_jax.records.splits import check_fold
+from emocluster_jax.reporting.console import Console
+from emocluster_jax.training.workdir import RUN_FILE, read_run
 
 
 def read_preparation_for(model: SavedModel, data_dir: Path) -> Preparation:
@@ -27,3 +31,30 @@ def read_preparation_for(model: SavedModel, data_dir: Path) -> Preparation:
             "this model, with --statistics-from the model directory"
         )
     return preparation
+
+
+def fold_for(model: Path, data_dir: Path, preparation: Preparation, fold: int | None, console: Console) -> int | None:
+    """The fold to test on: the one that is asked for, or else that of the model's run, if these are the run's data.
+
+    Args:
+      model: a model directory, or a work directory of training. In its work directory a model has its run beside it.
+      data_dir: prepared records.
+      preparation: what they say of themselves.
+      fold: asked for; None leaves it to the run.
+      console: warned where the model was trained on what it is to be tested on.
+
+    Raises:
+      InputError: the data have no such fold, or have folds, and nothing says which.
+    """
+    workdir = model_folder(model).absolute().parent
+    if preparation.folds is not None and (workdir / RUN_FILE).exists():
+        config, data = read_run(workdir)
+        if data == preparation.fingerprint:
+            fold = config.fold if fold is None else fold
+            if fold != config.fold and parallel.is_primary():
+                console.warn(
+                    f"the run of {model} had --fold {config.fold}: it trained on what --fold {fold} tests on, or chose "
+                    "its best epoch by it"
+                )
+    check_fold(preparation, data_dir, fold)
+    return fold

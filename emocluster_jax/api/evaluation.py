@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from emocluster_jax import parallel
-from emocluster_jax.api.data_for_model import read_preparation_for
+from emocluster_jax.api.data_for_model import fold_for, read_preparation_for
 from emocluster_jax.api.frames import segmented_frame
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.evaluate import EmbeddingSample, Evaluation, evaluate_split
@@ -20,7 +20,8 @@ from emocluster_jax.feed.choice import resolve_feed
 from emocluster_jax.feed.from_records import load_split
 from emocluster_jax.model_directory import model_folder, read_model
 from emocluster_jax.records.arrays import Descriptions
-from emocluster_jax.records.reader import read_descriptions, read_ids, split_size
+from emocluster_jax.records.reader import read_descriptions, read_ids
+from emocluster_jax.records.splits import locate
 from emocluster_jax.reporting.console import Console
 
 if TYPE_CHECKING:
@@ -36,14 +37,16 @@ class SplitEvaluation(Evaluation):
     Attributes:
       data_dir: the prepared records.
       split: which of their splits.
+      fold: of data that have folds, the one that the split's run tests on.
     """
 
     data_dir: Path
     split: str
+    fold: int | None = None
 
     def describe(self) -> Descriptions:
         """Ids, speakers, genders and durations of the sentences, in the same order; read from the records."""
-        return read_descriptions(self.data_dir, self.split)
+        return read_descriptions(self.data_dir, self.split, self.fold)
 
     def to_frame(self) -> pandas.DataFrame:
         """`arousal_truth` and `arousal_prediction`, and so on, in label units, in audformat's segmented index.
@@ -68,6 +71,7 @@ def evaluate(
     data_dir: Path | str,
     split: Literal["train", "validation", "test"] = "test",
     *,
+    fold: int | None = None,
     feed: Literal["auto", "resident", "streamed"] = "auto",
     console: Console | None = None,
 ) -> SplitEvaluation:
@@ -77,6 +81,8 @@ def evaluate(
       model: a model directory, or a work directory of training.
       data_dir: records that were prepared as the model's training data were, and normalised by the same statistics.
       split: the sentences to evaluate on.
+      fold: of data that have folds, the one whose test, validation or training sentences are meant; None for that of
+        the model's run, where the model lies in its work directory.
       feed: hold all chunks in the devices' memory, or read them as they are needed; "auto" holds them where they fit.
       console: shows how far it is; None for one that prints.
 
@@ -85,16 +91,17 @@ def evaluate(
       1) and RMSE (in label units) over the sentences that have a label and a finite prediction.
 
     Raises:
-      InputError: no model, no such data or split, or data that were prepared for another model.
+      InputError: no model, no such data, split or fold, or data that were prepared for another model.
     """
     console, data_dir = console or Console(), Path(data_dir)
     with parallel.all_or_none():
         saved = read_model(model_folder(Path(model)))
         preparation = read_preparation_for(saved, data_dir)
-        size = split_size(preparation, data_dir, split)
-    if not parallel.same_everywhere(repr((split, preparation.fingerprint, saved.config, saved.origin))):
+        fold = fold_for(Path(model), data_dir, preparation, fold, console)
+        size = locate(preparation, data_dir, split, fold).size
+    if not parallel.same_everywhere(repr((split, fold, preparation.fingerprint, saved.config, saved.origin))):
         raise InputError("the processes have different models, data or splits; give all the same options")
     chosen = resolve_feed(feed, [size], preparation.features, console)
-    loaded = load_split(data_dir, preparation, split, console, feed=chosen)
-    evaluation = evaluate_split(saved, loaded, partial(read_ids, data_dir, split), console)
-    return SplitEvaluation(**vars(evaluation), data_dir=data_dir, split=split)
+    loaded = load_split(data_dir, preparation, split, console, feed=chosen, fold=fold)
+    evaluation = evaluate_split(saved, loaded, partial(read_ids, data_dir, split, fold=fold), console)
+    return SplitEvaluation(**vars(evaluation), data_dir=data_dir, split=split, fold=fold)

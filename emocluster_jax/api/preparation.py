@@ -16,6 +16,7 @@ from emocluster_jax.errors import InputError
 from emocluster_jax.host_cores import usable_cores
 from emocluster_jax.preprocessing.given_frames import most_frequent_dimensions
 from emocluster_jax.records.beam import BeamRunner, beam_runner
+from emocluster_jax.records.folds import check_request
 from emocluster_jax.records.preparation import Preparation
 from emocluster_jax.records.writer import prepare as write_records
 from emocluster_jax.reporting.console import Console
@@ -36,6 +37,7 @@ def prepare(
     english: Literal["labeled", "unlabeled"] = "labeled",
     test_sets: Sequence[str] = _TEST_SETS,
     statistics_from: Path | str | None = None,
+    folds: int | Literal["speakers"] | None = None,
     workers: int | None = None,
     beam: str | None = None,
     beam_options: Sequence[str] = (),
@@ -59,6 +61,8 @@ def prepare(
       test_sets: of `msp_podcast`: values of Split_Set that make up the test split.
       statistics_from: a data directory, or a model directory, whose feature statistics the chunks are normalised by,
         instead of those of this corpus's training split.
+      folds: deal all labelled recordings, whatever their split, out to this many folds by speaker, or to a fold for
+        each speaker, for `fit` to choose one to test on.
       workers: processes that decode and write; None for one a core. With more than one, a script calls this below
         `if __name__ == "__main__":`, since they import it again; a notebook need not.
       beam: the Apache Beam runner that decodes and writes in place of local processes.
@@ -84,6 +88,8 @@ def prepare(
         raise InputError(f"--english belongs to --corpus emotale, not to {corpus}")
     if tuple(test_sets) != _TEST_SETS and corpus != "msp_podcast":
         raise InputError(f"--test-sets belongs to --corpus msp_podcast, not to {corpus}")
+    if folds is not None:
+        check_request(folds)
     if frame_rate is not None:
         try:
             GivenFeatures(dimensions=1, frames_per_second=frame_rate)
@@ -101,6 +107,7 @@ def prepare(
         workers=runner,
         console=console,
         statistics_from=None if statistics_from is None else Path(statistics_from),
+        folds=folds,
     )
 
 

@@ -21,7 +21,8 @@ from emocluster_jax.api.evaluation import SplitEvaluation
 from emocluster_jax.atomic_files import write_json
 from emocluster_jax.clustering.embedding_transform import transform
 from emocluster_jax.config import TrainConfig
-from emocluster_jax.errors import InputError
+from emocluster_jax.corpora.speaker_split import shared_speakers_warning
+from emocluster_jax.errors import InputError, one_line
 from emocluster_jax.evaluation.cluster_information import ClusterInformation, cluster_information
 from emocluster_jax.evaluation.evaluate import evaluate_split
 from emocluster_jax.evaluation.prediction_file import TEST_PREDICTIONS, SentencePredictions, write_predictions
@@ -32,6 +33,7 @@ from emocluster_jax.model_directory import SavedModel, read_model
 from emocluster_jax.records.arrays import Descriptions
 from emocluster_jax.records.preparation import Preparation, read_preparation
 from emocluster_jax.records.reader import read_descriptions, read_ids
+from emocluster_jax.records.splits import check_fold, describe_fold, split_counts
 from emocluster_jax.reporting.console import Console
 from emocluster_jax.reporting.metrics_log import METRICS_FILE, TENSORBOARD_DIR, read_metrics
 from emocluster_jax.reporting.plots import prediction_scatter, training_curves
@@ -120,6 +122,7 @@ def fit(
         raise InputError(f"--workdir {workdir} is the data directory; give the run a folder of its own")
     with parallel.all_or_none():
         preparation = read_preparation(data_dir)
+        check_fold(preparation, data_dir, config.fold)
         # A run that goes on has weights of its own, and needs those that it began with no more.
         initial = None if has_checkpoint(workdir) else read_initial_model(config, preparation.features)
     if not parallel.same_everywhere(str(initial and initial.sha256)):
@@ -134,19 +137,23 @@ def fit(
                 claim(*run, resume=resume, initial_sha256=initial and initial.sha256)
         with parallel.all_or_none():
             check_joined(*run)
+        if config.fold is not None:
+            console.line(one_line(describe_fold(preparation, config.fold)))
+        if preparation.shared_speakers and parallel.is_primary():
+            console.warn(shared_speakers_warning(preparation.shared_speakers))
         pool = _pool(preparation, config, console)
-        counts = {**preparation.counts, "unlabeled": len(pool)}
+        counts = {**split_counts(preparation, config.fold), "unlabeled": len(pool)}
         chosen = resolve_feed(feed, list(counts.values()), preparation.features, console)
-        data = _load(data_dir, preparation, pool, chosen, console)
+        data = _load(data_dir, preparation, config.fold, pool, chosen, console)
         draw_curves = partial(_draw_curves, workdir)
         with stopping or contextlib.nullcontext(_never) as stop:
             progress = fit_network(config, data, workdir, console, stop, initial and initial.model, draw_curves)
         parallel.wait_for_all("the best model is written")
-        test = _test(data_dir, workdir, preparation, chosen, console)
+        test = _test(data_dir, workdir, preparation, config.fold, chosen, console)
         clusters = None
         if parallel.is_primary():
             _draw_curves(workdir)
-            clusters = _examine_clusters(data_dir, workdir, progress, console)
+            clusters = _examine_clusters(data_dir, workdir, config.fold, progress, console)
             if test is not None:
                 write_scores(workdir / TEST_SCORES, test.scores)
     return TrainingRun(workdir, preparation, progress, test, clusters)
@@ -169,19 +176,24 @@ def _pool(preparation: Preparation, config: TrainConfig, console: Console) -> In
 
 
 def _load(
-    data_dir: Path, preparation: Preparation, pool: Int[np.ndarray, " n"], feed: Feed, console: Console
+    data_dir: Path,
+    preparation: Preparation,
+    fold: int | None,
+    pool: Int[np.ndarray, " n"],
+    feed: Feed,
+    console: Console,
 ) -> TrainingData:
     """The splits that training uses."""
     return TrainingData(
-        train=load_split(data_dir, preparation, "train", console, feed=feed),
-        validation=load_split(data_dir, preparation, "validation", console, feed=feed)
-        if preparation.counts.get("validation")
+        train=load_split(data_dir, preparation, "train", console, feed=feed, fold=fold),
+        validation=load_split(data_dir, preparation, "validation", console, feed=feed, fold=fold)
+        if split_counts(preparation, fold).get("validation")
         else None,
         unlabeled=load_split(data_dir, preparation, "unlabeled", console, pool, feed) if len(pool) else None,
         features=preparation.features,
         feature_mean=preparation.feature_statistics.mean,
         feature_std=preparation.feature_statistics.std,
-        recording_ids=lambda split, rows: read_ids(data_dir, split, pool[rows] if split == "unlabeled" else rows),
+        recording_ids=lambda split, rows: read_ids(data_dir, split, pool[rows] if split == "unlabeled" else rows, fold),
     )
 
 
@@ -196,16 +208,17 @@ def _plots(workdir: Path) -> Path:
 
 
 def _test(
-    data_dir: Path, workdir: Path, preparation: Preparation, feed: Feed, console: Console
+    data_dir: Path, workdir: Path, preparation: Preparation, fold: int | None, feed: Feed, console: Console
 ) -> SplitEvaluation | None:
     """The best epoch's model on the test split, if there is one; its predictions as CSV, plots and for TensorBoard."""
-    if not preparation.counts.get("test"):
+    if not split_counts(preparation, fold).get("test"):
         return None
-    split = load_split(data_dir, preparation, "test", console, feed=feed)
+    split = load_split(data_dir, preparation, "test", console, feed=feed, fold=fold)
     with parallel.all_or_none():
         model = read_model(workdir / MODEL)
-    evaluation = evaluate_split(model, split, partial(read_ids, data_dir, "test"), console, sample=_PROJECTED)
-    test = SplitEvaluation(**vars(evaluation), data_dir=data_dir, split="test")
+    recording_ids = partial(read_ids, data_dir, "test", fold=fold)
+    evaluation = evaluate_split(model, split, recording_ids, console, sample=_PROJECTED)
+    test = SplitEvaluation(**vars(evaluation), data_dir=data_dir, split="test", fold=fold)
     if parallel.is_primary():
         with console.task("writing test predictions"):
             sentences = test.describe()
@@ -237,12 +250,14 @@ def _project(workdir: Path, model: SavedModel, test: SplitEvaluation, sentences:
     write_projector(workdir / TENSORBOARD_DIR, "chunks_of_test_sentences", clustered, columns)
 
 
-def _examine_clusters(data_dir: Path, workdir: Path, progress: Progress, console: Console) -> ClusterInformation | None:
+def _examine_clusters(
+    data_dir: Path, workdir: Path, fold: int | None, progress: Progress, console: Console
+) -> ClusterInformation | None:
     """What the best epoch's clusters of the training split know, also as JSON, for systems that cluster."""
     assignments = read_training_clusters(workdir, progress.best_epoch)
     if assignments is None:
         return None
-    train = read_descriptions(data_dir, "train")
+    train = read_descriptions(data_dir, "train", fold)
     found = cluster_information(assignments, train.attributes, train.speakers, train.genders, console=console)
     write_json(workdir / CLUSTERS_FILE, {"epoch": progress.best_epoch, **dataclasses.asdict(found)})
     return found

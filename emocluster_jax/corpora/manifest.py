@@ -17,7 +17,7 @@ from pathlib import Path
 from emocluster_jax.config import ATTRIBUTES
 from emocluster_jax.corpora.audio_files import AUDIO_SUFFIXES, is_file, is_inside
 from emocluster_jax.corpora.gender import parse_gender
-from emocluster_jax.corpora.speaker_split import split_by_speaker
+from emocluster_jax.corpora.speaker_split import speaker_of, split_by_speaker
 from emocluster_jax.corpora.split_names import parse_split
 from emocluster_jax.corpora.table import Row, Table, read_table
 from emocluster_jax.corpora.unlabeled_pool import read_pool
@@ -132,8 +132,7 @@ def _check_unique(table: Table, utterances: Sequence[Utterance]) -> None:
 def _split(path: Path, utterances: list[Utterance], with_speakers: bool) -> list[Utterance]:
     """The rows with a split by speaker; those without labels become unlabelled."""
     labeled = [not all(map(math.isnan, utterance.attributes)) for utterance in utterances]
-    # A recording of an unknown speaker is a speaker of its own; the blank keeps its name apart from real ones.
-    speakers = [utterance.speaker or f" {utterance.id}" for utterance in utterances]
+    speakers = [speaker_of(utterance) for utterance in utterances]
     if not with_speakers:
         _log.warning("%s has no column 'speaker': the split treats every recording as a speaker of its own", path)
     known = [speaker for speaker, has_label in zip(speakers, labeled, strict=True) if has_label]

@@ -1,23 +1,24 @@
-"""A split into training, validation and test recordings with no speaker in two of them."""
+"""Speakers dealt out: to training, validation and test, or to folds, with no speaker in two of them."""
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
+from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
+
+Part = TypeVar("Part", str, int)
 
 FRACTIONS = {"train": 0.70, "validation": 0.15, "test": 0.15}
 """Share of the recordings that each split should get."""
+_NAMES_SHOWN = 3
 
 
 def split_by_speaker(speakers: Sequence[str], where: str) -> dict[str, str]:
-    """Deals speakers out to splits so that the recordings come as near as possible to 70, 15 and 15 %.
-
-    Speakers are dealt in the order of their number of recordings, the largest first, each to the split that lacks
-    most; equals come in the order of a hash of their name. The result depends on nothing but names and counts: not on
-    the order of the recordings, the machine or a random seed.
+    """Deals speakers out to splits so that the recordings come as near as possible to 70, 15 and 15 %; see `deal`.
 
     Args:
       speakers: the speaker of each recording.
@@ -29,23 +30,65 @@ def split_by_speaker(speakers: Sequence[str], where: str) -> dict[str, str]:
     Raises:
       InputError: fewer than three speakers.
     """
-    counts = Counter(speakers)
-    if len(counts) < len(FRACTIONS):
+    if (count := len(set(speakers))) < len(FRACTIONS):
         raise InputError(
-            f"{where}: {len(counts)} speakers are too few to make a split of; "
+            f"{where}: {count} speakers are too few to make a split of; "
             "add a column 'split' that says train, validation or test"
         )
-    lacking = {split: fraction * len(speakers) for split, fraction in FRACTIONS.items()}
-    dealt: dict[str, list[str]] = {split: [] for split in FRACTIONS}
+    return deal(speakers, FRACTIONS)
+
+
+def deal(speakers: Sequence[str], fractions: Mapping[Part, float]) -> dict[str, Part]:
+    """Deals speakers out to parts so that the recordings come as near as possible to the parts' shares of them.
+
+    Speakers are dealt in the order of their number of recordings, the largest first, each to the part that lacks
+    most; equals come in the order of a hash of their name. The result depends on nothing but names and counts: not on
+    the order of the recordings, the machine or a random seed.
+
+    Args:
+      speakers: the speaker of each recording; at least as many different ones as there are parts.
+      fractions: by part, its share of the recordings.
+
+    Returns:
+      Part by speaker; every part has one.
+    """
+    counts = Counter(speakers)
+    lacking = {part: fraction * len(speakers) for part, fraction in fractions.items()}
+    dealt: dict[Part, list[str]] = {part: [] for part in fractions}
     for speaker in sorted(counts, key=lambda name: (-counts[name], stable_hash(name))):
-        split = max(lacking, key=lambda name: lacking[name])
-        dealt[split].append(speaker)
-        lacking[split] -= counts[speaker]
-    # With few or very unequal speakers a split may still be empty: it gets the smallest speaker of the largest split.
-    for empty in [split for split in FRACTIONS if not dealt[split]]:
+        part = max(lacking, key=lambda name: lacking[name])
+        dealt[part].append(speaker)
+        lacking[part] -= counts[speaker]
+    # With few or very unequal speakers a part may still be empty: it gets the smallest speaker of the largest part.
+    for empty in [part for part in fractions if not dealt[part]]:
         largest = max(dealt, key=lambda name: len(dealt[name]))
         dealt[empty].append(dealt[largest].pop())
-    return {speaker: split for split, names in dealt.items() for speaker in names}
+    return {speaker: part for part, names in dealt.items() for speaker in names}
+
+
+def speaker_of(utterance: Utterance) -> str:
+    """The name by which a recording is dealt out: one of an unknown speaker is a speaker of its own."""
+    # The blank keeps its name apart from real ones.
+    return utterance.speaker or f" {utterance.id}"
+
+
+def shared_speakers(utterances: Iterable[Utterance]) -> tuple[str, ...]:
+    """The known speakers with recordings in more than one of training, validation and test, sorted."""
+    splits: defaultdict[str, set[str]] = defaultdict(set)
+    for utterance in utterances:
+        if utterance.speaker and utterance.split in FRACTIONS:
+            splits[utterance.speaker].add(utterance.split)
+    return tuple(sorted(speaker for speaker, found in splits.items() if len(found) > 1))
+
+
+def shared_speakers_warning(speakers: Sequence[str]) -> str:
+    """What a person should know of `shared_speakers`, of which there are some."""
+    names = ", ".join(speakers[:_NAMES_SHOWN]) + (", ..." if len(speakers) > _NAMES_SHOWN else "")
+    are = "1 speaker is" if len(speakers) == 1 else f"{len(speakers)} speakers are"
+    return (
+        f"{are} in more than one of train, validation and test ({names}): scores will be better than they are for "
+        "voices that training never heard; give each speaker one split, or prepare with --folds"
+    )
 
 
 def stable_hash(text: str) -> bytes:

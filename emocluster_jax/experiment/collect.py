@@ -6,18 +6,24 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from emocluster_jax.config import ATTRIBUTES
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.cluster_extremes import ClusterExtremes, cluster_extremes
-from emocluster_jax.experiment.comparisons import compare
+from emocluster_jax.experiment.comparisons import compare, pairs
 from emocluster_jax.experiment.completed import CompletedRun, is_complete, read_completed
 from emocluster_jax.experiment.figures import epoch_curves, extreme_distributions, unlabeled_size_curves
+from emocluster_jax.experiment.fold_table import fold_table
 from emocluster_jax.experiment.grid import Grid, Run, all_runs, table_attributes, table_runs, table_settings
 from emocluster_jax.experiment.plan import Plan
 from emocluster_jax.experiment.table_files import write_records, write_table
-from emocluster_jax.experiment.tables import Record, ResultTable, ccc_table, extremes_table, significance_table
+from emocluster_jax.experiment.tables import (
+    Record,
+    ResultTable,
+    ccc_table,
+    extremes_table,
+    finite_or_none,
+    significance_table,
+)
 from emocluster_jax.experiment.trials import Results, completed_trials, epoch_means
 from emocluster_jax.records.reader import read_attributes
 from emocluster_jax.reporting.console import Console
@@ -62,14 +68,18 @@ def collect(plan: Plan, corpus: str, console: Console) -> Collected:
     with console.task("collecting results"):
         results = {run: read_completed(plan, run) for run in runs if is_complete(plan, run)}
         write_records(plan.workdir / RESULTS, result_records(plan, results))
-        written = [ccc_table(grid, table, results, corpus) for table in grid.tables if table != "figure3"]
+        written = [
+            ccc_table(grid, table, results, corpus) for table in grid.tables if table not in ("figure3", "folds")
+        ]
+        if "folds" in grid.tables:
+            written.append(fold_table(grid, results, corpus))
         if "figure3" in grid.tables:
             extremes = _extremes(plan, results)
             written.append(extremes_table(grid, results, extremes))
             extreme_distributions(grid, extremes, figures / "figure3.png")
         if "figure2" in grid.tables:
             unlabeled_size_curves(grid, results, figures / "figure2.png")
-        if any(table != "figure3" for table in grid.tables):
+        if any(pairs(grid, table) for table in grid.tables):
             written.append(significance_table(compare(grid, results, console)))
         for table in written:
             write_table(tables, table)
@@ -110,10 +120,11 @@ def _run_record(plan: Plan, done: CompletedRun) -> Record:
         "unlabeled_size": run.setting.unlabeled_size,
         "attribute": run.attribute,
         "seed": run.seed,
+        **({} if run.fold is None else {"fold": run.fold}),
         "workdir": str(plan.folder(run).relative_to(plan.workdir)),
-        "test_ccc": _finite(scores.ccc),
-        "test_pearson": _finite(scores.pearson),
-        "test_rmse": _finite(scores.rmse),
+        "test_ccc": finite_or_none(scores.ccc),
+        "test_pearson": finite_or_none(scores.pearson),
+        "test_rmse": finite_or_none(scores.rmse),
         "test_sentences": scores.n,
         "validation_ccc": (best.get("validation_ccc") or {}).get(run.attribute),
         "best_epoch": done.best_epoch,
@@ -134,7 +145,3 @@ def _extremes(plan: Plan, results: Results) -> Mapping[Run, ClusterExtremes]:
             raise InputError(f"{plan.folder(run)} has no cluster assignments; remove it and run it again")
         found[run] = cluster_extremes(assignments, labels[:, ATTRIBUTES.index(run.attribute)])
     return found
-
-
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None

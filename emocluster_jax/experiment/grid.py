@@ -1,7 +1,7 @@
-"""Which runs the tables and figures of the paper consist of (paper, section 4).
+"""Which runs the tables and figures of the paper consist of (paper, section 4), and the table over folds.
 
-A setting is what a table compares; each is trained once an attribute and trial, and a trial is a seed. What several
-tables show is run once.
+A setting is what a table compares; each is trained once an attribute and trial (and fold), and a trial is a seed. What
+several tables show is run once.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import Literal
 
 from emocluster_jax.config import SystemName, TrainConfig, TrainedStages
 
-Table = Literal["table1", "table2", "figure2", "figure3"]
+Table = Literal["table1", "table2", "figure2", "figure3", "folds"]
 
 TABLES: tuple[Table, ...] = ("table1", "table2", "figure2", "figure3")
+"""Of the paper: of one split into training, validation and test."""
 TABLE1_MODELS: tuple[SystemName, ...] = ("cnn_regressor", "cnn_ae", "cnn_vae", "emocluster", "ladder")
 FIGURE2_MODELS: tuple[SystemName, ...] = ("emocluster", "cnn_ae", "cnn_vae", "ladder")
 """Those that have a use for unlabelled recordings."""
@@ -58,16 +59,19 @@ class Run:
       setting: shared with the other trials and attributes.
       attribute: the only one that the model predicts.
       seed: of the trial.
+      fold: that it tests on; None for data without folds.
     """
 
     setting: Setting
     attribute: str
     seed: int
+    fold: int | None = None
 
     @property
     def name(self) -> str:
         """Of its work directory: no other run has it."""
-        return f"{self.setting.name}-{self.attribute}-seed{self.seed}"
+        fold = "" if self.fold is None else f"-fold{self.fold}"
+        return f"{self.setting.name}-{self.attribute}{fold}-seed{self.seed}"
 
 
 @dataclass(frozen=True)
@@ -75,11 +79,12 @@ class Grid:
     """The tables asked for, and what their runs vary.
 
     Attributes:
-      tables: in the order of `TABLES`.
+      tables: in the order of `TABLES`; or the one over folds, alone.
       attributes: each has runs of its own.
       clusters: K of Table 2; the first is that of the other tables.
-      unlabeled_sizes: ascending, without repetition; the last is that of Table 2 and Figure 3.
+      unlabeled_sizes: ascending, without repetition; the last is that of Table 2, Figure 3 and the table over folds.
       trials: seeds 0 to `trials` - 1.
+      fold_count: how many folds the data have, each of which every trial tests on; 0 where they have none.
     """
 
     tables: tuple[Table, ...]
@@ -87,6 +92,12 @@ class Grid:
     clusters: tuple[int, ...]
     unlabeled_sizes: tuple[int, ...]
     trials: int
+    fold_count: int = 0
+
+    @property
+    def folds(self) -> tuple[int | None, ...]:
+        """Those that every trial tests on, or None for the data's own split."""
+        return tuple(range(1, self.fold_count + 1)) or (None,)
 
 
 def sizes_within(pool: int) -> tuple[int, ...]:
@@ -106,6 +117,8 @@ def table_settings(grid: Grid, table: Table) -> tuple[Setting, ...]:
         return tuple(Setting("emocluster", k, largest) for k in grid.clusters)
     if table == "figure2":
         return tuple(_setting(model, clusters, size) for model in FIGURE2_MODELS for size in grid.unlabeled_sizes)
+    if table == "folds":
+        return Setting("cnn_regressor", None, 0), Setting("emocluster", clusters, largest)
     return Setting("emocluster", clusters, largest, "unsupervised"), Setting("emocluster", clusters, largest)
 
 
@@ -117,10 +130,11 @@ def table_attributes(grid: Grid, table: Table) -> tuple[str, ...]:
 
 
 def table_runs(grid: Grid, table: Table) -> tuple[Run, ...]:
-    """The runs of a table, trial after trial."""
+    """The runs of a table, trial after trial and fold after fold."""
     settings, attributes = table_settings(grid, table), table_attributes(grid, table)
     return tuple(
-        Run(setting, attribute, seed) for seed, setting, attribute in product(range(grid.trials), settings, attributes)
+        Run(setting, attribute, seed, fold)
+        for seed, fold, setting, attribute in product(range(grid.trials), grid.folds, settings, attributes)
     )
 
 
@@ -149,6 +163,7 @@ def run_config(run: Run, base: TrainConfig) -> TrainConfig:
         model=model,
         stages=setting.stages,
         unlabeled_size=setting.unlabeled_size,
+        fold=run.fold,
         # Stage I alone trains no regressor whose CCC could be waited for.
         patience=None if setting.stages == "unsupervised" else base.patience,
         seed=run.seed,
@@ -160,8 +175,9 @@ def run_arguments(run: Run) -> list[str]:
     setting = run.setting
     clusters = [] if setting.clusters is None else ["--clusters", str(setting.clusters)]
     stages = ["--stages", "unsupervised", "--patience", "none"] if setting.stages == "unsupervised" else []
+    fold = [] if run.fold is None else ["--fold", str(run.fold)]
     return [
-        *("--model", setting.model, *clusters, *stages),
+        *("--model", setting.model, *clusters, *stages, *fold),
         *("--unlabeled-size", str(setting.unlabeled_size), "--attributes", run.attribute, "--seed", str(run.seed)),
     ]
 

@@ -36,11 +36,16 @@ def grid_for_data(
     Raises:
       InputError: the data do not have what is asked for, or nothing is.
     """
+    folds = preparation.folds
+    if folds is None and "folds" in tables:
+        raise InputError(f"--preset folds needs folds, which {data_dir} has not; prepare it with --folds")
+    if folds is not None and tables != ("folds",):
+        raise InputError(f"{data_dir} was prepared in folds; give --preset folds alone, or prepare it without --folds")
     if trials < 1:
         raise InputError(f"--trials is {trials}; expected at least 1")
     if not (tables and clusters):
         raise InputError("--preset and --clusters need at least one value each")
-    for split in ("train", "test"):
+    for split in ("train", "test") if folds is None else ():
         if not preparation.counts.get(split):
             raise InputError(f"{data_dir} has no {split} split, which an experiment needs; prepare one")
     return Grid(
@@ -49,6 +54,7 @@ def grid_for_data(
         clusters=tuple(dict.fromkeys(clusters)),
         unlabeled_sizes=_unlabeled_sizes(data_dir, preparation.counts.get("unlabeled", 0), unlabeled_sizes),
         trials=trials,
+        fold_count=0 if folds is None else folds.count,
     )
 
 

@@ -102,8 +102,8 @@ def ccc_table(grid: Grid, table: Table, results: Results, corpus: str) -> Result
                     **dataclasses.asdict(setting),
                     "attribute": attribute,
                     "trials": summary.trials,
-                    "test_ccc_mean": _number(summary.mean),
-                    "test_ccc_deviation": _number(summary.deviation),
+                    "test_ccc_mean": finite_or_none(summary.mean),
+                    "test_ccc_deviation": finite_or_none(summary.deviation),
                     "published_ccc": published,
                 }
             )
@@ -184,11 +184,11 @@ def significance_table(tested: Sequence[ComparedPair]) -> ResultTable:
                 **{f"baseline_{name}": value for name, value in dataclasses.asdict(pair.baseline).items()},
                 "trials": pair.trials,
                 "sentences": found.sentences,
-                "ccc_difference": _number(found.difference),
-                "interval_low": _number(low),
-                "interval_high": _number(high),
-                "t": _number(found.t),
-                "p_value": _number(found.p_value),
+                "ccc_difference": finite_or_none(found.difference),
+                "interval_low": finite_or_none(low),
+                "interval_high": finite_or_none(high),
+                "t": finite_or_none(found.t),
+                "p_value": finite_or_none(found.p_value),
                 "subsets": found.subsets,
                 "significant": "yes" if found.significant else "no",
             }
@@ -249,5 +249,6 @@ def _signed(value: float) -> str:
     return ABSENT if math.isnan(value) else f"{value:+z.3f}"
 
 
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value
+def finite_or_none(value: float) -> float | None:
+    """The number as records have it."""
+    return value if math.isfinite(value) else None

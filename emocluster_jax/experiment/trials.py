@@ -17,7 +17,7 @@ Results = Mapping[Run, CompletedRun]
 
 @dataclass(frozen=True)
 class Summary:
-    """Mean and sample standard deviation (n - 1) over trials; NaN where there are too few of them."""
+    """Mean and sample standard deviation (n - 1) over trials, or folds; NaN where there are too few of them."""
 
     trials: int
     mean: float
@@ -33,14 +33,14 @@ def summarize(values: Sequence[float]) -> Summary:
 
 
 def completed_trials(grid: Grid, results: Results, setting: Setting, attribute: str) -> list[CompletedRun]:
-    """The complete trials of a setting, by seed."""
-    runs = [Run(setting, attribute, seed) for seed in range(grid.trials)]
+    """The complete trials of a setting, by seed, and of data with folds by fold."""
+    runs = [Run(setting, attribute, seed, fold) for seed in range(grid.trials) for fold in grid.folds]
     return [results[run] for run in runs if run in results]
 
 
 @dataclass(frozen=True)
 class EpochMeans:
-    """An epoch, over the trials that have come so far; None where no trial has a number.
+    """An epoch, over the trials (of all folds) that have come so far; None where no trial has a number.
 
     Attributes:
       epoch: from 1.

@@ -14,7 +14,8 @@ from emocluster_jax.feed.split import Split, labels_of_all
 from emocluster_jax.feed.streamed import StreamedSplit
 from emocluster_jax.records.chunk_source import ChunkSource
 from emocluster_jax.records.preparation import Preparation
-from emocluster_jax.records.reader import read_attributes, read_split, split_size
+from emocluster_jax.records.reader import read_attributes, read_split
+from emocluster_jax.records.splits import locate
 from emocluster_jax.reporting.console import Console
 
 # The pool's order is drawn once and for all, so that every run's 15,000 recordings are part of another's 40,000.
@@ -28,6 +29,7 @@ def load_split(
     console: Console,
     indices: Int[np.ndarray, " n"] | None = None,
     feed: Feed = "resident",
+    fold: int | None = None,
 ) -> Split:
     """Opens a split: its chunks are put on the devices, or read whenever they are needed.
 
@@ -38,22 +40,23 @@ def load_split(
       console: shows how far it is.
       indices: the recordings of the split to use; None uses all.
       feed: of `choice.resolve_feed`.
+      fold: of data that have folds, the one that the split's run tests on (`records.splits.locate`).
 
     Raises:
-      InputError: there is no such split, or a damaged file.
+      InputError: there is no such split or fold, or a damaged file.
     """
     if indices is None:
-        indices = np.arange(split_size(preparation, data_dir, split))
+        indices = np.arange(locate(preparation, data_dir, split, fold).size)
     rows = parallel.local_rows(len(indices))
     own = indices[rows.start : rows.stop]
     with console.task(f"reading {split} records", len(own)) as task:
         if feed == "resident":
             with parallel.all_or_none():
-                arrays = read_split(data_dir, split, own, task.advance)
+                arrays = read_split(data_dir, split, own, task.advance, fold)
             return place(arrays.chunks, arrays.attributes, len(indices))
         with parallel.all_or_none():
-            attributes = read_attributes(data_dir, split, own, task.advance)
-            source = ChunkSource(data_dir, preparation, split)
+            attributes = read_attributes(data_dir, split, own, task.advance, fold)
+            source = ChunkSource(data_dir, preparation, split, fold)
         return StreamedSplit(source, indices, labels_of_all(attributes, len(indices)))
 
 

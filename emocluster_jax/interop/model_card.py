@@ -18,6 +18,7 @@ from emocluster_jax.evaluation.score_file import TEST_SCORES, read_scores
 from emocluster_jax.evaluation.sentences import Scores
 from emocluster_jax.model_directory import SavedModel
 from emocluster_jax.records.preparation import Preparation
+from emocluster_jax.records.splits import describe_fold
 from emocluster_jax.training.workdir import CLUSTERS_FILE, RUN_FILE, read_initial_sha256, read_run
 
 PAPER = (
@@ -163,10 +164,13 @@ def _training(model: SavedModel, run: RunNumbers, preparation: Preparation | Non
         lines.append("- Data: not stated.")
     else:
         counts = ", ".join(
-            f"{split} {count} recordings ({preparation.hours[split]:.1f} h)"
+            f"{'labelled' if preparation.folds and split == 'train' else split} {count} recordings "
+            f"({preparation.hours[split]:.1f} h)"
             for split, count in preparation.counts.items()
         )
         lines.append(f"- Data: corpus `{preparation.corpus}`: {counts}.")
+        if preparation.folds and settings.get("fold") is not None:
+            lines.append(f"- {describe_fold(preparation, settings['fold'])}.")
         if preparation.skipped:
             lines.append(f"- {len(preparation.skipped)} recordings could not be used.")
     if settings.get("unlabeled_size") is not None:

@@ -13,6 +13,7 @@ from emocluster_jax.errors import InputError
 from emocluster_jax.records.builder import EmoCluster, record_features
 from emocluster_jax.records.preparation import Preparation
 from emocluster_jax.records.reader import Deserialize
+from emocluster_jax.records.splits import locate
 
 
 class ChunkSource:
@@ -22,29 +23,37 @@ class ChunkSource:
       shape: of a recording's chunks, (C, time, mel).
     """
 
-    def __init__(self, data_dir: Path, preparation: Preparation, split: str) -> None:
+    def __init__(self, data_dir: Path, preparation: Preparation, split: str, fold: int | None = None) -> None:
         """Opens a split of prepared records whose files `reader.read_attributes` has found whole.
 
+        Args:
+          data_dir: the records.
+          preparation: what they say of themselves.
+          split: one of `config.SPLITS`.
+          fold: of data that have folds, the one that the split's run tests on (`splits.locate`).
+
         Raises:
-          InputError: TFDS's metadata are missing or damaged.
+          InputError: there is no such split or fold, or TFDS's metadata are missing or damaged.
         """
+        self._place = place = locate(preparation, data_dir, split, fold)
         features = preparation.features
         self.shape = (features.chunks_per_utterance, features.chunk_frames, features.dimensions)
-        self._names = [data_dir / file.name for file in preparation.files if file.split == split]
-        self._ends = np.cumsum([file.records for file in preparation.files if file.split == split])
+        records = [file for file in preparation.files if file.split == place.records]
+        self._names = [data_dir / file.name for file in records]
+        self._ends = np.cumsum([file.records for file in records])
         # Only the chunks are decoded: the other fields take as long.
         self._deserialize = cast(Deserialize, record_features(features, ("chunks",)).deserialize_example_np)
         try:
             # Not by `tfds.builder_from_directory`, which imports whatever modules features.json names.
             builder = EmoCluster(data_dir=data_dir, features=features)
-            files = [Path(part.filename) for part in builder.info.splits[split].file_instructions]
+            files = [Path(part.filename) for part in builder.info.splits[place.records].file_instructions]
             if files != self._names:
                 raise ValueError("other record files than those of the preparation")
             self._records = cast(Any, builder).as_data_source(
-                split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
+                place.records, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
             )
-            if len(self._records) != len(self):
-                raise ValueError(f"{len(self._records)} recordings instead of {len(self)}")
+            if len(self._records) != self._ends[-1]:
+                raise ValueError(f"{len(self._records)} recordings instead of {self._ends[-1]}")
         except Exception as error:
             # TFDS and protobuf raise many types for files that are missing or were changed.
             raise InputError(
@@ -53,7 +62,7 @@ class ChunkSource:
             ) from error
 
     def __len__(self) -> int:
-        return int(self._ends[-1])
+        return self._place.size
 
     def __getitem__(self, position: int) -> Float16[np.ndarray, "chunks time mel"]:
         """The chunks of the recording at this position of the split.
@@ -61,11 +70,13 @@ class ChunkSource:
         Raises:
           InputError: its file has gone or is damaged.
         """
+        positions = self._place.positions
+        row = position if positions is None else int(positions[position])
         try:
-            return self._deserialize(self._records[position])["chunks"]
+            return self._deserialize(self._records[row])["chunks"]
         except Exception as error:
             # ArrayRecord raises whatever its C++ side makes of the file, RuntimeError mostly.
-            path = self._names[np.searchsorted(self._ends, position, side="right")]
+            path = self._names[np.searchsorted(self._ends, row, side="right")]
             reason = "is damaged" if path.is_file() else "is gone"
             raise InputError(
                 f"{path} {reason} since the run began ({error}); restore it, or prepare {path.parent} again"

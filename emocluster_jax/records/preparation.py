@@ -18,6 +18,7 @@ from emocluster_jax.config import ATTRIBUTES, SPLITS, Features, features_from_di
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.preprocessing.normalization import FeatureStatistics
+from emocluster_jax.records.folds import FEWEST, Folds
 
 FORMAT_VERSION = 1
 FILE_NAME = "preparation.json"
@@ -65,13 +66,15 @@ class Preparation:
       features: how the recordings became chunks.
       feature_statistics: what the chunks are normalised by.
       statistics_from: the split that the feature statistics are of, or the data directory they were taken from.
-      label_statistics: of the training split.
+      label_statistics: of the records' split `train`.
       counts: recordings per split; splits without any are left out.
       hours: duration per split.
       skipped: recordings that could not be used.
       padded: number of recordings shorter than one chunk.
       files: the record files, by split and number.
       metadata: SHA-256 of TFDS's own files beside them, by name.
+      shared_speakers: those with recordings in more than one of training, validation and test.
+      folds: how the labelled recordings, all of which are in the split `train`, were dealt out; None without folds.
     """
 
     corpus: str
@@ -87,6 +90,8 @@ class Preparation:
     padded: int
     files: tuple[RecordFile, ...]
     metadata: dict[str, str]
+    shared_speakers: tuple[str, ...] = ()
+    folds: Folds | None = None
 
 
 def metadata_checksums(data_dir: Path) -> dict[str, str]:
@@ -118,6 +123,8 @@ def write_preparation(data_dir: Path, preparation: Preparation) -> None:
         "skipped": [dataclasses.asdict(skipped) for skipped in preparation.skipped],
         "files": [dataclasses.asdict(file) for file in preparation.files],
         "metadata": preparation.metadata,
+        "shared_speakers": preparation.shared_speakers,
+        "folds": None if preparation.folds is None else dataclasses.asdict(preparation.folds),
     }
     write_json(data_dir / FILE_NAME, sealed(values))
 
@@ -203,7 +210,22 @@ def _preparation(values: dict[str, Any], where: str) -> Preparation:
         padded=int(values["padded"]),
         files=files,
         metadata={name: str(values["metadata"][name]) for name in METADATA},
+        # Earlier versions wrote neither of these.
+        shared_speakers=tuple(map(str, values.get("shared_speakers", ()))),
+        folds=None if values.get("folds") is None else _folds(values["folds"], counts),
     )
+
+
+def _folds(values: dict[str, Any], counts: dict[str, int]) -> Folds:
+    folds = Folds(
+        tuple(tuple(map(str, names)) for names in values["speakers"]),
+        tuple(map(int, values["of_recordings"])),
+    )
+    if set(counts) - {"train", "unlabeled"} or len(folds.of_recordings) != counts.get("train"):
+        raise ValueError("its folds are not of the recordings of its split 'train'")
+    if folds.count < FEWEST or set(folds.of_recordings) != set(range(1, folds.count + 1)):
+        raise ValueError("its folds are not numbered from 1, without gaps")
+    return folds
 
 
 def _numbers(vector: Float[np.ndarray, " n"]) -> list[float | None]:

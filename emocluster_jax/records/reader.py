@@ -16,6 +16,7 @@ from emocluster_jax.config import ATTRIBUTES
 from emocluster_jax.errors import InputError
 from emocluster_jax.records.arrays import Descriptions, SplitArrays
 from emocluster_jax.records.preparation import FILE_NAME, Preparation, RecordFile, read_preparation
+from emocluster_jax.records.splits import locate
 
 Deserialize = Callable[[bytes], dict[str, Any]]
 
@@ -29,6 +30,7 @@ def read_split(
     split: str,
     indices: Sequence[int] | np.ndarray | None = None,
     progress: Callable[[int], None] | None = None,
+    fold: int | None = None,
 ) -> SplitArrays:
     """Reads a split, or some of it, into memory.
 
@@ -36,14 +38,16 @@ def read_split(
       data_dir: what `records.writer.prepare` wrote.
       split: one of `config.SPLITS`.
       indices: positions within the split, sorted by id, in the order wanted, each at most once; None reads all. Only
-        the files that hold them are read. `read_preparation(data_dir).counts[split]` is the number there is.
+        the files that hold them are read.
       progress: called with the number of recordings read since the last call.
+      fold: of data that have folds, the one that the split's run tests on (`splits.locate`).
 
     Raises:
-      InputError: no such data directory or split, an index outside of it, or a damaged or missing file, which it names.
+      InputError: no such data directory, split or fold, an index outside of it, or a damaged or missing file, which it
+        names.
     """
     preparation = read_preparation(data_dir)
-    row_of, count = _rows_wanted(data_dir, preparation, split, indices)
+    records, row_of, count = _rows_wanted(data_dir, preparation, split, indices, fold)
     features = preparation.features
     shape = (count, features.chunks_per_utterance, features.chunk_frames, features.dimensions)
     chunks = np.empty(shape, np.float16)
@@ -53,30 +57,30 @@ def read_split(
         chunks[row] = record["chunks"]
         put_description(row, record)
 
-    _read_records(data_dir, preparation, split, row_of, None, put, progress)
+    _read_records(data_dir, preparation, records, row_of, None, put, progress)
     return SplitArrays(**vars(descriptions), chunks=chunks)
 
 
-def read_descriptions(data_dir: Path, split: str) -> Descriptions:
-    """Reads all that is known of a split but its chunks, and finds its files whole; raises as `read_split`."""
+def read_descriptions(data_dir: Path, split: str, fold: int | None = None) -> Descriptions:
+    """Reads all that is known of a split but its chunks, and finds its files whole; as `read_split`."""
     preparation = read_preparation(data_dir)
-    row_of, count = _rows_wanted(data_dir, preparation, split, None)
+    records, row_of, count = _rows_wanted(data_dir, preparation, split, None, fold)
     descriptions, put = _descriptions(count)
     fields = ("attributes", "id", "speaker", "gender", "duration_s")
-    _read_records(data_dir, preparation, split, row_of, fields, put, None)
+    _read_records(data_dir, preparation, records, row_of, fields, put, None)
     return descriptions
 
 
-def read_ids(data_dir: Path, split: str, indices: Sequence[int] | np.ndarray) -> list[str]:
+def read_ids(data_dir: Path, split: str, indices: Sequence[int] | np.ndarray, fold: int | None = None) -> list[str]:
     """Reads the ids of some recordings of a split; as `read_split`."""
     preparation = read_preparation(data_dir)
-    row_of, count = _rows_wanted(data_dir, preparation, split, indices)
+    records, row_of, count = _rows_wanted(data_dir, preparation, split, indices, fold)
     ids = [""] * count
 
     def put(row: int, record: dict[str, Any]) -> None:
         ids[row] = record["id"].decode()
 
-    _read_records(data_dir, preparation, split, row_of, ("id",), put, None)
+    _read_records(data_dir, preparation, records, row_of, ("id",), put, None)
     return ids
 
 
@@ -85,40 +89,35 @@ def read_attributes(
     split: str,
     indices: Sequence[int] | np.ndarray | None = None,
     progress: Callable[[int], None] | None = None,
+    fold: int | None = None,
 ) -> Float32[np.ndarray, "recordings 3"]:
     """Reads the labels of a split, or of some of it, and finds the files that hold them whole; as `read_split`."""
     preparation = read_preparation(data_dir)
-    row_of, count = _rows_wanted(data_dir, preparation, split, indices)
+    records, row_of, count = _rows_wanted(data_dir, preparation, split, indices, fold)
     attributes = np.empty((count, len(ATTRIBUTES)), np.float32)
 
     def put(row: int, record: dict[str, Any]) -> None:
         attributes[row] = record["attributes"]
 
-    _read_records(data_dir, preparation, split, row_of, ("attributes",), put, progress)
+    _read_records(data_dir, preparation, records, row_of, ("attributes",), put, progress)
     return attributes
 
 
-def split_size(preparation: Preparation, data_dir: Path, split: str) -> int:
-    """Number of recordings of a split; raises InputError, which names those there are, where it has none."""
-    if split not in preparation.counts:
-        raise InputError(f"{data_dir} has no split {split!r}; it has {', '.join(preparation.counts)}")
-    return preparation.counts[split]
-
-
 def _rows_wanted(
-    data_dir: Path, preparation: Preparation, split: str, indices: Sequence[int] | np.ndarray | None
-) -> tuple[Int[np.ndarray, " records"], int]:
-    """For every recording of the split its row in the result, or -1; and the number of rows."""
-    total = split_size(preparation, data_dir, split)
-    _check_sizes(data_dir, preparation, split)
+    data_dir: Path, preparation: Preparation, split: str, indices: Sequence[int] | np.ndarray | None, fold: int | None
+) -> tuple[str, Int[np.ndarray, " records"], int]:
+    """The records' split to read; for each of its recordings the row in the result, or -1; and the number of rows."""
+    place = locate(preparation, data_dir, split, fold)
+    total = place.size
+    _check_sizes(data_dir, preparation, place.records)
     wanted = np.arange(total) if indices is None else np.asarray(indices, np.int64)
     if len(wanted) and not 0 <= wanted.min() <= wanted.max() < total:
         raise InputError(f"{data_dir}: an index outside the {total} recordings of the split {split!r}")
-    row_of = np.full(total, -1)
-    row_of[wanted] = np.arange(len(wanted))
+    row_of = np.full(preparation.counts[place.records], -1)
+    row_of[place.rows(wanted)] = np.arange(len(wanted))
     if (row_of >= 0).sum() != len(wanted):
         raise InputError(f"{data_dir}: the same recording of the split {split!r} is asked for twice")
-    return row_of, len(wanted)
+    return place.records, row_of, len(wanted)
 
 
 def _descriptions(count: int) -> tuple[Descriptions, Callable[[int, dict[str, Any]], None]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from emocluster_jax.config import SPLITS, Features, GivenFeatures, to_dict
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
+from emocluster_jax.records.folds import FoldsRequest
 from emocluster_jax.records.preparation import FORMAT_VERSION
 
 _SMALLEST, _LARGEST = 16, 256
@@ -63,13 +64,17 @@ def check_utterances(utterances: Sequence[Utterance]) -> None:
             raise InputError(f"the file name {utterance.id!r} is not UTF-8; rename the file") from None
 
 
-def fingerprint(utterances: Sequence[Utterance], features: Features, statistics_from: str) -> str:
+def fingerprint(
+    utterances: Sequence[Utterance], features: Features, statistics_from: str, folds: FoldsRequest | None = None
+) -> str:
     """SHA-256 of everything that the records depend on: rows, settings, and the sizes of the recordings' files.
 
     Where the corpus lies is no part of it: moved to another folder, it is the same corpus. Files of given features have
     the same sizes whatever layer they are of; so the beginnings of these are part of it.
     """
-    digest = hashlib.sha256(json.dumps([FORMAT_VERSION, to_dict(features), statistics_from]).encode())
+    request = [FORMAT_VERSION, to_dict(features), statistics_from]
+    # Without folds it is what it was before there were any.
+    digest = hashlib.sha256(json.dumps(request if folds is None else [*request, {"folds": folds}]).encode())
     for u in sorted(utterances, key=lambda u: (u.split, u.id)):
         row = [u.id, u.split, u.speaker, u.gender, [float(value).hex() for value in u.attributes], _size(u)]
         if isinstance(features, GivenFeatures):

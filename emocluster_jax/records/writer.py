@@ -19,6 +19,7 @@ import numpy as np
 
 from emocluster_jax.atomic_files import replacing
 from emocluster_jax.config import SPLITS, Features
+from emocluster_jax.corpora.speaker_split import shared_speakers, shared_speakers_warning
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.preprocessing.normalization import FeatureStatistics, feature_statistics, merge, no_frames
@@ -32,6 +33,7 @@ from emocluster_jax.records.data_folder import (
     publish,
     unfinished_folder,
 )
+from emocluster_jax.records.folds import FoldsRequest, deal_folds, in_one_split
 from emocluster_jax.records.preparation import (
     Preparation,
     RecordFile,
@@ -67,6 +69,7 @@ def prepare(
     workers: int | BeamRunner,
     console: Console,
     statistics_from: Path | None = None,
+    folds: FoldsRequest | None = None,
 ) -> Preparation:
     """Decodes, normalises and writes a corpus as TFDS records.
 
@@ -85,12 +88,20 @@ def prepare(
       console: for the progress display and lines on what was decided.
       statistics_from: a prepared data directory, or a model directory, whose feature statistics are used; None computes
         them over the training split, or over the unlabelled one where there is no training split.
+      folds: deal all labelled recordings, whatever split they have, out to folds by speaker; they become the split
+        `train`, and a run picks its own three out of it (`records.splits`).
 
     Raises:
-      InputError: the rows are at odds, `data_dir` holds something else, no training recording could be used, a worker
-        died, the Beam runner failed, or the disk is full.
+      InputError: the rows are at odds, `data_dir` holds something else, no training recording could be used, there are
+        too few speakers for the folds, a worker died, the Beam runner failed, or the disk is full.
     """
     check_utterances(utterances)
+    if folds is not None:
+        utterances = in_one_split(utterances)
+        # What could be used is known only later; but if all is not enough, that is known now.
+        deal_folds([u for u in utterances if u.split == "train"], folds)
+    elif shared := shared_speakers(utterances):
+        console.warn(shared_speakers_warning(shared))
     if isinstance(workers, int) and workers < 1:
         raise InputError(f"{workers} workers cannot prepare anything; give 1 or more")
     shards = plan_shards(utterances)
@@ -98,7 +109,7 @@ def prepare(
     basis = str(statistics_from) if given else _statistics_split(shards)
     key = "".join(vector.tobytes().hex() for vector in (given.mean, given.std)) if given else basis
 
-    identity = fingerprint(utterances, features, key)
+    identity = fingerprint(utterances, features, key, folds)
     data_dir = Path(os.path.realpath(data_dir))
     existing = existing_preparation(data_dir, identity)
     if existing is not None:
@@ -107,6 +118,11 @@ def prepare(
         return existing
     if given is None and basis == "unlabeled":
         console.line("no training split: the features are normalised by the statistics of the unlabelled recordings")
+    if given is None and folds is not None:
+        console.line(
+            "the features are normalised by the statistics of all labelled recordings, those of each fold's test among "
+            "them, without their labels; to do without, prepare each fold by a column split of its own"
+        )
 
     with unfinished_folder(data_dir, identity) as folder, _shard_runner(workers, folder) as run:
         statistics = given or _computed_statistics(
@@ -131,7 +147,7 @@ def prepare(
             statistics_from=basis,
             files=tuple(_collect(reports, finished, folder, features)),
             metadata=metadata_checksums(finished),
-            **_totals(reports),
+            **_totals(reports, folds),
         )
         write_preparation(finished, preparation)
         publish(folder, data_dir)
@@ -142,7 +158,7 @@ def _shard_runner(workers: int | BeamRunner, folder: Path) -> AbstractContextMan
     return shard_workers(workers) if isinstance(workers, int) else nullcontext(partial(run_on_beam, workers, folder))
 
 
-def _totals(reports: dict[Shard, ShardReport]) -> dict[str, Any]:
+def _totals(reports: dict[Shard, ShardReport], folds: FoldsRequest | None) -> dict[str, Any]:
     """What `Preparation` says of the recordings, added up over the shards."""
     counts: Counter[str] = Counter()
     hours: defaultdict[str, float] = defaultdict(float)
@@ -152,13 +168,16 @@ def _totals(reports: dict[Shard, ShardReport]) -> dict[str, Any]:
             hours[shard.split] += report.duration_s / 3600
     skipped = [Skipped(*pair) for report in reports.values() for pair in report.skipped]
     left_out = {entry.id for entry in skipped}
-    train = [u for shard in reports if shard.split == "train" for u in shard.utterances if u.id not in left_out]
+    used = [u for shard in reports for u in shard.utterances if u.id not in left_out]
+    train = [u for u in used if u.split == "train"]
     return {
         "label_statistics": label_statistics(train),
         "counts": dict(counts),
         "hours": dict(hours),
         "skipped": tuple(skipped),
         "padded": sum(report.padded for report in reports.values()),
+        "shared_speakers": shared_speakers(used),
+        "folds": None if folds is None else deal_folds(train, folds),
     }
 
 

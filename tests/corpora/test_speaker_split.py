@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emocluster_jax.corpora.speaker_split import FRACTIONS, split_by_speaker
+from emocluster_jax.corpora.speaker_split import (
+    FRACTIONS,
+    shared_speakers,
+    shared_speakers_warning,
+    split_by_speaker,
+)
+from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 
 
@@ -40,3 +47,27 @@ def test_the_hash_is_the_same_in_every_process():
 def test_two_speakers_are_too_few():
     with pytest.raises(InputError, match=r"labels\.csv: 2 speakers are too few.*column 'split'"):
         split_by_speaker(["a", "b", "a"], "labels.csv")
+
+
+def test_speakers_in_two_splits_are_found_and_named():
+    rows = [
+        Utterance(f"{number}.wav", Path("x"), split, speaker)
+        for number, (split, speaker) in enumerate(
+            [
+                *(("train", name) for name in "abcdef"),
+                *(("validation", name) for name in "ba"),
+                *(("test", name) for name in "cdg"),
+                *(("unlabeled", name) for name in "eg"),
+                *(("train", None), ("test", None)),
+            ]
+        )
+    ]
+    shared = shared_speakers(rows)
+    assert shared == ("a", "b", "c", "d")
+    assert shared_speakers_warning(shared).startswith(
+        "4 speakers are in more than one of train, validation and test (a, b, c, ...): "
+    )
+    assert shared_speakers_warning(shared[:1]).startswith(
+        "1 speaker is in more than one of train, validation and test (a)"
+    )
+    assert shared_speakers(row for row in rows if row.split != "train") == ()

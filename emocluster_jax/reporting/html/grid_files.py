@@ -13,7 +13,7 @@ from emocluster_jax.reporting.html.run_files import RunFiles, read_run_files
 from emocluster_jax.training.workdir import RUN_FILE
 
 RESULTS_FILE = "results.csv"
-_SETTINGS = ("model", "stages", "clusters", "unlabeled_size", "attribute", "seed")
+_SETTINGS = ("model", "stages", "clusters", "unlabeled_size", "attribute", "seed", "fold")
 """Columns of the results that tell one run from another."""
 
 

@@ -17,9 +17,9 @@ from emocluster_jax.records.arrays import Descriptions
 from emocluster_jax.records.chunk_source import ChunkSource
 from emocluster_jax.records.preparation import Preparation
 from emocluster_jax.records.reader import read_descriptions
+from emocluster_jax.records.splits import LABELED_SPLITS, split_counts
 from emocluster_jax.reporting.console import Console
 
-LABELED_SPLITS = ("train", "validation", "test")
 _SEED = 0
 
 
@@ -29,7 +29,7 @@ class Recording:
 
     Attributes:
       id: unique within the corpus.
-      split: one of `LABELED_SPLITS`.
+      split: one of `records.splits.LABELED_SPLITS`.
       speaker: "" where unknown.
       gender: "female", "male", or "" where unknown.
       duration_s: its duration in seconds.
@@ -69,7 +69,9 @@ class Sample:
     centroids: Float[np.ndarray, "K E"] | None
 
 
-def draw_sample(data_dir: Path, preparation: Preparation, model: SavedModel, size: int, console: Console) -> Sample:
+def draw_sample(
+    data_dir: Path, preparation: Preparation, fold: int | None, model: SavedModel, size: int, console: Console
+) -> Sample:
     """Draws recordings from the labelled splits, all of them if there are no more, and runs the model on them.
 
     The same data and the same size give the same recordings.
@@ -77,12 +79,14 @@ def draw_sample(data_dir: Path, preparation: Preparation, model: SavedModel, siz
     Args:
       data_dir: prepared records.
       preparation: what `data_dir` says of itself.
+      fold: of data that have folds, the one that the model's run tests on.
       model: what was trained on them.
       size: how many to draw.
       console: shows how far it is.
     """
-    splits = [split for split in LABELED_SPLITS if preparation.counts.get(split)]
-    places = [(split, position) for split in splits for position in range(preparation.counts[split])]
+    counts = split_counts(preparation, fold)
+    splits = [split for split in LABELED_SPLITS if counts.get(split)]
+    places = [(split, position) for split in splits for position in range(counts[split])]
     drawn = np.sort(np.random.default_rng(_SEED).permutation(len(places))[:size])
     predictor = Predictor(model)
     recordings: list[Recording] = []
@@ -90,8 +94,8 @@ def draw_sample(data_dir: Path, preparation: Preparation, model: SavedModel, siz
     with console.task("embedding recordings", len(drawn)) as task:
         for split in splits:
             positions = [places[i][1] for i in drawn if places[i][0] == split]
-            descriptions = read_descriptions(data_dir, split)
-            source = ChunkSource(data_dir, preparation, split)
+            descriptions = read_descriptions(data_dir, split, fold)
+            source = ChunkSource(data_dir, preparation, split, fold)
             for position, prediction in zip(positions, predict_prepared(predictor, source, positions), strict=True):
                 clustered = np.asarray(
                     transform(prediction.chunk_embeddings, model.transform, l2_normalize=model.clustering.l2_normalize)

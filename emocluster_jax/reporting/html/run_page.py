@@ -20,6 +20,7 @@ from emocluster_jax.records.arrays import Descriptions
 from emocluster_jax.records.chunk_source import ChunkSource
 from emocluster_jax.records.preparation import Preparation, read_preparation
 from emocluster_jax.records.reader import read_descriptions
+from emocluster_jax.records.splits import describe_fold
 from emocluster_jax.reporting.console import Console
 from emocluster_jax.reporting.html.cutting import Cut, draw_cut
 from emocluster_jax.reporting.html.embedding_map import FEWEST, embedding_map
@@ -91,17 +92,19 @@ def view_data(run: RunFiles, data_dir: Path, source: Path | None, extent: Extent
     preparation = read_preparation(data_dir)
     if preparation.fingerprint != run.data:
         raise InputError(f"the run in {run.workdir} was trained on other data than {data_dir}; give its --data-dir")
-    train = read_descriptions(data_dir, "train")
+    fold = run.config.fold
+    train = read_descriptions(data_dir, "train", fold)
     source = source or Path(preparation.source)
     sample, typical = None, ()
     if (run.workdir / MODEL).is_dir():
-        sample = draw_sample(data_dir, preparation, read_model(run.workdir / MODEL), extent.recordings, console)
+        model = read_model(run.workdir / MODEL)
+        sample = draw_sample(data_dir, preparation, fold, model, extent.recordings, console)
         typical = typical_recordings(sample, source, extent.clips, extent.clip_seconds, console)
     assignments = read_training_clusters(run.workdir, run.best_epoch) if run.best_epoch else None
     silent = _silent(typical, source)
     if silent and isinstance(preparation.features, FeatureConfig):
         console.warn(silent)
-    cuts = _cuts(data_dir, preparation, train, source)
+    cuts = _cuts(data_dir, preparation, fold, train, source)
     return DataView(preparation, train, assignments, sample, typical, silent, cuts)
 
 
@@ -133,7 +136,7 @@ def run_page(run: RunFiles, data: DataView | None, extent: Extent) -> str:
         facts=_facts(run),
         left_out=_left_out(run, data),
         settings=_settings(run.config, run.config.model.system),
-        data=[("fingerprint", run.data)] if data is None else _data_rows(data.preparation),
+        data=[("fingerprint", run.data)] if data is None else _data_rows(data.preparation, run.config.fold),
         versions=list(run.versions.items()),
         scores=[(name, scores.ccc, scores.pearson, scores.rmse, scores.n) for name, scores in run.scores.items()],
         scatter=prediction_scatter(run),
@@ -152,13 +155,15 @@ def run_page(run: RunFiles, data: DataView | None, extent: Extent) -> str:
     )
 
 
-def _cuts(data_dir: Path, preparation: Preparation, train: Descriptions, source: Path) -> tuple[Cut, ...]:
+def _cuts(
+    data_dir: Path, preparation: Preparation, fold: int | None, train: Descriptions, source: Path
+) -> tuple[Cut, ...]:
     """A short training recording, with a tenth of all below it, and the longest whose chunks can be told apart."""
     features = preparation.features
     by_duration = sorted(range(len(train)), key=lambda i: (float(train.durations_s[i]), train.ids[i]))
     short = by_duration[len(train) // 10]
     long = next((i for i in reversed(by_duration) if train.durations_s[i] <= _LONGEST_CUT_S), short)
-    chunks = ChunkSource(data_dir, preparation, "train")
+    chunks = ChunkSource(data_dir, preparation, "train", fold)
     paths = {i: source / train.ids[i] if is_inside(train.ids[i]) else None for i in (short, long)}
     return tuple(
         draw_cut(train.ids[i], path, float(train.durations_s[i]), chunks[i], features) for i, path in paths.items()
@@ -221,10 +226,13 @@ def _sampled(sample: Sample) -> str:
     return f"{drawn} of the {sample.total} labelled recordings, drawn at random."
 
 
-def _data_rows(preparation: Preparation) -> list[tuple[str, str]]:
+def _data_rows(preparation: Preparation, fold: int | None) -> list[tuple[str, str]]:
     rows = [("corpus", preparation.corpus), ("source", preparation.source)]
+    if fold is not None:
+        rows.append(("folds", describe_fold(preparation, fold)))
     for split, count in preparation.counts.items():
-        rows.append((split, f"{count} recordings, {preparation.hours[split]:.2f} h"))
+        name = "all folds" if fold is not None and split == "train" else split
+        rows.append((name, f"{count} recordings, {preparation.hours[split]:.2f} h"))
     rows.append(("shorter than a chunk", f"{preparation.padded} recordings, padded"))
     rows.append(("left out", f"{len(preparation.skipped)} recordings that could not be used"))
     rows.append(("normalised by", f"statistics of {preparation.statistics_from}"))

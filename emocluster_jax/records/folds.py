@@ -1,0 +1,88 @@
+"""Folds by speaker: which of them each labelled recording is in, and what a run makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from emocluster_jax.corpora.speaker_split import FRACTIONS, deal, speaker_of
+from emocluster_jax.corpora.utterance import Utterance
+from emocluster_jax.errors import InputError
+
+FoldsRequest = int | Literal["speakers"]
+"""A number of folds, or a fold for each speaker."""
+
+FEWEST = 3
+"""One to test on, one to validate on, and one to train on."""
+
+
+@dataclass(frozen=True)
+class Folds:
+    """The labelled recordings dealt out to folds, numbered from 1; no speaker is in two of them.
+
+    Attributes:
+      speakers: by fold, the known speakers in it, sorted.
+      of_recordings: the fold of each recording of the records' split `train`, in its order.
+    """
+
+    speakers: tuple[tuple[str, ...], ...]
+    of_recordings: tuple[int, ...]
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.speakers)
+
+    def of_split(self, split: str, fold: int) -> frozenset[int]:
+        """The folds that make up a split of the run that tests on `fold`: the next one validates, the rest train."""
+        test, validation = fold, fold % self.count + 1
+        if split == "test":
+            return frozenset({test})
+        if split == "validation":
+            return frozenset({validation})
+        return frozenset(range(1, self.count + 1)) - {test, validation}
+
+
+def in_one_split(utterances: Sequence[Utterance]) -> list[Utterance]:
+    """The rows with all labelled recordings in the split `train`, from which folds take them."""
+    return [replace(u, split="train") if u.split in FRACTIONS else u for u in utterances]
+
+
+def check_request(wanted: FoldsRequest) -> None:
+    """Raises InputError where there cannot be such folds, whatever the recordings."""
+    if wanted != "speakers" and (type(wanted) is not int or wanted < FEWEST):
+        raise InputError(
+            f"--folds is {wanted}; expected speakers, or a number of {FEWEST} or more: one fold tests, one validates, "
+            "the others train"
+        )
+
+
+def deal_folds(utterances: Sequence[Utterance], wanted: FoldsRequest) -> Folds:
+    """Deals recordings out to folds by speaker, a recording of an unknown speaker being a speaker of its own.
+
+    Args:
+      utterances: the labelled recordings, in the order of the records.
+      wanted: as many folds of about equally many recordings (`corpora.speaker_split.deal`), or a fold for each speaker,
+        in the order of their names.
+
+    Raises:
+      InputError: there are fewer speakers than folds.
+    """
+    check_request(wanted)
+    speakers = [speaker_of(utterance) for utterance in utterances]
+    different = sorted(set(speakers))
+    if len(different) < (FEWEST if wanted == "speakers" else wanted):
+        raise InputError(
+            f"--folds is {wanted}, and the labelled recordings that can be used are of {len(different)} speakers, "
+            f"which is too few; folds are by speaker, and at least {FEWEST}"
+        )
+    if wanted == "speakers":
+        fold_of = {speaker: number for number, speaker in enumerate(different, start=1)}
+    else:
+        fold_of = deal(speakers, dict.fromkeys(range(1, wanted + 1), 1 / wanted))
+    known: list[set[str]] = [set() for _ in range(max(fold_of.values()))]
+    for utterance, speaker in zip(utterances, speakers, strict=True):
+        if utterance.speaker:
+            known[fold_of[speaker] - 1].add(utterance.speaker)
+    return Folds(tuple(tuple(sorted(names)) for names in known), tuple(fold_of[speaker] for speaker in speakers))
