@@ -33,7 +33,7 @@ def predictions_of(run: Run) -> np.ndarray:
     noise = 0.5 if run.setting.model == "emocluster" else 1.2
     if run.setting.unlabeled_size:
         noise -= 0.2
-    rng = np.random.default_rng([run.seed, *run.setting.name.encode()])
+    rng = np.random.default_rng([run.seed, *([] if run.fold is None else [run.fold]), *run.setting.name.encode()])
     return (TRUTH + rng.normal(0, noise, len(TRUTH))).astype(np.float32)
 
 

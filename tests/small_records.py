@@ -12,6 +12,7 @@ from emocluster_jax.config import ATTRIBUTES, FeatureConfig
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.preprocessing.normalization import FeatureStatistics
 from emocluster_jax.records.builder import EmoCluster, record_file_name, record_serializer
+from emocluster_jax.records.folds import Folds
 from emocluster_jax.records.preparation import (
     LabelStatistics,
     Preparation,
@@ -24,7 +25,10 @@ PER_FILE = 6
 
 
 def write_records(
-    data_dir: Path, features: FeatureConfig, splits: dict[str, tuple[np.ndarray, np.ndarray]]
+    data_dir: Path,
+    features: FeatureConfig,
+    splits: dict[str, tuple[np.ndarray, np.ndarray]],
+    folds: Folds | None = None,
 ) -> Preparation:
     """Writes chunks (n, C, time, mel) and labels (n, 3) of every split into a new directory, `PER_FILE` a file."""
     data_dir.mkdir(parents=True)
@@ -65,6 +69,7 @@ def write_records(
         padded=0,
         files=tuple(files),
         metadata=metadata_checksums(data_dir),
+        folds=folds,
     )
     write_preparation(data_dir, preparation)
     return preparation

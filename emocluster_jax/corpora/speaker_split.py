@@ -83,12 +83,30 @@ def shared_speakers(utterances: Iterable[Utterance]) -> tuple[str, ...]:
 
 def shared_speakers_warning(speakers: Sequence[str]) -> str:
     """What a person should know of `shared_speakers`, of which there are some."""
-    names = ", ".join(speakers[:_NAMES_SHOWN]) + (", ..." if len(speakers) > _NAMES_SHOWN else "")
-    are = "1 speaker is" if len(speakers) == 1 else f"{len(speakers)} speakers are"
     return (
-        f"{are} in more than one of train, validation and test ({names}): scores will be better than they are for "
-        "voices that training never heard; give each speaker one split, or prepare with --folds"
+        f"{_are(speakers)} in more than one of train, validation and test ({_names(speakers)}): scores will be better "
+        "than they are for voices that training never heard; give each speaker one split, or prepare with --folds"
     )
+
+
+def pool_speakers_warning(utterances: Sequence[Utterance]) -> str:
+    """What a person should know of speakers of folds who are in the unlabelled pool as well; "" without such."""
+    pool = {utterance.speaker for utterance in utterances if utterance.speaker and utterance.split == "unlabeled"}
+    speakers = sorted(pool & {utterance.speaker for utterance in utterances if utterance.split in FRACTIONS})
+    if not speakers:
+        return ""
+    return (
+        f"{_are(speakers)} in the folds and in the unlabelled pool ({_names(speakers)}), of which every run hears all, "
+        "without labels; train with --unlabeled-size 0 to do without"
+    )
+
+
+def _are(speakers: Sequence[str]) -> str:
+    return "1 speaker is" if len(speakers) == 1 else f"{len(speakers)} speakers are"
+
+
+def _names(speakers: Sequence[str]) -> str:
+    return ", ".join(speakers[:_NAMES_SHOWN]) + (", ..." if len(speakers) > _NAMES_SHOWN else "")
 
 
 def stable_hash(text: str) -> bytes:

@@ -38,7 +38,7 @@ def grid_for_data(
     """
     folds = preparation.folds
     if folds is None and "folds" in tables:
-        raise InputError(f"--preset folds needs folds, which {data_dir} has not; prepare it with --folds")
+        raise InputError(f"--preset folds needs folds, which {data_dir} does not have; prepare it with --folds")
     if folds is not None and tables != ("folds",):
         raise InputError(f"{data_dir} was prepared in folds; give --preset folds alone, or prepare it without --folds")
     if trials < 1:

@@ -19,7 +19,7 @@ import numpy as np
 
 from emocluster_jax.atomic_files import replacing
 from emocluster_jax.config import SPLITS, Features
-from emocluster_jax.corpora.speaker_split import shared_speakers, shared_speakers_warning
+from emocluster_jax.corpora.speaker_split import pool_speakers_warning, shared_speakers, shared_speakers_warning
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.preprocessing.normalization import FeatureStatistics, feature_statistics, merge, no_frames
@@ -100,6 +100,8 @@ def prepare(
         utterances = in_one_split(utterances)
         # What could be used is known only later; but if all is not enough, that is known now.
         deal_folds([u for u in utterances if u.split == "train"], folds)
+        if warning := pool_speakers_warning(utterances):
+            console.warn(warning)
     elif shared := shared_speakers(utterances):
         console.warn(shared_speakers_warning(shared))
     if isinstance(workers, int) and workers < 1:
@@ -120,8 +122,8 @@ def prepare(
         console.line("no training split: the features are normalised by the statistics of the unlabelled recordings")
     if given is None and folds is not None:
         console.line(
-            "the features are normalised by the statistics of all labelled recordings, those of each fold's test among "
-            "them, without their labels; to do without, prepare each fold by a column split of its own"
+            "the features are normalised by the statistics of all labelled recordings, each fold's test recordings "
+            "included (labels play no part); where that is not wanted, prepare each fold on its own, by a column split"
         )
 
     with unfinished_folder(data_dir, identity) as folder, _shard_runner(workers, folder) as run:

@@ -79,12 +79,21 @@ def test_sizes_are_the_published_ones_or_their_shares() -> None:
     assert sizes_within(1) == (0, 1) and sizes_within(0) == (0,)
 
 
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", [*TABLES, "folds"])
 def test_a_runs_arguments_give_its_settings(table) -> None:
     given = ["--data-dir", "data", "--workdir", "work", "--epochs", "7", "--patience", "3"]
     base = train.parse(given).config
     assert base == dataclasses.replace(TrainConfig(), epochs=7, patience=3)
-    grid = dataclasses.replace(PAPER, trials=2)
+    grid = dataclasses.replace(PAPER, trials=2, fold_count=4 if table == "folds" else 0)
     last = {run.setting: run for run in table_runs(grid, table)}
     for run in last.values():
         assert train.parse([*given, *run_arguments(run)]).config == run_config(run, base)
+
+
+def test_every_fold_is_tested_by_two_systems() -> None:
+    folds = dataclasses.replace(PAPER, tables=("folds",), trials=2, fold_count=4)
+    runs = all_runs(folds)
+    assert len(runs) == 2 * 4 * 2 * 3 == len({run.name for run in runs})
+    assert {run.setting for run in runs} == {Setting("cnn_regressor", None, 0), Setting("emocluster", 10, 40_000)}
+    assert Run(Setting("cnn_regressor", None, 0), "valence", 1, 4).name == "cnn_regressor-u0-valence-fold4-seed1"
+    assert {run.fold for run in all_runs(PAPER)} == {None}

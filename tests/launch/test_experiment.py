@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from emocluster_jax.config import TrainConfig
+from emocluster_jax.records.folds import Folds
 from emocluster_jax.reporting.metrics_log import read_metrics
 from emocluster_jax.training.workdir import claim
 from launch import experiment
@@ -126,6 +127,24 @@ def test_list_shows_shards(data_dir: Path, tmp_path: Path, capsys: pytest.Captur
     # Three attributes of two trials: five systems, K = 20 and 30; and stage I alone for arousal.
     assert len(names[0]) == 2 * (3 * 7 + 1) and names[1] | names[2] == names[0] and not names[1] & names[2]
     assert not (tmp_path / "no").exists()
+
+
+def test_folds_have_a_preset_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str], data_dir: Path) -> None:
+    folded = tmp_path / "folded"
+    folds = Folds((("anna",), ("ben",), ("carla",)), (1, 2, 3) * 4)
+    write_records(folded, FEATURES, {"train": draw_recordings(12, seed=1), "unlabeled": draw_recordings(8, 2)}, folds)
+    base = ["--workdir", tmp_path / "no", "--trials", "2", "--clusters", "3", "--list"]
+    assert call("--preset", "folds", "--data-dir", folded, *base) == 0
+    names = {line.split()[0] for line in capsys.readouterr().out.splitlines() if "to do" in line}
+    assert len(names) == 2 * 3 * 2 * 3 and "emocluster-k3-u8-valence-fold3-seed1" in names
+    for preset, where, message in (
+        (["folds"], data_dir, f"--preset folds needs folds, which {data_dir} does not have; prepare it with --folds"),
+        (["table1"], folded, f"{folded} was prepared in folds; give --preset folds alone, or prepare it without"),
+        (["all", "folds"], folded, "give --preset folds alone"),
+        (["folds", "--fold", "1"], folded, "--fold cannot be given here: --preset folds tests on every fold"),
+    ):
+        assert call("--preset", *preset, "--data-dir", where, *base) == 2
+        assert message in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_options_of_one_system_are_handed_to_it_alone(data_dir: Path, tmp_path: Path) -> None:
