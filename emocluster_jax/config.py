@@ -53,6 +53,9 @@ _MOST_VALUES = 1 << 24
 """Numbers that the chunks of one recording may have: 64 MiB of float32, 192 times as many as by default."""
 
 
+_CHANNELS = "mix, first, or a channel's number from 1"
+
+
 @dataclass(frozen=True)
 class AudioConfig:
     """How an audio file becomes one signal; models and data made with different ones fit together."""
@@ -64,8 +67,25 @@ class AudioConfig:
     strict: bool = False
     """Leave out a recording whose file was cut short, instead of using what is there."""
 
+    def __post_init__(self) -> None:
+        if self.channel is not None:
+            _require(self.channel >= 1, "channel", self.channel, _CHANNELS)
+
 
 DEFAULT_AUDIO = AudioConfig()
+
+
+def channel_number(text: str) -> int | None:
+    """What `--channel` says: a channel's number, from 1, or None for the mean of all.
+
+    Raises:
+      InputError: it is neither "mix", "first" nor a number.
+    """
+    words = {"mix": None, "first": 1}
+    if text in words:
+        return words[text]
+    _require(text.isascii() and text.isdecimal(), "channel", text, _CHANNELS)
+    return int(text)
 
 
 @dataclass(frozen=True)

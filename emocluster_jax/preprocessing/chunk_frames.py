@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from emocluster_jax.config import FeatureConfig
+from emocluster_jax.config import FeatureConfig, Features
 from emocluster_jax.preprocessing.long_recordings import Read
 from emocluster_jax.preprocessing.spectrogram import mel_spectrogram
 
@@ -65,9 +66,28 @@ def mel_of_parts(parts: ChunkParts, features: FeatureConfig) -> Float[np.ndarray
     return mel.reshape(-1, features.mel_bands)
 
 
+def chunk_spans(parts: ChunkParts, features: FeatureConfig) -> Iterator[Float[np.ndarray, " span"]]:
+    """For each chunk the samples that its frames see, half a window before the first one's centre to one behind the
+    last one's, as far as the recording has them.
+    """
+    step, half_window = max(_step(parts.length, features), 0), features.fft_size // 2
+    for i in range(features.chunks_per_utterance):
+        first = i * step * features.hop_size
+        last = first + (features.chunk_frames - 1) * features.hop_size
+        is_whole = len(parts.parts) == 1
+        part = parts.parts[0 if is_whole else i]
+        begin = 0 if is_whole else max(i * step - _margin(features), 0) * features.hop_size
+        yield part[max(first - half_window - begin, 0) : last + half_window - begin]
+
+
+def frame_count(length: int, features: Features) -> int:
+    """Frames of so many samples, or of so many frames that were given."""
+    return length // features.hop_size + 1 if isinstance(features, FeatureConfig) else length
+
+
 def _step(samples: int, features: FeatureConfig) -> int:
     """Frames from one chunk's beginning to the next one's."""
-    return (samples // features.hop_size + 1 - features.chunk_frames) // max(features.chunks_per_utterance - 1, 1)
+    return (frame_count(samples, features) - features.chunk_frames) // max(features.chunks_per_utterance - 1, 1)
 
 
 def _margin(features: FeatureConfig) -> int:

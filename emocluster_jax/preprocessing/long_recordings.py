@@ -29,6 +29,7 @@ class LongRecording:
       path: where it lies.
       sample_rate_hz: of the signal, not of the file.
       audio: how the file's channels become one signal.
+      mean: what is subtracted from the file's samples where `audio` says so.
       samples: length of the signal.
       peak: what the signal is divided by.
     """
@@ -36,6 +37,7 @@ class LongRecording:
     path: Path
     sample_rate_hz: int
     audio: AudioConfig
+    mean: float
     samples: int
     peak: np.float32
 
@@ -62,15 +64,16 @@ def open_recording(
     """
     samples, peak = 0, np.float32(0)
     held = []
-    for block in signal_blocks(path, sample_rate_hz, audio, LONGEST_S, condition or Condition()):
+    condition = condition or Condition()
+    for block in signal_blocks(path, sample_rate_hz, audio, LONGEST_S, condition):
         samples += len(block)
         peak = np.maximum(peak, peak_of(block))
         held.append(block)
         if samples > HELD_S * sample_rate_hz:
             held.clear()
-    check_signal(samples, peak)
+    check_signal(samples, peak, condition)
     if samples > HELD_S * sample_rate_hz:
-        return LongRecording(path, sample_rate_hz, audio, samples, peak)
+        return LongRecording(path, sample_rate_hz, audio, condition.mean, samples, peak)
     signal = np.concatenate(held)
     signal /= peak
     return signal
@@ -85,7 +88,9 @@ class _Decoder:
     """A recording on its way from its beginning to its end; a block and the part last asked for are in memory."""
 
     def __init__(self, recording: LongRecording) -> None:
-        self._blocks = signal_blocks(recording.path, recording.sample_rate_hz, recording.audio, LONGEST_S, Condition())
+        self._blocks = signal_blocks(
+            recording.path, recording.sample_rate_hz, recording.audio, LONGEST_S, Condition(), recording.mean
+        )
         self._peak = recording.peak
         self._start = 0
         self._held = np.zeros(0, np.float32)

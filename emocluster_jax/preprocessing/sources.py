@@ -51,14 +51,16 @@ def open_source(
     return read_frames(path, features)
 
 
-def as_source(array: Shaped[np.ndarray, " ..."], rate: float, features: Features) -> Float[np.ndarray, " time *frame"]:
+def as_source(
+    array: Shaped[np.ndarray, " ..."], rate: float, features: Features, audio: AudioConfig = DEFAULT_AUDIO
+) -> Float[np.ndarray, " time *frame"]:
     """What `read_source` would give, of samples or frames in memory at this rate.
 
     Raises:
       RecordingError: they cannot be used.
     """
     if isinstance(features, FeatureConfig):
-        return to_mono_resampled(array, rate, features.sample_rate_hz)
+        return to_mono_resampled(array, rate, features.sample_rate_hz, audio)
     return checked_frames(array, rate, features)
 
 
