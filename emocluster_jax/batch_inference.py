@@ -1,8 +1,9 @@
 """Many recordings, or windows of them, through one or several models.
 
 Threads decode and compute features, mostly without Python's lock, while the device gets full batches of one shape, so
-that nothing is compiled twice. Models share what they have in common: the decoded signal where their
-sample rates are equal, the spectrogram where their feature settings are, the chunks where their statistics are.
+that nothing is compiled twice. Models share what they have in common: the decoded signal where their sample rates and
+audio settings are equal, the spectrogram where their feature settings are, too, the chunks where their statistics are.
+What is silent reaches no network.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from emocluster_jax.config import Features, GivenFeatures
+from emocluster_jax.config import AudioConfig, Features, GivenFeatures
 from emocluster_jax.errors import InputError, RecordingError
 from emocluster_jax.host_cores import usable_cores
 from emocluster_jax.inference import Prediction, Predictor
+from emocluster_jax.preprocessing.audio import Condition
 from emocluster_jax.preprocessing.chunk_frames import ChunkParts
 from emocluster_jax.preprocessing.chunks import mel_chunks
 from emocluster_jax.preprocessing.long_recordings import LongRecording, reader
+from emocluster_jax.preprocessing.quality import Quality, quality_of, silent_reason
 from emocluster_jax.preprocessing.sources import chunk_parts, frames_of_parts, open_source
 
 SHORTEST_WINDOW_S = 1.0
@@ -51,7 +54,8 @@ class SegmentPrediction(NamedTuple):
       start_s: where the segment begins, in seconds from the recording's beginning.
       end_s: where it ends; the recording's duration if the segment is all of it.
       is_last: whether the recording has no further segments.
-      predictions: one a model, in the order of the predictors.
+      predictions: one a model, in the order of the predictors. `Predictor.silence` where all chunks are silent.
+      quality: of the segment, as the first model takes it.
     """
 
     file: str
@@ -59,6 +63,7 @@ class SegmentPrediction(NamedTuple):
     end_s: float
     is_last: bool
     predictions: tuple[Prediction, ...]
+    quality: Quality
 
 
 class Skipped(NamedTuple):
@@ -85,6 +90,7 @@ def predict_recordings(
     window_s: float | None = None,
     batch_size: int | None = None,
     workers: int | None = None,
+    audio: Sequence[AudioConfig] | None = None,
 ) -> Iterator[SegmentPrediction | Skipped]:
     """Predicts recordings one after another, in the given order.
 
@@ -102,9 +108,11 @@ def predict_recordings(
         it is all there is.
       batch_size: recordings or windows that go through a network at a time; None for `default_batch_size()`.
       workers: threads that decode and compute features; None for one a core.
+      audio: for each of the predictors how files become signals; None for `Predictor.audio`.
 
     Yields:
-      The recordings' segments in order, and in its place each recording that cannot be used.
+      The recordings' segments in order, and in its place each recording that cannot be used: also one of which all
+      chunks are silent, if it is predicted as a whole.
 
     Raises:
       InputError: as of `check_extent`, or models that read different things.
@@ -112,7 +120,7 @@ def predict_recordings(
     check_extent(window_s, batch_size, workers)
     batch_size = batch_size or default_batch_size()
     workers = workers or usable_cores()
-    front_end = _FrontEnd(predictors)
+    front_end = _FrontEnd(predictors, audio or [predictor.audio for predictor in predictors])
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     networks = ThreadPoolExecutor(NETWORKS_AT_A_TIME, thread_name_prefix="network")
     try:
@@ -134,14 +142,26 @@ def check_extent(window_s: float | None, batch_size: int | None, workers: int | 
             raise InputError(f"{option} is {number}; give 1 or more")
 
 
+_Settings = tuple[Features, AudioConfig]
+
+
+class _Opened(NamedTuple):
+    """A recording's samples or frames, and what was noticed as it was decoded."""
+
+    source: Float[np.ndarray, " time *frame"] | LongRecording
+    condition: Condition
+
+
 class _Segment(NamedTuple):
-    """A recording or a window of it: for each of the models' feature settings what its chunks are made of."""
+    """A recording or a window of it: for each of the models' settings what its chunks are made of, and its quality."""
 
     file: str
     start_s: float
     end_s: float
     is_last: bool
-    parts: dict[Features, ChunkParts]
+    is_whole: bool
+    parts: dict[_Settings, ChunkParts]
+    quality: dict[_Settings, Quality]
 
 
 class _Chunked(NamedTuple):
@@ -152,33 +172,43 @@ class _Chunked(NamedTuple):
     end_s: float
     is_last: bool
     chunks: tuple[Float[np.ndarray, "C frames mel"], ...]
+    quality: tuple[Quality, ...]
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether there is nothing for any of the networks."""
+        return all(quality.is_silent for quality in self.quality)
 
 
 class _FrontEnd:
     """What several models need of a recording, each thing computed once.
 
     Attributes:
-      chunks_of: for each predictor, the position of its chunks in `_Chunked.chunks`.
+      chunks_of: for each predictor, the position of its chunks, and of their quality, in `_Chunked`.
     """
 
-    def __init__(self, predictors: Sequence[Predictor]) -> None:
+    def __init__(self, predictors: Sequence[Predictor], audio: Sequence[AudioConfig]) -> None:
         _check_one_input([predictor.features for predictor in predictors])
-        positions: dict[tuple[Features, bytes, bytes], int] = {}
-        self._distinct: list[Predictor] = []
+        positions: dict[tuple[_Settings, bytes, bytes], int] = {}
+        self._distinct: list[tuple[_Settings, Predictor]] = []
         self.chunks_of: list[int] = []
-        for predictor in predictors:
-            statistics = predictor.statistics
-            key = (predictor.features, statistics.mean.tobytes(), statistics.std.tobytes())
+        for predictor, its_audio in zip(predictors, audio, strict=True):
+            statistics, settings = predictor.statistics, (predictor.features, its_audio)
+            key = (settings, statistics.mean.tobytes(), statistics.std.tobytes())
             if key not in positions:
                 positions[key] = len(positions)
-                self._distinct.append(predictor)
+                self._distinct.append((settings, predictor))
             self.chunks_of.append(positions[key])
 
     def segments(self, recording: Recording, window_s: float | None) -> Iterable[_Segment | Skipped]:
         """The windows of a recording, or the recording itself, once it has been decoded to its end."""
-        by_rate = {predictor.features.source_rate: predictor.features for predictor in self._distinct}
+        signals = {(features.source_rate, audio): features for (features, audio), _ in self._distinct}
+        opened: dict[tuple[float, AudioConfig], _Opened] = {}
         try:
-            opened = {rate: open_source(recording.path, by_rate[rate]) for rate in sorted(by_rate)}
+            for rate, audio in sorted(signals, key=lambda signal: signal[0]):
+                condition = Condition()
+                source = open_source(recording.path, signals[rate, audio], audio, condition)
+                opened[rate, audio] = _Opened(source, condition)
         except RecordingError as error:
             return [Skipped(recording.name, str(error))]
         segments = self._windows(recording.name, opened, window_s)
@@ -186,40 +216,39 @@ class _FrontEnd:
         return list(segments) if window_s is None else segments
 
     def _windows(
-        self,
-        file: str,
-        opened: dict[float, Float[np.ndarray, " time *frame"] | LongRecording],
-        window_s: float | None,
+        self, file: str, opened: dict[tuple[float, AudioConfig], _Opened], window_s: float | None
     ) -> Iterator[_Segment | Skipped]:
-        settings = {predictor.features for predictor in self._distinct}
-        readers = {features: reader(opened[features.source_rate]) for features in settings}
-        rate, source = next(iter(opened.items()))
-        duration_s = len(source) / rate
+        sources = {settings: opened[settings[0].source_rate, settings[1]] for settings, _ in self._distinct}
+        readers = {settings: reader(source) for settings, (source, _) in sources.items()}
+        (rate, _), (first, _) = next(iter(opened.items()))
+        duration_s = len(first) / rate
         count = _window_count(duration_s, window_s)
         for i in range(count):
             start_s = i * window_s if window_s else 0.0
             end_s = min((i + 1) * window_s, duration_s) if window_s else duration_s
+            parts, quality = {}, {}
             try:
-                parts = {
-                    features: chunk_parts(
-                        read,
-                        round(start_s * features.source_rate),
-                        min(round(end_s * features.source_rate), len(opened[features.source_rate])),
-                        features,
-                    )
-                    for features, read in readers.items()
-                }
+                for (features, audio), read in readers.items():
+                    source, condition = sources[features, audio]
+                    start = round(start_s * features.source_rate)
+                    end = min(round(end_s * features.source_rate), len(source))
+                    parts[features, audio] = chunk_parts(read, start, end, features)
+                    quality[features, audio] = quality_of(parts[features, audio], features, condition)
             except RecordingError as error:
                 yield Skipped(file, str(error))
                 return
-            yield _Segment(file, start_s, end_s, i == count - 1, parts)
+            yield _Segment(file, start_s, end_s, i == count - 1, window_s is None, parts, quality)
 
     def with_chunks(self, segment: _Segment | Skipped) -> _Chunked | Skipped:
         if isinstance(segment, Skipped):
             return segment
-        frames = {features: frames_of_parts(parts, features) for features, parts in segment.parts.items()}
-        chunks = [mel_chunks(frames[p.features], p.features, p.statistics) for p in self._distinct]
-        return _Chunked(segment.file, segment.start_s, segment.end_s, segment.is_last, tuple(chunks))
+        if segment.is_whole and all(quality.is_silent for quality in segment.quality.values()):
+            features, _ = self._distinct[0][0]
+            return Skipped(segment.file, f"{silent_reason(features)}; --window-seconds predicts it part by part")
+        frames = {settings: frames_of_parts(parts, settings[0]) for settings, parts in segment.parts.items()}
+        chunks = [mel_chunks(frames[settings], p.features, p.statistics) for settings, p in self._distinct]
+        quality = [segment.quality[settings] for settings, _ in self._distinct]
+        return _Chunked(segment.file, segment.start_s, segment.end_s, segment.is_last, tuple(chunks), tuple(quality))
 
 
 def _check_one_input(models: Sequence[Features]) -> None:
@@ -250,7 +279,7 @@ def _through_networks(
     """Runs the networks on full batches; while the device computes one, the next is put together."""
     running: tuple[tuple[_Chunked | Skipped, ...], list[Future[list[Prediction]]]] | None = None
     while batch := tuple(islice(segments, batch_size)):
-        usable = [segment for segment in batch if isinstance(segment, _Chunked)]
+        usable = [segment for segment in batch if isinstance(segment, _Chunked) and not segment.is_silent]
         predictions = []
         if usable:
             stacked = [_stacked(position, usable, batch_size) for position in range(len(usable[0].chunks))]
@@ -259,10 +288,10 @@ def _through_networks(
                 for predictor, position in zip(predictors, front_end.chunks_of, strict=True)
             ]
         if running is not None:
-            yield from _finished(*running)
+            yield from _finished(predictors, front_end, *running)
         running = batch, predictions
     if running is not None:
-        yield from _finished(*running)
+        yield from _finished(predictors, front_end, *running)
 
 
 def _stacked(position: int, segments: Sequence[_Chunked], batch_size: int) -> Float[np.ndarray, "n frames mel"]:
@@ -275,14 +304,24 @@ def _stacked(position: int, segments: Sequence[_Chunked], batch_size: int) -> Fl
 
 
 def _finished(
-    batch: Sequence[_Chunked | Skipped], by_predictor: Sequence[Future[list[Prediction]]]
+    predictors: Sequence[Predictor],
+    front_end: _FrontEnd,
+    batch: Sequence[_Chunked | Skipped],
+    by_predictor: Sequence[Future[list[Prediction]]],
 ) -> Iterator[SegmentPrediction | Skipped]:
     by_segment = zip(*(predictions.result() for predictions in by_predictor), strict=True)  # longer by its padding
     for segment in batch:
         if isinstance(segment, Skipped):
             yield segment
-        else:
-            yield SegmentPrediction(segment.file, segment.start_s, segment.end_s, segment.is_last, next(by_segment))
+            continue
+        silence = [predictor.silence for predictor in predictors]
+        predictions = silence if segment.is_silent else next(by_segment)
+        quality = [segment.quality[position] for position in front_end.chunks_of]
+        heard = tuple(
+            nothing if its_quality.is_silent else prediction
+            for prediction, nothing, its_quality in zip(predictions, silence, quality, strict=True)
+        )
+        yield SegmentPrediction(segment.file, segment.start_s, segment.end_s, segment.is_last, heard, quality[0])
 
 
 def in_order(

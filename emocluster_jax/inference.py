@@ -9,6 +9,7 @@ For many files, with several models at once, see `batch_inference`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,12 +21,20 @@ from jaxtyping import Array, Float, Int, Shaped
 from numpy.typing import DTypeLike
 
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform, transform
-from emocluster_jax.config import Features, ModelConfig
+from emocluster_jax.config import AudioConfig, Features, ModelConfig
+from emocluster_jax.errors import RecordingError
 from emocluster_jax.model_directory import SavedModel, model_folder, read_model
+from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
+from emocluster_jax.preprocessing.audio import Condition
 from emocluster_jax.preprocessing.chunks import mel_chunks
+from emocluster_jax.preprocessing.long_recordings import reader
 from emocluster_jax.preprocessing.normalization import FeatureStatistics
-from emocluster_jax.preprocessing.sources import as_source, frames_of_chunks
+from emocluster_jax.preprocessing.quality import quality_of, silent_reason
+from emocluster_jax.preprocessing.sources import as_source, chunk_parts, frames_of_parts
 from emocluster_jax.systems.registry import SYSTEMS, network_of
+
+NO_CLUSTER = -1
+"""The cluster of what is silent."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +51,8 @@ class Prediction:
       chunk_embeddings: (C, E) float32.
       chunk_clusters: (C,) int32: the nearest centroid, or the classifier's largest logit for models without centroids.
         None for systems without clusters.
+      silent: whether all chunks are silent. Then no network has seen them: attributes and embeddings are NaN, clusters
+        `NO_CLUSTER`.
     """
 
     attributes: dict[str, float]
@@ -50,6 +61,7 @@ class Prediction:
     chunk_attributes: Float[np.ndarray, "C A"]
     chunk_embeddings: Float[np.ndarray, "C E"]
     chunk_clusters: Int[np.ndarray, " C"] | None
+    silent: bool = False
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Shaped[np.ndarray, " A"]:
         """`np.asarray(prediction)` is its attributes, in label units and in the model's order."""
@@ -73,6 +85,8 @@ class Predictor:
       attributes: names of the attributes that the model predicts.
       features: how recordings become chunks.
       statistics: what their features are normalised with.
+      audio: how an audio file, or a signal's channels, become one signal.
+      silence: the prediction of what is silent.
       title: what messages call it: its directory.
     """
 
@@ -80,12 +94,14 @@ class Predictor:
         self.title = title
         self.attributes: tuple[str, ...] = model.config.attributes
         self.features: Features = model.features
+        self.audio: AudioConfig = model.audio
         self.statistics = FeatureStatistics(model.feature_mean, model.feature_std)
         self._label_mean = model.label_mean
         self._label_std = model.label_std
         self._config = model.config
         self._l2_normalize = model.clustering.l2_normalize
         self._arrays = jax.device_put((model.variables, model.transform, model.centroids))
+        self.silence = self._silence()
 
     def __call__(
         self, signal: Shaped[np.ndarray, " samples"] | Shaped[np.ndarray, "rows columns"], sampling_rate: float
@@ -93,16 +109,19 @@ class Predictor:
         """Predicts one recording.
 
         Args:
-          signal: samples of any scale, (samples,) or (channels, samples); divided by their peak. For a model of given
-            features, frames (frames, dimensions).
+          signal: samples of any scale, (samples,) or (channels, samples); divided by their peak. Integers are PCM:
+            `preprocessing.audio.to_mono_resampled`. For a model of given features, frames (frames, dimensions).
           sampling_rate: in Hz; any. Of frames: that of the model's features.
 
         Raises:
-          RecordingError: no samples, silent, not finite, or of an absurd rate; frames of other dimensions or another
-            rate than the model's.
+          RecordingError: no samples, silent (or all of its chunks are), not finite, or of an absurd rate; frames of
+            other dimensions or another rate than the model's.
         """
-        source = as_source(signal, sampling_rate, self.features)
-        chunks = mel_chunks(frames_of_chunks(source, self.features), self.features, self.statistics)
+        source = as_source(signal, sampling_rate, self.features, self.audio)
+        parts = chunk_parts(reader(source), 0, len(source), self.features)
+        if quality_of(parts, self.features, Condition()).is_silent:
+            raise RecordingError(silent_reason(self.features))
+        chunks = mel_chunks(frames_of_parts(parts, self.features), self.features, self.statistics)
         return self.predict_chunks(chunks)[0]
 
     def predict_chunks(self, chunks: Float[np.ndarray, "n frames mel"]) -> list[Prediction]:
@@ -139,6 +158,19 @@ class Predictor:
             )
             for i in range(len(attributes))
         ]
+
+    def _silence(self) -> Prediction:
+        count, width = self.features.chunks_per_utterance, scaled_width(DENSE_WIDTH, self._config)
+        has_clusters = SYSTEMS[self._config.system].clusters
+        return Prediction(
+            attributes=dict.fromkeys(self.attributes, math.nan),
+            embedding=np.full(width, np.nan, np.float32),
+            cluster=NO_CLUSTER if has_clusters else None,
+            chunk_attributes=np.full((count, len(self.attributes)), np.nan, np.float32),
+            chunk_embeddings=np.full((count, width), np.nan, np.float32),
+            chunk_clusters=np.full(count, NO_CLUSTER, np.int32) if has_clusters else None,
+            silent=True,
+        )
 
 
 def load_model(directory: Path | str) -> Predictor:

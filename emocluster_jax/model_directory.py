@@ -29,7 +29,16 @@ from jaxtyping import Float
 from emocluster_jax.atomic_files import write_json
 from emocluster_jax.checksums import check_checksums, check_seal, sealed, write_checksums
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
-from emocluster_jax.config import ClusteringConfig, Features, ModelConfig, features_from_dict, from_dict, to_dict
+from emocluster_jax.config import (
+    DEFAULT_AUDIO,
+    AudioConfig,
+    ClusteringConfig,
+    Features,
+    ModelConfig,
+    features_from_dict,
+    from_dict,
+    to_dict,
+)
 from emocluster_jax.errors import InputError
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
 from emocluster_jax.systems.registry import network_of
@@ -64,6 +73,7 @@ class SavedModel:
       centroids: of the last labelled K-means, (K, E) float32; None for imported models and for systems without
         clusters, which have none.
       origin: where the model comes from, for people: the run's settings and scores, or the imported file.
+      audio: how audio files became the signals that it was trained on.
     """
 
     config: ModelConfig
@@ -77,6 +87,7 @@ class SavedModel:
     transform: EmbeddingTransform | None
     centroids: Float[np.ndarray, "K E"] | None
     origin: dict[str, Any]
+    audio: AudioConfig = DEFAULT_AUDIO
 
     def normalized_by(self, mean: Float[np.ndarray, " bands"], std: Float[np.ndarray, " bands"]) -> bool:
         """Whether these are the statistics that the model's chunks are normalised by."""
@@ -121,6 +132,7 @@ def write_pending(directory: Path, model: SavedModel) -> None:
             "model": to_dict(model.config),
             "clustering": to_dict(model.clustering),
             "features": to_dict(model.features),
+            "audio": to_dict(model.audio),
             "feature_mean": model.feature_mean.astype(float).tolist(),
             "feature_std": model.feature_std.astype(float).tolist(),
             "label_mean": dict(zip(model.config.attributes, model.label_mean.astype(float).tolist(), strict=True)),
@@ -218,6 +230,8 @@ def read_model(directory: Path) -> SavedModel:
             transform=None if transform is None else EmbeddingTransform(**transform),
             centroids=arrays.get("centroids"),
             origin=origin,
+            # Models of earlier versions say nothing of it.
+            audio=from_dict(AudioConfig, description.get("audio", {}), f"{path}: audio"),
         )
     except KeyError as error:
         raise InputError(f"{path} has no entry {error}; write the model anew") from None

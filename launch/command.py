@@ -138,8 +138,8 @@ def _house_rules() -> ConstructorRegistry:
     """tyro's rules, but for three things.
 
     A field whose metadata name an "option" goes by that name. `X | None` takes an X, and of numbers also the word none,
-    which takes back what a preset says. A default of None or nothing is not shown: the help text says what happens
-    then. Help texts are not broken where the source is.
+    which takes back what a preset says; `bool | None` takes yes, no, or nothing, which is yes. A default of None or
+    nothing is not shown: the help text says what happens then. Help texts are not broken where the source is.
     """
     import tyro
     from tyro.constructors import (
@@ -153,6 +153,11 @@ def _house_rules() -> ConstructorRegistry:
     registry = ConstructorRegistry()
     inside = False
 
+    def answer(words: list[str]) -> bool:
+        if words not in ([], ["yes"], ["no"]):
+            raise ValueError(f"{words[0]!r} is neither yes nor no")
+        return words != ["no"]
+
     def given(kind: Any) -> PrimitiveConstructorSpec[Any]:
         """How a value of this type is read, which may also be left out, and, if it is a number, taken back."""
         plain = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(kind, set()))
@@ -162,6 +167,10 @@ def _house_rules() -> ConstructorRegistry:
             is_instance=lambda value: value is None or plain.is_instance(value),
             str_from_instance=lambda value: [_NO_NUMBER] if value is None else plain.str_from_instance(value),
         )
+        if kind is bool:
+            return dataclasses.replace(
+                optional, nargs=(0, 1), metavar="[yes|no]", instance_from_str=answer, choices=None
+            )
         if kind not in (int, float):
             return optional
         return dataclasses.replace(

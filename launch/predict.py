@@ -46,6 +46,16 @@ class Options:
     """Recordings or windows that go through a network at a time; by default 4 on a CPU and 32 elsewhere."""
     workers: int | None = None
     """Threads that decode; one a core by default."""
+    channel: str | None = None
+    """The channel of a recording to use: `first`, its number from 1, or `mix` for the mean of all. By default what the
+    model was trained on, as with the next two."""
+    remove_dc: bool | None = None
+    """Subtract a recording's constant offset before its peak is taken."""
+    strict_audio: bool | None = None
+    """Leave out recordings whose file ends before its data do, instead of using what is there."""
+    quality: bool = False
+    """Also write columns on the quality of each row: how much of it the chunks cover, how much is padding, silent or
+    clipped, its DC offset, and whether the file is cut short."""
     quiet: bool = False
     """Print nothing but warnings and errors."""
 
@@ -53,11 +63,14 @@ class Options:
 def check(options: Options) -> None:
     """Raises InputError where something is wrong with the request that can be known without its models."""
     from emocluster_jax.batch_inference import check_extent
+    from emocluster_jax.config import AudioConfig, channel_number
 
     for option, given in (("--checkpoint", options.checkpoint), ("--input", options.input)):
         if not given:
             raise InputError(f"{option} is empty; give at least one path")
     check_extent(options.window_seconds, options.batch_size, options.workers)
+    if options.channel is not None:
+        AudioConfig(channel_number(options.channel))
 
 
 def recordings_of(options: Options, features: Features) -> list[Recording]:
@@ -90,7 +103,7 @@ def write(options: Options, predictions: Predictions) -> None:
     from emocluster_jax.api.prediction_files import write_embeddings, write_table
 
     with writing(options.output.parent, AGAIN):
-        write_table(options.output, predictions)
+        write_table(options.output, predictions, quality=options.quality)
     if options.embeddings is not None:
         with writing(options.embeddings.parent, AGAIN):
             write_embeddings(options.embeddings, predictions)
@@ -98,10 +111,17 @@ def write(options: Options, predictions: Predictions) -> None:
 
 def summarize(options: Options, predictions: Predictions, recordings: int, console: Console) -> None:
     """Says what was written, and what was left out and why."""
+    from emocluster_jax.preprocessing.quality import told
+
     reasons = Counter(skipped.reason for skipped in predictions.skipped)
     console.line(
         f"{recordings - reasons.total()} of {recordings} recordings, {len(predictions.files)} rows: {options.output}"
     )
+    silent = sum(any(models) for models in zip(*(model.silent for model in predictions.models), strict=True))
+    if silent:
+        console.line(f"{silent} rows are silent, and their cells are empty")
+    for line in told(predictions.noticed):
+        console.line(line)
     for reason, count in reasons.most_common():
         console.line(f"skipped {count}: {reason}")
     if options.embeddings is not None:
@@ -132,6 +152,9 @@ def main() -> None:
         embeddings=options.embeddings is not None,
         batch_size=options.batch_size,
         workers=options.workers,
+        channel=options.channel,
+        remove_dc=options.remove_dc,
+        strict_audio=options.strict_audio,
         console=console,
     )
     write(options, predictions)

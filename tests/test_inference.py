@@ -14,8 +14,8 @@ import emocluster_jax
 from emocluster_jax import inference
 from emocluster_jax.batch_inference import Recording, SegmentPrediction, Skipped, predict_recordings
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
-from emocluster_jax.config import ClusteringConfig, FeatureConfig
-from emocluster_jax.errors import InputError
+from emocluster_jax.config import AudioConfig, ClusteringConfig, FeatureConfig
+from emocluster_jax.errors import InputError, RecordingError
 from emocluster_jax.inference import ChunkOutputs, Prediction, Predictor
 from emocluster_jax.model_directory import SavedModel, save_model
 from emocluster_jax.models.emocluster import EmoCluster, EmoClusterOutput
@@ -331,3 +331,77 @@ def test_a_model_loads_from_its_directory_and_from_a_work_directory(tmp_path: Pa
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is no model directory"):
         emocluster_jax.load_model(tmp_path)
+
+
+def between_silences(before_s: float, speech_s: float, after_s: float) -> np.ndarray:
+    before, after = (np.zeros(round(seconds * 16_000), np.float32) for seconds in (before_s, after_s))
+    return np.concatenate([before, noise(speech_s), after])
+
+
+def test_silent_windows_reach_no_network_and_the_others_do_as_before(tmp_path: Path) -> None:
+    """Digital silence, speech, digital silence: every silent window would get one and the same number."""
+    path = write_recording(tmp_path / "a.wav", between_silences(20, 10, 20))
+    predictors = [Predictor(small_model()), Predictor(small_model(("valence",), system="cnn_regressor", seed=1))]
+    recording = Recording("a.wav", path)
+
+    rows = list(predict_recordings(predictors, [recording], window_s=5.0, batch_size=3))
+
+    assert len(rows) == 10
+    signal = read_audio(path, 16_000)
+    for row in rows:
+        assert isinstance(row, SegmentPrediction)
+        silent = not 20 <= row.start_s < 30
+        assert row.quality.silent_chunks == silent
+        assert [prediction.silent for prediction in row.predictions] == [silent, silent]
+        for predictor, prediction in zip(predictors, row.predictions, strict=True):
+            if silent:
+                assert np.isnan(prediction).all() and np.isnan(prediction.embedding).all()
+                expected = predictor(noise(1.0), 16_000)
+                assert prediction.chunk_embeddings.shape == expected.chunk_embeddings.shape
+                assert prediction.chunk_attributes.shape == expected.chunk_attributes.shape
+                assert prediction.cluster == (None if expected.cluster is None else -1)
+            else:
+                window = signal[round(row.start_s * 16_000) : round(row.end_s * 16_000)]
+                chunks = normalized_chunks(window, FeatureConfig(), predictor.statistics)
+                assert_same(prediction, predictor.predict_chunks(chunks)[0])
+
+
+def test_a_recording_whose_chunks_miss_the_speech_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    signal = between_silences(47, 4, 64)  # chunks begin at 45.6 s and 57.0 s
+    recording = Recording("a.wav", write_recording(tmp_path / "a.wav", signal))
+    predictor = Predictor(small_model())
+    expected = Skipped("a.wav", "all of its 11 chunks are silent; --window-seconds predicts it part by part")
+
+    assert list(predict_recordings([predictor], [recording])) == [expected]
+    with pytest.raises(RecordingError, match="all of its 11 chunks are silent"):
+        predictor(signal, 16_000)
+    monkeypatch.setattr(long_recordings, "HELD_S", 30.0)
+    assert list(predict_recordings([predictor], [recording])) == [expected]
+
+
+def test_models_with_other_audio_settings_hear_other_signals(tmp_path: Path) -> None:
+    """Of one rate; each as it does alone, and as the settings that are given say."""
+    left, right = noise(3), noise(3, seed=1) + 0.2
+    recording = Recording("a.wav", write_recording(tmp_path / "a.wav", np.stack([left, right])))
+    settings = [AudioConfig(), AudioConfig(channel=1), AudioConfig(channel=2), AudioConfig(channel=2, remove_dc=True)]
+    predictors = [Predictor(small_model(audio=audio)) for audio in settings]
+    signals = [(left + right) / 2, left, right, right - right.mean()]
+
+    (row,) = predict_recordings(predictors, [recording])
+    (changed,) = predict_recordings(predictors[:1] * 4, [recording], audio=settings)
+
+    assert isinstance(row, SegmentPrediction) and isinstance(changed, SegmentPrediction)
+    assert row.quality.dc_offset == pytest.approx(np.mean(signals[0]) / np.abs(signals[0]).max(), rel=1e-4)
+    for predictor, signal, one, other in zip(predictors, signals, row.predictions, changed.predictions, strict=True):
+        assert_same(one, predictors[0](signal, 16_000))
+        assert_same(one, predictor(np.stack([left, right]), 16_000))
+        assert_same(one, other, atol=0)
+    assert np.unique([np.asarray(prediction) for prediction in row.predictions]).size == 4
+
+
+def test_a_channel_that_is_not_there(tmp_path: Path) -> None:
+    recording = Recording("a.wav", write_recording(tmp_path / "a.wav", np.stack([noise(1), noise(1, seed=1)])))
+    predictor = Predictor(small_model(audio=AudioConfig(channel=3)))
+    assert list(predict_recordings([predictor], [recording])) == [Skipped("a.wav", "no channel 3: it has 2")]
+    with pytest.raises(RecordingError, match="no channel 3: it has 1"):
+        predictor(noise(1), 16_000)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from emocluster_jax.api.frames import segmented_frame
 from emocluster_jax.batch_inference import Recording, Skipped, predict_recordings
+from emocluster_jax.config import AudioConfig, FeatureConfig, channel_number
 from emocluster_jax.corpora.audio_files import recording_suffixes
 from emocluster_jax.errors import InputError
 from emocluster_jax.inference import Prediction, Predictor, load_model
 from emocluster_jax.input_recordings import find_recordings
+from emocluster_jax.preprocessing.quality import Quality
 from emocluster_jax.reporting.console import Console
 
 if TYPE_CHECKING:
@@ -28,15 +32,17 @@ class ModelPredictions:
 
     Attributes:
       names: of its A attributes.
-      attributes: in label units, (n, A) float64.
-      embeddings: (n, E) float32; None where they were not asked for.
-      clusters: (n,) int32, the cluster of most chunks; None for systems without clusters.
+      attributes: in label units, (n, A) float64; NaN where a row is silent.
+      embeddings: (n, E) float32, NaN where a row is silent; None where they were not asked for.
+      clusters: (n,) int32, the cluster of most chunks, -1 where a row is silent; None for systems without clusters.
+      silent: (n,), whether all chunks of a row are silent, so that the model has nothing to say of it.
     """
 
     names: tuple[str, ...]
     attributes: Float[np.ndarray, "n A"]
     embeddings: Float[np.ndarray, "n E"] | None
     clusters: Int[np.ndarray, " n"] | None
+    silent: Bool[np.ndarray, " n"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +55,8 @@ class Predictions:
       ends_s: where it ends, (n,) float64.
       models: one entry a model, in the given order.
       skipped: recordings that could not be used.
+      quality: each row's `preprocessing.quality.Quality` by its names, (n,) float64 each, as the first model takes it.
+      noticed: how many recordings have what `preprocessing.quality.NOTICES` tells, by its names.
     """
 
     files: tuple[str, ...]
@@ -56,6 +64,8 @@ class Predictions:
     ends_s: Float[np.ndarray, " n"]
     models: tuple[ModelPredictions, ...]
     skipped: tuple[Skipped, ...]
+    quality: dict[str, Float[np.ndarray, " n"]]
+    noticed: dict[str, int]
 
     @property
     def attributes(self) -> dict[str, Float[np.ndarray, " n"]]:
@@ -64,10 +74,13 @@ class Predictions:
             name: values for model in self.models for name, values in zip(model.names, model.attributes.T, strict=True)
         }
 
-    def to_frame(self) -> pandas.DataFrame:
+    def to_frame(self, *, quality: bool = False) -> pandas.DataFrame:
         """The attributes, in label units, in audformat's segmented index (file, start, end).
 
         A single model's clusters, if it has any, are the column `cluster`; of several models they are left out.
+
+        Args:
+          quality: also give the columns of `quality`.
 
         Raises:
           InputError: pandas is not installed.
@@ -75,6 +88,8 @@ class Predictions:
         columns = dict(self.attributes)
         if len(self.models) == 1 and self.models[0].clusters is not None:
             columns["cluster"] = self.models[0].clusters
+        if quality:
+            columns |= self.quality
         return segmented_frame(self.files, self.starts_s, self.ends_s, columns)
 
 
@@ -86,6 +101,9 @@ def predict(
     embeddings: bool = True,
     batch_size: int | None = None,
     workers: int | None = None,
+    channel: int | Literal["mix", "first"] | None = None,
+    remove_dc: bool | None = None,
+    strict_audio: bool | None = None,
     console: Console | None = None,
 ) -> Predictions:
     """Predicts recordings with one or several models, which share what they have in common.
@@ -100,6 +118,10 @@ def predict(
       embeddings: keep them, 1 KB a row and model.
       batch_size: recordings or windows that go through a network at a time; None for 4 on a CPU and 32 elsewhere.
       workers: threads that decode; None for one a core.
+      channel: which channel of a recording to use, from 1, "first", or "mix" for the mean of all; None for what a model
+        was trained on, like the next two.
+      remove_dc: whether to subtract a recording's mean before its peak is taken.
+      strict_audio: whether to leave out a recording whose file was cut short, instead of using what is there.
       console: shows how far it is, and warns of recordings that are left out; None for one that prints.
 
     Raises:
@@ -112,12 +134,16 @@ def predict(
         raise InputError("no model is given; give at least one")
     _check_distinct_attributes(predictors)
     found = _recordings(recordings, recording_suffixes(predictors[0].features))
+    audio = _audio(predictors, channel, remove_dc, strict_audio)
     collected = [_Collected(predictor.attributes) for predictor in predictors]
     files: list[str] = []
     times_s: list[tuple[float, float]] = []
     skipped: list[Skipped] = []
+    quality: list[Quality] = []
     with console.task("predicting", total=len(found)) as task:
-        for result in predict_recordings(predictors, found, window_s=window_s, batch_size=batch_size, workers=workers):
+        for result in predict_recordings(
+            predictors, found, window_s=window_s, batch_size=batch_size, workers=workers, audio=audio
+        ):
             if isinstance(result, Skipped):
                 console.warn(f"skipped {result.file!r}: {result.reason}")
                 skipped.append(result)
@@ -125,6 +151,7 @@ def predict(
                 continue
             files.append(result.file)
             times_s.append((result.start_s, result.end_s))
+            quality.append(result.quality)
             for of_model, prediction in zip(collected, result.predictions, strict=True):
                 of_model.add(prediction, embeddings)
             if result.is_last:
@@ -133,8 +160,36 @@ def predict(
         raise InputError(f"none of the {len(found)} recordings can be used; the warnings say why")
     starts_s, ends_s = np.array(times_s, np.float64).T
     return Predictions(
-        tuple(files), starts_s, ends_s, tuple(of_model.stacked() for of_model in collected), tuple(skipped)
+        files=tuple(files),
+        starts_s=starts_s,
+        ends_s=ends_s,
+        models=tuple(of_model.stacked() for of_model in collected),
+        skipped=tuple(skipped),
+        quality=dict(zip(Quality._fields, np.array(quality, np.float64).T, strict=True)),
+        # A recording may have several rows.
+        noticed=Counter(
+            name for _, name in {(f, name) for f, q in zip(files, quality, strict=True) for name in q.noticed}
+        ),
     )
+
+
+def _audio(
+    predictors: Sequence[Predictor],
+    channel: int | Literal["mix", "first"] | None,
+    remove_dc: bool | None,
+    strict_audio: bool | None,
+) -> list[AudioConfig]:
+    """Each model's own settings, but for those that are given."""
+    given = {"remove_dc": remove_dc, "strict": strict_audio}
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if channel is not None:
+        changes["channel"] = channel_number(str(channel))
+    if changes and not isinstance(predictors[0].features, FeatureConfig):
+        raise InputError(
+            f"the models read {predictors[0].features.summary}; leave out --channel, --remove-dc and --strict-audio, "
+            "which are about audio"
+        )
+    return [dataclasses.replace(predictor.audio, **changes) for predictor in predictors]
 
 
 def _recordings(
@@ -166,6 +221,7 @@ class _Collected:
         self._attributes: list[list[float]] = []
         self._embeddings: list[Float[np.ndarray, " E"]] = []
         self._clusters: list[int] = []
+        self._silent: list[bool] = []
 
     def add(self, prediction: Prediction, with_embedding: bool) -> None:
         self._attributes.append(list(prediction.attributes.values()))
@@ -173,6 +229,7 @@ class _Collected:
             self._embeddings.append(prediction.embedding)
         if prediction.cluster is not None:
             self._clusters.append(prediction.cluster)
+        self._silent.append(prediction.silent)
 
     def stacked(self) -> ModelPredictions:
         return ModelPredictions(
@@ -180,4 +237,5 @@ class _Collected:
             np.array(self._attributes, np.float64),
             np.stack(self._embeddings) if self._embeddings else None,
             np.array(self._clusters, np.int32) if self._clusters else None,
+            np.array(self._silent, bool),
         )

@@ -7,6 +7,7 @@ timedeltas ("0 days 00:00:01.500000"). pandas, audb, audinterface and nkululeko 
 from __future__ import annotations
 
 import csv
+import math
 import zipfile
 from pathlib import Path
 
@@ -17,25 +18,40 @@ from emocluster_jax.atomic_files import replacing
 from emocluster_jax.csv_lines import UnixLines
 
 
-def write_table(path: Path, predictions: Predictions) -> None:
-    """Writes a row a recording or window, with the attributes of all models side by side in their order."""
-    attributes = predictions.attributes
-    values = np.stack(list(attributes.values()), axis=1)
+def write_table(path: Path, predictions: Predictions, *, quality: bool = False) -> None:
+    """Writes a row a recording or window, with the attributes of all models side by side in their order.
+
+    Where a row is silent the cells of attributes are empty. With `quality` its columns follow, and cells are empty of
+    what is not known.
+    """
+    columns: dict[str, list[str]] = {}
+    for model in predictions.models:
+        for name, values in zip(model.names, model.attributes.T, strict=True):
+            pairs = zip(values, model.silent, strict=True)
+            columns[name] = ["" if silent else f"{value:.6f}" for value, silent in pairs]
+    for name, values in predictions.quality.items() if quality else ():
+        columns[name] = [_quality_text(value) for value in values]
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(UnixLines(file))
-        rows.writerow(["file", "start", "end", *attributes])
-        for name, start_s, end_s, row in zip(
-            predictions.files, predictions.starts_s, predictions.ends_s, values, strict=True
+        rows.writerow(["file", "start", "end", *columns])
+        for name, start_s, end_s, *cells in zip(
+            predictions.files, predictions.starts_s, predictions.ends_s, *columns.values(), strict=True
         ):
-            rows.writerow([name, timedelta_text(start_s), timedelta_text(end_s), *(f"{value:.6f}" for value in row)])
+            rows.writerow([name, timedelta_text(start_s), timedelta_text(end_s), *cells])
+
+
+def _quality_text(value: float) -> str:
+    if math.isnan(value):
+        return ""
+    return f"{value:.0f}" if float(value).is_integer() else f"{value:.6f}"
 
 
 def write_embeddings(path: Path, predictions: Predictions) -> None:
     """Writes, in the order of the table's rows, predictions that have embeddings:
 
-    file: names, unicode; start, end: float64 seconds; embeddings: (n, E) float32; clusters: (n,) int32, for models
-    with clusters. Of several models each has its own two, named after its attributes: `arousal_embeddings`,
-    `arousal_clusters`.
+    file: names, unicode; start, end: float64 seconds; embeddings: (n, E) float32, NaN where a row is silent; clusters:
+    (n,) int32, -1 where a row is silent, for models with clusters. Of several models each has its own two, named after
+    its attributes: `arousal_embeddings`, `arousal_clusters`.
     """
     arrays = {"file": np.array(predictions.files), "start": predictions.starts_s, "end": predictions.ends_s}
     for model in predictions.models:

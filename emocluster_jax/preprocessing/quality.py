@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -56,12 +57,25 @@ class Quality(NamedTuple):
 
 
 NOTICES = {
-    "cut": "with a file that ends early, used as far as it goes (--strict-audio leaves them out)",
+    "cut": "with a file that ends early, used as far as it goes (--strict-audio leaves it out)",
     "clipped": "with clipped samples",
     "dc_offset": "with a DC offset of 1 % of the peak or more (--remove-dc subtracts it)",
     "silent_chunks": "with silent chunks",
 }
 """What is counted of recordings that are used all the same, and how it is told."""
+
+
+def told(noticed: Mapping[str, int]) -> list[str]:
+    """A line for each of `NOTICES` that some recordings have.
+
+    Args:
+      noticed: how many have it.
+    """
+    return [
+        f"{noticed[name]} {'recording' if noticed[name] == 1 else 'recordings'} {notice}"
+        for name, notice in NOTICES.items()
+        if noticed.get(name)
+    ]
 
 
 def quality_of(parts: ChunkParts, features: Features, condition: Condition) -> Quality:
@@ -80,6 +94,11 @@ def quality_of(parts: ChunkParts, features: Features, condition: Condition) -> Q
         return Quality(covered, padded, math.nan, math.nan, math.nan, math.nan)
     silent = float(_silent_chunks(parts, features).mean())
     return Quality(covered, padded, silent, float(condition.clipped_samples), condition.dc_offset, float(condition.cut))
+
+
+def silent_reason(features: Features) -> str:
+    """Why a recording that is not silent cannot be used if `Quality.is_silent`."""
+    return f"all of its {features.chunks_per_utterance} chunks are silent"
 
 
 def _silent_chunks(parts: ChunkParts, features: FeatureConfig) -> Bool[np.ndarray, " chunks"]:

@@ -15,7 +15,7 @@ from emocluster_jax.config import DEFAULT_AUDIO, AudioConfig, FeatureConfig, Fea
 from emocluster_jax.preprocessing.audio import Condition, read_audio, to_mono_resampled
 from emocluster_jax.preprocessing.chunk_frames import ChunkParts, mel_of_parts, signal_parts
 from emocluster_jax.preprocessing.given_frames import checked_frames, read_frames
-from emocluster_jax.preprocessing.long_recordings import LongRecording, Read, open_recording, reader
+from emocluster_jax.preprocessing.long_recordings import LongRecording, Read, open_recording
 from emocluster_jax.preprocessing.spectrogram import mel_spectrogram
 
 
@@ -81,10 +81,3 @@ def chunk_parts(read: Read, start: int, end: int, features: Features) -> ChunkPa
 def frames_of_parts(parts: ChunkParts, features: Features) -> Float[np.ndarray, "frames dimensions"]:
     """Frames that are cut into the same chunks as all of them (`chunk_frames`), which may be more."""
     return mel_of_parts(parts, features) if isinstance(features, FeatureConfig) else parts.parts[0]
-
-
-def frames_of_chunks(
-    source: Float[np.ndarray, " time *frame"], features: Features
-) -> Float[np.ndarray, "frames dimensions"]:
-    """What `frames_of_parts` gives of a whole source in memory."""
-    return frames_of_parts(chunk_parts(reader(source), 0, len(source), features), features)

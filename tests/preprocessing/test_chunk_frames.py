@@ -5,9 +5,14 @@ import pytest
 
 from emocluster_jax.config import FeatureConfig
 from emocluster_jax.preprocessing.chunks import split_chunks
-from emocluster_jax.preprocessing.sources import frames_of_chunks
+from emocluster_jax.preprocessing.long_recordings import reader
+from emocluster_jax.preprocessing.sources import chunk_parts, frames_of_parts
 from emocluster_jax.preprocessing.spectrogram import mel_spectrogram
 from small_models import noise
+
+
+def frames_of_chunks(signal: np.ndarray, features: FeatureConfig) -> np.ndarray:
+    return frames_of_parts(chunk_parts(reader(signal), 0, len(signal), features), features)
 
 
 @pytest.mark.parametrize(
