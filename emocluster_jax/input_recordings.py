@@ -23,11 +23,7 @@ def find_recordings(inputs: Sequence[Path], suffixes: frozenset[str]) -> list[Re
     paths: dict[str, Path] = {}
     for given in inputs:
         if given.is_dir():
-            names = find_audio_files(given, suffixes)
-            if not names:
-                raise InputError(
-                    f"{given} holds no recordings; expected files that end in {', '.join(sorted(suffixes))}"
-                )
+            names = find_audio_files(given, suffixes, "name the files themselves, or give another folder")
             found = [(name, given / name) for name in names]
         elif given.exists():
             found = [(given.name, given)]

@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from emocluster_jax.config import FeatureConfig, Features
-from emocluster_jax.errors import InputError
+from emocluster_jax.errors import InputError, one_line
 
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".au"})
-"""File name endings that count as recordings, in lower case."""
+AUDIO_SUFFIXES = frozenset(
+    {".wav", ".wave", ".bwf", ".rf64", ".w64", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".sph", ".nist"}
+    | {".voc", ".flac", ".mp2", ".mp3", ".ogg", ".oga", ".opus"}
+)
+"""File name endings that count as recordings in folders, in lower case: those of formats that are decoded."""
 FRAME_SUFFIXES = frozenset({".npy"})
 """Those that do where recordings are given as frames of features."""
+
+_COMPANION_SUFFIXES = frozenset(
+    # tables, texts, documents
+    {".csv", ".tsv", ".xls", ".xlsx", ".ods", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".toml", ".ini", ".cfg"}
+    | {".txt", ".md", ".rst", ".log", ".html", ".htm", ".pdf", ".doc", ".docx", ".odt", ".rtf", ".tex", ".bib"}
+    # transcripts and annotations
+    | {".textgrid", ".eaf", ".lab", ".lbl", ".phn", ".wrd", ".ctm", ".stm", ".trs", ".trn", ".rttm", ".srt", ".vtt"}
+    # pictures, programs, checksums
+    | {".png", ".jpg", ".jpeg", ".gif", ".svg", ".py", ".ipynb", ".sh", ".m", ".r", ".md5", ".sha1", ".sha256"}
+)
+"""Endings of files that lie beside recordings and are not taken for some that were left out."""
+_COMPANIONS = frozenset({"readme", "license", "licence", "copying", "notice", "changelog", "md5sums", "sha256sums"})
+"""The same for names without an ending."""
+_SUFFIXES_SHOWN = 5
+
+_log = logging.getLogger(__name__)
 
 
 def recording_suffixes(features: Features) -> frozenset[str]:
@@ -64,27 +85,38 @@ def check_inside(name: str, where: str) -> None:
         raise InputError(f"{where}: {name!r} leads out of the corpus's folder; name a recording inside of it")
 
 
-def find_audio_files(folder: Path, suffixes: frozenset[str] = AUDIO_SUFFIXES) -> list[str]:
+def find_audio_files(folder: Path, suffixes: frozenset[str] = AUDIO_SUFFIXES, remedy: str | None = None) -> list[str]:
     """The recordings in a folder and its subfolders, by their suffix.
 
     Hidden files and folders are left out (macOS writes `._name.wav` beside `name.wav` on foreign disks); symbolic
-    links are followed, each folder once.
+    links are followed, each folder once. A warning counts by suffix what else is left out, apart from tables, texts
+    and the like, which nobody means as recordings.
 
     Args:
       folder: where to look.
       suffixes: file name endings that count as recordings.
+      remedy: what to do where there is no recording; None if that is no error.
 
     Returns:
       Paths relative to the folder, with forward slashes, sorted. Strings, since half a million `Path`s take seconds.
 
     Raises:
-      InputError: the folder or one of its subfolders cannot be read.
+      InputError: the folder or one of its subfolders cannot be read, or it holds no recording and `remedy` is given.
     """
-    return sorted(_walk(folder, suffixes))
+    left_out: Counter[str] = Counter()
+    found = sorted(_walk(folder, suffixes, left_out))
+    if not found and remedy is not None:
+        there = f"{_counts(left_out)}, but " if left_out else ""
+        raise InputError(
+            f"{folder} holds {there}no recordings (files that end in {', '.join(sorted(suffixes))}); {remedy}"
+        )
+    if left_out:
+        _log.warning(one_line(f"left out of {folder}, by their suffix: {_counts(left_out)}"))
+    return found
 
 
-def _walk(folder: Path, suffixes: frozenset[str]) -> Iterator[str]:
-    """Relative paths of the recordings below a folder, in no particular order."""
+def _walk(folder: Path, suffixes: frozenset[str], left_out: Counter[str]) -> Iterator[str]:
+    """Relative paths of the recordings below a folder, in no particular order; counts other files by their suffix."""
     pending = [""]
     seen: set[tuple[int, int]] = set()
     while pending:
@@ -101,7 +133,19 @@ def _walk(folder: Path, suffixes: frozenset[str]) -> Iterator[str]:
                         continue
                     if entry.is_dir():
                         pending.append(f"{below}{entry.name}/")
-                    elif os.path.splitext(entry.name)[1].lower() in suffixes:  # noqa: PTH122
+                        continue
+                    suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
+                    if suffix in suffixes:
                         yield f"{below}{entry.name}"
+                    elif suffix not in _COMPANION_SUFFIXES and entry.name.lower() not in _COMPANIONS:
+                        left_out[suffix] += 1
         except OSError as error:
             raise InputError(f"{here} cannot be read: {error.strerror}; check that folder") from None
+
+
+def _counts(left_out: Mapping[str, int]) -> str:
+    """How many files there are of each suffix, most frequent first, e.g. `12 .m4a, 3 .webm, 1 without suffix`."""
+    by_count = sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
+    shown = [f"{count} {suffix or 'without suffix'}" for suffix, count in by_count[:_SUFFIXES_SHOWN]]
+    rest = sum(count for _, count in by_count[_SUFFIXES_SHOWN:])
+    return ", ".join(shown + [f"{rest} others"] * bool(rest))

@@ -35,9 +35,7 @@ def read(source: Path) -> list[Utterance]:
     folder = next((name for name in _AUDIO_FOLDERS if (source / name).is_dir()), None)
     if folder is None:
         raise InputError(f"{source} has no folder {' or '.join(_AUDIO_FOLDERS)}; give the folder of CREMA-D's clone")
-    files = find_audio_files(source / folder)
-    if not files:
-        raise InputError(f"{source / folder} holds no recordings; unpack CREMA-D's audio there")
+    files = find_audio_files(source / folder, remedy="unpack CREMA-D's audio there")
     genders = _genders(source / "VideoDemographics.csv")
     utterances = []
     for relative in files:

@@ -44,9 +44,7 @@ def read_pool(
     if limit == 0:
         return []
     check_folder(folder, "a folder of recordings without labels")
-    files = find_audio_files(folder, suffixes)
-    if not files:
-        raise InputError(f"{folder} holds no recordings ({', '.join(sorted(suffixes))}); give a folder that does")
+    files = find_audio_files(folder, suffixes, "give a folder that does")
     resolve = _Resolver()
     resolved_folder = os.path.realpath(folder)
     taken = {resolve(utterance.path) for utterance in listed} | {resolve(path) for path in skip}

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-import pytest
+import logging
 
-from emocluster_jax.corpora.audio_files import find_audio_files
+import numpy as np
+import pytest
+import soundfile
+
+from emocluster_jax.corpora.audio_files import AUDIO_SUFFIXES, FRAME_SUFFIXES, find_audio_files
 from emocluster_jax.corpora.unlabeled_pool import read_pool
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
+from emocluster_jax.preprocessing.audio import read_audio
+
+FORMATS = {".wav": "WAV", ".wave": "WAV", ".bwf": "WAVEX", ".rf64": "RF64", ".w64": "W64", ".voc": "VOC"}
+FORMATS |= {".aif": "AIFF", ".aiff": "AIFF", ".aifc": "AIFF", ".au": "AU", ".snd": "AU", ".caf": "CAF"}
+FORMATS |= {".sph": "NIST", ".nist": "NIST", ".flac": "FLAC", ".mp3": "MP3", ".ogg": "OGG", ".oga": "OGG"}
+FORMATS |= {".opus": "OGG"}
+READ_ONLY = {".mp2"}
+"""libsndfile reads MPEG layer II, but does not write it."""
 
 
 def touch(folder, *names):
@@ -19,6 +31,43 @@ def touch(folder, *names):
 def test_only_recordings_sorted_also_deep(tmp_path):
     touch(tmp_path, "b.WAV", "a/z.flac", "a/b/c.mp3", "a/b/d.ogg", "notes.txt", "._b.WAV", ".trash/x.wav", "wav")
     assert find_audio_files(tmp_path) == ["a/b/c.mp3", "a/b/d.ogg", "a/z.flac", "b.WAV"]
+
+
+def test_what_is_decoded_when_it_is_named_is_found_in_folders(tmp_path):
+    assert FORMATS.keys() | READ_ONLY == AUDIO_SUFFIXES
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)
+    for suffix, container in FORMATS.items():
+        path = tmp_path / f"x{suffix}"
+        soundfile.write(path, tone, 16_000, format=container, subtype="OPUS" if suffix == ".opus" else None)
+        assert len(read_audio(path, 16_000)) == pytest.approx(16_000, abs=2)
+    assert find_audio_files(tmp_path) == sorted(f"x{suffix}" for suffix in FORMATS)
+
+
+def test_what_is_left_out_is_counted_by_suffix(tmp_path, caplog):
+    touch(tmp_path, "a.wav", "b.m4a", "deep/c.M4A", "deep/d.webm", "tape", "odd.x\ny", ".hidden.m4a")
+    touch(tmp_path, "manifest.csv", "README", "README.md", "deep/a.TextGrid", "deep/picture.png")
+    with caplog.at_level(logging.WARNING):
+        assert find_audio_files(tmp_path) == ["a.wav"]
+    (line,) = caplog.messages
+    assert line == f"left out of {tmp_path}, by their suffix: 2 .m4a, 1 without suffix, 1 .webm, 1 .x\\ny"
+
+    caplog.clear()
+    with pytest.raises(InputError, match=r"holds 2 \.m4a, .*1 \.wav.*, but no recordings \(.*\.npy\); go"):
+        find_audio_files(tmp_path, FRAME_SUFFIXES, "go")
+    assert not caplog.messages
+    assert find_audio_files(tmp_path / "deep") == []
+
+
+def test_a_folder_of_recordings_and_notes_makes_no_noise(tmp_path, caplog):
+    touch(tmp_path, "a.wav", "manifest.csv", "LICENSE", "README.txt", "a.txt")
+    assert find_audio_files(tmp_path) == ["a.wav"]
+    assert not caplog.messages
+
+
+def test_of_many_suffixes_the_most_frequent_are_named(tmp_path, caplog):
+    touch(tmp_path, "a.wav", *(f"{i}.s{i}" for i in range(10)), *(f"{i}.m4a" for i in range(3)))
+    find_audio_files(tmp_path)
+    assert caplog.messages[0].endswith(": 3 .m4a, 1 .s0, 1 .s1, 1 .s2, 1 .s3, 6 others")
 
 
 def test_linked_folders_count_once_and_loops_end(tmp_path):

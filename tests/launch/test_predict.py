@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from emocluster_jax.errors import InputError
 from emocluster_jax.inference import load_model
@@ -100,6 +101,25 @@ def test_a_folder_becomes_a_table(
     assert "skipped 'broken.wav'" in err
     assert "skipped 'empty.mp3': empty file" in err
     assert {path.name for path in tmp_path.iterdir()} == {"predictions.csv", "embeddings.npz"}
+
+
+def test_what_a_folder_has_besides_is_counted(
+    models: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    folder = tmp_path / "speech"
+    folder.mkdir()
+    write_recording(folder / "a.wav", noise(1.5))
+    soundfile.write(folder / "b.caf", noise(1.5, seed=1), 16_000)
+    for name in ("c.m4a", "d.m4a", "notes.txt"):
+        (folder / name).touch()
+    run(monkeypatch, "--checkpoint", models["arousal"], "--input", folder, "--output", tmp_path / "out.csv")
+    assert [row["file"] for row in read(tmp_path / "out.csv")] == ["a.wav", "b.caf"]
+    assert "2 of 2 recordings, 2 rows" in capsys.readouterr().out
+    assert f"left out of {folder}, by their suffix: 2 .m4a" in caplog.messages
 
 
 def test_windows_are_rows(
