@@ -2,7 +2,7 @@
 
 Columns: `file` (a path inside the recordings' folder, relative to it or absolute), any of `arousal`, `dominance`,
 `valence` (numbers on any scale, empty where missing), and optionally `split` (train, validation, test, unlabeled),
-`speaker` and `gender`.
+`speaker` and `gender`, and `start` and `end` (of a segment of the file: `segments`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from emocluster_jax.config import ATTRIBUTES
 from emocluster_jax.corpora.audio_files import AUDIO_SUFFIXES, is_file, is_inside
 from emocluster_jax.corpora.gender import parse_gender
+from emocluster_jax.corpora.segments import read_segment, segment_suffix
 from emocluster_jax.corpora.speaker_split import speaker_of, split_by_speaker
 from emocluster_jax.corpora.split_names import parse_split
 from emocluster_jax.corpora.table import Row, Table, read_table
@@ -38,7 +39,7 @@ def read(
 
     Without a column `split`, the split is made by speaker: about 70 % of the labelled recordings for training, 15 % for
     validation, 15 % for test, no speaker in two of them; rows without any label join the unlabelled pool. Without a
-    column `speaker` every recording then counts as a speaker of its own, which a warning says.
+    column `speaker` every file then counts as a speaker of its own, which a warning says.
 
     Args:
       source: the folder of the recordings, or the CSV file, if it lies in that folder.
@@ -48,8 +49,8 @@ def read(
       table: the CSV file, where it is not the folder's `manifest.csv`.
 
     Returns:
-      One row a recording, sorted by id: the path relative to the folder. A recording that is listed but does not exist
-      keeps its row.
+      One row a recording, sorted by id: the path relative to the folder, and, of a segment, where it begins and ends.
+      A recording that is listed but does not exist keeps its row.
 
     Raises:
       InputError: the table or the folder is missing, unreadable or wrong, names a recording outside of the folder, or
@@ -92,13 +93,16 @@ def _utterance(row: Row, root: Path) -> Utterance:
     split = parse_split(row.text("split"), row.where) if row.table.has("split") else ""
     attributes = tuple(row.number(name) for name in ATTRIBUTES)
     file, path = _locate(row, root)
+    start_s, end_s = read_segment(row)
     return Utterance(
-        id=file,
+        id=file + segment_suffix(start_s, end_s),
         path=path,
         split=split,
         speaker=row.text("speaker") or None,
         gender=parse_gender(row.text("gender")),
         attributes=(math.nan,) * len(ATTRIBUTES) if split == "unlabeled" else attributes,
+        start_s=start_s,
+        end_s=end_s,
     )
 
 

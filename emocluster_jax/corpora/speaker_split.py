@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
+from emocluster_jax.corpora.segments import segment_suffix
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 
@@ -67,9 +68,9 @@ def deal(speakers: Sequence[str], fractions: Mapping[Part, float]) -> dict[str, 
 
 
 def speaker_of(utterance: Utterance) -> str:
-    """The name by which a recording is dealt out: one of an unknown speaker is a speaker of its own."""
+    """The name by which a recording is dealt out: a file of an unknown speaker is a speaker of its own."""
     # The blank keeps its name apart from real ones.
-    return utterance.speaker or f" {utterance.id}"
+    return utterance.speaker or f" {utterance.id.removesuffix(segment_suffix(utterance.start_s, utterance.end_s))}"
 
 
 def shared_speakers(utterances: Iterable[Utterance]) -> tuple[str, ...]:

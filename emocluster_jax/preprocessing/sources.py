@@ -1,7 +1,8 @@
 """From a recording to frames, whatever the features are: by way of its samples, or as they were given.
 
 What is read of a file is its source: (samples,) at `features.source_rate` for a mel spectrogram, (frames, dimensions)
-for given features. Either can be cut along its first axis.
+for given features. Either can be cut along its first axis. A segment is cut out of its file's source, whose peak is the
+whole file's, as a window is.
 """
 
 from __future__ import annotations
@@ -12,11 +13,15 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from emocluster_jax.config import DEFAULT_AUDIO, AudioConfig, FeatureConfig, Features
+from emocluster_jax.errors import RecordingError
 from emocluster_jax.preprocessing.audio import Condition, read_audio, to_mono_resampled
 from emocluster_jax.preprocessing.chunk_frames import ChunkParts, mel_of_parts, signal_parts
 from emocluster_jax.preprocessing.given_frames import checked_frames, read_frames
 from emocluster_jax.preprocessing.long_recordings import LongRecording, Read, open_recording
 from emocluster_jax.preprocessing.spectrogram import mel_spectrogram
+
+_ROUNDING_S = 0.05
+"""So far beyond its file's end a segment may end, and then ends with it: annotation goes by hundredths or by frames."""
 
 
 def read_source(
@@ -62,6 +67,45 @@ def as_source(
     if isinstance(features, FeatureConfig):
         return to_mono_resampled(array, rate, features.sample_rate_hz, audio)
     return checked_frames(array, rate, features)
+
+
+def segment_bounds(length: int, rate: float, start_s: float | None, end_s: float | None) -> tuple[int, int]:
+    """Where a segment begins in its file's source, and where it ends.
+
+    Args:
+      length: of the source, in samples or frames.
+      rate: its samples or frames per second.
+      start_s: where the segment begins, in seconds; None for 0.
+      end_s: where it ends; None for the file's end.
+
+    Raises:
+      RecordingError: it ends more than 0.05 s beyond the file's end, or has no samples or frames.
+    """
+    start = round((start_s or 0.0) * rate)
+    end = length if end_s is None else round(end_s * rate)
+    if end > length + _ROUNDING_S * rate or start > length:
+        raise RecordingError("the segment reaches beyond the file's end")
+    end = min(end, length)
+    if start >= end:
+        raise RecordingError("the segment is empty")
+    return start, end
+
+
+def cut_segment(
+    source: Float[np.ndarray, " time *frame"], features: Features, start_s: float | None, end_s: float | None
+) -> Float[np.ndarray, " segment *frame"]:
+    """A segment's part of its file's source: a view of it; a whole file's is the source.
+
+    Raises:
+      RecordingError: as of `segment_bounds`, or it is silent.
+    """
+    if start_s is None and end_s is None:
+        return source
+    start, end = segment_bounds(len(source), features.source_rate, start_s, end_s)
+    segment = source[start:end]
+    if isinstance(features, FeatureConfig) and not segment.any():
+        raise RecordingError("silent")
+    return segment
 
 
 def source_frames(

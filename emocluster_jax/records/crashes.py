@@ -32,7 +32,7 @@ class Examined(NamedTuple):
     """Recordings that were being decoded when a process died, by id.
 
     Attributes:
-      crashing: they end a process again, and are left out from now on.
+      crashing: they end a process again, and are left out from now on; of a segment's file all segments of the shard.
       sound: they can be decoded.
     """
 
@@ -73,7 +73,8 @@ def examine(shards: Sequence[Shard], features: Features, folder: Path) -> Examin
                 "remove or cut that recording, or give the same command where there is more memory"
             )
         else:
-            crashing[utterance.id] = f"its decoder crashes ({ended_by.name})"
+            of_file = (u.id for u in shard.utterances if u.path == utterance.path)
+            crashing |= dict.fromkeys(of_file, f"its decoder crashes ({ended_by.name})")
     if crashing:
         write_json(folder / _CRASHING, sealed({"crashing": read_crashing(folder) | crashing}))
     return Examined(list(crashing), sound)

@@ -23,7 +23,7 @@ from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError, RecordingError
 from emocluster_jax.preprocessing.chunks import mel_chunks
 from emocluster_jax.preprocessing.normalization import FeatureStatistics, FrameMoments, frame_moments
-from emocluster_jax.preprocessing.sources import read_source, source_frames
+from emocluster_jax.preprocessing.sources import cut_segment, read_source, source_frames
 from emocluster_jax.records.crashes import noting, read_crashing
 from emocluster_jax.records.shards import Shard
 
@@ -148,16 +148,34 @@ _Outcome = tuple[Float[np.ndarray, "time dimensions"], float] | str
 
 def _decoded(shard: Shard, features: Features, folder: Path) -> Iterator[tuple[Utterance, _Outcome]]:
     crashing = read_crashing(folder)
+    path: Path | None = None
+    file: Float[np.ndarray, " time *frame"] | str = ""
     for utterance in noting(shard, folder):
         if utterance.id in crashing:
             yield utterance, crashing[utterance.id]
             continue
-        try:
-            source = read_source(utterance.path, features)
-        except RecordingError as error:
-            yield utterance, str(error)
-        else:
-            yield utterance, (source_frames(source, features), len(source) / features.source_rate)
+        # A file's segments follow one another, by their ids, and it is read once for all of them.
+        if utterance.path != path:
+            path, file = utterance.path, ""  # lest two files be in memory
+            file = _read(path, features)
+        yield utterance, file if isinstance(file, str) else _outcome(file, utterance, features)
+
+
+def _read(path: Path, features: Features) -> Float[np.ndarray, " time *frame"] | str:
+    """A file's source, or why it has none."""
+    try:
+        return read_source(path, features)
+    except RecordingError as error:
+        return str(error)
+
+
+def _outcome(file: Float[np.ndarray, " length *frame"], utterance: Utterance, features: Features) -> _Outcome:
+    """What comes of a recording, which is all or a segment of what its file holds."""
+    try:
+        source = cut_segment(file, features, utterance.start_s, utterance.end_s)
+    except RecordingError as error:
+        return str(error)
+    return source_frames(source, features), len(source) / features.source_rate
 
 
 def _spooled(shard: Shard, features: Features, folder: Path) -> Iterator[tuple[Utterance, _Outcome]]:

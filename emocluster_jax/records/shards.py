@@ -79,6 +79,8 @@ def fingerprint(
         row = [u.id, u.split, u.speaker, u.gender, [float(value).hex() for value in u.attributes], _size(u)]
         if isinstance(features, GivenFeatures):
             row.append(_beginning(u))
+        if u.start_s is not None or u.end_s is not None:
+            row.append({"segment": [u.start_s, u.end_s]})
         digest.update(json.dumps(row).encode())
     return digest.hexdigest()
 

@@ -110,9 +110,60 @@ def test_recordings_that_are_missing_keep_their_rows(tmp_path, write_wavs, write
     assert [u.path.is_file() for u in manifest.read(path)] == [True, False]
 
 
+def test_segments_of_files(tmp_path, write_wavs, write_text):
+    write_wavs(tmp_path, "a.wav", "b.wav", "c.wav", "d.wav")
+    text = (
+        "file,start,end,split,arousal\n"
+        "a.wav,1.5,4,train,1\na.wav,0 days 00:00:04,0 days 00:01:00.250000,train,2\na.wav,3,,test,3\n"
+        "b.wav,0,NaT,train,4\nc.wav,,00:00:02.50,train,5\nd.wav,0 days,,train,6\n"
+    )
+    path = write_text(tmp_path / "m.csv", text)
+    found = {u.id: u for u in manifest.read(path)}
+    assert {id: (u.start_s, u.end_s, u.attributes[0]) for id, u in found.items()} == {
+        "a.wav#1.5-4": (1.5, 4, 1),
+        "a.wav#4-60.25": (4, 60.25, 2),
+        "a.wav#3-": (3, None, 3),
+        "b.wav": (None, None, 4),
+        "c.wav#0-2.5": (0, 2.5, 5),
+        "d.wav": (None, None, 6),
+    }
+    assert {u.path for u in found.values()} == {tmp_path / f"{name}.wav" for name in "abcd"}
+    path.write_text(text.replace(",", ";").replace("1.5", "1,5"))
+    assert {u.id for u in manifest.read(path)} == found.keys()
+
+
+def test_a_file_that_is_named_by_its_segments_is_not_in_the_pool(tmp_path, write_wavs, write_text):
+    write_wavs(tmp_path, "a.wav", "b.wav")
+    path = write_text(tmp_path / "m.csv", "file,start,end,split,arousal\na.wav,0,.02,train,1\na.wav,.02,.04,test,1\n")
+    assert [u.id for u in manifest.read(path, unlabeled=tmp_path)] == ["a.wav#0-0.02", "a.wav#0.02-0.04", "b.wav"]
+
+
+def test_a_split_leaves_the_segments_of_a_file_together(tmp_path, write_wavs, write_text):
+    names = [f"r{number}.wav" for number in range(20)]
+    write_wavs(tmp_path, *names)
+    whole = write_text(tmp_path / "whole.csv", "file,arousal\n" + "".join(f"{name},1\n" for name in names))
+    rows = [f"{name},{start},{start + 1},1\n" for name in names for start in range(3)]
+    cut = write_text(tmp_path / "cut.csv", "file,start,end,arousal\n" + "".join(rows))
+    splits = {u.path: u.split for u in manifest.read(whole)}
+    segments = manifest.read(cut)
+    assert len(segments) == 60
+    assert all(u.split == splits[u.path] for u in segments)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        (
+            "file,start,end,split,arousal\na.wav,1,2,train,1\na.wav,1.0,2.0000001,test,1\n",
+            r"line 3: a\.wav#1-2 is listed twice \(also line 2\)",
+        ),
+        ("file,start,end,split,arousal\na.wav,2,1,train,1\n", r"line 2: end is '1', which is not after start, '2'"),
+        ("file,end,split,arousal\na.wav,0,train,1\n", r"line 2: end is '0', which is not after start, '0'"),
+        ("file,start,split,arousal\na.wav,-1,train,1\n", r"line 2: start is '-1'; expected seconds"),
+        ("file,start,split,arousal\na.wav,-1 days +23:59:59,train,1\n", r"line 2: start is '-1 days \+23:59:59'"),
+        ("file,end,split,arousal\na.wav,12:30,train,1\n", r"line 2: end is '12:30'; expected seconds"),
+        ("file,end,split,arousal\na.wav,inf,train,1\n", r"line 2: end is 'inf'; expected seconds"),
+        ("file,end,split,arousal\na.wav,1e300,train,1\n", r"line 2: end is '1e300'; expected seconds"),
         ("name,arousal\na.wav,1\n", "no column 'file'; it has name, arousal"),
         ("file,split\na.wav,train\n", "none of the columns arousal, dominance, valence; it has file, split"),
         (
@@ -182,6 +233,7 @@ def test_what_a_manifest_says_comes_back(folder, rows, delimiter):
 
 PARTS = ["file", "split", "speaker", "arousal", "train", "test", "a.wav", "file,split,arousal\na.wav,train,1\n"]
 PARTS += [",", ";", "\t", "\n", "\r\n", "\r", '"', "-1.5", "nan", "1e999", "../", "\\", " ", "é"]
+PARTS += ["start", "end", "0 days 00:00:01", "file,start,end,split,arousal\na.wav,0,1,train,1\n"]
 PARTS += ["\ufeff", "\0", "\u2028", "\x1b"]
 
 

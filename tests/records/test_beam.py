@@ -59,6 +59,14 @@ def test_worker_processes_write_the_same_bytes(
     assert [path.name for path in tmp_path.iterdir()] == ["tones"]
 
 
+def test_workers_cut_segments_too(corpus: list[Utterance], tmp_path: Path) -> None:
+    times = [(None, None), (0.0, 0.2), (0.1, None)]
+    rows = [dataclasses.replace(corpus[0], id=f"{i}", start_s=t[0], end_s=t[1]) for i, t in enumerate(times)]
+    for name, workers in (("here", 1), ("beam", direct())):
+        assert prepared(rows, tmp_path / name, workers).counts == {"train": 3}
+    assert contents(tmp_path / "beam") == contents(tmp_path / "here")
+
+
 @pytest.mark.parametrize("broken", ["spool_shard", "write_shard"])
 def test_shards_that_fail_are_done_by_the_next_run(
     broken: str, corpus: list[Utterance], expected: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -13,7 +13,9 @@ import pytest
 from emocluster_jax.config import FeatureConfig
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
+from emocluster_jax.records.crashes import Examined, examine, read_crashing
 from emocluster_jax.records.preparation import Preparation, Skipped, read_preparation
+from emocluster_jax.records.shards import Shard
 from emocluster_jax.records.writer import prepare
 from emocluster_jax.reporting.console import Console
 from small_models import noise, write_recording
@@ -73,6 +75,16 @@ def test_recordings_that_crash_workers_are_left_out(tmp_path: Path) -> None:
         Skipped("test.SIGSEGV.wav", "its decoder crashes (SIGSEGV)"),
     )
     assert read_preparation(tmp_path / "data").skipped == preparation.skipped
+
+
+@pytest.mark.usefixtures("path_of_decoder")
+def test_a_file_that_crashes_its_decoder_is_left_out_with_all_of_its_segments(tmp_path: Path) -> None:
+    path = write_recording(tmp_path / "x.SIGSEGV.wav", noise(0.2))
+    segments = [Utterance(f"x#{i}-{i + 1}", path, "train", start_s=float(i), end_s=float(i + 1)) for i in range(3)]
+    shard = Shard("train", 0, (*segments, Utterance("y", tmp_path / "y.wav", "train")))
+    (tmp_path / "train-00000.decoding").write_text("1")
+    assert examine([shard], FeatureConfig(), tmp_path) == Examined([u.id for u in segments], [])
+    assert read_crashing(tmp_path) == dict.fromkeys((u.id for u in segments), "its decoder crashes (SIGSEGV)")
 
 
 @pytest.mark.usefixtures("path_of_decoder")

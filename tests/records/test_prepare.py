@@ -18,19 +18,22 @@ import numpy as np
 import pytest
 
 from emocluster_jax.config import FeatureConfig
+from emocluster_jax.corpora.segments import segment_suffix
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.preprocessing.audio import read_audio
 from emocluster_jax.preprocessing.chunks import normalized_chunks
 from emocluster_jax.preprocessing.normalization import feature_statistics, merge, no_frames
+from emocluster_jax.preprocessing.sources import read_source
 from emocluster_jax.preprocessing.spectrogram import mel_spectrogram
-from emocluster_jax.records import data_folder, writer
+from emocluster_jax.records import data_folder, shard_work, writer
 from emocluster_jax.records.preparation import Preparation, Skipped, read_preparation
 from emocluster_jax.records.reader import read_split
 from emocluster_jax.records.shard_work import spool_shard, spooled_moments
 from emocluster_jax.records.shards import Shard
 from emocluster_jax.records.writer import prepare
 from emocluster_jax.reporting.console import Console
+from small_models import noise, write_recording
 
 FEATURES = FeatureConfig()
 BAD = (
@@ -70,6 +73,45 @@ def test_records_are_bit_for_bit_what_preprocessing_gives(data_dir: Path, corpus
         for chunks, signal_ in zip(arrays.chunks, signals, strict=True):
             expected = normalized_chunks(signal_, FEATURES, statistics).astype(np.float16)
             assert np.array_equal(chunks.view(np.uint16), expected.view(np.uint16))
+
+
+def test_segments_are_cut_out_of_their_file_which_is_decoded_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_recording(tmp_path / "a.wav", np.concatenate([np.zeros(8_000), noise(3)]).astype(np.float32))
+    other = write_recording(tmp_path / "b.wav", noise(2, seed=1))
+    times = [(None, None), (0.0, 1.7), (1.25, 3.0), (1.5, None), (3.0, 3.52)]  # up to 50 ms beyond the end is rounding
+    bad = {(0.0, 0.5): "silent", (3.0, 9.0): "the segment reaches beyond the file's end"}
+    bad |= {(3.5, None): "the segment is empty", (5.0, None): "the segment reaches beyond the file's end"}
+    rows = [
+        Utterance(
+            f"a.wav{segment_suffix(*pair)}", path, "train", attributes=(1.0, 1.0, 1.0), start_s=pair[0], end_s=pair[1]
+        )
+        for pair in (*times, *bad)
+    ]
+    decoded: list[Path] = []
+
+    def counting(path: Path, *settings) -> np.ndarray:
+        decoded.append(path)
+        return read_source(path, *settings)
+
+    monkeypatch.setattr(shard_work, "read_source", counting)
+    preparation = prepared([*rows, Utterance("b.wav", other, "train")], tmp_path / "data")
+
+    assert decoded == [path, other]
+    assert {skipped.id: skipped.reason for skipped in preparation.skipped} == {
+        f"a.wav{segment_suffix(*pair)}": reason for pair, reason in bad.items()
+    }
+    arrays, statistics = read_split(tmp_path / "data", "train"), preparation.feature_statistics
+    chunks = dict(zip(arrays.ids, arrays.chunks, strict=True))
+    durations_s = dict(zip(arrays.ids, arrays.durations_s.tolist(), strict=True))
+    signal = read_audio(path, 16_000)  # divided by the whole file's peak
+    for start_s, end_s in times:
+        part = signal[round((start_s or 0) * 16_000) : None if end_s is None else round(end_s * 16_000)]
+        id = f"a.wav{segment_suffix(start_s, end_s)}"
+        assert durations_s[id] == np.float32(len(part) / 16_000)
+        expected = normalized_chunks(part, FEATURES, statistics).astype(np.float16)
+        assert np.array_equal(chunks[id].view(np.uint16), expected.view(np.uint16))
 
 
 def test_preparation_says_what_happened(data_dir: Path, corpus: list[Utterance]) -> None:

@@ -70,9 +70,16 @@ def test_fingerprint_sees_what_matters(tmp_path: Path) -> None:
         fingerprint([dataclasses.replace(row, attributes=(1.0, 2.5, float("nan"))), other], features, "train"),
         fingerprint([dataclasses.replace(row, speaker="A"), other], features, "train"),
         fingerprint([dataclasses.replace(row, split="test"), other], features, "train"),
+        fingerprint([dataclasses.replace(row, start_s=1.5), other], features, "train"),
+        fingerprint([dataclasses.replace(row, start_s=1.5, end_s=2.0), other], features, "train"),
         fingerprint([row, other], FeatureConfig(clip=4.0), "train"),
         fingerprint([row, other], features, "unlabeled"),
     ]
     audio.write_bytes(b"12345")
     changed.append(fingerprint([row, other], features, "train"))
     assert len({first, *changed}) == 1 + len(changed)
+
+
+def test_requests_of_whole_files_are_what_they_were_before_there_were_segments() -> None:
+    row = Utterance("a.wav", Path("absent"), "train", "s", "male", (1.0, 2.5, float("nan")))
+    assert fingerprint([row], FeatureConfig(), "train").startswith("3eccb1fcf0e817a2")
