@@ -78,6 +78,7 @@ def main() -> None:
     )
     number, count = _shard(options.shard)
 
+    from emocluster_jax.corpora.speaker_split import shared_speakers_warning
     from emocluster_jax.experiment.grid import TABLES, all_runs, shard
     from emocluster_jax.experiment.grid_for_data import grid_for_data
     from emocluster_jax.experiment.plan import Plan
@@ -103,6 +104,8 @@ def main() -> None:
     )
     if grid.unlabeled_sizes == (0,) and grid.tables not in (("table1",), ("folds",)):
         console.warn("without unlabelled recordings all runs are supervised, those of Table 2, Figures 2 and 3 too")
+    if preparation.shared_speakers:
+        console.warn(shared_speakers_warning(preparation.shared_speakers))  # the runs say it in their logs alone
     systems: list[SystemName] = list(dict.fromkeys(run.setting.model for run in all_runs(grid)))
     shared = shared_by_system(others, systems, data_dir=data_dir, workdir=workdir, refused=_DECIDED, prog=prog)
     plan = Plan(grid, shared, data_dir, preparation.fingerprint, workdir)

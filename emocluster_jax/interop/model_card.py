@@ -169,8 +169,9 @@ def _training(model: SavedModel, run: RunNumbers, preparation: Preparation | Non
             for split, count in preparation.counts.items()
         )
         lines.append(f"- Data: corpus `{preparation.corpus}`: {counts}.")
-        if preparation.folds and settings.get("fold") is not None:
-            lines.append(f"- {describe_fold(preparation, settings['fold'])}.")
+        # Of a model without its run nothing tells whether these are its folds.
+        if preparation.folds and run.config is not None and run.config.fold is not None:
+            lines.append(f"- {describe_fold(preparation, run.config.fold)}.")
         if preparation.skipped:
             lines.append(f"- {len(preparation.skipped)} recordings could not be used.")
     if settings.get("unlabeled_size") is not None:

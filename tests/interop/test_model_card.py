@@ -14,8 +14,9 @@ from emocluster_jax.config import TrainConfig, to_dict
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.score_file import TEST_SCORES, write_scores
 from emocluster_jax.evaluation.sentences import Scores
-from emocluster_jax.interop.model_card import _SYSTEMS, model_card, read_run_numbers
+from emocluster_jax.interop.model_card import _SYSTEMS, RunNumbers, model_card, read_run_numbers
 from emocluster_jax.model_directory import SavedModel
+from emocluster_jax.records.folds import Folds
 from emocluster_jax.training.workdir import CLUSTERS_FILE, claim
 from small_models import small_model
 from small_records import write_records
@@ -104,3 +105,17 @@ def test_clusters_of_another_epoch_and_other_data_are_left_out(workdir: Path, tm
     preparation = write_records(tmp_path / "records", FEATURES, {"train": draw_recordings(3, seed=0)})
     with pytest.raises(InputError, match="--data-dir is not what the model was trained on"):
         model_card(later, dataclasses.replace(run, data="other"), preparation, name="mine")
+
+
+def test_the_fold_of_a_run_is_told(tmp_path: Path) -> None:
+    folds = Folds((("anna",), ("ben",), ("carla",)), (1, 2, 3, 3, 2, 1))
+    preparation = write_records(tmp_path / "records", FEATURES, {"train": draw_recordings(6, seed=0)}, folds)
+    config = dataclasses.replace(CONFIG, fold=3)
+    model = dataclasses.replace(trained(), origin={"training": to_dict(config), "epoch": 4, "validation_ccc": 0.4})
+    claim(tmp_path, config, "drawn", resume=False)
+    card = model_card(model, read_run_numbers(tmp_path / "model", model), preparation, name="mine")
+    assert "- Data: corpus `drawn`: labelled 6 recordings (1.0 h)." in card
+    fold = "tests on 2 recordings of carla, validates on 2 recordings of anna, trains on 2 recordings"
+    assert f"- Fold 3 of 3: {fold}.\n" in card
+    # Whose folds these are, a model alone does not say.
+    assert "Fold 3" not in model_card(model, RunNumbers(), preparation, name="mine")
