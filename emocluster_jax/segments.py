@@ -20,13 +20,14 @@ def in_segments(
     """Calls `run(first, last)` over consecutive ranges that make up the steps to `total`, each about `SEGMENT_S` long.
 
     Between two calls the host may show progress, heed a signal or look at results; the longer ones keep that cheap.
+    Where there are several processes, all must come here with the same steps, and their ranges are the same.
 
     Args:
       total: number of steps.
       run: runs the steps from `first` up to, but not including, `last`, and returns when they are done.
       first: steps that were done before.
       stop: asked after each call whether to leave it at that. Where there are several processes, all must give the
-        same answer; their ranges are then the same, too.
+        same answer.
 
     Returns:
       The steps that are done: `total`, unless it was stopped.
@@ -39,8 +40,8 @@ def in_segments(
         took = max(time.monotonic() - started, 1e-6)
         length = max(1, min(4 * length, int((last - first) * SEGMENT_S / took)))
         first = last
-        if stop is not None:
-            length = int(parallel.smallest(length))
-            if stop():
-                break
+        # By the slowest one's clock: with other ranges the processes would not launch the same programs.
+        length = int(parallel.smallest(length))
+        if stop is not None and stop():
+            break
     return first

@@ -214,6 +214,14 @@ def test_what_fails_on_one_process_fails_on_all() -> None:
     assert meet("all fail") == [(2, "error: the loss is NaN; lower the learning rates\n")] * 2
 
 
+def test_processes_take_the_same_steps_at_a_time_whatever_their_clocks_say() -> None:
+    """Each range is a launch of a program, which all processes have to make together."""
+    (status, first), (other_status, second) = meet("different clocks")
+    assert (status, other_status) == (0, 0) and first == second
+    ranges = [tuple(map(int, line.split())) for line in first.splitlines()]
+    assert [step for begin, end in ranges for step in range(begin, end)] == 2 * list(range(50))
+
+
 def test_a_process_that_fails_later_takes_the_others_along() -> None:
     (status, _), second = meet("one fails later")
     assert second == (2, "error: file X is gone; restore it\n")
