@@ -39,9 +39,12 @@ class Comparison:
       difference: CCC over all sentences, the mean over trials, system minus baseline.
       interval: of the difference, by percentiles of the bootstrap, `CONFIDENCE` of them between its ends.
       t: statistic of the paired t-test over the subsets.
-      p_value: one-tailed: how likely so large a t is where the system is not better. NaN where there is no variation.
+      p_value: one-tailed: how likely so large a t is where the system is not better. NaN where nothing is tested: the
+        difference is not defined or the same in all subsets, or there are fewer than two of these.
       subsets: how many the test rests on; 30 but for test splits of less than 60 sentences.
       sentences: those with a label.
+      not_finite: those of them for which a trial's prediction is NaN or infinite. With one of them nothing is compared:
+        all other numbers are NaN, `subsets` is 0.
     """
 
     difference: float
@@ -50,11 +53,12 @@ class Comparison:
     p_value: float
     subsets: int
     sentences: int
+    not_finite: int = 0
 
     @property
-    def significant(self) -> bool:
-        """Whether the system is better, by the t-test at `LEVEL`."""
-        return self.p_value < LEVEL
+    def significant(self) -> bool | None:
+        """Whether the system is better, by the t-test at `LEVEL`; None where nothing is tested."""
+        return None if np.isnan(self.p_value) else self.p_value < LEVEL
 
 
 def compare_ccc(
@@ -66,22 +70,25 @@ def compare_ccc(
 
     Args:
       truth: of every sentence, NaN where there is no label.
-      system: predictions of at least one trial, finite.
+      system: predictions of at least one trial.
       baseline: likewise.
     """
     from scipy.stats import ttest_rel
 
     known = np.isfinite(truth)
     truth, system, baseline = truth[known], system[:, known], baseline[:, known]
+    nan = float("nan")
+    if not_finite := int((~np.isfinite(np.concatenate([system, baseline]))).any(axis=0).sum()):
+        # Without these sentences it would be another comparison: of systems that predict the rest.
+        return Comparison(nan, (nan, nan), nan, nan, subsets=0, sentences=len(truth), not_finite=not_finite)
     ours, theirs = (subset_ccc(truth, predictions) for predictions in (system, baseline))
     # A subset without any variation has no CCC.
     paired = np.isfinite(ours) & np.isfinite(theirs)
     ours, theirs = ours[paired], theirs[paired]
-    t = p_value = float("nan")
+    difference = t = p_value = nan
     if len(ours) > 1 and np.ptp(ours - theirs) > 0:
         test: Any = ttest_rel(ours, theirs, alternative="greater")
         t, p_value = float(test.statistic), float(test.pvalue)
-    difference = float("nan")
     if len(truth):
         difference = float(ccc_of_rows(system, truth).mean() - ccc_of_rows(baseline, truth).mean())
     interval = _interval(truth, system, baseline)

@@ -126,6 +126,7 @@ def _run_record(plan: Plan, done: CompletedRun) -> Record:
         "test_pearson": finite_or_none(scores.pearson),
         "test_rmse": finite_or_none(scores.rmse),
         "test_sentences": scores.n,
+        "test_not_finite": scores.not_finite,
         "validation_ccc": (best.get("validation_ccc") or {}).get(run.attribute),
         "best_epoch": done.best_epoch,
         "epochs": done.metrics[-1]["epoch"],

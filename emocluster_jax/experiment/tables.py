@@ -113,7 +113,12 @@ def ccc_table(grid: Grid, table: Table, results: Results, corpus: str) -> Result
     pool = "" if table == "table1" else f", with {PUBLISHED_SIZES[-1]:,} unlabelled sentences where there are any"
     notes = (_trials_note(grid), f"Published figures are of {CORPUS}{pool}; the others of {corpus}.")
     return ResultTable(
-        table, titles[table], header, tuple(rows), (*notes, *missing_note(grid, table, results)), tuple(records)
+        table,
+        titles[table],
+        header,
+        tuple(rows),
+        (*notes, *_not_finite_note(grid, table, results), *missing_note(grid, table, results)),
+        tuple(records),
     )
 
 
@@ -164,6 +169,7 @@ def significance_table(tested: Sequence[ComparedPair]) -> ResultTable:
     for pair in tested:
         found = pair.comparison
         low, high = found.interval
+        verdict = None if found.significant is None else "yes" if found.significant else "no"
         rows.append(
             (
                 _TABLE_TITLES[pair.table],
@@ -171,9 +177,9 @@ def significance_table(tested: Sequence[ComparedPair]) -> ResultTable:
                 full_name(pair.setting),
                 full_name(pair.baseline),
                 _signed(found.difference),
-                f"{_signed(low)} to {_signed(high)}",
+                ABSENT if math.isnan(low) else f"{_signed(low)} to {_signed(high)}",
                 ABSENT if math.isnan(found.p_value) else f"{found.p_value:.3g}",
-                "yes" if found.significant else "no",
+                verdict or ABSENT,
             )
         )
         records.append(
@@ -184,18 +190,19 @@ def significance_table(tested: Sequence[ComparedPair]) -> ResultTable:
                 **{f"baseline_{name}": value for name, value in dataclasses.asdict(pair.baseline).items()},
                 "trials": pair.trials,
                 "sentences": found.sentences,
+                "not_finite": found.not_finite,
                 "ccc_difference": finite_or_none(found.difference),
                 "interval_low": finite_or_none(low),
                 "interval_high": finite_or_none(high),
                 "t": finite_or_none(found.t),
                 "p_value": finite_or_none(found.p_value),
                 "subsets": found.subsets,
-                "significant": "yes" if found.significant else "no",
+                "significant": verdict,
             }
         )
     interval = f"{CONFIDENCE:.0%} interval"
     header = ("of", "attribute", "system", "against", "CCC difference", interval, "p", f"better at {LEVEL:g}")
-    subsets = sorted({pair.comparison.subsets for pair in tested}) or [SUBSETS]
+    subsets = sorted({pair.comparison.subsets for pair in tested if not pair.comparison.not_finite}) or [SUBSETS]
     parts = f"{subsets[0]}" if len(subsets) == 1 else f"{subsets[0]} to {subsets[-1]}"
     notes = (
         f"p: paired one-tailed t-test over {parts} random subsets of the test split, each subset's CCC the mean over "
@@ -203,9 +210,33 @@ def significance_table(tested: Sequence[ComparedPair]) -> ResultTable:
         f"Interval: paired bootstrap over the test sentences, {RESAMPLES:,} resamples, of the mean difference over "
         "trials.",
         "Nothing is corrected for the number of comparisons.",
+        *_not_compared_note(tested),
     )
     return ResultTable(
         "significance", "Is the system better than the one beside it?", header, tuple(rows), notes, tuple(records)
+    )
+
+
+def _not_compared_note(tested: Sequence[ComparedPair]) -> tuple[str, ...]:
+    """Which pairs have no verdict for want of predictions; nothing if all have them."""
+    pairs = dict.fromkeys(
+        f"{pair.attribute} of {full_name(pair.setting)} against {full_name(pair.baseline)} "
+        f"({pair.comparison.not_finite} of {pair.comparison.sentences} sentences)"
+        for pair in tested
+        if pair.comparison.not_finite
+    )
+    return (f"No comparison where predictions are NaN or infinite: {'; '.join(pairs)}.",) if pairs else ()
+
+
+def _not_finite_note(grid: Grid, table: Table, results: Results) -> tuple[str, ...]:
+    """How many of a table's runs have scores of a part of the test sentences; nothing if none has."""
+    done = [results[run] for run in table_runs(grid, table) if run in results]
+    partial = sum(run.scores.not_finite > 0 for run in done)
+    if not partial:
+        return ()
+    return (
+        f"{partial} of {len(done)} runs predict NaN or infinite values for some test sentences, which their CCC leaves "
+        "out.",
     )
 
 

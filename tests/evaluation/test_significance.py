@@ -62,10 +62,24 @@ def test_unlabelled_sentences_are_left_out() -> None:
     assert compare_ccc(gaps, *with_gaps) == compare_ccc(TRUTH, GOOD, POOR)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_without_all_predictions_there_is_no_verdict(value: float) -> None:
+    """The subsets without them would still say that the better system is better, with p = 1e-12."""
+    some = GOOD.copy()
+    some[1, 7] = some[2, 7] = value
+    for one, other in ((some, POOR), (POOR, some)):
+        found = compare_ccc(TRUTH, one, other)
+        assert found.significant is None and found.not_finite == 1 and found.sentences == 200 and found.subsets == 0
+        assert all(math.isnan(number) for number in (found.difference, *found.interval, found.t, found.p_value))
+    # Of a sentence without a label no prediction is needed.
+    gap = np.where(np.arange(200) == 7, np.nan, TRUTH)
+    assert compare_ccc(gap, some, POOR) == compare_ccc(gap, GOOD, POOR)
+
+
 def test_equal_systems_and_tiny_splits() -> None:
     same = compare_ccc(TRUTH, GOOD, GOOD)
     assert same.difference == 0 and same.interval == (0, 0)
-    assert math.isnan(same.p_value) and not same.significant
+    assert math.isnan(same.p_value) and same.significant is None
     assert compare_ccc(TRUTH[:9], GOOD[:, :9], POOR[:, :9]).subsets == 4
     nothing = compare_ccc(np.full(5, np.nan), GOOD[:, :5], POOR[:, :5])
-    assert nothing.sentences == 0 and math.isnan(nothing.difference) and not nothing.significant
+    assert nothing.sentences == 0 and math.isnan(nothing.difference) and nothing.significant is None

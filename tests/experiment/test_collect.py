@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 from PIL import Image
 from scipy import stats
 
+from emocluster_jax.evaluation.prediction_file import TEST_PREDICTIONS
+from emocluster_jax.evaluation.score_file import TEST_SCORES
 from emocluster_jax.evaluation.significance import subset_ccc
 from emocluster_jax.experiment.collect import collect
 from emocluster_jax.experiment.grid import TABLES, Grid, Run, Setting, all_runs
@@ -147,6 +150,40 @@ def test_figures_are_drawn(plan: Plan) -> None:
         # Vermilion: DeepEmoCluster, or (opaque to 60 %) the cluster with the highest mean.
         colour = [213, 94, 0] if name != "figure3.png" else [230, 158, 102]
         assert (np.abs(pixels - colour).max(axis=-1) < 12).sum() > 50, name
+
+
+def test_a_prediction_that_is_not_finite_leaves_no_verdict_and_the_table_says_why(plan: Plan, tmp_path: Path) -> None:
+    grid = Grid(("table1",), ("arousal",), (10,), (0,), trials=1)
+    damaged = make_plan(grid, tmp_path, plan.data_dir)
+    for run in all_runs(grid):
+        folder = make_run(damaged, run)
+        if run.setting.model == "cnn_ae":
+            header, first, *others = (folder / TEST_PREDICTIONS).read_text().splitlines()
+            first = first[: first.rindex(",") + 1]  # as training writes NaN
+            (folder / TEST_PREDICTIONS).write_text("\n".join([header, first, *others, ""]))
+            scores = json.loads((folder / TEST_SCORES).read_text())
+            scores["arousal"] |= {"n": len(TRUTH) - 1, "not_finite": 1}
+            (folder / TEST_SCORES).write_text(json.dumps(scores))
+    collect(damaged, "drawn", Console(quiet=True))
+    rows = {row["baseline_model"]: row for row in rows_of(damaged, "tables/significance.csv")}
+    assert {name: row["significant"] for name, row in rows.items()} == {
+        "cnn_regressor": "yes",
+        "cnn_ae": "",
+        "cnn_vae": "yes",
+        "ladder": "yes",
+    }
+    assert (rows["cnn_ae"]["p_value"], rows["cnn_ae"]["ccc_difference"], rows["cnn_ae"]["not_finite"]) == ("", "", "1")
+    text = (tmp_path / "tables" / "significance.md").read_text()
+    (line,) = (line for line in text.splitlines() if line.startswith("|") and "CNN-AE" in line)
+    assert [cell.strip() for cell in line.split("|")[5:-1]] == ["-", "-", "-", "-"]
+    assert (
+        "No comparison where predictions are NaN or infinite: arousal of DeepEmoCluster, K = 10, 0 unlabelled against "
+        f"CNN-AE, 0 unlabelled (1 of {len(TRUTH)} sentences)." in text
+    )
+    table = (tmp_path / "tables" / "table1.md").read_text()
+    assert "1 of 5 runs predict NaN or infinite values for some test sentences, which their CCC leaves out." in table
+    results = {row["model"]: row["test_not_finite"] for row in rows_of(damaged, "results.csv")}
+    assert results["cnn_ae"] == "1" and results["emocluster"] == "0"
 
 
 def test_a_grid_without_any_complete_run(plan: Plan, tmp_path: Path) -> None:
