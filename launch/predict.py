@@ -139,6 +139,7 @@ def main() -> None:
     command.enable_compilation_cache()
     check(options)
     from emocluster_jax.api.prediction import predict
+    from emocluster_jax.config import channel_number
     from emocluster_jax.inference import load_model
     from emocluster_jax.reporting.console import Console
 
@@ -152,7 +153,7 @@ def main() -> None:
         embeddings=options.embeddings is not None,
         batch_size=options.batch_size,
         workers=options.workers,
-        channel=options.channel,
+        channel=None if options.channel is None else channel_number(options.channel) or "mix",
         remove_dc=options.remove_dc,
         strict_audio=options.strict_audio,
         console=console,

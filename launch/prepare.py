@@ -50,6 +50,13 @@ class Options:
     folds: int | Literal["speakers"] | None = None
     """Deal all labelled recordings, whatever their split, out to this many folds by speaker, or to a fold for each
     speaker; launch.train --fold says which one to test on."""
+    channel: str = "mix"
+    """The channel of a recording to use: `first`, its number from 1, or `mix` for the mean of all. A model that is
+    trained on the records predicts alike."""
+    remove_dc: bool = False
+    """Subtract a recording's constant offset before its peak is taken. The published models had none subtracted."""
+    strict_audio: bool = False
+    """Leave out recordings whose file ends before its data do, instead of using what is there."""
     workers: int | None = None
     """Processes that decode and write; all cores by default. The records are the same for any number."""
     beam_runner: str | None = None
@@ -62,7 +69,9 @@ class Options:
 
 
 def summarize(preparation: Preparation, data_dir: Path, console: Console) -> None:
-    """Prints what a data directory holds, and what was left out and why."""
+    """Prints what a data directory holds, what was noticed of it, and what was left out and why."""
+    from emocluster_jax.preprocessing.quality import told
+
     rows = [(split, count, preparation.hours[split]) for split, count in preparation.counts.items()]
     console.table("prepared", ["split", "recordings", "hours"], rows)
     if preparation.folds is not None:
@@ -73,6 +82,8 @@ def summarize(preparation: Preparation, data_dir: Path, console: Console) -> Non
         )
     if preparation.padded:
         console.line(f"{preparation.padded} recordings are shorter than one chunk and were padded")
+    for line in told(preparation.noticed):
+        console.line(line)
     names = defaultdict(list)
     for skipped in preparation.skipped:
         # Names of files may break a line or steer a terminal.
@@ -92,6 +103,7 @@ def main() -> None:
         args=sys.argv[1:],
     )
     from emocluster_jax.api.preparation import prepare
+    from emocluster_jax.config import channel_number
     from emocluster_jax.reporting.console import Console
 
     console = Console(quiet=options.quiet)
@@ -108,6 +120,9 @@ def main() -> None:
             test_sets=options.test_sets,
             statistics_from=options.statistics_from,
             folds=options.folds,
+            channel=channel_number(options.channel) or "mix",
+            remove_dc=options.remove_dc,
+            strict_audio=options.strict_audio,
             workers=options.workers,
             beam=options.beam_runner,
             beam_options=options.beam_options,

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
-from emocluster_jax.config import FeatureConfig, Features, GivenFeatures
+from emocluster_jax.config import DEFAULT_AUDIO, AudioConfig, FeatureConfig, Features, GivenFeatures, channel_number
 from emocluster_jax.corpora.audio_files import AUDIO_SUFFIXES, FRAME_SUFFIXES
 from emocluster_jax.corpora.registry import CorpusName, reader_of
 from emocluster_jax.corpora.utterance import Utterance
@@ -38,6 +38,9 @@ def prepare(
     test_sets: Sequence[str] = _TEST_SETS,
     statistics_from: Path | str | None = None,
     folds: int | Literal["speakers"] | None = None,
+    channel: int | Literal["mix", "first"] = "mix",
+    remove_dc: bool = False,
+    strict_audio: bool = False,
     workers: int | None = None,
     beam: str | None = None,
     beam_options: Sequence[str] = (),
@@ -63,6 +66,9 @@ def prepare(
         instead of those of this corpus's training split.
       folds: deal all labelled recordings, whatever their split, out to this many folds by speaker, or to a fold for
         each speaker, for `fit` to choose one to test on.
+      channel: which channel of a recording to use, from 1, "first", or "mix" for the mean of all.
+      remove_dc: subtract a recording's mean before its peak is taken.
+      strict_audio: leave out a recording whose file was cut short, instead of using what is there.
       workers: processes that decode and write; None for one a core. With more than one, a script calls this below
         `if __name__ == "__main__":`, since they import it again; a notebook need not.
       beam: the Apache Beam runner that decodes and writes in place of local processes.
@@ -90,7 +96,13 @@ def prepare(
         raise InputError(f"--test-sets belongs to --corpus msp_podcast, not to {corpus}")
     if folds is not None:
         check_request(folds)
+    audio = AudioConfig(channel_number(str(channel)), remove_dc, strict_audio)
     if frame_rate is not None:
+        if audio != DEFAULT_AUDIO:
+            raise InputError(
+                "--frame-rate says that the recordings are features; leave out --channel, --remove-dc and "
+                "--strict-audio, which are about audio"
+            )
         try:
             GivenFeatures(dimensions=1, frames_per_second=frame_rate)
         except InputError as error:
@@ -108,6 +120,7 @@ def prepare(
         console=console,
         statistics_from=None if statistics_from is None else Path(statistics_from),
         folds=folds,
+        audio=audio,
     )
 
 

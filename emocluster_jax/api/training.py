@@ -193,6 +193,7 @@ def _load(
         features=preparation.features,
         feature_mean=preparation.feature_statistics.mean,
         feature_std=preparation.feature_statistics.std,
+        audio=preparation.audio,
         recording_ids=lambda split, rows: read_ids(data_dir, split, pool[rows] if split == "unlabeled" else rows, fold),
     )
 

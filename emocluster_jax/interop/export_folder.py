@@ -121,6 +121,7 @@ def description(model: SavedModel) -> dict[str, Any]:
         },
         "output": outputs,
         "features": to_dict(features),
+        "audio": to_dict(model.audio),
         "feature_mean": model.feature_mean.astype(float).tolist(),
         "feature_std": model.feature_std.astype(float).tolist(),
         "label_mean": dict(zip(names, model.label_mean.astype(float).tolist(), strict=True)),

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from emocluster_jax.config import ATTRIBUTES, ClusteringConfig, FeatureConfig, ModelConfig
+from emocluster_jax.config import ATTRIBUTES, DEFAULT_AUDIO, ClusteringConfig, FeatureConfig, ModelConfig
 from emocluster_jax.errors import InputError
 from emocluster_jax.interop.torch_weights import variables_from_torch
 from emocluster_jax.model_directory import SavedModel
@@ -70,6 +70,7 @@ def import_published(weights: Path, norm: Path, attribute: str) -> SavedModel:
         variables=variables,
         transform=None,
         centroids=None,
+        audio=DEFAULT_AUDIO,
         origin={"imported_from": weights.name, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest()},
         **statistics,
     )

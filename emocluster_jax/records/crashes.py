@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from emocluster_jax.atomic_files import write_json
 from emocluster_jax.checksums import check_seal, sealed
-from emocluster_jax.config import Features, features_from_dict, to_dict
+from emocluster_jax.config import AudioConfig, Features, features_from_dict, from_dict, to_dict
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError, RecordingError
 from emocluster_jax.preprocessing.sources import read_source
@@ -53,7 +53,7 @@ def noting(shard: Shard, folder: Path) -> Iterator[Utterance]:
         note.unlink(missing_ok=True)
 
 
-def examine(shards: Sequence[Shard], features: Features, folder: Path) -> Examined:
+def examine(shards: Sequence[Shard], features: Features, audio: AudioConfig, folder: Path) -> Examined:
     """Decodes what these shards' notes name, each recording in a process of its own, and notes which crash it.
 
     Raises:
@@ -64,7 +64,7 @@ def examine(shards: Sequence[Shard], features: Features, folder: Path) -> Examin
         utterance = _noted(shard, folder)
         if utterance is None:
             continue
-        ended_by = _signal_of_decoding(utterance.path, features)
+        ended_by = _signal_of_decoding(utterance.path, features, audio)
         if ended_by is None:
             sound.append(utterance.id)
         elif ended_by in _KILLED:
@@ -105,12 +105,12 @@ def _noted(shard: Shard, folder: Path) -> Utterance | None:
         return None
 
 
-def _signal_of_decoding(path: Path, features: Features) -> signal.Signals | None:
+def _signal_of_decoding(path: Path, features: Features, audio: AudioConfig) -> signal.Signals | None:
     """The signal that ends a process which decodes a recording; None where it lives."""
     # Not by `multiprocessing`, which would import the whole command once more. A session of its own: Ctrl-C is for us.
     modules = [os.environ.get("PYTHONPATH", ""), *sys.path]
     ended = subprocess.run(
-        [sys.executable, "-m", __name__, path, json.dumps(to_dict(features))],
+        [sys.executable, "-m", __name__, path, *(json.dumps(to_dict(settings)) for settings in (features, audio))],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, modules))},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -121,5 +121,6 @@ def _signal_of_decoding(path: Path, features: Features) -> signal.Signals | None
 
 
 if __name__ == "__main__":
+    _features = features_from_dict(json.loads(sys.argv[2]), "arguments")
     with suppress(RecordingError):
-        read_source(Path(sys.argv[1]), features_from_dict(json.loads(sys.argv[2]), "arguments"))
+        read_source(Path(sys.argv[1]), _features, from_dict(AudioConfig, json.loads(sys.argv[3]), "arguments"))

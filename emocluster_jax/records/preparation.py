@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,16 @@ from jaxtyping import Float
 
 from emocluster_jax.atomic_files import write_json
 from emocluster_jax.checksums import check_files, check_seal, file_sha256, sealed
-from emocluster_jax.config import ATTRIBUTES, SPLITS, Features, features_from_dict, to_dict
+from emocluster_jax.config import (
+    ATTRIBUTES,
+    DEFAULT_AUDIO,
+    SPLITS,
+    AudioConfig,
+    Features,
+    features_from_dict,
+    from_dict,
+    to_dict,
+)
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.preprocessing.normalization import FeatureStatistics
@@ -75,6 +84,9 @@ class Preparation:
       metadata: SHA-256 of TFDS's own files beside them, by name.
       shared_speakers: those with recordings in more than one of training, validation and test.
       folds: how the labelled recordings, all of which are in the split `train`, were dealt out; None without folds.
+      audio: how audio files became signals.
+      noticed: how many recordings have what `preprocessing.quality.NOTICES` tells, by its names; empty in what earlier
+        versions wrote.
     """
 
     corpus: str
@@ -92,6 +104,8 @@ class Preparation:
     metadata: dict[str, str]
     shared_speakers: tuple[str, ...] = ()
     folds: Folds | None = None
+    audio: AudioConfig = DEFAULT_AUDIO
+    noticed: dict[str, int] = field(default_factory=dict)
 
 
 def metadata_checksums(data_dir: Path) -> dict[str, str]:
@@ -115,6 +129,7 @@ def write_preparation(data_dir: Path, preparation: Preparation) -> None:
         "format_version": FORMAT_VERSION,
         **{name: getattr(preparation, name) for name in _PLAIN_FIELDS},
         "features": to_dict(preparation.features),
+        "audio": to_dict(preparation.audio),
         "feature_statistics": {
             "mean": _numbers(preparation.feature_statistics.mean),
             "std": _numbers(preparation.feature_statistics.std),
@@ -167,7 +182,7 @@ def read_preparation(data_dir: Path) -> Preparation:
     return preparation
 
 
-_PLAIN_FIELDS = ("corpus", "source", "fingerprint", "statistics_from", "counts", "hours", "padded")
+_PLAIN_FIELDS = ("corpus", "source", "fingerprint", "statistics_from", "counts", "hours", "padded", "noticed")
 
 
 def _preparation(values: dict[str, Any], where: str) -> Preparation:
@@ -210,9 +225,11 @@ def _preparation(values: dict[str, Any], where: str) -> Preparation:
         padded=int(values["padded"]),
         files=files,
         metadata={name: str(values["metadata"][name]) for name in METADATA},
-        # Earlier versions wrote neither of these.
+        # Earlier versions wrote none of these.
         shared_speakers=tuple(map(str, values.get("shared_speakers", ()))),
         folds=None if values.get("folds") is None else _folds(values["folds"], counts),
+        audio=from_dict(AudioConfig, values.get("audio", {}), f"{where}: audio"),
+        noticed={str(name): int(count) for name, count in values.get("noticed", {}).items()},
     )
 
 

@@ -7,10 +7,11 @@ is done. Results depend on the shard alone, not on the worker.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -18,12 +19,15 @@ from threadpoolctl import threadpool_limits
 
 from emocluster_jax.atomic_files import replacing, write_json
 from emocluster_jax.checksums import check_files, check_seal, file_sha256, sealed
-from emocluster_jax.config import Features
+from emocluster_jax.config import AudioConfig, Features
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError, RecordingError
+from emocluster_jax.preprocessing.audio import Condition
 from emocluster_jax.preprocessing.chunks import mel_chunks
+from emocluster_jax.preprocessing.long_recordings import reader
 from emocluster_jax.preprocessing.normalization import FeatureStatistics, FrameMoments, frame_moments
-from emocluster_jax.preprocessing.sources import cut_segment, read_source, source_frames
+from emocluster_jax.preprocessing.quality import quality_of, silent_reason
+from emocluster_jax.preprocessing.sources import chunk_parts, cut_segment, read_source, source_frames
 from emocluster_jax.records.crashes import noting, read_crashing
 from emocluster_jax.records.shards import Shard
 
@@ -35,7 +39,9 @@ _SPOOL = (".mel", ".moments.npy")
 
 @dataclass(frozen=True)
 class ShardReport:
-    """What came of a shard: records and their bytes, seconds of speech, what was padded, what skipped and why."""
+    """What came of a shard: records and their bytes, seconds of speech, what was padded, what skipped and why, and of
+    the others what was noticed (`Preparation.noticed`).
+    """
 
     records: int
     bytes: int
@@ -43,22 +49,22 @@ class ShardReport:
     padded: int
     skipped: list[tuple[str, str]]
     sha256: str
+    noticed: dict[str, int] = field(default_factory=dict)
 
 
-def spool_shard(shard: Shard, features: Features, folder: Path) -> None:
+def spool_shard(shard: Shard, features: Features, audio: AudioConfig, folder: Path) -> None:
     """First pass: decodes the recordings and keeps frames and moments in `folder`."""
     moments, entries, skipped = [], [], []
     all_frames, all_moments = (folder / f"{shard.name}{suffix}" for suffix in _SPOOL)
     with threadpool_limits(1), replacing(all_frames) as temporary, temporary.open("wb") as file:
-        for row, (utterance, outcome) in enumerate(_decoded(shard, features, folder)):
+        for row, (utterance, outcome) in enumerate(_decoded(shard, features, audio, folder)):
             if isinstance(outcome, str):
                 skipped.append((utterance.id, outcome))
                 continue
-            frames, duration_s = outcome
-            file.write(frames.tobytes())
-            recording = frame_moments(frames)
+            file.write(outcome.frames.tobytes())
+            recording = frame_moments(outcome.frames)
             moments.append((recording.mean, recording.m2))
-            entries.append((row, recording.count, duration_s))
+            entries.append((row, recording.count, outcome.duration_s, outcome.noticed))
     with replacing(all_moments) as temporary:
         np.save(temporary, np.array(moments, np.float64).reshape(-1, 2, features.dimensions))
     files = {path.name: file_sha256(path) for path in (all_frames, all_moments)}
@@ -71,7 +77,7 @@ def spooled_moments(shard: Shard, folder: Path) -> Iterator[FrameMoments]:
     name = f"{shard.name}{_SPOOL[1]}"
     check_files(folder, {name: spool["files"][name]}, _remedy(folder))
     moments = np.load(folder / name, allow_pickle=False)
-    for (_, frames, _), (mean, m2) in zip(spool["entries"], moments, strict=True):
+    for (_, frames, *_), (mean, m2) in zip(spool["entries"], moments, strict=True):
         yield FrameMoments(frames, mean, m2)
 
 
@@ -85,7 +91,9 @@ def is_spooled(shard: Shard, folder: Path) -> bool:
     return _spool_file(shard, folder).exists()
 
 
-def write_shard(shard: Shard, features: Features, statistics: FeatureStatistics, folder: Path) -> None:
+def write_shard(
+    shard: Shard, features: Features, audio: AudioConfig, statistics: FeatureStatistics, folder: Path
+) -> None:
     """Second pass: writes the records, from the spool where the shard has one, and removes the spool."""
     # They take a while to load, and the first pass has no use for them.
     from array_record.python.array_record_module import ArrayRecordWriter
@@ -96,7 +104,9 @@ def write_shard(shard: Shard, features: Features, statistics: FeatureStatistics,
     records = size = padded = 0
     duration_s = 0.0
     skipped = []
-    recordings = _spooled(shard, features, folder) if is_spooled(shard, folder) else _decoded(shard, features, folder)
+    noticed: Counter[str] = Counter()
+    decoded_before = is_spooled(shard, folder)
+    recordings = _spooled(shard, features, folder) if decoded_before else _decoded(shard, features, audio, folder)
     with threadpool_limits(1), replacing(folder / f"{shard.name}.array_record") as temporary:
         writer = ArrayRecordWriter(str(temporary), _WRITER_OPTIONS)
         try:
@@ -104,17 +114,18 @@ def write_shard(shard: Shard, features: Features, statistics: FeatureStatistics,
                 if isinstance(outcome, str):
                     skipped.append((utterance.id, outcome))
                     continue
-                frames, seconds = outcome
-                example = serialize(utterance, mel_chunks(frames, features, statistics), seconds)
+                chunks = mel_chunks(outcome.frames, features, statistics)
+                example = serialize(utterance, chunks, outcome.duration_s)
                 writer.write(example)
                 records += 1
                 size += len(example)
-                padded += len(frames) < features.chunk_frames
-                duration_s += seconds
+                padded += len(outcome.frames) < features.chunk_frames
+                duration_s += outcome.duration_s
+                noticed.update(outcome.noticed)
         finally:
             writer.close()
         sha256 = file_sha256(temporary)
-    report = ShardReport(records, size, duration_s, padded, skipped, sha256)
+    report = ShardReport(records, size, duration_s, padded, skipped, sha256, dict(noticed))
     write_json(_report_file(shard, folder), sealed({"report": asdict(report)}))
     _spool_file(shard, folder).unlink(missing_ok=True)
     for suffix in _SPOOL:
@@ -142,40 +153,58 @@ def _spool_file(shard: Shard, folder: Path) -> Path:
     return folder / f"{shard.name}.spool.json"
 
 
-_Outcome = tuple[Float[np.ndarray, "time dimensions"], float] | str
-"""A recording's frames and duration in seconds, or the reason why it has none."""
+class _Decoded(NamedTuple):
+    """A recording's frames, its duration in seconds, and what was noticed: names of `quality.NOTICES`."""
+
+    frames: Float[np.ndarray, "time dimensions"]
+    duration_s: float
+    noticed: tuple[str, ...]
 
 
-def _decoded(shard: Shard, features: Features, folder: Path) -> Iterator[tuple[Utterance, _Outcome]]:
+_Outcome = _Decoded | str
+"""What a recording became, or the reason why it became nothing."""
+
+
+def _decoded(
+    shard: Shard, features: Features, audio: AudioConfig, folder: Path
+) -> Iterator[tuple[Utterance, _Outcome]]:
     crashing = read_crashing(folder)
     path: Path | None = None
     file: Float[np.ndarray, " time *frame"] | str = ""
+    condition = Condition()
     for utterance in noting(shard, folder):
         if utterance.id in crashing:
             yield utterance, crashing[utterance.id]
             continue
         # A file's segments follow one another, by their ids, and it is read once for all of them.
         if utterance.path != path:
-            path, file = utterance.path, ""  # lest two files be in memory
-            file = _read(path, features)
-        yield utterance, file if isinstance(file, str) else _outcome(file, utterance, features)
+            path, file, condition = utterance.path, "", Condition()  # lest two files be in memory
+            file = _read(path, features, audio, condition)
+        yield utterance, file if isinstance(file, str) else _outcome(file, utterance, features, condition)
 
 
-def _read(path: Path, features: Features) -> Float[np.ndarray, " time *frame"] | str:
+def _read(
+    path: Path, features: Features, audio: AudioConfig, condition: Condition
+) -> Float[np.ndarray, " time *frame"] | str:
     """A file's source, or why it has none."""
     try:
-        return read_source(path, features)
+        return read_source(path, features, audio, condition)
     except RecordingError as error:
         return str(error)
 
 
-def _outcome(file: Float[np.ndarray, " length *frame"], utterance: Utterance, features: Features) -> _Outcome:
-    """What comes of a recording, which is all or a segment of what its file holds."""
+def _outcome(
+    file: Float[np.ndarray, " length *frame"], utterance: Utterance, features: Features, condition: Condition
+) -> _Outcome:
+    """What comes of a recording, which is all or a segment of what its file holds; the condition is the file's."""
     try:
         source = cut_segment(file, features, utterance.start_s, utterance.end_s)
     except RecordingError as error:
         return str(error)
-    return source_frames(source, features), len(source) / features.source_rate
+    quality = quality_of(chunk_parts(reader(source), 0, len(source), features), features, condition)
+    if quality.is_silent:
+        return silent_reason(features)
+    return _Decoded(source_frames(source, features), len(source) / features.source_rate, quality.noticed)
 
 
 def _spooled(shard: Shard, features: Features, folder: Path) -> Iterator[tuple[Utterance, _Outcome]]:
@@ -185,9 +214,11 @@ def _spooled(shard: Shard, features: Features, folder: Path) -> Iterator[tuple[U
     reasons = dict(spool["skipped"])
     yield from ((u, reasons[u.id]) for u in shard.utterances if u.id in reasons)
     with (folder / name).open("rb") as file:
-        for row, count, duration_s in spool["entries"]:
+        # Where an earlier version began, nothing was noticed.
+        for row, count, duration_s, *noticed in spool["entries"]:
             frames = np.frombuffer(file.read(count * features.dimensions * 4), np.float32)
-            yield shard.utterances[row], (frames.reshape(count, features.dimensions), duration_s)
+            decoded = _Decoded(frames.reshape(count, features.dimensions), duration_s, tuple(*noticed))
+            yield shard.utterances[row], decoded
 
 
 def _read_json(path: Path) -> Any:

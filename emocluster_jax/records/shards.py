@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from emocluster_jax.config import SPLITS, Features, GivenFeatures, to_dict
+from emocluster_jax.config import DEFAULT_AUDIO, SPLITS, AudioConfig, Features, GivenFeatures, to_dict
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.records.folds import FoldsRequest
@@ -65,7 +65,11 @@ def check_utterances(utterances: Sequence[Utterance]) -> None:
 
 
 def fingerprint(
-    utterances: Sequence[Utterance], features: Features, statistics_from: str, folds: FoldsRequest | None = None
+    utterances: Sequence[Utterance],
+    features: Features,
+    statistics_from: str,
+    folds: FoldsRequest | None = None,
+    audio: AudioConfig = DEFAULT_AUDIO,
 ) -> str:
     """SHA-256 of everything that the records depend on: rows, settings, and the sizes of the recordings' files.
 
@@ -73,8 +77,12 @@ def fingerprint(
     the same sizes whatever layer they are of; so the beginnings of these are part of it.
     """
     request = [FORMAT_VERSION, to_dict(features), statistics_from]
-    # Without folds it is what it was before there were any.
-    digest = hashlib.sha256(json.dumps(request if folds is None else [*request, {"folds": folds}]).encode())
+    # Without folds, and with the usual audio settings, it is what it was before there were any.
+    if folds is not None:
+        request.append({"folds": folds})
+    if audio != DEFAULT_AUDIO:
+        request.append({"audio": to_dict(audio)})
+    digest = hashlib.sha256(json.dumps(request).encode())
     for u in sorted(utterances, key=lambda u: (u.split, u.id)):
         row = [u.id, u.split, u.speaker, u.gender, [float(value).hex() for value in u.attributes], _size(u)]
         if isinstance(features, GivenFeatures):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emocluster_jax.atomic_files import replacing
-from emocluster_jax.config import SPLITS, Features
+from emocluster_jax.config import DEFAULT_AUDIO, SPLITS, AudioConfig, Features
 from emocluster_jax.corpora.speaker_split import pool_speakers_warning, shared_speakers, shared_speakers_warning
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
@@ -70,6 +70,7 @@ def prepare(
     console: Console,
     statistics_from: Path | None = None,
     folds: FoldsRequest | None = None,
+    audio: AudioConfig = DEFAULT_AUDIO,
 ) -> Preparation:
     """Decodes, normalises and writes a corpus as TFDS records.
 
@@ -90,6 +91,7 @@ def prepare(
         them over the training split, or over the unlabelled one where there is no training split.
       folds: deal all labelled recordings, whatever split they have, out to folds by speaker; they become the split
         `train`, and a run picks its own three out of it (`records.splits`).
+      audio: how audio files become signals.
 
     Raises:
       InputError: the rows are at odds, `data_dir` holds something else, no training recording could be used, there are
@@ -111,7 +113,7 @@ def prepare(
     basis = str(statistics_from) if given else _statistics_split(shards)
     key = "".join(vector.tobytes().hex() for vector in (given.mean, given.std)) if given else basis
 
-    identity = fingerprint(utterances, features, key, folds)
+    identity = fingerprint(utterances, features, key, folds, audio)
     data_dir = Path(os.path.realpath(data_dir))
     existing = existing_preparation(data_dir, identity)
     if existing is not None:
@@ -128,12 +130,12 @@ def prepare(
 
     with unfinished_folder(data_dir, identity) as folder, _shard_runner(workers, folder) as run:
         statistics = given or _computed_statistics(
-            [shard for shard in shards if shard.split == basis], features, folder, run, console
+            [shard for shard in shards if shard.split == basis], features, audio, folder, run, console
         )
         write = ShardPass(
-            work=partial(write_shard, features=features, statistics=statistics, folder=folder),
+            work=partial(write_shard, features=features, audio=audio, statistics=statistics, folder=folder),
             is_done=partial(is_written, folder=folder),
-            examine=partial(examine, features=features, folder=folder),
+            examine=partial(examine, features=features, audio=audio, folder=folder),
         )
         _run("writing records", write, shards, run, console)
 
@@ -149,6 +151,7 @@ def prepare(
             statistics_from=basis,
             files=tuple(_collect(reports, finished, folder, features)),
             metadata=metadata_checksums(finished),
+            audio=audio,
             **_totals(reports, folds),
         )
         write_preparation(finished, preparation)
@@ -164,7 +167,9 @@ def _totals(reports: dict[Shard, ShardReport], folds: FoldsRequest | None) -> di
     """What `Preparation` says of the recordings, added up over the shards."""
     counts: Counter[str] = Counter()
     hours: defaultdict[str, float] = defaultdict(float)
+    noticed: Counter[str] = Counter()
     for shard, report in reports.items():
+        noticed.update(report.noticed)
         if report.records:
             counts[shard.split] += report.records
             hours[shard.split] += report.duration_s / 3600
@@ -180,6 +185,7 @@ def _totals(reports: dict[Shard, ShardReport], folds: FoldsRequest | None) -> di
         "padded": sum(report.padded for report in reports.values()),
         "shared_speakers": shared_speakers(used),
         "folds": None if folds is None else deal_folds(train, folds),
+        "noticed": dict(noticed),
     }
 
 
@@ -210,7 +216,7 @@ def _statistics_split(shards: Sequence[Shard]) -> str:
 
 
 def _computed_statistics(
-    shards: Sequence[Shard], features: Features, folder: Path, run: RunShards, console: Console
+    shards: Sequence[Shard], features: Features, audio: AudioConfig, folder: Path, run: RunShards, console: Console
 ) -> FeatureStatistics:
     """First pass over the shards of the split that the statistics are of."""
     kept = folder / "statistics.npz"
@@ -222,9 +228,9 @@ def _computed_statistics(
             # Every array has a CRC; zipfile, zlib and NumPy raise many types where it or what is around it is damaged.
             raise InputError(f"{kept} is damaged ({error}); remove it and give the same command again") from None
     spool = ShardPass(
-        work=partial(spool_shard, features=features, folder=folder),
+        work=partial(spool_shard, features=features, audio=audio, folder=folder),
         is_done=partial(is_spooled, folder=folder),
-        examine=partial(examine, features=features, folder=folder),
+        examine=partial(examine, features=features, audio=audio, folder=folder),
     )
     _run("decoding for statistics", spool, shards, run, console)
     moments = no_frames(features.dimensions)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
-from emocluster_jax.config import ATTRIBUTES, Features
+from emocluster_jax.config import ATTRIBUTES, DEFAULT_AUDIO, AudioConfig, Features
 from emocluster_jax.errors import InputError
 from emocluster_jax.feed.split import Split
 
@@ -28,6 +28,7 @@ class TrainingData:
       features: how the chunks were made.
       feature_mean: mean of every mel band, or dimension of given features.
       feature_std: their standard deviation.
+      audio: how audio files became the signals that chunks were made of.
       recording_ids: (split, positions among its recordings here) -> their ids; asked only where something is wrong.
     """
 
@@ -37,6 +38,7 @@ class TrainingData:
     features: Features
     feature_mean: Float[np.ndarray, " bands"]
     feature_std: Float[np.ndarray, " bands"]
+    audio: AudioConfig = DEFAULT_AUDIO
     recording_ids: Callable[[str, Int[np.ndarray, " n"]], list[str]] = _positions
 
 

@@ -407,6 +407,7 @@ def _save_best(run: _Run, state: TrainState, labeled: StageProgress, progress: P
             feature_std=run.data.feature_std,
             label_mean=run.label_mean,
             label_std=run.label_std,
+            audio=run.data.audio,
             variables=parallel.first_replica(state.variables),
             transform=None if clusters is None else clusters.fitted,
             centroids=None if clusters is None else clusters.centroids,

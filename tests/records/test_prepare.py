@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import json
 import os
 import pickle
 import signal
@@ -17,7 +18,8 @@ import filelock
 import numpy as np
 import pytest
 
-from emocluster_jax.config import FeatureConfig
+from emocluster_jax.checksums import sealed
+from emocluster_jax.config import DEFAULT_AUDIO, AudioConfig, FeatureConfig
 from emocluster_jax.corpora.segments import segment_suffix
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
@@ -146,7 +148,7 @@ def test_any_partition_into_shards_gives_the_same_statistics(
     moments = no_frames(FEATURES.mel_bands)
     for i, (start, end) in enumerate(pairwise([0, *cuts, len(rows)])):
         shard = Shard("train", i, tuple(rows[start:end]))
-        spool_shard(shard, FEATURES, tmp_path)
+        spool_shard(shard, FEATURES, DEFAULT_AUDIO, tmp_path)
         moments = reduce(merge, spooled_moments(shard, tmp_path), moments)
     statistics, expected = feature_statistics(moments), read_preparation(data_dir).feature_statistics
     # To the bit: recordings are merged one by one in the order of their ids, whichever shards they are in.
@@ -163,7 +165,8 @@ def test_two_workers_write_the_same_bytes(data_dir: Path, corpus: list[Utterance
 KILLED_RUN = """
 import os, pickle, signal, sys
 from pathlib import Path
-from emocluster_jax.config import FeatureConfig
+from emocluster_jax.checksums import sealed
+from emocluster_jax.config import DEFAULT_AUDIO, AudioConfig, FeatureConfig
 from emocluster_jax.records import writer
 from emocluster_jax.reporting.console import Console, Task
 
@@ -336,3 +339,69 @@ def test_a_worker_that_dies(corpus: list[Utterance], tmp_path: Path, monkeypatch
 
 def _die(*_args, **_options) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture
+def conditions(tmp_path: Path) -> list[Utterance]:
+    """Recordings in the conditions that are noticed, all for training."""
+    speech = noise(3.0)
+    stereo = np.stack([speech, noise(3.0, seed=1)])
+    silence = np.zeros((47 + 64) * 16_000, np.float32)
+    signals = {
+        "cancel.wav": np.stack([speech, -speech]),
+        "clipped.wav": np.clip(9 * np.concatenate([speech, -speech]), -1, 1),
+        "offset.wav": np.stack([speech + 0.1, noise(3.0, seed=2)]),
+        "plain.wav": stereo,
+        "missed.wav": np.insert(silence, 47 * 16_000, noise(4.0)),  # between the chunks at 45.6 s and 57.0 s
+        "pause.wav": np.concatenate([silence[: 5 * 16_000], speech]),
+    }
+    return [Utterance(name, write_recording(tmp_path / name, signal), "train") for name, signal in signals.items()]
+
+
+def test_what_is_noticed_is_counted_and_silence_left_out(conditions: list[Utterance], tmp_path: Path) -> None:
+    preparation = prepared(conditions, tmp_path / "data")
+    assert preparation.skipped == (
+        Skipped("cancel.wav", "the channels cancel: their mean is silent; --channel first takes one of them"),
+        Skipped("missed.wav", "all of its 11 chunks are silent"),
+    )
+    assert preparation.noticed == {"clipped": 1, "dc_offset": 1, "silent_chunks": 1}
+    assert preparation.audio == AudioConfig()
+    read = read_preparation(tmp_path / "data")
+    assert (read.noticed, read.audio) == (preparation.noticed, preparation.audio)
+    # The second pass decodes what the first has not.
+    both = [*conditions, *(dataclasses.replace(u, id=f"{u.id}2", split="unlabeled") for u in conditions)]
+    assert prepared(both, tmp_path / "both").noticed == {"clipped": 2, "dc_offset": 2, "silent_chunks": 2}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_records_are_of_the_chosen_channel_without_its_offset(
+    conditions: list[Utterance], tmp_path: Path, workers: int
+) -> None:
+    audio = AudioConfig(channel=1, remove_dc=True)
+    preparation = prepared(conditions, tmp_path / "data", workers, audio=audio)
+    assert preparation.counts == {"train": 5} and preparation.audio == audio
+    assert read_preparation(tmp_path / "data").audio == audio
+    arrays = read_split(tmp_path / "data", "train")
+    paths = {u.id: u.path for u in conditions}
+    assert arrays.ids == [name for name in sorted(paths) if name != "missed.wav"]
+    for name, chunks in zip(arrays.ids, arrays.chunks, strict=True):
+        signal_ = read_audio(paths[name], 16_000, audio)
+        expected = normalized_chunks(signal_, FEATURES, preparation.feature_statistics).astype(np.float16)
+        assert np.array_equal(chunks, expected)
+    with pytest.raises(InputError, match="holds other prepared data"):
+        prepared(conditions, tmp_path / "data")
+    second = prepared(conditions, tmp_path / "second", audio=AudioConfig(channel=2))
+    assert Skipped("clipped.wav", "no channel 2: it has 1") in second.skipped and second.counts == {"train": 3}
+
+
+def test_data_from_before_audio_settings_are_read_and_used_again(corpus: list[Utterance], data_dir: Path) -> None:
+    path = data_dir / "preparation.json"
+    content = path.read_bytes()
+    values = json.loads(content)
+    del values["audio"], values["noticed"], values["sha256"]
+    try:
+        path.write_text(json.dumps(sealed(values)))
+        again = prepared(corpus, data_dir)
+    finally:
+        path.write_bytes(content)
+    assert (again.audio, again.noticed, again.padded) == (AudioConfig(), {}, read_preparation(data_dir).padded)

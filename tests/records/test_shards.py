@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emocluster_jax.config import FeatureConfig
+from emocluster_jax.config import AudioConfig, FeatureConfig
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.records import shards
@@ -60,6 +60,7 @@ def test_fingerprint_sees_what_matters(tmp_path: Path) -> None:
     features = FeatureConfig()
     first = fingerprint([row, other], features, "train")
     assert fingerprint([other, row], features, "train") == first
+    assert fingerprint([row, other], features, "train", AudioConfig()) == first
 
     moved = tmp_path / "moved.wav"
     moved.write_bytes(b"4321")
@@ -74,6 +75,10 @@ def test_fingerprint_sees_what_matters(tmp_path: Path) -> None:
         fingerprint([dataclasses.replace(row, start_s=1.5, end_s=2.0), other], features, "train"),
         fingerprint([row, other], FeatureConfig(clip=4.0), "train"),
         fingerprint([row, other], features, "unlabeled"),
+        *(
+            fingerprint([row, other], features, "train", settings)
+            for settings in (AudioConfig(channel=1), AudioConfig(remove_dc=True), AudioConfig(strict=True))
+        ),
     ]
     audio.write_bytes(b"12345")
     changed.append(fingerprint([row, other], features, "train"))

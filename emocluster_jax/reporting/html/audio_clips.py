@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from emocluster_jax.config import AudioConfig
 from emocluster_jax.preprocessing.audio import AudioError, read_audio
 
 RATE_HZ = 16_000
@@ -21,18 +22,19 @@ class NoClipError(Exception):
     """Why a recording cannot be played, in a few words."""
 
 
-def audio_clip(path: Path, seconds: float) -> str:
+def audio_clip(path: Path, seconds: float, audio: AudioConfig) -> str:
     """The beginning of a recording as a `data:` URI of MP3, which every browser plays.
 
     Args:
       path: a recording of any format.
       seconds: how much of it at most.
+      audio: how its channels become one signal.
 
     Raises:
       NoClipError: the recording is not there, or cannot be decoded.
     """
     try:
-        signal = read_audio(path, RATE_HZ)
+        signal = read_audio(path, RATE_HZ, audio)
     except AudioError as error:
         raise NoClipError(str(error)) from None
     count = round(seconds * RATE_HZ)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from emocluster_jax.config import FeatureConfig, Features
+from emocluster_jax.config import AudioConfig, FeatureConfig, Features
 from emocluster_jax.errors import RecordingError
 from emocluster_jax.preprocessing.normalization import feature_statistics, frame_moments, normalize
 from emocluster_jax.preprocessing.sources import read_source, source_frames
@@ -55,6 +55,7 @@ def draw_cut(
     duration_s: float,
     chunks: Float[np.ndarray, "chunks frames dimensions"],
     features: Features,
+    audio: AudioConfig,
 ) -> Cut:
     """Draws a recording's frames and its chunks.
 
@@ -64,6 +65,7 @@ def draw_cut(
       duration_s: its duration in seconds.
       chunks: normalised, from the records.
       features: how they were cut.
+      audio: how the file became the signal that was cut.
     """
     hop_s = 1 / features.frames_per_second
     steps = duration_s / hop_s
@@ -75,7 +77,7 @@ def draw_cut(
     picture = None
     if path is not None:
         with contextlib.suppress(RecordingError):
-            whole = source_frames(read_source(path, features), features)
+            whole = source_frames(read_source(path, features, audio), features)
             picture = _overview(whole[:: -(-len(whole) // _WIDEST)], features)
     return Cut(
         id=id,

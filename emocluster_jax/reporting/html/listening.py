@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from emocluster_jax.config import AudioConfig
 from emocluster_jax.corpora.audio_files import is_inside
 from emocluster_jax.reporting.console import Console
 from emocluster_jax.reporting.html.audio_clips import NoClipError, audio_clip
@@ -50,13 +51,14 @@ class TypicalRecordings:
 
 
 def typical_recordings(
-    sample: Sample, source: Path, clips: int, seconds: float, console: Console
+    sample: Sample, source: Path, audio: AudioConfig, clips: int, seconds: float, console: Console
 ) -> tuple[TypicalRecordings, ...]:
     """The recordings of a sample nearest to each centroid, among those in its cluster.
 
     Args:
       sample: what the model makes of them.
       source: the folder that the recordings' ids are relative to.
+      audio: how they were prepared.
       clips: how many a cluster, at most.
       seconds: how much of each, at most.
       console: shows how far it is.
@@ -74,7 +76,7 @@ def typical_recordings(
             if not is_inside(recording.id):
                 return Clip(recording, None, "its id leads out of the folder of the recordings")
             try:
-                return Clip(recording, audio_clip(source / recording.id, seconds))
+                return Clip(recording, audio_clip(source / recording.id, seconds, audio))
             except NoClipError as error:
                 return Clip(recording, None, str(error))
 

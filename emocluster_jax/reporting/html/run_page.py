@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from emocluster_jax.config import FeatureConfig
+from emocluster_jax.config import DEFAULT_AUDIO, FeatureConfig
 from emocluster_jax.corpora.audio_files import is_inside
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.cluster_information import Information
 from emocluster_jax.model_directory import read_model
+from emocluster_jax.preprocessing.quality import told
 from emocluster_jax.records.arrays import Descriptions
 from emocluster_jax.records.chunk_source import ChunkSource
 from emocluster_jax.records.preparation import Preparation, read_preparation
@@ -99,7 +100,7 @@ def view_data(run: RunFiles, data_dir: Path, source: Path | None, extent: Extent
     if (run.workdir / MODEL).is_dir():
         model = read_model(run.workdir / MODEL)
         sample = draw_sample(data_dir, preparation, fold, model, extent.recordings, console)
-        typical = typical_recordings(sample, source, extent.clips, extent.clip_seconds, console)
+        typical = typical_recordings(sample, source, preparation.audio, extent.clips, extent.clip_seconds, console)
     assignments = read_training_clusters(run.workdir, run.best_epoch) if run.best_epoch else None
     silent = _silent(typical, source)
     if silent and isinstance(preparation.features, FeatureConfig):
@@ -166,7 +167,8 @@ def _cuts(
     chunks = ChunkSource(data_dir, preparation, "train", fold)
     paths = {i: source / train.ids[i] if is_inside(train.ids[i]) else None for i in (short, long)}
     return tuple(
-        draw_cut(train.ids[i], path, float(train.durations_s[i]), chunks[i], features) for i, path in paths.items()
+        draw_cut(train.ids[i], path, float(train.durations_s[i]), chunks[i], features, preparation.audio)
+        for i, path in paths.items()
     )
 
 
@@ -234,7 +236,10 @@ def _data_rows(preparation: Preparation, fold: int | None) -> list[tuple[str, st
         name = "all folds" if fold is not None and split == "train" else split
         rows.append((name, f"{count} recordings, {preparation.hours[split]:.2f} h"))
     rows.append(("shorter than a chunk", f"{preparation.padded} recordings, padded"))
+    rows += [("noticed", line) for line in told(preparation.noticed)]
     rows.append(("left out", f"{len(preparation.skipped)} recordings that could not be used"))
+    if preparation.audio != DEFAULT_AUDIO:
+        rows += _settings(preparation.audio, "")
     rows.append(("normalised by", f"statistics of {preparation.statistics_from}"))
     rows.append(("fingerprint", preparation.fingerprint))
     return rows
