@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from emocluster_jax.config import AudioConfig, Features, ModelConfig
 from emocluster_jax.errors import RecordingError
 from emocluster_jax.model_directory import SavedModel, model_folder, read_model
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
+from emocluster_jax.parallel import check_not_forked
 from emocluster_jax.preprocessing.audio import Condition
 from emocluster_jax.preprocessing.chunks import mel_chunks
 from emocluster_jax.preprocessing.long_recordings import reader
@@ -100,8 +102,16 @@ class Predictor:
         self._label_std = model.label_std
         self._config = model.config
         self._l2_normalize = model.clustering.l2_normalize
-        self._arrays = jax.device_put((model.variables, model.transform, model.centroids))
+        self._on_host = jax.device_get((model.variables, model.transform, model.centroids))
         self.silence = self._silence()
+
+    @cached_property
+    def _arrays(self) -> Any:
+        return jax.device_put(self._on_host)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # For other processes, to which arrays on a device do not go, and which need not be able to use one.
+        return {name: value for name, value in vars(self).items() if name != "_arrays"}
 
     def __call__(
         self, signal: Shaped[np.ndarray, " samples"] | Shaped[np.ndarray, "rows columns"], sampling_rate: float
@@ -133,7 +143,12 @@ class Predictor:
         return self.predictions(self.forward(chunks))
 
     def forward(self, chunks: Float[np.ndarray, "n frames mel"]) -> ChunkOutputs:
-        """Starts the network on normalised chunks and returns without waiting for the device."""
+        """Starts the network on normalised chunks and returns without waiting for the device.
+
+        Raises:
+          InputError: this process was forked from one in which JAX had started.
+        """
+        check_not_forked()
         return _forward(self._config, self._l2_normalize, *self._arrays, chunks)
 
     def predictions(self, outputs: ChunkOutputs) -> list[Prediction]:
@@ -180,8 +195,10 @@ def load_model(directory: Path | str) -> Predictor:
       directory: a model directory, or a work directory of training, whose model lies in `model/`.
 
     Raises:
-      InputError: it is neither, or damaged, or of another format version.
+      InputError: it is neither, or damaged, or of another format version; or this process was forked from one in which
+        JAX had started.
     """
+    check_not_forked()
     return Predictor(read_model(model_folder(Path(directory))), str(directory))
 
 

@@ -20,6 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+
+# JAX has no public way to ask whether it has started that does not start it.
+from jax._src import xla_bridge
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
@@ -33,6 +36,7 @@ _LONGEST_START_S = 300.0
 _LONGEST_END_S = 3_600
 
 _met = False
+_forked_from_jax = False
 
 
 def start_processes(processes: Processes, longest_s: float = _LONGEST_START_S) -> None:
@@ -180,6 +184,27 @@ def parallel(
     )
 
 
+def check_not_forked() -> None:
+    """Raises InputError in a process that was forked from one in which JAX had started: whatever it computes hangs.
+
+    JAX's threads are not there, and what they had locked stays locked. It warns of it as the process is forked.
+    """
+    if _forked_from_jax:
+        raise InputError(
+            "this process was forked from one in which JAX had started, and JAX would hang in it; use threads, or "
+            "processes that are spawned"
+        )
+
+
+def _note_fork() -> None:
+    global _forked_from_jax
+    _forked_from_jax = xla_bridge.backends_are_initialized()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
+
+
 @contextmanager
 def freed_programs() -> Iterator[None]:
     """At the block's end what was compiled in this process is freed, and compiled anew should it be needed again.
@@ -187,6 +212,7 @@ def freed_programs() -> Iterator[None]:
     `jax.pmap` keeps its programs as long as the process lives (JAX 0.10 and 0.11): 3,000 memory maps a training, of the
     65,530 that Linux allows. The process that trains a twentieth time, in a notebook say, would crash inside XLA.
     """
+    check_not_forked()
     try:
         yield
     finally:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import multiprocessing
+import pickle
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -405,3 +408,24 @@ def test_a_channel_that_is_not_there(tmp_path: Path) -> None:
     assert list(predict_recordings([predictor], [recording])) == [Skipped("a.wav", "no channel 3: it has 2")]
     with pytest.raises(RecordingError, match="no channel 3: it has 1"):
         predictor(noise(1), 16_000)
+
+
+def test_a_forked_process_refuses_what_would_hang() -> None:
+    predictor = Predictor(small_model())
+    predictor(noise(1.0), 16_000)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+        with pytest.warns(RuntimeWarning, match="fork"):
+            calls = [pool.submit(predictor, noise(1.0), 16_000), pool.submit(emocluster_jax.load_model, "model")]
+        try:
+            for call in calls:
+                with pytest.raises(InputError, match=r"forked from one in which JAX had started.*; use threads"):
+                    call.result(60)
+        finally:
+            for process in pool._processes.values():  # one that hangs would be waited for
+                process.kill()
+
+
+def test_a_predictor_can_be_sent_to_another_process(signal: np.ndarray) -> None:
+    predictor = Predictor(small_model())
+    expected = predictor(signal, 16_000)
+    assert_same(pickle.loads(pickle.dumps(predictor))(signal, 16_000), expected, atol=0)

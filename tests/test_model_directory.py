@@ -13,7 +13,7 @@ import pytest
 
 from emocluster_jax.checksums import sealed
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
-from emocluster_jax.config import ClusteringConfig
+from emocluster_jax.config import AudioConfig, ClusteringConfig
 from emocluster_jax.errors import InputError
 from emocluster_jax.model_directory import model_epoch, read_model, save_model, settle, write_pending
 from small_models import small_model
@@ -29,12 +29,13 @@ def test_everything_comes_back_bit_for_bit(tmp_path: Path) -> None:
         ),
         centroids=random.normal(size=(5, 8)).astype(np.float32),
         origin={"note": "æøå"},
+        audio=AudioConfig(channel=2, remove_dc=True, strict=True),
     )
     save_model(tmp_path / "model", saved)
 
     read = read_model(tmp_path / "model")
 
-    for name in ("config", "clustering", "features", "origin"):
+    for name in ("config", "clustering", "features", "origin", "audio"):
         assert getattr(read, name) == getattr(saved, name)
     for name in ("feature_mean", "feature_std", "label_mean", "label_std", "centroids"):
         np.testing.assert_array_equal(getattr(read, name), getattr(saved, name))
@@ -49,6 +50,14 @@ def test_everything_comes_back_bit_for_bit(tmp_path: Path) -> None:
 def test_a_model_without_centroids_has_none_after_reading(tmp_path: Path) -> None:
     save_model(tmp_path, small_model(centroids=None))
     assert read_model(tmp_path).centroids is None
+
+
+def test_a_model_from_before_audio_settings_has_the_usual_ones(tmp_path: Path) -> None:
+    save_model(tmp_path, small_model(audio=AudioConfig(channel=2)))
+    values = json.loads((tmp_path / "model.json").read_text())
+    del values["audio"], values["sha256"]
+    (tmp_path / "model.json").write_text(json.dumps(sealed(values)))
+    assert read_model(tmp_path).audio == AudioConfig()
 
 
 def test_a_newer_model_replaces_the_older(tmp_path: Path) -> None:

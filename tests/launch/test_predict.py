@@ -145,6 +145,77 @@ def test_windows_are_rows(
     np.testing.assert_allclose(saved["start"], [0, 1.5, 3, 0])
 
 
+def test_silent_windows_are_empty_cells_and_quality_has_columns(
+    models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    silence = np.zeros((2, 3 * 16_000), np.float32)
+    stereo = np.stack([noise(2.0), -noise(2.0)])
+    (tmp_path / "in").mkdir()
+    write_recording(tmp_path / "in" / "a.wav", np.concatenate([silence, stereo, silence], axis=1))
+    write_recording(tmp_path / "in" / "b.wav", np.clip(9 * noise(0.5) + 0.2, -1, 1))
+    given = ("--checkpoint", models["arousal"], "--input", tmp_path / "in", "--output", tmp_path / "out.csv")
+    run(monkeypatch, *given, "--quality")
+    rows = read(tmp_path / "out.csv")
+    assert [row["file"] for row in rows] == ["b.wav"]
+    out, err = capsys.readouterr()
+    assert "skipped 'a.wav': the channels cancel: their mean is silent; --channel first takes one of them" in err
+    assert "1 recording with clipped samples\n" in out
+    assert "1 recording with a DC offset of 1 % of the peak or more (--remove-dc subtracts it)\n" in out
+    names = ["covered", "padded", "silent_chunks", "clipped_samples", "dc_offset", "cut"]
+    assert list(rows[0]) == ["file", "start", "end", "arousal", *names]
+    assert rows[0]["covered"] == "1" and rows[0]["silent_chunks"] == "0" and rows[0]["cut"] == "0"
+    assert float(rows[0]["padded"]) == pytest.approx((62 - 32) / 62, abs=1e-6)
+    assert int(rows[0]["clipped_samples"]) > 100
+    offset = float(rows[0]["dc_offset"])
+    assert 0.05 < offset < 0.3
+
+    run(
+        monkeypatch,
+        *given,
+        "--quality",
+        "--channel",
+        "first",
+        "--window-seconds",
+        2,
+        "--embeddings",
+        tmp_path / "e.npz",
+    )
+    rows = read(tmp_path / "out.csv")
+    assert [(row["file"], row["arousal"] == "", row["silent_chunks"]) for row in rows] == [
+        ("a.wav", True, "1"),
+        ("a.wav", False, rows[1]["silent_chunks"]),
+        ("a.wav", False, rows[2]["silent_chunks"]),
+        ("a.wav", True, "1"),
+        ("b.wav", False, "0"),
+    ]
+    saved = np.load(tmp_path / "e.npz")
+    silent = np.array([row["arousal"] == "" for row in rows])
+    assert np.array_equal(np.isnan(saved["embeddings"]).all(axis=1), silent)
+    assert np.array_equal(saved["clusters"] == -1, silent)
+    assert "2 rows are silent, and their cells are empty\n" in capsys.readouterr().out
+    alone = load_model(models["arousal"])(9 * noise(0.5), 16_000)  # not clipped, no offset: another signal
+    assert float(rows[4]["arousal"]) != pytest.approx(alone.attributes["arousal"], abs=1e-6)
+
+    run(monkeypatch, *given, "--channel", "first", "--remove-dc")
+    removed = {row["file"]: float(row["arousal"]) for row in read(tmp_path / "out.csv")}
+    signal = np.clip(9 * noise(0.5) + 0.2, -1, 1)
+    expected = load_model(models["arousal"])(signal - signal.mean(), 16_000).attributes["arousal"]
+    assert removed["b.wav"] == pytest.approx(expected, abs=1e-4)
+    run(monkeypatch, *given, "--channel", "first", "--remove-dc", "no")
+    assert float(read(tmp_path / "out.csv")[1]["arousal"]) == pytest.approx(float(rows[4]["arousal"]), abs=1e-6)
+
+
+def test_frames_have_the_quality_if_asked(models: dict[str, Path], speech: Path) -> None:
+    pytest.importorskip("pandas")
+    import emocluster_jax
+
+    predictions = emocluster_jax.predict(models["arousal"], speech / NAMES[0])
+    assert list(predictions.to_frame()) == ["arousal", "cluster"]
+    frame = predictions.to_frame(quality=True)
+    assert list(frame) == ["arousal", "cluster", *predictions.quality]
+    assert predictions.quality["covered"].tolist() == frame["covered"].tolist() and predictions.noticed == {}
+
+
 def test_pandas_reads_the_table(
     models: dict[str, Path], speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,6 +260,8 @@ def request_with(models: dict[str, Path], speech: Path, tmp_path: Path, monkeypa
         ({"window-seconds": ["nan"]}, "--window-seconds is nan"),
         ({"batch-size": [0]}, "--batch-size is 0"),
         ({"workers": [-1]}, "--workers is -1"),
+        ({"channel": ["last"]}, "--channel is last; expected mix, first, or a channel's number from 1"),
+        ({"channel": [0]}, "--channel is 0; expected mix, first, or a channel's number from 1"),
         ({"input": ["{speech}/broken.wav", "{speech}/notes.txt"]}, "none of the 2 recordings can be used"),
     ],
 )

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from emocluster_jax.config import ClusteringConfig, ModelConfig, OptimizerConfig, TrainConfig
+from emocluster_jax.config import AudioConfig, ClusteringConfig, ModelConfig, OptimizerConfig, TrainConfig
 from emocluster_jax.errors import InputError
 from emocluster_jax.model_directory import read_model
 from emocluster_jax.reporting.console import Console
@@ -27,7 +27,7 @@ CONFIG = TrainConfig(model=dataclasses.replace(MODEL, dropout_rate=0.5), epochs=
 
 @pytest.fixture(scope="module")
 def data() -> TrainingData:
-    return make_data()
+    return dataclasses.replace(make_data(), audio=AudioConfig(channel=2))
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +57,7 @@ def test_a_run_leaves_metrics_assignments_and_a_model(undisturbed: Path) -> None
     best = max(metrics, key=lambda epoch: epoch["validation_ccc_mean"])
     model = read_model(undisturbed / "model")
     assert model.origin["epoch"] == best["epoch"] == metrics[-1]["best_epoch"]
+    assert model.audio == AudioConfig(channel=2)
     assert model.centroids is not None and model.centroids.shape[0] == MODEL.clusters
 
 
