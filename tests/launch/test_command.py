@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from emocluster_jax.config import ModelConfig, TrainConfig
+from launch import predict
 from launch.command import parse
 
 DEADLINE_S = 60
@@ -21,6 +22,18 @@ def python(code: str, **options) -> subprocess.CompletedProcess[str]:
 
 def options(*args: str, default: TrainConfig | None = None) -> TrainConfig:
     return parse(TrainConfig, prog="train", description="Trains.", default=default, args=list(args))
+
+
+def test_an_option_that_is_on_off_or_not_given():
+    def remove_dc(*args: str) -> bool | None:
+        given = ["--checkpoint", "m", "--input", "a", "--output", "o", *args]
+        return parse(predict.Options, prog="predict", description="Predicts.", args=given).remove_dc
+
+    assert remove_dc() is None
+    assert remove_dc("--remove-dc") is remove_dc("--remove-dc", "yes") is remove_dc("--remove-dc", "--quiet") is True
+    assert remove_dc("--remove-dc", "no") is False
+    with pytest.raises(SystemExit):
+        remove_dc("--remove-dc", "maybe")
 
 
 def test_input_error_is_one_line_and_status_2():
@@ -128,6 +141,7 @@ def test_help_shows_what_where_and_an_example_without_heavy_imports():
     code = """
 import sys
 from emocluster_jax.config import TrainConfig
+from launch import predict
 from launch.command import parse
 try:
     parse(TrainConfig, prog="python -m launch.train", description="Trains a model.", args=["--help"],

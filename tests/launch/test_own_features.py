@@ -189,6 +189,9 @@ def test_requests_that_do_not_fit_the_files(corpus: Path, prepare_with: Callable
         prepare_with()
     with pytest.raises(InputError, match=r"--frame-rate: frames_per_second is 0\.5; expected 1 to 4096"):
         prepare_with("--frame-rate", "0.5")
+    for audio in (["--channel", "first"], ["--remove-dc"], ["--strict-audio"]):
+        with pytest.raises(InputError, match="leave out --channel, --remove-dc and --strict-audio"):
+            prepare_with("--frame-rate", "50", *audio)
     for path in corpus.glob("*.npy"):
         write_recording(path, noise(0.5))
     with pytest.raises(InputError, match=r"none of the 6 recordings .* is a .npy file of frames"):
@@ -208,6 +211,18 @@ def test_inputs_of_the_other_kind(corpus: Path) -> None:
         assert list(predict_recordings([predictor], [Recording("x", path)])) == [Skipped("x", reason)]
     with pytest.raises(InputError, match=r"read different things \(a mel spectrogram, given features \(24 numbers"):
         list(predict_recordings([for_audio, for_features], [Recording("x", features)]))
+
+
+def test_audio_settings_are_refused_and_quality_has_what_is_known(corpus: Path) -> None:
+    predictor = Predictor(small_model(features=FEATURES))
+    for audio in ({"channel": "first"}, {"remove_dc": False}, {"strict_audio": True}):
+        with pytest.raises(InputError, match="leave out --channel, --remove-dc and --strict-audio"):
+            emocluster_jax.predict(predictor, corpus / "pool", **audio)
+    np.save(corpus / "pool" / "a.npy", np.zeros((40, 24)))
+    predictions = emocluster_jax.predict(predictor, corpus / "pool")
+    assert predictions.quality["covered"].tolist() == [1, 1]
+    assert predictions.quality["padded"].tolist() == [0.2, 0]
+    assert np.isnan(predictions.quality["silent_chunks"]).all() and np.isfinite(predictions.attributes["arousal"]).all()
 
 
 def names(path: Path, predictor: Predictor) -> list[str]:

@@ -11,10 +11,14 @@ import pytest
 import soundfile
 
 import emocluster_jax
+from emocluster_jax.config import AudioConfig
 from emocluster_jax.errors import InputError
 from emocluster_jax.records.preparation import read_preparation
 from emocluster_jax.records.reader import read_split
 from emocluster_jax.reporting.console import Console
+from launch import prepare as prepare_command
+from running import call
+from small_models import noise, write_recording
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -81,6 +85,28 @@ def test_a_manifest_with_bad_recordings(speech: Path, tmp_path: Path) -> None:
     assert "--data-dir" in message
 
 
+def test_one_channel_and_what_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clipped = np.clip(9 * noise(2.0), -1, 1)
+    write_recording(tmp_path / "0.wav", np.stack([noise(2.0), -noise(2.0)]))
+    write_recording(tmp_path / "1.wav", np.stack([clipped + 0.1, noise(2.0)]))
+    (tmp_path / "manifest.csv").write_text("file,split,arousal\n0.wav,train,1\n1.wav,train,2\n")
+    options = ("--corpus", "manifest", "--source", tmp_path, "--workers", 1, "--data-dir")
+    call(prepare_command, *map(str, (*options, tmp_path / "mixed")))
+    out = capsys.readouterr().out
+    assert "skipped 1, the channels cancel: their mean is silent; --channel first takes one of them: 0.wav\n" in out
+    call(
+        prepare_command,
+        *map(str, (*options, tmp_path / "first", "--channel", "first", "--remove-dc", "--strict-audio")),
+    )
+    out = capsys.readouterr().out
+    assert "skipped" not in out
+    assert "1 recording with clipped samples\n" in out
+    assert "1 recording with a DC offset of 1 % of the peak or more (--remove-dc subtracts it)\n" in out
+    assert read_preparation(tmp_path / "first").audio == AudioConfig(channel=1, remove_dc=True, strict=True)
+
+
 def test_nothing_left_is_an_error(speech: Path, tmp_path: Path) -> None:
     for path in (speech / "labelled").iterdir():
         path.write_bytes(b"")
@@ -99,6 +125,7 @@ def test_requests_that_make_no_sense(speech: Path, tmp_path: Path) -> None:
         ((*base, "--unlabeled-limit", 3), "--unlabeled"),
         ((*base, "--english", "unlabeled"), "--english"),
         ((*base, "--workers", 0), "--workers"),
+        ((*base, "--channel", "left"), "--channel is left; expected mix, first, or a channel's number from 1"),
         ((*base, "--workers", 2, "--beam-runner", "DirectRunner"), "--workers"),
         ((*base, "--beam-options", "parallelism=2"), "--beam-runner"),
         ((*base[:5], "gs://bucket/data", "--beam-runner", "DirectRunner"), "gs:/bucket/data is no folder"),

@@ -9,24 +9,33 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
-from emocluster_jax.config import FeatureConfig
+from emocluster_jax.config import AudioConfig, FeatureConfig
 from emocluster_jax.evaluation.prediction_file import TEST_PREDICTIONS, SentencePredictions, write_predictions
 from emocluster_jax.records.writer import prepare
 from emocluster_jax.reporting.console import Console
 from hostile_corpus import HOSTILE_ID, SIZES, write_hostile_corpus
 from launch import report, train
 from running import call
+from small_models import write_recording
 
 
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Records of noises of 0.2 to 2.1 seconds, cut into chunks of a quarter of a second."""
+    """Records of noises of 0.2 to 2.1 seconds, cut into chunks of a quarter of a second.
+
+    They are the first of two channels that cancel, so that whatever decodes them otherwise has nothing.
+    """
     source = tmp_path_factory.mktemp("corpus")
     utterances = write_hostile_corpus(source)
+    for utterance in utterances:
+        signal, rate = soundfile.read(utterance.path, dtype="float32")
+        write_recording(utterance.path, np.stack([signal, -signal]), rate)
     data_dir = tmp_path_factory.mktemp("data") / "records"
     features = FeatureConfig(mel_bands=32, chunk_frames=16, chunks_per_utterance=4)
-    prepare(utterances, data_dir, features, "noises", str(source), 1, Console(quiet=True))
+    audio = AudioConfig(channel=1)
+    prepare(utterances, data_dir, features, "noises", str(source), 1, Console(quiet=True), audio=audio)
     return data_dir
 
 

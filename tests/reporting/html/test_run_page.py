@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -17,8 +18,8 @@ from typing import Any
 import pytest
 
 from emocluster_jax.checksums import sealed
-from emocluster_jax.config import FeatureConfig, ModelConfig, TrainConfig
-from emocluster_jax.model_directory import save_model
+from emocluster_jax.config import AudioConfig, FeatureConfig, ModelConfig, TrainConfig
+from emocluster_jax.model_directory import read_model, save_model
 from emocluster_jax.records.preparation import read_preparation
 from emocluster_jax.records.writer import prepare
 from emocluster_jax.reporting.console import Console
@@ -57,6 +58,15 @@ class Elements(HTMLParser):
 @pytest.fixture(scope="module")
 def elements(page: Path) -> Elements:
     return Elements(page)
+
+
+def test_recordings_are_decoded_as_they_were_prepared(run: Path, page: Path, elements: Elements) -> None:
+    """With other settings their channels cancel, and there is neither a picture nor a sound."""
+    assert read_model(run / "model").audio == AudioConfig(channel=1)
+    text = page.read_text("utf-8")
+    assert "channels cancel" not in text and "cannot be drawn" not in text
+    assert len(elements.with_tag("audio")) == sum(SIZES.values())
+    assert re.search(r"channel</t[hd]>\s*<td[^>]*>1</td>", text)
 
 
 def figures(elements: Elements) -> dict[str, dict]:
