@@ -9,7 +9,7 @@ from typing import Literal
 
 from emocluster_jax.corpora.utterance import Utterance
 
-CorpusName = Literal["demo", "manifest", "msp_podcast", "emotale", "crema_d"]
+CorpusName = Literal["demo", "manifest", "msp_podcast", "emotale", "iemocap", "crema_d"]
 
 
 def reader_of(corpus: CorpusName) -> Callable[[Path], list[Utterance]]:
