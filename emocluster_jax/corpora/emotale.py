@@ -12,8 +12,9 @@ import re
 from pathlib import Path
 
 from emocluster_jax.config import ATTRIBUTES
-from emocluster_jax.corpora.audio_files import check_folder, check_inside, find_audio_files, is_file
+from emocluster_jax.corpora.audio_files import check_folder, check_inside, is_file
 from emocluster_jax.corpora.gender import parse_gender
+from emocluster_jax.corpora.recording_names import fitting_recordings
 from emocluster_jax.corpora.split_names import parse_split
 from emocluster_jax.corpora.table import Row, Table, read_table
 from emocluster_jax.corpora.utterance import Utterance
@@ -49,16 +50,16 @@ def read(source: Path, english: str = "labeled") -> list[Utterance]:
     check_folder(source, "the folder of EmoTale's annotations.csv")
     annotations = _by_stem(read_table(source / "annotations.csv"))
     genders = _genders(source / "speaker_info.csv")
-    recordings = _Recordings(source)
+    splits = _splits(source, annotations, english)
+    files = _files(source, [name for _, name in splits.values()])
     utterances = []
-    for stem, (split, name) in _splits(source, annotations, english).items():
+    for stem, (split, name) in splits.items():
         labeled = split != "unlabeled"
-        path = recordings.find(name)
         speaker = _speaker(stem)
         utterances.append(
             Utterance(
-                id=path.relative_to(source).as_posix(),
-                path=path,
+                id=files[name],
+                path=source / files[name],
                 split=split,
                 speaker=speaker,
                 gender=genders.get(speaker) if speaker else None,
@@ -109,10 +110,25 @@ def _by_stem(table: Table) -> dict[str, Row]:
     for row in table:
         stem = Path(row.text("file")).stem.casefold()
         if stem in rows:
-            raise InputError(f"{row.where}: {row.text('file')} is listed twice (also line {rows[stem].line})")
+            raise InputError(f"{row.where}: {row.text('file')} is listed twice (also {rows[stem].place})")
         rows[stem] = row
         check_inside(row.text("file"), row.where)
     return rows
+
+
+def _files(source: Path, names: list[str]) -> dict[str, str]:
+    """Where below the folder each recording lies, by its name in the table, or the name itself where it is missing.
+
+    The folder and the suffix that the table gives do not count: copies of the corpus differ in them.
+    """
+    wanted = {name: Path(name) for name in names}
+    fits = fitting_recordings({form for path in wanted.values() for form in (path.name, path.stem)}, source)
+    files = {}
+    for name, path in wanted.items():
+        fitting = fits[path.name] or fits[path.stem]
+        # The shallowest file wins, then the alphabet, so that the choice is the same everywhere.
+        files[name] = min(fitting, key=lambda file: (file.count("/"), file), default=path.as_posix())
+    return files
 
 
 def _consensus(row: Row) -> tuple[float, ...]:
@@ -147,23 +163,3 @@ def _genders(path: Path) -> dict[str, str | None]:
     table.require("speaker", "gender")
     # Spreadsheets turn 001 into 1.
     return {row.text("speaker").zfill(3): parse_gender(row.text("gender")) for row in table}
-
-
-class _Recordings:
-    """The audio files below a folder, found by name, or by name without suffix where the suffix differs."""
-
-    def __init__(self, source: Path) -> None:
-        self._source = source
-        self._by_name: dict[str, str] = {}
-        self._by_stem: dict[str, str] = {}
-        # The shallowest file wins, then the alphabet, so that the choice is the same everywhere.
-        for relative in sorted(find_audio_files(source), key=lambda path: (path.count("/"), path)):
-            name = relative.rpartition("/")[2].casefold()
-            self._by_name.setdefault(name, relative)
-            self._by_stem.setdefault(name.rpartition(".")[0], relative)
-
-    def find(self, name: str) -> Path:
-        """Where the recording lies, or where it is missing."""
-        key = Path(name).name.casefold()
-        relative = self._by_name.get(key) or self._by_stem.get(key.rpartition(".")[0])
-        return self._source / (relative or name)

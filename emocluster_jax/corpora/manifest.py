@@ -1,8 +1,9 @@
 """Any recordings, described by a CSV file.
 
-Columns: `file` (a path inside the recordings' folder, relative to it or absolute), any of `arousal`, `dominance`,
-`valence` (numbers on any scale, empty where missing), and optionally `split` (train, validation, test, unlabeled),
-`speaker` and `gender`, and `start` and `end` (of a segment of the file: `segments`).
+Columns: `file` (a path inside the recordings' folder, relative to it or absolute, or a name that one recording below it
+has), any of `arousal`, `dominance`, `valence` (numbers on any scale, empty where missing), and optionally `split`
+(train, validation, test, unlabeled), `speaker` and `gender`, and `start` and `end` (of a segment of the file:
+`segments`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from pathlib import Path
 from emocluster_jax.config import ATTRIBUTES
 from emocluster_jax.corpora.audio_files import AUDIO_SUFFIXES, is_file, is_inside
 from emocluster_jax.corpora.gender import parse_gender
+from emocluster_jax.corpora.label_checks import unused_columns
+from emocluster_jax.corpora.recording_names import fitting_recordings, path_below
 from emocluster_jax.corpora.segments import read_segment, segment_suffix
+from emocluster_jax.corpora.speaker_names import parse_speaker
 from emocluster_jax.corpora.speaker_split import speaker_of, split_by_speaker
 from emocluster_jax.corpora.split_names import parse_split
 from emocluster_jax.corpora.table import Row, Table, read_table
@@ -25,6 +29,10 @@ from emocluster_jax.corpora.unlabeled_pool import read_pool
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 
+COLUMNS = ("file", "split", "speaker", "gender", *ATTRIBUTES)
+"""All that are read."""
+
+_SHOWN = 5
 _log = logging.getLogger(__name__)
 
 
@@ -49,12 +57,12 @@ def read(
       table: the CSV file, where it is not the folder's `manifest.csv`.
 
     Returns:
-      One row a recording, sorted by id: the path relative to the folder, and, of a segment, where it begins and ends.
+      One row a recording, sorted by id: its path relative to the folder, and, of a segment, where it begins and ends.
       A recording that is listed but does not exist keeps its row.
 
     Raises:
       InputError: the table or the folder is missing, unreadable or wrong, names a recording outside of the folder, or
-        no listed recording exists.
+        by a name that several have, or no listed recording exists.
     """
     if table is not None and not source.is_dir():
         raise InputError(f"--source {source} is no folder; with --manifest give that of the recordings")
@@ -67,7 +75,9 @@ def read(
     rows = read_table(path)
     rows.require("file")
     attributes = [name for name in ATTRIBUTES if rows.has(name)]
-    utterances = [_utterance(row, root) for row in rows]
+    if warning := unused_columns(rows, COLUMNS):
+        _log.warning("%s", warning)
+    utterances = [_utterance(row, id, root) for row, id in zip(rows, _located(rows, root, suffixes), strict=True)]
     _check_unique(rows, utterances)
     if not rows.has("split"):
         if not attributes:
@@ -88,17 +98,18 @@ def read(
     return sorted(utterances, key=lambda utterance: utterance.id)
 
 
-def _utterance(row: Row, root: Path) -> Utterance:
-    """A line of the manifest; its split is "" where the table has no such column."""
+def _utterance(row: Row, file: str, root: Path) -> Utterance:
+    """A row of the manifest about a file, by its path below `root`; its split is "" where there is no such column."""
     split = parse_split(row.text("split"), row.where) if row.table.has("split") else ""
     attributes = tuple(row.number(name) for name in ATTRIBUTES)
-    file, path = _locate(row, root)
+    if row.ends_early and split not in ("", "unlabeled") and all(map(math.isnan, attributes)):
+        raise InputError(f"{row.where}: ends before the labels of a {split} recording; add them, or cells without any")
     start_s, end_s = read_segment(row)
     return Utterance(
         id=file + segment_suffix(start_s, end_s),
-        path=path,
+        path=Path(os.path.normpath(root)) / file,
         split=split,
-        speaker=row.text("speaker") or None,
+        speaker=parse_speaker(row.text("speaker")),
         gender=parse_gender(row.text("gender")),
         attributes=(math.nan,) * len(ATTRIBUTES) if split == "unlabeled" else attributes,
         start_s=start_s,
@@ -106,31 +117,51 @@ def _utterance(row: Row, root: Path) -> Utterance:
     )
 
 
-def _locate(row: Row, root: Path) -> tuple[str, Path]:
-    """Id and path of a line's recording."""
+def _located(table: Table, root: Path, suffixes: frozenset[str]) -> list[str]:
+    """The id of each row's recording; where no file has exactly that name, the file that the name fits, if there is."""
+    names = [_name_below(row, root) for row in table]
+    missing = {name for name in names if not is_file(root / name)}
+    fits = fitting_recordings(missing, root, suffixes) if missing else {}
+    return [_only(fits.get(name) or [name], row) for name, row in zip(names, table, strict=True)]
+
+
+def _name_below(row: Row, root: Path) -> str:
+    """What a row calls its recording, as a path relative to the folder."""
     name = row.text("file")
     if not name:
         raise InputError(f"{row.where}: file is empty; name a recording or remove the line")
     if "\\" in name and not is_file(root / name):
         name = name.replace("\\", "/")  # written on Windows
     here = os.path.abspath(root)  # noqa: PTH100 (not `resolve`: links stay as they are)
-    id = os.path.relpath(os.path.join(here, name), here)  # noqa: PTH118
-    if not is_inside(id):
+    path = os.path.normpath(os.path.join(here, name))  # noqa: PTH118
+    below = os.path.relpath(path, here)
+    if not is_inside(below):
+        below = path_below(path, root)
+    if below is None:
         raise InputError(
             f"{row.where}: {name!r} leads out of {root}; "
             "give the folder that all recordings lie in by --source, and the table by --manifest"
         )
-    return Path(id).as_posix(), Path(os.path.normpath(root)) / id
+    return Path(below).as_posix()
+
+
+def _only(fitting: Sequence[str], row: Row) -> str:
+    """The only file that a row's name fits."""
+    if len(fitting) > 1:
+        more = ", ..." if len(fitting) > _SHOWN else ""
+        raise InputError(
+            f"{row.where}: {row.text('file')!r} may be any of {', '.join(fitting[:_SHOWN])}{more}; "
+            "give its path below the folder of the recordings"
+        )
+    return fitting[0]
 
 
 def _check_unique(table: Table, utterances: Sequence[Utterance]) -> None:
-    lines: dict[str, int] = {}
+    places: dict[str, str] = {}
     for row, utterance in zip(table, utterances, strict=True):
-        if utterance.id in lines:
-            raise InputError(
-                f"{row.where}: {utterance.id} is listed twice (also line {lines[utterance.id]}); remove one"
-            )
-        lines[utterance.id] = row.line
+        if utterance.id in places:
+            raise InputError(f"{row.where}: {utterance.id} is listed twice (also {places[utterance.id]}); remove one")
+        places[utterance.id] = row.place
 
 
 def _split(path: Path, utterances: list[Utterance], with_speakers: bool) -> list[Utterance]:
@@ -139,6 +170,8 @@ def _split(path: Path, utterances: list[Utterance], with_speakers: bool) -> list
     speakers = [speaker_of(utterance) for utterance in utterances]
     if not with_speakers:
         _log.warning("%s has no column 'speaker': the split treats every recording as a speaker of its own", path)
+    elif unknown := sum(has_label and not u.speaker for u, has_label in zip(utterances, labeled, strict=True)):
+        _log.warning("%s: the split treats %d recordings of unknown speakers as a speaker each", path, unknown)
     known = [speaker for speaker, has_label in zip(speakers, labeled, strict=True) if has_label]
     splits = split_by_speaker(known, str(path))
     return [

@@ -10,13 +10,18 @@ from pathlib import Path
 
 from emocluster_jax.corpora.audio_files import check_folder, check_inside, is_file
 from emocluster_jax.corpora.gender import parse_gender
-from emocluster_jax.corpora.table import Row, read_table
-from emocluster_jax.corpora.unlabeled_pool import read_pool
+from emocluster_jax.corpora.json_table import read_json_table
+from emocluster_jax.corpora.speaker_names import parse_speaker
+from emocluster_jax.corpora.table import Row, Table, read_table
+from emocluster_jax.corpora.text_files import read_text
+from emocluster_jax.corpora.unlabeled_pool import lowercase_stem, read_pool
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 
-LABEL_FILES = ("labels_consensus.csv", "labels_concensus.csv")
-"""Spellings over the releases."""
+LABEL_FILES = ("labels_consensus.csv", "labels_concensus.csv", "labels_consensus.json", "labels_concensus.json")
+"""Spellings and formats over the releases; the first that there is is read."""
+TEST_SETS = ("test", "test1", "test2")
+"""The test sets of all releases whose labels are public."""
 _LABEL_FOLDERS = ("Labels", "labels", "")
 _AUDIO_FOLDERS = ("Audios", "Audio", "audios", "audio", "wav", "wavs")
 
@@ -31,30 +36,34 @@ _SPLITS = {
     "test2": "test",
     "test3": None,  # its labels are kept back
 }
+_PARTITIONS = "Partitions.txt"
 
 
 def read(
     source: Path,
     unlabeled: Path | None = None,
     unlabeled_limit: int | None = None,
-    test_sets: tuple[str, ...] = ("test", "test1", "test2"),
+    test_sets: tuple[str, ...] = TEST_SETS,
 ) -> list[Utterance]:
     """Reads a release of MSP-Podcast.
 
     Args:
-      source: the release's folder: the label file, in it or in its folder `Labels`, and the recordings in `Audios`
-        (`Audio`, `wav`).
-      unlabeled: the folder of the unlabelled pool, some 500,000 recordings.
+      source: the release's folder: the label file (CSV, or JSON as of late), in it or in its folder `Labels`, and the
+        recordings in `Audios` (`Audio`, `wav`).
+      unlabeled: the folder of the unlabelled pool, some 500,000 recordings. What the label file or `Partitions.txt`
+        names is left out of it, whatever its split.
       unlabeled_limit: take this many of the pool, such as 15,000 or 40,000, which contain one another; None takes all.
-      test_sets: the values of Split_Set that make up the test split, in lower case. The paper's release 1.6 has one
-        test set; later ones have Test1 and Test2. Test3 has no public labels and is always left out.
+      test_sets: the values of Split_Set that make up the test split, in any case; by default all that have labels. The
+        paper's release 1.6 has one test set; later ones have Test1 and Test2. Test3 has no public labels and is always
+        left out.
 
     Returns:
       One row a recording, sorted by id: the path relative to `source`. A recording that is listed but does not exist
       keeps its row.
 
     Raises:
-      InputError: a file, folder or column is missing, a label is no number, a split is unknown, or no recording exists.
+      InputError: a file, folder or column is missing, a label is no number, a split is unknown, no row is of a test set
+        that was asked for, or no recording exists.
     """
     check_folder(source, "the folder of an MSP-Podcast release")
     candidates = [source / folder / name for folder in _LABEL_FOLDERS for name in LABEL_FILES]
@@ -66,46 +75,76 @@ def read(
     audio = next((source / name for name in _AUDIO_FOLDERS if (source / name).is_dir()), None)
     if audio is None:
         raise InputError(f"{source} has no folder Audios (nor Audio, wav); unpack the recordings there")
-    table = read_table(labels)
+    table = read_json_table(labels, "FileName") if labels.suffix == ".json" else read_table(labels)
     table.require("FileName", "EmoAct", "EmoDom", "EmoVal", "Split_Set")
-    lines: dict[str, int] = {}
-    utterances, left_out = [], []
+    chosen = _test_sets(test_sets, table)
+    places: dict[str, str] = {}
+    utterances = []
     for row in table:
         name = row.text("FileName")
-        if name in lines:
-            raise InputError(f"{row.where}: {name} is listed twice (also line {lines[name]}); remove one")
-        lines[name] = row.line
+        if name in places:
+            raise InputError(f"{row.where}: {name} is listed twice (also {places[name]}); remove one")
+        places[name] = row.place
         check_inside(name, row.where)
-        split = _split(row, test_sets)
-        if split is None:
-            left_out.append(audio / name)
-        else:
+        split = _split(row, chosen)
+        if split is not None:
             utterances.append(_utterance(row, split, source, audio / name))
     if not any(is_file(utterance.path) for utterance in utterances):
         raise InputError(
             f"{audio}: none of the {len(utterances)} recordings in {labels.name} is there; unpack the recordings there"
         )
     if unlabeled is not None:
-        utterances += read_pool(unlabeled, source, utterances, unlabeled_limit, skip=left_out)
+        named = {lowercase_stem(name) for name in (*places, *_partitioned(source))}
+        utterances += read_pool(unlabeled, source, utterances, unlabeled_limit, skip=named)
     return sorted(utterances, key=lambda utterance: utterance.id)
 
 
-def _split(row: Row, test_sets: tuple[str, ...]) -> str | None:
-    """The split of a line, or None where it takes no part."""
-    value = row.text("Split_Set").replace(" ", "").replace("_", "").casefold()
+def _test_sets(asked: tuple[str, ...], table: Table) -> set[str]:
+    """The test sets that were asked for, without regard to case and blanks.
+
+    Raises:
+      InputError: no row is of one of them. The default asks for those that there are.
+    """
+    there = {_plain(row.text("Split_Set")): row.text("Split_Set") for row in table}
+    there = {name: spelling for name, spelling in there.items() if _SPLITS.get(name) == "test"}
+    chosen = {_plain(value): value for value in asked}
+    absent = [value for name, value in chosen.items() if name not in there]
+    if absent and set(chosen) != set(TEST_SETS):
+        raise InputError(
+            f"--test-sets {' '.join(absent)}: {table.path} has no labels of such a test set; "
+            f"those that it has are: {', '.join(sorted(there.values())) or 'none'}"
+        )
+    return set(chosen)
+
+
+def _plain(split_set: str) -> str:
+    """A value of Split_Set in lower case, without blanks and underscores."""
+    return "".join(split_set.split()).replace("_", "").casefold()
+
+
+def _split(row: Row, test_sets: set[str]) -> str | None:
+    """The split of a row, or None where it takes no part."""
+    value = _plain(row.text("Split_Set"))
     if value not in _SPLITS:
         raise InputError(f"{row.where}: unknown Split_Set {row.text('Split_Set')!r}; known are {', '.join(_SPLITS)}")
     split = _SPLITS[value]
     return None if split == "test" and value not in test_sets else split
 
 
+def _partitioned(source: Path) -> list[str]:
+    """The recordings in the list of a release's partitions, which has lines such as `Test3; MSP-PODCAST_1.wav`."""
+    path = source / _PARTITIONS
+    if not path.exists():
+        return []
+    return [line.rpartition(";")[2].strip() for line in read_text(path).split("\n")]
+
+
 def _utterance(row: Row, split: str, source: Path, path: Path) -> Utterance:
-    speaker = row.text("SpkrID")
     return Utterance(
         id=path.relative_to(source).as_posix(),
         path=path,
         split=split,
-        speaker=None if speaker.casefold() in ("", "unknown", "nan") else speaker,
+        speaker=parse_speaker(row.text("SpkrID")),
         gender=parse_gender(row.text("Gender")),
         attributes=(row.number("EmoAct"), row.number("EmoDom"), row.number("EmoVal")),
     )

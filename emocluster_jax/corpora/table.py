@@ -1,44 +1,55 @@
 """Tables of labels: CSV files read with errors that name the file, the line and the column.
 
-Comma, semicolon and tab are told apart by the header line; UTF-8 with and without byte order mark is read, and UTF-16
-with one. Column names are compared without regard to case and surrounding blanks.
+Comma, semicolon and tab are told apart by the header line, and a first line such as `sep=;` is obeyed. Column names are
+compared without regard to case and surrounding blanks. What spreadsheets leave behind is understood: rows that end
+early, empty columns at the end, and every usual spelling of a missing value.
 """
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from emocluster_jax.corpora.text_files import read_text
 from emocluster_jax.errors import InputError
 
 _DELIMITERS = (",", ";", "\t")
-_MISSING = frozenset({"", "nan", "na", "n/a", "none", "null"})
-_BYTE_ORDER_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_SEPARATOR_LINE = re.compile(r'"?sep=(?P<delimiter>[^\w\s"]|\t|\\t)(?P=delimiter)*"?(?:\n|$)', re.IGNORECASE)
+_MISSING = frozenset(
+    {"", "-", "\u2013", "\u2014", ".", "?", "na", "n/a", "n.a.", "n.a", "#n/a", "#na", "<na>", "nan", "none", "null"}
+)
+
+
+def is_missing(field: str) -> bool:
+    """Whether a field says that there is no value: it is empty, "NA", "#N/A", "-" or the like, in any case."""
+    return field.strip().casefold() in _MISSING
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table.
+    """One row of a table.
 
     Attributes:
-      table: the table that the line belongs to.
-      line: the line's number in the file, counted from 1 (the header is line 1).
-      values: the line's fields, without surrounding blanks, in the order of `table.columns`.
+      table: the table that the row belongs to.
+      place: where it stands in the file, for messages, such as "line 7" (the header of a CSV file is line 1).
+      values: the row's fields, without surrounding blanks, in the order of the file's columns.
+      ends_early: the row has fewer fields than the header; the last values are empty.
     """
 
     table: Table
-    line: int
+    place: str
     values: Sequence[str]
+    ends_early: bool = False
 
     @property
     def where(self) -> str:
-        """File and line, for messages."""
-        return f"{self.table.path}, line {self.line}"
+        """File and place, for messages."""
+        return f"{self.table.path}, {self.place}"
 
     def text(self, column: str) -> str:
         """The field of `column`; empty where the table has no such column."""
@@ -46,13 +57,13 @@ class Row:
         return "" if index is None else self.values[index]
 
     def number(self, column: str) -> float:
-        """The field of `column` as a finite number, or NaN where it is empty, "NaN" or the like.
+        """The field of `column` as a finite number, or NaN where it is missing.
 
         Raises:
           InputError: the field is something else.
         """
         field = self.text(column)
-        if field.casefold() in _MISSING:
+        if is_missing(field):
             return math.nan
         try:
             # Where semicolons separate the fields, commas are decimal commas.
@@ -66,14 +77,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A CSV file's header and lines.
+    """A file's columns and rows.
 
     Attributes:
       path: where the file lies.
-      delimiter: what separates its fields.
-      columns: the names in the header, as spelt there.
+      delimiter: what separates the fields of a CSV file; empty for other files.
+      columns: the names of the columns, as spelt in the file; those without a name are left out.
       index: position of each column, by its name in lower case.
-      rows: the lines below the header, blank ones left out.
+      rows: the rows below the header, blank ones left out.
     """
 
     path: Path
@@ -103,6 +114,9 @@ class Table:
 def read_table(path: Path) -> Table:
     """Reads a CSV file with a header line.
 
+    Columns at the end that have neither a name nor a value are ignored. A row with fewer fields than the header has
+    empty ones at its end.
+
     Args:
       path: the file.
 
@@ -110,70 +124,63 @@ def read_table(path: Path) -> Table:
       The table, with at least one row.
 
     Raises:
-      InputError: the file is missing, not text, empty, has two columns of one name, or a line with another number of
-        fields than the header.
+      InputError: the file is missing, not text, empty, has two columns of one name, or a row with more values than the
+        header has names.
     """
-    text = _decoded(path)
-    if not text.strip():
+    text = read_text(path)
+    first_line, delimiter = 1, None
+    if separator := _SEPARATOR_LINE.match(text):
+        first_line, text = 2, text[separator.end() :]
+        delimiter = separator["delimiter"].replace("\\t", "\t")
+    delimiter = delimiter or _delimiter(text)
+    lines = _lines(path, text, delimiter, first_line)
+    _, header = next(lines, (first_line, []))
+    if not header:
         raise InputError(f"{path} is empty; expected a CSV file with a header line")
-    delimiter = _delimiter(text)
-    table = Table(path, delimiter, _header(path, text, delimiter), {}, [])
-    for position, column in enumerate(table.columns):
-        if column.casefold() in table.index:
-            raise InputError(f"{path} has the column {column!r} twice; rename or remove one")
-        table.index[column.casefold()] = position
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
-    try:
-        for fields in reader:
-            if not any(field.strip() for field in fields):
-                continue
-            if len(fields) != len(table.columns):
-                raise InputError(
-                    f"{path}, line {reader.line_num}: {len(fields)} fields where the header has {len(table.columns)}; "
-                    'put values that contain the delimiter in "quotes"'
-                )
-            table.rows.append(Row(table, reader.line_num, [field.strip() for field in fields]))
-    except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num}: not readable as CSV ({error}); mend that line") from None
-    del table.rows[:1]  # the header
+    names = _without_empty_end(header)
+    table = Table(path, delimiter, tuple(filter(None, names)), {}, [])
+    for position, name in enumerate(names):
+        if name.casefold() in table.index:
+            raise InputError(f"{path} has the column {name!r} twice; rename or remove one")
+        if name:
+            table.index[name.casefold()] = position
+    for line, fields in lines:
+        values = _without_empty_end(fields)
+        if len(values) > len(names):
+            raise InputError(
+                f"{path}, line {line}: {len(values)} fields where the header has {len(names)}; "
+                'put values that contain the delimiter in "quotes"'
+            )
+        values += [""] * (len(names) - len(values))
+        table.rows.append(Row(table, f"line {line}", values, ends_early=len(fields) < len(names)))
     if not table.rows:
         raise InputError(f"{path} has a header but no rows; add one row a recording")
     return table
 
 
-def _decoded(path: Path) -> str:
-    """The file's text."""
+def _lines(path: Path, text: str, delimiter: str, first_line: int) -> Iterator[tuple[int, list[str]]]:
+    """Number and fields of every line that is not blank."""
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
+
+    def line() -> int:
+        return first_line - 1 + reader.line_num
+
     try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; give the path of a CSV file") from None
-    except IsADirectoryError:
-        raise InputError(f"{path} is a folder; give the path of a CSV file") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}; check its permissions") from None
-    encoding = next((name for mark, name in _BYTE_ORDER_MARKS if content.startswith(mark)), "utf-8")
-    try:
-        text = content.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not {encoding} text (byte {error.start}); save it as CSV in UTF-8") from None
-    if "\0" in text:
-        # UTF-16 without a byte order mark looks like this, and no file name may hold one.
-        raise InputError(f"{path} is not {encoding} text (it holds null characters); save it as CSV in UTF-8")
-    return text
+        for record in reader:
+            fields = [field.strip() for field in record]
+            if any(fields):
+                yield line(), fields
+    except csv.Error as error:
+        raise InputError(f"{path}, line {line()}: not readable as CSV ({error}); mend that line") from None
+
+
+def _without_empty_end(fields: list[str]) -> list[str]:
+    """The fields up to the last that is not empty."""
+    return fields[: max((i for i, field in enumerate(fields, start=1) if field), default=0)]
 
 
 def _delimiter(text: str) -> str:
     """The delimiter that occurs most often in the header line, outside quotes."""
-    header = next(line for line in text.splitlines() if line.strip())
+    header = next((line for line in text.split("\n") if line.strip()), "")
     outside_quotes = "".join(header.split('"')[::2])
     return max(_DELIMITERS, key=outside_quotes.count)
-
-
-def _header(path: Path, text: str, delimiter: str) -> tuple[str, ...]:
-    """The names in the first line that is not blank."""
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
-    try:
-        names = next(fields for fields in reader if any(field.strip() for field in fields))
-    except (csv.Error, StopIteration):
-        raise InputError(f"{path}: the header line is not readable as CSV; mend it") from None
-    return tuple(name.strip() for name in names)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from emocluster_jax.corpora.audio_files import AUDIO_SUFFIXES, check_folder, find_audio_files
@@ -17,7 +17,7 @@ def read_pool(
     root: Path,
     listed: Sequence[Utterance] = (),
     limit: int | None = None,
-    skip: Sequence[Path] = (),
+    skip: Collection[str] = (),
     suffixes: frozenset[str] = AUDIO_SUFFIXES,
 ) -> list[Utterance]:
     """The recordings of a folder and its subfolders as unlabelled rows.
@@ -30,7 +30,8 @@ def read_pool(
         the labelled recordings lie in.
       limit: take this many, chosen by a hash of their ids: a smaller choice is always part of a larger one. None takes
         all.
-      skip: further recordings to leave out, such as a test set whose labels are kept back.
+      skip: names of further recordings to leave out wherever they lie, in lower case and without folder and suffix,
+        such as those of a test set whose labels are kept back.
       suffixes: file name endings that count as recordings.
 
     Returns:
@@ -47,11 +48,15 @@ def read_pool(
     files = find_audio_files(folder, suffixes, "give a folder that does")
     resolve = _Resolver()
     resolved_folder = os.path.realpath(folder)
-    taken = {resolve(utterance.path) for utterance in listed} | {resolve(path) for path in skip}
+    taken = {resolve(utterance.path) for utterance in listed}
     inside = Path(resolved_folder).is_relative_to(os.path.realpath(root))
     prefix = os.path.relpath(resolved_folder, os.path.realpath(root)) if inside else Path(resolved_folder).name
     prefix = "" if prefix == "." else f"{Path(prefix).as_posix()}/"
-    files = [relative for relative in files if f"{resolved_folder}/{relative}" not in taken]
+    files = [
+        relative
+        for relative in files
+        if f"{resolved_folder}/{relative}" not in taken and lowercase_stem(relative) not in skip
+    ]
     if limit is not None:
         files = sorted(sorted(files, key=lambda relative: stable_hash(prefix + relative))[:limit])
     pool = [Utterance(id=prefix + relative, path=folder / relative, split="unlabeled") for relative in files]
@@ -60,6 +65,11 @@ def read_pool(
     if clash:
         raise InputError(f"{clash.path}: a labelled recording has the same id {clash.id!r}; rename the pool's folder")
     return pool
+
+
+def lowercase_stem(path: str) -> str:
+    """A file's name in lower case, without folder and suffix."""
+    return os.path.splitext(path.rpartition("/")[2])[0].casefold()  # noqa: PTH122
 
 
 class _Resolver:

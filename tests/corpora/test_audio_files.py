@@ -100,7 +100,7 @@ def test_what_the_corpus_lists_is_left_out_of_the_pool(tmp_path):
     touch(tmp_path, "audio/a.wav", "audio/b.wav", "audio/c.wav")
     (tmp_path / "linked").symlink_to(tmp_path / "audio")
     listed = [Utterance("audio/a.wav", tmp_path / "audio/a.wav", "train")]
-    pool = read_pool(tmp_path / "linked", tmp_path, listed, skip=[tmp_path / "audio/c.wav"])
+    pool = read_pool(tmp_path / "linked", tmp_path, listed, skip={"c"})
     assert [u.path.name for u in pool] == ["b.wav"]
 
 

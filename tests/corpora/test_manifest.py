@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import math
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,96 @@ def test_a_path_written_on_windows(tmp_path, write_wavs, write_text):
     (utterance,) = manifest.read(write_text(tmp_path / "m.csv", "file,split,arousal\nsub\\a.wav,train,1\n"))
     assert utterance.id == "sub/a.wav"
     assert utterance.path.is_file()
+
+
+def test_what_people_call_missing_or_unknown(tmp_path, write_wavs, write_text):
+    write_wavs(tmp_path, "a.wav", "b.wav", "c.wav", "d.wav")
+    rows = "a.wav;train;Unknown;-;#N/A\nb.wav;train;UNK;1,5;.\nc.wav;train;n.a.;<NA>;2\nd.wav;unlabeled\n"
+    utterances = manifest.read(write_text(tmp_path / "m.csv", f"sep=;\nfile;split;speaker;arousal;valence;;\n{rows}"))
+    assert [u.speaker for u in utterances] == [None] * 4
+    assert [repr(u.attributes[0]) for u in utterances] == ["nan", "1.5", "nan", "nan"]
+    assert [u.split for u in utterances] == ["train", "train", "train", "unlabeled"]
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_names_in_another_normal_form_than_the_files(tmp_path, write_wavs, write_text, form):
+    there = unicodedata.normalize({"NFC": "NFD", "NFD": "NFC"}[form], "børn/Åse é.wav")
+    write_wavs(tmp_path, there)
+    listed = unicodedata.normalize(form, "børn/Åse é.wav")
+    (utterance,) = manifest.read(write_text(tmp_path / "m.csv", f"file,split,arousal\n{listed},train,1\n"))
+    assert (utterance.id, utterance.path.is_file()) == (there, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("b.wav", "sub/deep/b.wav"),  # without its folder
+        ("sub/deep/b", "sub/deep/b.wav"),  # without its suffix
+        ("b", "sub/deep/b.wav"),  # without both
+        ("SUB/Deep/B.WAV", "sub/deep/b.wav"),
+        ("a", "a.wav"),  # not copy/a.wav, which it also might be
+        ("a.flac", "a.flac"),
+        ("v1.2", "sub/v1.2.wav"),
+        ("deep/b.wav", "deep/b.wav"),  # a folder that it does not lie in: missing
+        ("nobody.wav", "nobody.wav"),
+    ],
+)
+def test_names_that_are_not_paths_are_found(tmp_path, write_wavs, write_text, name, file):
+    write_wavs(
+        tmp_path / "s", "a.wav", "copy/a.wav", "copy/a.flac", "sub/deep/b.wav", "sub/v1.2.wav", "x/c.wav", "y/c.wav"
+    )
+    if file == "a.flac":
+        file = "copy/a.flac"
+    table = write_text(tmp_path / "m.csv", f"file,split,arousal\nx/c.wav,train,1\n{name},train,1\n")
+    (found,) = (u for u in manifest.read(tmp_path / "s", table=table) if u.id != "x/c.wav")
+    assert (found.id, found.path) == (file, tmp_path / "s" / file)
+
+
+@pytest.mark.parametrize("name", ["c.wav", "c", "C.WAV"])
+def test_a_name_that_several_files_have(tmp_path, write_wavs, write_text, name):
+    write_wavs(tmp_path, *(f"{folder}/c.wav" for folder in "abcdefg"))
+    path = write_text(tmp_path / "m.csv", f"file,split,arousal\na/c.wav,train,1\n{name},train,1\n")
+    with pytest.raises(InputError, match=rf"m\.csv, line 3: '{name}' may be any of a/c.wav, .*, e/c.wav, \.\.\.; give"):
+        manifest.read(path)
+
+
+def test_a_name_that_is_found_where_another_row_is(tmp_path, write_wavs, write_text):
+    write_wavs(tmp_path, "sub/a.wav")
+    path = write_text(tmp_path / "m.csv", "file,split,arousal\nsub/a.wav,train,1\na,train,1\n")
+    with pytest.raises(InputError, match=r"line 3: sub/a\.wav is listed twice \(also line 2\)"):
+        manifest.read(path)
+
+
+def test_absolute_paths_through_links_to_the_folder(tmp_path, write_wavs, write_text):
+    """Either of table and --source may name the folder by a link; links out of it lead out as ever."""
+    write_wavs(tmp_path / "real", "sub/a.wav", "b.wav")
+    write_wavs(tmp_path / "elsewhere", "c.wav")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "home").symlink_to(tmp_path)
+    for source, named in (("real", "link"), ("link", "real"), ("real", "home/link"), ("home/link", "real")):
+        rows = f"{tmp_path}/{named}/sub/a.wav,train,1\n{tmp_path}/{named}/b.wav,train,1\n"
+        table = write_text(tmp_path / "m.csv", f"file,split,arousal\n{rows}")
+        utterances = manifest.read(tmp_path / source, table=table)
+        assert [u.id for u in utterances] == ["b.wav", "sub/a.wav"]
+        assert [u.path for u in utterances] == [tmp_path / source / u.id for u in utterances]
+    for name in (
+        f"{tmp_path}/link/../elsewhere/c.wav",
+        f"{tmp_path}/link",
+        f"{tmp_path}/home/elsewhere/c.wav",
+        f"/{'x' * 5000}",
+    ):
+        write_text(tmp_path / "m.csv", f"file,split,arousal\n{name},train,1\n")
+        with pytest.raises(InputError, match=r"line 2: .* leads out of"):
+            manifest.read(tmp_path / "real", table=tmp_path / "m.csv")
+
+
+def test_unused_columns_and_unknown_speakers_are_said(tmp_path, write_wavs, write_text, caplog):
+    write_wavs(tmp_path, *(f"r{n}.wav" for n in range(12)))
+    rows = "\n".join(f"r{n}.wav,{'Unknown' if n > 8 else n},{n},{n / 2}" for n in range(12))
+    with caplog.at_level(logging.WARNING):
+        manifest.read(write_text(tmp_path / "m.csv", f"file,speaker,valence,arousal_mean\n{rows}\n"))
+    assert "not used: arousal_mean" in caplog.text and "rename arousal_mean to arousal" in caplog.text
+    assert "the split treats 3 recordings of unknown speakers as a speaker each" in caplog.text
 
 
 def test_a_split_by_speaker_where_there_is_none(tmp_path, write_wavs, write_text):
@@ -175,6 +266,7 @@ def test_a_split_leaves_the_segments_of_a_file_together(tmp_path, write_wavs, wr
         ("file,split,arousal\na.wav,train,loud\n", "line 2: arousal is 'loud'"),
         ("file,split,arousal\na.wav,train,1\n./a.wav,test,1\n", r"line 3: a\.wav is listed twice \(also line 2\)"),
         ("file,split,arousal\n,train,1\n", "line 2: file is empty"),
+        ("file,split,arousal\na.wav,train\n", "line 2: ends before the labels of a train recording"),
         ("file,split,arousal\ngone.wav,train,1\n", r"none of its 1 recordings exists \(first: .*gone\.wav"),
         ("file,arousal\na.wav,1\nb.wav,2\n", "2 speakers are too few"),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from emocluster_jax.corpora import msp_podcast
@@ -41,6 +43,72 @@ def test_one_test_set_alone(release):
     ]
 
 
+@pytest.mark.parametrize("test_sets", [("Test1",), ("TEST 1",), ("test_1", "Test1")])
+def test_test_sets_are_named_in_any_case_and_with_blanks(release, test_sets):
+    assert [u.id for u in msp_podcast.read(release, test_sets=test_sets) if u.split == "test"] == [f"Audios/{NAMES[0]}"]
+
+
+@pytest.mark.parametrize(
+    ("test_sets", "message"),
+    [
+        (("nonsense",), r"--test-sets nonsense: .*labels_consensus\.csv has no .*those that it has are: Test1, Test2$"),
+        (("Test1", "Test5", "Train"), r"--test-sets Test5 Train: "),
+        (("Test3",), r"--test-sets Test3: .* those that it has are: Test1, Test2"),
+    ],
+)
+def test_test_sets_that_no_row_has_are_refused(release, write_text, test_sets, message):
+    row = "MSP-PODCAST_0003_0001.wav,,,,,,,Test3\n"
+    write_text(release / "Labels/labels_consensus.csv", HEADER + "".join(ROWS) + row)
+    with pytest.raises(InputError, match=message):
+        msp_podcast.read(release, test_sets=test_sets)
+
+
+def test_a_release_whose_labels_are_json(release, write_text):
+    """As 1.12 and later have them: numbers or texts, null, and nothing but JSON."""
+    keys = HEADER.strip().split(",")[1:]
+    entries = {row.split(",")[0]: dict(zip(keys, row.strip().split(",")[1:], strict=True)) for row in ROWS}
+    entries[NAMES[2]].update(EmoAct=5.1, EmoDom=5, SpkrID=9)
+    entries[NAMES[3]].update(SpkrID=None, EmoVal=float("nan"))
+    expected = msp_podcast.read(release)
+    (release / "Labels/labels_consensus.csv").unlink()
+    write_text(release / "Labels/labels_consensus.json", json.dumps(entries))
+    *known, last = msp_podcast.read(release)
+    assert known == expected[:3]
+    assert (last.speaker, last.attributes[:2]) == (None, (6.2, 6.0)) and last.attributes[2] != last.attributes[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "labels_consensus.json is not readable as JSON"),
+        ("[" * 100_000, "labels_consensus.json is not readable as JSON"),
+        ("{}", "is empty"),
+        ('["a.wav"]', "expected a JSON object that has an object for each recording"),
+        ('{"a.wav": 3}', "expected a JSON object that has an object for each recording"),
+        ('{"a.wav": {"EmoAct": 1}}', "no column 'EmoDom'; it has FileName, EmoAct"),
+        ('{"a.wav": {"EmoAct": 1, "emoact": 2}}', r"entry 1 \(a\.wav\) has 'emoact' twice"),
+        (
+            '{"a.wav": {"EmoAct": "calm", "EmoDom": 1, "EmoVal": 1, "Split_Set": "Train"}}',
+            r"labels_consensus\.json, entry 1 \(a\.wav\): EmoAct is 'calm'",
+        ),
+        (
+            '{"a.wav": {"EmoAct": [1], "EmoDom": 1, "EmoVal": 1, "Split_Set": "Train"}}',
+            r"entry 1 \(a\.wav\): EmoAct is '\[1\]'",
+        ),
+        (
+            '{"a.wav": {"EmoAct": 1, "EmoDom": 1, "EmoVal": 1, "Split_Set": "Train"}, "a.wav": {"Split_Set": "Train"}}',
+            r"entry 2 \(a\.wav\): a\.wav is listed twice \(also entry 1 \(a\.wav\)\)",
+        ),
+        ('{"a.wav": {"EmoAct": 1, "EmoDom": 1, "EmoVal": 1}}', "no column 'Split_Set'"),
+    ],
+)
+def test_complaints_about_json(release, write_text, text, message):
+    (release / "Labels/labels_consensus.csv").unlink()
+    write_text(release / "Labels/labels_consensus.json", text)
+    with pytest.raises(InputError, match=message):
+        msp_podcast.read(release)
+
+
 def test_an_early_release(tmp_path, write_wavs, write_text):
     """The older spelling, in the root, other letter case, no genders, one test set."""
     write_wavs(tmp_path / "wav", *NAMES)
@@ -78,6 +146,16 @@ def test_the_pool_never_holds_recordings_of_the_corpus(release, write_wavs, writ
     write_text(release / "Labels/labels_consensus.csv", HEADER + "".join(ROWS) + row)
     pool = [u.path.name for u in msp_podcast.read(release, release / "Audios") if u.split == "unlabeled"]
     assert pool == ["MSP-PODCAST_9999_0001.wav"]
+
+
+def test_the_pool_holds_nothing_that_the_release_names(release, tmp_path, write_wavs, write_text):
+    """Test sets that were not chosen, Test3 where the partitions alone name it, and copies elsewhere, of any suffix."""
+    write_wavs(release / "Audios", "MSP-PODCAST_0003_0001.wav", "MSP-PODCAST_9999_0001.wav")
+    write_wavs(tmp_path / "copy", NAMES[0].replace(".wav", ".flac"), f"deep/{NAMES[1]}", "MSP-PODCAST_9999_0002.wav")
+    write_text(release / "Partitions.txt", f"Test1; {NAMES[0]}\n\nTest3; MSP-PODCAST_0003_0001.wav\n")
+    for pool, left in ((release / "Audios", "9999_0001"), (tmp_path / "copy", "9999_0002")):
+        rows = msp_podcast.read(release, pool, test_sets=("Test1",))
+        assert [u.path.stem for u in rows if u.split == "unlabeled"] == [f"MSP-PODCAST_{left}"]
 
 
 @pytest.mark.parametrize(

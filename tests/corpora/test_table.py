@@ -25,7 +25,7 @@ def test_any_delimiter_and_encoding(tmp_path, delimiter, encoding):
     assert [row.text("file") for row in table] == ["å, b; c\t.wav", "d.wav"]
     assert table.rows[0].number("AROUSAL") == 4.5
     assert math.isnan(table.rows[1].number("arousal"))
-    assert [row.line for row in table] == [2, 3]
+    assert [row.place for row in table] == ["line 2", "line 3"]
 
 
 def test_decimal_commas_between_semicolons(tmp_path, write_text):
@@ -35,7 +35,71 @@ def test_decimal_commas_between_semicolons(tmp_path, write_text):
 
 def test_blank_lines_are_no_rows_and_lines_keep_their_numbers(tmp_path, write_text):
     table = read_table(write_text(tmp_path / "gaps.csv", "file,arousal\n\na.wav,1\n,\nb.wav,2\n"))
-    assert [(row.text("file"), row.line) for row in table] == [("a.wav", 3), ("b.wav", 5)]
+    assert [(row.text("file"), row.place) for row in table] == [("a.wav", "line 3"), ("b.wav", "line 5")]
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_any_line_end(tmp_path, line_end):
+    path = tmp_path / "labels.csv"
+    path.write_bytes(line_end.join(["file,arousal", '"a', 'b.wav",1', "", "c.wav,2"]).encode())
+    assert [(row.text("file"), row.place) for row in read_table(path)] == [("a\nb.wav", "line 3"), ("c.wav", "line 5")]
+
+
+def test_rows_that_end_early_have_empty_fields(tmp_path, write_text):
+    table = read_table(
+        write_text(tmp_path / "people.csv", "file,split,arousal,valence\na.wav,train,1,2\nb.wav,unlabeled\n")
+    )
+    assert [row.text("split") for row in table] == ["train", "unlabeled"]
+    assert table.rows[0].number("valence") == 2
+    assert math.isnan(table.rows[1].number("arousal")) and table.rows[1].text("valence") == ""
+
+
+def test_empty_columns_at_the_end_are_ignored(tmp_path, write_text):
+    table = read_table(write_text(tmp_path / "excel.csv", "file;arousal;;\na.wav;1;;\nb.wav;2\nc.wav;3;;;;\n;;;\n"))
+    assert table.columns == ("file", "arousal")
+    assert [(row.text("file"), row.number("arousal")) for row in table] == [("a.wav", 1), ("b.wav", 2), ("c.wav", 3)]
+
+
+def test_columns_without_a_name_clash_with_none(tmp_path, write_text):
+    table = read_table(write_text(tmp_path / "pandas.csv", ",file,,arousal\n0,a.wav,,1\n1,b.wav,x,2\n"))
+    assert table.columns == ("file", "arousal")
+    assert [row.number("arousal") for row in table] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("first_line", "delimiter"),
+    [
+        ("sep=;", ";"),
+        ("SEP=,", ","),
+        ('"sep=;"', ";"),
+        ("sep=\t", "\t"),
+        (r"sep=\t", "\t"),
+        ("sep=|", "|"),
+        ("sep=;;;", ";"),
+    ],
+)
+def test_a_first_line_that_names_the_separator_is_obeyed(tmp_path, write_text, first_line, delimiter):
+    """Also where the header has more of another one."""
+    lines = [first_line, delimiter.join(["file", '"a, b, c; d; e"']), delimiter.join(["x.wav", "1"])]
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        path = tmp_path / "excel.csv"
+        path.write_text("\r\n".join(lines), encoding=encoding)
+        (row,) = read_table(path)
+        assert (row.text("file"), row.text("a, b, c; d; e"), row.place) == ("x.wav", "1", "line 3")
+
+
+def test_a_column_may_be_called_like_a_separator_line(tmp_path, write_text):
+    assert read_table(write_text(tmp_path / "odd.csv", "sep=x,file\n1,a.wav\n")).columns == ("sep=x", "file")
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["", "#N/A", "#n/a", "-", ".", "<NA>", "n.a.", "N.A.", "N/A", "NA", "null", "NULL", "None", "NaN", "\u2013", "?"],
+)
+def test_every_spelling_of_a_missing_value(tmp_path, write_text, field):
+    table = read_table(write_text(tmp_path / "labels.csv", f"file,arousal\na.wav,{field}\nb.wav,-1\nc.wav,.5\n"))
+    first, second, third = (row.number("arousal") for row in table)
+    assert math.isnan(first) and (second, third) == (-1, 0.5)
 
 
 @given(
@@ -64,7 +128,10 @@ def test_what_csv_writes_is_read_back(tmp_path_factory, fields):
         (b"", "is empty"),
         (b" \n\n", "is empty"),
         (b"file,arousal\n", "no rows"),
-        (b"file,arousal\na.wav\n", r"line 2: 1 fields where the header has 2"),
+        (b"file,arousal\na.wav,1,2\n", r"line 2: 3 fields where the header has 2"),
+        (b"file,arousal,,\na.wav,1\nb.wav,1,,why\n", r"line 3: 4 fields where the header has 2"),
+        (b"sep=;\n\n", "is empty"),
+        (b"sep=;\rfile;arousal\ra;1\rb;2;3\r", r"line 4: 3 fields where the header has 2"),
         (b"file,File\na,b\n", "'File' twice"),
         (b"file,arousal\n\xe9.wav,1\n", "not utf-8 text"),
         (b'file,arousal\n"a.wav,1\n', "not readable as CSV"),

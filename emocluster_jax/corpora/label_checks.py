@@ -1,0 +1,103 @@
+"""What about a corpus's labels deserves a second look: columns that are not used, and values far from all others."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from emocluster_jax.config import ATTRIBUTES
+from emocluster_jax.corpora.table import Table, is_missing
+from emocluster_jax.corpora.utterance import Utterance
+
+_OTHER_NAMES = {
+    "arousal": re.compile(r"arousal|activation|(^|[^a-z])(emo)?(act|aro)([^a-z]|$)|^a$"),
+    "dominance": re.compile(r"dominance|potency|(^|[^a-z])((emo)?dom|control|power)([^a-z]|$)|^d$"),
+    "valence": re.compile(r"valence|pleasure|pleasantness|(^|[^a-z])(emo)?val([^a-z]|$)|^v$"),
+}
+"""What columns are called, in lower case, that may well hold an attribute."""
+_SHOWN = 8
+_FAR = 10
+"""Times the median absolute deviation."""
+_FEW = 5
+_ROUNDING = 1e-6
+"""Of their magnitude; values that differ by less are equal."""
+
+
+def unused_columns(table: Table, used: Collection[str]) -> str | None:
+    """A warning that names the columns which hold numbers and are not used, and those to rename.
+
+    Args:
+      table: a table of labels.
+      used: the columns that are read, in lower case.
+
+    Returns:
+      The warning, or None where there is nothing to warn of.
+    """
+    unused = [name for name in table.columns if name.casefold() not in used and _holds_numbers(table, name)]
+    if not unused:
+        return None
+    renames = []
+    for attribute in ATTRIBUTES:
+        candidates = [name for name in unused if _OTHER_NAMES[attribute].search(name.casefold())]
+        if candidates and not table.has(attribute):
+            renames.append(f"{' or '.join(candidates)} to {attribute}")
+    more = f" and {len(unused) - _SHOWN} more" if len(unused) > _SHOWN else ""
+    advice = f"; to use them as labels, rename {', '.join(renames)}" if renames else ""
+    return (
+        f"{table.path}: columns of numbers that are not used: {', '.join(unused[:_SHOWN])}{more} "
+        f"(labels are read from {', '.join(ATTRIBUTES)}){advice}"
+    )
+
+
+def _holds_numbers(table: Table, column: str) -> bool:
+    """Whether the fields that are not missing, if there are any, are all numbers, with whatever decimal sign."""
+    fields = [field for row in table if not is_missing(field := row.text(column))]
+    try:
+        return bool([float(field.replace(",", ".")) for field in fields])
+    except ValueError:
+        return False
+
+
+def outlying_labels(utterances: Sequence[Utterance]) -> list[str]:
+    """A warning for each attribute that has values much farther from its median than most are.
+
+    Much farther is more than ten times the median absolute deviation. Where that is 0, since more than half of the
+    values are equal, the median deviation of the others takes its place, or, where hardly any differ, the median.
+
+    Args:
+      utterances: a corpus's rows.
+
+    Returns:
+      The warnings, which name the number of such values, and the recording of the most extreme one.
+    """
+    warnings = []
+    labels = np.array([utterance.attributes for utterance in utterances], np.float64).reshape(-1, len(ATTRIBUTES))
+    for attribute, values in zip(ATTRIBUTES, labels.T, strict=True):
+        labeled = np.flatnonzero(np.isfinite(values))
+        if not len(labeled):
+            continue
+        with np.errstate(over="ignore"):  # what becomes infinite is far from anything
+            median = float(np.median(values[labeled]))
+            deviations = np.abs(values[labeled] - median)
+        count = int((deviations > _FAR * _spread(deviations, median)).sum())
+        if count:
+            worst = labeled[deviations.argmax()]
+            warnings.append(
+                f"{attribute}: {count} of {len(labeled)} values lie more than {_FAR} times the median absolute "
+                f"deviation from the median, {median:g}; the most extreme is {values[worst]:g}, of "
+                f"{utterances[worst].id}; check them, and leave empty what is missing"
+            )
+    return warnings
+
+
+def _spread(deviations: Float[np.ndarray, " n"], median: float) -> float:
+    """How far from the median most values lie, in their unit."""
+    magnitude = abs(median) or 1.0
+    spread = float(np.median(deviations))
+    if spread > _ROUNDING * magnitude:
+        return spread
+    others = deviations[deviations > _ROUNDING * magnitude]
+    return magnitude if len(others) < max(_FEW, len(deviations) / 20) else float(np.median(others))
