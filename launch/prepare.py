@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from emocluster_jax.corpora.msp_podcast import TEST_SETS
 from emocluster_jax.corpora.registry import CorpusName
 from launch.command import invocation, parse, run
 
@@ -42,8 +43,8 @@ class Options:
     WavLM or wav2vec 2.0 have 50."""
     english: Literal["labeled", "unlabeled"] = "labeled"
     """`emotale` without splits.csv: the English recordings train beside the Danish ones, or are the unlabelled pool."""
-    test_sets: tuple[str, ...] = ("test", "test1", "test2")
-    """`msp_podcast`: values of Split_Set that make up the test split."""
+    test_sets: tuple[str, ...] = TEST_SETS
+    """`msp_podcast`: values of Split_Set that make up the test split, in any case."""
     statistics_from: Path | None = None
     """Normalise by the feature statistics of this data directory, or of this model directory to evaluate the model,
     instead of those of this corpus's training split."""

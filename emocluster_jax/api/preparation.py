@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, get_args
 
-from emocluster_jax.config import DEFAULT_AUDIO, AudioConfig, FeatureConfig, Features, GivenFeatures, channel_number
+from emocluster_jax.config import (
+    DEFAULT_AUDIO,
+    SPLITS,
+    AudioConfig,
+    FeatureConfig,
+    Features,
+    GivenFeatures,
+    channel_number,
+)
 from emocluster_jax.corpora.audio_files import AUDIO_SUFFIXES, FRAME_SUFFIXES
+from emocluster_jax.corpora.label_checks import outlying_labels
+from emocluster_jax.corpora.msp_podcast import TEST_SETS
 from emocluster_jax.corpora.registry import CorpusName, reader_of
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.host_cores import usable_cores
-from emocluster_jax.preprocessing.given_frames import most_frequent_dimensions
+from emocluster_jax.preprocessing.given_frames import most_frequent_dimensions, shape_of
 from emocluster_jax.records.beam import BeamRunner, beam_runner
-from emocluster_jax.records.folds import check_request
+from emocluster_jax.records.folds import check_request, in_one_split
 from emocluster_jax.records.preparation import Preparation
 from emocluster_jax.records.writer import prepare as write_records
 from emocluster_jax.reporting.console import Console
 
-_TEST_SETS = ("test", "test1", "test2")
+_WITHOUT = {
+    "train": "nothing can be learned from labels",
+    "validation": "training cannot tell which epoch is best, and will keep the last",
+    "test": "training will end without test scores",
+    "unlabeled": "all that lies in the folder of --unlabeled is in the corpus already",
+}
+"""What follows from it that a split is empty."""
 _BUCKET = re.compile("[a-z][a-z0-9]+:/")  # a path that was `gs://...`
 
 
@@ -35,7 +54,7 @@ def prepare(
     unlabeled_limit: int | None = None,
     frame_rate: float | None = None,
     english: Literal["labeled", "unlabeled"] = "labeled",
-    test_sets: Sequence[str] = _TEST_SETS,
+    test_sets: Sequence[str] = TEST_SETS,
     statistics_from: Path | str | None = None,
     folds: int | Literal["speakers"] | None = None,
     channel: int | Literal["mix", "first"] = "mix",
@@ -61,7 +80,7 @@ def prepare(
       unlabeled_limit: take this many of that folder; a smaller number is part of a larger.
       frame_rate: frames a second, where the recordings are files of features (.npy, frames by dimensions).
       english: of `emotale` without splits.csv: the English recordings train, or are the unlabelled pool.
-      test_sets: of `msp_podcast`: values of Split_Set that make up the test split.
+      test_sets: of `msp_podcast`: values of Split_Set that make up the test split, in any case.
       statistics_from: a data directory, or a model directory, whose feature statistics the chunks are normalised by,
         instead of those of this corpus's training split.
       folds: deal all labelled recordings, whatever their split, out to this many folds by speaker, or to a fold for
@@ -92,7 +111,7 @@ def prepare(
         raise InputError(f"--manifest belongs to --corpus manifest, not to {corpus}")
     if english != "labeled" and corpus != "emotale":
         raise InputError(f"--english belongs to --corpus emotale, not to {corpus}")
-    if tuple(test_sets) != _TEST_SETS and corpus != "msp_podcast":
+    if tuple(test_sets) != TEST_SETS and corpus != "msp_podcast":
         raise InputError(f"--test-sets belongs to --corpus msp_podcast, not to {corpus}")
     if folds is not None:
         check_request(folds)
@@ -109,8 +128,13 @@ def prepare(
             raise InputError(f"--frame-rate: {error}") from None
     runner = _workers(workers, beam, beam_options, data_dir)  # before anything is read
     suffixes = AUDIO_SUFFIXES if frame_rate is None else FRAME_SUFFIXES
-    utterances = _read(corpus, source, table, unlabeled, unlabeled_limit, suffixes, english, tuple(test_sets), console)
-    return write_records(
+    with _warnings_shown(console):
+        utterances = _read(
+            corpus, source, table, unlabeled, unlabeled_limit, suffixes, english, tuple(test_sets), console
+        )
+    for warning in outlying_labels(utterances):
+        console.warn(warning)
+    preparation = write_records(
         utterances,
         data_dir,
         _features(frame_rate, source, utterances, console),
@@ -122,6 +146,48 @@ def prepare(
         folds=folds,
         audio=audio,
     )
+    pool_asked_for = unlabeled is not None and unlabeled_limit != 0
+    rows = Counter(u.split for u in (utterances if folds is None else in_one_split(utterances)))
+    for_training = statistics_from is None and folds is None
+    for warning in _empty_splits(rows, preparation, for_training, pool_asked_for):
+        console.warn(warning)
+    return preparation
+
+
+@contextmanager
+def _warnings_shown(console: Console) -> Iterator[None]:
+    """Shows what the corpus readers warn of as other warnings are shown."""
+
+    class Shown(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            console.warn(record.getMessage())
+
+    logger, handler = logging.getLogger("emocluster_jax.corpora"), Shown(logging.WARNING)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+def _empty_splits(
+    rows: Mapping[str, int], preparation: Preparation, for_training: bool, pool_asked_for: bool
+) -> Iterator[str]:
+    """A warning for each split that is empty although the corpus, or the request, lets one expect recordings in it.
+
+    A corpus without labels has a pool alone. One that is prepared with another's statistics is there to evaluate a
+    model, for which one split will do; folds are made of a single one.
+    """
+    expected = {"unlabeled"} if pool_asked_for else set()
+    if for_training and rows.keys() - {"unlabeled"}:
+        expected |= set(SPLITS) - {"unlabeled"}
+    for split in SPLITS:
+        if split in preparation.counts:
+            continue
+        if rows.get(split):
+            yield f"the {split} split is empty: none of its {rows[split]} recordings could be used"
+        elif split in expected:
+            yield f"the {split} split is empty, since no recording is in it: {_WITHOUT[split]}"
 
 
 def _workers(workers: int | None, beam: str | None, beam_options: Sequence[str], data_dir: Path) -> int | BeamRunner:
@@ -199,8 +265,10 @@ def _features(frame_rate: float | None, source: Path, utterances: Sequence[Utter
 
         dimensions = most_frequent_dimensions(paths())
     if dimensions is None:
+        first = utterances[0].path
+        shape = shape_of(first)
         raise InputError(
             f"--frame-rate is given, but none of the {len(utterances)} recordings of {source} is a .npy file of frames "
-            f"(first: {utterances[0].path})"
+            f"(first: {first}{'' if shape is None else f', an array of shape {shape}; expected (frames, dimensions)'})"
         )
     return GivenFeatures(dimensions, frame_rate)

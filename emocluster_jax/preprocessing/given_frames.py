@@ -84,16 +84,20 @@ def checked_frames(
 
 def most_frequent_dimensions(paths: Iterable[Path]) -> int | None:
     """Numbers a frame in most of these files, by their headers; None where not one of them has frames."""
-    found: Counter[int] = Counter()
-    for path in paths:
-        try:
-            if stat.S_ISREG(path.stat().st_mode):
-                with path.open("rb") as file:
-                    shape, _, _ = _header(file)
-                found.update(shape[1:] if len(shape) == 2 else ())
-        except (OSError, FramesError):
-            continue
+    shapes = filter(None, map(shape_of, paths))
+    found = Counter(shape[1] for shape in shapes if len(shape) == 2)
     return max(found, key=lambda dimensions: (found[dimensions], dimensions), default=None)
+
+
+def shape_of(path: Path) -> tuple[int, ...] | None:
+    """Shape of the array in a NumPy file, by its header; None where there is none that can be read."""
+    try:
+        if stat.S_ISREG(path.stat().st_mode):
+            with path.open("rb") as file:
+                return _header(file)[0]
+    except (OSError, FramesError):
+        pass
+    return None
 
 
 def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
@@ -128,8 +132,9 @@ def _check_form(shape: tuple[int, ...], dtype: np.dtype, features: GivenFeatures
     if not np.issubdtype(dtype, np.floating) or dtype.itemsize > 8:
         raise FramesError(f"numbers of type {dtype}; expected float16, float32 or float64")
     if len(shape) != 2:
-        raise FramesError(f"an array of {len(shape)} dimensions; expected 2, (frames, {features.dimensions})")
+        raise FramesError(f"an array of shape {shape}; expected (frames, {features.dimensions})")
     if shape[1] != features.dimensions:
+        # Without their number, which differs: the summary counts recordings by reason.
         raise FramesError(f"frames of {shape[1]} numbers; expected (frames, {features.dimensions})")
     if not shape[0]:
         raise FramesError("no frames")

@@ -94,7 +94,11 @@ def test_a_model_takes_frames_from_memory_as_from_files(worked: Path) -> None:
     assert (second.start_s, second.end_s) == (1, 2)
     cut = predictor(frames[50:100], 50)
     assert second.predictions[0].attributes == pytest.approx(cut.attributes, abs=1e-4)
-    for wrong, rate, reason in ((frames, 100, "expected 50"), (frames[:, 1:], 50, "of 23"), (frames[0], 50, "1 dim")):
+    for wrong, rate, reason in (
+        (frames, 100, "expected 50"),
+        (frames[:, 1:], 50, "of 23"),
+        (frames[0], 50, r"shape \(24,\)"),
+    ):
         with pytest.raises(RecordingError, match=reason):
             predictor(wrong, rate)
 
@@ -195,6 +199,10 @@ def test_requests_that_do_not_fit_the_files(corpus: Path, prepare_with: Callable
     for path in corpus.glob("*.npy"):
         write_recording(path, noise(0.5))
     with pytest.raises(InputError, match=r"none of the 6 recordings .* is a .npy file of frames"):
+        prepare_with("--frame-rate", "50")
+    for path in corpus.glob("*.npy"):
+        np.save(path, np.zeros(768))
+    with pytest.raises(InputError, match=r"\.npy, an array of shape \(768,\); expected \(frames, dimensions\)\)"):
         prepare_with("--frame-rate", "50")
     assert [path.name for path in tmp_path.iterdir()] == ["features"]
 

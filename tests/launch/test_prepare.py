@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
 import emocluster_jax
+import launch.prepare
 from emocluster_jax.config import AudioConfig
 from emocluster_jax.errors import InputError
 from emocluster_jax.records.preparation import read_preparation
 from emocluster_jax.records.reader import read_split
 from emocluster_jax.reporting.console import Console
-from launch import prepare as prepare_command
 from running import call
 from small_models import noise, write_recording
 
@@ -93,11 +96,11 @@ def test_one_channel_and_what_is_noticed(
     write_recording(tmp_path / "1.wav", np.stack([clipped + 0.1, noise(2.0)]))
     (tmp_path / "manifest.csv").write_text("file,split,arousal\n0.wav,train,1\n1.wav,train,2\n")
     options = ("--corpus", "manifest", "--source", tmp_path, "--workers", 1, "--data-dir")
-    call(prepare_command, *map(str, (*options, tmp_path / "mixed")))
+    call(launch.prepare, *map(str, (*options, tmp_path / "mixed")))
     out = capsys.readouterr().out
     assert "skipped 1, the channels cancel: their mean is silent; --channel first takes one of them: 0.wav\n" in out
     call(
-        prepare_command,
+        launch.prepare,
         *map(str, (*options, tmp_path / "first", "--channel", "first", "--remove-dc", "--strict-audio")),
     )
     out = capsys.readouterr().out
@@ -134,6 +137,92 @@ def test_requests_that_make_no_sense(speech: Path, tmp_path: Path) -> None:
     ):
         assert culprit in one_line_error(prepare(*options))
     assert [path.name for path in tmp_path.iterdir()] == ["speech"]
+
+
+Warnings = Callable[..., list[str]]
+
+
+@pytest.fixture
+def warnings_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Warnings:
+    """What preparing a manifest of recordings 0.wav, 1.wav, ... with such rows warns of."""
+    source = tmp_path / "corpus"
+    source.mkdir()
+
+    def prepared(rows: list[str], header: str = "split,arousal", **options: Any) -> list[str]:
+        for i in range(len(rows)):
+            write_recording(source / f"{i}.wav", noise(0.2, seed=i))
+        lines = [f"{i}.wav,{row}" for i, row in enumerate(rows)]
+        (source / "manifest.csv").write_text("\n".join([f"file,{header}", *lines]))
+        shutil.rmtree(tmp_path / "d", ignore_errors=True)
+        emocluster_jax.prepare("manifest", source, tmp_path / "d", workers=1, console=Console(quiet=True), **options)
+        return capsys.readouterr().err.splitlines()
+
+    return prepared
+
+
+def test_splits_that_are_empty_to_ones_surprise_are_warned_of(warnings_of: Warnings, tmp_path: Path) -> None:
+    assert warnings_of(["train,1", "validation,2", "test,3"]) == []
+    validation, test = warnings_of(["train,1", "unlabeled,"])
+    assert validation.startswith("warning: the validation split is empty, since no recording is in it: ")
+    assert test.startswith("warning: the test split is empty, since no recording is in it: ")
+    assert warnings_of(["unlabeled,", "unlabeled,"]) == []  # no labels, no splits of them
+    (pool,) = warnings_of(["train,1", "validation,2", "test,3"], unlabeled=tmp_path / "corpus")
+    assert pool.startswith("warning: the unlabeled split is empty") and "--unlabeled is in the corpus" in pool
+    warnings_of(["train,1", "validation,2", "test,3"])
+    shutil.move(tmp_path / "d", tmp_path / "other")
+    assert warnings_of(["test,1", "test,2"], statistics_from=tmp_path / "other") == []  # a model's evaluation
+
+
+def test_splits_whose_recordings_cannot_be_used_are_warned_of(warnings_of: Warnings, tmp_path: Path) -> None:
+    (tmp_path / "corpus" / "gone").mkdir()
+    rows = ["train,1", "validation,2", "test,3\ngone/3.wav,test,4\ngone/4.wav,test,4"]
+    assert warnings_of(rows) == []
+    rows = ["train,1", "validation,2\ngone/2.wav,test,3\ngone/3.wav,test,4"]
+    assert warnings_of(rows) == ["warning: the test split is empty: none of its 2 recordings could be used"]
+
+
+def test_labels_that_deserve_a_second_look_are_warned_of(warnings_of: Warnings) -> None:
+    rows = [f"{split},{i % 5},{i}" for i, split in enumerate(["train"] * 8 + ["validation", "test"])]
+    rows[3] = "train,4000,3"
+    unused, outlier = warnings_of(rows, "split,valence,\x1bactivation")
+    assert unused.startswith("warning: ") and r"\x1bactivation to arousal" in unused
+    assert outlier.startswith("warning: valence: 1 of 10 values ") and "is 4000, of 3.wav; " in outlier
+
+
+def test_test_sets_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = ["FileName,EmoAct,EmoDom,EmoVal,SpkrID,Gender,Split_Set"]
+    (tmp_path / "r" / "Audios").mkdir(parents=True)
+    for i, split in enumerate(("Train", "Development", "Test")):  # as in release 1.6
+        write_recording(tmp_path / "r" / "Audios" / f"{i}.wav", noise(0.2, seed=i))
+        lines.append(f"{i}.wav,1,2,{i},7,Male,{split}")
+    (tmp_path / "r" / "labels_consensus.csv").write_text("\n".join(lines))
+    given = ("--corpus", "msp_podcast", "--source", str(tmp_path / "r"), "--data-dir", str(tmp_path / "d"))
+    with pytest.raises(InputError, match=r"--test-sets Test1 Test2: .*those that it has are: Test$"):
+        call(launch.prepare, *given, "--test-sets", "Test1", "Test2")
+    assert not (tmp_path / "d").exists()
+    for options in ((), ("--test-sets", "TEST"), ("--test-sets", "test", "test1", "test2")):
+        call(launch.prepare, *given, "--workers", "1", *options)
+        assert read_preparation(tmp_path / "d").counts == {"train": 1, "validation": 1, "test": 1}
+    assert capsys.readouterr().err.count("warning") == 0
+
+
+def test_iemocap_as_one_command(tmp_path: Path) -> None:
+    for session in range(1, 6):
+        turn, folder = f"Ses0{session}F_impro01_M000", tmp_path / "iemocap" / f"Session{session}"
+        (folder / "dialog" / "EmoEvaluation").mkdir(parents=True)
+        rating = f"[6.2901 - 8.2357]\t{turn}\tneu\t[2.5000, {session / 2}, 3.0000]\n"
+        (folder / "dialog" / "EmoEvaluation" / f"Ses0{session}F_impro01.txt").write_text(rating)
+        (folder / "sentences" / "wav" / f"Ses0{session}F_impro01").mkdir(parents=True)
+        write_recording(folder / "sentences" / "wav" / f"Ses0{session}F_impro01" / f"{turn}.wav", noise(0.3))
+    call(
+        launch.prepare,
+        *("--corpus", "iemocap", "--source", str(tmp_path / "iemocap"), "--data-dir", str(tmp_path / "d")),
+        *("--workers", "1", "--quiet"),
+    )
+    assert read_preparation(tmp_path / "d").counts == {"train": 3, "validation": 1, "test": 1}
+    train = read_split(tmp_path / "d", "train")
+    assert train.speakers == ["Ses01M", "Ses02M", "Ses03M"]
+    np.testing.assert_array_equal(train.attributes, [[0.5, 3, 2.5], [1, 3, 2.5], [1.5, 3, 2.5]])
 
 
 def test_without_beam_the_extra_is_named(speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
