@@ -44,7 +44,7 @@ class Options:
     english: Literal["labeled", "unlabeled"] = "labeled"
     """`emotale` without splits.csv: the English recordings train beside the Danish ones, or are the unlabelled pool."""
     test_sets: tuple[str, ...] = TEST_SETS
-    """`msp_podcast`: values of Split_Set that make up the test split, in any case."""
+    """`msp_podcast`: values of Split_Set that make up the test split; case and blanks do not matter."""
     statistics_from: Path | None = None
     """Normalise by the feature statistics of this data directory, or of this model directory to evaluate the model,
     instead of those of this corpus's training split."""

@@ -80,7 +80,7 @@ def prepare(
       unlabeled_limit: take this many of that folder; a smaller number is part of a larger.
       frame_rate: frames a second, where the recordings are files of features (.npy, frames by dimensions).
       english: of `emotale` without splits.csv: the English recordings train, or are the unlabelled pool.
-      test_sets: of `msp_podcast`: values of Split_Set that make up the test split, in any case.
+      test_sets: of `msp_podcast`: values of Split_Set that make up the test split; case and blanks do not matter.
       statistics_from: a data directory, or a model directory, whose feature statistics the chunks are normalised by,
         instead of those of this corpus's training split.
       folds: deal all labelled recordings, whatever their split, out to this many folds by speaker, or to a fold for

@@ -53,9 +53,9 @@ def read(
       unlabeled: the folder of the unlabelled pool, some 500,000 recordings. What the label file or `Partitions.txt`
         names is left out of it, whatever its split.
       unlabeled_limit: take this many of the pool, such as 15,000 or 40,000, which contain one another; None takes all.
-      test_sets: the values of Split_Set that make up the test split, in any case; by default all that have labels. The
-        paper's release 1.6 has one test set; later ones have Test1 and Test2. Test3 has no public labels and is always
-        left out.
+      test_sets: the values of Split_Set that make up the test split, without regard to case and blanks; by default all
+        that have labels. The paper's release 1.6 has one test set; later ones have Test1 and Test2. Test3 has no public
+        labels and is always left out.
 
     Returns:
       One row a recording, sorted by id: the path relative to `source`. A recording that is listed but does not exist

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import unicodedata
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
-from emocluster_jax.corpora.audio_files import AUDIO_SUFFIXES, find_audio_files
+from emocluster_jax.corpora.audio_files import AUDIO_SUFFIXES, find_audio_files, is_file
 
 
 def fitting_recordings(
@@ -22,23 +25,65 @@ def fitting_recordings(
 
     Args:
       names: paths below the folder, or names without a folder.
-      folder: where the recordings lie; it is walked through once.
+      folder: where the recordings lie. It is walked through, once, only for names without a folder that do not lie in
+        it directly.
       suffixes: file name endings that count as recordings.
 
     Returns:
       For each name the paths below the folder that fit it, in the order of the alphabet; none where nothing fits.
 
     Raises:
-      InputError: the folder or one of its subfolders cannot be read.
+      InputError: the folder or one of its subfolders cannot be read, and is walked through.
     """
-    fits: dict[str, tuple[list[str], ...]] = {_key(name): ([], [], [], []) for name in names}
-    for relative in find_audio_files(folder, suffixes):
-        path = _key(relative)
-        file = path.rpartition("/")[2]
-        for rank, key in enumerate((path, path.rpartition(".")[0], file, file.rpartition(".")[0])):
-            if key in fits:
-                fits[key][rank].append(relative)
-    return {name: next(filter(None, fits[_key(name)]), []) for name in names}
+    listing = functools.cache(lambda place: _Files.of(_entries(folder, place), suffixes))
+    fits = {name: _at_path(name, folder, listing) for name in names}
+    elsewhere = [name for name in names if "/" not in name and not fits[name]]
+    if elsewhere:
+        keys = {_key(name) for name in elsewhere}
+        files = _Files.of(find_audio_files(folder, suffixes), suffixes, keys)
+        fits |= {name: files.by_name.get(_key(name)) or files.by_stem.get(_key(name), []) for name in elsewhere}
+    return fits
+
+
+@dataclass(frozen=True)
+class _Files:
+    """Paths below a folder by the keys of their files' names, and of recordings' names without suffix."""
+
+    by_name: dict[str, list[str]]
+    by_stem: dict[str, list[str]]
+
+    @staticmethod
+    def of(paths: Iterable[str], suffixes: frozenset[str], keys: Collection[str] | None = None) -> _Files:
+        """All paths, or those that have one of these keys."""
+        files = _Files(defaultdict(list), defaultdict(list))
+        for path in sorted(paths):
+            name = _key(path.rpartition("/")[2])
+            stem, suffix = os.path.splitext(name)  # noqa: PTH122
+            if keys is None or name in keys:
+                files.by_name[name].append(path)
+            if suffix in suffixes and (keys is None or stem in keys):
+                files.by_stem[stem].append(path)
+        return files
+
+
+def _at_path(name: str, folder: Path, listing: Callable[[str], _Files]) -> list[str]:
+    """The files whose path below the folder a name is, or else the recordings whose path without the suffix it is."""
+    *parents, file = name.split("/")
+    places = [""]
+    for parent in parents:
+        places = [f"{path}/" for place in places for path in listing(place).by_name.get(_key(parent), [])]
+    whole = [path for place in places for path in listing(place).by_name.get(_key(file), [])]
+    without_suffix = [path for place in places for path in listing(place).by_stem.get(_key(file), [])]
+    there = (path for path in whole if is_file(folder / path))
+    return list(there) or [path for path in without_suffix if is_file(folder / path)]
+
+
+def _entries(folder: Path, place: str) -> list[str]:
+    """The paths of what lies directly in a place below the folder; none where that is not a folder to be read."""
+    try:
+        return [f"{place}{name}" for name in os.listdir(folder / place)]  # noqa: PTH208
+    except OSError:
+        return []
 
 
 def _key(name: str) -> str:

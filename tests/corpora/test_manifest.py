@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emocluster_jax.corpora import manifest
+from emocluster_jax.corpora import manifest, recording_names
 from emocluster_jax.errors import InputError
 
 
@@ -126,6 +126,16 @@ def test_a_name_that_is_found_where_another_row_is(tmp_path, write_wavs, write_t
     path = write_text(tmp_path / "m.csv", "file,split,arousal\nsub/a.wav,train,1\na,train,1\n")
     with pytest.raises(InputError, match=r"line 3: sub/a\.wav is listed twice \(also line 2\)"):
         manifest.read(path)
+
+
+def test_names_with_a_folder_are_looked_for_there_alone(tmp_path, write_wavs, write_text, monkeypatch):
+    """With `--source /` a missing recording must not have the whole disk searched."""
+    write_wavs(tmp_path / "s", "Sub/a.wav")
+    monkeypatch.setattr(recording_names, "find_audio_files", lambda *given: pytest.fail("the folder is searched"))
+    rows = f"{tmp_path}/s/sub/A,train,1\n{tmp_path}/s/gone/b.wav,train,1\n{tmp_path}/s/Sub/a.wav/c,train,1\n"
+    table = write_text(tmp_path / "m.csv", f"file,split,arousal\n{rows}")
+    found = [u.id for u in manifest.read(tmp_path / "s", table=table)]
+    assert found == ["Sub/a.wav", "Sub/a.wav/c", "gone/b.wav"]
 
 
 def test_absolute_paths_through_links_to_the_folder(tmp_path, write_wavs, write_text):
