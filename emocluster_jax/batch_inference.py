@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -22,15 +22,16 @@ import numpy as np
 from jaxtyping import Float
 
 from emocluster_jax.config import AudioConfig, Features, GivenFeatures
+from emocluster_jax.corpora.segments import segment_suffix
 from emocluster_jax.errors import InputError, RecordingError
 from emocluster_jax.host_cores import usable_cores
 from emocluster_jax.inference import Prediction, Predictor
 from emocluster_jax.preprocessing.audio import Condition
 from emocluster_jax.preprocessing.chunk_frames import ChunkParts
 from emocluster_jax.preprocessing.chunks import mel_chunks
-from emocluster_jax.preprocessing.long_recordings import LongRecording, reader
+from emocluster_jax.preprocessing.long_recordings import LongRecording, Read, reader
 from emocluster_jax.preprocessing.quality import Quality, quality_of, silent_reason
-from emocluster_jax.preprocessing.sources import chunk_parts, frames_of_parts, open_source
+from emocluster_jax.preprocessing.sources import chunk_parts, frames_of_parts, open_source, segment_bounds
 
 SHORTEST_WINDOW_S = 1.0
 """What is left of a recording after its last whole window is a window if it is this long, and dropped otherwise."""
@@ -40,10 +41,19 @@ Result = TypeVar("Result")
 
 
 class Recording(NamedTuple):
-    """A file to predict: its name in tables, and where it lies."""
+    """What to predict: a file, or a segment of one.
+
+    Attributes:
+      name: the file's in tables.
+      path: where it lies.
+      start_s: where the segment begins, in seconds from the file's beginning; None, or NaN, for 0.
+      end_s: where it ends; None, or NaN, as pandas' NaT has for its seconds, for the file's end.
+    """
 
     name: str
     path: Path
+    start_s: float | None = None
+    end_s: float | None = None
 
 
 class SegmentPrediction(NamedTuple):
@@ -51,11 +61,11 @@ class SegmentPrediction(NamedTuple):
 
     Attributes:
       file: the recording's name.
-      start_s: where the segment begins, in seconds from the recording's beginning.
-      end_s: where it ends; the recording's duration if the segment is all of it.
-      is_last: whether the recording has no further segments.
+      start_s: where the recording or window begins, in seconds from its file's beginning.
+      end_s: where it ends; the file's duration where the recording says nothing else.
+      is_last: whether the recording has no further windows.
       predictions: one a model, in the order of the predictors. `Predictor.silence` where all chunks are silent.
-      quality: of the segment, as the first model takes it.
+      quality: of the recording or window, as the first model takes it.
     """
 
     file: str
@@ -67,7 +77,7 @@ class SegmentPrediction(NamedTuple):
 
 
 class Skipped(NamedTuple):
-    """A recording that cannot be used, and why."""
+    """A recording that cannot be used (of a segment its name and `#start-end`), and why."""
 
     file: str
     reason: str
@@ -94,15 +104,17 @@ def predict_recordings(
 ) -> Iterator[SegmentPrediction | Skipped]:
     """Predicts recordings one after another, in the given order.
 
-    A recording is divided by its peak as a whole. Up to half an hour of it is held in memory (115 MB at 16 kHz, twice
-    that while it is decoded), of two recordings for each of the `workers` at a time; longer ones are decoded twice, for
-    the peak and for the parts that chunks are made of. So memory grows neither with the number of recordings nor with
-    their duration. Given features are held as a whole, 4 bytes a number.
+    A file is divided by its peak as a whole, also where segments or windows of it are predicted. Segments of one file
+    that follow one another are cut out of one signal. Up to half an hour of it is held in memory (115 MB at 16 kHz,
+    twice that while it is decoded), of two files for each of the `workers` at a time. Longer ones are decoded twice,
+    for the peak and for the parts that chunks are made of, and again for a segment that begins before what was read
+    last. So memory grows neither with the number of recordings nor with their duration. Given features are held as a
+    whole, 4 bytes a number.
 
     Args:
       predictors: at least one.
       recordings: files of any format, rate and number of channels, or of the features that the models were trained
-        on; drawn as they are needed.
+        on, or segments of them; drawn as they are needed.
       window_s: None for one prediction a recording. Otherwise one for each window of this many seconds, one window
         after another, as if it were a recording of its own. A shorter rest counts from `SHORTEST_WINDOW_S` on, or if
         it is all there is.
@@ -124,8 +136,8 @@ def predict_recordings(
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     networks = ThreadPoolExecutor(NETWORKS_AT_A_TIME, thread_name_prefix="network")
     try:
-        decoded = in_order(pool, partial(front_end.segments, window_s=window_s), recordings, ahead=workers)
-        segments = (segment for recording in decoded for segment in recording)
+        decoded = in_order(pool, partial(front_end.segments, window_s=window_s), _of_files(recordings), ahead=workers)
+        segments = (segment for file in decoded for segment in file)
         chunked = in_order(pool, front_end.with_chunks, segments, ahead=2 * batch_size + workers)
         yield from _through_networks(networks, predictors, front_end, chunked, batch_size)
     finally:
@@ -200,44 +212,58 @@ class _FrontEnd:
                 self._distinct.append((settings, predictor))
             self.chunks_of.append(positions[key])
 
-    def segments(self, recording: Recording, window_s: float | None) -> Iterable[_Segment | Skipped]:
-        """The windows of a recording, or the recording itself, once it has been decoded to its end."""
+    def segments(self, recordings: Sequence[Recording], window_s: float | None) -> Iterable[_Segment | Skipped]:
+        """Recordings of one file, or their windows, once the file has been decoded to its end."""
         signals = {(features.source_rate, audio): features for (features, audio), _ in self._distinct}
         opened: dict[tuple[float, AudioConfig], _Opened] = {}
+        path = recordings[0].path
         try:
             for rate, audio in sorted(signals, key=lambda signal: signal[0]):
                 condition = Condition()
-                source = open_source(recording.path, signals[rate, audio], audio, condition)
+                source = open_source(path, signals[rate, audio], audio, condition)
                 opened[rate, audio] = _Opened(source, condition)
         except RecordingError as error:
-            return [Skipped(recording.name, str(error))]
-        segments = self._windows(recording.name, opened, window_s)
-        # Of one that is not in memory and has no windows, the parts are read here and now, in a thread of the pool.
-        return list(segments) if window_s is None else segments
-
-    def _windows(
-        self, file: str, opened: dict[tuple[float, AudioConfig], _Opened], window_s: float | None
-    ) -> Iterator[_Segment | Skipped]:
+            return [_skipped(recording, error) for recording in recordings]
         sources = {settings: opened[settings[0].source_rate, settings[1]] for settings, _ in self._distinct}
         readers = {settings: reader(source) for settings, (source, _) in sources.items()}
-        (rate, _), (first, _) = next(iter(opened.items()))
-        duration_s = len(first) / rate
-        count = _window_count(duration_s, window_s)
+        segments = (
+            segment for recording in recordings for segment in self._windows(recording, sources, readers, window_s)
+        )
+        # Of one that is not in memory and has no windows, the parts are read here and now, in a thread of the pool.
+        return list(segments) if window_s is None and len(recordings) == 1 else segments
+
+    def _windows(
+        self,
+        recording: Recording,
+        sources: dict[_Settings, _Opened],
+        readers: dict[_Settings, Read],
+        window_s: float | None,
+    ) -> Iterator[_Segment | Skipped]:
+        (features, _), (first, _) = next(iter(sources.items()))
+        rate, length = features.source_rate, len(first)
+        try:
+            segment_bounds(length, rate, recording.start_s, recording.end_s)
+        except RecordingError as error:
+            yield _skipped(recording, error)
+            return
+        first_s = recording.start_s or 0.0
+        last_s = length / rate if recording.end_s is None else recording.end_s
+        count = _window_count(last_s - first_s, window_s)
+        is_whole_file = window_s is None and recording.start_s is None and recording.end_s is None
         for i in range(count):
-            start_s = i * window_s if window_s else 0.0
-            end_s = min((i + 1) * window_s, duration_s) if window_s else duration_s
+            start_s = first_s + i * window_s if window_s else first_s
+            end_s = min(first_s + (i + 1) * window_s, last_s) if window_s else last_s
             parts, quality = {}, {}
             try:
-                for (features, audio), read in readers.items():
-                    source, condition = sources[features, audio]
-                    start = round(start_s * features.source_rate)
-                    end = min(round(end_s * features.source_rate), len(source))
-                    parts[features, audio] = chunk_parts(read, start, end, features)
-                    quality[features, audio] = quality_of(parts[features, audio], features, condition)
+                for settings, read in readers.items():
+                    source, condition = sources[settings]
+                    bounds = segment_bounds(len(source), settings[0].source_rate, start_s, end_s)
+                    parts[settings] = chunk_parts(read, *bounds, settings[0])
+                    quality[settings] = quality_of(parts[settings], settings[0], condition)
             except RecordingError as error:
-                yield Skipped(file, str(error))
+                yield _skipped(recording, error)
                 return
-            yield _Segment(file, start_s, end_s, i == count - 1, window_s is None, parts, quality)
+            yield _Segment(recording.name, start_s, end_s, i == count - 1, is_whole_file, parts, quality)
 
     def with_chunks(self, segment: _Segment | Skipped) -> _Chunked | Skipped:
         if isinstance(segment, Skipped):
@@ -260,6 +286,22 @@ def _check_one_input(models: Sequence[Features]) -> None:
     if len(inputs) > 1:
         found = ", ".join(dict.fromkeys(features.summary for features in models))
         raise InputError(f"the models read different things ({found}); predict with one after the other")
+
+
+def _of_files(recordings: Iterable[Recording]) -> Iterator[list[Recording]]:
+    """Recordings of one file that follow one another, together; times that are NaN are None."""
+    known = (
+        recording._replace(start_s=_known(recording.start_s), end_s=_known(recording.end_s)) for recording in recordings
+    )
+    return (list(group) for _, group in groupby(known, key=lambda recording: recording.path))
+
+
+def _known(seconds: float | None) -> float | None:
+    return None if seconds is None or math.isnan(seconds) else seconds
+
+
+def _skipped(recording: Recording, error: RecordingError) -> Skipped:
+    return Skipped(recording.name + segment_suffix(recording.start_s, recording.end_s), str(error))
 
 
 def _window_count(duration_s: float, window_s: float | None) -> int:

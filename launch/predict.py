@@ -30,9 +30,13 @@ class Options:
     """Model directories, or work directories of training. Several models fill columns side by side."""
     input: tuple[Path, ...]
     """Recordings, or folders of them, searched with their subfolders: wav, flac, mp3, ogg and others, of any rate. For
-    models of given features .npy files of these, at their rate."""
+    models of given features .npy files of these, at their rate. A table (.csv, .tsv) names recordings by its column
+    `file`, and segments of them by `start` and `end` (seconds or timedeltas), a row each."""
     output: Path
     """The CSV file to write."""
+    source: Path | None = None
+    """The folder that holds the recordings of a table, and that its paths are relative to; by default the table's
+    own."""
     window_seconds: float | None = None
     """A row for each window of this length: for recordings of which 11 parts of one second, one row, say too little.
 
@@ -86,8 +90,8 @@ def recordings_of(options: Options, features: Features) -> list[Recording]:
     from emocluster_jax.corpora.audio_files import recording_suffixes
     from emocluster_jax.input_recordings import find_recordings
 
-    recordings = find_recordings(options.input, recording_suffixes(features))
-    taken = {recording.path.resolve() for recording in recordings}
+    recordings = find_recordings(options.input, recording_suffixes(features), options.source)
+    taken = {path.resolve() for path in {*options.input, *(recording.path for recording in recordings)}}
     for option, path in (("--output", options.output), ("--embeddings", options.embeddings)):
         if path is None:
             continue

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from jaxtyping import Array
 
 import emocluster_jax
-from emocluster_jax import inference
+from emocluster_jax import batch_inference, inference
 from emocluster_jax.batch_inference import Recording, SegmentPrediction, Skipped, predict_recordings
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
 from emocluster_jax.config import AudioConfig, ClusteringConfig, FeatureConfig
@@ -26,6 +27,7 @@ from emocluster_jax.preprocessing import audio, long_recordings
 from emocluster_jax.preprocessing.audio import AudioError, read_audio
 from emocluster_jax.preprocessing.chunks import normalized_chunks
 from emocluster_jax.preprocessing.normalization import FeatureStatistics
+from emocluster_jax.preprocessing.sources import open_source
 from small_models import noise, small_model, write_recording
 
 # Between programs compiled for different shapes; attributes and embeddings here are of the order of 1.
@@ -280,6 +282,92 @@ def test_recordings_that_are_not_held_in_memory_are_predicted_alike(
         assert (row.start_s, row.end_s, row.is_last) == (expected.start_s, expected.end_s, expected.is_last)
         for one, other in zip(row.predictions, expected.predictions, strict=True):
             assert_same(one, other, atol=0)
+
+
+def assert_same_rows(
+    rows: Sequence[SegmentPrediction | Skipped], others: Sequence[SegmentPrediction | Skipped], atol: float
+) -> None:
+    for row, other in zip(rows, others, strict=True):
+        assert isinstance(row, SegmentPrediction) and isinstance(other, SegmentPrediction)
+        assert (row.file, row.start_s, row.end_s) == (other.file, pytest.approx(other.start_s), other.end_s)
+        for prediction, expected in zip(row.predictions, other.predictions, strict=True):
+            assert_same(prediction, expected, atol)
+
+
+@pytest.mark.parametrize("held_s", [1800.0, 5.0])
+def test_segments_are_predicted_as_the_windows_that_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held_s: float
+) -> None:
+    """Of signals in memory and of those that are not. To the bit where they have the same places in their batches."""
+    monkeypatch.setattr(long_recordings, "HELD_S", held_s)
+    monkeypatch.setattr(audio, "_BLOCK_SAMPLES", 10_000)
+    signal = noise(14.3, 22_050) * np.linspace(0.2, 1, round(14.3 * 22_050), dtype=np.float32)
+    path = write_recording(tmp_path / "a.wav", signal, 22_050)
+    predictors = [Predictor(small_model()), Predictor(small_model(features=FeatureConfig(sample_rate_hz=8_000)))]
+    windows = list(predict_recordings(predictors, [Recording("a.wav", path)], window_s=2.1))
+    whole = list(predict_recordings(predictors, [Recording("a.wav", path)]))
+
+    segments = [Recording("a.wav", path, w.start_s, w.end_s) for w in windows if isinstance(w, SegmentPrediction)]
+    assert len(segments) == 7
+    rows = list(predict_recordings(predictors, segments))
+    assert_same_rows(rows, windows, atol=0)
+    assert all(row.is_last for row in rows if isinstance(row, SegmentPrediction))
+
+    within = list(predict_recordings(predictors, [Recording("a.wav", path, 2.1, 8.4)], window_s=2.1))
+    assert_same_rows(within, windows[1:4], atol=ROUNDING)
+    assert [row.is_last for row in within if isinstance(row, SegmentPrediction)] == [False, False, True]
+
+    # Backwards, one after another again, and without an end; NaN is what pandas makes of it.
+    others = [*segments[::-1], Recording("a.wav", path, 0, float("nan")), *segments[2:4], Recording("a.wav", path)]
+    expected = [*windows[::-1], *whole, *windows[2:4], *whole]
+    assert_same_rows(list(predict_recordings(predictors, others)), expected, atol=ROUNDING)
+
+
+def test_segments_that_cannot_be(tmp_path: Path) -> None:
+    path = write_recording(tmp_path / "a.wav", noise(2.0))
+    times = [
+        (0.5, 2.04),
+        (0.5, 2.06),
+        (2.5, 3.0),
+        (1.0, 1.0),
+        (-1.0, 1.0),
+        (2.0, None),
+        (1.99, None),
+        (0.0, float("inf")),
+    ]
+    recordings = [Recording("a.wav", path, *pair) for pair in times]
+    recordings += [Recording("gone.wav", tmp_path / "gone.wav", start, start + 1) for start in range(2)]
+    rows = list(predict_recordings([Predictor(small_model())], recordings))
+    beyond, empty = "the segment reaches beyond the file's end", "the segment is empty"
+    assert [row.reason if isinstance(row, Skipped) else (row.start_s, row.end_s) for row in rows] == [
+        (0.5, 2.04),
+        beyond,
+        beyond,
+        empty,
+        "the segment begins before its file does",
+        empty,
+        (1.99, 2.0),
+        beyond,
+        "no such file",
+        "no such file",
+    ]
+    assert [row.file for row in rows if isinstance(row, Skipped)][-2:] == ["gone.wav#0-1", "gone.wav#1-2"]
+
+
+def test_a_file_is_decoded_once_for_segments_that_follow_one_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [write_recording(tmp_path / name, noise(4.0, seed=i)) for i, name in enumerate(("a.wav", "b.wav"))]
+    decoded: list[Path] = []
+
+    def counting(path: Path, *settings: Any) -> Any:
+        decoded.append(path)
+        return open_source(path, *settings)
+
+    monkeypatch.setattr(batch_inference, "open_source", counting)
+    recordings = [Recording(path.name, path, start, start + 1) for path in paths for start in range(4)]
+    assert len(list(predict_recordings([Predictor(small_model())], recordings))) == 8
+    assert sorted(decoded) == paths
 
 
 def test_a_long_recording_that_changes_after_its_peak_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

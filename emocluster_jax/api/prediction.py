@@ -47,11 +47,11 @@ class ModelPredictions:
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What models say of recordings: a row a recording, or a window of one.
+    """What models say of recordings: a row a recording, which may be a segment of a file, or a window of one.
 
     Attributes:
-      files: names of the n rows' recordings.
-      starts_s: where each row begins, in seconds from its recording's beginning, (n,) float64.
+      files: names of the n rows' files.
+      starts_s: where each row begins, in seconds from its file's beginning, (n,) float64.
       ends_s: where it ends, (n,) float64.
       models: one entry a model, in the given order.
       skipped: recordings that could not be used.
@@ -97,6 +97,7 @@ def predict(
     models: Predictor | Path | str | Sequence[Predictor | Path | str],
     recordings: Path | str | Recording | Sequence[Path | str | Recording],
     *,
+    source: Path | str | None = None,
     window_s: float | None = None,
     embeddings: bool = True,
     batch_size: int | None = None,
@@ -113,7 +114,9 @@ def predict(
     Args:
       models: model directories, work directories of training, or what `load_model` made of them.
       recordings: files, and folders that are searched with their subfolders; audio of any format, rate and number of
-        channels. A `Recording` has a name of its own.
+        channels. A table (.csv, .tsv) names files by its column `file`, and segments of them by `start` and `end`. A
+        `Recording` has a name of its own, and may be a segment.
+      source: the folder that the paths in tables are relative to; None for each table's own.
       window_s: None for a row a recording; otherwise a row for each window of so many seconds, at least 1.
       embeddings: keep them, 1 KB a row and model.
       batch_size: recordings or windows that go through a network at a time; None for 4 on a CPU and 32 elsewhere.
@@ -133,7 +136,9 @@ def predict(
     if not predictors:
         raise InputError("no model is given; give at least one")
     _check_distinct_attributes(predictors)
-    found = _recordings(recordings, recording_suffixes(predictors[0].features))
+    found = _recordings(
+        recordings, recording_suffixes(predictors[0].features), None if source is None else Path(source)
+    )
     audio = _audio(predictors, channel, remove_dc, strict_audio)
     collected = [_Collected(predictor.attributes) for predictor in predictors]
     files: list[str] = []
@@ -193,11 +198,12 @@ def _audio(
 
 
 def _recordings(
-    given: Path | str | Recording | Sequence[Path | str | Recording], suffixes: frozenset[str]
+    given: Path | str | Recording | Sequence[Path | str | Recording], suffixes: frozenset[str], source: Path | None
 ) -> list[Recording]:
     items = [given] if isinstance(given, Path | str | Recording) else list(given)
     named = [item for item in items if isinstance(item, Recording)]
-    found = named + find_recordings([Path(item) for item in items if not isinstance(item, Recording)], suffixes)
+    paths = [Path(item) for item in items if not isinstance(item, Recording)]
+    found = named + find_recordings(paths, suffixes, source)
     if not found:
         raise InputError("no recording is given; give at least one")
     return found

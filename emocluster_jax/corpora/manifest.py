@@ -29,7 +29,7 @@ from emocluster_jax.corpora.unlabeled_pool import read_pool
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 
-COLUMNS = ("file", "split", "speaker", "gender", *ATTRIBUTES)
+COLUMNS = ("file", "start", "end", "split", "speaker", "gender", *ATTRIBUTES)
 """All that are read."""
 
 _SHOWN = 5
@@ -77,7 +77,10 @@ def read(
     attributes = [name for name in ATTRIBUTES if rows.has(name)]
     if warning := unused_columns(rows, COLUMNS):
         _log.warning("%s", warning)
-    utterances = [_utterance(row, id, root) for row, id in zip(rows, _located(rows, root, suffixes), strict=True)]
+    files = locate(
+        rows, root, suffixes, "give the folder that all recordings lie in by --source, and the table by --manifest"
+    )
+    utterances = [_utterance(row, file, root) for row, file in zip(rows, files, strict=True)]
     _check_unique(rows, utterances)
     if not rows.has("split"):
         if not attributes:
@@ -117,15 +120,27 @@ def _utterance(row: Row, file: str, root: Path) -> Utterance:
     )
 
 
-def _located(table: Table, root: Path, suffixes: frozenset[str]) -> list[str]:
-    """The id of each row's recording; where no file has exactly that name, the file that the name fits, if there is."""
-    names = [_name_below(row, root) for row in table]
+def locate(table: Table, root: Path, suffixes: frozenset[str], remedy: str) -> list[str]:
+    """The file that each row of a table names, as its path below a folder, with forward slashes.
+
+    Where no file has exactly that name, it is the one that the name fits (`recording_names`), if there is one.
+
+    Args:
+      table: its column `file` is relative to the folder, or absolute.
+      root: the folder that the files lie in.
+      suffixes: file name endings that count as recordings there.
+      remedy: what to do where a file does not lie there.
+
+    Raises:
+      InputError: a row names no file, one outside of the folder, or what several files fit.
+    """
+    names = [_name_below(row, root, remedy) for row in table]
     missing = {name for name in names if not is_file(root / name)}
     fits = fitting_recordings(missing, root, suffixes) if missing else {}
     return [_only(fits.get(name) or [name], row) for name, row in zip(names, table, strict=True)]
 
 
-def _name_below(row: Row, root: Path) -> str:
+def _name_below(row: Row, root: Path, remedy: str) -> str:
     """What a row calls its recording, as a path relative to the folder."""
     name = row.text("file")
     if not name:
@@ -138,10 +153,7 @@ def _name_below(row: Row, root: Path) -> str:
     if not is_inside(below):
         below = path_below(path, root)
     if below is None:
-        raise InputError(
-            f"{row.where}: {name!r} leads out of {root}; "
-            "give the folder that all recordings lie in by --source, and the table by --manifest"
-        )
+        raise InputError(f"{row.where}: {name!r} leads out of {root}; {remedy}")
     return Path(below).as_posix()
 
 

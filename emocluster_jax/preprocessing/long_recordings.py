@@ -18,7 +18,8 @@ LONGEST_S = 48 * 3600.0
 """A megabyte of FLAC may hold days of silence, which would take minutes to decode."""
 
 Read = Callable[[int, int], Float[np.ndarray, " part *frame"]]
-"""(start, end) -> samples, or given frames, from `start` up to, but not including, `end`. Starts must not go back."""
+"""(start, end) -> samples, or given frames, from `start` up to, but not including, `end`. Where a start goes back, what
+is not in memory is decoded once more."""
 
 
 @dataclass(frozen=True)
@@ -88,20 +89,26 @@ class _Decoder:
     """A recording on its way from its beginning to its end; a block and the part last asked for are in memory."""
 
     def __init__(self, recording: LongRecording) -> None:
+        self._recording = recording
+        self._begin()
+
+    def _begin(self) -> None:
+        recording = self._recording
         self._blocks = signal_blocks(
             recording.path, recording.sample_rate_hz, recording.audio, LONGEST_S, Condition(), recording.mean
         )
-        self._peak = recording.peak
         self._start = 0
         self._held = np.zeros(0, np.float32)
 
     def read(self, start: int, end: int) -> Float[np.ndarray, " part"]:
         """Raises AudioError where the file has become shorter, or another, since it was opened."""
+        if start < self._start:
+            self._begin()
         while self._start + len(self._held) < end:
             block = next(self._blocks, None)
             if block is None:
                 raise AudioError("changed while it was read")
             kept = self._held[max(start - self._start, 0) :]
             self._start += len(self._held) - len(kept)
-            self._held = np.concatenate([kept, block / self._peak])
+            self._held = np.concatenate([kept, block / self._recording.peak])
         return self._held[start - self._start : end - self._start].copy()

@@ -79,13 +79,17 @@ def segment_bounds(length: int, rate: float, start_s: float | None, end_s: float
       end_s: where it ends; None for the file's end.
 
     Raises:
-      RecordingError: it ends more than 0.05 s beyond the file's end, or has no samples or frames.
+      RecordingError: it begins before its file, ends more than 0.05 s beyond the file's end, or has no samples or
+        frames.
     """
-    start = round((start_s or 0.0) * rate)
-    end = length if end_s is None else round(end_s * rate)
-    if end > length + _ROUNDING_S * rate or start > length:
+    duration_s = length / rate
+    start_s = 0.0 if start_s is None else start_s
+    end_s = duration_s if end_s is None else end_s
+    if start_s < 0:
+        raise RecordingError("the segment begins before its file does")
+    if start_s > duration_s or end_s > duration_s + _ROUNDING_S:
         raise RecordingError("the segment reaches beyond the file's end")
-    end = min(end, length)
+    start, end = round(start_s * rate), min(round(end_s * rate), length)
     if start >= end:
         raise RecordingError("the segment is empty")
     return start, end

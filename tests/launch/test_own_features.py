@@ -92,6 +92,8 @@ def test_a_model_takes_frames_from_memory_as_from_files(worked: Path) -> None:
     assert from_file.predictions[0].attributes == pytest.approx(from_memory.attributes, abs=1e-4)
     _, second, *_ = predict_recordings([predictor], [Recording("x", path)], window_s=1)
     assert (second.start_s, second.end_s) == (1, 2)
+    (segment,) = predict_recordings([predictor], [Recording("x", path, 1.0, 2.0)])
+    assert segment.predictions[0].attributes == pytest.approx(second.predictions[0].attributes, abs=1e-4)
     cut = predictor(frames[50:100], 50)
     assert second.predictions[0].attributes == pytest.approx(cut.attributes, abs=1e-4)
     for wrong, rate, reason in (

@@ -216,6 +216,43 @@ def test_frames_have_the_quality_if_asked(models: dict[str, Path], speech: Path)
     assert predictions.quality["covered"].tolist() == frame["covered"].tolist() and predictions.noticed == {}
 
 
+def test_the_windows_table_is_a_table_of_segments(
+    models: dict[str, Path],
+    speech: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """To the last digit, on a CPU: the batches have one shape."""
+    windows, again = tmp_path / "windows.csv", tmp_path / "again.csv"
+    run(monkeypatch, "--checkpoint", models["both"], "--input", speech, "--output", windows, "--window-seconds", 1.1)
+    run(monkeypatch, "--checkpoint", models["both"], "--input", windows, "--source", speech, "--output", again)
+    assert again.read_bytes() == windows.read_bytes()
+    assert len(read(again)) == 15
+    assert "15 of 15 recordings, 15 rows" in capsys.readouterr().out
+
+
+def test_a_table_has_a_row_for_each_of_its_rows_but_the_bad(
+    models: dict[str, Path],
+    speech: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copytree(speech, tmp_path / "speech")
+    table = tmp_path / "speech" / "table.CSV"
+    names = ["a b.wav", f"{tmp_path}/speech/a b.wav", "a b.wav", "broken.wav", "-leading.wav", "gone.wav"]
+    times = ["0.5,1.75", "0 days 00:00:01,", ",", "1,2", ",00:00:09", ","]
+    table.write_text("file,start,end\n" + "".join(f"{name},{pair}\n" for name, pair in zip(names, times, strict=True)))
+    run(monkeypatch, "--checkpoint", models["arousal"], "--input", table, "--output", tmp_path / "out.csv")
+    rows = [(row["file"], seconds(row["start"]), seconds(row["end"])) for row in read(tmp_path / "out.csv")]
+    assert rows == [("a b.wav", 0.5, 1.75), ("a b.wav", 1, 2.5), ("a b.wav", 0, 2.5)]
+    out, err = capsys.readouterr()
+    assert "3 of 6 recordings, 3 rows" in out
+    for line in ("'broken.wav#1-2': ", "'-leading.wav#0-9': the segment reaches beyond", "'gone.wav': no such file"):
+        assert f"skipped {line}" in err
+
+
 def test_pandas_reads_the_table(
     models: dict[str, Path], speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -252,6 +289,16 @@ def request_with(models: dict[str, Path], speech: Path, tmp_path: Path, monkeypa
         ({"input": ["{tmp}/missing"]}, "missing does not exist"),
         ({"input": ["{tmp}"]}, "holds no recordings"),
         ({"input": ["{speech}", "{tmp}/other/a b.wav"]}, "would both be called a b.wav"),
+        ({"source": ["{tmp}"]}, "--source {tmp} is for the paths in a table, and none is given"),
+        (
+            {"input": ["{table}"]},
+            "none of its 2 recordings exists (first: {tmp}/a b.wav); give the folder",
+        ),
+        ({"input": ["{table}"], "source": ["{tmp}/no"]}, "--source {tmp}/no is not a folder"),
+        ({"input": ["{table}"], "source": ["{speech}"], "output": ["{table}"]}, "table.csv is one of the inputs"),
+        ({"input": ["{table}", "{tmp}/twice.csv"], "source": ["{speech}"]}, "line 3: a b.wav#0-1 is listed twice"),
+        ({"input": ["{tmp}/out.tsv"], "source": ["{speech}"]}, "line 2: '../x.wav' leads out of {speech}; give"),
+        ({"input": ["{tmp}/gone.csv"]}, "gone.csv does not exist"),
         ({"output": ["{tmp}"]}, "is a folder"),
         ({"output": ["{tmp}/no/out.csv"]}, "there is no folder"),
         ({"output": ["{speech}/a b.wav"]}, "is one of the inputs"),
@@ -271,8 +318,11 @@ def test_requests_that_cannot_be_carried_out(
     if "other" in str(changes):
         (tmp_path / "other").mkdir()
         shutil.copyfile(speech / "a b.wav", tmp_path / "other" / "a b.wav")
+    (tmp_path / "table.csv").write_text("file,start,end\na b.wav,0,1\na b.wav,1,2\n")
+    (tmp_path / "twice.csv").write_text("file,start,end\na b.wav,0,1\na b.wav,0.0,1.0\n")
+    (tmp_path / "out.tsv").write_text("file\tend\n../x.wav\t1\n")
     before = sorted(tmp_path.rglob("*"))
-    places = {"tmp": tmp_path, "speech": speech, **models}
+    places = {"tmp": tmp_path, "speech": speech, "table": tmp_path / "table.csv", **models}
     filled = {
         name: [value.format(**places) if isinstance(value, str) else value for value in values]
         for name, values in changes.items()
@@ -281,7 +331,7 @@ def test_requests_that_cannot_be_carried_out(
     with pytest.raises(InputError) as error:
         request_with(**filled)
 
-    assert message in str(error.value)
+    assert message.format(**places) in str(error.value)
     assert sorted(tmp_path.rglob("*")) == before  # nothing half-written
 
 

@@ -19,6 +19,7 @@ from emocluster_jax.preprocessing.given_frames import (
     most_frequent_dimensions,
     read_frames,
 )
+from emocluster_jax.preprocessing.sources import cut_segment
 from small_models import noise, write_recording
 
 FEATURES = GivenFeatures(dimensions=24, frames_per_second=50)
@@ -137,3 +138,14 @@ def test_most_files_decide_on_the_dimensions(tmp_path: Path) -> None:
     paths[6].write_bytes(b"no NumPy file")
     assert most_frequent_dimensions(paths) == 24
     assert most_frequent_dimensions(paths[6:]) is None
+
+
+def test_segments_go_by_the_frame_rate() -> None:
+    frames = FRAMES.astype(np.float32)  # 1.8 s
+    np.testing.assert_array_equal(cut_segment(frames, FEATURES, 0.5, 1.21), frames[25:60])  # 60.5: to the even number
+    np.testing.assert_array_equal(cut_segment(frames, FEATURES, 1.0, None), frames[50:])
+    np.testing.assert_array_equal(cut_segment(0 * frames, FEATURES, 0.0, 1.0), 0 * frames[:50])  # no sound, no silence
+    assert cut_segment(frames, FEATURES, None, None) is frames
+    for start_s, end_s, reason in ((1.0, 1.86, "beyond the file's end"), (0.5, 0.505, "is empty")):
+        with pytest.raises(RecordingError, match=reason):
+            cut_segment(frames, FEATURES, start_s, end_s)
