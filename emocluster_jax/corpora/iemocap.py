@@ -72,7 +72,7 @@ def _turns(session: Path) -> Iterator[tuple[Utterance, str]]:
     if not files:
         raise InputError(f"{folder} has no ratings (*.txt); unpack IEMOCAP's there")
     for file in files:
-        for number, line in enumerate(read_text(file).split("\n"), start=1):
+        for number, line in enumerate(read_text(file).splitlines(), start=1):
             if line.startswith("["):
                 where = f"{file}, line {number}"
                 yield _utterance(line, session, where), where

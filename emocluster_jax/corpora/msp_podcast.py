@@ -136,7 +136,7 @@ def _partitioned(source: Path) -> list[str]:
     path = source / _PARTITIONS
     if not path.exists():
         return []
-    return [line.rpartition(";")[2].strip() for line in read_text(path).split("\n")]
+    return [line.rpartition(";")[2].strip() for line in read_text(path).splitlines()]
 
 
 def _utterance(row: Row, split: str, source: Path, path: Path) -> Utterance:

@@ -19,7 +19,7 @@ from emocluster_jax.corpora.text_files import read_text
 from emocluster_jax.errors import InputError
 
 _DELIMITERS = (",", ";", "\t")
-_SEPARATOR_LINE = re.compile(r'"?sep=(?P<delimiter>[^\w\s"]|\t|\\t)(?P=delimiter)*"?(?:\n|$)', re.IGNORECASE)
+_SEPARATOR_LINE = re.compile(r'"?sep=(?P<delimiter>[^\w\s"]|\t|\\t)(?P=delimiter)*"?(?:\r\n?|\n|$)', re.IGNORECASE)
 _MISSING = frozenset(
     {"", "-", "\u2013", "\u2014", ".", "?", "na", "n/a", "n.a.", "n.a", "#n/a", "#na", "<na>", "nan", "none", "null"}
 )
@@ -160,7 +160,8 @@ def read_table(path: Path) -> Table:
 
 def _lines(path: Path, text: str, delimiter: str, first_line: int) -> Iterator[tuple[int, list[str]]]:
     """Number and fields of every line that is not blank."""
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
+    # Without translation of line ends, which may be part of a quoted field: of a file's name, say.
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
 
     def line() -> int:
         return first_line - 1 + reader.line_num
@@ -181,6 +182,6 @@ def _without_empty_end(fields: list[str]) -> list[str]:
 
 def _delimiter(text: str) -> str:
     """The delimiter that occurs most often in the header line, outside quotes."""
-    header = next((line for line in text.split("\n") if line.strip()), "")
+    header = next((line for line in io.StringIO(text, newline="") if line.strip()), "")
     outside_quotes = "".join(header.split('"')[::2])
     return max(_DELIMITERS, key=outside_quotes.count)

@@ -13,9 +13,6 @@ _BYTE_ORDER_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-
 def read_text(path: Path) -> str:
     """Reads a text file: UTF-8 with or without a byte order mark, or UTF-16 with one.
 
-    Returns:
-      The text, with `\\n` at the end of each line, whether the file has `\\n`, `\\r\\n` or (classic Macintosh) `\\r`.
-
     Raises:
       InputError: the file is missing, cannot be read or is not text.
     """
@@ -35,4 +32,4 @@ def read_text(path: Path) -> str:
     if "\0" in text:
         # UTF-16 without a byte order mark looks like this, and no file name may hold one.
         raise InputError(f"{path} is not {encoding} text (it holds null characters); save it in UTF-8")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return text
