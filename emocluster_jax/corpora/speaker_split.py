@@ -90,16 +90,22 @@ def shared_speakers_warning(speakers: Sequence[str]) -> str:
     )
 
 
-def pool_speakers_warning(utterances: Sequence[Utterance]) -> str:
-    """What a person should know of speakers of folds who are in the unlabelled pool as well; "" without such."""
+def fold_warnings(utterances: Sequence[Utterance]) -> list[str]:
+    """What a person should know of the speakers of these rows before they become folds: who cannot be kept apart."""
+    labeled = [utterance for utterance in utterances if utterance.split in FRACTIONS]
     pool = {utterance.speaker for utterance in utterances if utterance.speaker and utterance.split == "unlabeled"}
-    speakers = sorted(pool & {utterance.speaker for utterance in utterances if utterance.split in FRACTIONS})
-    if not speakers:
-        return ""
-    return (
-        f"{_are(speakers)} in the folds and in the unlabelled pool ({_names(speakers)}), of which every run hears all, "
-        "without labels; train with --unlabeled-size 0 to do without"
-    )
+    found = []
+    if unknown := sum(not utterance.speaker for utterance in labeled):
+        found.append(
+            f"the speakers of {unknown} of {len(labeled)} labelled recordings are unknown: each counts as a speaker of "
+            "its own, so that a voice may be in several folds; name them in a column speaker"
+        )
+    if speakers := sorted(pool & {utterance.speaker for utterance in labeled}):
+        found.append(
+            f"{_are(speakers)} in the folds and in the unlabelled pool ({_names(speakers)}), of which every run hears "
+            "all, without labels; train with --unlabeled-size 0 to do without"
+        )
+    return found
 
 
 def _are(speakers: Sequence[str]) -> str:

@@ -39,7 +39,7 @@ def pairs(grid: Grid, table: Table) -> list[tuple[Setting, Setting]]:
 
     Table 1 asks it of DeepEmoCluster and every other system; Table 2 of more clusters and the first K; Figure 2 of
     DeepEmoCluster and every other system with as many unlabelled recordings, and of every system with unlabelled
-    recordings and without. Figure 3 compares no scores, and the test sentences of different folds no one model.
+    recordings and without. Figure 3 compares no scores; the models of different folds share most of their training.
     """
     settings = table_settings(grid, table)
     if table in ("figure3", "folds"):

@@ -67,9 +67,14 @@ def deal_folds(utterances: Sequence[Utterance], wanted: FoldsRequest) -> Folds:
         in the order of their names.
 
     Raises:
-      InputError: there are fewer speakers than folds.
+      InputError: there are fewer speakers than folds, or there is to be one for each, and none is known.
     """
     check_request(wanted)
+    if wanted == "speakers" and utterances and not any(utterance.speaker for utterance in utterances):
+        raise InputError(
+            "--folds speakers makes a fold of each speaker, and none is known; name them in a column speaker, or give "
+            "a number of folds"
+        )
     speakers = [speaker_of(utterance) for utterance in utterances]
     different = sorted(set(speakers))
     if len(different) < (FEWEST if wanted == "speakers" else wanted):

@@ -19,7 +19,7 @@ import numpy as np
 
 from emocluster_jax.atomic_files import replacing
 from emocluster_jax.config import DEFAULT_AUDIO, SPLITS, AudioConfig, Features
-from emocluster_jax.corpora.speaker_split import pool_speakers_warning, shared_speakers, shared_speakers_warning
+from emocluster_jax.corpora.speaker_split import fold_warnings, shared_speakers, shared_speakers_warning
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.preprocessing.normalization import FeatureStatistics, feature_statistics, merge, no_frames
@@ -102,7 +102,7 @@ def prepare(
         utterances = in_one_split(utterances)
         # What could be used is known only later; but if all is not enough, that is known now.
         deal_folds([u for u in utterances if u.split == "train"], folds)
-        if warning := pool_speakers_warning(utterances):
+        for warning in fold_warnings(utterances):
             console.warn(warning)
     elif shared := shared_speakers(utterances):
         console.warn(shared_speakers_warning(shared))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from emocluster_jax.corpora.speaker_split import (
     FRACTIONS,
-    pool_speakers_warning,
+    fold_warnings,
     shared_speakers,
     shared_speakers_warning,
     split_by_speaker,
@@ -72,5 +72,7 @@ def test_speakers_in_two_splits_are_found_and_named():
         "1 speaker is in more than one of train, validation and test (a)"
     )
     assert shared_speakers(row for row in rows if row.split != "train") == ()
-    assert pool_speakers_warning(rows).startswith("2 speakers are in the folds and in the unlabelled pool (e, g), ")
-    assert pool_speakers_warning([row for row in rows if row.split != "unlabeled"]) == ""
+    unknown, pool = fold_warnings(rows)
+    assert unknown.startswith("the speakers of 2 of 13 labelled recordings are unknown: ")
+    assert pool.startswith("2 speakers are in the folds and in the unlabelled pool (e, g), ")
+    assert fold_warnings([row for row in rows if row.split != "unlabeled" and row.speaker]) == []

@@ -70,6 +70,12 @@ def test_too_few_speakers(wanted: object, speakers: list[str | None]) -> None:
         deal_folds(rows_of(speakers), wanted)  # type: ignore[arg-type]
 
 
+def test_leaving_out_speakers_takes_some_that_are_known() -> None:
+    with pytest.raises(InputError, match="makes a fold of each speaker, and none is known; name them"):
+        deal_folds(rows_of([None] * 4), "speakers")
+    assert deal_folds(rows_of([None] * 4), 4).speakers == ((), (), (), ())
+
+
 def test_without_folds_a_request_is_what_it_was() -> None:
     rows = [dataclasses.replace(u, attributes=(1.0, 2.0, 3.0)) for u in rows_of(["anna", "ben"])]
     # Computed before there were folds.
