@@ -189,7 +189,8 @@ class ModelConfig:
     dropout_rate: float = 0.5
     """Share of the shared layer's outputs that training drops."""
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the encoder's arithmetic; parameters, statistics and losses stay float32."""
+    """Precision of the encoder's arithmetic in training; parameters, statistics and losses, scores and predictions stay
+    float32."""
 
     def __post_init__(self) -> None:
         if self.system not in typing.get_args(SystemName):

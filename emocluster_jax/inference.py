@@ -33,7 +33,7 @@ from emocluster_jax.preprocessing.long_recordings import reader
 from emocluster_jax.preprocessing.normalization import FeatureStatistics
 from emocluster_jax.preprocessing.quality import quality_of, silent_reason
 from emocluster_jax.preprocessing.sources import as_source, chunk_parts, frames_of_parts
-from emocluster_jax.systems.registry import SYSTEMS, network_of
+from emocluster_jax.systems.registry import SYSTEMS, full_precision_outputs
 
 NO_CLUSTER = -1
 """The cluster of what is silent."""
@@ -211,17 +211,15 @@ def chunk_outputs(
     chunks: Float[Array, "n frames mel"],
 ) -> ChunkOutputs:
     """What a model says of n normalised chunks; the first two arguments are static."""
-    # GPUs and TPUs round float32 operands otherwise, and a model's predictions should not depend on where it runs.
-    with jax.default_matmul_precision("highest"):
-        output: Any = network_of(config).apply(variables, chunks)
-        if not SYSTEMS[config.system].clusters:
-            return ChunkOutputs(output.attributes, output.embeddings, None)
-        if centroids is None:
-            clusters = output.cluster_logits.argmax(axis=1)
-        else:
-            clustered = transform(output.embeddings, fitted, l2_normalize=l2_normalize)
-            squared_distances = ((clustered[:, None] - centroids) ** 2).sum(axis=2)
-            clusters = squared_distances.argmin(axis=1)
+    output = full_precision_outputs(config, variables, chunks)
+    if not SYSTEMS[config.system].clusters:
+        return ChunkOutputs(output.attributes, output.embeddings, None)
+    if centroids is None:
+        clusters = output.cluster_logits.argmax(axis=1)
+    else:
+        clustered = transform(output.embeddings, fitted, l2_normalize=l2_normalize)
+        squared_distances = ((clustered[:, None] - centroids) ** 2).sum(axis=2)
+        clusters = squared_distances.argmin(axis=1)
     return ChunkOutputs(output.attributes, output.embeddings, clusters.astype(jnp.int32))
 
 

@@ -1,4 +1,4 @@
-"""The network in evaluation mode over a split, as at the start of each stage and in validation."""
+"""The network in evaluation mode over a split, as at the start of each stage."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def embedding(recordings: int, compute_dtype: Any, width_multiplier: float) -> P
     split = place(*labelled_recordings(recordings, seed=0), recordings)
     state = create_train_state(EmoCluster(config), FeatureConfig(), {}, jax.random.key(0, impl="rbg"))
     variables = parallel.replicate(state.variables)
-    forward = make_forward(config)
+    forward = make_forward(config, fast=True)
 
     def run() -> dict[str, float]:
         jax.block_until_ready(forward(variables, split, lambda chunks: None))

@@ -68,7 +68,7 @@ def embedding_and_steps(recordings: int, batch: int, steps: int, eighths: int, f
         np.ones((recordings, 1), bool),
     )
     terms = parallel.replicate({name: np.zeros(steps, np.float32) for name in stage.terms})
-    forward, program = make_forward(config), training_program(stage, split.chunks_per_utterance)
+    forward, program = make_forward(config, fast=True), training_program(stage, split.chunks_per_utterance)
 
     def repeat() -> dict[str, float]:
         nonlocal state, terms

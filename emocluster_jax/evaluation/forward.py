@@ -17,7 +17,7 @@ from emocluster_jax.config import ModelConfig
 from emocluster_jax.feed.split import Split, block_rows, block_starts
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
 from emocluster_jax.segments import StoppedError, in_segments
-from emocluster_jax.systems.registry import network_of
+from emocluster_jax.systems.registry import full_precision_outputs, network_of
 
 CPU_BLOCK = 8
 ACCELERATOR_BLOCK = 2_048
@@ -91,8 +91,14 @@ class Forward:
         return outputs
 
 
-def make_forward(config: ModelConfig) -> Forward:
-    """The compiled forward pass of the network that `config` describes."""
+def make_forward(config: ModelConfig, *, fast: bool = False) -> Forward:
+    """The compiled forward pass of the network that `config` describes, in full float32.
+
+    Args:
+      config: names the system, its widths and what it computes in.
+      fast: compute in the network's own type and round as the device does unasked, for embeddings that are clustered in
+        training and kept nowhere.
+    """
     network = network_of(config)
     block = CPU_BLOCK if jax.default_backend() == "cpu" else ACCELERATOR_BLOCK
 
@@ -103,7 +109,8 @@ def make_forward(config: ModelConfig) -> Forward:
         def body(i: Array, filled: Outputs) -> Outputs:
             # What overlapping blocks compute twice comes out the same.
             start = block_starts(i, size, count)
-            output: Any = network.apply(variables, block_rows(chunks, start, size).astype(jnp.float32))
+            rows = block_rows(chunks, start, size).astype(jnp.float32)
+            output: Any = network.apply(variables, rows) if fast else full_precision_outputs(config, variables, rows)
             return Outputs(
                 lax.dynamic_update_slice_in_dim(filled.embeddings, output.embeddings, start, 0),
                 lax.dynamic_update_slice_in_dim(filled.attributes, output.attributes, start, 0),

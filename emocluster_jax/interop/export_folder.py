@@ -80,10 +80,10 @@ def export(model: SavedModel, wanted: Format) -> Exported:
 
         program = to_stablehlo(model)
         return Exported("model.stablehlo", program, check_parity(wanted, run_stablehlo(program, chunks), model, chunks))
-    from emocluster_jax.interop.onnx_graph import in_float32, run_onnx, to_onnx
+    from emocluster_jax.interop.onnx_graph import run_onnx, to_onnx
 
     graph = to_onnx(model)
-    return Exported("model.onnx", graph, check_parity(wanted, run_onnx(graph, chunks), in_float32(model), chunks))
+    return Exported("model.onnx", graph, check_parity(wanted, run_onnx(graph, chunks), model, chunks))
 
 
 def write_export(folder: Path, model: SavedModel, exported: Sequence[Exported], card: str) -> None:

@@ -6,7 +6,6 @@ as small and readable as the network, of a fixed version of the operators, and n
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -86,11 +85,6 @@ def to_onnx(model: SavedModel) -> bytes:
     )
     onnx.checker.check_model(written, full_check=True)
     return written.SerializeToString()
-
-
-def in_float32(model: SavedModel) -> SavedModel:
-    """The model as its graph computes: the same weights, in float32."""
-    return dataclasses.replace(model, config=dataclasses.replace(model.config, compute_dtype="float32"))
 
 
 def run_onnx(graph: bytes, chunks: Float[np.ndarray, "n frames mel"]) -> dict[str, Num[np.ndarray, "n ..."]]:

@@ -10,10 +10,10 @@ from jaxtyping import Float
 from emocluster_jax.inference import Predictor
 from emocluster_jax.model_directory import SavedModel
 
-TOLERANCES = {"float32": 1e-4, "bfloat16": 3e-2}
-"""Relative to an output's largest number, or absolute where that is below 1, by what the model computes in. Exported
-programs add the same float32 products in another order, which on CPUs comes to some 1e-6; GPUs' fast convolution
-algorithms are ten times coarser. bfloat16 rounds to 4e-3 after every layer. A wrong layer is off by far more."""
+TOLERANCE = 1e-4
+"""Relative to an output's largest number, or absolute where that is below 1. Exported programs add the same float32
+products in another order, which on CPUs comes to some 1e-6; GPUs' fast convolution algorithms are ten times coarser. A
+wrong layer is off by far more."""
 
 
 class ParityError(Exception):
@@ -42,7 +42,7 @@ def check_parity(
       chunks: of one recording.
 
     Raises:
-      ParityError: an output is missing, of another shape, or differs by more than `TOLERANCES` allow; clusters must be
+      ParityError: an output is missing, of another shape, or differs by more than `TOLERANCE` allows; clusters must be
         equal.
     """
     prediction = Predictor(model).predict_chunks(chunks)[0]
@@ -55,8 +55,7 @@ def check_parity(
     differences = {}
     for name, own in expected.items():
         difference = float(np.abs(outputs[name].astype(np.float64) - own).max())
-        tolerance = TOLERANCES[model.config.compute_dtype]
-        allowed = 0.0 if name == "clusters" else tolerance * max(1.0, float(np.abs(own).max()))
+        allowed = 0.0 if name == "clusters" else TOLERANCE * max(1.0, float(np.abs(own).max()))
         if not difference <= allowed:
             raise ParityError(f"{what}: {name} differ from the model's by {difference:.3g}, allowed are {allowed:.3g}")
         differences[name] = difference

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
-from typing import get_args
+from typing import Any, get_args
 
 import flax.linen as nn
+import jax
+from jaxtyping import Array, Float
 
 from emocluster_jax.config import ModelConfig, SystemName, TrainConfig
 from emocluster_jax.systems.system import Stages, System
@@ -23,6 +26,24 @@ def network_of(config: ModelConfig, axis_name: str | None = None) -> nn.Module:
       axis_name: the mapped axis over which batch statistics are shared in training; None on a single device.
     """
     return SYSTEMS[config.system].network(config, axis_name)
+
+
+def full_precision_outputs(config: ModelConfig, variables: Any, chunks: Float[Array, "n time mel"]) -> Any:
+    """What the network in evaluation mode says of chunks, in full float32 whatever it was trained in.
+
+    All that people read or keep comes from here: GPUs and TPUs round float32 operands otherwise, and a model's numbers
+    should not depend on where it runs.
+
+    Args:
+      config: describes the network.
+      variables: of the network.
+      chunks: normalised.
+
+    Returns:
+      The network's own output, with `embeddings` and `attributes` at least.
+    """
+    with jax.default_matmul_precision("highest"):
+        return network_of(dataclasses.replace(config, compute_dtype="float32")).apply(variables, chunks)
 
 
 def stages_of(config: TrainConfig, axis_name: str | None = None) -> Stages:

@@ -139,13 +139,13 @@ def _prepare_run(config: TrainConfig, data: TrainingData, workdir: Path, stop: C
     check_settings(config, data, selecting)
     labels = attribute_columns(data.train.attributes, config.model.attributes)
     label_mean, label_std = label_statistics(labels, config.model.attributes)
-    forward, redraw_head = make_forward(config.model), redraw_head_program()
+    embed, redraw_head = make_forward(config.model, fast=True), redraw_head_program()
 
     def batches(split: Split) -> Batches:
         if not SYSTEMS[config.model.system].clusters:
             return ShuffledBatches(split)
         cluster = clustering_program(config.clustering, config.model.clusters, split.chunk_count)
-        return ClusteredBatches(split, forward, cluster, redraw_head)
+        return ClusteredBatches(split, embed, cluster, redraw_head)
 
     def programs(stage: Stage, title: str, source: str, split: Split) -> StagePrograms:
         targets, present = normalized_labels(
@@ -158,6 +158,7 @@ def _prepare_run(config: TrainConfig, data: TrainingData, workdir: Path, stop: C
     found = [programs(stages.labeled, "stage II", "train", data.train)]
     if stages.unlabeled is not None and data.unlabeled is not None:
         found.insert(0, programs(stages.unlabeled, "stage I", "unlabeled", data.unlabeled))
+    forward = make_forward(config.model)
     return _Run(config, data, workdir, label_mean, label_std, forward, tuple(found), selecting, stop)
 
 

@@ -6,6 +6,7 @@ Run with several virtual devices, so that the programs hold their collectives; s
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,7 @@ from jax import ShapeDtypeStruct, export
 from emocluster_jax import parallel
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
 from emocluster_jax.config import ClusteringConfig, FeatureConfig, ModelConfig, SystemName, TrainConfig
-from emocluster_jax.evaluation.forward import Outputs, make_forward
+from emocluster_jax.evaluation.forward import Forward, Outputs, make_forward
 from emocluster_jax.inference import Predictor
 from emocluster_jax.systems.registry import SYSTEMS, network_of, stages_of
 from emocluster_jax.training.programs import Labels, clustering_program, redraw_head_program, training_program
@@ -84,20 +85,26 @@ def training(config: ModelConfig) -> dict[str, Program]:
     return {f"{name}, {config.compute_dtype}": stage for name, stage in found.items()}
 
 
-def embedding(config: ModelConfig) -> dict[str, Program]:
-    forward = make_forward(config)
+def forward_pass(kind: str, config: ModelConfig, forward: Forward) -> dict[str, Program]:
     outputs = Outputs(
         ShapeDtypeStruct((CHUNKS, 32), np.float32), ShapeDtypeStruct((CHUNKS, len(config.attributes)), np.float32)
     )
     variables, outputs = training_state(config).variables, on_devices(outputs)
-    size = min(forward.block, CHUNKS)
+    size, name = min(forward.block, CHUNKS), f"{config.system} {config.compute_dtype}"
     return {
-        f"embedding, {config.compute_dtype}": (forward.program, (variables, split_chunks(), outputs, 0, 1)),
-        f"streamed embedding, {config.compute_dtype}": (
-            forward.program,
-            (variables, step_chunks(size), outputs, 0, 1),
-        ),
+        f"{kind}, {name}": (forward.program, (variables, split_chunks(), outputs, 0, 1)),
+        f"streamed {kind}, {name}": (forward.program, (variables, step_chunks(size), outputs, 0, 1)),
     }
+
+
+def embedding(config: ModelConfig) -> dict[str, Program]:
+    """What K-means clusters in training."""
+    return forward_pass("embedding", config, make_forward(config, fast=True))
+
+
+def evaluation(config: ModelConfig) -> dict[str, Program]:
+    """Validation, and the evaluation of a model."""
+    return forward_pass("evaluation", config, make_forward(config))
 
 
 def clustering(name: str, **settings: Any) -> dict[str, Program]:
@@ -113,10 +120,15 @@ def prediction(name: str, **changes: Any) -> dict[str, Program]:
 
 
 def other_system(system: SystemName) -> dict[str, Program]:
-    """Its second stage, and how it predicts."""
+    """Its second stage, and how it is evaluated and predicts."""
     config = ModelConfig(system=system, width_multiplier=0.125)
     name = f"stage II, {config.compute_dtype}"
-    return {f"stage II, {system}": training(config)[name], **prediction(system, system=system)}
+    evaluated = f"evaluation, {system} {config.compute_dtype}"
+    return {
+        f"stage II, {system}": training(config)[name],
+        evaluated: evaluation(config)[evaluated],
+        **prediction(system, system=system),
+    }
 
 
 def programs() -> dict[str, Program]:
@@ -129,12 +141,15 @@ def programs() -> dict[str, Program]:
         **training(half),
         **embedding(wide),
         **embedding(half),
+        **evaluation(wide),
+        **evaluation(half),
         "new cluster head": (redraw_head_program(), (training_state(wide), jax.random.key(0, impl="rbg"))),
         **clustering("random"),
         **clustering("k-means++", initialization="kmeans++"),
         **clustering("principal components", pca_components=8, whiten=True, l2_normalize=True),
         **prediction("centroids"),
         **prediction("no centroids", centroids=None),
+        **prediction("bfloat16", config=half, centroids=None),
         **{name: program for system in OTHERS for name, program in other_system(system).items()},
         **prediction(
             "principal components",
@@ -153,7 +168,21 @@ def lowered(program: Program, platform: str) -> dict[str, Any]:
         return {"error": f"{type(error).__name__}: {error}"}
     text = exported.mlir_module()
     operations = ("convolution", "dot_general", "reduce_scatter", "all_reduce")
-    return {"devices": exported.nr_devices} | {name: f"stablehlo.{name}" in text for name in operations}
+    return {"devices": exported.nr_devices, "products": products(text)} | {
+        name: f"stablehlo.{name}" in text for name in operations
+    }
+
+
+def products(text: str) -> list[list[str]]:
+    """By convolution and product, what its operands are and how they are multiplied, each once."""
+    found = []
+    for line in text.splitlines():
+        if "stablehlo.convolution(" in line or "stablehlo.dot_general " in line:
+            operands = re.search(r": \((tensor<.*?>), (tensor<.*?>)\) ->", line)
+            assert operands is not None, line
+            types = {re.sub(r"tensor<(\d+x)*|>", "", operand) for operand in operands.groups()}
+            found.append(sorted(types | (set(re.findall(r"HIGHEST|HIGH|DEFAULT", line)) or {"DEFAULT"})))
+    return found
 
 
 if __name__ == "__main__":

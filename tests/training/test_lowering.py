@@ -17,7 +17,9 @@ import pytest
 
 TESTS = Path(__file__).resolve().parent.parent
 DEVICES = 2
-WITH_CONVOLUTIONS = ("stage I", "stage II", "streamed stage II", "embedding", "streamed embedding", "prediction")
+OVER_SPLITS = ("embedding", "streamed embedding", "evaluation", "streamed evaluation")
+WITH_CONVOLUTIONS = ("stage I", "stage II", "streamed stage II", "prediction", *OVER_SPLITS)
+WHAT_IS_READ_OR_KEPT = ("evaluation", "streamed evaluation", "prediction")
 WITH_COLLECTIVES = ("stage I", "stage II", "streamed stage II", "K-means")
 
 
@@ -37,7 +39,7 @@ def lowered() -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
 def test_every_program_lowers(lowered: dict[str, dict[str, Any]], platform: str) -> None:
-    assert len(lowered) >= 21
+    assert len(lowered) >= 30
     for name, platforms in lowered.items():
         found = platforms[platform]
         assert "error" not in found, f"{name}: {found['error']}"
@@ -48,3 +50,23 @@ def test_every_program_lowers(lowered: dict[str, dict[str, Any]], platform: str)
         # Batches are dealt out without gathering the split: a replicated gather would show no reduce-scatter.
         # What is streamed comes dealt out already.
         assert found["reduce_scatter"] == kind.startswith("stage"), name
+
+
+@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+def test_what_people_read_or_keep_is_multiplied_in_full_float32(
+    lowered: dict[str, dict[str, Any]], platform: str
+) -> None:
+    """Whatever the network was trained in: GPUs would round float32 operands to TF32, TPUs to bfloat16."""
+    kinds = {name: name.partition(",")[0] for name in lowered}
+    assert set(WHAT_IS_READ_OR_KEPT) < set(kinds.values())
+    for name, platforms in lowered.items():
+        products = platforms[platform]["products"]
+        if kinds[name] in WHAT_IS_READ_OR_KEPT:
+            # Seven convolutions, the shared layer and the regressor's two.
+            assert len(products) >= 10 and all(product == ["HIGHEST", "f32"] for product in products), name
+        elif kinds[name] == "K-means":
+            assert products and all(product == ["HIGHEST", "f32"] for product in products), name
+    # Where nothing is kept, devices may be as fast as they are.
+    half = "embedding, emocluster bfloat16"
+    assert ["DEFAULT", "bf16"] in lowered[half][platform]["products"]
+    assert ["DEFAULT", "f32"] in lowered["embedding, emocluster float32"][platform]["products"]
