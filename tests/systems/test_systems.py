@@ -21,7 +21,6 @@ from emocluster_jax.reporting.metrics_log import read_metrics
 from emocluster_jax.systems.registry import SYSTEMS, stages_of
 from emocluster_jax.training.data import TrainingData
 from emocluster_jax.training.loop import fit
-from emocluster_jax.training.losses import ccc_loss, gaussian_kl
 from emocluster_jax.training.steps import Batch
 from small_models import noise
 from small_training import MODEL, make_data
@@ -79,11 +78,41 @@ def told() -> Told:
     return Told(draw(8, 6), draw(8, 2), draw(8, 6), draw(8, 16, 32), jnp.arange(9.0))
 
 
+def concordance_loss(predictions: np.ndarray, targets: np.ndarray, present: np.ndarray) -> float:
+    """1 - CCC, the mean over the attributes, each of the chunks whose label there is.
+
+    The covariance is divided by N and the variances by N - 1, as in the published training code.
+    """
+    losses = []
+    for x, y, there in zip(predictions.T, targets.T, present.T, strict=True):
+        x, y = x[there], y[there]
+        covariance = np.mean((x - x.mean()) * (y - y.mean()))
+        losses.append(1 - 2 * covariance / (x.var(ddof=1) + y.var(ddof=1) + (x.mean() - y.mean()) ** 2))
+    return float(np.mean(losses))
+
+
+def divergence_of_normals(mean: np.ndarray, log_variance: np.ndarray) -> float:
+    """Of N(mean, variance) from N(0, 1) in nats: summed over the code's dimensions, the mean over the chunks."""
+    variance = np.exp(log_variance)
+    return float(np.mean(np.sum((variance + mean**2 - 1 - np.log(variance)) / 2, axis=1)))
+
+
 def test_what_the_systems_minimise(told: Told) -> None:
     # Written out in NumPy, in double precision but for the inputs.
-    concordance = float(ccc_loss(told.attributes, BATCH.targets, BATCH.present))
-    error = float(np.mean((np.asarray(told.reconstruction, float) - np.asarray(BATCH.chunks, float)) ** 2))
-    divergence = float(gaussian_kl(told.embeddings, told.log_variance)) / (16 * 32)
+    attributes, targets, reconstruction, chunks, means, log_variance = (
+        np.asarray(values, np.float64)
+        for values in (
+            told.attributes,
+            BATCH.targets,
+            told.reconstruction,
+            BATCH.chunks,
+            told.embeddings,
+            told.log_variance,
+        )
+    )
+    concordance = concordance_loss(attributes, targets, np.asarray(BATCH.present))
+    error = float(np.mean((reconstruction - chunks) ** 2))
+    divergence = divergence_of_normals(means, log_variance) / (16 * 32)
     weights = AutoencoderConfig(reconstruction_weight=2.0, kl_weight=3.0, kl_warmup_epochs=4.0)
 
     loss, terms = loss_and_terms(config("cnn_regressor"), told)

@@ -128,10 +128,10 @@ def test_a_model_that_the_checkpoint_does_not_know_is_replaced_or_refused(
     assert capsys.readouterr().err.endswith(warning)
 
 
-def test_nothing_is_left_to_do_in_a_complete_run(data: TrainingData, undisturbed: Path) -> None:
-    before = comparable(undisturbed)
-    progress = fit(CONFIG, data, undisturbed, Console(quiet=True))
-    assert progress.epoch == 3 and comparable(undisturbed) == before
+def test_nothing_is_left_to_do_in_a_complete_run(data: TrainingData, undisturbed: Path, tmp_path: Path) -> None:
+    workdir = Path(shutil.copytree(undisturbed, tmp_path / "run"))
+    progress = fit(CONFIG, data, workdir, Console(quiet=True))
+    assert progress.epoch == 3 and comparable(workdir) == comparable(undisturbed)
 
 
 def test_supervised_without_validation_keeps_the_last_epoch(tmp_path: Path) -> None:
@@ -178,7 +178,8 @@ def test_attribute_without_labels(data: TrainingData, tmp_path: Path) -> None:
         fit(TrainConfig(model=ModelConfig(attributes=("dominance",))), unrated, tmp_path, Console(quiet=True))
 
 
-def test_checkpoint_of_another_network(data: TrainingData, undisturbed: Path) -> None:
+def test_checkpoint_of_another_network(data: TrainingData, undisturbed: Path, tmp_path: Path) -> None:
+    workdir = shutil.copytree(undisturbed, tmp_path / "run")
     config = dataclasses.replace(CONFIG, model=dataclasses.replace(MODEL, width_multiplier=0.25), epochs=4)
     with pytest.raises(InputError, match=r"epoch-000003 does not fit: .* use the settings"):
-        fit(config, data, undisturbed, Console(quiet=True))
+        fit(config, data, Path(workdir), Console(quiet=True))
