@@ -226,6 +226,16 @@ def enable_compilation_cache() -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache_home / "emocluster_jax" / "xla"))
 
 
+def choose_deterministic_algorithms() -> None:
+    """Has XLA take only algorithms that give the same bits each time on GPUs; elsewhere it changes nothing.
+
+    Call it before JAX compiles anything, which is when XLA reads its options. With this one, which the XLA of JAX 0.10
+    and 0.11 knows, it also no longer measures which algorithm is the fastest, and so chooses alike in every process.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".lstrip()
+
+
 def _end_by(signal: KeyboardInterrupt) -> NoReturn:
     word, status = ("terminated", 143) if isinstance(signal, Terminated) else ("interrupted", 130)
     _end("; ".join(filter(None, (word, str(signal)))), status)

@@ -54,6 +54,9 @@ class Options:
     feed: Literal["auto", "resident", "streamed"] = "auto"
     """Hold all chunks in the devices' memory, or read them from the records as they are needed; results are the same.
     `auto` holds them where they fit."""
+    deterministic: bool = False
+    """On GPUs, use only algorithms that give the same bits in every process, which may be slower; on CPUs all do. Like
+    --feed it is not a setting of the run: --resume may go on with it or without it."""
     processes: Processes = field(default_factory=Processes)
     quiet: bool = False
     """Print only warnings and errors."""
@@ -121,6 +124,8 @@ def main() -> None:
 
     keep_freed_memory()
     command.enable_compilation_cache()
+    if options.deterministic:
+        command.choose_deterministic_algorithms()
     import jax
 
     from emocluster_jax import parallel

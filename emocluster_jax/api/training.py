@@ -99,7 +99,7 @@ def fit(
     """Trains on prepared records, on all devices, and evaluates the best epoch on the test split.
 
     An interrupt (Ctrl-C, a notebook's stop button) leaves the last whole epoch; with `resume` the run goes on from
-    there, and its numbers are those of a run that nothing interrupted.
+    there, and on a CPU its numbers are those of a run that nothing interrupted, to the bit.
 
     Args:
       data_dir: records that `prepare` wrote.

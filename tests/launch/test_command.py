@@ -48,6 +48,23 @@ def test_a_defect_keeps_its_traceback():
     assert "Traceback" in result.stderr and "ValueError: defect" in result.stderr
 
 
+def test_deterministic_algorithms_are_asked_of_an_xla_that_knows_of_them(tmp_path):
+    """An option that XLA does not know would abort the process; those it got are in what it writes of each program."""
+    code = (
+        "import sys\nimport jax\nfrom emocluster_jax import parallel\nfrom launch import train\n"
+        "parallel.start_processes = lambda processes: (jax.jit(lambda x: x + 1)(1.0), sys.exit())\n"
+        "train.main()\n"
+    )
+    for given in (["--deterministic"], []):
+        folder = tmp_path / str(len(given))
+        environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"--xla_dump_to={folder}"}
+        command = [sys.executable, "-c", code, "--data-dir", tmp_path, "--workdir", tmp_path / "run", *given]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, env=environment)
+        assert result.returncode == 0, result.stderr
+        written = [path.read_text() for path in folder.glob("*.debug_options")]
+        assert written and all(("xla_gpu_deterministic_ops: true" in text) == bool(given) for text in written)
+
+
 def interrupted(code: str) -> tuple[int, str]:
     """How a process ends that is interrupted when it says that it is ready: status and stderr."""
     # A shell starts background jobs, such as this whole test run, with the interrupt ignored, and children inherit it.
