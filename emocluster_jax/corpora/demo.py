@@ -10,12 +10,13 @@ import csv
 import dataclasses
 import json
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import filelock
 import numpy as np
 import soundfile
 from jaxtyping import Float
@@ -61,8 +62,8 @@ def generate(directory: Path, config: DemoCorpus, progress: Callable[[int], None
     """Makes the demo corpus, unless it is there already.
 
     The folder gets `audio/SPEAKER/*.flac`, `manifest.csv` (the annotators' mean), `annotations.csv` (every rating),
-    `hidden.csv` (what was expressed, from -1 to 1), a README and the settings. It is written under another name and
-    renamed at the end.
+    `hidden.csv` (what was expressed, from -1 to 1), a README and the settings. It is written in a hidden folder beside
+    and renamed at the end; what a process that was killed left there is removed.
 
     Args:
       directory: where to make it; it must not exist, be empty, or hold the demo corpus of the same settings.
@@ -70,21 +71,37 @@ def generate(directory: Path, config: DemoCorpus, progress: Callable[[int], None
       progress: called with the number of recordings finished since the last call, `config.recordings` in all.
 
     Raises:
-      InputError: the folder holds something else, a setting is out of range, or eSpeak NG is not installed.
+      InputError: the folder holds something else, another process is making it, a setting is out of range, or eSpeak
+        NG is not installed.
     """
     _check(config)
     if directory.is_file() or (directory.is_dir() and any(directory.iterdir())):
         _check_same(directory, config)
         return
     check_installed()
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+    rendering = directory.parent / f".{directory.name}.rendering"
+    lock, unfinished = rendering / "lock", rendering / "corpus"
+    rendering.mkdir(parents=True, exist_ok=True)
+    mine = False
     try:
-        _write(unfinished, config, progress or (lambda count: None))
-        unfinished.chmod(0o755)
-        unfinished.rename(directory)
+        with filelock.FileLock(lock, timeout=0):
+            mine = True
+            try:
+                if unfinished.exists():
+                    shutil.rmtree(unfinished)
+                unfinished.mkdir()
+                _write(unfinished, config, progress or (lambda count: None))
+                unfinished.rename(directory)
+            finally:
+                shutil.rmtree(unfinished, ignore_errors=True)
+    except filelock.Timeout:
+        raise InputError(f"another process is making {directory} right now; wait for it to end") from None
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        if mine:
+            # After the lock is let go: NFS cannot remove a file that is held open, nor the folder that it is in.
+            with suppress(OSError):
+                lock.unlink()
+                rendering.rmdir()
 
 
 def read(source: Path) -> list[Utterance]:

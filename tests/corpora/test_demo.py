@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from collections import Counter
+from signal import SIGKILL
 
+import filelock
 import numpy as np
 import pytest
 import soundfile
@@ -95,6 +98,31 @@ def test_nothing_is_left_when_it_is_interrupted(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         demo.generate(tmp_path / "corpus", SMALL, interrupt)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_rendering_left_is_removed(small, tmp_path):
+    code = (
+        "import os, signal, sys\nfrom pathlib import Path\nfrom emocluster_jax.corpora import demo\n"
+        "config = demo.DemoCorpus(*map(int, sys.argv[2:]))\n"
+        "demo.generate(Path(sys.argv[1]), config, lambda count: os.kill(os.getpid(), signal.SIGKILL))\n"
+    )
+    sizes = [SMALL.train_speakers, SMALL.validation_speakers, SMALL.test_speakers, SMALL.unlabeled_speakers]
+    command = [sys.executable, "-c", code, tmp_path / "corpus", *map(str, [*sizes, SMALL.recordings_per_speaker])]
+    assert subprocess.run(command, timeout=120).returncode == -SIGKILL
+    assert [path.name for path in tmp_path.iterdir()] == [".corpus.rendering"]
+    demo.generate(tmp_path / "corpus", SMALL)
+    assert bytes_of(tmp_path / "corpus") == bytes_of(small)
+    assert [path.name for path in tmp_path.iterdir()] == ["corpus"]
+
+
+def test_two_processes_do_not_make_the_same_corpus(tmp_path):
+    pytest.importorskip("espeakng_loader", reason="the extra 'demo' is not installed")
+    (tmp_path / ".corpus.rendering").mkdir()
+    with (
+        filelock.FileLock(tmp_path / ".corpus.rendering" / "lock"),
+        pytest.raises(InputError, match=r"another process is making .*corpus right now"),
+    ):
+        demo.generate(tmp_path / "corpus", SMALL)
 
 
 def test_without_espeak_the_extra_is_named(tmp_path, monkeypatch):
