@@ -14,8 +14,8 @@ from emocluster_jax.preprocessing.audio import Condition
 from emocluster_jax.preprocessing.chunk_frames import ChunkParts, chunk_spans, frame_count
 
 SILENCE = 1e-4
-"""A chunk is silent where its samples lie within this share of the recording's peak, -80 dB: what digital silence is,
-with or without a constant offset, and what a decoder makes of it."""
+"""A chunk is silent where its samples differ by no more than this share of the recording's peak, -80 dB, and the peak
+is not among them: digital silence, also with a constant offset, and what a codec makes of it."""
 DC_OFFSET = 0.01
 """From this share of the peak on an offset is counted; studio recordings stay below a fortieth of it."""
 
@@ -103,4 +103,4 @@ def silent_reason(features: Features) -> str:
 
 def _silent_chunks(parts: ChunkParts, features: FeatureConfig) -> Bool[np.ndarray, " chunks"]:
     """Which chunks are silent, by all samples that their frames see."""
-    return np.array([np.ptp(span) <= SILENCE for span in chunk_spans(parts, features)])
+    return np.array([np.ptp(span) <= SILENCE and np.abs(span).max() < 1 for span in chunk_spans(parts, features)])

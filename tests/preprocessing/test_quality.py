@@ -147,11 +147,13 @@ def test_an_offset_is_removed_from_recordings_that_are_not_held(
     np.testing.assert_allclose(reader(long)(0, len(long)), held, atol=1e-6)
 
 
-def test_nothing_but_an_offset_is_silence(tmp_path: Path) -> None:
+def test_nothing_but_an_offset_is_silence_once_it_is_removed(tmp_path: Path) -> None:
     path = write_recording(tmp_path / "x.wav", np.full(RATE, 0.1, np.float32), 22_050)
     assert quality(read_audio(path, RATE)).silent_chunks < 1  # resampling made edges of it
     with pytest.raises(AudioError, match="silent"):
         read_audio(path, RATE, AudioConfig(remove_dc=True))
+    for samples in (1, 17, 20 * RATE):
+        assert quality(np.ones(samples, np.float32)).silent_chunks == 0  # no pause in something louder
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "mp3", "opus"])
