@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from emocluster_jax.api.data_for_model import fold_for, read_preparation_for
-from emocluster_jax.api.frames import segmented_frame
+from emocluster_jax.api.frames import recordings_frame
 from emocluster_jax.clustering.embedding_transform import transform
 from emocluster_jax.errors import InputError
 from emocluster_jax.inference import Predictor
@@ -58,8 +58,7 @@ class CorpusClusters:
             "chunks_in_cluster": (self.chunk_clusters == self.clusters[:, None]).sum(axis=1),
             "speaker": self.recordings.speakers,
         }
-        ends_s = self.recordings.durations_s.astype(np.float64)
-        return segmented_frame(self.recordings.ids, np.zeros(len(ends_s)), ends_s, columns)
+        return recordings_frame(self.recordings, columns)
 
 
 def clusters(

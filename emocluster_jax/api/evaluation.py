@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from emocluster_jax import parallel
 from emocluster_jax.api.data_for_model import fold_for, read_preparation_for
-from emocluster_jax.api.frames import segmented_frame
+from emocluster_jax.api.frames import recordings_frame
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.evaluate import EmbeddingSample, Evaluation, evaluate_split
 from emocluster_jax.evaluation.sentences import Scores
@@ -51,7 +51,7 @@ class SplitEvaluation(Evaluation):
     def to_frame(self) -> pandas.DataFrame:
         """`arousal_truth` and `arousal_prediction`, and so on, in label units, in audformat's segmented index.
 
-        The names of the recordings, and where they end, are read from the records.
+        The names of the recordings' files, and where the recordings begin and end, are read from the records.
 
         Raises:
           InputError: pandas is not installed, or the records have gone.
@@ -60,9 +60,7 @@ class SplitEvaluation(Evaluation):
         columns: dict[str, Float[np.ndarray, " U"]] = {}
         for name, truth, predictions in zip(self.attributes, self.truth.T, self.predictions.T, strict=True):
             columns |= {f"{name}_truth": truth, f"{name}_prediction": predictions}
-        return segmented_frame(
-            sentences.ids, np.zeros(len(sentences)), sentences.durations_s.astype(np.float64), columns
-        )
+        return recordings_frame(sentences, columns)
 
 
 @parallel.freed_programs()

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 
+from emocluster_jax.corpora.audio_files import is_file, is_inside
 from emocluster_jax.corpora.table import Row
 from emocluster_jax.errors import InputError
 
@@ -91,6 +93,20 @@ def split_id(id: str) -> tuple[str, float | None, float | None]:
     if segment_suffix(start_s, end_s) != match[0]:
         return id, None, None
     return id[: match.start()], start_s, end_s
+
+
+def find_recording(source: Path, id: str) -> tuple[Path, float | None, float | None] | None:
+    """Where a recording lies by its id: its file, and of a segment beginning and end in seconds.
+
+    Args:
+      source: the folder that ids are relative to.
+      id: the recording's.
+
+    Returns:
+      None where the id leads out of the folder. The file need not exist.
+    """
+    file, start_s, end_s = (id, None, None) if is_inside(id) and is_file(source / id) else split_id(id)
+    return (source / file, start_s, end_s) if is_inside(file) else None
 
 
 def _seconds_text(seconds: float) -> str:

@@ -15,6 +15,7 @@ import pytest
 import soundfile
 
 import emocluster_jax
+from emocluster_jax.api.frames import recordings_frame
 from emocluster_jax.config import ModelConfig, TrainConfig
 from emocluster_jax.errors import InputError
 from emocluster_jax.inference import load_model
@@ -22,6 +23,7 @@ from emocluster_jax.model_directory import save_model
 from emocluster_jax.preprocessing.audio import read_audio
 from emocluster_jax.preprocessing.chunks import mel_chunks
 from emocluster_jax.preprocessing.sources import as_source, frames_of_chunks
+from emocluster_jax.records.arrays import Descriptions
 from emocluster_jax.records.reader import read_split
 from emocluster_jax.reporting.console import Console
 from small_models import noise, small_model, write_recording
@@ -160,6 +162,19 @@ def test_the_best_models_chunks_are_in_tensorboards_projector(names: dict[str, A
     assert np.mean(found.chunk_clusters.ravel() == shown) > 0.9 and len(set(shown)) > 1
     for file in ("embeddings.tsv", "embeddings_metadata.tsv"):
         assert f'"{file}"' in (tensorboard / "projector_config.pbtxt").read_text()
+
+
+def test_frames_have_the_times_of_segments() -> None:
+    pytest.importorskip("pandas")
+    ids = ["a.wav", "a.wav#1.5-4", "a.wav#3-", "b#1-2.wav"]
+    nothing, durations_s = np.full((4, 3), np.nan, np.float32), np.array([9, 2.5, 6, 1], np.float32)
+    frame = recordings_frame(Descriptions(nothing, ids, [""] * 4, [""] * 4, durations_s), {"x": range(4)})
+    assert [(file, start.total_seconds(), end.total_seconds()) for file, start, end in frame.index] == [
+        ("a.wav", 0, 9),
+        ("a.wav", 1.5, 4),
+        ("a.wav", 3, 9),
+        ("b#1-2.wav", 0, 1),
+    ]
 
 
 def test_without_pandas_the_extra_is_named(names: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

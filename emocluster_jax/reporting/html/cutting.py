@@ -12,9 +12,10 @@ import numpy as np
 from jaxtyping import Float
 
 from emocluster_jax.config import AudioConfig, FeatureConfig, Features
+from emocluster_jax.corpora.segments import find_recording
 from emocluster_jax.errors import RecordingError
 from emocluster_jax.preprocessing.normalization import feature_statistics, frame_moments, normalize
-from emocluster_jax.preprocessing.sources import read_source, source_frames
+from emocluster_jax.preprocessing.sources import cut_segment, read_source, source_frames
 
 _COLOUR_MAP = "magma"
 _DYNAMIC_RANGE_DB = 60
@@ -51,7 +52,7 @@ class Cut:
 
 def draw_cut(
     id: str,
-    path: Path | None,
+    source: Path,
     duration_s: float,
     chunks: Float[np.ndarray, "chunks frames dimensions"],
     features: Features,
@@ -61,7 +62,7 @@ def draw_cut(
 
     Args:
       id: the recording's.
-      path: where its file lay when it was prepared; it may be gone. None where it is not to be read.
+      source: the folder that its id is relative to. Its file may be gone; outside of the folder it is not read.
       duration_s: its duration in seconds.
       chunks: normalised, from the records.
       features: how they were cut.
@@ -75,9 +76,12 @@ def draw_cut(
     values = chunks.astype(np.float32)
     least = float(values.min())
     picture = None
-    if path is not None:
+    place = find_recording(source, id)
+    if place is not None:
+        path, start_s, end_s = place
         with contextlib.suppress(RecordingError):
-            whole = source_frames(read_source(path, features, audio), features)
+            file = read_source(path, features, audio)
+            whole = source_frames(cut_segment(file, features, start_s, end_s), features)
             picture = _overview(whole[:: -(-len(whole) // _WIDEST)], features)
     return Cut(
         id=id,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emocluster_jax.config import AudioConfig
-from emocluster_jax.corpora.audio_files import is_inside
+from emocluster_jax.corpora.segments import find_recording
 from emocluster_jax.reporting.console import Console
 from emocluster_jax.reporting.html.audio_clips import NoClipError, audio_clip
 from emocluster_jax.reporting.html.recordings import Recording, Sample
@@ -73,10 +73,12 @@ def typical_recordings(
 
         def clip(recording: Recording) -> Clip:
             task.advance()
-            if not is_inside(recording.id):
+            place = find_recording(source, recording.id)
+            if place is None:
                 return Clip(recording, None, "its id leads out of the folder of the recordings")
+            path, start_s, end_s = place
             try:
-                return Clip(recording, audio_clip(source / recording.id, seconds, audio))
+                return Clip(recording, audio_clip(path, seconds, audio, start_s, end_s))
             except NoClipError as error:
                 return Clip(recording, None, str(error))
 

@@ -12,7 +12,6 @@ import numpy as np
 from jaxtyping import Int
 
 from emocluster_jax.config import DEFAULT_AUDIO, FeatureConfig
-from emocluster_jax.corpora.audio_files import is_inside
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.cluster_information import Information
 from emocluster_jax.model_directory import read_model
@@ -165,10 +164,9 @@ def _cuts(
     short = by_duration[len(train) // 10]
     long = next((i for i in reversed(by_duration) if train.durations_s[i] <= _LONGEST_CUT_S), short)
     chunks = ChunkSource(data_dir, preparation, "train", fold)
-    paths = {i: source / train.ids[i] if is_inside(train.ids[i]) else None for i in (short, long)}
     return tuple(
-        draw_cut(train.ids[i], path, float(train.durations_s[i]), chunks[i], features, preparation.audio)
-        for i, path in paths.items()
+        draw_cut(train.ids[i], source, float(train.durations_s[i]), chunks[i], features, preparation.audio)
+        for i in dict.fromkeys((short, long))
     )
 
 
