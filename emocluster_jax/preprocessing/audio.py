@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
-import soundfile
 import soxr
 from jaxtyping import Bool, Float, Shaped
 
 from emocluster_jax.config import DEFAULT_AUDIO, AudioConfig
-from emocluster_jax.errors import RecordingError
-from emocluster_jax.preprocessing.containers import declares_length, is_cut_short, is_known_container, is_npy
+from emocluster_jax.preprocessing.decoding import decoded
+from emocluster_jax.preprocessing.streams import AudioError, Decoded
 
 LOWEST_RATE_HZ = 1_000
 HIGHEST_RATE_HZ = 768_000
 LONGEST_S = 6 * 3600.0
 """What `read_audio` holds in memory at the most; six hours at 16 kHz are 1.4 GB."""
-_BLOCK_SAMPLES = 1 << 18
-_UNKNOWN_LENGTH = (1 << 36) - 1
-"""FLAC's largest length; libsndfile gives this or more where a stream's header leaves the length open."""
 _CLIPPED = 0.99
 """Of full scale: the least loud plateau that counts as clipped. The largest value of 8-bit samples is 0.992."""
 _SHORTEST_CLIP = 3
 _CANCELLED = 1e-3
 """Channels of opposite sign leave less of themselves than this; measured 3e-5 in 16-bit PCM, and 3e-6 in Opus."""
-_CUT_SHORT = "truncated: the file ends before its data do"
-
-
-class AudioError(RecordingError):
-    """Why audio cannot be used."""
 
 
 @dataclass
@@ -42,7 +31,7 @@ class Condition:
     """What is noticed of a recording while it is decoded, and filled in as its blocks are drawn.
 
     Attributes:
-      cut: the file ends before its data do, and what is there is used.
+      cut: some of it is missing: less than 1 %, or as much as a recorder had not written when it stopped.
       clipped_samples: samples in runs of three or more equal ones, within a channel, at 0.99 of full scale or beyond.
         A peak that was not cut off has no such run, in PCM of 16 bits or more.
       mean: of the one signal that the channels become, before anything is subtracted; full scale is 1.
@@ -75,7 +64,8 @@ def read_audio(
     The file is decoded block by block, and what its header says of its length is never believed beforehand.
 
     Args:
-      path: a file that libsndfile reads (wav, flac, mp3, ogg and others), of any sample rate and channel count.
+      path: a file that libsndfile reads (wav, flac, mp3, ogg and others), or PyAV where it is installed (m4a, webm, amr
+        and others), of any sample rate and channel count.
       sample_rate_hz: rate of the result.
       audio: how its channels become one signal.
       condition: filled in with what is noticed on the way.
@@ -121,9 +111,9 @@ def signal_blocks(
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise AudioError("not a file")
-        with path.open("rb") as file, _opened(path, file) as sound:
-            blocks = _mono(_decoded(sound, declares_length(file)), audio, condition, mean)
-            yield from _resampled(blocks, sound.samplerate, sample_rate_hz, longest_s)
+        with path.open("rb") as file, decoded(path, file, audio.strict) as sound:
+            blocks = _mono(_noting_cut(sound, condition), audio, condition, mean)
+            yield from _resampled(blocks, sound.rate, sample_rate_hz, longest_s)
     except FileNotFoundError:
         raise AudioError("no such file") from None
     except OSError as error:
@@ -178,52 +168,9 @@ def _unit_scaled(samples: Shaped[np.ndarray, "channels samples"]) -> Float[np.nd
     return samples / half - np.issubdtype(samples.dtype, np.unsignedinteger)
 
 
-def _opened(path: Path, file: BinaryIO) -> _Unseeked:
-    """The decoder of the open file at `path`, which is not empty, no text, and whole as far as its header tells."""
-    if not file.read(1):
-        raise AudioError("empty file")
-    if is_cut_short(file):
-        raise AudioError(_CUT_SHORT)
-    try:
-        # As bytes, since not every name is valid UTF-8; soundfile takes them, though its annotations do not say so.
-        return _Unseeked(os.fsencode(path))  # type: ignore[arg-type]
-    except (soundfile.SoundFileError, TypeError, ValueError):
-        raise AudioError(_what_is_wrong(file)) from None
-
-
-def _what_is_wrong(file: BinaryIO) -> str:
-    """Of a file that libsndfile does not open."""
-    if is_npy(file):
-        return "features (.npy), and audio is expected"
-    return "its header is damaged or truncated" if is_known_container(file) else "not audio"
-
-
-class _Unseeked(soundfile.SoundFile):
-    """A file that is read from its start to its end and never sought in.
-
-    `soundfile` seeks after every block where it can. That makes libmpg123 lose its bit reservoir, so that the blocks
-    of an MP3 file differ audibly from the whole, and fails on FLAC streams whose length is not in their header.
-    """
-
-    def seekable(self) -> bool:
-        return False
-
-
-def _decoded(sound: soundfile.SoundFile, length_is_declared: bool) -> Iterator[Float[np.ndarray, "samples channels"]]:
-    """A file's samples, block by block; raises AudioError where less comes than the header promises."""
-    block = max(_BLOCK_SAMPLES // sound.channels, 1)
-    read = 0
-    while True:
-        try:
-            samples = sound.read(block, dtype="float32", always_2d=True)
-        except soundfile.SoundFileError:
-            raise AudioError("truncated or damaged: decoding fails half-way") from None
-        if not len(samples):
-            break
-        read += len(samples)
-        yield samples
-    if length_is_declared and read < sound.frames < _UNKNOWN_LENGTH:
-        raise AudioError(_CUT_SHORT)
+def _noting_cut(decoded: Decoded, condition: Condition) -> Iterator[Float[np.ndarray, "samples channels"]]:
+    missing = yield from decoded.blocks
+    condition.cut = missing != 0
 
 
 def _mono(

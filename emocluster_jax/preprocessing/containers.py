@@ -1,21 +1,21 @@
-"""What the bytes of an audio file say of its completeness, where libsndfile reads on in silence.
+"""Where samples lie in files of named chunks and their like, and whether all are there: WAV, AIFF, FLAC …
 
-libsndfile takes whatever lies in a WAV, RF64, W64, AIFF or AU file whose header promises more, and ends an Ogg stream
-at its last whole page.
+libsndfile takes whatever lies in a WAV, RF64, W64, AIFF, CAF, AU or NIST file whose header promises more, nothing where
+the header was never completed, and the first of several FLAC streams in a file.
 """
 
 from __future__ import annotations
 
-import os
+import re
 import struct
+from collections.abc import Callable
 from typing import BinaryIO, NamedTuple
 
 from numpy.lib.format import MAGIC_PREFIX
 
-_OGG_LAST_PAGE = 0x04
-_OGG_PAGE_LIMIT = 65_307
-"""Bytes of the largest Ogg page (RFC 3533)."""
-_STREAMED = 0x7F000000
+from emocluster_jax.preprocessing.streams import Contents, Stream, read_at, size_of
+
+STREAMED = 0x7F000000
 """32-bit data sizes from here on are the placeholders of programs that write to a pipe (sox, ffmpeg)."""
 _STREAMED_64 = (1 << 63) - 1
 """The same for 64-bit sizes."""
@@ -23,9 +23,16 @@ _MOST_CHUNKS = 1_000
 """How far a file is searched for its data, lest garbage be searched to its end."""
 _W64_RIFF = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
 _W64_DATA = b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
+_EXTENSIBLE = 0xFFFE
+_FLAC_START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
+"""A FLAC stream's name and the beginning of its first block."""
+_FLAC_START_BYTES = 8
+_FLAC_UNKNOWN = (1 << 36) - 1
+"""Lengths of FLAC have 36 bits; none and all of them say that it was not known when the header was written."""
+_SEARCHED_BYTES = 1 << 20
 
 
-class _Chunks(NamedTuple):
+class Layout(NamedTuple):
     """How a file of named chunks is laid out.
 
     Attributes:
@@ -33,7 +40,9 @@ class _Chunks(NamedTuple):
       header: `struct` format of a chunk's name and size.
       data: name of the chunk that holds the samples.
       alignment: chunks begin at multiples of this.
+      whole_size: `struct` format of the whole's size in the header, place, and what it does not count.
       size_has_header: whether a chunk's size counts its header.
+      preamble: bytes of the data chunk before its samples.
       streamed: data sizes from here on are placeholders.
     """
 
@@ -41,102 +50,186 @@ class _Chunks(NamedTuple):
     header: str
     data: bytes
     alignment: int
+    whole_size: tuple[str, int, int] | None
     size_has_header: bool = False
-    streamed: int = _STREAMED
+    preamble: int = 0
+    streamed: int = STREAMED
+
+
+class Data(NamedTuple):
+    """The chunk with the samples, or the like.
+
+    Attributes:
+      start: where its samples begin.
+      end: where they end by the header; None where its size is a placeholder.
+      size_at: place of the size.
+      size_of_end: the size, as it stands in the header, if the samples end at a place.
+    """
+
+    start: int
+    end: int | None
+    size_at: int
+    size_of_end: Callable[[int], bytes]
+
+
+def layout_of(start: bytes) -> Layout | None:
+    """The layout of a file that begins so, with 40 bytes or more, if it is one of chunks."""
+    if start[:4] == b"RIFF" and start[8:12] == b"WAVE":
+        return Layout(12, "<4sI", b"data", 2, ("<I", 4, 8))
+    if start[:4] == b"RF64" and start[8:12] == b"WAVE":
+        return Layout(12, "<4sI", b"data", 2, ("<Q", 20, 8))
+    if start[:4] == b"RIFX" and start[8:12] == b"WAVE":
+        return Layout(12, ">4sI", b"data", 2, (">I", 4, 8))
+    if start[:4] == b"FORM" and start[8:12] in (b"AIFF", b"AIFC"):
+        return Layout(12, ">4sI", b"SSND", 2, (">I", 4, 8), preamble=8)
+    if start[:4] == b"caff":
+        return Layout(8, ">4sQ", b"data", 1, None, preamble=4, streamed=_STREAMED_64)
+    if start[:16] == _W64_RIFF:
+        return Layout(40, "<16sQ", _W64_DATA, 8, ("<Q", 16, 0), size_has_header=True, streamed=_STREAMED_64)
+    return None
 
 
 def is_known_container(file: BinaryIO) -> bool:
-    """Whether a file begins as WAV, W64, FLAC, Ogg, AIFF, AU or MP3 files do."""
-    start = _read_at(file, 0, 4)
-    known = (b"RIFF", b"RIFX", b"RF64", _W64_RIFF[:4], b"fLaC", b"OggS", b"FORM", b".snd")
-    return start in known or _begins_as_mp3(start)
+    """Whether a file begins as WAV, W64, FLAC, Ogg, AIFF, CAF, AU, NIST or MP3 files do."""
+    start = read_at(file, 0, 8)
+    known = (b"RIFF", b"RIFX", b"RF64", _W64_RIFF[:4], b"fLaC", b"OggS", b"FORM", b"caff", b".snd")
+    is_mp3 = start[:3] == b"ID3" or (len(start) > 1 and start[0] == 0xFF and start[1] & 0xE0 == 0xE0)
+    return start[:4] in known or start == b"NIST_1A\n" or is_mp3
 
 
 def is_npy(file: BinaryIO) -> bool:
     """Whether a file begins as those of `numpy.save` do."""
-    return _read_at(file, 0, len(MAGIC_PREFIX)) == MAGIC_PREFIX
+    return read_at(file, 0, len(MAGIC_PREFIX)) == MAGIC_PREFIX
 
 
-def is_cut_short(file: BinaryIO) -> bool:
-    """Whether a file ends before its samples do, by its header, or an Ogg file before the last page of its stream."""
-    start = _read_at(file, 0, 40)
-    size = file.seek(0, os.SEEK_END)
-    if start[:4] == b"OggS":
-        return _ogg_is_cut_short(file)
-    if start[:4] == b".snd" and len(start) >= 12:
-        offset, data_bytes = struct.unpack(">II", start[4:12])
-        return data_bytes < _STREAMED and offset + data_bytes > size
-    chunks = _chunks(start)
-    return chunks is not None and _data_end(file, chunks, start) > size
+def contents_by_header(file: BinaryIO) -> Contents:
+    """What the header of such a file says of its samples, with the header mended where libsndfile needs it.
 
-
-def declares_length(file: BinaryIO) -> bool:
-    """Whether the length that libsndfile reports is written in the file.
-
-    Of an MP3 file without a Xing, Info or VBRI header it is an estimate from the first frame's bit rate.
+    Of any other file: all of it.
     """
-    start = _read_at(file, 0, 10)
-    if not _begins_as_mp3(start):
-        return True
-    tag_bytes = 0
-    if start[:3] == b"ID3":
-        # ID3v2 sizes hold seven bits a byte.
-        tag_bytes = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(start[6:10], (21, 14, 7, 0), strict=False))
-    head = _read_at(file, tag_bytes, 4096)
-    return any(name in head for name in (b"Xing", b"Info", b"VBRI"))
+    start = read_at(file, 0, 40)
+    layout = layout_of(start)
+    if layout is not None:
+        data = _data(file, layout, start)
+        is_empty_by_right = layout.whole_size is not None and _ends_behind(start, layout, data, size_of(file))
+    else:
+        data = _au_data(start) if start[:4] == b".snd" else _nist_data(file) if start[:8] == b"NIST_1A\n" else None
+        is_empty_by_right = False
+    if data is None:
+        return Contents()
+    size = size_of(file)
+    is_unfinished = data.end is not None and data.end <= data.start < size and not is_empty_by_right
+    missing = 0.0 if data.end is None else max(data.end - size, 0) / max(data.end - data.start, 1)
+    # libsndfile reads other files to their ends; CAF's it refuses.
+    is_mended = is_unfinished or (start[:4] == b"caff" and (data.end is None or missing))
+    return Contents((_mended(data, size) if is_mended else Stream(),), missing, is_unfinished)
 
 
-def _begins_as_mp3(start: bytes) -> bool:
-    return start[:3] == b"ID3" or (len(start) > 1 and start[0] == 0xFF and start[1] & 0xE0 == 0xE0)
+def flac_contents(file: BinaryIO) -> Contents:
+    """The streams of a FLAC file, of which libsndfile decodes the first alone."""
+    size, starts, position = size_of(file), [], 0
+    while position < size:
+        block = read_at(file, position, _SEARCHED_BYTES)
+        starts += [position + match.start() for match in _FLAC_START.finditer(block)]
+        position += max(len(block) - (_FLAC_START_BYTES - 1), 1)
+    if not starts:
+        return Contents()
+    fields = read_at(file, starts[0] + 18, 8)
+    is_open = int.from_bytes(fields, "big") & _FLAC_UNKNOWN in (0, _FLAC_UNKNOWN)
+    if len(starts) == 1 and not is_open:
+        return Contents()
+    return Contents([Stream([range(*ends)]) for ends in zip(starts, [*starts[1:], size], strict=True)])
 
 
-def _chunks(start: bytes) -> _Chunks | None:
-    """The layout of a file that begins so, if it is one of chunks."""
-    if start[:4] in (b"RIFF", b"RF64") and start[8:12] == b"WAVE":
-        return _Chunks(12, "<4sI", b"data", 2)
-    if start[:4] == b"RIFX" and start[8:12] == b"WAVE":
-        return _Chunks(12, ">4sI", b"data", 2)
-    if start[:4] == b"FORM" and start[8:12] in (b"AIFF", b"AIFC"):
-        return _Chunks(12, ">4sI", b"SSND", 2)
-    if start[:16] == _W64_RIFF:
-        return _Chunks(40, "<16sQ", _W64_DATA, 8, size_has_header=True, streamed=_STREAMED_64)
+def wav_codec(file: BinaryIO) -> tuple[int, range] | None:
+    """The codec that a WAV file's `fmt ` chunk names, and where its data lie; None where it is no such file."""
+    start = read_at(file, 0, 40)
+    layout = layout_of(start)
+    if layout is None or layout.data != b"data" or layout.first != 12:
+        return None
+    format_chunk = _chunk(file, layout, b"fmt ")
+    if format_chunk is None:
+        return None
+    content = read_at(file, format_chunk[0], 26)
+    if len(content) < 16:
+        return None
+    order = layout.header[0]
+    (codec,) = struct.unpack_from(f"{order}H", content)
+    if codec == _EXTENSIBLE and len(content) == 26:
+        (codec,) = struct.unpack_from(f"{order}H", content, 24)
+    data, size = _data(file, layout, start), size_of(file)
+    if data is None:
+        return codec, range(0)
+    return codec, range(data.start, size if data.end is None or data.end <= data.start else min(data.end, size))
+
+
+def _mended(data: Data, size: int) -> Stream:
+    field = data.size_of_end(size)
+    return Stream([range(data.size_at), field, range(data.size_at + len(field), size)])
+
+
+def _ends_behind(start: bytes, layout: Layout, data: Data | None, size: int) -> bool:
+    """Whether the header's size of the whole counts more than an empty data chunk, and no more than there is."""
+    if data is None or layout.whole_size is None:
+        return False
+    form, place, uncounted = layout.whole_size
+    return data.start < struct.unpack_from(form, start, place)[0] + uncounted <= size
+
+
+def _chunk(file: BinaryIO, layout: Layout, wanted: bytes) -> tuple[int, int, int] | None:
+    """Where a chunk's content begins, its size as it is written, and where that stands."""
+    position, header_bytes = layout.first, struct.calcsize(layout.header)
+    for _ in range(_MOST_CHUNKS):
+        header = read_at(file, position, header_bytes)
+        if len(header) < header_bytes:
+            break
+        name, chunk_bytes = struct.unpack(layout.header, header)
+        if name == wanted:
+            return position + header_bytes, chunk_bytes, position + len(name)
+        if chunk_bytes >= 1 << 62:
+            break
+        body = position if layout.size_has_header else position + header_bytes
+        end = max(body + chunk_bytes, position + header_bytes)
+        position = end + -end % layout.alignment
     return None
 
 
-def _data_end(file: BinaryIO, chunks: _Chunks, start: bytes) -> int:
-    """Where the chunk with the samples ends by its size; 0 where there is none, or its size is a placeholder."""
-    position, header_bytes = chunks.first, struct.calcsize(chunks.header)
-    for _ in range(_MOST_CHUNKS):
-        header = _read_at(file, position, header_bytes)
-        if len(header) < header_bytes:
-            break
-        name, chunk_bytes = struct.unpack(chunks.header, header)
-        body = position if chunks.size_has_header else position + header_bytes
-        if name == chunks.data:
-            streamed = chunks.streamed
-            if start[:4] == b"RF64" and start[12:16] == b"ds64" and chunk_bytes == 0xFFFFFFFF:
-                # Sizes beyond 32 bits: ds64 holds those of the file and of the samples.
-                chunk_bytes, streamed = struct.unpack("<Q", start[28:36])[0], _STREAMED_64
-            return body + chunk_bytes if chunk_bytes < streamed else 0
-        if chunk_bytes >= 1 << 62:
-            break
-        end = max(body + chunk_bytes, position + header_bytes)
-        position = end + -end % chunks.alignment
-    return 0
+def _data(file: BinaryIO, layout: Layout, start: bytes) -> Data | None:
+    found = _chunk(file, layout, layout.data)
+    if found is None:
+        return None
+    content, chunk_bytes, size_at = found
+    header_bytes = struct.calcsize(layout.header)
+    form, streamed = layout.header[0] + layout.header[-1], layout.streamed
+    if start[:4] == b"RF64" and start[12:16] == b"ds64" and chunk_bytes == 0xFFFFFFFF and len(start) >= 36:
+        # Sizes beyond 32 bits: ds64 holds those of the file and of the samples.
+        chunk_bytes, size_at, form, streamed = struct.unpack_from("<Q", start, 28)[0], 28, "<Q", _STREAMED_64
+    counted_from = content - header_bytes if layout.size_has_header else content
+
+    def size_of_end(end: int) -> bytes:
+        most = (1 << 8 * struct.calcsize(form)) - 1
+        return struct.pack(form, min(end - counted_from, most))
+
+    end = None if chunk_bytes >= streamed else counted_from + chunk_bytes
+    return Data(content + layout.preamble, end, size_at, size_of_end)
 
 
-def _ogg_is_cut_short(file: BinaryIO) -> bool:
-    size = file.seek(0, os.SEEK_END)
-    tail = _read_at(file, max(0, size - _OGG_PAGE_LIMIT), _OGG_PAGE_LIMIT)
-    page = tail.rfind(b"OggS")
-    header = tail[page : page + 27]
-    if page < 0 or len(header) < 27:
-        return True
-    segments = tail[page + 27 : page + 27 + header[26]]
-    complete = len(segments) == header[26] and page + 27 + header[26] + sum(segments) <= len(tail)
-    return not (complete and header[5] & _OGG_LAST_PAGE)
+def _au_data(start: bytes) -> Data | None:
+    if len(start) < 12:
+        return None
+    offset, data_bytes = struct.unpack_from(">II", start, 4)
+    end = None if data_bytes >= STREAMED else offset + data_bytes
+    return Data(offset, end, 8, lambda end: struct.pack(">I", min(end - offset, 0xFFFFFFFF)))
 
 
-def _read_at(file: BinaryIO, position: int, count: int) -> bytes:
-    file.seek(position)
-    return file.read(count)
+def _nist_data(file: BinaryIO) -> Data | None:
+    """Of a SPHERE file, whose header is lines of names, types and values."""
+    header = read_at(file, 0, 1024)
+    fields = dict(re.findall(rb"^(\w+) -i (\d{1,15})\s*$", header, re.MULTILINE))
+    length = re.match(rb"NIST_1A\n *(\d{1,9})\n", header)
+    names = (b"sample_count", b"channel_count", b"sample_n_bytes")
+    if length is None or not all(name in fields for name in names) or b"shorten" in header:
+        return None
+    samples, channels, sample_bytes = (int(fields[name]) for name in names)
+    start = int(length[1])
+    return Data(start, start + samples * channels * sample_bytes if samples else None, 0, lambda _: b"")

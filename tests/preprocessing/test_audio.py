@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import soxr
 
-from emocluster_jax.preprocessing import audio, long_recordings
+from emocluster_jax.preprocessing import audio, decoding, long_recordings
 from emocluster_jax.preprocessing.audio import AudioError, read_audio, to_mono_resampled
 from emocluster_jax.preprocessing.long_recordings import open_recording
 
@@ -70,7 +70,7 @@ def test_blocks_give_the_bits_of_the_whole(tmp_path: Path, monkeypatch: pytest.M
     signal = speechlike(2, rate)
     soundfile.write(tmp_path / "x.wav", signal, rate, subtype="FLOAT")
     whole = soxr.resample(signal, rate, RATE, quality="HQ")
-    monkeypatch.setattr(audio, "_BLOCK_SAMPLES", 1_000)
+    monkeypatch.setattr(decoding, "BLOCK_SAMPLES", 1_000)
     assert np.array_equal(read_audio(tmp_path / "x.wav", RATE), whole / np.abs(whole).max())
 
 
@@ -78,7 +78,7 @@ def test_mp3_blocks_are_those_of_the_whole(tmp_path: Path, monkeypatch: pytest.M
     """Seeking between blocks, as `soundfile` does by itself, changes an MP3 file's samples by tenths."""
     soundfile.write(tmp_path / "x.mp3", speechlike(4), RATE)
     whole, _ = soundfile.read(tmp_path / "x.mp3", dtype="float32")
-    monkeypatch.setattr(audio, "_BLOCK_SAMPLES", 4_096)
+    monkeypatch.setattr(decoding, "BLOCK_SAMPLES", 4_096)
     np.testing.assert_allclose(read_audio(tmp_path / "x.mp3", RATE), whole / np.abs(whole).max(), atol=1e-5)
 
 
