@@ -123,7 +123,8 @@ def _utterance(row: Row, file: str, root: Path) -> Utterance:
 def locate(table: Table, root: Path, suffixes: frozenset[str], remedy: str) -> list[str]:
     """The file that each row of a table names, as its path below a folder, with forward slashes.
 
-    Where no file has exactly that name, it is the one that the name fits (`recording_names`), if there is one.
+    Where no file has exactly that name, it is the one that the name fits (`recording_names`), if there is one
+    that no other row names exactly.
 
     Args:
       table: its column `file` is relative to the folder, or absolute.
@@ -137,7 +138,12 @@ def locate(table: Table, root: Path, suffixes: frozenset[str], remedy: str) -> l
     names = [_name_below(row, root, remedy) for row in table]
     missing = {name for name in names if not is_file(root / name)}
     fits = fitting_recordings(missing, root, suffixes) if missing else {}
-    return [_only(fits.get(name) or [name], row) for name, row in zip(names, table, strict=True)]
+    taken = set(names) - missing
+    ids = []
+    for name, row in zip(names, table, strict=True):
+        found = _only(fits.get(name) or [name], row)
+        ids.append(name if found in taken else found)
+    return ids
 
 
 def _name_below(row: Row, root: Path, remedy: str) -> str:

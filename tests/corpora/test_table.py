@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emocluster_jax.corpora.json_table import read_json_table
 from emocluster_jax.corpora.table import read_table
 from emocluster_jax.errors import InputError
 
@@ -147,6 +149,25 @@ def test_unreadable_tables(tmp_path, content, message):
         read_table(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5)),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=3)),
+)
+
+
+@given(st.one_of(st.binary(), st.dictionaries(st.text(), JSON).map(lambda entries: json.dumps(entries).encode())))
+def test_any_json_is_a_table_or_a_complaint_of_one_line(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("json") / "t.json"
+    path.write_bytes(content)
+    try:
+        table = read_json_table(path, "name")
+    except InputError as error:
+        assert str(error).isprintable()
+        return
+    assert [row.text("name") for row in table] == [name.strip() for name in json.loads(content)]
+    assert all(len(row.values) == len(table.columns) for row in table)
 
 
 def test_no_file_and_a_folder(tmp_path):
