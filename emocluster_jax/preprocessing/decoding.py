@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +15,7 @@ from jaxtyping import Float
 
 from emocluster_jax.preprocessing.av_decoding import av_decoded
 from emocluster_jax.preprocessing.containers import contents_by_header, flac_contents, wav_codec
+from emocluster_jax.preprocessing.decoder_messages import without_mpg123_messages
 from emocluster_jax.preprocessing.formats import format_of, what_is_wrong
 from emocluster_jax.preprocessing.mpeg_frames import id3_bytes, is_mpeg_audio, mpeg_contents
 from emocluster_jax.preprocessing.ogg_pages import ogg_contents
@@ -118,7 +119,8 @@ class _Sound(soundfile.SoundFile):
         self.spliced = None if stream.parts is None else SplicedFile(file, stream)
         self.samples = stream.samples
         # As bytes, since not every name is valid UTF-8; soundfile takes them, though its annotations do not say so.
-        super().__init__(os.fsencode(path) if self.spliced is None else self.spliced)  # type: ignore[arg-type]
+        with without_mpg123_messages():
+            super().__init__(os.fsencode(path) if self.spliced is None else self.spliced)  # type: ignore[arg-type]
 
     def seekable(self) -> bool:
         return False
@@ -157,7 +159,8 @@ def _sound_blocks(sound: _Sound) -> Generator[Float[np.ndarray, "samples channel
         # What is still NaN after an error was not decoded: `soundfile` does not say how much was.
         block = np.full((count, sound.channels), np.nan, np.float32) if sound.format == "FLAC" else None
         try:
-            samples = sound.read(longest, dtype="float32", always_2d=True, out=block)
+            with without_mpg123_messages() if sound.format == "MP3" else nullcontext():
+                samples = sound.read(longest, dtype="float32", always_2d=True, out=block)
         except soundfile.SoundFileError:
             if block is None:
                 raise AudioError(_FAILS) from None

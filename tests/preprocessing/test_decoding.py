@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import struct
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -311,6 +315,38 @@ def test_what_only_its_name_calls_mp3(tmp_path: Path, capfd: pytest.CaptureFixtu
     with pytest.raises(AudioError):
         read(tmp_path, content, "x.mp3")
     assert capfd.readouterr().err == ""
+
+
+def test_what_libmpg123_prints_is_dropped(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Of damage inside frames, which only decoding shows; nothing else is dropped, from whatever thread and library."""
+    random, whole = np.random.default_rng(0), mp3(noise(5))
+    damaged = []
+    for i in range(40):
+        content = bytearray(whole)
+        for place in random.integers(600, len(content), 40):
+            content[place] ^= 1 << random.integers(8)
+        damaged.append(tmp_path / f"{i}.mp3")
+        damaged[-1].write_bytes(content)
+    with soundfile.SoundFile(damaged[0]) as sound:
+        sound.read(5 * RATE)
+    assert "libmpg123" in capfd.readouterr().err
+
+    def decode(path: Path) -> None:
+        with suppress(AudioError):
+            read_audio(path, RATE)
+
+    libc = ctypes.CDLL(None)
+    with ThreadPoolExecutor(4) as threads:
+        decodings = [threads.submit(decode, path) for path in damaged]
+        for i in range(100):
+            libc.fputs(b"line %d of another library\n" % i, ctypes.c_void_p.in_dll(libc, "stderr"))
+            sys.stderr.write(f"line {i} of Python\n")
+        for decoding_of_one in decodings:
+            decoding_of_one.result()
+    lines = capfd.readouterr().err.splitlines()
+    assert sorted(lines) == sorted(
+        [f"line {i} of another library" for i in range(100)] + [f"line {i} of Python" for i in range(100)]
+    )
 
 
 def mpeg_frames(content: bytes) -> list[int]:
