@@ -36,6 +36,7 @@ _LONGEST_START_S = 300.0
 _LONGEST_END_S = 3_600
 
 _met = False
+_started_before_fork = False
 _forked_from_jax = False
 
 
@@ -196,13 +197,19 @@ def check_not_forked() -> None:
         )
 
 
-def _note_fork() -> None:
+def _before_fork() -> None:
+    # Not asked in the child, where JAX's lock may be held by a thread that is not there.
+    global _started_before_fork
+    _started_before_fork = xla_bridge.backends_are_initialized()
+
+
+def _after_fork_in_child() -> None:
     global _forked_from_jax
-    _forked_from_jax = xla_bridge.backends_are_initialized()
+    _forked_from_jax = _started_before_fork
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_note_fork)
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)
 
 
 @contextmanager
