@@ -15,7 +15,7 @@ import soundfile
 
 from emocluster_jax.checksums import CHECKSUMS
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
-from emocluster_jax.config import ClusteringConfig, FeatureConfig, TrainConfig
+from emocluster_jax.config import DEFAULT_AUDIO, ClusteringConfig, FeatureConfig, TrainConfig
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.feed.from_records import load_split
@@ -209,17 +209,17 @@ def test_unfinished_preparation(tmp_path: Path) -> None:
     (shard,) = plan_shards(rows)
     folder = tmp_path / "work"
     folder.mkdir()
-    spool_shard(shard, features, folder)
+    spool_shard(shard, features, DEFAULT_AUDIO, folder)
     statistics = FeatureStatistics(np.zeros(8, np.float32), np.ones(8, np.float32))
     moments = list(spooled_moments(shard, folder))
     for path in files_below(folder):
         # The spectrograms are read by the second pass alone, which ends before it writes anything.
         read = {
-            ".mel": lambda: write_shard(shard, features, statistics, folder),
+            ".mel": lambda: write_shard(shard, features, DEFAULT_AUDIO, statistics, folder),
         }.get(path.suffix, lambda: _must_be(moments, list(spooled_moments(shard, folder))))
         was_found = [found(read, path) for _ in flips(path, 25)]
         assert all(was_found) or (path.suffix == ".json" and np.mean(was_found) > 0.7)
-    write_shard(shard, features, statistics, folder)
+    write_shard(shard, features, DEFAULT_AUDIO, statistics, folder)
     report = read_report(shard, folder)
     path = folder / f"{shard.name}.json"
     assert np.mean([found(lambda: _must_be(report, read_report(shard, folder)), p) for p in _each_flip(path, 25)]) > 0.7

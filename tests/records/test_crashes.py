@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from emocluster_jax.config import FeatureConfig
+from emocluster_jax.config import DEFAULT_AUDIO, FeatureConfig
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.records.crashes import Examined, examine, read_crashing
@@ -83,7 +83,7 @@ def test_a_file_that_crashes_its_decoder_is_left_out_with_all_of_its_segments(tm
     segments = [Utterance(f"x#{i}-{i + 1}", path, "train", start_s=float(i), end_s=float(i + 1)) for i in range(3)]
     shard = Shard("train", 0, (*segments, Utterance("y", tmp_path / "y.wav", "train")))
     (tmp_path / "train-00000.decoding").write_text("1")
-    assert examine([shard], FeatureConfig(), tmp_path) == Examined([u.id for u in segments], [])
+    assert examine([shard], FeatureConfig(), DEFAULT_AUDIO, tmp_path) == Examined([u.id for u in segments], [])
     assert read_crashing(tmp_path) == dict.fromkeys((u.id for u in segments), "its decoder crashes (SIGSEGV)")
 
 

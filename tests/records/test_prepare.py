@@ -165,8 +165,7 @@ def test_two_workers_write_the_same_bytes(data_dir: Path, corpus: list[Utterance
 KILLED_RUN = """
 import os, pickle, signal, sys
 from pathlib import Path
-from emocluster_jax.checksums import sealed
-from emocluster_jax.config import DEFAULT_AUDIO, AudioConfig, FeatureConfig
+from emocluster_jax.config import FeatureConfig
 from emocluster_jax.records import writer
 from emocluster_jax.reporting.console import Console, Task
 

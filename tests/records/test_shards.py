@@ -60,7 +60,7 @@ def test_fingerprint_sees_what_matters(tmp_path: Path) -> None:
     features = FeatureConfig()
     first = fingerprint([row, other], features, "train")
     assert fingerprint([other, row], features, "train") == first
-    assert fingerprint([row, other], features, "train", AudioConfig()) == first
+    assert fingerprint([row, other], features, "train", audio=AudioConfig()) == first
 
     moved = tmp_path / "moved.wav"
     moved.write_bytes(b"4321")
@@ -76,7 +76,7 @@ def test_fingerprint_sees_what_matters(tmp_path: Path) -> None:
         fingerprint([row, other], FeatureConfig(clip=4.0), "train"),
         fingerprint([row, other], features, "unlabeled"),
         *(
-            fingerprint([row, other], features, "train", settings)
+            fingerprint([row, other], features, "train", audio=settings)
             for settings in (AudioConfig(channel=1), AudioConfig(remove_dc=True), AudioConfig(strict=True))
         ),
     ]
