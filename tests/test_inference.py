@@ -23,7 +23,7 @@ from emocluster_jax.errors import InputError, RecordingError
 from emocluster_jax.inference import ChunkOutputs, Prediction, Predictor
 from emocluster_jax.model_directory import SavedModel, save_model
 from emocluster_jax.models.emocluster import EmoCluster, EmoClusterOutput
-from emocluster_jax.preprocessing import audio, long_recordings
+from emocluster_jax.preprocessing import decoding, long_recordings
 from emocluster_jax.preprocessing.audio import AudioError, read_audio
 from emocluster_jax.preprocessing.chunks import normalized_chunks
 from emocluster_jax.preprocessing.normalization import FeatureStatistics
@@ -271,7 +271,7 @@ def test_recordings_that_are_not_held_in_memory_are_predicted_alike(
     predictors = [Predictor(small_model()), Predictor(small_model(features=FeatureConfig(sample_rate_hz=8_000)))]
     held = list(predict_recordings(predictors, [recording], window_s=window_s))
 
-    monkeypatch.setattr(audio, "_BLOCK_SAMPLES", 10_000)
+    monkeypatch.setattr(decoding, "BLOCK_SAMPLES", 10_000)
     monkeypatch.setattr(long_recordings, "HELD_S", 30.0)
     rows = list(predict_recordings(predictors, [recording], window_s=window_s))
 
@@ -300,7 +300,7 @@ def test_segments_are_predicted_as_the_windows_that_they_are(
 ) -> None:
     """Of signals in memory and of those that are not. To the bit where they have the same places in their batches."""
     monkeypatch.setattr(long_recordings, "HELD_S", held_s)
-    monkeypatch.setattr(audio, "_BLOCK_SAMPLES", 10_000)
+    monkeypatch.setattr(decoding, "BLOCK_SAMPLES", 10_000)
     signal = noise(14.3, 22_050) * np.linspace(0.2, 1, round(14.3 * 22_050), dtype=np.float32)
     path = write_recording(tmp_path / "a.wav", signal, 22_050)
     predictors = [Predictor(small_model()), Predictor(small_model(features=FeatureConfig(sample_rate_hz=8_000)))]
@@ -372,7 +372,7 @@ def test_a_file_is_decoded_once_for_segments_that_follow_one_another(
 
 def test_a_long_recording_that_changes_after_its_peak_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(long_recordings, "HELD_S", 5.0)
-    monkeypatch.setattr(audio, "_BLOCK_SAMPLES", 16_000)
+    monkeypatch.setattr(decoding, "BLOCK_SAMPLES", 16_000)
     path = write_recording(tmp_path / "long.wav", noise(8.0))
     long = long_recordings.open_recording(path, 16_000)
     write_recording(path, noise(7.0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 from collections import Counter
@@ -11,7 +12,9 @@ from pathlib import Path
 from emocluster_jax.config import FeatureConfig, Features
 from emocluster_jax.errors import InputError, one_line
 
-AUDIO_SUFFIXES = frozenset(
+AV_SUFFIXES = frozenset({".m4a", ".mp4", ".webm", ".mka", ".amr", ".3gp", ".wma", ".aac"})
+"""File name endings, in lower case, of recordings that are decoded where PyAV (extra `av`) is installed."""
+AUDIO_SUFFIXES = (AV_SUFFIXES if importlib.util.find_spec("av") else frozenset()) | frozenset(
     {".wav", ".wave", ".bwf", ".rf64", ".w64", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".sph", ".nist"}
     | {".voc", ".flac", ".mp2", ".mp3", ".ogg", ".oga", ".opus"}
 )
@@ -89,13 +92,13 @@ def find_audio_files(folder: Path, suffixes: frozenset[str] = AUDIO_SUFFIXES, re
     """The recordings in a folder and its subfolders, by their suffix.
 
     Hidden files and folders are left out (macOS writes `._name.wav` beside `name.wav` on foreign disks); symbolic
-    links are followed, each folder once. A warning counts by suffix what else is left out, apart from tables, texts
-    and the like, which nobody means as recordings.
+    links are followed, each folder once.
 
     Args:
       folder: where to look.
       suffixes: file name endings that count as recordings.
-      remedy: what to do where there is no recording; None if that is no error.
+      remedy: of a folder that a person means as one of recordings, what to do where it has none; a warning then counts
+        by suffix what else is left out, apart from tables, texts and the like. None where single files are looked for.
 
     Returns:
       Paths relative to the folder, with forward slashes, sorted. Strings, since half a million `Path`s take seconds.
@@ -110,8 +113,9 @@ def find_audio_files(folder: Path, suffixes: frozenset[str] = AUDIO_SUFFIXES, re
         raise InputError(
             f"{folder} holds {there}no recordings (files that end in {', '.join(sorted(suffixes))}); {remedy}"
         )
-    if left_out:
-        _log.warning(one_line(f"left out of {folder}, by their suffix: {_counts(left_out)}"))
+    if left_out and remedy is not None:
+        advice = "; the extra av decodes more formats" if left_out.keys() & AV_SUFFIXES else ""
+        _log.warning(one_line(f"left out of {folder}, by their suffix: {_counts(left_out)}{advice}"))
     return found
 
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     import av.error
     from av.container import InputContainer
 
-AV_SUFFIXES = frozenset({".m4a", ".mp4", ".webm", ".mka", ".amr", ".3gp", ".wma", ".aac"})
-"""File name endings, in lower case, of recordings that are decoded where PyAV is installed."""
 _DURATIONS = ("mp4", "matroska", "asf", "avi", "wv", "tta")
 """Formats, as FFmpeg calls them, that hold a duration; of others it gives an estimate."""
 _ROUNDED_S = 0.1

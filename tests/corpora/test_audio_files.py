@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from emocluster_jax.corpora.audio_files import AUDIO_SUFFIXES, FRAME_SUFFIXES, find_audio_files
+from emocluster_jax.corpora.audio_files import AUDIO_SUFFIXES, AV_SUFFIXES, FRAME_SUFFIXES, find_audio_files
 from emocluster_jax.corpora.unlabeled_pool import read_pool
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
@@ -18,6 +18,7 @@ FORMATS = {".wav": "WAV", ".wave": "WAV", ".bwf": "WAVEX", ".rf64": "RF64", ".w6
 FORMATS |= {".aif": "AIFF", ".aiff": "AIFF", ".aifc": "AIFF", ".au": "AU", ".snd": "AU", ".caf": "CAF"}
 FORMATS |= {".sph": "NIST", ".nist": "NIST", ".flac": "FLAC", ".mp3": "MP3", ".ogg": "OGG", ".oga": "OGG"}
 FORMATS |= {".opus": "OGG"}
+WITHOUT_AV = AUDIO_SUFFIXES - AV_SUFFIXES
 READ_ONLY = {".mp2"}
 """libsndfile reads MPEG layer II, but does not write it."""
 
@@ -34,7 +35,7 @@ def test_only_recordings_sorted_also_deep(tmp_path):
 
 
 def test_what_is_decoded_when_it_is_named_is_found_in_folders(tmp_path):
-    assert FORMATS.keys() | READ_ONLY == AUDIO_SUFFIXES
+    assert FORMATS.keys() | READ_ONLY == WITHOUT_AV
     tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)
     for suffix, container in FORMATS.items():
         path = tmp_path / f"x{suffix}"
@@ -47,9 +48,15 @@ def test_what_is_left_out_is_counted_by_suffix(tmp_path, caplog):
     touch(tmp_path, "a.wav", "b.m4a", "deep/c.M4A", "deep/d.webm", "tape", "odd.x\ny", ".hidden.m4a")
     touch(tmp_path, "manifest.csv", "README", "README.md", "deep/a.TextGrid", "deep/picture.png")
     with caplog.at_level(logging.WARNING):
-        assert find_audio_files(tmp_path) == ["a.wav"]
-    (line,) = caplog.messages
-    assert line == f"left out of {tmp_path}, by their suffix: 2 .m4a, 1 without suffix, 1 .webm, 1 .x\\ny"
+        assert find_audio_files(tmp_path, WITHOUT_AV, "go") == ["a.wav"]
+        assert find_audio_files(tmp_path, WITHOUT_AV) == ["a.wav"]  # single files are looked for
+        find_audio_files(tmp_path, WITHOUT_AV | AV_SUFFIXES, "go")
+    with_advice, without = caplog.messages
+    assert with_advice == (
+        f"left out of {tmp_path}, by their suffix: 2 .m4a, 1 without suffix, 1 .webm, 1 .x\\ny; "
+        "the extra av decodes more formats"
+    )
+    assert without == f"left out of {tmp_path}, by their suffix: 1 without suffix, 1 .x\\ny"
 
     caplog.clear()
     with pytest.raises(InputError, match=r"holds 2 \.m4a, .*1 \.wav.*, but no recordings \(.*\.npy\); go"):
@@ -60,14 +67,14 @@ def test_what_is_left_out_is_counted_by_suffix(tmp_path, caplog):
 
 def test_a_folder_of_recordings_and_notes_makes_no_noise(tmp_path, caplog):
     touch(tmp_path, "a.wav", "manifest.csv", "LICENSE", "README.txt", "a.txt")
-    assert find_audio_files(tmp_path) == ["a.wav"]
+    assert find_audio_files(tmp_path, remedy="go") == ["a.wav"]
     assert not caplog.messages
 
 
 def test_of_many_suffixes_the_most_frequent_are_named(tmp_path, caplog):
     touch(tmp_path, "a.wav", *(f"{i}.s{i}" for i in range(10)), *(f"{i}.m4a" for i in range(3)))
-    find_audio_files(tmp_path)
-    assert caplog.messages[0].endswith(": 3 .m4a, 1 .s0, 1 .s1, 1 .s2, 1 .s3, 6 others")
+    find_audio_files(tmp_path, WITHOUT_AV, "go")
+    assert ": 3 .m4a, 1 .s0, 1 .s1, 1 .s2, 1 .s3, 6 others;" in caplog.messages[0]
 
 
 def test_linked_folders_count_once_and_loops_end(tmp_path):

@@ -10,7 +10,7 @@ import soundfile
 
 from emocluster_jax.config import AudioConfig, FeatureConfig, GivenFeatures, channel_number
 from emocluster_jax.errors import InputError
-from emocluster_jax.preprocessing import audio, long_recordings
+from emocluster_jax.preprocessing import decoding, long_recordings
 from emocluster_jax.preprocessing.audio import AudioError, Condition, read_audio, to_mono_resampled
 from emocluster_jax.preprocessing.chunk_frames import ChunkParts, mel_of_parts
 from emocluster_jax.preprocessing.chunks import split_chunks
@@ -97,7 +97,7 @@ def test_clipped_samples_are_counted_across_blocks(tmp_path: Path, monkeypatch: 
     stereo = np.repeat(random.choice(levels, (300, 2)), 2, axis=0)  # runs of 2, 4, 6 ...
     stereo[: len(stereo) // 2, 1] = 0.1
     soundfile.write(tmp_path / "x.wav", stereo, RATE, subtype="PCM_16")
-    monkeypatch.setattr(audio, "_BLOCK_SAMPLES", 2 * block)
+    monkeypatch.setattr(decoding, "BLOCK_SAMPLES", 2 * block)
     left, right = (_plateaus(channel) for channel in soundfile.read(tmp_path / "x.wav", dtype="float32")[0].T)
     assert left > right > 20
     assert condition_of(tmp_path / "x.wav").clipped_samples == left + right
@@ -140,7 +140,7 @@ def test_an_offset_is_removed_from_recordings_that_are_not_held(
     settings = AudioConfig(remove_dc=True)
     held = open_recording(path, RATE, settings)
     monkeypatch.setattr(long_recordings, "HELD_S", 5.0)
-    monkeypatch.setattr(audio, "_BLOCK_SAMPLES", 10_000)
+    monkeypatch.setattr(decoding, "BLOCK_SAMPLES", 10_000)
     long = open_recording(path, RATE, settings)
     assert isinstance(held, np.ndarray) and isinstance(long, LongRecording)
     # The mean is summed block by block, in float64.
