@@ -13,7 +13,7 @@ from typing import BinaryIO, NamedTuple
 
 from numpy.lib.format import MAGIC_PREFIX
 
-from emocluster_jax.preprocessing.streams import Contents, Stream, read_at, size_of
+from emocluster_jax.preprocessing.streams import AudioError, Contents, Stream, read_at, size_of
 
 STREAMED = 0x7F000000
 """32-bit data sizes from here on are the placeholders of programs that write to a pipe (sox, ffmpeg)."""
@@ -106,18 +106,23 @@ def contents_by_header(file: BinaryIO) -> Contents:
     """What the header of such a file says of its samples, with the header mended where libsndfile needs it.
 
     Of any other file: all of it.
+
+    Raises:
+      AudioError: another such file lies behind it.
     """
-    start = read_at(file, 0, 40)
+    start, size = read_at(file, 0, 40), size_of(file)
     layout = layout_of(start)
     if layout is not None:
+        whole_end = _whole_end(layout, start)
+        if 40 <= whole_end < size and layout_of(read_at(file, whole_end, 40)) is not None:
+            raise AudioError("several recordings in one file, of which one would be used: give them one by one")
         data = _data(file, layout, start)
-        is_empty_by_right = layout.whole_size is not None and _ends_behind(start, layout, data, size_of(file))
+        is_empty_by_right = data is not None and data.start < whole_end <= size
     else:
         data = _au_data(start) if start[:4] == b".snd" else _nist_data(file) if start[:8] == b"NIST_1A\n" else None
         is_empty_by_right = False
     if data is None:
         return Contents()
-    size = size_of(file)
     is_unfinished = data.end is not None and data.end <= data.start < size and not is_empty_by_right
     missing = 0.0 if data.end is None else max(data.end - size, 0) / max(data.end - data.start, 1)
     # libsndfile reads other files to their ends; CAF's it refuses.
@@ -168,12 +173,13 @@ def _mended(data: Data, size: int) -> Stream:
     return Stream([range(data.size_at), field, range(data.size_at + len(field), size)])
 
 
-def _ends_behind(start: bytes, layout: Layout, data: Data | None, size: int) -> bool:
-    """Whether the header's size of the whole counts more than an empty data chunk, and no more than there is."""
-    if data is None or layout.whole_size is None:
-        return False
+def _whole_end(layout: Layout, start: bytes) -> int:
+    """Where a file that begins so ends by the size of the whole in its header; far off where it has none."""
+    if layout.whole_size is None or len(start) < 40:
+        return 1 << 62
     form, place, uncounted = layout.whole_size
-    return data.start < struct.unpack_from(form, start, place)[0] + uncounted <= size
+    end = struct.unpack_from(form, start, place)[0] + uncounted
+    return min(end + -end % layout.alignment, 1 << 62)
 
 
 def _chunk(file: BinaryIO, layout: Layout, wanted: bytes) -> tuple[int, int, int] | None:

@@ -58,18 +58,25 @@ def decoded(path: Path, file: BinaryIO, strict: bool) -> Iterator[Decoded]:
         raise AudioError("empty file")
     contents = _contents(path, file)
     _check_missing(contents, contents.missing, strict)
-    if not contents.streams:
-        raise what_is_wrong(file)
     with ExitStack() as opened:
-        try:
-            sound = opened.enter_context(_Sound(path, file, contents.streams[0]))
-            source = Decoded(sound.samplerate, _blocks(sound, path, file, contents.streams))
-        except _NOT_OPENED:
+        source = _opened(path, file, contents, opened)
+        if source is None:
             form = format_of(file)
             if form is None:
-                raise what_is_wrong(file) from None
+                raise what_is_wrong(file)
             source = opened.enter_context(av_decoded(file, form))
         yield Decoded(source.rate, _checked(source.blocks, contents, strict))
+
+
+def _opened(path: Path, file: BinaryIO, contents: Contents, opened: ExitStack) -> Decoded | None:
+    """The file as libsndfile decodes it; None where it does not."""
+    if not contents.streams:
+        return None
+    try:
+        sound = opened.enter_context(_Sound(path, file, contents.streams[0]))
+    except _NOT_OPENED:
+        return None
+    return Decoded(sound.samplerate, _blocks(sound, path, file, contents.streams))
 
 
 def _contents(path: Path, file: BinaryIO) -> Contents:

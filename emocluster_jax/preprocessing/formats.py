@@ -7,6 +7,7 @@ import struct
 from typing import BinaryIO, NamedTuple
 
 from emocluster_jax.preprocessing.containers import is_known_container, is_npy, wav_codec
+from emocluster_jax.preprocessing.mpeg_frames import id3_bytes
 from emocluster_jax.preprocessing.streams import AudioError, read_at
 
 _SEARCHED_BYTES = 1 << 20
@@ -111,7 +112,8 @@ def format_of(file: BinaryIO) -> Format | None:
         return Format(f"{_CAF_CODECS[codec]} in CAF", "caf") if codec in _CAF_CODECS else None
     if start[:4] == b"OggS":
         return _ogg_format(file)
-    if len(start) > 1 and start[0] == 0xFF and start[1] & 0xF6 == 0xF0:
+    adts = read_at(file, id3_bytes(start), 2)
+    if len(adts) == 2 and adts[0] == 0xFF and adts[1] & 0xF6 == 0xF0:
         return Format("AAC (ADTS)", "aac")
     if start[:8] == b"NIST_1A\n" and b"shorten" in read_at(file, 0, 1024):
         return Format("Shorten in SPHERE", "nistsphere")

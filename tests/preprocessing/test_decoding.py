@@ -138,6 +138,14 @@ def test_files_of_different_rates_are_not_one_recording(tmp_path: Path, containe
         read(tmp_path, content)
 
 
+@pytest.mark.parametrize("container", ["WAV", "AIFF", "W64"])
+def test_one_file_behind_another_is_not_passed_over(tmp_path: Path, container: str) -> None:
+    """Each has its own chunks, which libsndfile does not look for."""
+    content = encoded(container, "PCM_16", noise(1))
+    with pytest.raises(AudioError, match="several recordings in one file"):
+        read(tmp_path, content + content)
+
+
 def test_mp3_inside_wav(tmp_path: Path) -> None:
     content = mp3(noise(2))
     signal, cut = read(tmp_path, wav_of(0x55, content))
@@ -372,6 +380,7 @@ def mpeg_frames(content: bytes) -> list[int]:
         (b"#!AMR\n" + bytes(100), "AMR"),
         (b"#!AMR-WB\n" + bytes(100), "AMR-WB"),
         (b"\xff\xf1\x50\x80" + bytes(100), "AAC (ADTS)"),
+        (b"ID3\4\0\0\0\0\0\x0a" + bytes(10) + b"\xff\xf1\x50\x80" + bytes(100), "AAC (ADTS)"),
         (b"\x1a\x45\xdf\xa3\x93\x42\x82\x84webm" + bytes(20) + b"\x86\x86A_OPUSv" + bytes(50), "Opus in WebM"),
         (b"\0\0\0\x14ftypM4A \0\0\0\0\0\0\0\0" + bytes(80), "audio in MP4"),
     ],
