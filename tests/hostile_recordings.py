@@ -76,7 +76,8 @@ def _cut(whole: dict[str, bytes], random: np.random.Generator) -> Iterator[tuple
         for keep in {*random.integers(1, len(content), 8), 1, 12, len(content) - 1}:
             # Less than 1 % is missing of samples of a fixed size; of a compressed file it is a whole frame or page.
             is_nearly_whole = keep > 0.99 * len(content) and ending.endswith((".wav", ".aiff", ".au"))
-            yield f"cut-{keep}-{ending}", content[:keep], "good" if is_nearly_whole else "bad"
+            outcome: Outcome = "good" if is_nearly_whole else "bad"
+            yield f"cut-{keep}-{ending}", content[:keep], outcome
 
 
 def _scrambled(whole: dict[str, bytes], random: np.random.Generator) -> Iterator[tuple[str, bytes, Outcome]]:
