@@ -22,7 +22,7 @@ from emocluster_jax.inference import load_model
 from emocluster_jax.model_directory import save_model
 from emocluster_jax.preprocessing.audio import read_audio
 from emocluster_jax.preprocessing.chunks import mel_chunks
-from emocluster_jax.preprocessing.sources import as_source, frames_of_chunks
+from emocluster_jax.preprocessing.sources import as_source, source_frames
 from emocluster_jax.records.arrays import Descriptions
 from emocluster_jax.records.reader import read_split
 from emocluster_jax.reporting.console import Console
@@ -96,7 +96,7 @@ def test_evaluated(names: dict[str, Any], folder: Path) -> None:
     sentences = evaluation.describe()
     for i, id in enumerate(sentences.ids):
         source = as_source(read_audio(folder / "speech" / id, 16_000), 16_000, predictor.features)
-        chunks = mel_chunks(frames_of_chunks(source, predictor.features), predictor.features, predictor.statistics)
+        chunks = mel_chunks(source_frames(source, predictor.features), predictor.features, predictor.statistics)
         # As the records hold them.
         (expected,) = predictor.predict_chunks(chunks.astype(np.float16).astype(np.float32))
         # The same sums of float32, which programs for other numbers of chunks add up in another order.
