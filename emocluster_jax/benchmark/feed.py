@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from jaxtyping import Array
 
 from emocluster_jax import parallel
 from emocluster_jax.benchmark.cases import Case, Contender, Device, Prepared
@@ -19,20 +20,30 @@ from emocluster_jax.training.state import create_train_state
 
 
 def cases(device: Device, quick: bool) -> list[Case]:
-    """One case; its ratio is the streamed throughput as a share of the resident one."""
+    """Two cases; the first one's ratio is the streamed throughput as a share of the resident one.
+
+    The second one is what a streamed step takes beside computing, for a pool of the largest size and for a small one.
+    """
     on_cpu = device.platform == "cpu"
     work = {"recordings": 64, "batch": 16, "steps": 2} if on_cpu else {"recordings": 5_000, "batch": 64, "steps": 75}
+    pool, small = (50, 10) if quick else (500_000, 640)
     if quick:
         work = {"recordings": 3, "batch": 1, "steps": 1}
     work["eighths"] = 1 if quick else 8
-    entry = f"{__name__}:embedding_and_steps"
+    entry, calls = f"{__name__}:embedding_and_steps", f"{__name__}:calls_without_steps"
     return [
         Case(
             "feed",
             f"{work['recordings']} recordings embedded, {work['steps']} steps of {work['batch']}, streamed",
             Contender("emocluster_jax, streamed", entry, {**work, "feed": "streamed"}, keeps_memory=True),
             (Contender("emocluster_jax, resident", entry, {**work, "feed": "resident"}, keeps_memory=True),),
-        )
+        ),
+        Case(
+            "feed",
+            f"a call without a step, pool of {pool} recordings",
+            Contender("emocluster_jax", calls, {"recordings": pool}, keeps_memory=True),
+            (Contender(f"pool of {small} recordings", calls, {"recordings": small}, keeps_memory=True),),
+        ),
     ]
 
 
@@ -52,32 +63,66 @@ def embedding_and_steps(recordings: int, batch: int, steps: int, eighths: int, f
     console = Console(quiet=True)
     prepare(rows, data_dir, FeatureConfig(), "random", folder.name, 1, console)
     split = load_split(data_dir, read_preparation(data_dir), "train", console, feed=feed)
-
     config = ModelConfig(width_multiplier=eighths / 8)
-    stage = stages_of(TrainConfig(model=config), parallel.AXIS).labeled
-    key = jax.random.key(0, impl="rbg")
-    state = parallel.replicate(
-        create_train_state(network_of(config), FeatureConfig(), {stage.name: stage.optimizer}, key)
-    )
-    rng = np.random.default_rng(0)
-    shape = (steps, batch * split.chunks_per_utterance)
-    batches = rng.integers(split.chunk_count, size=shape).astype(np.int32)
-    labels = Labels(
-        rng.integers(config.clusters, size=split.chunk_count).astype(np.int32),
-        rng.standard_normal((recordings, 1), np.float32),
-        np.ones((recordings, 1), bool),
-    )
-    terms = parallel.replicate({name: np.zeros(steps, np.float32) for name in stage.terms})
-    forward, program = make_forward(config, fast=True), training_program(stage, split.chunks_per_utterance)
+    forward, training = make_forward(config, fast=True), _Training(config, recordings, steps, batch)
 
     def repeat() -> dict[str, float]:
-        nonlocal state, terms
-        jax.block_until_ready(forward(state.variables, split, lambda chunks: None))
-        with split.draws(batches) as spans:
+        jax.block_until_ready(forward(training.state.variables, split, lambda chunks: None))
+        with split.draws(training.batches) as spans:
             for chunks, first, last in spans(0, steps):
-                state, terms = program(state, chunks, labels, batches, key, terms, np.float32(0), first, last)
-        jax.block_until_ready(terms)
+                training.run(chunks, first, last)
+        jax.block_until_ready(training.terms)
         return {}
 
     repeat()
     return Prepared(repeat, close=folder.cleanup)
+
+
+def calls_without_steps(recordings: int) -> Prepared:
+    """Calls of the training program, with a stage's labels and batches and a step's chunks, that take no step."""
+    calls, features, batch = 100, FeatureConfig(), jax.device_count()
+    training = _Training(ModelConfig(width_multiplier=1 / 8), recordings, -(-recordings // batch), batch)
+    shape = (jax.local_device_count(), features.chunks_per_utterance, features.chunk_frames, features.dimensions)
+    chunks = parallel.deal(np.zeros(shape, np.float16))
+
+    def repeat() -> dict[str, float]:
+        for _ in range(calls):
+            training.run(chunks, 0, 0)
+        jax.block_until_ready(training.terms)
+        return {}
+
+    repeat()
+    return Prepared(repeat, units=calls)
+
+
+class _Training:
+    """Stage II over random batches, with all that its steps need on the devices, as `run_stage` has it.
+
+    Attributes:
+      batches: (steps, chunks) int32.
+      state: the network, on every device.
+      terms: the steps' loss terms, on every device.
+    """
+
+    def __init__(self, config: ModelConfig, recordings: int, steps: int, batch: int) -> None:
+        stage = stages_of(TrainConfig(model=config), parallel.AXIS).labeled
+        each, rng = FeatureConfig().chunks_per_utterance, np.random.default_rng(0)
+        self._key = jax.random.key(0, impl="rbg")
+        self.state = parallel.replicate(
+            create_train_state(network_of(config), FeatureConfig(), {stage.name: stage.optimizer}, self._key)
+        )
+        self.batches = rng.integers(recordings * each, size=(steps, batch * each), dtype=np.int32)
+        labels = Labels(
+            rng.integers(config.clusters, size=recordings * each, dtype=np.int32),
+            rng.standard_normal((recordings, 1), np.float32),
+            np.ones((recordings, 1), bool),
+        )
+        terms = {name: np.zeros(steps, np.float32) for name in stage.terms}
+        self._labels, self._table, self.terms = parallel.replicate((labels, self.batches, terms))
+        self._program = training_program(stage, each)
+
+    def run(self, chunks: Array, first: int, last: int) -> None:
+        """The steps from `first` up to, but not including, `last`, which all take these chunks."""
+        self.state, self.terms = self._program(
+            self.state, chunks, self._labels, self._table, self._key, self.terms, np.float32(0), first, last
+        )

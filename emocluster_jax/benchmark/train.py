@@ -63,6 +63,7 @@ def joint_steps(recordings: int, chunks: int, steps: int, compute_dtype: Any, wi
     optimizers = {stage.name: stage.optimizer}
     state = parallel.replicate(create_train_state(network_of(config), FeatureConfig(), optimizers, key))
     terms = parallel.replicate({name: np.zeros(steps, np.float32) for name in stage.terms})
+    labels, batches = parallel.replicate((labels, batches))
     program = training_program(stage, split.chunks_per_utterance)
 
     def run(last: int) -> dict[str, float]:

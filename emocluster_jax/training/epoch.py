@@ -131,7 +131,9 @@ def run_stage(
     if view.stop():
         return state, begun
     labels = Labels(None if clusters is None else clusters.assignments, programs.targets, programs.present)
-    terms, done = parallel.replicate(begun.terms), begun.steps
+    # Once for all steps, since a streamed split calls the program for each of them.
+    labels, table, terms = parallel.replicate((labels, batches, begun.terms))
+    done = begun.steps
     _, steps_key = device_keys(seed)
 
     with programs.batches.split.draws(batches[done:]) as spans:
@@ -143,7 +145,7 @@ def run_stage(
                     state,
                     chunks,
                     labels,
-                    batches,
+                    table,
                     steps_key,
                     terms,
                     np.float32(epoch - 1),

@@ -25,7 +25,7 @@ from emocluster_jax.training.steps import Batch, Stage, train_step
 
 
 class Labels(NamedTuple):
-    """What is known of a split's chunks; small, and the same on every device.
+    """What is known of a split's chunks, the same on every device.
 
     Attributes:
       pseudo_labels: (chunks,) int32, the cluster of every chunk; None for systems without clusters.
@@ -110,7 +110,8 @@ def training_program(stage: Stage, chunks_per_utterance: int) -> Callable[..., t
       (state, chunks, labels, batches, key, terms, epochs done, first step, past the last step) -> state and terms,
       with the loss terms of these steps filled in. `chunks` is what `Split.draws` gives for the steps, `batches`
       (steps, batch) holds global chunk numbers, `terms` maps the names of the loss terms to (steps,); the given state
-      and terms are used up.
+      and terms are used up. All but the key and the numbers after `terms` lie on the devices: labels and batches of a
+      large pool, sent with every call, would take longer than a step.
     """
 
     def run(
@@ -142,4 +143,4 @@ def training_program(stage: Stage, chunks_per_utterance: int) -> Callable[..., t
 
         return lax.fori_loop(first, last, body, (state, terms))
 
-    return parallel.parallel(run, arguments=9, replicated_arguments=(2, 3, 4, 6, 7, 8), donated_arguments=(0, 5))
+    return parallel.parallel(run, arguments=9, replicated_arguments=(4, 6, 7, 8), donated_arguments=(0, 5))

@@ -42,6 +42,7 @@ def one_joint_step(split: ResidentSplit) -> dict[str, np.ndarray]:
         np.isfinite(values),
     )
     batches = np.random.default_rng(0).permutation(split.chunk_count)[None, :BATCH].astype(np.int32)
+    labels, batches = parallel.replicate((labels, batches))
     terms = parallel.replicate({name: np.zeros(1, np.float32) for name in stage.terms})
     program = training_program(stage, split.chunks_per_utterance)
     key = jax.random.key(0, impl="rbg")

@@ -68,7 +68,9 @@ def training(config: ModelConfig) -> dict[str, Program]:
         np.zeros(shape, np.float32),
         np.ones(shape, bool),
     )
-    batches, key = np.zeros((3, 2 * jax.device_count()), np.int32), jax.random.key(0, impl="rbg")
+    labels = on_devices(labels)
+    batches = on_devices(ShapeDtypeStruct((3, 2 * jax.device_count()), np.int32))
+    key = jax.random.key(0, impl="rbg")
 
     def program(stage, chunks: ShapeDtypeStruct) -> Program:
         terms = on_devices({name: ShapeDtypeStruct((3,), np.float32) for name in stage.terms})
