@@ -90,6 +90,7 @@ class Predictor:
       audio: how an audio file, or a signal's channels, become one signal.
       silence: the prediction of what is silent.
       title: what messages call it: its directory.
+      knows_labels: whether it was trained on labels; otherwise its attributes are NaN.
     """
 
     def __init__(self, model: SavedModel, title: str = "a model") -> None:
@@ -98,6 +99,7 @@ class Predictor:
         self.features: Features = model.features
         self.audio: AudioConfig = model.audio
         self.statistics = FeatureStatistics(model.feature_mean, model.feature_std)
+        self.knows_labels: bool = model.knows_labels
         self._label_mean = model.label_mean
         self._label_std = model.label_std
         self._config = model.config

@@ -65,13 +65,14 @@ class SavedModel:
       features: how recordings become chunks.
       feature_mean: mean of every mel band, or dimension of given features, over the training frames, float32.
       feature_std: their standard deviation, float32.
-      label_mean: mean training label of each of the model's attributes, (A,) float32.
-      label_std: standard deviation of the labels, (A,) float32.
+      label_mean: mean training label of each of the model's attributes, (A,) float32; NaN for a model that was trained
+        without labels, whose predictions are NaN.
+      label_std: standard deviation of the labels, (A,) float32; NaN likewise.
       variables: Flax variables: "params" and "batch_stats".
       transform: the principal components that the embeddings are projected on before they are compared with the
         centroids; None without them.
-      centroids: of the last labelled K-means, (K, E) float32; None for imported models and for systems without
-        clusters, which have none.
+      centroids: of the last K-means, of labelled recordings where there are any, (K, E) float32; None for imported
+        models and for systems without clusters, which have none.
       origin: where the model comes from, for people: the run's settings and scores, or the imported file.
       audio: how audio files became the signals that it was trained on.
     """
@@ -88,6 +89,11 @@ class SavedModel:
     centroids: Float[np.ndarray, "K E"] | None
     origin: dict[str, Any]
     audio: AudioConfig = DEFAULT_AUDIO
+
+    @property
+    def knows_labels(self) -> bool:
+        """Whether it was trained on labels, so that its attributes say something."""
+        return bool(np.isfinite(self.label_std).all())
 
     def normalized_by(self, mean: Float[np.ndarray, " bands"], std: Float[np.ndarray, " bands"]) -> bool:
         """Whether these are the statistics that the model's chunks are normalised by."""
@@ -135,8 +141,8 @@ def write_pending(directory: Path, model: SavedModel) -> None:
             "audio": to_dict(model.audio),
             "feature_mean": model.feature_mean.astype(float).tolist(),
             "feature_std": model.feature_std.astype(float).tolist(),
-            "label_mean": dict(zip(model.config.attributes, model.label_mean.astype(float).tolist(), strict=True)),
-            "label_std": dict(zip(model.config.attributes, model.label_std.astype(float).tolist(), strict=True)),
+            "label_mean": _of_attributes(model, model.label_mean),
+            "label_std": _of_attributes(model, model.label_std),
             "has_centroids": model.centroids is not None,
             "origin": model.origin,
         }
@@ -218,7 +224,7 @@ def read_model(directory: Path) -> SavedModel:
             raise InputError(f"{path} describes {size} bytes of weights; {_MOST_BYTES} are allowed at most")
         arrays = restore_arrays(directory / weights, template, _REMEDY)
         transform = arrays.get("transform")
-        return SavedModel(
+        model = SavedModel(
             config=config,
             clustering=clustering,
             features=features,
@@ -233,6 +239,9 @@ def read_model(directory: Path) -> SavedModel:
             # Models of earlier versions say nothing of it.
             audio=from_dict(AudioConfig, description.get("audio", {}), f"{path}: audio"),
         )
+        if np.isfinite(model.label_mean).all() != model.knows_labels:
+            raise InputError(f"{path}: label_mean and label_std do not fit each other; write the model anew")
+        return model
     except KeyError as error:
         raise InputError(f"{path} has no entry {error}; write the model anew") from None
 
@@ -387,7 +396,16 @@ def _vector(values: Any, length: int, where: str) -> Float[np.ndarray, " n"]:
 def _by_attribute(values: Any, config: ModelConfig, where: str) -> Float[np.ndarray, " A"]:
     if not isinstance(values, dict):
         raise InputError(f"{where} is no object of numbers by attribute; write the model anew")
-    return _vector([values[name] for name in config.attributes], len(config.attributes), where)
+    named = [values[name] for name in config.attributes]
+    if all(value is None for value in named):
+        return np.full(len(named), np.nan, np.float32)
+    return _vector(named, len(named), where)
+
+
+def _of_attributes(model: SavedModel, values: Float[np.ndarray, " A"]) -> dict[str, float | None]:
+    """By attribute; null where the model knows no labels."""
+    known = values.astype(float).tolist() if model.knows_labels else [None] * len(values)
+    return dict(zip(model.config.attributes, known, strict=True))
 
 
 def _first_line(error: Exception) -> str:

@@ -225,14 +225,16 @@ def _summarize(run: TrainingRun, options: Options, console: Console) -> None:
             for name, label in labels.items()
             if label is not None
         ]
-        console.line(f"Clusters tell of, as adjusted mutual information (permutation p): {', '.join(parts)}")
+        if parts:  # of a pool without labels nothing may be known
+            console.line(f"Clusters tell of, as adjusted mutual information (permutation p): {', '.join(parts)}")
     console.line(f"Model: {run.model}   plots: {run.plots}   metrics: {run.workdir / METRICS_FILE}")
     console.line("Predict with:")
     source = Path(run.preparation.source)
     source = source.relative_to(Path.cwd()) if source.is_relative_to(Path.cwd()) else source
     _print_command(console, "predict", "--checkpoint", run.model, "--input", source, "--output", "predictions.csv")
     console.line('See more of this run on a page (pip install "emocluster_jax[report]"):')
-    _print_command(console, "report", "--workdir", run.workdir, "--data-dir", options.data_dir)
+    shown = ["--data-dir", options.data_dir] if run.preparation.counts.get("train") else []
+    _print_command(console, "report", "--workdir", run.workdir, *shown)
 
 
 def _print_command(console: Console, name: str, *arguments: object) -> None:

@@ -60,6 +60,14 @@ def test_a_model_from_before_audio_settings_has_the_usual_ones(tmp_path: Path) -
     assert read_model(tmp_path).audio == AudioConfig()
 
 
+def test_a_model_that_knows_no_labels_says_so(tmp_path: Path) -> None:
+    unknown = np.full(2, np.nan, np.float32)
+    save_model(tmp_path, small_model(("arousal", "valence"), label_mean=unknown, label_std=unknown))
+    assert json.loads((tmp_path / "model.json").read_text())["label_std"] == {"arousal": None, "valence": None}
+    read = read_model(tmp_path)
+    assert not read.knows_labels and np.isnan(read.label_mean).all()
+
+
 def test_a_newer_model_replaces_the_older(tmp_path: Path) -> None:
     save_model(tmp_path, small_model(seed=1))
     save_model(tmp_path, small_model(seed=2))
@@ -107,6 +115,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"feature_mean": [0.0, 1.0]}, "feature_mean holds 2 values, expected 128"),
         ({"feature_std": "many"}, "feature_std"),
         ({"label_mean": {}}, "no entry 'arousal'"),
+        ({"label_mean": {"arousal": None}}, "label_mean and label_std do not fit each other"),
         ({"has_centroids": False}, "centroids"),
         ({"model": {"clusters": "ten"}}, "clusters is 'ten'"),
         ({"model": {"layers": 3}}, "unknown setting 'layers'"),

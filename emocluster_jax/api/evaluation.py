@@ -94,6 +94,8 @@ def evaluate(
     console, data_dir = console or Console(), Path(data_dir)
     with parallel.all_or_none():
         saved = read_model(model_folder(Path(model)))
+        if not saved.knows_labels:
+            raise InputError(f"{model} was trained without labels and predicts none; give a model to score that does")
         preparation = read_preparation_for(saved, data_dir)
         fold = fold_for(Path(model), data_dir, preparation, fold, console)
         size = locate(preparation, data_dir, split, fold).size

@@ -136,6 +136,12 @@ def predict(
     if not predictors:
         raise InputError("no model is given; give at least one")
     _check_distinct_attributes(predictors)
+    for predictor in predictors:
+        if not predictor.knows_labels:
+            console.warn(
+                f"{predictor.title} was trained without labels: it gives embeddings and clusters, but no "
+                f"{' or '.join(predictor.attributes)}"
+            )
     found = _recordings(
         recordings, recording_suffixes(predictors[0].features), None if source is None else Path(source)
     )

@@ -7,7 +7,6 @@ timedeltas ("0 days 00:00:01.500000"). pandas, audb, audinterface and nkululeko 
 from __future__ import annotations
 
 import csv
-import math
 import zipfile
 from pathlib import Path
 
@@ -21,16 +20,12 @@ from emocluster_jax.csv_lines import UnixLines
 def write_table(path: Path, predictions: Predictions, *, quality: bool = False) -> None:
     """Writes a row a recording or window, with the attributes of all models side by side in their order.
 
-    Where a row is silent the cells of attributes are empty. With `quality` its columns follow, and cells are empty of
-    what is not known.
+    What a model has no number for, as of silence, is an empty cell. With `quality` its columns follow, with empty cells
+    for what is not known.
     """
-    columns: dict[str, list[str]] = {}
-    for model in predictions.models:
-        for name, values in zip(model.names, model.attributes.T, strict=True):
-            pairs = zip(values, model.silent, strict=True)
-            columns[name] = ["" if silent else f"{value:.6f}" for value, silent in pairs]
+    columns = {name: [_number(value) for value in values] for name, values in predictions.attributes.items()}
     for name, values in predictions.quality.items() if quality else ():
-        columns[name] = [_quality_text(value) for value in values]
+        columns[name] = [f"{value:.0f}" if value.is_integer() else _number(value) for value in values.tolist()]
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(UnixLines(file))
         rows.writerow(["file", "start", "end", *columns])
@@ -38,12 +33,6 @@ def write_table(path: Path, predictions: Predictions, *, quality: bool = False) 
             predictions.files, predictions.starts_s, predictions.ends_s, *columns.values(), strict=True
         ):
             rows.writerow([name, timedelta_text(start_s), timedelta_text(end_s), *cells])
-
-
-def _quality_text(value: float) -> str:
-    if math.isnan(value):
-        return ""
-    return f"{value:.0f}" if float(value).is_integer() else f"{value:.6f}"
 
 
 def write_embeddings(path: Path, predictions: Predictions) -> None:
@@ -64,6 +53,10 @@ def write_embeddings(path: Path, predictions: Predictions) -> None:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                 np.lib.format.write_array(file, array, allow_pickle=False)
+
+
+def _number(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.6f}"
 
 
 def timedelta_text(seconds: float) -> str:

@@ -40,11 +40,19 @@ from emocluster_jax.reporting.plots import prediction_scatter, training_curves
 from emocluster_jax.reporting.projector import write_projector
 from emocluster_jax.systems.registry import stages_of
 from emocluster_jax.training.checkpoints import Progress, has_checkpoint
+from emocluster_jax.training.checks import check_recordings
 from emocluster_jax.training.data import TrainingData
 from emocluster_jax.training.fine_tuning import read_initial_model
 from emocluster_jax.training.loop import MODEL
 from emocluster_jax.training.loop import fit as fit_network
-from emocluster_jax.training.workdir import CLUSTERS_FILE, check_joined, claim, locked, read_training_clusters
+from emocluster_jax.training.workdir import (
+    CLUSTERS_FILE,
+    check_joined,
+    claim,
+    locked,
+    read_assignments,
+    read_training_clusters,
+)
 
 PLOTS = "plots"
 _PROJECTED = 100
@@ -59,9 +67,9 @@ class TrainingRun:
       workdir: its work directory.
       preparation: what the data directory says of itself.
       progress: how many epochs it had, which was the best, and its validation CCC.
-      test: the best epoch's model on the test split; None where there is none.
-      clusters: what the best epoch's clusters of the training split know of emotion, speaker and gender; None for
-        systems without clusters, and on processes other than 0.
+      test: the best epoch's model on the test split; None where there is none, or no labels were trained on.
+      clusters: what the best epoch's clusters of the training split, or else of the unlabelled pool, know of emotion,
+        speaker and gender; None for systems without clusters, and on processes other than 0.
     """
 
     workdir: Path
@@ -123,6 +131,8 @@ def fit(
     with parallel.all_or_none():
         preparation = read_preparation(data_dir)
         check_fold(preparation, data_dir, config.fold)
+        has_labels, pool = bool(preparation.counts.get("train")), _pool(preparation, config, console)
+        check_recordings(config, labeled=has_labels, unlabeled=len(pool) > 0)
         # A run that goes on has weights of its own, and needs those that it began with no more.
         initial = None if has_checkpoint(workdir) else read_initial_model(config, preparation.features)
     if not parallel.same_everywhere(str(initial and initial.sha256)):
@@ -141,7 +151,6 @@ def fit(
             console.line(one_line(describe_fold(preparation, config.fold)))
         if preparation.shared_speakers and parallel.is_primary():
             console.warn(shared_speakers_warning(preparation.shared_speakers))
-        pool = _pool(preparation, config, console)
         counts = {**split_counts(preparation, config.fold), "unlabeled": len(pool)}
         chosen = resolve_feed(feed, list(counts.values()), preparation.features, console)
         data = _load(data_dir, preparation, config.fold, pool, chosen, console)
@@ -149,11 +158,12 @@ def fit(
         with stopping or contextlib.nullcontext(_never) as stop:
             progress = fit_network(config, data, workdir, console, stop, initial and initial.model, draw_curves)
         parallel.wait_for_all("the best model is written")
-        test = _test(data_dir, workdir, preparation, config.fold, chosen, console)
+        test = _test(data_dir, workdir, preparation, config.fold, chosen, console) if has_labels else None
         clusters = None
         if parallel.is_primary():
             _draw_curves(workdir)
-            clusters = _examine_clusters(data_dir, workdir, config.fold, progress, console)
+            clustered_pool = None if has_labels else pool
+            clusters = _examine_clusters(data_dir, workdir, config.fold, progress, clustered_pool, console)
             if test is not None:
                 write_scores(workdir / TEST_SCORES, test.scores)
     return TrainingRun(workdir, preparation, progress, test, clusters)
@@ -185,7 +195,9 @@ def _load(
 ) -> TrainingData:
     """The splits that training uses."""
     return TrainingData(
-        train=load_split(data_dir, preparation, "train", console, feed=feed, fold=fold),
+        train=load_split(data_dir, preparation, "train", console, feed=feed, fold=fold)
+        if preparation.counts.get("train")
+        else None,
         validation=load_split(data_dir, preparation, "validation", console, feed=feed, fold=fold)
         if split_counts(preparation, fold).get("validation")
         else None,
@@ -252,13 +264,26 @@ def _project(workdir: Path, model: SavedModel, test: SplitEvaluation, sentences:
 
 
 def _examine_clusters(
-    data_dir: Path, workdir: Path, fold: int | None, progress: Progress, console: Console
+    data_dir: Path,
+    workdir: Path,
+    fold: int | None,
+    progress: Progress,
+    pool: Int[np.ndarray, " n"] | None,
+    console: Console,
 ) -> ClusterInformation | None:
-    """What the best epoch's clusters of the training split know, also as JSON, for systems that cluster."""
-    assignments = read_training_clusters(workdir, progress.best_epoch)
+    """What the best epoch's clusters know, also as JSON, for systems that cluster.
+
+    They are those of the training split, or, where there is none, of these recordings of the pool.
+    """
+    if pool is None:
+        assignments = read_training_clusters(workdir, progress.best_epoch)
+    else:
+        assignments = read_assignments(workdir, progress.best_epoch).get("stage1")
     if assignments is None:
         return None
-    train = read_descriptions(data_dir, "train", fold)
-    found = cluster_information(assignments, train.attributes, train.speakers, train.genders, console=console)
+    clustered = read_descriptions(data_dir, "train", fold) if pool is None else read_descriptions(data_dir, "unlabeled")
+    rows = np.arange(len(clustered)) if pool is None else pool
+    speakers, genders = ([values[row] for row in rows] for values in (clustered.speakers, clustered.genders))
+    found = cluster_information(assignments, clustered.attributes[rows], speakers, genders, console=console)
     write_json(workdir / CLUSTERS_FILE, {"epoch": progress.best_epoch, **dataclasses.asdict(found)})
     return found

@@ -60,6 +60,8 @@ def check_request(folder: Path, formats: Sequence[Format], model: SavedModel) ->
         for package in _NEEDS[wanted]:
             if find_spec(package) is None:
                 raise InputError(f'--format {wanted} needs {package}: pip install "emocluster_jax[export]"')
+    if not model.knows_labels:
+        raise InputError("the model was trained without labels and predicts none; export one that was trained on some")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--output {folder} is a file; give a folder")
     if folder.is_dir() and any(folder.iterdir()) and _weights_of(folder) != weights_sha256(model):

@@ -22,7 +22,7 @@ def selecting_attributes(config: TrainConfig, data: TrainingData) -> tuple[str, 
 def label_warnings(config: TrainConfig, data: TrainingData, selecting: tuple[str, ...]) -> list[str]:
     """What a person should know of the labels before the run begins; `selecting` is `selecting_attributes`."""
     names, unsupervised = config.model.attributes, config.stages == "unsupervised"
-    varying = names if unsupervised else _varying(data.train, config)
+    varying = names if unsupervised or data.train is None else _varying(data.train, config)
     warnings = [
         f"all {name} labels of the training split are the same: there is nothing to learn from them"
         for name in names
@@ -38,8 +38,20 @@ def label_warnings(config: TrainConfig, data: TrainingData, selecting: tuple[str
     return warnings
 
 
+def check_recordings(config: TrainConfig, *, labeled: bool, unlabeled: bool) -> None:
+    """Raises InputError where there are no labelled recordings, or none at all, for a run that needs them."""
+    if not labeled and config.stages != "unsupervised":
+        raise InputError(
+            "there are no labelled recordings to train on; prepare some, or train on the unlabelled ones alone by "
+            "--stages unsupervised"
+        )
+    if not labeled and not unlabeled:
+        raise InputError("there are no recordings to train on; prepare some, or leave --unlabeled-size out")
+
+
 def check_settings(config: TrainConfig, data: TrainingData, selecting: tuple[str, ...]) -> None:
     """Raises InputError where the settings do not fit data or devices; `selecting` is `selecting_attributes`."""
+    check_recordings(config, labeled=data.train is not None, unlabeled=data.unlabeled is not None)
     if config.patience is not None and not selecting:
         raise InputError(
             "--patience waits for a better validation CCC, but there is no validation split with labels that differ; "
@@ -63,7 +75,7 @@ def check_settings(config: TrainConfig, data: TrainingData, selecting: tuple[str
 
 def batch_chunks_of(config: TrainConfig, data: TrainingData) -> int:
     """Chunks a batch over all devices."""
-    return config.batch_size * data.train.chunks_per_utterance
+    return config.batch_size * data.features.chunks_per_utterance
 
 
 def _varying(split: Split, config: TrainConfig) -> tuple[str, ...]:

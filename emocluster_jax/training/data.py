@@ -22,7 +22,7 @@ class TrainingData:
     """The splits, and the statistics that go into the model.
 
     Attributes:
-      train: labelled recordings.
+      train: labelled recordings, or None: then clusters of the unlabelled ones are all that is trained on.
       validation: labelled recordings that select the best epoch, or None.
       unlabeled: recordings for stage I, or None: then training is fully supervised.
       features: how the chunks were made.
@@ -32,7 +32,7 @@ class TrainingData:
       recording_ids: (split, positions among its recordings here) -> their ids; asked only where something is wrong.
     """
 
-    train: Split
+    train: Split | None
     validation: Split | None
     unlabeled: Split | None
     features: Features

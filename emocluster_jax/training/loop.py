@@ -137,8 +137,11 @@ def _prepare_run(config: TrainConfig, data: TrainingData, workdir: Path, stop: C
         data = dataclasses.replace(data, validation=None)  # there is no regressor to choose an epoch by
     selecting = selecting_attributes(config, data)
     check_settings(config, data, selecting)
-    labels = attribute_columns(data.train.attributes, config.model.attributes)
-    label_mean, label_std = label_statistics(labels, config.model.attributes)
+    names = config.model.attributes
+    if data.train is None:
+        label_mean = label_std = np.full(len(names), np.nan, np.float32)
+    else:
+        label_mean, label_std = label_statistics(attribute_columns(data.train.attributes, names), names)
     embed, redraw_head = make_forward(config.model, fast=True), redraw_head_program()
 
     def batches(split: Split) -> Batches:
@@ -155,9 +158,11 @@ def _prepare_run(config: TrainConfig, data: TrainingData, workdir: Path, stop: C
         return StagePrograms(stage, title, source, batches(split), targets, present, train)
 
     stages = stages_of(config, parallel.AXIS)
-    found = [programs(stages.labeled, "stage II", "train", data.train)]
+    found = []
     if stages.unlabeled is not None and data.unlabeled is not None:
-        found.insert(0, programs(stages.unlabeled, "stage I", "unlabeled", data.unlabeled))
+        found.append(programs(stages.unlabeled, "stage I", "unlabeled", data.unlabeled))
+    if data.train is not None:
+        found.append(programs(stages.labeled, "stage II", "train", data.train))
     forward = make_forward(config.model)
     return _Run(config, data, workdir, label_mean, label_std, forward, tuple(found), selecting, stop)
 
@@ -320,7 +325,7 @@ def _chunks_of_an_epoch(run: _Run, batch_chunks: int) -> int:
 
 def _heed(run: _Run, found: NotFinite) -> None:
     """Lists the chunks in the work directory; stops the run, unless it may go on without a step's batch."""
-    per_recording = run.data.train.chunks_per_utterance
+    per_recording = run.data.features.chunks_per_utterance
     listed = run.workdir
     with parallel.all_or_none():
         if parallel.is_primary():
@@ -396,8 +401,8 @@ def _stage_metrics(run: _Run, stages: tuple[StageProgress, ...], epoch: int) -> 
     return metrics
 
 
-def _save_best(run: _Run, state: TrainState, labeled: StageProgress, progress: Progress) -> None:
-    clusters = labeled.clusters
+def _save_best(run: _Run, state: TrainState, last: StageProgress, progress: Progress) -> None:
+    clusters = last.clusters
     write_pending(
         run.workdir / MODEL,
         SavedModel(

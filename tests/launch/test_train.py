@@ -25,7 +25,7 @@ from emocluster_jax.evaluation.prediction_file import read_predictions
 from emocluster_jax.model_directory import read_model, save_model
 from emocluster_jax.records.preparation import read_preparation
 from emocluster_jax.records.reader import read_descriptions
-from launch import evaluate, prepare, train
+from launch import evaluate, predict, prepare, train
 from launch.command import run
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -209,6 +209,47 @@ def test_train_refuses(data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFix
     message = refused(capsys, train, *data, *workdir, "--attributes", "valence", "--quiet")
     assert "the training split has no valence labels" in message
     assert not (tmp_path / "work" / "model").exists()
+
+
+def test_an_unlabelled_pool_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As CREMA-D is prepared: speakers and genders, and no label."""
+    source, records, work = tmp_path / "corpus", tmp_path / "records", tmp_path / "run"
+    source.mkdir()
+    rng = np.random.default_rng(0)
+    with (source / "manifest.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["file", "split", "speaker", "gender"])
+        for i in range(8):
+            soundfile.write(source / f"{i}.wav", rng.normal(0, 0.1, RATE_HZ * 3 // 2), RATE_HZ)
+            rows.writerow([f"{i}.wav", "unlabeled", f"s{i % 4}", ("female", "male")[i % 2]])
+    corpus = ["--corpus", "manifest", "--source", str(source), "--workers", "1"]
+    call(prepare, *corpus, "--data-dir", str(records), "--quiet")
+    data = ["--data-dir", str(records), "--workdir", str(work), *SMALL, "--epochs", "1"]
+    assert "no labelled recordings to train on" in refused(capsys, train, *data)
+    assert not (work / "run.json").exists()
+
+    call(train, *data, "--stages", "unsupervised", "--unlabeled-size", "7")
+
+    assert [file.name for file in (work / "assignments").iterdir()] == ["epoch-000001.npz"]
+    metrics = json.loads((work / "metrics.jsonl").read_text())
+    assert sum(metrics["cluster_sizes_unlabeled"]) == 7 * 11 and "cluster_sizes" not in metrics
+    known = json.loads((work / "clusters.json").read_text())
+    assert known["attributes"] == {} and known["speaker"]["sentences"] == known["gender"]["sentences"] == 7
+    model = read_model(work / "model")
+    assert not model.knows_labels and model.centroids is not None and model.origin["epoch"] == 1
+    assert not (work / "test.json").exists()
+    call(train, *data, "--stages", "unsupervised", "--unlabeled-size", "7", "--resume")  # nothing is left to do
+
+    outputs = ["--output", str(tmp_path / "table.csv"), "--embeddings", str(tmp_path / "found.npz")]
+    capsys.readouterr()
+    call(predict, "--checkpoint", str(work), "--input", str(source), *outputs, "--quiet")
+    assert "was trained without labels: it gives embeddings and clusters, but no arousal\n" in capsys.readouterr().err
+    with (tmp_path / "table.csv").open(newline="") as file:
+        assert all(row["arousal"] == "" for row in csv.DictReader(file))
+    with np.load(tmp_path / "found.npz") as found:
+        assert np.isfinite(found["embeddings"]).all() and len(found["clusters"]) == 8
+    scores = ["--checkpoint", str(work), "--data-dir", str(records), "--quiet"]
+    assert "was trained without labels and predicts none" in refused(capsys, evaluate, *scores)
 
 
 def test_a_batch_that_the_devices_cannot_share(data_dir: Path, tmp_path: Path) -> None:

@@ -92,6 +92,8 @@ def view_data(run: RunFiles, data_dir: Path, source: Path | None, extent: Extent
     preparation = read_preparation(data_dir)
     if preparation.fingerprint != run.data:
         raise InputError(f"the run in {run.workdir} was trained on other data than {data_dir}; give its --data-dir")
+    if not preparation.counts.get("train"):
+        raise InputError(f"{data_dir} has no labelled recordings, which the page would show; leave --data-dir out")
     fold = run.config.fold
     train = read_descriptions(data_dir, "train", fold)
     source = source or Path(preparation.source)
