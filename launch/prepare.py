@@ -76,9 +76,10 @@ def summarize(preparation: Preparation, data_dir: Path, console: Console) -> Non
     rows = [(split, count, preparation.hours[split]) for split, count in preparation.counts.items()]
     console.table("prepared", ["split", "recordings", "hours"], rows)
     if preparation.folds is not None:
-        sizes = Counter(preparation.folds.of_recordings).values()
+        sizes = sorted(set(Counter(preparation.folds.of_recordings).values()))
+        size = f"{sizes[0]} to {sizes[-1]}" if len(sizes) > 1 else f"{sizes[0]}"
         console.line(
-            f"The split train is in {preparation.folds.count} folds of {min(sizes)} to {max(sizes)} recordings, no "
+            f"The split train is in {preparation.folds.count} folds of {size} recordings, no "
             f"speaker in two of them; train with --fold 1 to {preparation.folds.count}"
         )
     if preparation.padded:
