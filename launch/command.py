@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
 import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from threading import Thread
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar, Union, get_args, get_origin
 
-from emocluster_jax.errors import InputError, one_line
+from emocluster_jax.errors import InputError
 from launch.signals import PATIENCE_S, Terminated, heeded, interruption
 from launch.unknown_options import check_known
 
@@ -47,27 +46,8 @@ def run(main: Callable[[], None], patience_s: float = PATIENCE_S) -> None:
       main: the command.
       patience_s: seconds that it has to end by itself after a signal interrupted it.
     """
-    with heeded(patience_s), _corpora_warn_in_lines():
+    with heeded(patience_s):
         _run(main)
-
-
-@contextlib.contextmanager
-def _corpora_warn_in_lines() -> Iterator[None]:
-    """What reading corpora logs is printed as `warning: ...`, whatever the libraries have set up for logging."""
-    logger, handler = logging.getLogger("emocluster_jax.corpora"), logging.StreamHandler()
-    handler.setFormatter(_Line())
-    logger.addHandler(handler)
-    logger.propagate = False
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.propagate = True
-
-
-class _Line(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return f"warning: {one_line(record.getMessage())}"
 
 
 def _run(main: Callable[[], None]) -> None:

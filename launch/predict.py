@@ -149,7 +149,8 @@ def main() -> None:
 
     console = Console(quiet=options.quiet)
     predictors = [load_model(directory) for directory in options.checkpoint]
-    recordings = recordings_of(options, predictors[0].features)
+    with console.showing_log():
+        recordings = recordings_of(options, predictors[0].features)
     predictions = predict(
         predictors,
         recordings,

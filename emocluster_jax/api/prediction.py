@@ -142,9 +142,9 @@ def predict(
                 f"{predictor.title} was trained without labels: it gives embeddings and clusters, but no "
                 f"{' or '.join(predictor.attributes)}"
             )
-    found = _recordings(
-        recordings, recording_suffixes(predictors[0].features), None if source is None else Path(source)
-    )
+    suffixes = recording_suffixes(predictors[0].features)
+    with console.showing_log():
+        found = _recordings(recordings, suffixes, None if source is None else Path(source))
     audio = _audio(predictors, channel, remove_dc, strict_audio)
     collected = [_Collected(predictor.attributes) for predictor in predictors]
     files: list[str] = []

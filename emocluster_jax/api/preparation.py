@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -128,7 +126,7 @@ def prepare(
             raise InputError(f"--frame-rate: {error}") from None
     runner = _workers(workers, beam, beam_options, data_dir)  # before anything is read
     suffixes = AUDIO_SUFFIXES if frame_rate is None else FRAME_SUFFIXES
-    with _warnings_shown(console):
+    with console.showing_log():
         utterances = _read(
             corpus, source, table, unlabeled, unlabeled_limit, suffixes, english, tuple(test_sets), console
         )
@@ -152,22 +150,6 @@ def prepare(
     for warning in _empty_splits(rows, preparation, for_training, pool_asked_for):
         console.warn(warning)
     return preparation
-
-
-@contextmanager
-def _warnings_shown(console: Console) -> Iterator[None]:
-    """Shows what the corpus readers warn of as other warnings are shown."""
-
-    class Shown(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            console.warn(record.getMessage())
-
-    logger, handler = logging.getLogger("emocluster_jax.corpora"), Shown(logging.WARNING)
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
 
 
 def _empty_splits(

@@ -7,6 +7,7 @@ one at its end.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import sys
@@ -61,6 +62,15 @@ class Task:
             self._display.update(self)
 
 
+class _WarningHandler(logging.Handler):
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.WARNING)
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._console.warn(record.getMessage())
+
+
 class Console:
     """The one way in which commands and long functions talk to the person who started them.
 
@@ -83,6 +93,18 @@ class Console:
     def warn(self, text: str) -> None:
         """Prints `warning: ...` on stderr, in one line (names in it are escaped), also when quiet."""
         self._print(f"warning: {one_line(text)}", to_stderr=True)
+
+    @contextmanager
+    def showing_log(self) -> Iterator[None]:
+        """In the block, shows what the package logs, such as what its corpus readers find odd, as warnings of here."""
+        logger, handler = logging.getLogger("emocluster_jax"), _WarningHandler(self)
+        propagates, logger.propagate = logger.propagate, False  # some libraries have the root logger print it, too
+        logger.addHandler(handler)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.propagate = propagates
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Prints a table on stdout: three decimals for floats, `-` for None and NaN, numbers to the right."""
