@@ -196,7 +196,7 @@ def test_test_sets_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixt
     (tmp_path / "r" / "Audios").mkdir(parents=True)
     for i, split in enumerate(("Train", "Development", "Test")):  # as in release 1.6
         write_recording(tmp_path / "r" / "Audios" / f"{i}.wav", noise(0.2, seed=i))
-        lines.append(f"{i}.wav,1,2,{i},7,Male,{split}")
+        lines.append(f"{i}.wav,1,2,{i},{7 + i},Male,{split}")
     (tmp_path / "r" / "labels_consensus.csv").write_text("\n".join(lines))
     given = ("--corpus", "msp_podcast", "--source", str(tmp_path / "r"), "--data-dir", str(tmp_path / "d"))
     with pytest.raises(InputError, match=r"--test-sets Test1 Test2: .*those that it has are: Test$"):
