@@ -101,3 +101,9 @@ def reference() -> Path:
 def emotale() -> Path:
     """EmoTale: real Danish and English speech with ratings of arousal, dominance and valence."""
     return _data_folder("EMOCLUSTER_EMOTALE", "../shared/data/emotale")
+
+
+@pytest.fixture(scope="session")
+def field() -> Path:
+    """Small recordings in the forms that people have them in: piped, chained, of phones, inside other containers."""
+    return _data_folder("EMOCLUSTER_FIELD", "../shared/data/field")
