@@ -75,13 +75,14 @@ class AudioConfig:
 DEFAULT_AUDIO = AudioConfig()
 
 
-def channel_number(text: str) -> int | None:
-    """What `--channel` says: a channel's number, from 1, or None for the mean of all.
+def channel_number(channel: int | str) -> int | None:
+    """What `--channel` says, "mix", "first" or a number, as `AudioConfig.channel`.
 
     Raises:
-      InputError: it is neither "mix", "first" nor a number.
+      InputError: it is none of these.
     """
     words = {"mix": None, "first": 1}
+    text = str(channel)
     if text in words:
         return words[text]
     _require(text.isascii() and text.isdecimal(), "channel", text, _CHANNELS)

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from emocluster_jax.batch_inference import Recording
 from emocluster_jax.corpora.audio_files import find_audio_files, is_file
-from emocluster_jax.corpora.manifest import locate
-from emocluster_jax.corpora.segments import read_segment, segment_suffix
+from emocluster_jax.corpora.manifest import listed_recordings
 from emocluster_jax.corpora.table import read_table
 from emocluster_jax.errors import InputError
 
@@ -22,7 +21,7 @@ def find_recordings(inputs: Sequence[Path], suffixes: frozenset[str], source: Pa
     A folder's recordings, found by these endings of their names, are called by their path relative to it, with forward
     slashes; a file that is named itself is taken whatever its suffix, and called by its name. A table (.csv, .tsv) has
     the column `file`, a path in the table's folder, relative to it or absolute, by which the recording is called; the
-    columns `start` and `end` make it a segment (`corpora.segments`). Bytes in names that are no UTF-8 are written as
+    columns `start` and `end` make it a segment (`corpora.segments`). Bytes in names that are not UTF-8 are written as
     escapes.
 
     Args:
@@ -36,6 +35,8 @@ def find_recordings(inputs: Sequence[Path], suffixes: frozenset[str], source: Pa
     """
     if source is not None and not any(map(_is_table, inputs)):
         raise InputError(f"--source {source} is for the paths in a table, and none is given by --input")
+    if source is not None and not source.is_dir():
+        raise InputError(f"--source {source} is not a folder; give the one that the tables' paths are relative to")
     paths: dict[str, Path] = {}
     found: dict[tuple[str, float | None, float | None], Recording] = {}
     for given in inputs:
@@ -65,20 +66,10 @@ def _recordings_of(given: Path, suffixes: frozenset[str], source: Path | None) -
 
 def _read_recordings(path: Path, source: Path, suffixes: frozenset[str]) -> list[Recording]:
     """What a table names, in its order."""
-    if not source.is_dir():
-        raise InputError(f"--source {source} is not a folder; give the one that the paths in {path} are relative to")
     table = read_table(path)
     table.require("file")
-    files = locate(table, source, suffixes, "give the folder that all recordings lie in by --source")
-    places: dict[str, str] = {}
-    recordings = []
-    for row, name in zip(table, files, strict=True):
-        start_s, end_s = read_segment(row)
-        id = name + segment_suffix(start_s, end_s)
-        if id in places:
-            raise InputError(f"{row.where}: {id} is listed twice (also {places[id]}); remove one")
-        places[id] = row.place
-        recordings.append(Recording(name, source / name, start_s, end_s))
+    listed = listed_recordings(table, source, suffixes, "give the folder that all recordings lie in by --source")
+    recordings = [Recording(_printable(file), source / file, start_s, end_s) for file, start_s, end_s in listed]
     if not any(is_file(recording.path) for recording in recordings):
         raise InputError(
             f"{path}: none of its {len(recordings)} recordings exists (first: {recordings[0].path}); "
@@ -96,5 +87,5 @@ def _is_same_file(one: Path, other: Path) -> bool:
 
 
 def _printable(name: str) -> str:
-    """A file's name with those bytes escaped that are no UTF-8."""
+    """A file's name with those bytes escaped that are not UTF-8."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -20,9 +20,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-
-# JAX has no public way to ask whether it has started that does not start it.
-from jax._src import xla_bridge
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
@@ -200,7 +197,13 @@ def check_not_forked() -> None:
 def _before_fork() -> None:
     # Not asked in the child, where JAX's lock may be held by a thread that is not there.
     global _started_before_fork
-    _started_before_fork = xla_bridge.backends_are_initialized()
+    try:
+        # JAX has no public way to ask whether it has started that does not start it.
+        from jax._src.xla_bridge import backends_are_initialized
+
+        _started_before_fork = backends_are_initialized()
+    except ImportError:
+        pass  # a JAX that has it elsewhere: the child is not refused, and may hang as it would without this check
 
 
 def _after_fork_in_child() -> None:

@@ -123,7 +123,7 @@ def summarize(options: Options, predictions: Predictions, recordings: int, conso
     )
     silent = sum(any(models) for models in zip(*(model.silent for model in predictions.models), strict=True))
     if silent:
-        console.line(f"{silent} rows are silent, and their cells are empty")
+        console.line(f"{silent} {'row has' if silent == 1 else 'rows have'} empty cells, for silence")
     for line in told(predictions.noticed):
         console.line(line)
     for reason, count in reasons.most_common():
@@ -143,7 +143,6 @@ def main() -> None:
     command.enable_compilation_cache()
     check(options)
     from emocluster_jax.api.prediction import predict
-    from emocluster_jax.config import channel_number
     from emocluster_jax.inference import load_model
     from emocluster_jax.reporting.console import Console
 
@@ -158,7 +157,7 @@ def main() -> None:
         embeddings=options.embeddings is not None,
         batch_size=options.batch_size,
         workers=options.workers,
-        channel=None if options.channel is None else channel_number(options.channel) or "mix",
+        channel=options.channel,
         remove_dc=options.remove_dc,
         strict_audio=options.strict_audio,
         console=console,

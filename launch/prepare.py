@@ -105,7 +105,6 @@ def main() -> None:
         args=sys.argv[1:],
     )
     from emocluster_jax.api.preparation import prepare
-    from emocluster_jax.config import channel_number
     from emocluster_jax.reporting.console import Console
 
     console = Console(quiet=options.quiet)
@@ -122,7 +121,7 @@ def main() -> None:
             test_sets=options.test_sets,
             statistics_from=options.statistics_from,
             folds=options.folds,
-            channel=channel_number(options.channel) or "mix",
+            channel=options.channel,
             remove_dc=options.remove_dc,
             strict_audio=options.strict_audio,
             workers=options.workers,

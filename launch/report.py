@@ -45,7 +45,7 @@ class Options:
         if self.audio is not None and self.data_dir is None:
             raise InputError("--audio is given without --data-dir; give the records that the run was trained on")
         if self.audio is not None and not self.audio.is_dir():
-            raise InputError(f"--audio {self.audio} is no folder; give that of the recordings")
+            raise InputError(f"--audio {self.audio} is not a folder; give that of the recordings")
 
 
 def main() -> None:

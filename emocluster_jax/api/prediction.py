@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -102,7 +102,7 @@ def predict(
     embeddings: bool = True,
     batch_size: int | None = None,
     workers: int | None = None,
-    channel: int | Literal["mix", "first"] | None = None,
+    channel: int | str | None = None,
     remove_dc: bool | None = None,
     strict_audio: bool | None = None,
     console: Console | None = None,
@@ -186,7 +186,7 @@ def predict(
 
 def _audio(
     predictors: Sequence[Predictor],
-    channel: int | Literal["mix", "first"] | None,
+    channel: int | str | None,
     remove_dc: bool | None,
     strict_audio: bool | None,
 ) -> list[AudioConfig]:
@@ -194,7 +194,7 @@ def _audio(
     given = {"remove_dc": remove_dc, "strict": strict_audio}
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if channel is not None:
-        changes["channel"] = channel_number(str(channel))
+        changes["channel"] = channel_number(channel)
     if changes and not isinstance(predictors[0].features, FeatureConfig):
         raise InputError(
             f"the models read {predictors[0].features.summary}; leave out --channel, --remove-dc and --strict-audio, "

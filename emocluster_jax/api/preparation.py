@@ -55,7 +55,7 @@ def prepare(
     test_sets: Sequence[str] = TEST_SETS,
     statistics_from: Path | str | None = None,
     folds: int | Literal["speakers"] | None = None,
-    channel: int | Literal["mix", "first"] = "mix",
+    channel: int | str = "mix",
     remove_dc: bool = False,
     strict_audio: bool = False,
     workers: int | None = None,
@@ -113,7 +113,7 @@ def prepare(
         raise InputError(f"--test-sets belongs to --corpus msp_podcast, not to {corpus}")
     if folds is not None:
         check_request(folds)
-    audio = AudioConfig(channel_number(str(channel)), remove_dc, strict_audio)
+    audio = AudioConfig(channel_number(channel), remove_dc, strict_audio)
     if frame_rate is not None:
         if audio != DEFAULT_AUDIO:
             raise InputError(
@@ -183,7 +183,7 @@ def _workers(workers: int | None, beam: str | None, beam_options: Sequence[str],
         raise InputError("--workers counts local processes; with --beam-runner say how many in --beam-options")
     if _BUCKET.match(str(data_dir)):
         raise InputError(
-            f"--data-dir {data_dir} is no folder; Beam workers write to a file system that all of them mount"
+            f"--data-dir {data_dir} is not a folder; Beam workers write to a file system that all of them mount"
         )
     return beam_runner(beam, beam_options)
 

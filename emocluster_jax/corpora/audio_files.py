@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from emocluster_jax.config import FeatureConfig, Features
-from emocluster_jax.errors import InputError, one_line
+from emocluster_jax.errors import InputError
 
 AV_SUFFIXES = frozenset({".m4a", ".mp4", ".webm", ".mka", ".amr", ".3gp", ".wma", ".aac"})
 """File name endings, in lower case, of recordings that are decoded where PyAV (extra `av`) is installed."""
@@ -52,12 +52,12 @@ def check_folder(folder: Path, expected: str) -> None:
       expected: what should lie in it, for the message.
 
     Raises:
-      InputError: it does not exist or is no folder.
+      InputError: it does not exist or is not a folder.
     """
     if not folder.exists():
         raise InputError(f"{folder} does not exist; give {expected}")
     if not folder.is_dir():
-        raise InputError(f"{folder} is no folder; give {expected}")
+        raise InputError(f"{folder} is not a folder; give {expected}")
 
 
 def is_file(path: Path) -> bool:
@@ -114,8 +114,9 @@ def find_audio_files(folder: Path, suffixes: frozenset[str] = AUDIO_SUFFIXES, re
             f"{folder} holds {there}no recordings (files that end in {', '.join(sorted(suffixes))}); {remedy}"
         )
     if left_out and remedy is not None:
-        advice = "; the extra av decodes more formats" if left_out.keys() & AV_SUFFIXES else ""
-        _log.warning(one_line(f"left out of {folder}, by their suffix: {_counts(left_out)}{advice}"))
+        would_be_decoded = ".wav" in suffixes and left_out.keys() & AV_SUFFIXES
+        advice = "; the extra av decodes more formats" if would_be_decoded else ""
+        _log.warning("left out of %s, by their suffix: %s%s", folder, _counts(left_out), advice)
     return found
 
 

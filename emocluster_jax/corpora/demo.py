@@ -86,6 +86,9 @@ def generate(directory: Path, config: DemoCorpus, progress: Callable[[int], None
     try:
         with filelock.FileLock(lock, timeout=0):
             mine = True
+            if directory.is_dir() and any(directory.iterdir()):  # made by another process just now
+                _check_same(directory, config)
+                return
             try:
                 if unfinished.exists():
                     shutil.rmtree(unfinished)

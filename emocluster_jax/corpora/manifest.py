@@ -14,6 +14,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from emocluster_jax.config import ATTRIBUTES
 from emocluster_jax.corpora.audio_files import AUDIO_SUFFIXES, is_file, is_inside
@@ -65,7 +66,7 @@ def read(
         by a name that several have, or no listed recording exists.
     """
     if table is not None and not source.is_dir():
-        raise InputError(f"--source {source} is no folder; with --manifest give that of the recordings")
+        raise InputError(f"--source {source} is not a folder; with --manifest give that of the recordings")
     root = source if source.is_dir() else source.parent
     path = table or (root / "manifest.csv" if source.is_dir() else source)
     if not os.path.exists(path):  # noqa: PTH110 (a name that no file system takes does not exist either)
@@ -77,11 +78,10 @@ def read(
     attributes = [name for name in ATTRIBUTES if rows.has(name)]
     if warning := unused_columns(rows, COLUMNS):
         _log.warning("%s", warning)
-    files = locate(
+    listed = listed_recordings(
         rows, root, suffixes, "give the folder that all recordings lie in by --source, and the table by --manifest"
     )
-    utterances = [_utterance(row, file, root) for row, file in zip(rows, files, strict=True)]
-    _check_unique(rows, utterances)
+    utterances = [_utterance(row, recording, root) for row, recording in zip(rows, listed, strict=True)]
     if not rows.has("split"):
         if not attributes:
             raise InputError(
@@ -101,30 +101,47 @@ def read(
     return sorted(utterances, key=lambda utterance: utterance.id)
 
 
-def _utterance(row: Row, file: str, root: Path) -> Utterance:
-    """A row of the manifest about a file, by its path below `root`; its split is "" where there is no such column."""
+def _utterance(row: Row, recording: Listed, root: Path) -> Utterance:
+    """A row of the manifest; its split is "" where there is no such column."""
     split = parse_split(row.text("split"), row.where) if row.table.has("split") else ""
     attributes = tuple(row.number(name) for name in ATTRIBUTES)
     if row.ends_early and split not in ("", "unlabeled") and all(map(math.isnan, attributes)):
         raise InputError(f"{row.where}: ends before the labels of a {split} recording; add them, or cells without any")
-    start_s, end_s = read_segment(row)
     return Utterance(
-        id=file + segment_suffix(start_s, end_s),
-        path=Path(os.path.normpath(root)) / file,
+        id=recording.id,
+        path=Path(os.path.normpath(root)) / recording.file,
         split=split,
         speaker=parse_speaker(row.text("speaker")),
         gender=parse_gender(row.text("gender")),
         attributes=(math.nan,) * len(ATTRIBUTES) if split == "unlabeled" else attributes,
-        start_s=start_s,
-        end_s=end_s,
+        start_s=recording.start_s,
+        end_s=recording.end_s,
     )
 
 
-def locate(table: Table, root: Path, suffixes: frozenset[str], remedy: str) -> list[str]:
-    """The file that each row of a table names, as its path below a folder, with forward slashes.
+class Listed(NamedTuple):
+    """What a row of a table names: a file, or a segment of one.
 
-    Where no file has exactly that name, it is the one that the name fits (`recording_names`), if there is one
-    that no other row names exactly.
+    Attributes:
+      file: its path below the folder of the recordings, with forward slashes.
+      start_s: where the segment begins, in seconds from the file's beginning; None of a whole file.
+      end_s: where it ends; None for the file's end.
+    """
+
+    file: str
+    start_s: float | None
+    end_s: float | None
+
+    @property
+    def id(self) -> str:
+        return self.file + segment_suffix(self.start_s, self.end_s)
+
+
+def listed_recordings(table: Table, root: Path, suffixes: frozenset[str], remedy: str) -> list[Listed]:
+    """What each row of a table names by its columns `file`, `start` and `end`.
+
+    Where no file has exactly a row's name, it is the one that the name fits (`recording_names`), if there is one; what
+    another row names exactly does not fit.
 
     Args:
       table: its column `file` is relative to the folder, or absolute.
@@ -133,17 +150,23 @@ def locate(table: Table, root: Path, suffixes: frozenset[str], remedy: str) -> l
       remedy: what to do where a file does not lie there.
 
     Raises:
-      InputError: a row names no file, one outside of the folder, or what several files fit.
+      InputError: a row names no file, one outside of the folder, what several files fit, or what another row does; or
+        it has no times of a segment.
     """
-    names = [_name_below(row, root, remedy) for row in table]
-    missing = {name for name in names if not is_file(root / name)}
+    rows = [Listed(_name_below(row, root, remedy), *read_segment(row)) for row in table]
+    missing = {row.file for row in rows if not is_file(root / row.file)}
     fits = fitting_recordings(missing, root, suffixes) if missing else {}
-    taken = set(names) - missing
-    ids = []
-    for name, row in zip(names, table, strict=True):
-        found = _only(fits.get(name) or [name], row)
-        ids.append(name if found in taken else found)
-    return ids
+    exact = {row for row in rows if row.file not in missing}
+    listed = []
+    places: dict[str, str] = {}
+    for named, row in zip(rows, table, strict=True):
+        fitting = [found for file in fits.get(named.file, ()) if (found := named._replace(file=file)) not in exact]
+        recording = _only(fitting or [named], row)
+        if recording.id in places:
+            raise InputError(f"{row.where}: {recording.id} is listed twice (also {places[recording.id]}); remove one")
+        places[recording.id] = row.place
+        listed.append(recording)
+    return listed
 
 
 def _name_below(row: Row, root: Path, remedy: str) -> str:
@@ -163,23 +186,15 @@ def _name_below(row: Row, root: Path, remedy: str) -> str:
     return Path(below).as_posix()
 
 
-def _only(fitting: Sequence[str], row: Row) -> str:
-    """The only file that a row's name fits."""
+def _only(fitting: Sequence[Listed], row: Row) -> Listed:
+    """The only one that a row's name fits."""
     if len(fitting) > 1:
-        more = ", ..." if len(fitting) > _SHOWN else ""
+        names, more = ", ".join(found.file for found in fitting[:_SHOWN]), ", ..." if len(fitting) > _SHOWN else ""
         raise InputError(
-            f"{row.where}: {row.text('file')!r} may be any of {', '.join(fitting[:_SHOWN])}{more}; "
+            f"{row.where}: {row.text('file')!r} may be any of {names}{more}; "
             "give its path below the folder of the recordings"
         )
     return fitting[0]
-
-
-def _check_unique(table: Table, utterances: Sequence[Utterance]) -> None:
-    places: dict[str, str] = {}
-    for row, utterance in zip(table, utterances, strict=True):
-        if utterance.id in places:
-            raise InputError(f"{row.where}: {utterance.id} is listed twice (also {places[utterance.id]}); remove one")
-        places[utterance.id] = row.place
 
 
 def _split(path: Path, utterances: list[Utterance], with_speakers: bool) -> list[Utterance]:
@@ -187,9 +202,11 @@ def _split(path: Path, utterances: list[Utterance], with_speakers: bool) -> list
     labeled = [not all(map(math.isnan, utterance.attributes)) for utterance in utterances]
     speakers = [speaker_of(utterance) for utterance in utterances]
     if not with_speakers:
-        _log.warning("%s has no column 'speaker': the split treats every recording as a speaker of its own", path)
+        _log.warning("%s has no column 'speaker': the split treats every file as a speaker of its own", path)
     elif unknown := sum(has_label and not u.speaker for u, has_label in zip(utterances, labeled, strict=True)):
-        _log.warning("%s: the split treats %d recordings of unknown speakers as a speaker each", path, unknown)
+        _log.warning(
+            "%s: the speakers of %d recordings are unknown; the split treats each file as a speaker", path, unknown
+        )
     known = [speaker for speaker, has_label in zip(speakers, labeled, strict=True) if has_label]
     splits = split_by_speaker(known, str(path))
     return [

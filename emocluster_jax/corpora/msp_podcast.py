@@ -62,8 +62,8 @@ def read(
       keeps its row.
 
     Raises:
-      InputError: a file, folder or column is missing, a label is no number, a split is unknown, no row is of a test set
-        that was asked for, or no recording exists.
+      InputError: a file, folder or column is missing, a label is not a number, a split is unknown, no row is of a test
+        set that was asked for, or no recording exists.
     """
     check_folder(source, "the folder of an MSP-Podcast release")
     candidates = [source / folder / name for folder in _LABEL_FOLDERS for name in LABEL_FILES]

@@ -34,7 +34,7 @@ def read_segment(row: Row) -> tuple[float | None, float | None]:
       Beginning and end in seconds; None and None for a whole file, None for the end where it is the file's.
 
     Raises:
-      InputError: a field is no time, or the end is not behind the start.
+      InputError: a field is not a time, or the end is not after the start.
     """
     start_s, end_s = _time_s(row, "start") or 0.0, _time_s(row, "end")
     if end_s is not None and end_s <= start_s:

@@ -147,7 +147,7 @@ def flac_contents(file: BinaryIO) -> Contents:
 
 
 def wav_codec(file: BinaryIO) -> tuple[int, range] | None:
-    """The codec that a WAV file's `fmt ` chunk names, and where its data lie; None where it is no such file."""
+    """The codec that a WAV file's `fmt ` chunk names, and where its data lie; None for other files."""
     start = read_at(file, 0, 40)
     layout = layout_of(start)
     if layout is None or layout.data != b"data" or layout.first != 12:

@@ -101,15 +101,12 @@ def cut_segment(
     """A segment's part of its file's source: a view of it; a whole file's is the source.
 
     Raises:
-      RecordingError: as of `segment_bounds`, or it is silent.
+      RecordingError: as of `segment_bounds`.
     """
     if start_s is None and end_s is None:
         return source
     start, end = segment_bounds(len(source), features.source_rate, start_s, end_s)
-    segment = source[start:end]
-    if isinstance(features, FeatureConfig) and not segment.any():
-        raise RecordingError("silent")
-    return segment
+    return source[start:end]
 
 
 def source_frames(

@@ -59,7 +59,7 @@ def check_request(wanted: FoldsRequest) -> None:
 
 
 def deal_folds(utterances: Sequence[Utterance], wanted: FoldsRequest) -> Folds:
-    """Deals recordings out to folds by speaker, a recording of an unknown speaker being a speaker of its own.
+    """Deals recordings out to folds by speaker, a file of an unknown speaker being a speaker of its own.
 
     Args:
       utterances: the labelled recordings, in the order of the records.

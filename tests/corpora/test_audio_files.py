@@ -115,7 +115,7 @@ def test_what_the_corpus_lists_is_left_out_of_the_pool(tmp_path):
     ("folder", "limit", "message"),
     [
         ("nowhere", None, "does not exist"),
-        ("file.wav", None, "is no folder"),
+        ("file.wav", None, "is not a folder"),
         ("empty", None, "holds no recordings"),
         ("empty", -1, "-1 unlabelled recordings"),
     ],

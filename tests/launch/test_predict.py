@@ -192,7 +192,7 @@ def test_silent_windows_are_empty_cells_and_quality_has_columns(
     silent = np.array([row["arousal"] == "" for row in rows])
     assert np.array_equal(np.isnan(saved["embeddings"]).all(axis=1), silent)
     assert np.array_equal(saved["clusters"] == -1, silent)
-    assert "2 rows are silent, and their cells are empty\n" in capsys.readouterr().out
+    assert "2 rows have empty cells, for silence\n" in capsys.readouterr().out
     alone = load_model(models["arousal"])(9 * noise(0.5), 16_000)  # not clipped, no offset: another signal
     assert float(rows[4]["arousal"]) != pytest.approx(alone.attributes["arousal"], abs=1e-6)
 

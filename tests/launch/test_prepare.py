@@ -133,7 +133,7 @@ def test_requests_that_make_no_sense(speech: Path, tmp_path: Path) -> None:
         ((*base, "--channel", "left"), "--channel is left; expected mix, first, or a channel's number from 1"),
         ((*base, "--workers", 2, "--beam-runner", "DirectRunner"), "--workers"),
         ((*base, "--beam-options", "parallelism=2"), "--beam-runner"),
-        ((*base[:5], "gs://bucket/data", "--beam-runner", "DirectRunner"), "gs:/bucket/data is no folder"),
+        ((*base[:5], "gs://bucket/data", "--beam-runner", "DirectRunner"), "gs:/bucket/data is not a folder"),
         ((*base, "--statistics-from", tmp_path / "nothing"), "nothing"),
         ((*base[:5], speech), "no prepared data"),
     ):

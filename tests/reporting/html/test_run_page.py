@@ -243,7 +243,7 @@ def test_refusals(run: Path, data_dir: Path, tmp_path: Path, capsys: pytest.Capt
     assert "there is no folder" in refused(capsys, *workdir, "--output", str(tmp_path / "no" / "page.html"))
     assert "--audio is given without --data-dir" in refused(capsys, *workdir, "--audio", str(tmp_path))
     missing = ["--data-dir", str(data_dir), "--audio", str(tmp_path / "no")]
-    assert "no is no folder" in refused(capsys, *workdir, *missing)
+    assert "no is not a folder" in refused(capsys, *workdir, *missing)
     assert "--clips is -1" in refused(capsys, *workdir, "--clips", "-1")
     other = tmp_path / "other"
     shutil.copytree(data_dir, other)
