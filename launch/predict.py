@@ -124,6 +124,9 @@ def summarize(options: Options, predictions: Predictions, recordings: int, conso
     silent = sum(any(models) for models in zip(*(model.silent for model in predictions.models), strict=True))
     if silent:
         console.line(f"{silent} {'row has' if silent == 1 else 'rows have'} empty cells, for silence")
+    padded = int((predictions.quality["padded"] > 0).sum())
+    if padded:
+        console.line(f"{padded} {'row is' if padded == 1 else 'rows are'} shorter than one chunk and padded")
     for line in told(predictions.noticed):
         console.line(line)
     for reason, count in reasons.most_common():

@@ -151,6 +151,8 @@ def predict(
     times_s: list[tuple[float, float]] = []
     skipped: list[Skipped] = []
     quality: list[Quality] = []
+    noticed: Counter[str] = Counter()
+    of_recording: set[str] = set()
     with console.task("predicting", total=len(found)) as task:
         for result in predict_recordings(
             predictors, found, window_s=window_s, batch_size=batch_size, workers=workers, audio=audio
@@ -163,9 +165,12 @@ def predict(
             files.append(result.file)
             times_s.append((result.start_s, result.end_s))
             quality.append(result.quality)
+            of_recording.update(result.quality.noticed)
             for of_model, prediction in zip(collected, result.predictions, strict=True):
                 of_model.add(prediction, embeddings)
             if result.is_last:
+                noticed.update(of_recording)
+                of_recording = set()
                 task.advance()
     if not files:
         raise InputError(f"none of the {len(found)} recordings can be used; the warnings say why")
@@ -177,10 +182,7 @@ def predict(
         models=tuple(of_model.stacked() for of_model in collected),
         skipped=tuple(skipped),
         quality=dict(zip(Quality._fields, np.array(quality, np.float64).T, strict=True)),
-        # A recording may have several rows.
-        noticed=Counter(
-            name for _, name in {(f, name) for f, q in zip(files, quality, strict=True) for name in q.noticed}
-        ),
+        noticed=dict(noticed),
     )
 
 

@@ -10,9 +10,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from emocluster_jax.config import FeatureConfig, Features
-from emocluster_jax.errors import InputError
+from emocluster_jax.errors import InputError, one_line
 
-AV_SUFFIXES = frozenset({".m4a", ".mp4", ".webm", ".mka", ".amr", ".3gp", ".wma", ".aac"})
+AV_SUFFIXES = frozenset(
+    {".m4a", ".m4b", ".mp4", ".webm", ".weba", ".mka", ".amr", ".awb", ".3gp", ".wma", ".aac", ".ac3"}
+    | {".wv", ".tta", ".ape", ".mpc", ".spx", ".dsf"}
+)
 """File name endings, in lower case, of recordings that are decoded where PyAV (extra `av`) is installed."""
 AUDIO_SUFFIXES = (AV_SUFFIXES if importlib.util.find_spec("av") else frozenset()) | frozenset(
     {".wav", ".wave", ".bwf", ".rf64", ".w64", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".sph", ".nist"}
@@ -116,7 +119,7 @@ def find_audio_files(folder: Path, suffixes: frozenset[str] = AUDIO_SUFFIXES, re
     if left_out and remedy is not None:
         would_be_decoded = ".wav" in suffixes and left_out.keys() & AV_SUFFIXES
         advice = "; the extra av decodes more formats" if would_be_decoded else ""
-        _log.warning("left out of %s, by their suffix: %s%s", folder, _counts(left_out), advice)
+        _log.warning(one_line(f"left out of {folder}, by their suffix: {_counts(left_out)}{advice}"))
     return found
 
 

@@ -13,7 +13,7 @@ from typing import BinaryIO, NamedTuple
 
 from numpy.lib.format import MAGIC_PREFIX
 
-from emocluster_jax.preprocessing.streams import AudioError, Contents, Stream, read_at, size_of
+from emocluster_jax.preprocessing.streams import TOLERATED_LOSS, AudioError, Contents, Stream, read_at, size_of
 
 STREAMED = 0x7F000000
 """32-bit data sizes from here on are the placeholders of programs that write to a pipe (sox, ffmpeg)."""
@@ -30,6 +30,13 @@ _FLAC_START_BYTES = 8
 _FLAC_UNKNOWN = (1 << 36) - 1
 """Lengths of FLAC have 36 bits; none and all of them say that it was not known when the header was written."""
 _SEARCHED_BYTES = 1 << 20
+_BEHIND_SAMPLES = frozenset(
+    {b"LIST", b"list", b"id3 ", b"ID3 ", b"bext", b"iXML", b"axml", b"cue ", b"smpl", b"inst", b"JUNK", b"junk"}
+    | {b"PAD ", b"FLLR", b"PEAK", b"DISP", b"COMM", b"ANNO", b"NAME", b"AUTH", b"MARK", b"APPL", b"info", b"free"}
+)
+"""Chunks that programs write behind the samples."""
+_LONGEST_TAG = 4096
+"""Bytes that may lie behind a file of chunks without being chunks: of tags."""
 
 
 class Layout(NamedTuple):
@@ -117,17 +124,53 @@ def contents_by_header(file: BinaryIO) -> Contents:
         if 40 <= whole_end < size and layout_of(read_at(file, whole_end, 40)) is not None:
             raise AudioError("several recordings in one file, of which one would be used: give them one by one")
         data = _data(file, layout, start)
-        is_empty_by_right = data is not None and data.start < whole_end <= size
+        is_unfinished = data is not None and data.end is not None and _goes_on(file, layout, data, whole_end)
     else:
         data = _au_data(start) if start[:4] == b".snd" else _nist_data(file) if start[:8] == b"NIST_1A\n" else None
-        is_empty_by_right = False
+        is_unfinished = data is not None and data.end is not None and data.end <= data.start < size
     if data is None:
         return Contents()
-    is_unfinished = data.end is not None and data.end <= data.start < size and not is_empty_by_right
     missing = 0.0 if data.end is None else max(data.end - size, 0) / max(data.end - data.start, 1)
     # libsndfile reads other files to their ends; CAF's it refuses.
     is_mended = is_unfinished or (start[:4] == b"caff" and (data.end is None or missing))
     return Contents((_mended(data, size) if is_mended else Stream(),), missing, is_unfinished)
+
+
+def _goes_on(file: BinaryIO, layout: Layout, data: Data, whole_end: int) -> bool:
+    """Whether samples lie behind the end that the header gives them, as a recorder leaves them that stops writing it.
+
+    Args:
+      file: one of chunks.
+      layout: of its chunks.
+      data: its samples, with an end.
+      whole_end: where the file ends by its header.
+    """
+    size, end = size_of(file), max(data.end or 0, data.start)
+    end += -end % layout.alignment
+    inside = whole_end if end <= whole_end <= size else size
+    if not _are_chunks(file, layout, end, inside):
+        return True
+    # Behind the whole some programs put tags of their own. What is longer was recorded.
+    return size - inside >= max(TOLERATED_LOSS * (size - data.start), _LONGEST_TAG) and not _are_chunks(
+        file, layout, inside, size
+    )
+
+
+def _are_chunks(file: BinaryIO, layout: Layout, position: int, end: int) -> bool:
+    """Whether nothing but chunks, or zeros, lies there."""
+    header_bytes = struct.calcsize(layout.header)
+    for _ in range(_MOST_CHUNKS):
+        header = read_at(file, position, min(header_bytes, max(end - position, 0)))
+        if len(header) < header_bytes or not any(header):
+            return True
+        name, chunk_bytes = struct.unpack(layout.header, header)
+        position += chunk_bytes if layout.size_has_header else header_bytes + chunk_bytes
+        if position > end + layout.alignment:
+            return name[:4] in _BEHIND_SAMPLES  # cut
+        if not name[:4].isascii() or not name[:4].decode("ascii").isprintable():
+            return False
+        position += -position % layout.alignment
+    return True
 
 
 def flac_contents(file: BinaryIO) -> Contents:

@@ -30,6 +30,8 @@ from emocluster_jax.preprocessing.normalization import FeatureStatistics
 from emocluster_jax.records.folds import FEWEST, Folds
 
 FORMAT_VERSION = 1
+_LONGEST_NAME = 255
+"""Bytes of a file's name, beyond which file systems raise errors of their own."""
 FILE_NAME = "preparation.json"
 METADATA = ("dataset_info.json", "features.json")
 """What TFDS writes beside the records, and needs to read them."""
@@ -196,7 +198,9 @@ def _preparation(values: dict[str, Any], where: str) -> Preparation:
     files = tuple(
         RecordFile(str(f["name"]), str(f["split"]), int(f["records"]), str(f["sha256"])) for f in values["files"]
     )
-    if any(split not in SPLITS for split in counts) or any("/" in file.name for file in files):
+    if any(split not in SPLITS for split in counts) or any(
+        "/" in file.name or len(file.name) > _LONGEST_NAME for file in files
+    ):
         raise ValueError("an unknown split or a record file outside the directory")
     if set(hours) != set(counts):
         raise ValueError("hours and counts are of different splits")

@@ -62,7 +62,7 @@ def test_what_is_left_out_is_counted_by_suffix(tmp_path, caplog):
     with pytest.raises(InputError, match=r"holds 2 \.m4a, .*1 \.wav.*, but no recordings \(.*\.npy\); go"):
         find_audio_files(tmp_path, FRAME_SUFFIXES, "go")
     assert not caplog.messages
-    assert find_audio_files(tmp_path / "deep") == []
+    assert find_audio_files(tmp_path / "deep", WITHOUT_AV) == []
 
 
 def test_a_folder_of_recordings_and_notes_makes_no_noise(tmp_path, caplog):

@@ -118,7 +118,7 @@ def test_names_that_are_not_paths_are_found(tmp_path, write_wavs, write_text, na
 def test_a_name_that_several_files_have(tmp_path, write_wavs, write_text, name):
     write_wavs(tmp_path, *(f"{folder}/c.wav" for folder in "abcdefg"))
     path = write_text(tmp_path / "m.csv", f"file,split,arousal\na/c.wav,train,1\n{name},train,1\n")
-    with pytest.raises(InputError, match=rf"m\.csv, line 3: '{name}' may be any of a/c.wav, .*, e/c.wav, \.\.\.; give"):
+    with pytest.raises(InputError, match=rf"m\.csv, line 3: '{name}' may be any of b/c.wav, .*, f/c.wav, \.\.\.; give"):
         manifest.read(path)
 
 
@@ -175,7 +175,7 @@ def test_unused_columns_and_unknown_speakers_are_said(tmp_path, write_wavs, writ
     with caplog.at_level(logging.WARNING):
         manifest.read(write_text(tmp_path / "m.csv", f"file,speaker,valence,arousal_mean\n{rows}\n"))
     assert "not used: arousal_mean" in caplog.text and "rename arousal_mean to arousal" in caplog.text
-    assert "the split treats 3 recordings of unknown speakers as a speaker each" in caplog.text
+    assert "the speakers of 3 recordings are unknown; the split treats each file as a speaker" in caplog.text
 
 
 def test_a_split_by_speaker_where_there_is_none(tmp_path, write_wavs, write_text):
@@ -192,12 +192,12 @@ def test_a_split_by_speaker_where_there_is_none(tmp_path, write_wavs, write_text
     assert {u.id: u.split for u in utterances} == {u.id: u.split for u in manifest.read(path)}
 
 
-def test_without_speakers_every_recording_is_one_and_that_is_said(tmp_path, write_wavs, write_text, caplog):
+def test_without_speakers_every_file_is_one_and_that_is_said(tmp_path, write_wavs, write_text, caplog):
     write_wavs(tmp_path, "r0.wav")
     path = write_text(tmp_path / "m.csv", "file,valence\n" + "\n".join(f"r{n}.wav,{n}" for n in range(40)))
     with caplog.at_level(logging.WARNING):
         utterances = manifest.read(path)
-    assert "every recording as a speaker of its own" in caplog.text
+    assert "every file as a speaker of its own" in caplog.text
     assert sum(u.split == "train" for u in utterances) == 28
     assert all(u.speaker is None for u in utterances)
 

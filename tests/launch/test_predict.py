@@ -108,18 +108,18 @@ def test_what_a_folder_has_besides_is_counted(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
 ) -> None:
     folder = tmp_path / "speech"
     folder.mkdir()
     write_recording(folder / "a.wav", noise(1.5))
     soundfile.write(folder / "b.caf", noise(1.5, seed=1), 16_000)
-    for name in ("c.m4a", "d.m4a", "notes.txt"):
+    for name in ("c.qqq", "d.qqq", "notes.txt"):
         (folder / name).touch()
     run(monkeypatch, "--checkpoint", models["arousal"], "--input", folder, "--output", tmp_path / "out.csv")
     assert [row["file"] for row in read(tmp_path / "out.csv")] == ["a.wav", "b.caf"]
-    assert "2 of 2 recordings, 2 rows" in capsys.readouterr().out
-    assert f"left out of {folder}, by their suffix: 2 .m4a" in caplog.messages
+    out, err = capsys.readouterr()
+    assert "2 of 2 recordings, 2 rows" in out
+    assert f"warning: left out of {folder}, by their suffix: 2 .qqq\n" in err
 
 
 def test_windows_are_rows(

@@ -62,11 +62,11 @@ def speech(tmp_path: Path) -> Path:
 
 
 def test_a_manifest_with_bad_recordings(speech: Path, tmp_path: Path) -> None:
-    (speech / "pool" / "phone.m4a").touch()
+    (speech / "pool" / "phone.qqq").touch()
     options = ("--corpus", "manifest", "--source", speech, "--unlabeled", speech / "pool", "--data-dir", tmp_path / "d")
     result = prepare(*options, "--workers", 2)
     assert result.returncode == 0, result.stderr
-    assert f"warning: left out of {speech / 'pool'}, by their suffix: 1 .m4a" in result.stderr.splitlines()
+    assert f"warning: left out of {speech / 'pool'}, by their suffix: 1 .qqq" in result.stderr.splitlines()
     for text in (
         "skipped 1, empty file: labelled/4.wav",
         "skipped 1, truncated",

@@ -195,6 +195,39 @@ def test_a_recorder_that_crashed(tmp_path: Path, kind: str) -> None:
             read(tmp_path, content, strict=True)
 
 
+@pytest.mark.parametrize("share", [0, 1e-5, 0.5, 0.9])
+@pytest.mark.parametrize("riff", ["right", "stale", "never written"])
+def test_a_recorder_that_had_written_its_sizes_before(tmp_path: Path, share: float, riff: str) -> None:
+    content = bytearray(encoded("WAV", "PCM_16", 0.5 * noise(3.0)))
+    whole, _ = read(tmp_path, content)
+    data_bytes = round(share * 96_000) & ~1
+    content[40:44] = struct.pack("<I", data_bytes)
+    content[4:8] = struct.pack("<I", {"right": len(content) - 8, "stale": 36 + data_bytes, "never written": 0}[riff])
+    signal, cut = read(tmp_path, content)
+    assert cut and np.array_equal(signal, whole)
+    with pytest.raises(AudioError, match="its header was never completed"):
+        read(tmp_path, content, strict=True)
+
+
+LIST = b"LIST\x1a\0\0\0INFOISFT\x0e\0\0\0Lavf60.16.100\0"
+
+
+@pytest.mark.parametrize(
+    ("behind", "counted"),
+    [
+        *((LIST, True), (LIST, False), (LIST[:-9], True), (bytes(3_000), True), (bytes(3_000), False)),
+        *((b"TAG" + b"artist" + bytes(119), False), (b"\x81\x02\x03", False)),
+    ],
+)
+def test_what_lies_behind_samples_is_none(tmp_path: Path, behind: bytes, counted: bool) -> None:
+    """Chunks, also one that is cut, zeros and tags, whether or not the size of the whole file counts them."""
+    content = encoded("WAV", "PCM_16", 0.5 * noise(3.0))
+    whole, _ = read(tmp_path, content)
+    riff_bytes = len(content) - 8 + counted * len(behind)
+    signal, cut = read(tmp_path, content[:4] + struct.pack("<I", riff_bytes) + content[8:] + behind)
+    assert not cut and np.array_equal(signal, whole)
+
+
 def test_no_samples_are_not_a_crash(tmp_path: Path) -> None:
     empty = encoded("WAV", "PCM_16", noise(0)) + b"LIST\x04\0\0\0INFO"
     empty = empty[:4] + struct.pack("<I", len(empty) - 8) + empty[8:]

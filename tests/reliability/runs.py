@@ -17,7 +17,7 @@ from emocluster_jax.reporting.metrics_log import read_metrics
 SMALL = (
     *("--attributes", "arousal", "valence", "--clusters", 5, "--width-multiplier", 0.125, "--epochs", 2),
     *("--batch-size", 4, "--sgd-learning-rate", 0.1, "--adam-learning-rate", 0.05, "--cluster-head-learning-rate", 1),
-    *("--seed", 1),  # with which the second epoch is the better one, and its model replaces the first one's
+    *("--seed", 9),  # with which the second epoch is the better one, and its model replaces the first one's
 )
 
 

@@ -21,7 +21,7 @@ if __name__ == "__main__":
     config = ModelConfig(attributes=("arousal", "valence"), clusters=5, width_multiplier=0.125)
     programs = shapes.training(config) | shapes.embedding(config) | shapes.clustering("random")
     shares = {}
-    for name in ("stage II, float32", "embedding, float32", "K-means, random"):
+    for name in ("stage II, float32", "embedding, emocluster float32", "K-means, random"):
         function, arguments = programs[name]
         compiled = function.lower(*arguments).compile()
         stats = compiled.memory_analysis()

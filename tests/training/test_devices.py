@@ -76,7 +76,7 @@ def test_whole_run(one: Path, eight: Path) -> None:
 
 def test_more_devices_hold_less_each_and_do_no_work_twice() -> None:
     on_two, on_eight = (json.loads(run("share_worker.py", devices)) for devices in (2, 8))
-    assert set(on_two) == {"stage II, float32", "embedding, float32", "K-means, random"}
+    assert set(on_two) == {"stage II, float32", "embedding, emocluster float32", "K-means, random"}
     for name, eighth in on_eight.items():
         half = on_two[name]
         # A quarter, and what all hold alike: weights, labels and pseudo-labels, here up to 5 % of a device's share of

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from emocluster_jax.config import FeatureConfig, GivenFeatures
+from emocluster_jax.config import DEFAULT_AUDIO, FeatureConfig, GivenFeatures
 from emocluster_jax.reporting.console import Console
 from emocluster_jax.reporting.html.cutting import draw_cut
 from emocluster_jax.reporting.html.listening import typical_recordings
@@ -50,7 +50,7 @@ def test_players_play_segments(source: Path) -> None:
     sample = Sample(
         recordings, len(recordings), np.zeros((len(recordings), 2), np.float32), np.zeros((1, 2), np.float32)
     )
-    (typical,) = typical_recordings(sample, source, 9, 3.0, Console(quiet=True))
+    (typical,) = typical_recordings(sample, source, DEFAULT_AUDIO, 9, 3.0, Console(quiet=True))
     heard = {clip.recording.id: clip.reason or heard_hz(clip.audio or "") for clip in typical.clips}
     # MP3 begins with some silence; players skip it, and so does libsndfile. At its end the coder may leave a rest.
     expected = {
@@ -70,9 +70,9 @@ def test_players_play_segments(source: Path) -> None:
 )
 def test_pictures_are_of_the_segment(source: Path, suffix: str, features: FeatureConfig | GivenFeatures) -> None:
     chunks = np.random.default_rng(0).normal(size=(11, features.chunk_frames, features.dimensions)).astype(np.float16)
-    of_segment = draw_cut(f"a.{suffix}#1-2", source, 1.0, chunks, features)
-    of_file = draw_cut(f"second.{suffix}", source, 1.0, chunks, features)  # the same second, alone
+    of_segment = draw_cut(f"a.{suffix}#1-2", source, 1.0, chunks, features, DEFAULT_AUDIO)
+    of_file = draw_cut(f"second.{suffix}", source, 1.0, chunks, features, DEFAULT_AUDIO)  # the same second, alone
     assert of_segment.frames is not None and of_segment.frames == of_file.frames
-    assert of_segment.frames != draw_cut(f"a.{suffix}", source, 4.0, chunks, features).frames
+    assert of_segment.frames != draw_cut(f"a.{suffix}", source, 4.0, chunks, features, DEFAULT_AUDIO).frames
     assert of_segment.starts_s == of_file.starts_s
-    assert draw_cut(f"../{source.name}/a.{suffix}#1-2", source, 1.0, chunks, features).frames is None
+    assert draw_cut(f"../{source.name}/a.{suffix}#1-2", source, 1.0, chunks, features, DEFAULT_AUDIO).frames is None
