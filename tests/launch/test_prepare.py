@@ -131,6 +131,7 @@ def test_requests_that_make_no_sense(speech: Path, tmp_path: Path) -> None:
         ((*base, "--english", "unlabeled"), "--english"),
         ((*base, "--workers", 0), "--workers"),
         ((*base, "--channel", "left"), "--channel is left; expected mix, first, or a channel's number from 1"),
+        ((*base, "--channel", "0"), "--channel is 0; expected mix, first, or a channel's number from 1"),
         ((*base, "--workers", 2, "--beam-runner", "DirectRunner"), "--workers"),
         ((*base, "--beam-options", "parallelism=2"), "--beam-runner"),
         ((*base[:5], "gs://bucket/data", "--beam-runner", "DirectRunner"), "gs:/bucket/data is not a folder"),
