@@ -160,8 +160,8 @@ def _are_chunks(file: BinaryIO, layout: Layout, position: int, end: int) -> bool
     """Whether nothing but chunks, or zeros, lies there."""
     header_bytes = struct.calcsize(layout.header)
     for _ in range(_MOST_CHUNKS):
-        header = read_at(file, position, min(header_bytes, max(end - position, 0)))
-        if len(header) < header_bytes or not any(header):
+        header = read_at(file, position, header_bytes) if position + header_bytes <= end else b""
+        if not any(header):
             return True
         name, chunk_bytes = struct.unpack(layout.header, header)
         position += chunk_bytes if layout.size_has_header else header_bytes + chunk_bytes
