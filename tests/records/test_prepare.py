@@ -83,7 +83,7 @@ def test_segments_are_cut_out_of_their_file_which_is_decoded_once(
     path = write_recording(tmp_path / "a.wav", np.concatenate([np.zeros(8_000), noise(3)]).astype(np.float32))
     other = write_recording(tmp_path / "b.wav", noise(2, seed=1))
     times = [(None, None), (0.0, 1.7), (1.25, 3.0), (1.5, None), (3.0, 3.52)]  # up to 50 ms beyond the end is rounding
-    bad = {(0.0, 0.5): "silent", (3.0, 9.0): "the segment reaches beyond the file's end"}
+    bad = {(0.0, 0.5): "all of its 11 chunks are silent", (3.0, 9.0): "the segment reaches beyond the file's end"}
     bad |= {(3.5, None): "the segment is empty", (5.0, None): "the segment reaches beyond the file's end"}
     rows = [
         Utterance(
