@@ -160,6 +160,7 @@ def predict(
             if isinstance(result, Skipped):
                 console.warn(f"skipped {result.file!r}: {result.reason}")
                 skipped.append(result)
+                of_recording.clear()
                 task.advance()
                 continue
             files.append(result.file)
@@ -170,7 +171,7 @@ def predict(
                 of_model.add(prediction, embeddings)
             if result.is_last:
                 noticed.update(of_recording)
-                of_recording = set()
+                of_recording.clear()
                 task.advance()
     if not files:
         raise InputError(f"none of the {len(found)} recordings can be used; the warnings say why")
