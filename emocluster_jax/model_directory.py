@@ -12,7 +12,6 @@ of it, with its description as `.pending.json`, which no reader looks at; once t
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -40,6 +39,7 @@ from emocluster_jax.config import (
     to_dict,
 )
 from emocluster_jax.errors import InputError
+from emocluster_jax.json_files import read_json
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
 from emocluster_jax.systems.registry import network_of
 
@@ -157,35 +157,38 @@ def adopt_pending(directory: Path) -> None:
     _remove_other_weights(directory)
 
 
-def settle(directory: Path, epoch: int) -> None:
+def settle(directory: Path, epoch: int, run_id: str = "") -> None:
     """Finishes, or takes back, what a training that was killed left half-done in its model directory.
 
     Args:
       directory: a training's model directory, if there is one; no one else may be writing there.
       epoch: the best one that the training's checkpoint knows of: a pending model counts if it is of this epoch.
+      run_id: what the training's files are known by (`SavedRun.id`).
 
     Raises:
       InputError: a description is damaged.
     """
     pending = directory / _PENDING
-    if pending.exists() and _epoch(pending) != epoch:
+    if pending.exists() and _epoch(pending, run_id) != epoch:
         pending.unlink()
     adopt_pending(directory)
 
 
-def model_epoch(directory: Path) -> int | None:
-    """The epoch of training that the model in a directory is of; None where there is no model, or it does not say.
+def model_epoch(directory: Path, run_id: str = "") -> int | None:
+    """The epoch of a training that the model in a directory is of; None where there is none, or it is not this run's.
 
     Raises:
       InputError: the description is damaged.
     """
     path = directory / _DESCRIPTION
-    return _epoch(path) if path.exists() else None
+    return _epoch(path, run_id) if path.exists() else None
 
 
-def _epoch(path: Path) -> int | None:
+def _epoch(path: Path, run_id: str) -> int | None:
     origin = _read_description(path).get("origin")
-    return origin.get("epoch") if isinstance(origin, dict) else None
+    if not isinstance(origin, dict) or origin.get("run", "") != run_id:
+        return None
+    return origin.get("epoch")
 
 
 def _remove_other_weights(directory: Path) -> None:
@@ -249,13 +252,11 @@ def read_model(directory: Path) -> SavedModel:
 def _read_description(path: Path) -> dict[str, Any]:
     """A model's description, whose entries are still to be checked."""
     try:
-        description = json.loads(path.read_text("utf-8"))
+        description = read_json(path, _REMEDY)
     except FileNotFoundError:
         raise InputError(
             f"{path.parent} is no model directory: it has no {path.name}; give the folder that training or import wrote"
         ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read ({error}); write the model anew") from None
     if not isinstance(description, dict) or description.get("format_version") != FORMAT_VERSION:
         found = description.get("format_version") if isinstance(description, dict) else None
         raise InputError(f"{path}: format version {found}, expected {FORMAT_VERSION}; write the model anew")

@@ -108,7 +108,7 @@ def main() -> None:
         console.warn(shared_speakers_warning(preparation.shared_speakers))  # the runs say it in their logs alone
     systems: list[SystemName] = list(dict.fromkeys(run.setting.model for run in all_runs(grid)))
     shared = shared_by_system(others, systems, data_dir=data_dir, workdir=workdir, refused=_DECIDED, prog=prog)
-    plan = Plan(grid, shared, data_dir, preparation.fingerprint, workdir)
+    plan = Plan(grid, shared, data_dir, preparation.fingerprints, workdir)
     for run in all_runs(grid):
         plan.config(run)  # raises what is wrong with any of them
     runs = shard(all_runs(grid), number, count)

@@ -25,7 +25,7 @@ def make_plan(grid: Grid, workdir: Path, data_dir: Path) -> Plan:
     shared: dict[SystemName, Shared] = {
         run.setting.model: Shared(TrainConfig(epochs=3), ("--epochs", "3")) for run in all_runs(grid)
     }
-    return Plan(grid, shared, data_dir, "drawn", workdir)
+    return Plan(grid, shared, data_dir, ("drawn",), workdir)
 
 
 def predictions_of(run: Run) -> np.ndarray:
@@ -41,7 +41,7 @@ def make_run(plan: Plan, run: Run, assignments: Sequence[int] | np.ndarray = ())
     """A complete run of three epochs, the second of which is the best; `assignments` are that one's."""
     folder = plan.folder(run)
     folder.mkdir(parents=True)
-    claim(folder, plan.config(run), plan.data, resume=False)
+    claim(folder, plan.config(run), plan.data[0], resume=False)
     lines = [
         {
             "epoch": epoch,

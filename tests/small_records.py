@@ -58,7 +58,7 @@ def write_records(
     preparation = Preparation(
         corpus="drawn",
         source="/drawn",
-        fingerprint="drawn",
+        request="drawn",
         features=features,
         feature_statistics=FeatureStatistics(nothing, one),
         statistics_from="train",

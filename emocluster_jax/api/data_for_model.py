@@ -48,13 +48,13 @@ def fold_for(model: Path, data_dir: Path, preparation: Preparation, fold: int | 
     """
     workdir = model_folder(model).absolute().parent
     if preparation.folds is not None and (workdir / RUN_FILE).exists():
-        config, data = read_run(workdir)
-        if data == preparation.fingerprint:
-            fold = config.fold if fold is None else fold
-            if fold != config.fold and parallel.is_primary():
+        run = read_run(workdir)
+        if run.data in preparation.fingerprints:
+            fold = run.config.fold if fold is None else fold
+            if fold != run.config.fold and parallel.is_primary():
                 console.warn(
-                    f"the run of {model} had --fold {config.fold}: it trained on what --fold {fold} tests on, or chose "
-                    "its best epoch by it"
+                    f"the run of {model} had --fold {run.config.fold}: it trained on what --fold {fold} tests on, or "
+                    "chose its best epoch by it"
                 )
     check_fold(preparation, data_dir, fold)
     return fold

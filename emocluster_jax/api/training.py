@@ -51,6 +51,7 @@ from emocluster_jax.training.workdir import (
     claim,
     locked,
     read_assignments,
+    read_run,
     read_training_clusters,
 )
 
@@ -147,6 +148,7 @@ def fit(
                 claim(*run, resume=resume, initial_sha256=initial and initial.sha256)
         with parallel.all_or_none():
             check_joined(*run)
+            run_id = read_run(workdir).id
         if config.fold is not None:
             console.line(one_line(describe_fold(preparation, config.fold)))
         if preparation.shared_speakers and parallel.is_primary():
@@ -156,7 +158,7 @@ def fit(
         data = _load(data_dir, preparation, config.fold, pool, chosen, console)
         draw_curves = partial(_draw_curves, workdir)
         with stopping or contextlib.nullcontext(_never) as stop:
-            progress = fit_network(config, data, workdir, console, stop, initial and initial.model, draw_curves)
+            progress = fit_network(config, data, workdir, console, stop, initial and initial.model, draw_curves, run_id)
         parallel.wait_for_all("the best model is written")
         test = _test(data_dir, workdir, preparation, config.fold, chosen, console) if has_labels else None
         clusters = None

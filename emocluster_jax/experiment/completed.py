@@ -47,7 +47,9 @@ def is_complete(plan: Plan, run: Run) -> bool:
     if not ((folder / RUN_FILE).exists() and (folder / TEST_PREDICTIONS).exists()):
         return False
     try:
-        return read_run(folder) == (plan.config(run), plan.data) and run.attribute in read_scores(folder / TEST_SCORES)
+        saved = read_run(folder)
+        same = saved.config == plan.config(run) and saved.data in plan.data
+        return same and run.attribute in read_scores(folder / TEST_SCORES)
     except InputError:
         return False
 

@@ -32,14 +32,14 @@ class Plan:
       grid: its runs.
       shared: by system: some settings are of one system alone.
       data_dir: prepared records.
-      data: their fingerprint (`Preparation.fingerprint`).
+      data: what runs on them may know them by (`Preparation.fingerprints`).
       workdir: takes the runs' work directories and the results.
     """
 
     grid: Grid
     shared: Mapping[SystemName, Shared]
     data_dir: Path
-    data: str
+    data: tuple[str, ...]
     workdir: Path
 
     def folder(self, run: Run) -> Path:

@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from emocluster_jax.config import GivenFeatures, TrainConfig
+from emocluster_jax.config import GivenFeatures
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.score_file import TEST_SCORES, read_scores
 from emocluster_jax.evaluation.sentences import Scores
 from emocluster_jax.model_directory import SavedModel
 from emocluster_jax.records.preparation import Preparation
 from emocluster_jax.records.splits import describe_fold
-from emocluster_jax.training.workdir import CLUSTERS_FILE, RUN_FILE, read_initial_sha256, read_run
+from emocluster_jax.training.workdir import CLUSTERS_FILE, RUN_FILE, SavedRun, read_run
 
 PAPER = (
     "Wei-Cheng Lin, Kusha Sridhar and Carlos Busso, "
@@ -42,16 +42,12 @@ class RunNumbers:
     """What a run left beside its model.
 
     Attributes:
-      config: its settings; None where the model is not beside its run.
-      data: the fingerprint of what it was trained on.
-      initial_sha256: hash of the weights that it began with; None for a random draw.
+      saved: its settings and what it was trained on; None where the model is not beside its run.
       scores: on the test split, by attribute; empty where there are none.
       clusters: `clusters.json`, if it is of the model's epoch.
     """
 
-    config: TrainConfig | None = None
-    data: str = ""
-    initial_sha256: str | None = None
+    saved: SavedRun | None = None
     scores: Mapping[str, Scores] = field(default_factory=dict)
     clusters: Mapping[str, Any] | None = None
 
@@ -60,16 +56,18 @@ def read_run_numbers(model_folder: Path, model: SavedModel) -> RunNumbers:
     """The numbers of the run whose work directory the model directory lies in, if it does.
 
     Raises:
-      InputError: a file of the run is damaged.
+      InputError: a file of the run is damaged, or the model is of another run.
     """
     workdir = model_folder.absolute().parent
     if not (workdir / RUN_FILE).exists() or "training" not in model.origin:
         return RunNumbers()
-    config, data = read_run(workdir)
+    saved = read_run(workdir)
+    if saved.id and model.origin.get("run") != saved.id:
+        raise InputError(
+            f"{model_folder} is not of the run that {workdir / RUN_FILE} describes; move it to a folder without one"
+        )
     return RunNumbers(
-        config=config,
-        data=data,
-        initial_sha256=read_initial_sha256(workdir),
+        saved=saved,
         scores=read_scores(workdir / TEST_SCORES),
         clusters=_clusters(workdir / CLUSTERS_FILE, model.origin.get("epoch")),
     )
@@ -90,7 +88,7 @@ def model_card(
     Raises:
       InputError: the preparation is not that of the run's data.
     """
-    if preparation is not None and run.config is not None and preparation.fingerprint != run.data:
+    if preparation is not None and run.saved is not None and run.saved.data not in preparation.fingerprints:
         raise InputError("--data-dir is not what the model was trained on; give the run's, or leave it out")
     import yaml
 
@@ -170,18 +168,19 @@ def _training(model: SavedModel, run: RunNumbers, preparation: Preparation | Non
         )
         lines.append(f"- Data: corpus `{preparation.corpus}`: {counts}.")
         # Of a model without its run nothing tells whether these are its folds.
-        if preparation.folds and run.config is not None and run.config.fold is not None:
-            lines.append(f"- {describe_fold(preparation, run.config.fold)}.")
+        if preparation.folds and run.saved is not None and run.saved.config.fold is not None:
+            lines.append(f"- {describe_fold(preparation, run.saved.config.fold)}.")
         if preparation.skipped:
             lines.append(f"- {len(preparation.skipped)} recordings could not be used.")
     if settings.get("unlabeled_size") is not None:
         lines.append(f"- At most {settings['unlabeled_size']} recordings of the unlabelled pool.")
     if settings.get("init_from") is not None:
-        began = f" (SHA-256 of its arrays `{run.initial_sha256}`)" if run.initial_sha256 else ""
+        sha256 = None if run.saved is None else run.saved.initial_sha256
+        began = f" (SHA-256 of its arrays `{sha256}`)" if sha256 else ""
         lines.append(f"- Began with the weights of `{Path(settings['init_from']).name}`{began}.")
     lines.append(f"- Seed {settings.get('seed')}, batches of {settings.get('batch_size')} recordings.")
     ccc = origin.get("validation_ccc")
-    of = "" if run.config is None else f" of {run.config.epochs}"
+    of = "" if run.saved is None else f" of {run.saved.config.epochs}"
     selection = (
         "the last one trained; no validation CCC chose it"
         if ccc is None

@@ -22,7 +22,7 @@ _FINISHED = "finished"
 _NAME_LENGTH = 16
 
 
-def existing_preparation(data_dir: Path, fingerprint: str) -> Preparation | None:
+def existing_preparation(data_dir: Path, request_sha256: str) -> Preparation | None:
     """What lies in `data_dir` if the same request made it, None if nothing lies there.
 
     Raises:
@@ -32,7 +32,7 @@ def existing_preparation(data_dir: Path, fingerprint: str) -> Preparation | None
         raise InputError(f"{data_dir} is a file; give another --data-dir")
     if (data_dir / FILE_NAME).exists():
         preparation = read_preparation(data_dir)
-        if preparation.fingerprint != fingerprint:
+        if preparation.request != request_sha256:
             raise InputError(
                 f"{data_dir} holds other prepared data (corpus {preparation.corpus}, from {preparation.source}, with "
                 "other recordings, labels or settings); give another --data-dir or remove it"
@@ -50,7 +50,7 @@ def existing_preparation(data_dir: Path, fingerprint: str) -> Preparation | None
 
 
 @contextmanager
-def unfinished_folder(data_dir: Path, fingerprint: str) -> Iterator[Path]:
+def unfinished_folder(data_dir: Path, request_sha256: str) -> Iterator[Path]:
     """A folder in `DATA_DIR.preparing`, which is locked, with what an earlier run of the same request left there.
 
     Every request has a folder of its own name: workers on other machines, which may outlive the process that asked
@@ -72,11 +72,11 @@ def unfinished_folder(data_dir: Path, fingerprint: str) -> Iterator[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(folder / _LOCK, timeout=0):
             mine = True
-            if not request.exists() or request.read_text() != fingerprint:
+            if not request.exists() or request.read_text() != request_sha256:
                 _empty(folder)
                 with replacing(request) as temporary:
-                    temporary.write_text(fingerprint)
-            work = folder / fingerprint[:_NAME_LENGTH]
+                    temporary.write_text(request_sha256)
+            work = folder / request_sha256[:_NAME_LENGTH]
             work.mkdir(exist_ok=True)
             remove_leftovers(work)
             with writing(data_dir.parent, f"{AGAIN}, it goes on from here"):
@@ -96,12 +96,12 @@ def unfinished_folder(data_dir: Path, fingerprint: str) -> Iterator[Path]:
                 folder.rmdir()
 
 
-def clear_unfinished(data_dir: Path, fingerprint: str) -> None:
+def clear_unfinished(data_dir: Path, request_sha256: str) -> None:
     """Removes what a run of this request that was killed just after it had published `data_dir` left beside it."""
     folder = data_dir.with_name(data_dir.name + ".preparing")
     request = folder / _REQUEST
-    if folder.is_dir() and (not request.exists() or request.read_text() == fingerprint):
-        with suppress(InputError), unfinished_folder(data_dir, fingerprint) as work:
+    if folder.is_dir() and (not request.exists() or request.read_text() == request_sha256):
+        with suppress(InputError), unfinished_folder(data_dir, request_sha256) as work:
             discard(work)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from emocluster_jax.config import (
 )
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
+from emocluster_jax.json_files import read_json
 from emocluster_jax.preprocessing.normalization import FeatureStatistics
 from emocluster_jax.records.folds import FEWEST, Folds
 
@@ -33,6 +35,8 @@ FORMAT_VERSION = 1
 _LONGEST_NAME = 255
 """Bytes of a file's name, beyond which file systems raise errors of their own."""
 FILE_NAME = "preparation.json"
+_MOST_BYTES = 1 << 30
+"""Of it: it may list, by name, millions of recordings."""
 METADATA = ("dataset_info.json", "features.json")
 """What TFDS writes beside the records, and needs to read them."""
 
@@ -73,7 +77,7 @@ class Preparation:
     Attributes:
       corpus: name of the corpus reader.
       source: where the corpus lay.
-      fingerprint: SHA-256 of the request: settings, rows, sizes of the files. The same request re-uses the data.
+      request: SHA-256 of what was asked for: settings, rows, sizes of the files. The same request re-uses the data.
       features: how the recordings became chunks.
       feature_statistics: what the chunks are normalised by.
       statistics_from: the split that the feature statistics are of, or the data directory they were taken from.
@@ -93,7 +97,7 @@ class Preparation:
 
     corpus: str
     source: str
-    fingerprint: str
+    request: str
     features: Features
     feature_statistics: FeatureStatistics
     statistics_from: str
@@ -108,6 +112,22 @@ class Preparation:
     folds: Folds | None = None
     audio: AudioConfig = DEFAULT_AUDIO
     noticed: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the request and of all that came of it and training depends on: records and statistics.
+
+        Records that are prepared again from the same recordings, on the same machine, have the same one.
+        """
+        features, labels = self.feature_statistics, self.label_statistics
+        vectors = (features.mean, features.std, labels.mean, labels.std)
+        made = [self.request, [dataclasses.astuple(file) for file in self.files], [v.tobytes().hex() for v in vectors]]
+        return hashlib.sha256(json.dumps(made).encode()).hexdigest()
+
+    @property
+    def fingerprints(self) -> tuple[str, str]:
+        """What a run that was trained on these knows them by: the fingerprint or, in earlier versions, the request."""
+        return self.fingerprint, self.request
 
 
 def metadata_checksums(data_dir: Path) -> dict[str, str]:
@@ -157,23 +177,19 @@ def read_preparation(data_dir: Path) -> Preparation:
         raise InputError(
             f"no data directory at {data_dir}; prepare one with `python -m launch.prepare --data-dir {data_dir} ...`"
         )
+    remedy = f"restore a copy, or remove {data_dir} and prepare it again"
     try:
-        values = json.loads(path.read_text("utf-8"))
+        values = read_json(path, remedy, _MOST_BYTES)
     except FileNotFoundError:
         raise InputError(
             f"{data_dir} is no prepared data directory, it has no {FILE_NAME}; give one that launch.prepare wrote"
         ) from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError):
-        raise InputError(f"{path} is damaged, it is no JSON; remove {data_dir} and prepare it again") from None
     version = values.get("format_version") if isinstance(values, dict) else None
     if version != FORMAT_VERSION:
         raise InputError(
             f"{path} is of format version {version}, this program reads version {FORMAT_VERSION}; "
             f"remove {data_dir} and prepare it again"
         )
-    remedy = f"restore a copy, or remove {data_dir} and prepare it again"
     check_seal(path, values, remedy)
     try:
         preparation = _preparation(values, str(path))
@@ -184,12 +200,14 @@ def read_preparation(data_dir: Path) -> Preparation:
     return preparation
 
 
-_PLAIN_FIELDS = ("corpus", "source", "fingerprint", "statistics_from", "counts", "hours", "padded", "noticed")
+_PLAIN_FIELDS = ("corpus", "source", "request", "statistics_from", "counts", "hours", "padded", "noticed")
 
 
 def _preparation(values: dict[str, Any], where: str) -> Preparation:
     """The dataclass; raises KeyError, TypeError, ValueError, AttributeError, OverflowError or InputError otherwise."""
-    for name in ("corpus", "source", "fingerprint", "statistics_from"):
+    # Earlier versions wrote the request as the fingerprint.
+    values = {"request": values.get("fingerprint"), **values}
+    for name in ("corpus", "source", "request", "statistics_from"):
         if not isinstance(values[name], str):
             raise ValueError(f"{name} is no text")
     features = features_from_dict(values["features"], f"{where}: features")
@@ -214,7 +232,7 @@ def _preparation(values: dict[str, Any], where: str) -> Preparation:
     return Preparation(
         corpus=values["corpus"],
         source=values["source"],
-        fingerprint=values["fingerprint"],
+        request=values["request"],
         features=features,
         feature_statistics=FeatureStatistics(
             _vector(given["mean"], features.dimensions), _vector(given["std"], features.dimensions)

@@ -64,7 +64,7 @@ def check_utterances(utterances: Sequence[Utterance]) -> None:
             raise InputError(f"the file name {utterance.id!r} is not UTF-8; rename the file") from None
 
 
-def fingerprint(
+def request_sha256(
     utterances: Sequence[Utterance],
     features: Features,
     statistics_from: str,

@@ -53,7 +53,7 @@ from emocluster_jax.records.shard_work import (
     spooled_reasons,
     write_shard,
 )
-from emocluster_jax.records.shards import Shard, check_utterances, fingerprint, plan_shards
+from emocluster_jax.records.shards import Shard, check_utterances, plan_shards, request_sha256
 from emocluster_jax.records.workers import RunShards, ShardPass, shard_workers
 
 if TYPE_CHECKING:
@@ -113,11 +113,11 @@ def prepare(
     basis = str(statistics_from) if given else _statistics_split(shards)
     key = "".join(vector.tobytes().hex() for vector in (given.mean, given.std)) if given else basis
 
-    identity = fingerprint(utterances, features, key, folds, audio)
+    request = request_sha256(utterances, features, key, folds, audio)
     data_dir = Path(os.path.realpath(data_dir))
-    existing = existing_preparation(data_dir, identity)
+    existing = existing_preparation(data_dir, request)
     if existing is not None:
-        clear_unfinished(data_dir, identity)
+        clear_unfinished(data_dir, request)
         console.line(f"{data_dir} holds these recordings already; using them")
         return existing
     if given is None and basis == "unlabeled":
@@ -128,7 +128,7 @@ def prepare(
             "included (labels play no part); where that is not wanted, prepare each fold on its own, by a column split"
         )
 
-    with unfinished_folder(data_dir, identity) as folder, _shard_runner(workers, folder) as run:
+    with unfinished_folder(data_dir, request) as folder, _shard_runner(workers, folder) as run:
         statistics = given or _computed_statistics(
             [shard for shard in shards if shard.split == basis], features, audio, folder, run, console
         )
@@ -145,7 +145,7 @@ def prepare(
         preparation = Preparation(
             corpus=corpus,
             source=source,
-            fingerprint=identity,
+            request=request,
             features=features,
             feature_statistics=statistics,
             statistics_from=basis,

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from emocluster_jax.errors import InputError
 from emocluster_jax.model_directory import restore_arrays, save_arrays
 from emocluster_jax.training.epoch import StageProgress
 from emocluster_jax.training.state import TrainState
@@ -26,6 +27,7 @@ from emocluster_jax.training.state import TrainState
 CHECKPOINTS = "checkpoints"
 """The folder of a work directory that takes them."""
 
+_ID_BYTES = 16
 _NAME = re.compile(r"epoch-(?P<epoch>\d{6})(-stage-(?P<stage>\d)-step-(?P<step>\d{6,}))?")
 
 
@@ -59,16 +61,17 @@ class Checkpoint(NamedTuple):
     stages: tuple[StageProgress, ...] = ()
 
 
-def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> None:
+def save_checkpoint(directory: Path, checkpoint: Checkpoint, run_id: str = "") -> None:
     """Writes a checkpoint, and removes all earlier ones but the last.
 
     Args:
       directory: of all checkpoints of the run.
       checkpoint: further than those that are there.
+      run_id: what the run's files are known by (`SavedRun.id`).
     """
     directory.mkdir(parents=True, exist_ok=True)
     name = f"epoch-{checkpoint.progress.epoch:06d}"
-    tree = {"state": _by_name(checkpoint.state), "progress": _as_arrays(checkpoint.progress)}
+    tree = {"state": _by_name(checkpoint.state), "progress": _as_arrays(checkpoint.progress), "run": _run(run_id)}
     if checkpoint.stages:
         name += f"-stage-{len(checkpoint.stages)}-step-{checkpoint.stages[-1].steps:06d}"
         tree["stages"] = _by_name(checkpoint.stages)
@@ -79,7 +82,10 @@ def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> None:
 
 
 def restore_checkpoint(
-    directory: Path, template: TrainState, stages: Callable[[], Sequence[StageProgress]] = tuple
+    directory: Path,
+    template: TrainState,
+    stages: Callable[[], Sequence[StageProgress]] = tuple,
+    run_id: str = "",
 ) -> Checkpoint | None:
     """The latest checkpoint, or None where there is none.
 
@@ -87,28 +93,32 @@ def restore_checkpoint(
       directory: of all checkpoints of the run.
       template: a state of the same structure, shapes and types.
       stages: the same of an epoch's stages, asked for where the run was stopped within an epoch.
+      run_id: what the run's files are known by.
 
     Raises:
-      InputError: the checkpoint is damaged, or of a network of another shape. The checkpoint before it is not taken in
-        its place: that a disk fails is for a person to know.
+      InputError: the checkpoint is damaged, of another run, or of a network of another shape. The checkpoint before it
+        is not taken in its place: that a disk fails is for a person to know.
     """
     checkpoints = _by_position(directory)
     if not checkpoints:
         return None
     *earlier, latest = sorted(checkpoints)
     newest, before = checkpoints[latest], checkpoints[earlier[-1]].name if earlier else "the start"
-    trees: dict[str, Any] = {"state": template, "progress": _as_arrays(Progress())}
+    remedy = f"remove {newest} and resume: the run then goes on from {before}"
+    trees: dict[str, Any] = {"state": template, "progress": _as_arrays(Progress()), "run": _run(run_id)}
     if begun := latest[1]:
         trees["stages"] = tuple(stages()[:begun])
     shapes = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), {key: _by_name(tree) for key, tree in trees.items()}
     )
-    arrays = restore_arrays(newest, shapes, f"remove {newest} and resume: the run then goes on from {before}")
+    arrays = restore_arrays(newest, shapes, remedy)
     restored = {
         key: jax.tree.unflatten(jax.tree.structure(tree), [arrays[key][name] for name in _by_name(tree)])
         for key, tree in trees.items()
     }
     progress = Progress(**{name: value.item() for name, value in restored["progress"].items()})
+    if not np.array_equal(restored["run"]["id"], _run(run_id)["id"]) or progress.epoch != latest[0]:
+        raise InputError(f"{newest} is of another run or epoch; {remedy}")
     return Checkpoint(
         restored["state"],
         progress,
@@ -144,3 +154,7 @@ def _as_arrays(progress: Progress) -> dict[str, np.ndarray]:
         "best_epoch": np.asarray(progress.best_epoch, np.int64),
         "best_ccc": np.asarray(progress.best_ccc, np.float64),
     }
+
+
+def _run(run_id: str) -> dict[str, np.ndarray]:
+    return {"id": np.frombuffer(run_id.encode().ljust(_ID_BYTES), np.uint8)}

@@ -57,6 +57,7 @@ def fit(
     stop: Callable[[], bool] = lambda: False,
     initial: SavedModel | None = None,
     after_epoch: Callable[[], None] = lambda: None,
+    run_id: str = "",
 ) -> Progress:
     """Trains a network, or goes on where an earlier call on the same work directory stopped.
 
@@ -69,19 +70,21 @@ def fit(
       initial: the model that `config.init_from` names, of the same system and width, to start a run from that has no
         checkpoint yet; None starts from a random draw.
       after_epoch: called on process 0 when an epoch's metrics and checkpoint are written.
+      run_id: what the run's files are known by (`SavedRun.id`); a checkpoint or model of another run is not gone on
+        with.
 
     Returns:
       How the run ended.
 
     Raises:
-      InputError: the settings do not fit the data or the devices, or the work directory holds another network.
+      InputError: the settings do not fit the data or the devices, or the work directory holds another run's checkpoint.
       DivergedError: embeddings, predictions or all losses of a stage are infinite or NaN; with `on_nan` "stop" one loss
         or gradient is enough. The work directory lists the chunks.
       StoppedError: `stop` said so; a later call goes on after the last step that was taken.
     """
     if parallel.is_primary():
         workdir.mkdir(parents=True, exist_ok=True)
-    run = _prepare_run(config, data, workdir, lambda: parallel.anywhere(stop()))
+    run = _prepare_run(config, data, workdir, run_id, lambda: parallel.anywhere(stop()))
     if parallel.is_primary():
         for warning in label_warnings(config, run.data, run.selecting):
             console.warn(warning)
@@ -95,13 +98,13 @@ def fit(
             state, stages, scores = _train_epoch(run, state, progress, begun, watch, _ccc_note(progress, ccc), console)
             if scores is None:
                 if parallel.is_primary() and _steps(stages) > _steps(begun):
-                    save_checkpoint(workdir / CHECKPOINTS, Checkpoint(parallel.first_replica(state), progress, stages))
+                    _save_checkpoint(run, state, progress, stages)
                 raise StoppedError
             progress, metrics = _complete_epoch(run, state, progress, stages, scores, watch)
             stages, ccc = (), metrics.get("validation_ccc_mean", math.nan)
             if log is not None:
                 log.write(metrics)
-                save_checkpoint(workdir / CHECKPOINTS, Checkpoint(parallel.first_replica(state), progress))
+                _save_checkpoint(run, state, progress)
                 # Not before the checkpoint knows of it: a run that goes on settles what a kill left between the two.
                 adopt_pending(workdir / MODEL)
                 console.line(_epoch_line(metrics, config))
@@ -122,6 +125,7 @@ class _Run:
     config: TrainConfig
     data: TrainingData
     workdir: Path
+    id: str
     label_mean: np.ndarray
     label_std: np.ndarray
     forward: Forward
@@ -131,7 +135,7 @@ class _Run:
     stop: Callable[[], bool]  # the same on all processes
 
 
-def _prepare_run(config: TrainConfig, data: TrainingData, workdir: Path, stop: Callable[[], bool]) -> _Run:
+def _prepare_run(config: TrainConfig, data: TrainingData, workdir: Path, run_id: str, stop: Callable[[], bool]) -> _Run:
     """Checks the settings against data and devices, and makes the programs."""
     if config.stages == "unsupervised":
         data = dataclasses.replace(data, validation=None)  # there is no regressor to choose an epoch by
@@ -164,7 +168,7 @@ def _prepare_run(config: TrainConfig, data: TrainingData, workdir: Path, stop: C
     if data.train is not None:
         found.append(programs(stages.labeled, "stage II", "train", data.train))
     forward = make_forward(config.model)
-    return _Run(config, data, workdir, label_mean, label_std, forward, tuple(found), selecting, stop)
+    return _Run(config, data, workdir, run_id, label_mean, label_std, forward, tuple(found), selecting, stop)
 
 
 def _start(run: _Run, initial: SavedModel | None, console: Console) -> Checkpoint:
@@ -177,7 +181,7 @@ def _start(run: _Run, initial: SavedModel | None, console: Console) -> Checkpoin
     def stages() -> list[StageProgress]:
         return [progress_shape(programs, batch_chunks_of(run.config, run.data)) for programs in run.stages]
 
-    found = restore_checkpoint(run.workdir / CHECKPOINTS, state, stages)
+    found = restore_checkpoint(run.workdir / CHECKPOINTS, state, stages, run.id)
     if found is None and initial is not None:
         state, drawn = start_from(state, initial, run.config.model)
         if parallel.is_primary():
@@ -203,11 +207,12 @@ def _agree_with_model(run: _Run, progress: Progress, console: Console) -> Progre
     model, is_lost = run.workdir / MODEL, False
     with parallel.all_or_none():
         if parallel.is_primary():
-            settle(model, progress.best_epoch)
-            is_lost = progress.best_epoch > 0 and model_epoch(model) != progress.best_epoch
+            settle(model, progress.best_epoch, run.id)
+            is_lost = progress.best_epoch > 0 and model_epoch(model, run.id) != progress.best_epoch
             if is_lost:
                 console.warn(
-                    f"{model} is not of epoch {progress.best_epoch}, the best so far; the next epoch replaces it"
+                    f"{model} is not of this run's epoch {progress.best_epoch}, the best so far; the next epoch "
+                    "replaces it"
                 )
     return dataclasses.replace(progress, best_ccc=-math.inf) if parallel.anywhere(is_lost) else progress
 
@@ -215,12 +220,17 @@ def _agree_with_model(run: _Run, progress: Progress, console: Console) -> Progre
 def _check_model(run: _Run, progress: Progress) -> None:
     """Refuses to end a run with another model than the best epoch's."""
     model = run.workdir / MODEL
-    if progress.best_epoch > 0 and model_epoch(model) != progress.best_epoch:
+    if progress.best_epoch > 0 and model_epoch(model, run.id) != progress.best_epoch:
         patience = "" if run.config.patience is None else " and --patience none"
         raise InputError(
-            f"{model} is not of epoch {progress.best_epoch}, the best of {progress.epoch}; go on with --epochs "
-            f"{progress.epoch + 1} or more{patience}, so that the next epoch replaces it"
+            f"{model} is not of this run's epoch {progress.best_epoch}, the best of {progress.epoch}; go on with "
+            f"--epochs {progress.epoch + 1} or more{patience}, so that the next epoch replaces it"
         )
+
+
+def _save_checkpoint(run: _Run, state: TrainState, progress: Progress, stages: tuple[StageProgress, ...] = ()) -> None:
+    checkpoint = Checkpoint(parallel.first_replica(state), progress, stages)
+    save_checkpoint(run.workdir / CHECKPOINTS, checkpoint, run.id)
 
 
 def _out_of_patience(config: TrainConfig, progress: Progress) -> bool:
@@ -419,6 +429,7 @@ def _save_best(run: _Run, state: TrainState, last: StageProgress, progress: Prog
             centroids=None if clusters is None else clusters.centroids,
             origin={
                 "training": to_dict(run.config),
+                "run": run.id,
                 "epoch": progress.epoch,
                 "validation_ccc": progress.best_ccc if math.isfinite(progress.best_ccc) else None,
             },

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib.metadata
 import json
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,12 @@ from emocluster_jax.checksums import check_seal, sealed
 from emocluster_jax.config import TrainConfig, from_dict, to_dict
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.score_file import TEST_SCORES
+from emocluster_jax.json_files import read_json
 from emocluster_jax.training.checkpoints import completed_epochs, has_checkpoint
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_WITHOUT_ID = 1
+"""Of runs that do not say what tells their files from other runs'."""
 RUN_FILE = "run.json"
 CLUSTERS_FILE = "clusters.json"
 """Written last: where it is, the run in `RUN_FILE` has ended and all else is there."""
@@ -31,6 +36,27 @@ CLUSTERS_FILE = "clusters.json"
 _CHANGEABLE = ("epochs", "patience", "on_nan")
 _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "scikit-learn")
 """Whose versions are saved with a run."""
+_ID_DIGITS = 16
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """What a work directory says of its run.
+
+    Attributes:
+      config: its settings.
+      data: fingerprint of its data (`Preparation.fingerprint`).
+      id: what its files are known by, 16 hexadecimal digits; runs of the same settings and data have the same one.
+        Empty for a run that an earlier version began, whose files say nothing of it.
+      initial_sha256: hash of the model that it began with by `config.init_from`; None: a random draw.
+      versions: of what it was computed with, by name.
+    """
+
+    config: TrainConfig
+    data: str
+    id: str
+    initial_sha256: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 @contextmanager
@@ -79,20 +105,26 @@ def claim(workdir: Path, config: TrainConfig, data: str, *, resume: bool, initia
       initial_sha256: hash of the model that a run begins with by `config.init_from`; one that goes on keeps its own.
 
     Raises:
-      InputError: there is a run and `resume` is false; or the run there has other settings or data, or more epochs.
+      InputError: there is a run and `resume` is false; or the run there has other settings or data, or more epochs, or
+        its checkpoints do not say that they are its own, as an earlier version left them.
     """
     path = workdir / RUN_FILE
     epochs = completed_epochs(workdir)
     if not path.exists() or not has_checkpoint(workdir):
-        _write_run(path, config, data, initial_sha256)
+        _write_run(path, config, data, _id_of(config, data, initial_sha256), initial_sha256)
         return
     if not resume:
         raise InputError(f"{workdir} holds a run already; add --resume to go on with it, or choose another --workdir")
-    stored, stored_data = read_run(workdir)
-    if stored_data != data:
+    stored = read_run(workdir)
+    if not stored.id:
+        raise InputError(
+            f"the run in {workdir} was begun by an earlier version, whose checkpoints do not say which run they are "
+            "of; end it with that version, or choose another --workdir"
+        )
+    if stored.data != data:
         raise InputError(f"the run in {workdir} was begun on other data; give its --data-dir, or another --workdir")
-    unchanged = dataclasses.replace(config, **{name: getattr(stored, name) for name in _CHANGEABLE})
-    differences = _differences(to_dict(stored), to_dict(unchanged))
+    unchanged = dataclasses.replace(config, **{name: getattr(stored.config, name) for name in _CHANGEABLE})
+    differences = _differences(to_dict(stored.config), to_dict(unchanged))
     if differences:
         name, old, new = differences[0]
         raise InputError(
@@ -103,7 +135,7 @@ def claim(workdir: Path, config: TrainConfig, data: str, *, resume: bool, initia
             f"the run in {workdir} has completed {epochs} epochs, more than --epochs {config.epochs}; give at least as "
             "many, or choose another --workdir"
         )
-    _write_run(path, config, data, read_initial_sha256(workdir))
+    _write_run(path, config, data, stored.id, stored.initial_sha256)
 
 
 def check_joined(workdir: Path, config: TrainConfig, data: str) -> None:
@@ -122,42 +154,45 @@ def check_joined(workdir: Path, config: TrainConfig, data: str) -> None:
             f"{workdir} is not where process 0 has just begun the run; choose a --workdir on a file system that all "
             "processes share"
         )
-    claimed, claimed_data = read_run(workdir)
-    if claimed_data != data:
+    claimed = read_run(workdir)
+    if claimed.data != data:
         raise InputError("this process reads other data than process 0; give all the same --data-dir, or equal copies")
-    differences = _differences(to_dict(claimed), to_dict(config))
+    differences = _differences(to_dict(claimed.config), to_dict(config))
     if differences:
         name, first, own = differences[0]
         raise InputError(f"process 0 was started with {name} {first}, this one with {own}; give all the same options")
 
 
-def read_run(workdir: Path) -> tuple[TrainConfig, str]:
-    """The settings and the data fingerprint of the run in a work directory."""
-    path = workdir / RUN_FILE
+def read_run(workdir: Path) -> SavedRun:
+    """The run in a work directory.
+
+    Raises:
+      InputError: there is none, it is of another format version, or what it says is damaged.
+    """
+    path, remedy = workdir / RUN_FILE, "restore a copy, or choose another --workdir"
     try:
-        values = json.loads(path.read_text("utf-8"))
-        if values["format_version"] != FORMAT_VERSION:
-            raise InputError(
-                f"{path}: format version {values['format_version']}, expected {FORMAT_VERSION}; train anew"
-            )
-        check_seal(path, values, "restore a copy, or choose another --workdir")
-        return from_dict(TrainConfig, values["config"], f"{path}: config"), str(values["data"])
+        values = read_json(path, remedy)
     except FileNotFoundError:
         raise InputError(f"{workdir} holds no run: it has no {RUN_FILE}; give the --workdir of a training") from None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read ({error}); choose another --workdir") from None
-
-
-def read_versions(workdir: Path) -> dict[str, str]:
-    """What the run in a work directory, which `read_run` can read, was computed with: versions by name."""
-    versions = json.loads((workdir / RUN_FILE).read_text("utf-8")).get("versions", {})
-    return {str(name): str(version) for name, version in versions.items()}
-
-
-def read_initial_sha256(workdir: Path) -> str | None:
-    """Hash of the model that the run in a work directory, which `read_run` can read, began with; None: none."""
-    found = json.loads((workdir / RUN_FILE).read_text("utf-8")).get("init_from_sha256")
-    return found if isinstance(found, str) else None
+    version = values.get("format_version") if isinstance(values, dict) else None
+    if version not in (_WITHOUT_ID, FORMAT_VERSION):
+        raise InputError(f"{path}: format version {version}, expected {FORMAT_VERSION}; train anew")
+    check_seal(path, values, remedy)
+    try:
+        texts = {"id": "", "init_from_sha256": None, **values}
+        initial = texts["init_from_sha256"]
+        if not all(isinstance(text, str) for text in (values["data"], texts["id"], initial or "")):
+            raise TypeError("data, id or init_from_sha256 is not text")
+        return SavedRun(
+            config=from_dict(TrainConfig, values["config"], f"{path}: config"),
+            data=values["data"],
+            id=texts["id"] if version == FORMAT_VERSION else "",
+            initial_sha256=initial,
+            versions={str(name): str(found) for name, found in values.get("versions", {}).items()},
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        detail = f"no entry {error}" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"{path} is damaged ({detail}); {remedy}") from None
 
 
 def assignments_file(workdir: Path, epoch: int) -> Path:
@@ -191,12 +226,25 @@ def read_training_clusters(workdir: Path, epoch: int) -> Int[np.ndarray, " chunk
     return read_assignments(workdir, epoch).get("stage2")
 
 
-def _write_run(path: Path, config: TrainConfig, data: str, initial_sha256: str | None) -> None:
+def _id_of(config: TrainConfig, data: str, initial_sha256: str | None) -> str:
+    """`SavedRun.id` of a run that begins; one that goes on keeps its own, whatever settings later versions add."""
+    settings = {name: value for name, value in to_dict(config).items() if name not in _CHANGEABLE}
+    digest = hashlib.sha256(json.dumps([settings, data, initial_sha256], sort_keys=True).encode())
+    return digest.hexdigest()[:_ID_DIGITS]
+
+
+def _write_run(path: Path, config: TrainConfig, data: str, run_id: str, initial_sha256: str | None) -> None:
     versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
     versions = {"emocluster_jax": __version__, "Python": platform.python_version(), **versions}
     # Scores of an earlier end are not those of the run that begins or goes on now.
     (path.parent / TEST_SCORES).unlink(missing_ok=True)
-    values = {"format_version": FORMAT_VERSION, "data": data, "config": to_dict(config), "versions": versions}
+    values = {
+        "format_version": FORMAT_VERSION,
+        "id": run_id,
+        "data": data,
+        "config": to_dict(config),
+        "versions": versions,
+    }
     write_json(path, sealed(values if initial_sha256 is None else {**values, "init_from_sha256": initial_sha256}))
 
 

@@ -97,7 +97,7 @@ def test_all_labelled_recordings_are_in_folds(data_dir: Path) -> None:
 
 
 def test_a_run_trains_validates_and_tests_on_its_own_folds(workdir: Path, data_dir: Path) -> None:
-    assert read_run(workdir)[0].fold == 2
+    assert read_run(workdir).config.fold == 2
     printed = (workdir.parent / "printed.txt").read_text()
     test, validation = (read_descriptions(data_dir, split, 2) for split in ("test", "validation"))
     assert set(test.speakers) == {"ben"} and set(validation.speakers) == {"carla"}

@@ -19,7 +19,7 @@ from emocluster_jax.records.chunk_source import ChunkSource
 from emocluster_jax.records.folds import deal_folds
 from emocluster_jax.records.preparation import FILE_NAME, read_preparation
 from emocluster_jax.records.reader import read_attributes, read_descriptions, read_ids, read_split
-from emocluster_jax.records.shards import fingerprint
+from emocluster_jax.records.shards import request_sha256
 from emocluster_jax.records.splits import LABELED_SPLITS, describe_fold, split_counts
 from emocluster_jax.records.writer import prepare
 from emocluster_jax.reporting.console import Console
@@ -80,10 +80,10 @@ def test_without_folds_a_request_is_what_it_was() -> None:
     rows = [dataclasses.replace(u, attributes=(1.0, 2.0, 3.0)) for u in rows_of(["anna", "ben"])]
     # Computed before there were folds.
     assert (
-        fingerprint(rows, FeatureConfig(), "train")
+        request_sha256(rows, FeatureConfig(), "train")
         == "0cd07336c5f7f6d1f3032532e66fac4c0cd028b95e43299e7917d1ffc2e17a3a"
     )
-    assert len({fingerprint(rows, FeatureConfig(), "train", folds) for folds in (None, 3, 4, "speakers")}) == 4
+    assert len({request_sha256(rows, FeatureConfig(), "train", folds) for folds in (None, 3, 4, "speakers")}) == 4
 
 
 @pytest.fixture(scope="module")

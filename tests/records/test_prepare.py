@@ -77,6 +77,19 @@ def test_records_are_bit_for_bit_what_preprocessing_gives(data_dir: Path, corpus
             assert np.array_equal(chunks.view(np.uint16), expected.view(np.uint16))
 
 
+def test_records_of_other_sounds_in_files_of_the_same_names_and_sizes_are_other_data(tmp_path: Path) -> None:
+    made = []
+    for seed in (0, 1, 0):
+        folder = tmp_path / str(len(made))
+        folder.mkdir()
+        path = write_recording(folder / "a.wav", noise(2, seed=seed))
+        rows = [Utterance("a.wav", path, "train", attributes=(1.0, 2.0, 3.0))]
+        made.append(prepared(rows, folder / "data"))
+        assert read_preparation(folder / "data").fingerprint == made[-1].fingerprint
+    assert len({preparation.request for preparation in made}) == 1
+    assert made[0].fingerprint == made[2].fingerprint != made[1].fingerprint
+
+
 def test_segments_are_cut_out_of_their_file_which_is_decoded_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

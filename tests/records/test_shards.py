@@ -14,7 +14,7 @@ from emocluster_jax.config import AudioConfig, FeatureConfig
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.records import shards
-from emocluster_jax.records.shards import check_utterances, fingerprint, plan_shards
+from emocluster_jax.records.shards import check_utterances, plan_shards, request_sha256
 
 
 def rows(count: int, split: str = "train") -> list[Utterance]:
@@ -52,39 +52,39 @@ def test_rows_that_cannot_be_prepared(utterances: list[Utterance], message: str)
         check_utterances(utterances)
 
 
-def test_fingerprint_sees_what_matters(tmp_path: Path) -> None:
+def test_the_request_sees_what_matters(tmp_path: Path) -> None:
     audio = tmp_path / "a.wav"
     audio.write_bytes(b"1234")
     row = Utterance(id="a.wav", path=audio, split="train", attributes=(1.0, 2.0, float("nan")))
     other = rows(1)[0]
     features = FeatureConfig()
-    first = fingerprint([row, other], features, "train")
-    assert fingerprint([other, row], features, "train") == first
-    assert fingerprint([row, other], features, "train", audio=AudioConfig()) == first
+    first = request_sha256([row, other], features, "train")
+    assert request_sha256([other, row], features, "train") == first
+    assert request_sha256([row, other], features, "train", audio=AudioConfig()) == first
 
     moved = tmp_path / "moved.wav"
     moved.write_bytes(b"4321")
-    assert fingerprint([dataclasses.replace(row, path=moved), other], features, "train") == first
+    assert request_sha256([dataclasses.replace(row, path=moved), other], features, "train") == first
 
     changed = [
-        fingerprint([row], features, "train"),
-        fingerprint([dataclasses.replace(row, attributes=(1.0, 2.5, float("nan"))), other], features, "train"),
-        fingerprint([dataclasses.replace(row, speaker="A"), other], features, "train"),
-        fingerprint([dataclasses.replace(row, split="test"), other], features, "train"),
-        fingerprint([dataclasses.replace(row, start_s=1.5), other], features, "train"),
-        fingerprint([dataclasses.replace(row, start_s=1.5, end_s=2.0), other], features, "train"),
-        fingerprint([row, other], FeatureConfig(clip=4.0), "train"),
-        fingerprint([row, other], features, "unlabeled"),
+        request_sha256([row], features, "train"),
+        request_sha256([dataclasses.replace(row, attributes=(1.0, 2.5, float("nan"))), other], features, "train"),
+        request_sha256([dataclasses.replace(row, speaker="A"), other], features, "train"),
+        request_sha256([dataclasses.replace(row, split="test"), other], features, "train"),
+        request_sha256([dataclasses.replace(row, start_s=1.5), other], features, "train"),
+        request_sha256([dataclasses.replace(row, start_s=1.5, end_s=2.0), other], features, "train"),
+        request_sha256([row, other], FeatureConfig(clip=4.0), "train"),
+        request_sha256([row, other], features, "unlabeled"),
         *(
-            fingerprint([row, other], features, "train", audio=settings)
+            request_sha256([row, other], features, "train", audio=settings)
             for settings in (AudioConfig(channel=1), AudioConfig(remove_dc=True), AudioConfig(strict=True))
         ),
     ]
     audio.write_bytes(b"12345")
-    changed.append(fingerprint([row, other], features, "train"))
+    changed.append(request_sha256([row, other], features, "train"))
     assert len({first, *changed}) == 1 + len(changed)
 
 
 def test_requests_of_whole_files_are_what_they_were_before_there_were_segments() -> None:
     row = Utterance("a.wav", Path("absent"), "train", "s", "male", (1.0, 2.5, float("nan")))
-    assert fingerprint([row], FeatureConfig(), "train").startswith("3eccb1fcf0e817a2")
+    assert request_sha256([row], FeatureConfig(), "train").startswith("3eccb1fcf0e817a2")

@@ -12,7 +12,7 @@ import pytest
 
 from emocluster_jax.config import AudioConfig, ClusteringConfig, ModelConfig, OptimizerConfig, TrainConfig
 from emocluster_jax.errors import InputError
-from emocluster_jax.model_directory import read_model
+from emocluster_jax.model_directory import model_epoch, read_model
 from emocluster_jax.reporting.console import Console
 from emocluster_jax.reporting.metrics_log import read_metrics
 from emocluster_jax.training.checkpoints import Progress
@@ -118,14 +118,27 @@ def test_a_model_that_the_checkpoint_does_not_know_is_replaced_or_refused(
     with pytest.raises(InputError) as error:
         fit(dataclasses.replace(CONFIG, epochs=2), data, workdir, console)
     assert str(error.value) == (
-        f"{model} is not of epoch {best}, the best of 2; go on with --epochs 3 or more, so that the next epoch "
-        "replaces it"
+        f"{model} is not of this run's epoch {best}, the best of 2; go on with --epochs 3 or more, so that the next "
+        "epoch replaces it"
     )
     fit(CONFIG, data, workdir, console)
     assert comparable(workdir) == comparable(undisturbed)
     assert read_model(model).origin["epoch"] == 3
-    warning = f"warning: {model} is not of epoch {best}, the best so far; the next epoch replaces it\n"
+    warning = f"warning: {model} is not of this run's epoch {best}, the best so far; the next epoch replaces it\n"
     assert capsys.readouterr().err.endswith(warning)
+
+
+def test_another_runs_checkpoint_and_model_are_not_gone_on_with(
+    data: TrainingData, undisturbed: Path, tmp_path: Path
+) -> None:
+    newest = Path(shutil.copytree(undisturbed, tmp_path / "run")) / "checkpoints" / "epoch-000003"
+    with pytest.raises(InputError) as error:
+        fit(CONFIG, data, tmp_path / "run", Console(quiet=True), run_id="0123456789abcdef")
+    assert str(error.value) == (
+        f"{newest} is of another run or epoch; remove {newest} and resume: the run then goes on from epoch-000002"
+    )
+    assert model_epoch(tmp_path / "run" / "model") == 3
+    assert model_epoch(tmp_path / "run" / "model", "0123456789abcdef") is None
 
 
 def test_nothing_is_left_to_do_in_a_complete_run(data: TrainingData, undisturbed: Path, tmp_path: Path) -> None:

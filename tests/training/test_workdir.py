@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,17 +11,22 @@ from pathlib import Path
 import pytest
 
 import emocluster_jax
+from emocluster_jax.checksums import sealed
 from emocluster_jax.config import ModelConfig, TrainConfig
 from emocluster_jax.errors import InputError
-from emocluster_jax.training.workdir import check_joined, claim, locked, read_run, read_versions
+from emocluster_jax.training.workdir import SavedRun, check_joined, claim, locked, read_run
 
 CONFIG = TrainConfig(epochs=3, model=ModelConfig(clusters=7))
 
 
+def settings_and_data(run: SavedRun) -> tuple[TrainConfig, str]:
+    return run.config, run.data
+
+
 def test_settings_come_back(tmp_path: Path) -> None:
     claim(tmp_path, CONFIG, "fingerprint", resume=False)
-    assert read_run(tmp_path) == (CONFIG, "fingerprint")
-    assert read_versions(tmp_path)["emocluster_jax"] == emocluster_jax.__version__
+    assert settings_and_data(read_run(tmp_path)) == (CONFIG, "fingerprint")
+    assert read_run(tmp_path).versions["emocluster_jax"] == emocluster_jax.__version__
 
 
 def complete_an_epoch(workdir: Path) -> None:
@@ -30,7 +36,7 @@ def complete_an_epoch(workdir: Path) -> None:
 def test_a_run_without_an_epoch_gives_way(tmp_path: Path) -> None:
     claim(tmp_path, TrainConfig(), "another", resume=False)
     claim(tmp_path, CONFIG, "fingerprint", resume=False)
-    assert read_run(tmp_path) == (CONFIG, "fingerprint")
+    assert settings_and_data(read_run(tmp_path)) == (CONFIG, "fingerprint")
 
 
 def test_a_second_run_needs_resume(tmp_path: Path) -> None:
@@ -39,7 +45,7 @@ def test_a_second_run_needs_resume(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="add --resume"):
         claim(tmp_path, CONFIG, "fingerprint", resume=False)
     claim(tmp_path, dataclasses.replace(CONFIG, epochs=5, on_nan="skip"), "fingerprint", resume=True)
-    assert (read_run(tmp_path)[0].epochs, read_run(tmp_path)[0].on_nan) == (5, "skip")
+    assert (read_run(tmp_path).config.epochs, read_run(tmp_path).config.on_nan) == (5, "skip")
 
 
 def test_resume_with_other_settings_or_data_names_them(tmp_path: Path) -> None:
@@ -50,7 +56,33 @@ def test_resume_with_other_settings_or_data_names_them(tmp_path: Path) -> None:
         claim(tmp_path, other, "fingerprint", resume=True)
     with pytest.raises(InputError, match="other data"):
         claim(tmp_path, CONFIG, "another", resume=True)
-    assert read_run(tmp_path) == (CONFIG, "fingerprint")
+    assert settings_and_data(read_run(tmp_path)) == (CONFIG, "fingerprint")
+
+
+def test_what_tells_the_files_of_a_run_from_another_runs(tmp_path: Path) -> None:
+    def id_of(config: TrainConfig, data: str = "fingerprint", initial: str | None = None) -> str:
+        claim(tmp_path, config, data, resume=False, initial_sha256=initial)
+        return read_run(tmp_path).id
+
+    first = id_of(CONFIG)
+    assert id_of(dataclasses.replace(CONFIG, epochs=5, patience=2, on_nan="skip")) == first
+    others = [id_of(dataclasses.replace(CONFIG, seed=1)), id_of(CONFIG, "another"), id_of(CONFIG, initial="abc")]
+    assert len({first, *others}) == 4
+    claim(tmp_path, CONFIG, "fingerprint", resume=False)
+    complete_an_epoch(tmp_path)
+    claim(tmp_path, dataclasses.replace(CONFIG, epochs=5), "fingerprint", resume=True)
+    assert read_run(tmp_path).id == first
+
+
+def test_a_run_of_an_earlier_version_can_be_read_but_not_gone_on_with(tmp_path: Path) -> None:
+    claim(tmp_path, CONFIG, "fingerprint", resume=False)
+    values = json.loads((tmp_path / "run.json").read_text())
+    del values["id"]
+    (tmp_path / "run.json").write_text(json.dumps(sealed(values | {"format_version": 1})))
+    assert (read_run(tmp_path).config, read_run(tmp_path).id) == (CONFIG, "")
+    complete_an_epoch(tmp_path)
+    with pytest.raises(InputError, match="begun by an earlier version"):
+        claim(tmp_path, CONFIG, "fingerprint", resume=True)
 
 
 def test_all_processes_have_the_settings_data_and_folder_of_the_first(tmp_path: Path) -> None:
@@ -80,7 +112,7 @@ def test_no_fewer_epochs_than_are_done(tmp_path: Path) -> None:
     (tmp_path / "checkpoints" / "epoch-000003").mkdir(parents=True)
     with pytest.raises(InputError, match="has completed 3 epochs, more than --epochs 2"):
         claim(tmp_path, dataclasses.replace(CONFIG, epochs=2), "fingerprint", resume=True)
-    assert read_run(tmp_path) == (CONFIG, "fingerprint")
+    assert settings_and_data(read_run(tmp_path)) == (CONFIG, "fingerprint")
 
 
 def test_damaged_run_file(tmp_path: Path) -> None:

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emocluster_jax.config import TrainConfig
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.cluster_information import ClusterInformation, Information
 from emocluster_jax.evaluation.prediction_file import TEST_PREDICTIONS, SentencePredictions, read_predictions
 from emocluster_jax.evaluation.score_file import TEST_SCORES, read_scores
 from emocluster_jax.evaluation.sentences import Scores
 from emocluster_jax.reporting.metrics_log import METRICS_FILE, read_metrics
-from emocluster_jax.training.workdir import CLUSTERS_FILE, read_run, read_versions
+from emocluster_jax.training.workdir import CLUSTERS_FILE, SavedRun, read_run
 
 
 @dataclass(frozen=True)
@@ -23,9 +22,7 @@ class RunFiles:
 
     Attributes:
       workdir: where it lies.
-      config: its settings.
-      data: what tells the data that it was trained on from other data.
-      versions: what it was computed with, by name.
+      saved: its settings, and what it was trained on.
       metrics: one dictionary an epoch.
       best_epoch: the epoch that was kept; None before the first.
       scores: on the test split, by attribute.
@@ -34,9 +31,7 @@ class RunFiles:
     """
 
     workdir: Path
-    config: TrainConfig
-    data: str
-    versions: dict[str, str]
+    saved: SavedRun
     metrics: tuple[dict[str, Any], ...]
     best_epoch: int | None
     scores: dict[str, Scores]
@@ -50,15 +45,13 @@ def read_run_files(workdir: Path) -> RunFiles:
     Raises:
       InputError: it holds no run, or a file in it is damaged.
     """
-    config, data = read_run(workdir)
+    saved = read_run(workdir)
     metrics = tuple(read_metrics(workdir / METRICS_FILE)) if (workdir / METRICS_FILE).exists() else ()
     best_epoch = metrics[-1].get("best_epoch") if metrics else None
     scores = read_scores(workdir / TEST_SCORES)
     return RunFiles(
         workdir=workdir,
-        config=config,
-        data=data,
-        versions=read_versions(workdir),
+        saved=saved,
         metrics=metrics,
         best_epoch=best_epoch,
         scores=scores,

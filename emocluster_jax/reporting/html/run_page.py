@@ -90,11 +90,11 @@ def view_data(run: RunFiles, data_dir: Path, source: Path | None, extent: Extent
       InputError: other data than the run's, or damaged ones.
     """
     preparation = read_preparation(data_dir)
-    if preparation.fingerprint != run.data:
+    if run.saved.data not in preparation.fingerprints:
         raise InputError(f"the run in {run.workdir} was trained on other data than {data_dir}; give its --data-dir")
     if not preparation.counts.get("train"):
         raise InputError(f"{data_dir} has no labelled recordings, which the page would show; leave --data-dir out")
-    fold = run.config.fold
+    fold = run.saved.config.fold
     train = read_descriptions(data_dir, "train", fold)
     source = source or Path(preparation.source)
     sample, typical = None, ()
@@ -137,9 +137,9 @@ def run_page(run: RunFiles, data: DataView | None, extent: Extent) -> str:
         subtitle=_subtitle(run),
         facts=_facts(run),
         left_out=_left_out(run, data),
-        settings=_settings(run.config, run.config.model.system),
-        data=[("fingerprint", run.data)] if data is None else _data_rows(data.preparation, run.config.fold),
-        versions=list(run.versions.items()),
+        settings=_settings(run.saved.config, run.saved.config.model.system),
+        data=[("fingerprint", run.saved.data)] if data is None else _data_rows(data.preparation, run.saved.config.fold),
+        versions=list(run.saved.versions.items()),
         scores=[(name, scores.ccc, scores.pearson, scores.rmse, scores.n) for name, scores in run.scores.items()],
         scatter=prediction_scatter(run),
         training=training_curves(run.metrics) if run.metrics else None,
@@ -173,10 +173,10 @@ def _cuts(
 
 
 def _subtitle(run: RunFiles) -> str:
-    what = f"A run of {run.config.model.system} for {', '.join(run.config.model.attributes)}"
+    what = f"A run of {run.saved.config.model.system} for {', '.join(run.saved.config.model.attributes)}"
     if not run.metrics:
         return f"{what}; no epoch has ended yet."
-    done, wanted = run.metrics[-1]["epoch"], run.config.epochs
+    done, wanted = run.metrics[-1]["epoch"], run.saved.config.epochs
     return f"{what}; {done} of {wanted} epochs, epoch {run.best_epoch} was kept."
 
 
@@ -186,7 +186,7 @@ def _facts(run: RunFiles) -> list[tuple[str, str]]:
     if best.get("validation_ccc_mean") is not None:
         facts.append(("validation CCC, mean", number(best["validation_ccc_mean"])))
     for name, known in _information_rows(run):
-        if name in run.config.model.attributes or name == "speaker":
+        if name in run.saved.config.model.attributes or name == "speaker":
             facts.append((f"clusters and {name}, AMI", number(known.ami_of_sentences)))
     return facts
 
@@ -201,7 +201,7 @@ def _left_out(run: RunFiles, data: DataView | None) -> list[str]:
         notes.append("There is no model yet, hence no map and no recordings to listen to.")
     elif len(data.sample.recordings) < FEWEST:
         notes.append(f"Fewer than {FEWEST} recordings: there is no map.")
-    if run.config.stages == "unsupervised":
+    if run.saved.config.stages == "unsupervised":
         notes.append("The regressor was not trained (stages: unsupervised): its predictions say nothing.")
     if run.metrics and not run.scores:
         notes.append("There are no test scores: training has not ended, or the data have no test split.")

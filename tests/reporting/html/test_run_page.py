@@ -248,7 +248,7 @@ def test_refusals(run: Path, data_dir: Path, tmp_path: Path, capsys: pytest.Capt
     other = tmp_path / "other"
     shutil.copytree(data_dir, other)
     preparation = json.loads((other / "preparation.json").read_text())
-    (other / "preparation.json").write_text(json.dumps(sealed(preparation | {"fingerprint": "another"})))
+    (other / "preparation.json").write_text(json.dumps(sealed(preparation | {"request": "another"})))
     assert "was trained on other data" in refused(capsys, *workdir, "--data-dir", str(other))
     broken = tmp_path / "broken"
     shutil.copytree(run, broken, ignore=shutil.ignore_patterns("model"))
