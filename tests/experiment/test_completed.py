@@ -47,7 +47,7 @@ def test_scores_of_other_settings_or_data_do_not_count(plan: Plan) -> None:
     folder = make_run(plan, RUN)
     longer = Shared(dataclasses.replace(plan.shared["emocluster"].config, epochs=4), ())
     assert not is_complete(dataclasses.replace(plan, shared={"emocluster": longer}), RUN)
-    assert not is_complete(dataclasses.replace(plan, data="other"), RUN)
+    assert not is_complete(dataclasses.replace(plan, data=("other",)), RUN)
     scores = json.loads((folder / "test.json").read_text())
     (folder / "test.json").write_text(json.dumps({"valence": scores["arousal"]}))
     assert not is_complete(plan, RUN)
