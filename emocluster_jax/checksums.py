@@ -20,6 +20,7 @@ CHECKSUMS = "SHA256SUMS"
 """The file in a folder that lists the checksums of all others, as `sha256sum --check` reads it."""
 _LINE = re.compile(r"([0-9a-f]{64})  ([^/\\]+(?:/[^/\\]+)*)")
 _SEAL = "sha256"
+_MOST_LIST_BYTES = 16 << 20
 
 
 def file_sha256(path: Path) -> str:
@@ -57,19 +58,23 @@ def write_checksums(directory: Path) -> None:
         temporary.write_text("".join(lines), "utf-8")
 
 
-def check_checksums(directory: Path, remedy: str) -> None:
-    """Checks all files that `write_checksums` listed; of others it does not know.
+def check_checksums(directory: Path, remedy: str, sha256: str | None = None) -> None:
+    """Finds a folder to be what `write_checksums` found: these files, as they were, and no others.
 
     Args:
       directory: with a file `CHECKSUMS`.
       remedy: what to do about a damaged file, for the message.
+      sha256: of `CHECKSUMS` itself, as who refers to the folder knows it; None where it is not known.
 
     Raises:
-      InputError: there is no such file, or it or another one is damaged; it is named.
+      InputError: there is no such file, it is another one, or it or another file is damaged or not listed; it is named.
     """
     path = directory / CHECKSUMS
     try:
-        *lines, end = path.read_text("utf-8").split("\n")
+        if path.stat().st_size > _MOST_LIST_BYTES:
+            raise InputError(f"{path} is damaged: it has more than {_MOST_LIST_BYTES} bytes; {remedy}")
+        content = path.read_bytes()
+        *lines, end = content.decode("utf-8").split("\n")
     except FileNotFoundError:
         raise InputError(f"{directory} is damaged or of another kind: it has no {CHECKSUMS}; {remedy}") from None
     except (OSError, ValueError) as error:
@@ -78,6 +83,11 @@ def check_checksums(directory: Path, remedy: str) -> None:
     expected = {match[2]: match[1] for match in found if match}
     if end or not found or len(expected) != len(found) or any(".." in name.split("/") for name in expected):
         raise InputError(f"{path} is damaged; {remedy}")
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise InputError(f"{path} is damaged, or lists the files of another folder; {remedy}")
+    there = {found.relative_to(directory).as_posix() for found in directory.rglob("*") if not found.is_dir()}
+    if unlisted := sorted(there - expected.keys() - {CHECKSUMS}):
+        raise InputError(f"{directory / unlisted[0]} is not listed in {path}; remove it, or {remedy}")
     check_files(directory, expected, f"either it or {path} is not what was written; {remedy}")
 
 

@@ -26,7 +26,7 @@ import orbax.checkpoint as ocp
 from jaxtyping import Float
 
 from emocluster_jax.atomic_files import write_json
-from emocluster_jax.checksums import check_checksums, check_seal, sealed, write_checksums
+from emocluster_jax.checksums import CHECKSUMS, check_checksums, check_seal, file_sha256, sealed, write_checksums
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
 from emocluster_jax.config import (
     DEFAULT_AUDIO,
@@ -135,6 +135,7 @@ def write_pending(directory: Path, model: SavedModel) -> None:
         {
             "format_version": FORMAT_VERSION,
             "weights": name,
+            "weights_sha256": file_sha256(directory / name / CHECKSUMS),
             "model": to_dict(model.config),
             "clustering": to_dict(model.clustering),
             "features": to_dict(model.features),
@@ -222,17 +223,17 @@ def read_model(directory: Path) -> SavedModel:
         if not isinstance(has_centroids, bool) or not isinstance(origin, dict):
             raise InputError(f"{path}: has_centroids or origin is damaged; write the model anew")
         template = _array_template(config, clustering, features, has_centroids)
-        size = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(template))
-        if size > _MOST_BYTES:
+        if (size := _bytes_of(template)) > _MOST_BYTES:
             raise InputError(f"{path} describes {size} bytes of weights; {_MOST_BYTES} are allowed at most")
-        arrays = restore_arrays(directory / weights, template, _REMEDY)
+        # Models of earlier versions do not say it.
+        arrays = restore_arrays(directory / weights, template, _REMEDY, description.get("weights_sha256"))
         transform = arrays.get("transform")
         model = SavedModel(
             config=config,
             clustering=clustering,
             features=features,
             feature_mean=_vector(description["feature_mean"], features.dimensions, f"{path}: feature_mean"),
-            feature_std=_vector(description["feature_std"], features.dimensions, f"{path}: feature_std"),
+            feature_std=_deviations(description["feature_std"], features.dimensions, f"{path}: feature_std"),
             label_mean=_by_attribute(description["label_mean"], config, f"{path}: label_mean"),
             label_std=_by_attribute(description["label_std"], config, f"{path}: label_std"),
             variables=arrays["variables"],
@@ -242,8 +243,8 @@ def read_model(directory: Path) -> SavedModel:
             # Models of earlier versions say nothing of it.
             audio=from_dict(AudioConfig, description.get("audio", {}), f"{path}: audio"),
         )
-        if np.isfinite(model.label_mean).all() != model.knows_labels:
-            raise InputError(f"{path}: label_mean and label_std do not fit each other; write the model anew")
+        if np.isfinite(model.label_mean).all() != model.knows_labels or (model.label_std <= 0).any():
+            raise InputError(f"{path}: label_mean and label_std are not means and deviations; write the model anew")
         return model
     except KeyError as error:
         raise InputError(f"{path} has no entry {error}; write the model anew") from None
@@ -310,18 +311,23 @@ def _check_room(directory: Path, arrays: Any) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def restore_arrays(directory: Path, template: Any, remedy: str) -> Any:
+def restore_arrays(directory: Path, template: Any, remedy: str, sha256: str | None = None) -> Any:
     """Reads a tree of NumPy arrays that `save_arrays` wrote.
 
     Args:
       directory: the folder that `save_arrays` made.
       template: a tree of `jax.ShapeDtypeStruct`: what must be there.
       remedy: what to do where it is damaged, for the message.
+      sha256: of its list of checksums, which tells it from other folders; None where it is not known.
 
     Raises:
-      InputError: the folder is missing or damaged, or holds another tree, or arrays of other shapes.
+      InputError: the folder is missing or damaged, or another one, or holds another tree, or arrays of other shapes.
     """
-    check_checksums(directory, remedy)
+    most = _METADATA_BYTES + 2 * _bytes_of(template)
+    found = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+    if found > most:
+        raise InputError(f"{directory} is damaged or of another kind: {found} bytes, expected {most} at most; {remedy}")
+    check_checksums(directory, remedy, sha256)
     options = ocp.options.MultiprocessingOptions(
         primary_host=jax.process_index(), active_processes={jax.process_index()}
     )
@@ -366,6 +372,10 @@ def _array_template(
     return template
 
 
+def _bytes_of(template: Any) -> int:
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(template))
+
+
 def _shapes(tree: Any) -> dict[str, str]:
     return {name: f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}" for name, leaf in _named_leaves(tree)}
 
@@ -391,6 +401,13 @@ def _vector(values: Any, length: int, where: str) -> Float[np.ndarray, " n"]:
         raise InputError(f"{where} is no list of numbers; write the model anew") from None
     if vector.shape != (length,) or not np.isfinite(vector).all():
         raise InputError(f"{where} holds {vector.size} values, expected {length} finite ones; write the model anew")
+    return vector
+
+
+def _deviations(values: Any, length: int, where: str) -> Float[np.ndarray, " n"]:
+    vector = _vector(values, length, where)
+    if vector.min() <= 0:
+        raise InputError(f"{where} holds {vector.min()}, expected numbers above 0; write the model anew")
     return vector
 
 

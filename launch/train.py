@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import json
 import math
 import shlex
 import sys
@@ -19,6 +18,7 @@ from emocluster_jax.config import PRESETS, Preset, TrainConfig, from_dict
 from emocluster_jax.disk import writing
 from emocluster_jax.errors import InputError
 from emocluster_jax.host_memory import keep_freed_memory
+from emocluster_jax.json_files import read_json
 from emocluster_jax.processes import Processes
 from launch import command
 from launch.signals import Deferred, deferred
@@ -99,10 +99,11 @@ def _settings_in(path: Path) -> TrainConfig:
     Raises:
       InputError: it cannot be read, is not what `launch.train` wrote, or holds no settings.
     """
+    remedy = "give the run.json of a work directory as --config"
     try:
-        values = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"--config {path} cannot be read ({error}); give the run.json of a work directory") from None
+        values = read_json(path, remedy)
+    except FileNotFoundError:
+        raise InputError(f"--config {path} does not exist; {remedy}") from None
     if isinstance(values, dict) and "config" in values:
         if "sha256" in values:
             check_seal(

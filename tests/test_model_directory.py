@@ -115,7 +115,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"feature_mean": [0.0, 1.0]}, "feature_mean holds 2 values, expected 128"),
         ({"feature_std": "many"}, "feature_std"),
         ({"label_mean": {}}, "no entry 'arousal'"),
-        ({"label_mean": {"arousal": None}}, "label_mean and label_std do not fit each other"),
+        ({"label_mean": {"arousal": None}}, "label_mean and label_std are not means and deviations"),
         ({"has_centroids": False}, "centroids"),
         ({"model": {"clusters": "ten"}}, "clusters is 'ten'"),
         ({"model": {"layers": 3}}, "unknown setting 'layers'"),

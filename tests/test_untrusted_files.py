@@ -13,6 +13,7 @@ import sys
 import zipfile
 from itertools import cycle
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ import pytest
 import scipy.io
 import tensorstore
 
-from emocluster_jax.checksums import sealed, write_checksums
+from emocluster_jax.checksums import CHECKSUMS, file_sha256, sealed, write_checksums
 from emocluster_jax.config import FeatureConfig
 from emocluster_jax.errors import InputError
 from emocluster_jax.inference import load_model
@@ -111,20 +112,36 @@ def test_a_model_directory_with_traps_in_place_of_its_files(model: Path, trap: P
 
 
 def test_a_model_directory_with_traps_beside_its_files(model: Path, trap: Path) -> None:
-    traps = trapped_files(trap)
-    for folder in (model, model / "weights-000000"):
-        for kind, content in traps.items():
-            for suffix in ("pkl", "npy", "npz", "pt", "yaml"):
-                (folder / f"{kind}.{suffix}").write_bytes(content)
-        for name in ("__init__.py", "sitecustomize.py"):
-            (folder / name).write_text(f"import os; os.mkdir({str(trap)!r})\n")
+    """Among the weights no other file is accepted, with a checksum or without; beside them it plays no part."""
+    traps, weights = trapped_files(trap), model / "weights-000000"
+    beside = {f"{kind}.{suffix}": content for kind, content in traps.items() for suffix in ("pkl", "npy", "pt", "yaml")}
+    beside |= {name: f"import os; os.mkdir({str(trap)!r})\n".encode() for name in ("__init__.py", "sitecustomize.py")}
+    for name, content in beside.items():
+        (model / name).write_bytes(content)
     assert load_model(model).attributes == ("arousal",)
+    for name, content in beside.items():
+        (weights / name).write_bytes(content)
+        with pytest.raises(InputError, match="is not listed in"):
+            load_model(model)
+        (weights / name).unlink()
     # Where earlier versions of Orbax kept arrays, as msgpack.
     for content in traps.values():
-        (model / "weights-000000" / "checkpoint").write_bytes(content)
+        (weights / "checkpoint").write_bytes(content)
+        reseal_weights(model)
         with pytest.raises(InputError, match="is damaged"):
             load_model(model)
     assert not trap.exists()
+
+
+def describe(model: Path, **changed: Any) -> None:
+    """Changes entries of a model's description, as who wishes the model ill does: with the checksum that fits."""
+    values = json.loads((model / "model.json").read_text())
+    (model / "model.json").write_text(json.dumps(sealed(values | changed)))
+
+
+def reseal_weights(model: Path) -> None:
+    write_checksums(model / "weights-000000")
+    describe(model, weights_sha256=file_sha256(model / "weights-000000" / CHECKSUMS))
 
 
 @pytest.mark.parametrize("kind", ["pickle", "old pickle", "npy", "npz", "torch", "yaml"])
@@ -249,7 +266,7 @@ def test_sizes_in_metadata_allocate_nothing(written: Path, tmp_path: Path) -> No
         stored = tensorstore.KvStore.open(specification).result()
         metadata = json.loads(stored.read("centroids/.zarray").result().value)
         stored.write("centroids/.zarray", json.dumps(metadata | change).encode()).result()
-        write_checksums(directory / "weights-000000")
+        reseal_weights(directory)
 
     command = [sys.executable, "-c", LIMITED, *directories, written]
     # The C library would reserve 64 MiB of address space a thread, and a busy machine has more of them at a time.
@@ -293,3 +310,59 @@ def _statistics(folder: Path) -> Path:
         for kind in ("means", "stds"):
             scipy.io.savemat(folder / f"{name}_norm_{kind}.mat", {"normal_para": np.ones((1, size))})
     return folder
+
+
+def test_the_weights_of_another_model_are_refused(model: Path, tmp_path: Path) -> None:
+    save_model(tmp_path / "other", small_model(seed=5))
+    shutil.rmtree(model / "weights-000000")
+    (tmp_path / "other" / "weights-000000").rename(model / "weights-000000")
+    with pytest.raises(InputError, match=r"SHA256SUMS is damaged, or lists the files of another folder"):
+        read_model(model)
+
+
+def test_a_list_of_checksums_that_lacks_a_file_is_damage(model: Path) -> None:
+    weights = model / "weights-000000"
+    first, *rest = (weights / CHECKSUMS).read_text().splitlines(keepends=True)
+    (weights / CHECKSUMS).write_text("".join(rest))
+    with pytest.raises(InputError, match="SHA256SUMS is damaged"):
+        read_model(model)
+    # As versions wrote it that did not name the weights' checksums in the description.
+    values = json.loads((model / "model.json").read_text())
+    del values["weights_sha256"]
+    (model / "model.json").write_text(json.dumps(sealed(values)))
+    with pytest.raises(InputError, match=f"{first.split()[1]} is not listed in"):
+        read_model(model)
+    (weights / CHECKSUMS).write_text("".join([first, *rest]))
+    assert read_model(model).config == small_model().config
+
+
+@pytest.mark.parametrize("deviation", [0.0, -1.0, 1e-60])
+def test_deviations_that_are_not_above_0_are_refused(model: Path, deviation: float) -> None:
+    deviations = json.loads((model / "model.json").read_text())["feature_std"]
+    describe(model, feature_std=[*deviations[:-1], deviation])
+    with pytest.raises(InputError, match=r"feature_std holds .*, expected numbers above 0"):
+        read_model(model)
+    describe(model, feature_std=deviations, label_std={"arousal": deviation})
+    with pytest.raises(InputError, match="label_mean and label_std are not means and deviations"):
+        read_model(model)
+
+
+@pytest.mark.parametrize("name", ["model.json", "weights-000000/SHA256SUMS", "weights-000000/_METADATA"])
+def test_how_large_a_file_is_is_seen_before_it_is_read(model: Path, name: str) -> None:
+    """A file of 3 GiB, which takes no room on the disk, must not take it in memory: 1 GiB more is all that there is."""
+    with (model / name).open("r+b") as file:
+        file.truncate(3 << 30)
+    code = f"""
+        import resource
+        from pathlib import Path
+        from emocluster_jax.errors import InputError
+        from emocluster_jax.model_directory import read_model
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 30), -1))
+        try:
+            read_model(Path({str(model)!r}))
+        except InputError as error:
+            print(error)
+    """
+    said = subprocess.run([sys.executable, "-c", dedent(code)], capture_output=True, text=True, check=False)
+    assert name.split("/")[0] in said.stdout and "bytes" in said.stdout, said

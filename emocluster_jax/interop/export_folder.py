@@ -25,6 +25,7 @@ from emocluster_jax.atomic_files import replacing, write_json
 from emocluster_jax.config import to_dict
 from emocluster_jax.errors import InputError
 from emocluster_jax.interop.parity import ParityError, check_parity, example_chunks
+from emocluster_jax.json_files import read_json
 from emocluster_jax.model_arrays import named_arrays, weights_sha256
 from emocluster_jax.model_directory import SavedModel
 
@@ -148,6 +149,6 @@ def _to_safetensors(model: SavedModel) -> bytes:
 def _weights_of(folder: Path) -> Any:
     """The hash in the folder's description; None where there is none."""
     try:
-        return json.loads((folder / CONFIG).read_text("utf-8"))["weights_sha256"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return read_json(folder / CONFIG, "")["weights_sha256"]
+    except (FileNotFoundError, InputError, KeyError, TypeError):
         return None

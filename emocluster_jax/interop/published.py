@@ -9,7 +9,6 @@ tensors and containers, and SciPy's reader of MATLAB files builds arrays alone.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from emocluster_jax.checksums import file_sha256
 from emocluster_jax.config import ATTRIBUTES, DEFAULT_AUDIO, ClusteringConfig, FeatureConfig, ModelConfig
 from emocluster_jax.errors import InputError
 from emocluster_jax.interop.torch_weights import variables_from_torch
@@ -52,8 +52,8 @@ def import_published(weights: Path, norm: Path, attribute: str) -> SavedModel:
         "label_mean": _read_norm(norm / f"{label}_norm_means.mat", 1),
         "label_std": _read_norm(norm / f"{label}_norm_stds.mat", 1),
     }
-    # A band that never varied has a standard deviation of 0, and is 0 when normalised; labels must vary.
-    if statistics["feature_std"].min() < 0 or statistics["label_std"].min() <= 0:
+    # Labels and all bands vary.
+    if statistics["feature_std"].min() <= 0 or statistics["label_std"].min() <= 0:
         raise InputError(f"{norm} holds a standard deviation that is not positive; download it anew")
     variables = variables_from_torch(_read_state_dict(weights))
     outputs = {
@@ -71,7 +71,7 @@ def import_published(weights: Path, norm: Path, attribute: str) -> SavedModel:
         transform=None,
         centroids=None,
         audio=DEFAULT_AUDIO,
-        origin={"imported_from": weights.name, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest()},
+        origin={"imported_from": weights.name, "sha256": file_sha256(weights)},
         **statistics,
     )
 

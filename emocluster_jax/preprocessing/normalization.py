@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+_ROUNDING = 1e-12
+
 
 @dataclass(frozen=True)
 class FrameMoments:
@@ -56,14 +58,17 @@ def merge(a: FrameMoments, b: FrameMoments) -> FrameMoments:
 
 
 def feature_statistics(moments: FrameMoments) -> FeatureStatistics:
-    """Mean and population standard deviation of at least one frame."""
-    return FeatureStatistics(moments.mean.astype(np.float32), np.sqrt(moments.m2 / moments.count).astype(np.float32))
+    """Mean and population standard deviation of at least one frame; 1 stands in for that of a constant band."""
+    std = np.sqrt(moments.m2 / moments.count)
+    # What is no more than float64's rounding, too: float32 values that differ at all deviate more.
+    std = np.where(std > _ROUNDING * np.abs(moments.mean), std, 1.0).astype(np.float32)
+    return FeatureStatistics(moments.mean.astype(np.float32), np.where(std > 0, std, np.float32(1)))
 
 
 def normalize(
     mel: Float[np.ndarray, "time mel"], statistics: FeatureStatistics, clip: float
 ) -> Float[np.ndarray, "time mel"]:
     """Every band with its mean subtracted, divided by its standard deviation, NaN to 0, clipped to ±`clip`; float32."""
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # a band without variance is 0 / 0
+    with np.errstate(invalid="ignore", over="ignore"):
         normalized = (np.asarray(mel, np.float32) - statistics.mean) / statistics.std
     return np.clip(np.nan_to_num(normalized, copy=False, nan=0.0, posinf=clip, neginf=-clip), -clip, clip)

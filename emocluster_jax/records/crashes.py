@@ -20,6 +20,7 @@ from emocluster_jax.checksums import check_seal, sealed
 from emocluster_jax.config import AudioConfig, Features, features_from_dict, from_dict, to_dict
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError, RecordingError
+from emocluster_jax.json_files import read_json
 from emocluster_jax.preprocessing.sources import read_source
 from emocluster_jax.records.shards import Shard
 
@@ -85,12 +86,12 @@ def read_crashing(folder: Path) -> dict[str, str]:
     path = folder / _CRASHING
     remedy = f"remove {folder} and give the same command again"
     try:
-        values = json.loads(path.read_text("utf-8"))
+        values = read_json(path, remedy)
         check_seal(path, values, remedy)
         return dict(values["crashing"])
     except FileNotFoundError:
         return {}
-    except (ValueError, AttributeError, TypeError, KeyError, RecursionError) as error:
+    except (AttributeError, TypeError, KeyError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error}); {remedy}") from None
 
 

@@ -229,6 +229,8 @@ def _preparation(values: dict[str, Any], where: str) -> Preparation:
     given, labels = values["feature_statistics"], values["label_statistics"]
     if None in given["mean"] or None in given["std"]:
         raise ValueError("a feature statistic is missing")
+    if min(given["std"], default=1) <= 0:  # versions before wrote 0 for a band that never varied
+        raise ValueError("a feature's standard deviation is not above 0")
     return Preparation(
         corpus=values["corpus"],
         source=values["source"],

@@ -6,7 +6,6 @@ is done. Results depend on the shard alone, not on the worker.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -22,6 +21,7 @@ from emocluster_jax.checksums import check_files, check_seal, file_sha256, seale
 from emocluster_jax.config import AudioConfig, Features
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError, RecordingError
+from emocluster_jax.json_files import read_json
 from emocluster_jax.preprocessing.audio import Condition
 from emocluster_jax.preprocessing.chunks import mel_chunks
 from emocluster_jax.preprocessing.long_recordings import reader
@@ -223,12 +223,11 @@ def _spooled(shard: Shard, features: Features, folder: Path) -> Iterator[tuple[U
 
 def _read_json(path: Path) -> Any:
     """One of the files that these functions leave, found whole."""
-    try:
-        values = json.loads(path.read_text("utf-8"))
-        check_seal(path, values, _remedy(path.parent))
-        return values
-    except (ValueError, AttributeError, TypeError, RecursionError) as error:
-        raise InputError(f"{path} is damaged ({error}); {_remedy(path.parent)}") from None
+    values = read_json(path, _remedy(path.parent))
+    if not isinstance(values, dict):
+        raise InputError(f"{path} is damaged (no object); {_remedy(path.parent)}")
+    check_seal(path, values, _remedy(path.parent))
+    return values
 
 
 def _remedy(folder: Path) -> str:
