@@ -21,7 +21,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from emocluster_jax.config import AudioConfig, Features, GivenFeatures
+from emocluster_jax.config import BATCH_SIZE, WINDOW_S, WORKERS, AudioConfig, Features, GivenFeatures
 from emocluster_jax.corpora.segments import segment_suffix
 from emocluster_jax.errors import InputError, RecordingError
 from emocluster_jax.host_cores import usable_cores
@@ -146,12 +146,14 @@ def predict_recordings(
 
 
 def check_extent(window_s: float | None, batch_size: int | None, workers: int | None) -> None:
-    """Raises InputError for windows shorter than `SHORTEST_WINDOW_S`, and for numbers below 1."""
-    if window_s is not None and not SHORTEST_WINDOW_S <= window_s < math.inf:
-        raise InputError(f"--window-seconds is {window_s:g}; give {SHORTEST_WINDOW_S:g} or more, a chunk's length")
-    for option, number in (("--batch-size", batch_size), ("--workers", workers)):
-        if number is not None and number < 1:
-            raise InputError(f"{option} is {number}; give 1 or more")
+    """Raises InputError for a number that is out of its range: `config.WINDOW_S`, `BATCH_SIZE` and `WORKERS`."""
+    for option, limits, number in (
+        ("--window-seconds", WINDOW_S, window_s),
+        ("--batch-size", BATCH_SIZE, batch_size),
+        ("--workers", WORKERS, workers),
+    ):
+        if number is not None:
+            limits.check(option, number)
 
 
 _Settings = tuple[Features, AudioConfig]
@@ -297,7 +299,8 @@ def _of_files(recordings: Iterable[Recording]) -> Iterator[list[Recording]]:
 
 
 def _known(seconds: float | None) -> float | None:
-    return None if seconds is None or math.isnan(seconds) else seconds
+    is_nan = seconds != seconds  # `isnan` takes no integers of any size
+    return None if is_nan else seconds
 
 
 def _skipped(recording: Recording, error: RecordingError) -> Skipped:

@@ -1,20 +1,23 @@
 """Every setting of the system as frozen dataclasses; each run saves the ones that it used.
 
 The defaults are those of Lin, Sridhar & Busso, "DeepEmoCluster: a semi-supervised framework for latent cluster
-representation of speech emotions", ICASSP 2021. The module imports nothing but the standard library, so that commands
-can read their arguments before anything heavy is loaded.
+representation of speech emotions", ICASSP 2021. Each number has a finite range, in its field's metadata (`ranges`). The
+module imports nothing but the standard library, so that commands can read their arguments before anything heavy is
+loaded.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import types
 import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from emocluster_jax.errors import InputError
+from emocluster_jax.ranges import Range, check_numbers, option_name, within
 
 Config = TypeVar("Config")
 
@@ -34,33 +37,43 @@ def _only(*systems: SystemName) -> dict[str, Any]:
     return {"systems": systems}
 
 
-def _require(holds: bool, option: str, value: object, expected: str) -> None:
-    if not holds:
-        raise InputError(f"--{option} is {value}; expected {expected}")
+BATCH_SIZE = Range(int, 1, 65_536)
+"""Recordings per batch, in training and prediction."""
+CLUSTERS = Range(int, 1, 1_000_000)
+FOLD = Range(int, 1, 1_000_000)
+FOLDS = Range(
+    int,
+    3,
+    1_000_000,
+    wanted="speakers, or a number of 3 or more, and 1000000 at most: one fold tests, one validates, the others train",
+)
+FRAME_RATE = Range(float, 1, 4_096)
+"""Frames per second of given features."""
+RECORDINGS = Range(int, 0, 1_000_000_000)
+"""Recordings to take of those that there are."""
+SEED = Range(int, 0, (1 << 63) - 1)
+WINDOW_S = Range(float, 1, 1_000_000, wanted="1 (a chunk's length) to 1000000")
+"""Windows that recordings are predicted in, in seconds."""
+WORKERS = Range(int, 1, 4_096)
+"""Processes or threads that read recordings."""
 
-
-_LARGEST_FEATURES = {
-    "sample_rate_hz": 768_000,
-    "fft_size": 16_384,
-    "hop_size": 16_384,
-    "mel_bands": 1_024,
-    "dimensions": 16_384,
-    "frames_per_second": 4_096,
-    "chunk_frames": 4_096,
-    "chunks_per_utterance": 1_024,
-}
+_FACTOR = Range(float, 0, 1_000_000)
+"""What a term of a loss is multiplied by."""
+_LEARNING_RATE = Range(float, 0, 1_000)
+_CHUNKS = Range(int, 1, 1_024)
+_CLIP = Range(float, 0, 65_504, excludes="lowest")
+"""Records hold half-precision numbers, which go no further."""
 _MOST_VALUES = 1 << 24
 """Numbers that the chunks of one recording may have: 64 MiB of float32, 192 times as many as by default."""
 
-
-_CHANNELS = "mix, first, or a channel's number from 1"
+_CHANNEL = Range(int, 1, 65_535, wanted="mix, first, or a channel's number from 1 to 65535")
 
 
 @dataclass(frozen=True)
 class AudioConfig:
     """How an audio file becomes one signal; models and data made with different ones fit together."""
 
-    channel: int | None = None
+    channel: int | None = field(default=None, metadata=within(_CHANNEL))
     """The channel to use, from 1; None takes the mean of all."""
     remove_dc: bool = False
     """Subtract the signal's mean before its peak is taken."""
@@ -68,8 +81,7 @@ class AudioConfig:
     """Leave out a recording whose file was cut short, instead of using what is there."""
 
     def __post_init__(self) -> None:
-        if self.channel is not None:
-            _require(self.channel >= 1, "channel", self.channel, _CHANNELS)
+        check_numbers(self)
 
 
 DEFAULT_AUDIO = AudioConfig()
@@ -85,23 +97,24 @@ def channel_number(channel: int | str) -> int | None:
     text = str(channel)
     if text in words:
         return words[text]
-    _require(text.isascii() and text.isdecimal(), "channel", text, _CHANNELS)
-    return int(text)
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise InputError(f"--channel is {text}; expected {_CHANNEL}")
+    return _CHANNEL.check("--channel", int(text))
 
 
 @dataclass(frozen=True)
 class FeatureConfig:
     """How a recording becomes chunks of a mel spectrogram (paper, section 3.1)."""
 
-    sample_rate_hz: int = 16_000
-    fft_size: int = 512
-    hop_size: int = 256
-    mel_bands: int = 128
-    chunk_frames: int = 62
+    sample_rate_hz: int = field(default=16_000, metadata=within(Range(int, 1, 768_000)))
+    fft_size: int = field(default=512, metadata=within(Range(int, 1, 16_384)))
+    hop_size: int = field(default=256, metadata=within(Range(int, 1, 16_384)))
+    mel_bands: int = field(default=128, metadata=within(Range(int, 1, 1_024)))
+    chunk_frames: int = field(default=62, metadata=within(Range(int, 1, 4_096)))
     """Frames a chunk: about one second."""
-    chunks_per_utterance: int = 11
+    chunks_per_utterance: int = field(default=11, metadata=within(_CHUNKS))
     """Chunks that every recording is cut into, whatever its duration."""
-    clip: float = 3.0
+    clip: float = field(default=3.0, metadata=within(_CLIP))
     """Normalised features are clipped to plus and minus this many standard deviations."""
 
     def __post_init__(self) -> None:
@@ -131,12 +144,12 @@ class FeatureConfig:
 class GivenFeatures:
     """How frames that the corpus brings, a file of them a recording, become chunks of one second."""
 
-    dimensions: int
+    dimensions: int = field(metadata=within(Range(int, 1, 16_384)))
     """Numbers a frame."""
-    frames_per_second: float
-    chunks_per_utterance: int = 11
+    frames_per_second: float = field(metadata=within(FRAME_RATE))
+    chunks_per_utterance: int = field(default=11, metadata=within(_CHUNKS))
     """Chunks that every recording is cut into, whatever its duration."""
-    clip: float = 3.0
+    clip: float = field(default=3.0, metadata=within(_CLIP))
     """Normalised features are clipped to plus and minus this many standard deviations."""
 
     def __post_init__(self) -> None:
@@ -164,15 +177,10 @@ Features = FeatureConfig | GivenFeatures
 
 def _check_features(features: Features) -> None:
     """What a stranger's file may say, too: what it allocates has a limit."""
-    for name in vars(features).keys() & _LARGEST_FEATURES.keys():
-        value, highest = getattr(features, name), _LARGEST_FEATURES[name]
-        if not 1 <= value <= highest:
-            raise InputError(f"{name} is {value}; expected 1 to {highest}")
+    check_numbers(features, title="")
     values = features.chunks_per_utterance * features.chunk_frames * features.dimensions
     if values > _MOST_VALUES:
         raise InputError(f"the chunks of a recording have {values} values; expected {_MOST_VALUES} at most")
-    if not 0 < features.clip < math.inf:
-        raise InputError(f"clip is {features.clip}; expected a finite number above 0")
 
 
 @dataclass(frozen=True)
@@ -183,11 +191,11 @@ class ModelConfig:
     """What is trained: DeepEmoCluster, or one of the systems that it is compared with, on the same encoder."""
     attributes: tuple[Literal["arousal", "dominance", "valence"], ...] = ("arousal",)
     """Emotional attributes that the regressor predicts, one output each."""
-    clusters: int = field(default=10, metadata=_only("emocluster"))
+    clusters: int = field(default=10, metadata=_only("emocluster") | within(CLUSTERS))
     """Number of clusters K, which is also the number of pseudo-labels."""
-    width_multiplier: float = 1.0
+    width_multiplier: float = field(default=1.0, metadata=within(Range(float, 0, 64, excludes="lowest")))
     """Scales every layer's width; 1 is the published network."""
-    dropout_rate: float = 0.5
+    dropout_rate: float = field(default=0.5, metadata=within(Range(float, 0, 1, excludes="highest")))
     """Share of the shared layer's outputs that training drops."""
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the encoder's arithmetic in training; parameters, statistics and losses, scores and predictions stay
@@ -203,22 +211,18 @@ class ModelConfig:
         for name in self.attributes:
             if self.attributes.count(name) > 1:
                 raise InputError(f"--attributes names {name} twice; name each attribute once")
-        _require(1 <= self.clusters <= 1_000_000, "clusters", self.clusters, "at least 1, and 1000000 at most")
-        _require(
-            0 < self.width_multiplier <= 64, "width-multiplier", self.width_multiplier, "more than 0, and 64 at most"
-        )
-        _require(0 <= self.dropout_rate < 1, "dropout-rate", self.dropout_rate, "from 0 up to, but not including, 1")
+        check_numbers(self)
 
 
 @dataclass(frozen=True)
 class ClusteringConfig:
     """How the embeddings are clustered at the start of each stage (paper, section 2.2)."""
 
-    iterations: int = 20
+    iterations: int = field(default=20, metadata=within(Range(int, 1, 1_000_000)))
     """Iterations of Lloyd's algorithm."""
     initialization: Literal["random", "kmeans++"] = "random"
     """Initial centroids: random data points, or k-means++ (Arthur & Vassilvitskii 2007)."""
-    pca_components: int | None = None
+    pca_components: int | None = field(default=None, metadata=within(Range(int, 1, 16_384)))
     """Project the embeddings on this many principal components before clustering; by default on none."""
     whiten: bool = False
     """Scale the principal components to unit variance (needs --pca-components)."""
@@ -226,10 +230,8 @@ class ClusteringConfig:
     """Scale every embedding to unit length before clustering."""
 
     def __post_init__(self) -> None:
-        _require(self.iterations >= 1, "iterations", self.iterations, "at least 1")
-        if self.pca_components is not None:
-            _require(self.pca_components >= 1, "pca-components", self.pca_components, "at least 1")
-        elif self.whiten:
+        check_numbers(self)
+        if self.whiten and self.pca_components is None:
             raise InputError("--whiten scales principal components; give their number by --pca-components as well")
 
 
@@ -237,50 +239,50 @@ class ClusteringConfig:
 class OptimizerConfig:
     """Learning rates; those of emocluster's summed updates are explained in `training.optimizers`."""
 
-    adam_learning_rate: float = 5e-4
+    adam_learning_rate: float = field(default=5e-4, metadata=within(_LEARNING_RATE))
     """Of emocluster's stage II, beside SGD; of both stages of the other systems, alone."""
-    sgd_learning_rate: float = field(default=1e-3, metadata=_only("emocluster"))
+    sgd_learning_rate: float = field(default=1e-3, metadata=_only("emocluster") | within(_LEARNING_RATE))
     """Of both stages, for all layers but the cluster head."""
-    cluster_head_learning_rate: float = field(default=0.05, metadata=_only("emocluster"))
+    cluster_head_learning_rate: float = field(default=0.05, metadata=_only("emocluster") | within(_LEARNING_RATE))
     """SGD, for the cluster classifier's last layer."""
     freeze_regressor: bool = field(default=False, metadata=_only("emocluster"))
     """Leave the attribute regressor at its random draw, as the published code does; the paper trains it."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
 
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
     """Weights of what the autoencoders minimise beside the CCC loss (see `systems.cnn_ae` and `systems.cnn_vae`)."""
 
-    reconstruction_weight: float = field(default=1.0, metadata=_only("cnn_ae", "cnn_vae"))
+    reconstruction_weight: float = field(default=1.0, metadata=_only("cnn_ae", "cnn_vae") | within(_FACTOR))
     """Weight of the mean squared error of a reconstructed chunk's pixels."""
-    kl_weight: float = field(default=1.0, metadata=_only("cnn_vae"))
+    kl_weight: float = field(default=1.0, metadata=_only("cnn_vae") | within(_FACTOR))
     """Weight of the Kullback-Leibler divergence between a chunk's code and a standard normal one, a pixel."""
-    kl_warmup_epochs: float = field(default=5.0, metadata=_only("cnn_vae"))
+    kl_warmup_epochs: float = field(default=5.0, metadata=_only("cnn_vae") | within(Range(float, 0, 1_000_000)))
     """Epochs, maybe with a fraction, over which that weight grows from 0."""
 
     def __post_init__(self) -> None:
-        _require(self.reconstruction_weight >= 0, "reconstruction-weight", self.reconstruction_weight, "at least 0")
-        _require(self.kl_weight >= 0, "kl-weight", self.kl_weight, "at least 0")
-        _require(self.kl_warmup_epochs >= 0, "kl-warmup-epochs", self.kl_warmup_epochs, "at least 0")
+        check_numbers(self)
 
 
 @dataclass(frozen=True)
 class LadderConfig:
     """How the ladder network is disturbed, and what it minimises beside the CCC loss (see `models.ladder`)."""
 
-    noise_std: float = 0.3
+    noise_std: float = field(default=0.3, metadata=within(Range(float, 0, 1_000)))
     """Standard deviation of the noise on the input and on every layer's normalised activations."""
-    denoising_weights: tuple[float, ...] = (1.0,) * LADDER_LEVELS
+    denoising_weights: tuple[float, ...] = field(default=(1.0,) * LADDER_LEVELS, metadata=within(_FACTOR))
     """Weights of the denoising costs of the input, the seven convolutions and the shared layer."""
 
     def __post_init__(self) -> None:
-        _require(self.noise_std >= 0, "noise-std", self.noise_std, "at least 0")
-        _require(
-            len(self.denoising_weights) == LADDER_LEVELS and min(self.denoising_weights) >= 0,
-            "denoising-weights",
-            self.denoising_weights,
-            f"{LADDER_LEVELS} numbers, at least 0: of the input, the seven convolutions and the shared layer",
-        )
+        check_numbers(self)
+        if len(self.denoising_weights) != LADDER_LEVELS:
+            raise InputError(
+                f"--denoising-weights is {self.denoising_weights}; expected {LADDER_LEVELS} numbers: of the input, the "
+                "seven convolutions and the shared layer"
+            )
 
 
 @dataclass(frozen=True)
@@ -295,40 +297,34 @@ class TrainConfig:
     stages: TrainedStages = field(default="both", metadata=_only("emocluster"))
     """`unsupervised` trains by stage I alone, on the pool, if there is one, and then on the labelled recordings without
     their labels: for a look at the clusters. The regressor is not trained, and the last epoch is kept."""
-    epochs: int = 50
+    epochs: int = field(default=50, metadata=within(Range(int, 1, 1_000_000)))
     """Each trains on the unlabelled pool, if there is one, and then on the labelled recordings."""
-    batch_size: int = 64
+    batch_size: int = field(default=64, metadata=within(BATCH_SIZE))
     """Recordings a batch; a batch holds this many times 11 chunks, dealt out over the devices."""
     init_from: str | None = None
     """Fine-tune: start from the weights of this model directory, of the same system and width. The regressor's last
     layer is drawn anew for other attributes, the cluster classifier's for another number of clusters."""
-    unlabeled_size: int | None = None
+    unlabeled_size: int | None = field(default=None, metadata=within(RECORDINGS))
     """Recordings of the unlabelled pool that training uses: a prefix of one seeded permutation; all by default."""
-    fold: int | None = None
+    fold: int | None = field(default=None, metadata=within(FOLD))
     """Of records that were prepared with --folds: test on this fold, counted from 1, validate on the next one, and
     train on the others."""
-    ccc_weight: float = field(default=1.0, metadata=_only("emocluster", "cnn_ae", "cnn_vae", "ladder"))
+    ccc_weight: float = field(
+        default=1.0, metadata=_only("emocluster", "cnn_ae", "cnn_vae", "ladder") | within(_FACTOR)
+    )
     """Weight of the CCC loss beside what the labelled stage minimises without labels."""
-    patience: int | None = None
+    patience: int | None = field(default=None, metadata=within(Range(int, 1, 1_000_000)))
     """Stop after this many epochs without a better validation CCC; by default, never."""
     on_nan: Literal["stop", "skip"] = "stop"
     """What a loss or gradient that is infinite or NaN does: stop the run, or leave that batch out and go on. Either way
     the batch's recordings are listed in the work directory."""
-    seed: int = 0
+    seed: int = field(default=0, metadata=within(SEED))
     """Everything random in the run follows from it."""
 
     def __post_init__(self) -> None:
-        _require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
-        _require(self.batch_size >= 1, "batch-size", self.batch_size, "at least 1")
-        _require(self.seed >= 0, "seed", self.seed, "at least 0")
-        if self.unlabeled_size is not None:
-            _require(self.unlabeled_size >= 0, "unlabeled-size", self.unlabeled_size, "at least 0")
-        if self.fold is not None:
-            _require(self.fold >= 1, "fold", self.fold, "at least 1")
-        if self.patience is not None:
-            _require(self.patience >= 1, "patience", self.patience, "at least 1")
-            if self.stages == "unsupervised":
-                raise InputError("--patience waits for a better CCC, and --stages unsupervised trains no regressor")
+        check_numbers(self)
+        if self.patience is not None and self.stages == "unsupervised":
+            raise InputError("--patience waits for a better CCC, and --stages unsupervised trains no regressor")
         if self.model.system == "cnn_regressor" and self.unlabeled_size:
             raise InputError(
                 "--unlabeled-size is given, but --model cnn_regressor learns from labels alone; leave it out or give 0"
@@ -345,8 +341,7 @@ def _refuse_options_of_others(config: Any, system: str, systems: tuple[str, ...]
             _refuse_options_of_others(value, system, users)
         elif users is not None and system not in users and value != f.default:
             raise InputError(
-                f"--{f.name.replace('_', '-')} is given, but --model {system} has no use for it; it belongs to "
-                f"{', '.join(users)}"
+                f"--{option_name(f)} is given, but --model {system} has no use for it; it belongs to {', '.join(users)}"
             )
 
 
@@ -364,7 +359,7 @@ def option_systems(cls: type[Any] = TrainConfig, systems: tuple[str, ...] | None
         if dataclasses.is_dataclass(hint):
             found |= option_systems(hint, users)  # type: ignore[arg-type]
         elif users is not None:
-            found[f.metadata.get("option", f.name.replace("_", "-"))] = users
+            found[option_name(f)] = users
     return found
 
 

@@ -6,11 +6,13 @@ It only decides; `parallel.start_processes` joins the processes. The module impo
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from emocluster_jax.errors import InputError
+from emocluster_jax.ranges import Range, check_numbers, within
 
 # What JAX needs in order to ask Slurm. A batch script and a shell that salloc opens have only some of them: they are
 # no tasks of the job.
@@ -23,24 +25,23 @@ class Processes:
 
     coordinator: str | None = None
     """host:port of process 0, where several processes are started by hand."""
-    num_processes: int | None = None
+    num_processes: int | None = field(default=None, metadata=within(Range(int, 1, 1_000_000)))
     """Processes in the run; 1 for this one alone, whatever started it."""
-    process_id: int | None = None
+    process_id: int | None = field(default=None, metadata=within(Range(int, 0, 999_999)))
     """This process's number, from 0."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         address, count, number = self.coordinator, self.num_processes, self.process_id
-        if count is not None and count < 1:
-            raise InputError(f"--num-processes is {count}; expected at least 1")
         if number is not None and count is None:
             raise InputError("--process-id is given without --num-processes; give both, and --coordinator")
-        if number is not None and count is not None and not 0 <= number < count:
+        if number is not None and count is not None and number >= count:
             raise InputError(f"--process-id is {number}; expected 0 to {count - 1}, as --num-processes is {count}")
         if address is None and count is not None and count > 1:
             raise InputError("--num-processes is given without --coordinator; add host:port of process 0")
         if address is not None:
             host, _, port = address.rpartition(":")
-            if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+            if not host or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 2**16:
                 raise InputError(f"--coordinator is {address}; expected host:port, such as 10.0.0.1:1234")
             if number is None and count is not None and count > 1:
                 raise InputError("--num-processes is given without --process-id; add this process's number, from 0")

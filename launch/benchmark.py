@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -16,6 +16,7 @@ import tyro
 
 from emocluster_jax.disk import check_output_file
 from emocluster_jax.errors import InputError
+from emocluster_jax.ranges import Range, check_numbers, within
 from launch import command
 
 if TYPE_CHECKING:
@@ -41,12 +42,15 @@ class Options:
     """Only the cases whose name contains this, e.g. "352 chunks"."""
     without: tuple[str, ...] = ()
     """Leave out the peers whose name contains one of these, e.g. torch.compile, which takes a minute to prepare."""
-    repetitions: int = 5
+    repetitions: int = field(default=5, metadata=within(Range(int, 1, 100_000)))
     """Of each case, in turn with its peers; medians are reported."""
     quick: bool = False
     """Sizes so small that the figures mean nothing, to see whether all works."""
     quiet: bool = False
     """Print nothing but warnings and errors."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
 
 
 def benchmark(options: Options, console: Console) -> list[Row]:
@@ -126,8 +130,6 @@ def _check(options: Options) -> None:
         raise InputError(
             "no suite is named; give one or more of train, embed, kmeans, epoch, feed, prepare, predict, memory, or all"
         )
-    if options.repetitions < 1:
-        raise InputError(f"--repetitions is {options.repetitions}; give 1 or more")
     if options.output is not None:
         check_output_file("--output", options.output)
 

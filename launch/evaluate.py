@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from emocluster_jax.config import FOLD
 from emocluster_jax.disk import AGAIN, check_output_file, writing
 from emocluster_jax.processes import Processes
+from emocluster_jax.ranges import check_numbers, within
 from launch import command
 
 
@@ -23,7 +25,7 @@ class Options:
     """Records that launch.prepare wrote."""
     split: Literal["train", "validation", "test"] = "test"
     """The recordings to evaluate on."""
-    fold: int | None = None
+    fold: int | None = field(default=None, metadata=within(FOLD))
     """Of records that were prepared with --folds: the fold whose run's split is meant. [default: that of the run, where
     the model lies in its work directory and these are its records]"""
     feed: Literal["auto", "resident", "streamed"] = "auto"
@@ -34,6 +36,9 @@ class Options:
     processes: Processes = field(default_factory=Processes)
     quiet: bool = False
     """Print the JSON alone."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
 
 
 def main() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from emocluster_jax.config import SystemName
+from emocluster_jax.config import CLUSTERS, RECORDINGS, SystemName
 from emocluster_jax.errors import InputError
+from emocluster_jax.ranges import Range, check_numbers, within
 from launch import command, train
 
 if TYPE_CHECKING:
@@ -47,13 +49,13 @@ class Options:
     """Records that launch.prepare wrote."""
     workdir: Path
     """Takes a work directory for each run, results.csv, tables and figures."""
-    trials: int = 5
+    trials: int = field(default=5, metadata=within(Range(int, 1, 10_000)))
     """Trainings of each setting (on each fold), with seeds from 0."""
     attributes: tuple[Literal["arousal", "dominance", "valence"], ...] | None = None
     """Each has runs of its own. [default: those that the training split has labels of]"""
-    clusters: tuple[int, ...] = (10, 20, 30)
+    clusters: tuple[int, ...] = field(default=(10, 20, 30), metadata=within(CLUSTERS))
     """K of Table 2; the first one is that of all else."""
-    unlabeled_sizes: tuple[int, ...] | None = None
+    unlabeled_sizes: tuple[int, ...] | None = field(default=None, metadata=within(RECORDINGS))
     """Recordings of the unlabelled pool, for Figure 2; the largest is that of Table 2, Figure 3 and of folds. [default:
     0, 15000 and 40000, or the same shares of a smaller pool]"""
     shard: str = "1/1"
@@ -64,6 +66,9 @@ class Options:
     """Write tables and figures from the runs that are complete, and run nothing."""
     quiet: bool = False
     """Print only warnings and errors."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
 
 
 def main() -> None:
@@ -123,10 +128,11 @@ def main() -> None:
 
 
 def _shard(text: str) -> tuple[int, int]:
-    number, _, count = text.partition("/")
-    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+    match = re.fullmatch("([0-9]{1,9})/([0-9]{1,9})", text)
+    number, count = map(int, match.groups()) if match else (0, 0)
+    if not 1 <= number <= count:
         raise InputError(f"--shard is {text}; expected I/N with I from 1 to N, such as 2/4")
-    return int(number), int(count)
+    return number, count
 
 
 def _list(plan: Plan, runs: tuple[Run, ...], shard: str, console: Console) -> None:

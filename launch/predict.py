@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emocluster_jax.config import BATCH_SIZE, WINDOW_S, WORKERS, channel_number
 from emocluster_jax.disk import AGAIN, check_output_file, writing
 from emocluster_jax.errors import InputError
+from emocluster_jax.ranges import check_numbers, within
 from launch import command
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ class Options:
     source: Path | None = None
     """The folder that holds the recordings of a table, and that its paths are relative to; by default the table's
     own."""
-    window_seconds: float | None = None
+    window_seconds: float | None = field(default=None, metadata=within(WINDOW_S))
     """A row for each window of this length: for recordings of which 11 parts of one second, one row, say too little.
 
     A shorter rest is a window from 1 s on."""
@@ -46,9 +48,9 @@ class Options:
     table's rows.
 
     Several models: arousal_embeddings, arousal_clusters and so on."""
-    batch_size: int | None = None
+    batch_size: int | None = field(default=None, metadata=within(BATCH_SIZE))
     """Recordings or windows that go through a network at a time; by default 4 on a CPU and 32 elsewhere."""
-    workers: int | None = None
+    workers: int | None = field(default=None, metadata=within(WORKERS))
     """Threads that decode; one a core by default."""
     channel: str | None = None
     """The channel of a recording to use: `first`, its number from 1, or `mix` for the mean of all. By default what the
@@ -63,18 +65,17 @@ class Options:
     quiet: bool = False
     """Print nothing but warnings and errors."""
 
+    def __post_init__(self) -> None:
+        check_numbers(self)
+
 
 def check(options: Options) -> None:
     """Raises InputError where something is wrong with the request that can be known without its models."""
-    from emocluster_jax.batch_inference import check_extent
-    from emocluster_jax.config import AudioConfig, channel_number
-
     for option, given in (("--checkpoint", options.checkpoint), ("--input", options.input)):
         if not given:
             raise InputError(f"{option} is empty; give at least one path")
-    check_extent(options.window_seconds, options.batch_size, options.workers)
     if options.channel is not None:
-        AudioConfig(channel_number(options.channel))
+        channel_number(options.channel)
 
 
 def recordings_of(options: Options, features: Features) -> list[Recording]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import shlex
 import sys
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from emocluster_jax.config import FOLDS, FRAME_RATE, RECORDINGS, WORKERS
 from emocluster_jax.corpora.msp_podcast import TEST_SETS
 from emocluster_jax.corpora.registry import CorpusName
+from emocluster_jax.ranges import check_numbers, within
 from launch.command import invocation, parse, run
 
 if TYPE_CHECKING:
@@ -36,9 +38,9 @@ class Options:
     """`manifest`: the CSV file, if it is not the folder's manifest.csv. What it names lies in --source nonetheless."""
     unlabeled: Path | None = None
     """A folder of recordings without labels, which join the unlabelled split."""
-    unlabeled_limit: int | None = None
+    unlabeled_limit: int | None = field(default=None, metadata=within(RECORDINGS))
     """Take this many of that folder: the same ones each time, and a smaller number is part of a larger."""
-    frame_rate: float | None = None
+    frame_rate: float | None = field(default=None, metadata=within(FRAME_RATE))
     """The recordings are files of features (.npy, frames by dimensions), with this many frames a second: embeddings of
     WavLM or wav2vec 2.0 have 50."""
     english: Literal["labeled", "unlabeled"] = "labeled"
@@ -48,7 +50,7 @@ class Options:
     statistics_from: Path | None = None
     """Normalise by the feature statistics of this data directory, or of this model directory to evaluate the model,
     instead of those of this corpus's training split."""
-    folds: int | Literal["speakers"] | None = None
+    folds: int | Literal["speakers"] | None = field(default=None, metadata=within(FOLDS))
     """Deal all labelled recordings, whatever their split, out to this many folds by speaker, or to a fold for each
     speaker; launch.train --fold says which one to test on."""
     channel: str = "mix"
@@ -58,7 +60,7 @@ class Options:
     """Subtract a recording's constant offset before its peak is taken. The published models had none subtracted."""
     strict_audio: bool = False
     """Leave out recordings whose file ends before its data do, instead of using what is there."""
-    workers: int | None = None
+    workers: int | None = field(default=None, metadata=within(WORKERS))
     """Processes that decode and write; all cores by default. The records are the same for any number."""
     beam_runner: str | None = None
     """An Apache Beam runner decodes and writes in place of local processes: DirectRunner, FlinkRunner, DataflowRunner,
@@ -67,6 +69,9 @@ class Options:
     """Its pipeline options without their dashes, e.g. `flink_master=host:8081 parallelism=64`."""
     quiet: bool = False
     """Print nothing but warnings and errors."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
 
 
 def summarize(preparation: Preparation, data_dir: Path, console: Console) -> None:

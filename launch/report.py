@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from emocluster_jax.disk import AGAIN, check_output_file, writing
 from emocluster_jax.errors import InputError
+from emocluster_jax.ranges import Range, check_numbers, within
 from launch import command
 
 DESCRIPTION = """Write one self-contained HTML page on a training run, or on the grid of runs of launch.experiment:
@@ -27,21 +28,17 @@ class Options:
     """The page. [default: report.html in --workdir]"""
     audio: Path | None = None
     """Folder of the recordings, where they are no longer where they were prepared from."""
-    recordings: int = 1000
+    recordings: int = field(default=1000, metadata=within(Range(int, 0, 1_000_000)))
     """Recordings on the map, at most."""
-    clips: int = 4
+    clips: int = field(default=4, metadata=within(Range(int, 0, 1_000)))
     """Recordings to listen to a cluster, at most."""
-    clip_seconds: float = 6.0
+    clip_seconds: float = field(default=6.0, metadata=within(Range(float, 0, 60, excludes="lowest")))
     """Length of each of them, at most."""
     quiet: bool = False
     """Print nothing but warnings and errors."""
 
     def __post_init__(self) -> None:
-        for name, value in (("recordings", self.recordings), ("clips", self.clips)):
-            if value < 0:
-                raise InputError(f"--{name} is {value}; give 0 or more")
-        if not 0 < self.clip_seconds <= 60:
-            raise InputError(f"--clip-seconds is {self.clip_seconds:g}; give more than 0 and at most 60")
+        check_numbers(self)
         if self.audio is not None and self.data_dir is None:
             raise InputError("--audio is given without --data-dir; give the records that the run was trained on")
         if self.audio is not None and not self.audio.is_dir():

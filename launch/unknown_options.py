@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from emocluster_jax.errors import InputError
+from emocluster_jax.ranges import option_name
 
 
 def check_known(arguments: Sequence[str], options: Sequence[type[Any]], prog: str) -> None:
@@ -32,7 +33,7 @@ def option_names(options: type[Any]) -> Iterator[str]:
     """Names, without their dashes, of the options that `command.parse` makes of a dataclass."""
     hints = typing.get_type_hints(options)
     for field in dataclasses.fields(options):
-        name = field.metadata.get("option", field.name.replace("_", "-"))
+        name = option_name(field)
         if dataclasses.is_dataclass(hint := hints[field.name]):
             yield from option_names(typing.cast("type[Any]", hint))
         else:

@@ -38,7 +38,7 @@ def test_presets_survive_json(name: Preset) -> None:
         ({"epochs": True}, "here: epochs is True; expected int"),
         ({"model": {"attributes": ["anger"]}}, "here: model: attributes is 'anger'; expected one of arousal"),
         ({"model": {"attributes": "arousal"}}, "attributes is 'arousal'; expected a list"),
-        ({"model": {"clusters": 0}}, "here: model: --clusters is 0; expected at least 1"),
+        ({"model": {"clusters": 0}}, "here: model: --clusters is 0; expected 1 to 1000000"),
         ({"model": {"width_multiplier": 1e9}}, "more than 0, and 64 at most"),
         ({"model": {"width_multiplier": 10**400}}, "width_multiplier is 1000.*; expected float"),
         ({"clustering": 4}, "here: clustering: expected an object of settings, found int"),

@@ -118,7 +118,7 @@ def test_gpus(environment: dict[str, str], visible: str, gpus: list[int] | None)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_processes": 0}, "--num-processes is 0; expected at least 1"),
+        ({"num_processes": 0}, "--num-processes is 0; expected 1 to 1000000"),
         ({"num_processes": 2}, "--num-processes is given without --coordinator"),
         ({"process_id": 1}, "--process-id is given without --num-processes"),
         ({"num_processes": 2, "process_id": 0}, "--num-processes is given without --coordinator"),

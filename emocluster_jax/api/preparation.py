@@ -11,7 +11,9 @@ from typing import Literal, get_args
 
 from emocluster_jax.config import (
     DEFAULT_AUDIO,
+    FRAME_RATE,
     SPLITS,
+    WORKERS,
     AudioConfig,
     FeatureConfig,
     Features,
@@ -27,7 +29,7 @@ from emocluster_jax.errors import InputError
 from emocluster_jax.host_cores import usable_cores
 from emocluster_jax.preprocessing.given_frames import most_frequent_dimensions, shape_of
 from emocluster_jax.records.beam import BeamRunner, beam_runner
-from emocluster_jax.records.folds import check_request, in_one_split
+from emocluster_jax.records.folds import checked_request, in_one_split
 from emocluster_jax.records.preparation import Preparation
 from emocluster_jax.records.writer import prepare as write_records
 from emocluster_jax.reporting.console import Console
@@ -112,7 +114,7 @@ def prepare(
     if tuple(test_sets) != TEST_SETS and corpus != "msp_podcast":
         raise InputError(f"--test-sets belongs to --corpus msp_podcast, not to {corpus}")
     if folds is not None:
-        check_request(folds)
+        folds = checked_request(folds)
     audio = AudioConfig(channel_number(channel), remove_dc, strict_audio)
     if frame_rate is not None:
         if audio != DEFAULT_AUDIO:
@@ -120,10 +122,7 @@ def prepare(
                 "--frame-rate says that the recordings are features; leave out --channel, --remove-dc and "
                 "--strict-audio, which are about audio"
             )
-        try:
-            GivenFeatures(dimensions=1, frames_per_second=frame_rate)
-        except InputError as error:
-            raise InputError(f"--frame-rate: {error}") from None
+        FRAME_RATE.check("--frame-rate", frame_rate)
     runner = _workers(workers, beam, beam_options, data_dir)  # before anything is read
     suffixes = AUDIO_SUFFIXES if frame_rate is None else FRAME_SUFFIXES
     with console.showing_log():
@@ -173,8 +172,8 @@ def _empty_splits(
 
 
 def _workers(workers: int | None, beam: str | None, beam_options: Sequence[str], data_dir: Path) -> int | BeamRunner:
-    if workers is not None and workers < 1:
-        raise InputError(f"--workers is {workers}; give 1 or more")
+    if workers is not None:
+        workers = WORKERS.check("--workers", workers)
     if beam is None:
         if beam_options:
             raise InputError("--beam-options needs --beam-runner, whose options they are")

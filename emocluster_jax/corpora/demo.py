@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import filelock
@@ -21,7 +21,7 @@ import numpy as np
 import soundfile
 from jaxtyping import Float
 
-from emocluster_jax.config import ATTRIBUTES
+from emocluster_jax.config import ATTRIBUTES, SEED
 from emocluster_jax.corpora import manifest
 from emocluster_jax.corpora.demo_prosody import Emotion, speech_of, voice_quality
 from emocluster_jax.corpora.demo_ratings import draw_annotators, on_scale, rate
@@ -31,26 +31,31 @@ from emocluster_jax.corpora.espeak import check_installed, say
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.host_cores import usable_cores
+from emocluster_jax.ranges import Range, check_numbers, within
 
 FORMAT_VERSION = 1
 _MARKER = "demo.json"
 # Arousal and dominance go together in every corpus of natural speech, valence less so with either.
 _CORRELATION = np.array([[1.0, 0.5, 0.1], [0.5, 1.0, 0.2], [0.1, 0.2, 1.0]])
 _SPREAD = 0.45
+_SOME = Range(int, 1, 10_000)
 
 
 @dataclass(frozen=True)
 class DemoCorpus:
     """What to make. The same settings give the same files, byte for byte, with the same versions of the libraries."""
 
-    train_speakers: int = 24
-    validation_speakers: int = 5
-    test_speakers: int = 6
-    unlabeled_speakers: int = 12
-    recordings_per_speaker: int = 22
-    annotators: int = 5
-    sample_rate_hz: int = 16_000
-    seed: int = 0
+    train_speakers: int = field(default=24, metadata=within(_SOME))
+    validation_speakers: int = field(default=5, metadata=within(_SOME))
+    test_speakers: int = field(default=6, metadata=within(_SOME))
+    unlabeled_speakers: int = field(default=12, metadata=within(Range(int, 0, 10_000)))
+    recordings_per_speaker: int = field(default=22, metadata=within(_SOME))
+    annotators: int = field(default=5, metadata=within(_SOME))
+    sample_rate_hz: int = field(default=16_000, metadata=within(Range(int, 8_000, 768_000)))
+    seed: int = field(default=0, metadata=within(SEED))
+
+    def __post_init__(self) -> None:
+        check_numbers(self, title="demo corpus: ")
 
     @property
     def recordings(self) -> int:
@@ -71,10 +76,9 @@ def generate(directory: Path, config: DemoCorpus, progress: Callable[[int], None
       progress: called with the number of recordings finished since the last call, `config.recordings` in all.
 
     Raises:
-      InputError: the folder holds something else, another process is making it, a setting is out of range, or eSpeak
-        NG is not installed.
+      InputError: the folder holds something else, another process is making it, or eSpeak NG is not
+        installed.
     """
-    _check(config)
     if directory.is_file() or (directory.is_dir() and any(directory.iterdir())):
         _check_same(directory, config)
         return
@@ -261,14 +265,6 @@ def _interleaved_splits(config: DemoCorpus) -> list[str]:
 
 def _settings(config: DemoCorpus) -> dict[str, object]:
     return {"format_version": FORMAT_VERSION, **dataclasses.asdict(config)}
-
-
-def _check(config: DemoCorpus) -> None:
-    """Checks the ranges of the settings."""
-    for name, value in dataclasses.asdict(config).items():
-        least = 0 if name in ("seed", "unlabeled_speakers") else 8_000 if name == "sample_rate_hz" else 1
-        if value < least:
-            raise InputError(f"demo corpus: {name} is {value}; give at least {least}")
 
 
 def _check_same(directory: Path, config: DemoCorpus) -> None:

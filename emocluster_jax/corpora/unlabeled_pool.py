@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from emocluster_jax.config import RECORDINGS
 from emocluster_jax.corpora.audio_files import AUDIO_SUFFIXES, check_folder, find_audio_files
 from emocluster_jax.corpora.speaker_split import stable_hash
 from emocluster_jax.corpora.utterance import Utterance
@@ -38,10 +39,10 @@ def read_pool(
       Rows sorted by id.
 
     Raises:
-      InputError: the folder is missing, unreadable or holds no recording, or the limit is negative.
+      InputError: the folder is missing, unreadable or holds no recording, or the limit is out of range.
     """
-    if limit is not None and limit < 0:
-        raise InputError(f"a limit of {limit} unlabelled recordings makes no sense; give 0 or more")
+    if limit is not None:
+        limit = RECORDINGS.check("--unlabeled-limit", limit)
     if limit == 0:
         return []
     check_folder(folder, "a folder of recordings without labels")

@@ -41,8 +41,6 @@ def grid_for_data(
         raise InputError(f"--preset folds needs folds, which {data_dir} does not have; prepare it with --folds")
     if folds is not None and tables != ("folds",):
         raise InputError(f"{data_dir} was prepared in folds; give --preset folds alone, or prepare it without --folds")
-    if trials < 1:
-        raise InputError(f"--trials is {trials}; expected at least 1")
     if not (tables and clusters):
         raise InputError("--preset and --clusters need at least one value each")
     for split in ("train", "test") if folds is None else ():

@@ -14,8 +14,8 @@ from typing import BinaryIO
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from emocluster_jax.config import GivenFeatures
-from emocluster_jax.errors import RecordingError
+from emocluster_jax.config import FRAME_RATE, GivenFeatures
+from emocluster_jax.errors import InputError, RecordingError
 from emocluster_jax.preprocessing.audio import LONGEST_S
 from emocluster_jax.preprocessing.containers import is_known_container, is_npy
 
@@ -75,6 +75,10 @@ def checked_frames(
     Raises:
       FramesError: another rate than that of `features`, or as `read_frames`.
     """
+    try:
+        FRAME_RATE.check("the number of frames per second", frames_per_second)
+    except InputError as error:
+        raise FramesError(str(error)) from None
     if not math.isclose(frames_per_second, features.frames_per_second, rel_tol=_RATE_TOLERANCE):
         raise FramesError(f"{frames_per_second:g} frames a second; expected {features.frames_per_second:g}")
     frames = np.asarray(frames)

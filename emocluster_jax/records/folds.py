@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from emocluster_jax.config import FOLDS
 from emocluster_jax.corpora.speaker_split import FRACTIONS, deal, speaker_of
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
@@ -13,7 +14,7 @@ from emocluster_jax.errors import InputError
 FoldsRequest = int | Literal["speakers"]
 """A number of folds, or a fold for each speaker."""
 
-FEWEST = 3
+FEWEST = FOLDS.lowest
 """One to test on, one to validate on, and one to train on."""
 
 
@@ -49,13 +50,9 @@ def in_one_split(utterances: Sequence[Utterance]) -> list[Utterance]:
     return [replace(u, split="train") if u.split in FRACTIONS else u for u in utterances]
 
 
-def check_request(wanted: FoldsRequest) -> None:
-    """Raises InputError where there cannot be such folds, whatever the recordings."""
-    if wanted != "speakers" and (type(wanted) is not int or wanted < FEWEST):
-        raise InputError(
-            f"--folds is {wanted}; expected speakers, or a number of {FEWEST} or more: one fold tests, one validates, "
-            "the others train"
-        )
+def checked_request(wanted: FoldsRequest) -> FoldsRequest:
+    """The request, if there can be such folds for some recordings; raises InputError otherwise."""
+    return wanted if wanted == "speakers" else FOLDS.check("--folds", wanted)
 
 
 def deal_folds(utterances: Sequence[Utterance], wanted: FoldsRequest) -> Folds:
@@ -69,7 +66,7 @@ def deal_folds(utterances: Sequence[Utterance], wanted: FoldsRequest) -> Folds:
     Raises:
       InputError: there are fewer speakers than folds, or there is to be one for each, and none is known.
     """
-    check_request(wanted)
+    wanted = checked_request(wanted)
     if wanted == "speakers" and utterances and not any(utterance.speaker for utterance in utterances):
         raise InputError(
             "--folds speakers makes a fold of each speaker, and none is known; name them in a column speaker, or give "

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
+from emocluster_jax.config import FOLD
 from emocluster_jax.errors import InputError
 from emocluster_jax.records.preparation import Preparation
 
@@ -49,6 +50,7 @@ def check_fold(preparation: Preparation, data_dir: Path, fold: int | None) -> No
         raise InputError(f"{data_dir} was prepared in {count} folds; say by --fold which to test on, from 1 to {count}")
     if not 1 <= fold <= count:
         raise InputError(f"--fold is {fold}; {data_dir} has folds 1 to {count}")
+    FOLD.check("--fold", fold)
 
 
 def split_counts(preparation: Preparation, fold: int | None) -> dict[str, int]:

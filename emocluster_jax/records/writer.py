@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emocluster_jax.atomic_files import replacing
-from emocluster_jax.config import DEFAULT_AUDIO, SPLITS, AudioConfig, Features
+from emocluster_jax.config import DEFAULT_AUDIO, SPLITS, WORKERS, AudioConfig, Features
 from emocluster_jax.corpora.speaker_split import fold_warnings, shared_speakers, shared_speakers_warning
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
@@ -106,8 +106,8 @@ def prepare(
             console.warn(warning)
     elif shared := shared_speakers(utterances):
         console.warn(shared_speakers_warning(shared))
-    if isinstance(workers, int) and workers < 1:
-        raise InputError(f"{workers} workers cannot prepare anything; give 1 or more")
+    if not isinstance(workers, BeamRunner):
+        workers = WORKERS.check("--workers", workers)
     shards = plan_shards(utterances)
     given = None if statistics_from is None else _given_statistics(statistics_from, features)
     basis = str(statistics_from) if given else _statistics_split(shards)

@@ -191,7 +191,7 @@ def test_requests_that_cannot_be_carried_out(names: dict[str, Any], folder: Path
         emocluster_jax.predict(folder / "run", [], console=QUIET)
     with pytest.raises(InputError, match=r"run and .*run both predict arousal"):
         emocluster_jax.predict([load_model(folder / "run"), folder / "run"], folder, console=QUIET)
-    with pytest.raises(InputError, match="--batch-size is -1; give 1 or more"):
+    with pytest.raises(InputError, match="--batch-size is -1; expected 1 to 65536"):
         emocluster_jax.predict(folder / "run", folder, batch_size=-1, console=QUIET)
     with pytest.raises(InputError, match="--unlabeled-limit needs"):
         emocluster_jax.prepare("manifest", folder, tmp_path / "data", unlabeled_limit=1, console=QUIET)

@@ -135,14 +135,14 @@ def test_without_espeak_the_extra_is_named(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (demo.DemoCorpus(test_speakers=0), "test_speakers is 0"),
-        (demo.DemoCorpus(sample_rate_hz=16), "sample_rate_hz is 16"),
-        (demo.DemoCorpus(train_speakers=100), f"has {MAXIMUM} voices, 123 were asked for"),
+        ({"test_speakers": 0}, "demo corpus: test_speakers is 0; expected 1 to 10000"),
+        ({"sample_rate_hz": 16}, "demo corpus: sample_rate_hz is 16; expected 8000 to 768000"),
+        ({"train_speakers": 100}, f"has {MAXIMUM} voices, 123 were asked for"),
     ],
 )
 def test_settings_out_of_range(tmp_path, settings, message):
     with pytest.raises(InputError, match=message):
-        demo.generate(tmp_path / "corpus", settings)
+        demo.generate(tmp_path / "corpus", demo.DemoCorpus(**settings))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -193,7 +193,7 @@ def test_bad_files_are_named_and_other_contents_are_other_data(
 def test_requests_that_do_not_fit_the_files(corpus: Path, prepare_with: Callable[..., None], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="npy files; say by --frame-rate"):
         prepare_with()
-    with pytest.raises(InputError, match=r"--frame-rate: frames_per_second is 0\.5; expected 1 to 4096"):
+    with pytest.raises(InputError, match=r"--frame-rate is 0\.5; expected 1 to 4096"):
         prepare_with("--frame-rate", "0.5")
     for audio in (["--channel", "first"], ["--remove-dc"], ["--strict-audio"]):
         with pytest.raises(InputError, match="leave out --channel, --remove-dc and --strict-audio"):

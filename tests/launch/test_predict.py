@@ -303,7 +303,7 @@ def request_with(models: dict[str, Path], speech: Path, tmp_path: Path, monkeypa
         ({"output": ["{tmp}/no/out.csv"]}, "there is no folder"),
         ({"output": ["{speech}/a b.wav"]}, "is one of the inputs"),
         ({"embeddings": ["{tmp}/out.csv"]}, "both outputs are one file"),
-        ({"window-seconds": [0.5]}, "--window-seconds is 0.5; give 1 or more"),
+        ({"window-seconds": [0.5]}, "--window-seconds is 0.5; expected 1 (a chunk's length) to 1000000"),
         ({"window-seconds": ["nan"]}, "--window-seconds is nan"),
         ({"batch-size": [0]}, "--batch-size is 0"),
         ({"workers": [-1]}, "--workers is -1"),
