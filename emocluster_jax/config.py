@@ -49,6 +49,13 @@ FOLDS = Range(
 )
 FRAME_RATE = Range(float, 1, 4_096)
 """Frames per second of given features."""
+LABEL = Range(
+    float,
+    -1_000_000,
+    1_000_000,
+    wanted="a number from -1000000 to 1000000, or nothing where it is missing",
+)
+"""Attributes' values, in any corpus's units: beyond it lie typing errors, and squares that float32 does not hold."""
 RECORDINGS = Range(int, 0, 1_000_000_000)
 """Recordings to take of those that there are."""
 SEED = Range(int, 0, (1 << 63) - 1)

@@ -138,7 +138,7 @@ def _consensus(row: Row) -> tuple[float, ...]:
         columns = [name for name in row.table.columns if re.fullmatch(rf"a\d+_{attribute[0]}", name, re.IGNORECASE)]
         if not columns:
             row.table.require(f"a1_{attribute[0].upper()}")
-        ratings = [rating for rating in map(row.number, columns) if not math.isnan(rating)]
+        ratings = [rating for rating in map(row.label, columns) if not math.isnan(rating)]
         consensus.append(sum(ratings) / len(ratings) if ratings else math.nan)
     return tuple(consensus)
 

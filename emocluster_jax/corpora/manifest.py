@@ -104,7 +104,7 @@ def read(
 def _utterance(row: Row, recording: Listed, root: Path) -> Utterance:
     """A row of the manifest; its split is "" where there is no such column."""
     split = parse_split(row.text("split"), row.where) if row.table.has("split") else ""
-    attributes = tuple(row.number(name) for name in ATTRIBUTES)
+    attributes = tuple(row.label(name) for name in ATTRIBUTES)
     if row.ends_early and split not in ("", "unlabeled") and all(map(math.isnan, attributes)):
         raise InputError(f"{row.where}: ends before the labels of a {split} recording; add them, or cells without any")
     return Utterance(

@@ -146,5 +146,5 @@ def _utterance(row: Row, split: str, source: Path, path: Path) -> Utterance:
         split=split,
         speaker=parse_speaker(row.text("SpkrID")),
         gender=parse_gender(row.text("Gender")),
-        attributes=(row.number("EmoAct"), row.number("EmoDom"), row.number("EmoVal")),
+        attributes=(row.label("EmoAct"), row.label("EmoDom"), row.label("EmoVal")),
     )

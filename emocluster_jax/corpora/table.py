@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from emocluster_jax.config import LABEL
 from emocluster_jax.corpora.text_files import read_text
 from emocluster_jax.errors import InputError
 
@@ -73,6 +74,15 @@ class Row:
         if not math.isfinite(number):
             raise InputError(f"{self.where}: {column} is {field!r}; expected a number, or nothing where it is missing")
         return number
+
+    def label(self, column: str) -> float:
+        """The field of `column` as an attribute's value, or NaN where it is missing.
+
+        Raises:
+          InputError: the field is something else, or out of `config.LABEL`.
+        """
+        number = self.number(column)
+        return number if math.isnan(number) else LABEL.check(f"{self.where}: {column}", number)
 
 
 @dataclass(frozen=True)

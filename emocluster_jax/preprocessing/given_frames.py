@@ -29,6 +29,8 @@ _HEADERS = {
     (2, 0): np.lib.format.read_array_header_2_0,
     (3, 0): np.lib.format.read_array_header_2_0,
 }
+_LARGEST = 1e18
+"""A single recording of larger numbers, whose squares float32 does not hold, would decide on the statistics of all."""
 _RATE_TOLERANCE = 1e-3
 """Rates this near to each other are the same: people round theirs."""
 
@@ -147,8 +149,8 @@ def _check_form(shape: tuple[int, ...], dtype: np.dtype, features: GivenFeatures
 
 
 def _finite(frames: Shaped[np.ndarray, "time dimensions"]) -> Float[np.ndarray, "time dimensions"]:
-    with np.errstate(over="ignore"):  # what becomes infinite is refused below
-        frames = np.ascontiguousarray(frames, np.float32)
     if not np.isfinite(frames).all():
         raise FramesError("NaN or infinite numbers")
-    return frames
+    if max(float(frames.max()), -float(frames.min())) > _LARGEST:
+        raise FramesError(f"numbers beyond {_LARGEST:g}")
+    return np.ascontiguousarray(frames, np.float32)

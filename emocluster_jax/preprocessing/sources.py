@@ -79,12 +79,14 @@ def segment_bounds(length: int, rate: float, start_s: float | None, end_s: float
       end_s: where it ends; None for the file's end.
 
     Raises:
-      RecordingError: it begins before its file, ends more than 0.05 s beyond the file's end, or has no samples or
-        frames.
+      RecordingError: its times are NaN, it begins before its file, ends more than 0.05 s beyond the file's end, or has
+        no samples or frames.
     """
     duration_s = length / rate
     start_s = 0.0 if start_s is None else start_s
     end_s = duration_s if end_s is None else end_s
+    if start_s != start_s or end_s != end_s:
+        raise RecordingError("the segment's start or end is NaN")
     if start_s < 0:
         raise RecordingError("the segment begins before its file does")
     if start_s > duration_s or end_s > duration_s + _ROUNDING_S:

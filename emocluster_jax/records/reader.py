@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float32, Int
 
 from emocluster_jax.checksums import check_files
-from emocluster_jax.config import ATTRIBUTES
+from emocluster_jax.config import ATTRIBUTES, LABEL
 from emocluster_jax.errors import InputError
 from emocluster_jax.records.arrays import Descriptions, SplitArrays
 from emocluster_jax.records.preparation import FILE_NAME, Preparation, RecordFile, read_preparation
@@ -58,6 +58,7 @@ def read_split(
         put_description(row, record)
 
     _read_records(data_dir, preparation, records, row_of, None, put, progress)
+    _check_labels(data_dir, split, descriptions.attributes, descriptions.ids)
     return SplitArrays(**vars(descriptions), chunks=chunks)
 
 
@@ -68,6 +69,7 @@ def read_descriptions(data_dir: Path, split: str, fold: int | None = None) -> De
     descriptions, put = _descriptions(count)
     fields = ("attributes", "id", "speaker", "gender", "duration_s")
     _read_records(data_dir, preparation, records, row_of, fields, put, None)
+    _check_labels(data_dir, split, descriptions.attributes, descriptions.ids)
     return descriptions
 
 
@@ -94,12 +96,14 @@ def read_attributes(
     """Reads the labels of a split, or of some of it, and finds the files that hold them whole; as `read_split`."""
     preparation = read_preparation(data_dir)
     records, row_of, count = _rows_wanted(data_dir, preparation, split, indices, fold)
-    attributes = np.empty((count, len(ATTRIBUTES)), np.float32)
+    attributes, ids = np.empty((count, len(ATTRIBUTES)), np.float32), [""] * count
 
     def put(row: int, record: dict[str, Any]) -> None:
         attributes[row] = record["attributes"]
+        ids[row] = record["id"].decode()
 
-    _read_records(data_dir, preparation, records, row_of, ("attributes",), put, progress)
+    _read_records(data_dir, preparation, records, row_of, ("attributes", "id"), put, progress)
+    _check_labels(data_dir, split, attributes, ids)
     return attributes
 
 
@@ -138,6 +142,19 @@ def _descriptions(count: int) -> tuple[Descriptions, Callable[[int, dict[str, An
         rows.durations_s[row] = record["duration_s"]
 
     return rows, put
+
+
+def _check_labels(
+    data_dir: Path, split: str, attributes: Float32[np.ndarray, "recordings 3"], ids: Sequence[str]
+) -> None:
+    """Raises InputError for labels that are out of `config.LABEL`: earlier versions prepared such."""
+    beyond = np.argwhere(np.abs(attributes) > LABEL.highest)
+    if len(beyond):
+        row, column = beyond[0]
+        raise InputError(
+            f"{data_dir}: {ids[row]} of the split {split!r} has the {ATTRIBUTES[column]} label "
+            f"{attributes[row, column]:g}; expected {LABEL}; mend the corpus's labels and prepare them anew"
+        )
 
 
 def _check_sizes(data_dir: Path, preparation: Preparation, split: str) -> None:

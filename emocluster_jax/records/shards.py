@@ -8,7 +8,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from emocluster_jax.config import DEFAULT_AUDIO, SPLITS, AudioConfig, Features, GivenFeatures, to_dict
+from emocluster_jax.config import (
+    ATTRIBUTES,
+    DEFAULT_AUDIO,
+    LABEL,
+    SPLITS,
+    AudioConfig,
+    Features,
+    GivenFeatures,
+    to_dict,
+)
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.records.folds import FoldsRequest
@@ -48,7 +57,11 @@ def plan_shards(utterances: Sequence[Utterance]) -> list[Shard]:
 
 
 def check_utterances(utterances: Sequence[Utterance]) -> None:
-    """Raises InputError where there are none, a split is unknown, or an id is doubled or cannot be stored."""
+    """Raises InputError where there are none, or a row cannot be stored.
+
+    A split is unknown, an id is doubled or not UTF-8, or a label is out of `config.LABEL`, which the readers of corpora
+    look at by themselves, to say in which line it is.
+    """
     if not utterances:
         raise InputError("there are no recordings to prepare; check the corpus folder")
     seen = set()
@@ -58,6 +71,9 @@ def check_utterances(utterances: Sequence[Utterance]) -> None:
         if utterance.id in seen:
             raise InputError(f"two recordings have the id {utterance.id!r}; ids must be unique within a corpus")
         seen.add(utterance.id)
+        for name, label in zip(ATTRIBUTES, utterance.attributes, strict=True):
+            if not math.isnan(label):
+                LABEL.check(f"{utterance.id}: {name}", label)
         try:
             utterance.id.encode()
         except UnicodeEncodeError:

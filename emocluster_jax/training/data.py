@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
-from emocluster_jax.config import ATTRIBUTES, DEFAULT_AUDIO, AudioConfig, Features
+from emocluster_jax.config import ATTRIBUTES, DEFAULT_AUDIO, LABEL, AudioConfig, Features
 from emocluster_jax.errors import InputError
 from emocluster_jax.feed.split import Split
 
@@ -55,9 +55,11 @@ def label_statistics(
     """Mean and population standard deviation of the training labels that exist; 1 stands in for a deviation of 0.
 
     Raises:
-      InputError: an attribute has no label at all.
+      InputError: an attribute has no label at all, or one that is out of `config.LABEL`.
     """
     for name, column in zip(names, values.T, strict=True):
+        if (beyond := column[np.abs(column) > LABEL.highest]).size:
+            raise InputError(f"the training split has the {name} label {beyond[0]:g}; expected {LABEL}")
         if not np.isfinite(column).any():
             raise InputError(f"the training split has no {name} labels; choose other --attributes or add labels")
     mean = np.nanmean(values, axis=0, dtype=np.float64)

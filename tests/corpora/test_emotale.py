@@ -97,6 +97,11 @@ def test_recordings_in_no_split_are_left_out(clone, write_text, caplog):
             HEADER + annotation("DK_001_A_1.wav").replace("5.0,1.0", "5.0,low"),
             "line 2: a3_V is 'low'",
         ),
+        (
+            "annotations.csv",
+            HEADER + annotation("DK_001_A_1.wav").replace("5.0,1.0", "5.0,4e30"),
+            r"line 2: a3_V is 4e\+30; expected a number from -1000000",
+        ),
         ("annotations.csv", HEADER + 2 * annotation("DK_001_A_1.wav"), "line 3: DK_001_A_1.wav is listed twice"),
         ("annotations.csv", HEADER + annotation("XX_1.wav"), "none of the 1 listed recordings is there"),
         ("splits.csv", "file\nDK_001_A_1.wav\n", "no column 'split'"),

@@ -64,6 +64,10 @@ def test_a_missing_recording_keeps_its_row(corpus):
     [
         ("[6.29 - 8.23]\tSes05F_impro01_F000\tneu\n", "line 1: .* is not of the form"),
         (HEADER + rated("Ses05F_impro01_F000", "2.5, high, 1"), r"Ses05F_impro01\.txt, line 3: .* is not of the form"),
+        (
+            rated("Ses05F_impro01_F000", f"2.5, 4{'0' * 39}, 1"),
+            r"\.txt, line 1: arousal is 4e\+39; expected a number from",
+        ),
         (rated("../../../x_F000"), "line 1: .* is not of the form"),
         (rated("Ses04F_impro01_F000"), "line 1: Ses04F_impro01_F000 is not a turn of Session5"),
         (2 * rated("Ses05F_impro01_F000"), r"line 6: Ses05F_impro01_F000 is rated twice \(also .*line 1\)"),

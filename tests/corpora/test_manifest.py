@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emocluster_jax.config import LABEL
 from emocluster_jax.corpora import manifest, recording_names
 from emocluster_jax.corpora.speaker_names import parse_speaker
 from emocluster_jax.errors import InputError
@@ -282,6 +283,11 @@ def test_a_split_leaves_the_segments_of_a_file_together(tmp_path, write_wavs, wr
         ("file,split,arousal\na.wav,holdout,1\n", "line 2: unknown split 'holdout'; known are train"),
         ("file,split,arousal\na.wav,,1\n", "line 2: unknown split ''"),
         ("file,split,arousal\na.wav,train,loud\n", "line 2: arousal is 'loud'"),
+        (
+            "file,split,arousal,valence\na.wav,train,1000000,-4e39\n",
+            r"line 2: valence is -4e\+39; expected a number from -1000000 to 1000000, or nothing where it is missing",
+        ),
+        ("file,arousal\na.wav,1000000.1\n", r"line 2: arousal is 1000000\.1; expected a number from"),
         ("file,split,arousal\na.wav,train,1\n./a.wav,test,1\n", r"line 3: a\.wav is listed twice \(also line 2\)"),
         ("file,split,arousal\n,train,1\n", "line 2: file is empty"),
         ("file,split,arousal\na.wav,train\n", "line 2: ends before the labels of a train recording"),
@@ -308,7 +314,7 @@ def test_names_that_no_file_system_takes(tmp_path, write_wavs, write_text):
 
 # Names as they are: blanks around fields are cut off, and slashes have a meaning.
 NAME = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"], exclude_characters="/\\"), min_size=1)
-ATTRIBUTE = st.one_of(st.just(math.nan), st.floats(allow_nan=False, allow_infinity=False))
+ATTRIBUTE = st.one_of(st.just(math.nan), st.floats(LABEL.lowest, LABEL.highest))
 ROW = st.tuples(
     NAME.map(lambda name: f"{name[:40]}.wav"),
     st.sampled_from(["train", "validation", "test"]),

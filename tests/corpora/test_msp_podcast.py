@@ -92,6 +92,10 @@ def test_a_release_whose_labels_are_json(release, write_text):
             r"labels_consensus\.json, entry 1 \(a\.wav\): EmoAct is 'calm'",
         ),
         (
+            '{"a.wav": {"EmoAct": 1, "EmoDom": 1, "EmoVal": 4e39, "Split_Set": "Train"}}',
+            r"labels_consensus\.json, entry 1 \(a\.wav\): EmoVal is 4e\+39; expected a number from -1000000 to 1000000",
+        ),
+        (
             '{"a.wav": {"EmoAct": [1], "EmoDom": 1, "EmoVal": 1, "Split_Set": "Train"}}',
             r"entry 1 \(a\.wav\): EmoAct is '\[1\]'",
         ),

@@ -77,7 +77,8 @@ BAD: dict[str, tuple[bytes, str]] = {
     "a pickle": (pickle.dumps(FRAMES), "no NumPy file"),
     "NaN": (npy(np.where(FRAMES > 2, np.nan, FRAMES)), "NaN or infinite numbers"),
     "infinite": (npy(FRAMES.astype(np.float16) * np.float16(np.inf)), "NaN or infinite numbers"),
-    "beyond float32": (npy(FRAMES * 1e300), "NaN or infinite numbers"),
+    "beyond float32": (npy(FRAMES * 1e300), r"numbers beyond 1e\+18"),
+    "with squares beyond float32": (npy(FRAMES * np.float32(1e19)), r"numbers beyond 1e\+18"),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 from pathlib import Path
 
@@ -44,6 +45,11 @@ def test_a_large_split_has_a_limited_number_of_files(monkeypatch: pytest.MonkeyP
         ([], "no recordings"),
         (rows(2) + rows(1), "two recordings have the id 'train000000.wav'"),
         (rows(1, "eval"), "unknown split 'eval'"),
+        (
+            [Utterance("a.wav", Path("x"), "train", attributes=(1.0, 2.0, 4e30))],
+            r"a\.wav: valence is 4e\+30; expected a number from -1000000 to 1000000, or nothing where it is missing",
+        ),
+        ([Utterance("a.wav", Path("x"), "train", attributes=(-math.inf, 2.0, 3.0))], r"a\.wav: arousal is -inf; "),
         ([Utterance(id="b\udcff.wav", path=Path("x"), split="train")], "not UTF-8"),
     ],
 )

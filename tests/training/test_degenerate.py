@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import emocluster_jax
 from emocluster_jax.config import ClusteringConfig, TrainConfig
 from emocluster_jax.errors import InputError
 from emocluster_jax.feed.resident import ResidentSplit, place
 from emocluster_jax.inference import load_model
 from emocluster_jax.model_directory import read_model
+from emocluster_jax.records.reader import read_descriptions
 from emocluster_jax.reporting.console import Console
 from emocluster_jax.reporting.metrics_log import read_metrics
 from emocluster_jax.training.checkpoints import Progress
-from emocluster_jax.training.data import TrainingData
+from emocluster_jax.training.data import TrainingData, label_statistics
 from emocluster_jax.training.loop import fit
 from launch import evaluate, train
 from running import call
@@ -51,6 +54,33 @@ def trained(config: TrainConfig, data: TrainingData, workdir: Path) -> tuple[Pro
     assert len(metrics) == config.epochs and all(np.isfinite(line["stage2_cross_entropy"]) for line in metrics)
     assert np.isfinite(load_model(workdir)(noise(2.0), 16_000).embedding).all()
     return progress, metrics
+
+
+@pytest.mark.parametrize(("label", "said"), [(4e30, "4e+30"), (-math.inf, "-inf")])  # what became of -4e39
+@pytest.mark.parametrize("feed", ["resident", "streamed"])
+def test_data_with_labels_beyond_their_range(label: float, said: str, feed: Any, tmp_path: Path) -> None:
+    """As earlier versions prepared them."""
+    chunks, labels = draw_recordings(8, seed=3)
+    labels[2, 0] = label
+    write_records(tmp_path / "data", FEATURES, {"train": (chunks, labels), "test": (chunks, labels)})
+    message = f"train-002 of the split 'train' has the arousal label {said}; expected a number from -1000000 to 1000000"
+    with pytest.raises(InputError, match=re.escape(message)):
+        emocluster_jax.fit(tmp_path / "data", tmp_path / "run", CONFIG, feed=feed, console=Console(quiet=True))
+    with pytest.raises(InputError, match=re.escape(message)):
+        read_descriptions(tmp_path / "data", "train")
+    with pytest.raises(InputError, match=re.escape(f"the training split has the arousal label {said}; expected a")):
+        label_statistics(labels[:, :1], ("arousal",))
+
+
+def test_the_largest_labels_that_there_are(tmp_path: Path) -> None:
+    data = make_data(unlabeled=False)
+    labels = np.full(data.train.attributes.shape, 1e6, np.float32)  # type: ignore[union-attr]
+    labels[::2] = -1e6
+    train_split = dataclasses.replace(data.train, attributes=labels)  # type: ignore[type-var]
+    trained(dataclasses.replace(CONFIG, epochs=1), dataclasses.replace(data, train=train_split), tmp_path)
+    model = read_model(tmp_path / "model")
+    mean = labels.mean(dtype=np.float64)
+    assert model.label_mean == pytest.approx(mean) and model.label_std == pytest.approx(math.sqrt(1e12 - mean**2))
 
 
 @pytest.mark.parametrize("distinct", [1, 3])
