@@ -32,7 +32,7 @@ class Options:
     """Recordings on the map, at most."""
     clips: int = field(default=4, metadata=within(Range(int, 0, 1_000)))
     """Recordings to listen to a cluster, at most."""
-    clip_seconds: float = field(default=6.0, metadata=within(Range(float, 0, 60, excludes="lowest")))
+    clip_seconds: float = field(default=6.0, metadata=within(Range(float, 0.1, 60)))
     """Length of each of them, at most."""
     quiet: bool = False
     """Print nothing but warnings and errors."""

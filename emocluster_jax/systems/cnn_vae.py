@@ -29,7 +29,8 @@ def stages(network: nn.Module, config: TrainConfig, axis_name: str | None) -> St
     def objective(output: Any, batch: Batch) -> tuple[Float[Array, ""], Terms]:
         error = reconstruction_error(output.reconstruction, batch.chunks)
         divergence = gaussian_kl(output.embeddings, output.log_variance) / batch.chunks[0].size
-        warm = jnp.minimum(batch.epochs / weights.kl_warmup_epochs, 1.0) if weights.kl_warmup_epochs else 1.0
+        # Numbers below it are 0 in float32.
+        warm = jnp.minimum(batch.epochs / weights.kl_warmup_epochs, 1.0) if weights.kl_warmup_epochs > 1e-30 else 1.0
         loss = weights.reconstruction_weight * error + weights.kl_weight * warm * divergence
         return loss, {"reconstruction": error, "kl": divergence}
 

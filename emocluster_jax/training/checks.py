@@ -8,6 +8,7 @@ import numpy as np
 from emocluster_jax.config import TrainConfig
 from emocluster_jax.errors import InputError
 from emocluster_jax.feed.split import Split
+from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
 from emocluster_jax.systems.registry import SYSTEMS
 from emocluster_jax.training.data import TrainingData, attribute_columns
 
@@ -65,6 +66,9 @@ def check_settings(config: TrainConfig, data: TrainingData, selecting: tuple[str
         )
     if not SYSTEMS[config.model.system].clusters:
         return
+    components, width = config.clustering.pca_components, scaled_width(DENSE_WIDTH, config.model)
+    if components is not None and components > width:
+        raise InputError(f"--pca-components is {components}; expected 1 to {width}, the numbers of an embedding")
     for name, split in (("train", data.train), ("unlabeled", data.unlabeled)):
         if split is not None and config.model.clusters > split.chunk_count:
             raise InputError(

@@ -72,6 +72,12 @@ def test_data_with_labels_beyond_their_range(label: float, said: str, feed: Any,
         label_statistics(labels[:, :1], ("arousal",))
 
 
+def test_more_principal_components_than_an_embedding_has_numbers(tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, clustering=ClusteringConfig(pca_components=257))
+    with pytest.raises(InputError, match=r"--pca-components is 257; expected 1 to \d+, the numbers of an embedding"):
+        fit(config, make_data(), tmp_path, Console(quiet=True))
+
+
 def test_the_largest_labels_that_there_are(tmp_path: Path) -> None:
     data = make_data(unlabeled=False)
     labels = np.full(data.train.attributes.shape, 1e6, np.float32)  # type: ignore[union-attr]
