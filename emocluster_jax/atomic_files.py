@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -11,6 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+_NAME_BYTES = 255
+"""Of a name, at most, on nearly all file systems."""
+_STEM_BYTES, _SUFFIX_BYTES = 40, 16
+"""What a temporary name has of the final one, at most."""
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -18,9 +24,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     A reader, or a run resumed after a kill at any instant, finds the old file or the new one, never a part.
     """
-    # The suffix stays at the end: writers such as NumPy's and Matplotlib's go by it. On a shared file system another
-    # machine's process may have this one's number.
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.partial{path.suffix}")
+    temporary = temporary_name(path)
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -30,12 +34,45 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def temporary_name(path: Path) -> Path:
+    """A new name beside `path` that says what it is to become, of at most 82 bytes however long the name of `path` is.
+
+    The suffix stays at the end: writers such as NumPy's and Matplotlib's go by it.
+    """
+    stem, suffix = path.stem, path.suffix
+    if len(os.fsencode(suffix)) > _SUFFIX_BYTES:
+        stem, suffix = path.name, ""
+    # On a shared file system another machine's process may have this one's number.
+    return path.with_name(f".{_shortened(stem, _STEM_BYTES)}.{secrets.token_hex(8)}.partial{suffix}")
+
+
+def beside(path: Path, form: str) -> Path:
+    """A name beside `path` that is made of its own, always the same, and no longer than file systems allow.
+
+    Args:
+      path: what it belongs to.
+      form: the name, with `{}` in place of that of `path`; where all of it has more than 255 bytes, a part and a hash.
+    """
+    name = form.format(path.name)
+    if len(os.fsencode(name)) > _NAME_BYTES:
+        sha256 = hashlib.sha256(os.fsencode(path.name)).hexdigest()
+        name = form.format(f"{_shortened(path.name, _STEM_BYTES)}.{sha256}")
+    return path.with_name(name)
+
+
+def _shortened(name: str, length_bytes: int) -> str:
+    """The first characters of a file's name that together have no more bytes than this."""
+    # What is left of a character that was cut through is no UTF-8, which some file systems refuse.
+    return name.encode("utf-8", "surrogateescape")[:length_bytes].decode("utf-8", "ignore")
+
+
 def remove_leftovers(folder: Path, names: str = "*") -> None:
     """Removes what writers that were killed left in a folder under temporary names, `replacing`'s and Orbax's.
 
     Args:
       folder: where it lies, if there is such a folder.
-      names: a pattern of the files that were to be written; no one else may be writing one of them.
+      names: a pattern of the files that were to be written, which have short names; no one else may be writing one of
+        them.
     """
     for pattern in (f".{names}.partial*", f"{names}.orbax-checkpoint-tmp*"):
         for path in folder.glob(pattern):
@@ -47,5 +84,7 @@ def remove_leftovers(folder: Path, names: str = "*") -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes `value` as indented JSON, atomically; infinite and undefined numbers are refused."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+        # A name of a file may have bytes that are not UTF-8; this escapes them as JSON does, which gives them back.
+        temporary.write_text(text, "utf-8", "backslashreplace")

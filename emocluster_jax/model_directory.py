@@ -38,6 +38,7 @@ from emocluster_jax.config import (
     from_dict,
     to_dict,
 )
+from emocluster_jax.disk import check_utf8
 from emocluster_jax.errors import InputError
 from emocluster_jax.json_files import read_json
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
@@ -323,6 +324,7 @@ def restore_arrays(directory: Path, template: Any, remedy: str, sha256: str | No
     Raises:
       InputError: the folder is missing or damaged, or another one, or holds another tree, or arrays of other shapes.
     """
+    check_utf8(directory)
     most = _METADATA_BYTES + 2 * _bytes_of(template)
     found = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
     if found > most:

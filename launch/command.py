@@ -19,6 +19,7 @@ from threading import Thread
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar, Union, get_args, get_origin
 
+from emocluster_jax.disk import check_path
 from emocluster_jax.errors import InputError
 from launch.signals import PATIENCE_S, Terminated, heeded, interruption
 from launch.unknown_options import check_known
@@ -95,13 +96,13 @@ def parse(
       args: the arguments.
 
     Raises:
-      InputError: there is no such option.
+      InputError: there is no such option, or a path that the system will not even look for, as its name is too long.
     """
     check_known(args, [options], prog)
     import tyro
 
     kwargs: dict[str, Any] = {} if default is None else {"default": default}
-    return tyro.cli(
+    parsed = tyro.cli(
         options,
         prog=prog,
         description=_with_example(description, prog, example),
@@ -110,6 +111,8 @@ def parse(
         registry=_house_rules(),
         **kwargs,
     )
+    _check_paths(parsed)
+    return parsed
 
 
 def parse_known(
@@ -119,7 +122,7 @@ def parse_known(
     check_known(args, [options, others], prog)
     import tyro
 
-    return tyro.cli(
+    parsed, unknown = tyro.cli(
         options,
         prog=prog,
         description=_with_example(description, prog, example),
@@ -128,6 +131,19 @@ def parse_known(
         registry=_house_rules(),
         return_unknown_args=True,
     )
+    _check_paths(parsed)
+    return parsed, unknown
+
+
+def _check_paths(options: Any) -> None:
+    """Raises InputError, naming the option, where a path is one that the system will not even look for."""
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if dataclasses.is_dataclass(value):
+            _check_paths(value)
+        for path in value if isinstance(value, tuple) else (value,):
+            if isinstance(path, Path):
+                check_path(f"--{field.metadata.get('option', field.name.replace('_', '-'))}", path)
 
 
 def _with_example(description: str, prog: str, example: str) -> str:

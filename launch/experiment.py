@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from emocluster_jax.config import CLUSTERS, RECORDINGS, SystemName
-from emocluster_jax.errors import InputError
+from emocluster_jax.disk import check_output_folder
+from emocluster_jax.errors import InputError, one_line
 from emocluster_jax.ranges import Range, check_numbers, within
 from launch import command, train
 
@@ -82,6 +83,8 @@ def main() -> None:
         args=sys.argv[1:],
     )
     number, count = _shard(options.shard)
+    if not options.list:
+        check_output_folder("--workdir", options.workdir)
 
     from emocluster_jax.corpora.speaker_split import shared_speakers_warning
     from emocluster_jax.experiment.grid import TABLES, all_runs, shard
@@ -173,7 +176,7 @@ def _report(plan: Plan, corpus: str, console: Console) -> None:
     if collected.missing:
         console.line(f"{collected.missing} of the grid's runs are missing; --list names them")
     workdir = plan.workdir
-    console.line(f"Results: {workdir / RESULTS}   tables: {workdir / TABLES}   figures: {workdir / FIGURES}")
+    console.line(one_line(f"Results: {workdir / RESULTS}   tables: {workdir / TABLES}   figures: {workdir / FIGURES}"))
 
 
 if __name__ == "__main__":

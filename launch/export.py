@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from emocluster_jax.errors import InputError
+from emocluster_jax.disk import check_output_folder
+from emocluster_jax.errors import InputError, one_line
 from launch import command
 
 DESCRIPTION = """Export a model: as a StableHLO program for JAX on CPU, GPU and TPU, as an ONNX graph, and its weights
@@ -45,6 +46,7 @@ def main() -> None:
     )
     if not options.formats:
         raise InputError("--format is empty; give at least one")
+    check_output_folder("--output", options.output)
     command.enable_compilation_cache()
     from emocluster_jax.interop.export_folder import CARD, check_request, export, write_export
     from emocluster_jax.interop.model_card import model_card, read_run_numbers
@@ -70,8 +72,8 @@ def main() -> None:
     for file in exported:
         found = ", ".join(f"{name} {difference:.1g}" for name, difference in file.differences.items())
         parity = f"largest differences from the model: {found}" if found else "bit-equal weights"
-        console.line(f"{options.output / file.name}: {len(file.content) / 1e6:.1f} MB, {parity}")
-    console.line(f"{options.output / CARD}: the model card{', kept as it was' if kept else ''}")
+        console.line(one_line(f"{options.output / file.name}: {len(file.content) / 1e6:.1f} MB, {parity}"))
+    console.line(one_line(f"{options.output / CARD}: the model card{', kept as it was' if kept else ''}"))
 
 
 if __name__ == "__main__":

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from emocluster_jax.disk import AGAIN, writing
-from emocluster_jax.errors import InputError
+from emocluster_jax.disk import AGAIN, check_output_folder, writing
+from emocluster_jax.errors import InputError, one_line
 from launch import command
 
 DESCRIPTION = """Turn a published PyTorch model (github.com/winston-lin-wei-cheng/DeepEmoClusters) into a model
@@ -40,12 +41,11 @@ def main() -> None:
         example="--weights Act.pth.tar --norm norm --attribute arousal --output arousal",
         args=sys.argv[1:],
     )
+    check_output_folder("--output", options.output)
     from emocluster_jax.interop.published import import_published
     from emocluster_jax.model_directory import read_model, save_model
     from emocluster_jax.reporting.console import Console
 
-    if options.output.exists() and not options.output.is_dir():
-        raise InputError(f"--output {options.output} is a file; give a folder")
     there = {path.name for path in options.output.iterdir()} if options.output.is_dir() else set()
     # One that was killed has left weights, or what was to become a file.
     if "model.json" not in there and any(not name.startswith(("weights-", ".")) for name in there):
@@ -56,10 +56,10 @@ def main() -> None:
             save_model(options.output, model)
     elif read_model(options.output).origin != model.origin:
         raise InputError(f"--output {options.output} holds another model; give a new folder")
-    predict = f"{command.invocation('predict')} --checkpoint {options.output} --input DIR --output predictions.csv"
-    Console(quiet=options.quiet).line(
-        f"{options.attribute}, {model.config.clusters} clusters: {options.output}\npredict with: {predict}"
-    )
+    console = Console(quiet=options.quiet)
+    console.line(one_line(f"{options.attribute}, {model.config.clusters} clusters: {options.output}"))
+    arguments = shlex.join(["--checkpoint", str(options.output), "--input", "DIR", "--output", "predictions.csv"])
+    console.line(f"predict with: {command.invocation('predict')} {arguments}")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from emocluster_jax.config import BATCH_SIZE, WINDOW_S, WORKERS, channel_number
 from emocluster_jax.disk import AGAIN, check_output_file, writing
-from emocluster_jax.errors import InputError
+from emocluster_jax.errors import InputError, one_line
 from emocluster_jax.ranges import check_numbers, within
 from launch import command
 
@@ -74,8 +74,16 @@ def check(options: Options) -> None:
     for option, given in (("--checkpoint", options.checkpoint), ("--input", options.input)):
         if not given:
             raise InputError(f"{option} is empty; give at least one path")
+    for option, path in _outputs(options).items():
+        check_output_file(option, path)
     if options.channel is not None:
         channel_number(options.channel)
+
+
+def _outputs(options: Options) -> dict[str, Path]:
+    """What is to be written, by the options that name it."""
+    given = {"--output": options.output, "--embeddings": options.embeddings}
+    return {option: path for option, path in given.items() if path is not None}
 
 
 def recordings_of(options: Options, features: Features) -> list[Recording]:
@@ -86,17 +94,14 @@ def recordings_of(options: Options, features: Features) -> list[Recording]:
       features: of the models.
 
     Raises:
-      InputError: there are none, or the outputs cannot be written.
+      InputError: there are none, or an output is one of them.
     """
     from emocluster_jax.corpora.audio_files import recording_suffixes
     from emocluster_jax.input_recordings import find_recordings
 
     recordings = find_recordings(options.input, recording_suffixes(features), options.source)
     taken = {path.resolve() for path in {*options.input, *(recording.path for recording in recordings)}}
-    for option, path in (("--output", options.output), ("--embeddings", options.embeddings)):
-        if path is None:
-            continue
-        check_output_file(option, path)
+    for option, path in _outputs(options).items():
         if path.resolve() in taken:
             raise InputError(f"{option} {path} is one of the inputs, or both outputs are one file; give another name")
         taken.add(path.resolve())
@@ -119,9 +124,8 @@ def summarize(options: Options, predictions: Predictions, recordings: int, conso
     from emocluster_jax.preprocessing.quality import told
 
     reasons = Counter(skipped.reason for skipped in predictions.skipped)
-    console.line(
-        f"{recordings - reasons.total()} of {recordings} recordings, {len(predictions.files)} rows: {options.output}"
-    )
+    rows = f"{recordings - reasons.total()} of {recordings} recordings, {len(predictions.files)} rows"
+    console.line(one_line(f"{rows}: {options.output}"))
     silent = sum(any(models) for models in zip(*(model.silent for model in predictions.models), strict=True))
     if silent:
         console.line(f"{silent} {'row has' if silent == 1 else 'rows have'} empty cells, for silence")
@@ -133,7 +137,7 @@ def summarize(options: Options, predictions: Predictions, recordings: int, conso
     for reason, count in reasons.most_common():
         console.line(f"skipped {count}: {reason}")
     if options.embeddings is not None:
-        console.line(f"embeddings: {options.embeddings}")
+        console.line(one_line(f"embeddings: {options.embeddings}"))
 
 
 def main() -> None:
@@ -144,8 +148,8 @@ def main() -> None:
         example="--checkpoint run/model --input recordings --output predictions.csv",
         args=sys.argv[1:],
     )
-    command.enable_compilation_cache()
     check(options)
+    command.enable_compilation_cache()
     from emocluster_jax.api.prediction import predict
     from emocluster_jax.inference import load_model
     from emocluster_jax.reporting.console import Console

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from emocluster_jax.config import FOLDS, FRAME_RATE, RECORDINGS, WORKERS
 from emocluster_jax.corpora.msp_podcast import TEST_SETS
 from emocluster_jax.corpora.registry import CorpusName
+from emocluster_jax.errors import one_line
 from emocluster_jax.ranges import check_numbers, within
 from launch.command import invocation, parse, run
 
@@ -98,7 +99,7 @@ def summarize(preparation: Preparation, data_dir: Path, console: Console) -> Non
     for reason, ids in sorted(names.items(), key=lambda item: -len(item[1])):
         more = ", ..." if len(ids) > _NAMES_SHOWN else ""
         console.line(f"skipped {len(ids)}, {reason}: {', '.join(ids[:_NAMES_SHOWN])}{more}")
-    console.line(f"data directory: {data_dir}")
+    console.line(one_line(f"data directory: {data_dir}"))
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from emocluster_jax.disk import AGAIN, check_output_file, writing
-from emocluster_jax.errors import InputError
+from emocluster_jax.errors import InputError, one_line
 from emocluster_jax.ranges import Range, check_numbers, within
 from launch import command
 
@@ -76,8 +76,9 @@ def main() -> None:
         data = view_data(run, options.data_dir, options.audio, extent, console) if options.data_dir else None
         page = run_page(run, data, extent)
     with writing(output.parent, AGAIN), replacing(output) as temporary:
-        temporary.write_text(page, "utf-8")
-    console.line(f"{output} ({len(page.encode()) / 1e6:.1f} MB): open it in a browser")
+        # Names of files may have bytes that are not UTF-8.
+        size = temporary.write_bytes(page.encode("utf-8", "backslashreplace"))
+    console.line(f"{one_line(str(output))} ({size / 1e6:.1f} MB): open it in a browser")
 
 
 if __name__ == "__main__":

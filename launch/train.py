@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from emocluster_jax.checksums import check_seal
 from emocluster_jax.config import PRESETS, Preset, TrainConfig, from_dict
 from emocluster_jax.disk import writing
-from emocluster_jax.errors import InputError
+from emocluster_jax.errors import InputError, one_line
 from emocluster_jax.host_memory import keep_freed_memory
 from emocluster_jax.json_files import read_json
 from emocluster_jax.processes import Processes
@@ -228,7 +228,7 @@ def _summarize(run: TrainingRun, options: Options, console: Console) -> None:
         ]
         if parts:  # of a pool without labels nothing may be known
             console.line(f"Clusters tell of, as adjusted mutual information (permutation p): {', '.join(parts)}")
-    console.line(f"Model: {run.model}   plots: {run.plots}   metrics: {run.workdir / METRICS_FILE}")
+    console.line(one_line(f"Model: {run.model}   plots: {run.plots}   metrics: {run.workdir / METRICS_FILE}"))
     console.line("Predict with:")
     source = Path(run.preparation.source)
     source = source.relative_to(Path.cwd()) if source.is_relative_to(Path.cwd()) else source

@@ -25,12 +25,13 @@ from emocluster_jax.corpora.label_checks import outlying_labels
 from emocluster_jax.corpora.msp_podcast import TEST_SETS
 from emocluster_jax.corpora.registry import CorpusName, reader_of
 from emocluster_jax.corpora.utterance import Utterance
+from emocluster_jax.disk import check_output_folder, check_path
 from emocluster_jax.errors import InputError
 from emocluster_jax.host_cores import usable_cores
 from emocluster_jax.preprocessing.given_frames import most_frequent_dimensions, shape_of
 from emocluster_jax.records.beam import BeamRunner, beam_runner
 from emocluster_jax.records.folds import checked_request, in_one_split
-from emocluster_jax.records.preparation import Preparation
+from emocluster_jax.records.preparation import FILE_NAME, Preparation
 from emocluster_jax.records.writer import prepare as write_records
 from emocluster_jax.reporting.console import Console
 
@@ -124,6 +125,7 @@ def prepare(
             )
         FRAME_RATE.check("--frame-rate", frame_rate)
     runner = _workers(workers, beam, beam_options, data_dir)  # before anything is read
+    _check_outputs(corpus, source, data_dir)
     suffixes = AUDIO_SUFFIXES if frame_rate is None else FRAME_SUFFIXES
     with console.showing_log():
         utterances = _read(
@@ -185,6 +187,19 @@ def _workers(workers: int | None, beam: str | None, beam_options: Sequence[str],
             f"--data-dir {data_dir} is not a folder; Beam workers write to a file system that all of them mount"
         )
     return beam_runner(beam, beam_options)
+
+
+def _check_outputs(corpus: CorpusName, source: Path, data_dir: Path) -> None:
+    """Raises InputError where nothing can be written to the data directory, or, of the demo, to the source folder."""
+    # Records that are there already may be on a disk that can only be read. Others appear by a rename from beside.
+    data_dir = Path(os.path.realpath(data_dir))
+    check_path("--data-dir", data_dir)
+    if not (data_dir / FILE_NAME).exists():
+        check_output_folder("--data-dir", data_dir.parent if data_dir.is_dir() else data_dir)
+    if corpus == "demo":
+        check_path("--source", source)
+        if not source.exists():
+            check_output_folder("--source", source)
 
 
 def _read(

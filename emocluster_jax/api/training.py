@@ -22,6 +22,7 @@ from emocluster_jax.atomic_files import write_json
 from emocluster_jax.clustering.embedding_transform import transform
 from emocluster_jax.config import TrainConfig
 from emocluster_jax.corpora.speaker_split import shared_speakers_warning
+from emocluster_jax.disk import check_output_folder
 from emocluster_jax.errors import InputError, one_line
 from emocluster_jax.evaluation.cluster_information import ClusterInformation, cluster_information
 from emocluster_jax.evaluation.evaluate import evaluate_split
@@ -130,6 +131,8 @@ def fit(
     if workdir.resolve() == data_dir.resolve():
         raise InputError(f"--workdir {workdir} is the data directory; give the run a folder of its own")
     with parallel.all_or_none():
+        if parallel.is_primary():
+            check_output_folder("--workdir", workdir)
         preparation = read_preparation(data_dir)
         check_fold(preparation, data_dir, config.fold)
         has_labels, pool = bool(preparation.counts.get("train")), _pool(preparation, config, console)

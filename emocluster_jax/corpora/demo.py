@@ -21,6 +21,7 @@ import numpy as np
 import soundfile
 from jaxtyping import Float
 
+from emocluster_jax.atomic_files import beside
 from emocluster_jax.config import ATTRIBUTES, SEED
 from emocluster_jax.corpora import manifest
 from emocluster_jax.corpora.demo_prosody import Emotion, speech_of, voice_quality
@@ -83,7 +84,7 @@ def generate(directory: Path, config: DemoCorpus, progress: Callable[[int], None
         _check_same(directory, config)
         return
     check_installed()
-    rendering = directory.parent / f".{directory.name}.rendering"
+    rendering = beside(directory, ".{}.rendering")
     lock, unfinished = rendering / "lock", rendering / "corpus"
     rendering.mkdir(parents=True, exist_ok=True)
     mine = False

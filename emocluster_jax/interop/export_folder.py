@@ -23,6 +23,7 @@ import numpy as np
 from emocluster_jax import __version__
 from emocluster_jax.atomic_files import replacing, write_json
 from emocluster_jax.config import to_dict
+from emocluster_jax.disk import check_output_folder
 from emocluster_jax.errors import InputError
 from emocluster_jax.interop.parity import ParityError, check_parity, example_chunks
 from emocluster_jax.json_files import read_json
@@ -56,15 +57,14 @@ class Exported:
 
 
 def check_request(folder: Path, formats: Sequence[Format], model: SavedModel) -> None:
-    """Raises InputError where a package is missing, or the folder is not free for this model."""
+    """Raises InputError where a package is missing, or the folder cannot be written or is not free for this model."""
     for wanted in formats:
         for package in _NEEDS[wanted]:
             if find_spec(package) is None:
                 raise InputError(f'--format {wanted} needs {package}: pip install "emocluster_jax[export]"')
     if not model.knows_labels:
         raise InputError("the model was trained without labels and predicts none; export one that was trained on some")
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--output {folder} is a file; give a folder")
+    check_output_folder("--output", folder)
     if folder.is_dir() and any(folder.iterdir()) and _weights_of(folder) != weights_sha256(model):
         raise InputError(f"--output {folder} holds something else than exports of this model; give a new folder")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import filelock
 
-from emocluster_jax.atomic_files import remove_leftovers, replacing
+from emocluster_jax.atomic_files import beside, remove_leftovers, replacing
 from emocluster_jax.disk import AGAIN, writing
 from emocluster_jax.errors import InputError
 from emocluster_jax.records.preparation import FILE_NAME, Preparation, read_preparation
@@ -59,7 +59,7 @@ def unfinished_folder(data_dir: Path, request_sha256: str) -> Iterator[Path]:
     Raises:
       InputError: another process is at it, the folder cannot be made or is not one of these, or the disk is full.
     """
-    folder = data_dir.with_name(data_dir.name + ".preparing")
+    folder = beside(data_dir, "{}.preparing")
     request = folder / _REQUEST
     mine = False
     try:
@@ -98,7 +98,7 @@ def unfinished_folder(data_dir: Path, request_sha256: str) -> Iterator[Path]:
 
 def clear_unfinished(data_dir: Path, request_sha256: str) -> None:
     """Removes what a run of this request that was killed just after it had published `data_dir` left beside it."""
-    folder = data_dir.with_name(data_dir.name + ".preparing")
+    folder = beside(data_dir, "{}.preparing")
     request = folder / _REQUEST
     if folder.is_dir() and (not request.exists() or request.read_text() == request_sha256):
         with suppress(InputError), unfinished_folder(data_dir, request_sha256) as work:

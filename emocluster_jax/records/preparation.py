@@ -26,6 +26,7 @@ from emocluster_jax.config import (
     to_dict,
 )
 from emocluster_jax.corpora.utterance import Utterance
+from emocluster_jax.disk import check_utf8
 from emocluster_jax.errors import InputError
 from emocluster_jax.json_files import read_json
 from emocluster_jax.preprocessing.normalization import FeatureStatistics
@@ -177,6 +178,7 @@ def read_preparation(data_dir: Path) -> Preparation:
         raise InputError(
             f"no data directory at {data_dir}; prepare one with `python -m launch.prepare --data-dir {data_dir} ...`"
         )
+    check_utf8(data_dir)
     remedy = f"restore a copy, or remove {data_dir} and prepare it again"
     try:
         values = read_json(path, remedy, _MOST_BYTES)

@@ -158,8 +158,12 @@ class Console:
 
     def _print(self, text: str, to_stderr: bool = False) -> None:
         display = self._display
+        stream = sys.stderr if to_stderr else sys.stdout
+        # Names of files may have what the terminal's encoding, or any, has not.
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        text = text.encode(encoding, "backslashreplace").decode(encoding)
         if display is None or not display.print_above(text, to_stderr):
-            print(text, file=sys.stderr if to_stderr else sys.stdout, flush=True)
+            print(text, file=stream, flush=True)
 
 
 class _Display(Protocol):

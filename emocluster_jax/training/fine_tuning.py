@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from emocluster_jax.config import Features, ModelConfig, TrainConfig
+from emocluster_jax.disk import check_path
 from emocluster_jax.errors import InputError
 from emocluster_jax.model_arrays import weights_sha256
 from emocluster_jax.model_directory import SavedModel, model_folder, read_model
@@ -39,6 +40,7 @@ def read_initial_model(config: TrainConfig, features: Features) -> InitialModel 
     """
     if config.init_from is None:
         return None
+    check_path("--init-from", Path(config.init_from))
     model = read_model(model_folder(Path(config.init_from)))
     theirs, ours = model.config, config.model
     if theirs.system != ours.system:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import shutil
 import subprocess
@@ -261,6 +262,21 @@ def test_pandas_reads_the_table(
     table = pandas.read_csv(tmp_path / "out.csv")
     assert table["file"].tolist() == NAMES
     assert pandas.to_timedelta(table["end"]).dt.total_seconds().tolist() == pytest.approx([1.5, 2.5, 3.5, 4.5, 5.5])
+
+
+def test_outputs_have_any_name_that_the_file_system_has(
+    models: dict[str, Path], speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 255 bytes, some of which are not UTF-8; shown where the terminal has but ASCII, and on one line."""
+    output, embeddings = (tmp_path / os.fsdecode(b"\xffn\n\xc3\xa9" + b"x" * 246 + end) for end in (b".csv", b".npz"))
+    shown = io.TextIOWrapper(io.BytesIO(), "ascii")
+    monkeypatch.setattr(sys, "stdout", shown)
+    given = ("--checkpoint", models["arousal"], "--input", speech / NAMES[0])
+    run(monkeypatch, *given, "--output", output, "--embeddings", embeddings)
+    assert len(read(output)) == 1 and np.load(embeddings)["file"].tolist() == [NAMES[0]]
+    assert sorted(tmp_path.iterdir()) == sorted([output, embeddings])
+    lines = shown.buffer.getvalue().decode().splitlines()  # type: ignore[attr-defined]
+    assert lines[0] == f"1 of 1 recordings, 1 rows: {tmp_path}/\\udcffn\\n\\xe9{'x' * 246}.csv"
 
 
 @pytest.fixture

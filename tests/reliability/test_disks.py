@@ -121,7 +121,7 @@ def test_directories_that_may_only_be_read(
     there, fixed = tmp_path / "there", tmp_path / "fixed"
     shutil.copytree(model, there / "work" / "model")
     disks(read_only(there, fixed))
-    refused(lives.live(prepare(recordings, fixed), fixed), "cannot be written: Read-only file system")
+    refused(lives.live(prepare(recordings, fixed), fixed), f"cannot write to {fixed / 'data'} (Read-only file system)")
     for workdir in (fixed, fixed / "new"):
         refused(
             lives.live(train(records, workdir), fixed), f"cannot write to {workdir / 'work'} (Read-only file system)"
