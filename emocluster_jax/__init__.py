@@ -14,8 +14,12 @@ predictor cannot use raises `RecordingError`.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from typing import TYPE_CHECKING, Any
+
+from emocluster_jax.caches import place_caches
+from emocluster_jax.errors import InputError
 
 if TYPE_CHECKING:
     from emocluster_jax.api.clusters import clusters
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
     from emocluster_jax.api.training import fit
     from emocluster_jax.batch_inference import Recording
     from emocluster_jax.config import PRESETS, ModelConfig, TrainConfig
-    from emocluster_jax.errors import InputError, RecordingError
+    from emocluster_jax.errors import RecordingError
     from emocluster_jax.inference import Prediction, Predictor, load_model
     from emocluster_jax.reporting.console import Console
 
@@ -48,6 +52,10 @@ __all__ = [
     "prepare",
 ]
 
+# Before anything imports librosa or JAX. Where there is no place for caches at all, commands say so in one line.
+with contextlib.suppress(InputError):
+    place_caches()
+
 _MODULES = {
     "clusters": "api.clusters",
     "evaluate": "api.evaluation",
@@ -58,7 +66,6 @@ _MODULES = {
     "PRESETS": "config",
     "ModelConfig": "config",
     "TrainConfig": "config",
-    "InputError": "errors",
     "RecordingError": "errors",
     "Prediction": "inference",
     "Predictor": "inference",

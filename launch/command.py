@@ -19,6 +19,7 @@ from threading import Thread
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar, Union, get_args, get_origin
 
+from emocluster_jax.caches import compiled_programs, place_caches
 from emocluster_jax.disk import check_path
 from emocluster_jax.errors import InputError
 from launch.signals import PATIENCE_S, Terminated, heeded, interruption
@@ -112,6 +113,7 @@ def parse(
         **kwargs,
     )
     _check_paths(parsed)
+    place_caches()
     return parsed
 
 
@@ -132,6 +134,7 @@ def parse_known(
         return_unknown_args=True,
     )
     _check_paths(parsed)
+    place_caches()
     return parsed, unknown
 
 
@@ -233,13 +236,12 @@ def enable_compilation_cache() -> None:
     """Keeps compiled programs for the next run, under `~/.cache/emocluster_jax/xla` or `JAX_COMPILATION_CACHE_DIR`.
 
     Call it before anything is compiled. Programs that compile in less than a second are not kept (JAX's default). Where
-    the folder cannot be written, programs are compiled anew each time.
+    the folder cannot be written, `emocluster_jax.caches` has named another.
     """
     import jax
 
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(cache_home / "emocluster_jax" / "xla"))
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR") and (folder := compiled_programs()):
+        jax.config.update("jax_compilation_cache_dir", str(folder))
 
 
 def choose_deterministic_algorithms() -> None:

@@ -7,6 +7,7 @@ import importlib
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -70,11 +71,11 @@ def test_inputs_that_cannot_be_looked_for(
         call(importlib.import_module(f"launch.{arguments[0]}"), *arguments[1:])
 
 
-def test_what_is_closed_to_this_user(tmp_path: Path) -> None:
-    """Told by the system, not by modes: a folder that another user may search, but not write to, or not even that."""
+def test_what_is_closed_to_this_user() -> None:
+    """Told by the system, not by modes: folders that another user may look into, but not write to, or not even that."""
     if os.geteuid():
         pytest.skip("only root can become another user")
-    code = f"""
+    code = """
 import os
 from pathlib import Path
 from emocluster_jax.disk import check_output_file, check_output_folder, check_path
@@ -88,24 +89,26 @@ for check, path in (
     (check_output_folder, "closed/run"),
 ):
     try:
-        check("-o", Path({str(tmp_path)!r}, path))
+        check("-o", Path(path))
     except Exception as error:
         print(type(error).__name__, error)
 """
-    (tmp_path / "open").mkdir(mode=0o755)
-    (tmp_path / "open" / "theirs.csv").touch()
-    (tmp_path / "closed").mkdir(mode=0o700)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
+    # pytest's own folder is closed to others.
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        folder = Path(name)
         folder.chmod(0o755)
-    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
-    assert done.stdout.replace(str(tmp_path), "TMP").splitlines() == [
-        "InputError -o TMP/open/a.csv: the folder TMP/open cannot be written to (Permission denied); give another",
-        "InputError -o TMP/open/theirs.csv is write-protected; remove it, or give another name",
-        "InputError cannot write to TMP/open/run (Permission denied); choose another -o",
-        "InputError -o TMP/closed/a.wav: Permission denied; give another path",
-        "InputError -o TMP/closed/a.csv: Permission denied; give another path",
-        "InputError -o TMP/closed/run: Permission denied; give another path",
+        (folder / "open").mkdir(mode=0o755)
+        (folder / "open" / "theirs.csv").touch(mode=0o644)
+        (folder / "closed").mkdir(mode=0o700)
+        environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=folder)
+    assert done.stdout.splitlines() == [
+        "InputError -o open/a.csv: the folder open cannot be written to (Permission denied); give another",
+        "InputError -o open/theirs.csv is write-protected; remove it, or give another name",
+        "InputError cannot write to open/run (Permission denied); choose another -o",
+        "InputError -o closed/a.wav: Permission denied; give another path",
+        "InputError -o closed/a.csv: Permission denied; give another path",
+        "InputError -o closed/run: Permission denied; give another path",
     ], done.stderr
 
 
