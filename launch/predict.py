@@ -62,6 +62,9 @@ class Options:
     quality: bool = False
     """Also write columns on the quality of each row: how much of it the chunks cover, how much is padding, silent or
     clipped, its DC offset, and whether the file is cut short."""
+    spreadsheet_safe: bool = False
+    """Write an apostrophe before names that a spreadsheet would evaluate, such as `=1+1.wav`, and before those that
+    begin with one; and all cells in quotation marks."""
     quiet: bool = False
     """Print nothing but warnings and errors."""
 
@@ -113,7 +116,7 @@ def write(options: Options, predictions: Predictions) -> None:
     from emocluster_jax.api.prediction_files import write_embeddings, write_table
 
     with writing(options.output.parent, AGAIN):
-        write_table(options.output, predictions, quality=options.quality)
+        write_table(options.output, predictions, quality=options.quality, spreadsheet_safe=options.spreadsheet_safe)
     if options.embeddings is not None:
         with writing(options.embeddings.parent, AGAIN):
             write_embeddings(options.embeddings, predictions)

@@ -7,6 +7,7 @@ timedeltas ("0 days 00:00:01.500000"). pandas, audb, audinterface and nkululeko 
 from __future__ import annotations
 
 import csv
+import re
 import zipfile
 from pathlib import Path
 
@@ -16,23 +17,36 @@ from emocluster_jax.api.prediction import Predictions
 from emocluster_jax.atomic_files import replacing
 from emocluster_jax.csv_lines import UnixLines
 
+_FORMULA = re.compile(r"[\t\r\n]|\s*[-=+@\uff1d\uff0b\uff0d\uff20]")
+"""How a cell begins that a spreadsheet may evaluate; the last four are the signs before them in full width.
 
-def write_table(path: Path, predictions: Predictions, *, quality: bool = False) -> None:
+Source: OWASP, "CSV Injection".
+"""
+
+
+def write_table(path: Path, predictions: Predictions, *, quality: bool = False, spreadsheet_safe: bool = False) -> None:
     """Writes a row a recording or window, with the attributes of all models side by side in their order.
 
-    What a model has no number for, as of silence, is an empty cell. With `quality` its columns follow, with empty cells
-    for what is not known.
+    What a model has no number for, as of silence, is an empty cell.
+
+    Args:
+      path: of the CSV file.
+      predictions: what to write.
+      quality: also write the columns of `predictions.quality`, with empty cells for what is not known.
+      spreadsheet_safe: put an apostrophe before names that a spreadsheet would evaluate, and all cells in quotation
+        marks, so that a spreadsheet that separates by semicolons does not find others in them.
     """
     columns = {name: [_number(value) for value in values] for name, values in predictions.attributes.items()}
     for name, values in predictions.quality.items() if quality else ():
         columns[name] = [f"{value:.0f}" if value.is_integer() else _number(value) for value in values.tolist()]
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(UnixLines(file))
+        rows = csv.writer(UnixLines(file), quoting=csv.QUOTE_ALL if spreadsheet_safe else csv.QUOTE_MINIMAL)
         rows.writerow(["file", "start", "end", *columns])
         for name, start_s, end_s, *cells in zip(
             predictions.files, predictions.starts_s, predictions.ends_s, *columns.values(), strict=True
         ):
-            rows.writerow([name, timedelta_text(start_s), timedelta_text(end_s), *cells])
+            times = timedelta_text(start_s), timedelta_text(end_s)
+            rows.writerow([safe_text(name) if spreadsheet_safe else name, *times, *cells])
 
 
 def write_embeddings(path: Path, predictions: Predictions) -> None:
@@ -53,6 +67,14 @@ def write_embeddings(path: Path, predictions: Predictions) -> None:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                 np.lib.format.write_array(file, array, allow_pickle=False)
+
+
+def safe_text(text: str) -> str:
+    """A text that no spreadsheet evaluates: where one might, and where the text begins with an apostrophe, one more.
+
+    `str.removeprefix("'")` gives the text back, whatever it was.
+    """
+    return f"'{text}" if text.startswith("'") or _FORMULA.match(text) else text
 
 
 def _number(value: float) -> str:

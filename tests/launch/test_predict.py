@@ -272,8 +272,9 @@ def test_outputs_have_any_name_that_the_file_system_has(
     shown = io.TextIOWrapper(io.BytesIO(), "ascii")
     monkeypatch.setattr(sys, "stdout", shown)
     given = ("--checkpoint", models["arousal"], "--input", speech / NAMES[0])
-    run(monkeypatch, *given, "--output", output, "--embeddings", embeddings)
-    assert len(read(output)) == 1 and np.load(embeddings)["file"].tolist() == [NAMES[0]]
+    run(monkeypatch, *given, "--output", output, "--embeddings", embeddings, "--spreadsheet-safe")
+    assert [row["file"] for row in read(output)] == [f"'{NAMES[0]}"]
+    assert np.load(embeddings)["file"].tolist() == [NAMES[0]]
     assert sorted(tmp_path.iterdir()) == sorted([output, embeddings])
     lines = shown.buffer.getvalue().decode().splitlines()  # type: ignore[attr-defined]
     assert lines[0] == f"1 of 1 recordings, 1 rows: {tmp_path}/\\udcffn\\n\\xe9{'x' * 246}.csv"

@@ -1,0 +1,71 @@
+"""Tables of predictions that a spreadsheet opens without evaluating the names in them."""
+
+from __future__ import annotations
+
+import csv
+import re
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from emocluster_jax.api.prediction import ModelPredictions, Predictions
+from emocluster_jax.api.prediction_files import safe_text, write_table
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "data-formats.md"
+BEGINNINGS = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # the last four are the first ones in full width
+NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
+
+
+def predictions(files: tuple[str, ...]) -> Predictions:
+    """Of an attribute that is below 0 everywhere."""
+    n = len(files)
+    silent = np.zeros(n, bool)
+    model = ModelPredictions(("valence",), np.linspace(-0.5, -0.25, n)[:, None], None, None, silent)
+    return Predictions(files, np.zeros(n), np.ones(n), (model,), (), {"dc_offset": np.full(n, -0.125)}, {})
+
+
+@given(st.builds(str.__add__, st.sampled_from(["", " ", "'", *BEGINNINGS]), NAMES))
+@example("''")
+def test_a_safe_text_is_no_formula_and_gives_back_the_text(text: str) -> None:
+    safe = safe_text(text)
+    assert safe.removeprefix("'") == text
+    assert safe in (text, f"'{text}")
+    assert not safe.startswith(BEGINNINGS) and not safe.lstrip().startswith(BEGINNINGS)
+
+
+@pytest.mark.parametrize("name", ["a=1.wav", "a-b.wav", "1+1.wav", "x'y.wav", "音@.wav"])
+def test_other_names_stay(name: str) -> None:
+    assert safe_text(name) == name
+
+
+def test_numbers_stay_numbers_and_other_separators_find_no_formulas(tmp_path: Path) -> None:
+    names = ("=cmd|' /C calc'!A0.wav", "a;=1+1;b.wav", "'mine.wav", "-leading.wav")
+    write_table(tmp_path / "a.csv", predictions(names), quality=True, spreadsheet_safe=True)
+    lines = (tmp_path / "a.csv").read_text("utf-8").splitlines()
+    times = '"0 days 00:00:00.000000","0 days 00:00:01.000000"'
+    assert lines[1] == f'"\'{names[0]}",{times},"-0.500000","-0.125000"'
+    assert [row["file"] for row in csv.DictReader(lines)] == [f"'{names[0]}", names[1], "''mine.wav", "'-leading.wav"]
+    for cells in csv.reader(lines, delimiter=";"):  # as where the decimal separator is the comma
+        assert not any(cell.startswith(BEGINNINGS) for cell in cells), cells
+
+    write_table(tmp_path / "b.csv", predictions(names))
+    assert [row["file"] for row in csv.DictReader((tmp_path / "b.csv").read_text("utf-8").splitlines())] == list(names)
+
+
+@given(st.lists(NAMES, min_size=1, max_size=5))
+@example(["=NA()", "NA", "001", "'", " -1", "a\r=1", '";=1'])
+def test_pandas_as_documented_gives_the_names_back(names: list[str]) -> None:
+    pandas = pytest.importorskip("pandas")
+    (lines,) = re.findall(r"^```python\n([^`]*removeprefix[^`]*)^```", PAGE.read_text("utf-8"), re.MULTILINE)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "predictions.csv")
+        write_table(path, predictions(tuple(names)), spreadsheet_safe=True)
+        found = {"pandas": pandas, "path": path}
+        exec(lines.replace('"predictions.csv"', "path"), found)
+    table = found["table"]
+    assert table["file"].tolist() == names
+    assert table["valence"].tolist() == pytest.approx(np.linspace(-0.5, -0.25, len(names)), abs=1e-6)
