@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from emocluster_jax.checksums import check_seal
 from emocluster_jax.config import PRESETS, Preset, TrainConfig, from_dict
-from emocluster_jax.disk import writing
+from emocluster_jax.disk import check_path, writing
 from emocluster_jax.errors import InputError, one_line
 from emocluster_jax.host_memory import keep_freed_memory
 from emocluster_jax.json_files import read_json
@@ -99,6 +99,7 @@ def _settings_in(path: Path) -> TrainConfig:
     Raises:
       InputError: it cannot be read, is not what `launch.train` wrote, or holds no settings.
     """
+    check_path("--config", path)
     remedy = "give the run.json of a work directory as --config"
     try:
         values = read_json(path, remedy)
