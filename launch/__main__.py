@@ -6,6 +6,7 @@ import difflib
 import importlib
 import sys
 
+from emocluster_jax.errors import InputError
 from launch.command import run
 
 COMMANDS = {
@@ -22,7 +23,11 @@ COMMANDS = {
 
 
 def main() -> None:
-    """Hands the arguments after the command's name to that command's module."""
+    """Runs the command that the first argument names."""
+    run(_main)
+
+
+def _main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("-h", "--help"):
         start = "python -m launch" if sys.argv[0].endswith("__main__.py") else "emocluster"
@@ -33,10 +38,9 @@ def main() -> None:
     if name not in COMMANDS:
         nearest = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"; did you mean {nearest[0]}?" if nearest else f"; there are {', '.join(COMMANDS)}"
-        print(f"error: there is no command {name!r}{hint}", file=sys.stderr)
-        sys.exit(2)
+        raise InputError(f"there is no command {name!r}{hint}")
     del sys.argv[1]
-    run(importlib.import_module(f"launch.{name}").main)
+    importlib.import_module(f"launch.{name}").main()
 
 
 if __name__ == "__main__":

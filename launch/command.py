@@ -1,18 +1,20 @@
 """What all commands share: reading options, and how they end.
 
-Exit status: 0 done, 1 a defect of this project (with its traceback), 2 a request that cannot be carried out, 130
-Ctrl-C, 143 SIGTERM
+Exit status: 0 done, 1 a defect of this project (with its traceback), 2 a request that cannot be carried out, 3 done,
+with all files written, but not all of what was printed (stdout or stderr is full, or its reader has gone), 130 Ctrl-C,
+143 SIGTERM
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import re
+import shutil
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from threading import Thread
@@ -22,7 +24,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar, Union, get_
 from emocluster_jax.caches import compiled_programs, place_caches
 from emocluster_jax.disk import check_path
 from emocluster_jax.errors import InputError
+from emocluster_jax.ranges import option_name
 from launch.signals import PATIENCE_S, Terminated, heeded, interruption
+from launch.streams import independent
 from launch.unknown_options import check_known
 
 if TYPE_CHECKING:
@@ -30,8 +34,10 @@ if TYPE_CHECKING:
 
 Options = TypeVar("Options")
 
+_NOT_ALL_PRINTED = 3
 _TOGETHER_S = 5.0
 _NO_NUMBER = "none"
+_FEWEST_COLUMNS = 40
 
 
 def invocation(name: str) -> str:
@@ -48,22 +54,23 @@ def run(main: Callable[[], None], patience_s: float = PATIENCE_S) -> None:
       main: the command.
       patience_s: seconds that it has to end by itself after a signal interrupted it.
     """
-    with heeded(patience_s):
-        _run(main)
+    with independent() as outputs, heeded(patience_s):
+        try:
+            _run(main)
+        except SystemExit as end:
+            if end.code or not outputs.lost():
+                raise
+        if lost := outputs.lost():
+            _end_with_losses(lost)
 
 
 def _run(main: Callable[[], None]) -> None:
     try:
         main()
-        sys.stdout.flush()
     except InputError as error:
         _end(f"error: {error}", 2)
     except KeyboardInterrupt as signal:
         _end_by(signal)
-    except BrokenPipeError:
-        # The reader of stdout (`| head`) has gone. Python would complain once more when it flushes stdout at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        _leave(1)
     except Exception:
         # A signal may leave a lock in a state of which Python then complains: "cannot release un-acquired lock".
         if signal := interruption():
@@ -103,15 +110,16 @@ def parse(
     import tyro
 
     kwargs: dict[str, Any] = {} if default is None else {"default": default}
-    parsed = tyro.cli(
-        options,
-        prog=prog,
-        description=_with_example(description, prog, example),
-        args=args,
-        config=(tyro.conf.OmitArgPrefixes,),
-        registry=_house_rules(),
-        **kwargs,
-    )
+    with _legible_width():
+        parsed = tyro.cli(
+            options,
+            prog=prog,
+            description=_with_example(description, prog, example),
+            args=args,
+            config=(tyro.conf.OmitArgPrefixes,),
+            registry=_house_rules(),
+            **kwargs,
+        )
     _check_paths(parsed)
     place_caches()
     return parsed
@@ -124,15 +132,16 @@ def parse_known(
     check_known(args, [options, others], prog)
     import tyro
 
-    parsed, unknown = tyro.cli(
-        options,
-        prog=prog,
-        description=_with_example(description, prog, example),
-        args=args,
-        config=(tyro.conf.OmitArgPrefixes,),
-        registry=_house_rules(),
-        return_unknown_args=True,
-    )
+    with _legible_width():
+        parsed, unknown = tyro.cli(
+            options,
+            prog=prog,
+            description=_with_example(description, prog, example),
+            args=args,
+            config=(tyro.conf.OmitArgPrefixes,),
+            registry=_house_rules(),
+            return_unknown_args=True,
+        )
     _check_paths(parsed)
     place_caches()
     return parsed, unknown
@@ -146,7 +155,24 @@ def _check_paths(options: Any) -> None:
             _check_paths(value)
         for path in value if isinstance(value, tuple) else (value,):
             if isinstance(path, Path):
-                check_path(f"--{field.metadata.get('option', field.name.replace('_', '-'))}", path)
+                check_path(f"--{option_name(field)}", path)
+
+
+@contextmanager
+def _legible_width() -> Iterator[None]:
+    """In the block the terminal passes for 40 columns wide if it has fewer.
+
+    tyro takes forever to break help texts into a column or two, and writes a thousand lines for twenty; a terminal
+    breaks lines that are too long for it by itself.
+    """
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = str(max(shutil.get_terminal_size().columns, _FEWEST_COLUMNS))
+    try:
+        yield
+    finally:
+        del os.environ["COLUMNS"]
+        if before is not None:
+            os.environ["COLUMNS"] = before
 
 
 def _with_example(description: str, prog: str, example: str) -> str:
@@ -259,9 +285,17 @@ def _end_by(signal: KeyboardInterrupt) -> NoReturn:
     _end("; ".join(filter(None, (word, str(signal)))), status)
 
 
+def _end_with_losses(lost: Mapping[str, OSError]) -> NoReturn:
+    """Ends with the status for work that is done without all of it having been told."""
+    # A reader that has gone (`| head`) has read what it wanted.
+    reasons = [f"{name}: {error.strerror}" for name, error in lost.items() if not isinstance(error, BrokenPipeError)]
+    if not reasons:
+        _leave(_NOT_ALL_PRINTED)
+    _end(f"error: not all output could be printed ({', '.join(reasons)}); all else is done", _NOT_ALL_PRINTED)
+
+
 def _end(line: str, status: int) -> NoReturn:
-    with contextlib.suppress(BrokenPipeError):
-        print(line, file=sys.stderr, flush=True)
+    print(line, file=sys.stderr, flush=True)
     _leave(status)
 
 

@@ -17,7 +17,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import Thread
 from typing import Any, NoReturn
@@ -155,5 +155,6 @@ def _watch(reader: int, patience_s: float) -> None:
 def _end(number: int, text: str = "") -> NoReturn:
     """Ends the process whatever its threads are at: even printing may wait for one of them."""
     cursor = "\x1b[?25h\n" if sys.stderr.isatty() else ""  # progress bars hide it
-    os.write(2, (cursor + text).encode())
+    with suppress(OSError):  # stderr may be full, or its reader gone
+        os.write(2, (cursor + text).encode())
     os._exit(128 + number)

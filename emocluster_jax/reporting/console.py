@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,6 +23,11 @@ from emocluster_jax.errors import one_line
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
     from rich.progress import Progress, TaskID
+
+
+_LEGIBLE = 10
+"""Columns of a table have at least so many letters, if there are so many to be shown."""
+_BETWEEN_COLUMNS = 3
 
 
 @dataclass(eq=False)
@@ -121,8 +126,10 @@ class Console:
             table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
         for row in rows:
             table.add_row(*(Text(_cell(value)) for value in row))
-        # A pipe has no width: a table in a log file or under `grep` must not be folded at 80 columns.
-        rich = RichConsole(file=sys.stdout, width=None if sys.stdout.isatty() else 200)
+        # A pipe has no width: a table in a log file or under `grep` must not be folded at 80 columns. On a terminal too
+        # narrow for the columns rich would leave some out.
+        rich = RichConsole(file=sys.stdout, width=None if _stdout_is_terminal() else 200)
+        rich.width = max(rich.width, _least_width(columns, rows))
         with rich.capture() as captured:
             rich.print(table)
         self._print("\n".join(part.rstrip() for part in captured.get().rstrip().splitlines()))
@@ -163,7 +170,7 @@ class Console:
         encoding = getattr(stream, "encoding", None) or "utf-8"
         text = text.encode(encoding, "backslashreplace").decode(encoding)
         if display is None or not display.print_above(text, to_stderr):
-            print(text, file=stream, flush=True)
+            _write(text, to_stderr)
 
 
 class _Display(Protocol):
@@ -185,7 +192,7 @@ class _Bars:
         from rich.console import Console as RichConsole
 
         # Asked before `start`, which puts a proxy in the place of sys.stdout so that stray prints land above the bars.
-        self._stdout_is_terminal = sys.stdout.isatty()
+        self._stdout_is_terminal = _stdout_is_terminal()
         self._progress = _progress(RichConsole(file=sys.stderr), redirect_stdout=self._stdout_is_terminal)
         self._ids: dict[Task, TaskID] = {}
         self._progress.start()
@@ -231,7 +238,7 @@ class _Lines:
         with self._lock:
             self._tasks.append(task)
             if len(self._tasks) == 1:
-                self._write(f"{task.title} ...")
+                _write(f"{task.title} ...", to_stderr=True)
 
     def update(self, task: Task) -> None:
         pass
@@ -241,7 +248,7 @@ class _Lines:
             self._tasks.remove(task)
             if not self._tasks and finished:
                 count = f"{task.done}, " if task.done else ""
-                self._write(f"{task.description}: done ({count}{task.elapsed_s:.1f} s)")
+                _write(f"{task.description}: done ({count}{task.elapsed_s:.1f} s)", to_stderr=True)
 
     def print_above(self, text: str, to_stderr: bool) -> bool:
         return False
@@ -254,10 +261,15 @@ class _Lines:
         while not self._ended.wait(self._interval_s):
             with self._lock:
                 if self._tasks:
-                    self._write(" | ".join(_status(task) for task in self._tasks))
+                    _write(" | ".join(_status(task) for task in self._tasks), to_stderr=True)
 
-    def _write(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+
+def _write(text: str, to_stderr: bool) -> None:
+    """Prints a line; where it cannot be written, or there is no such stream (`pythonw`), the work goes on without."""
+    stream = sys.stderr if to_stderr else sys.stdout
+    if stream is not None:
+        with suppress(OSError):
+            print(text, file=stream, flush=True)
 
 
 def _status(task: Task) -> str:
@@ -332,8 +344,18 @@ def _progress(console: RichConsole, redirect_stdout: bool) -> Progress:
     )
 
 
+def _stdout_is_terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
 def _is_terminal() -> bool:
-    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _least_width(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> int:
+    """Of a table in which no column is folded to less than a few letters, and numbers not at all."""
+    widths = [max([len(column), *(len(_cell(row[i])) for row in rows)]) for i, column in enumerate(columns)]
+    return sum(min(width, _LEGIBLE) + _BETWEEN_COLUMNS for width in widths)
 
 
 def _cell(value: object) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
+from contextlib import suppress
 
 import pytest
 
@@ -120,7 +123,7 @@ def test_a_reader_that_has_gone_gives_no_traceback():
     process.stdout.close()
     errors = process.stderr.read()
     process.stderr.close()
-    assert process.wait(timeout=DEADLINE_S) == 1
+    assert process.wait(timeout=DEADLINE_S) == 3
     assert errors == ""
 
 
@@ -174,6 +177,34 @@ finally:
     assert "--unlabeled-size INT" in result.stdout and "(default: 64)" in result.stdout
     assert "None" not in result.stdout
     assert "heavy: []" in result.stdout
+
+
+@pytest.mark.parametrize("columns", ["1", "7", "0", "-3", "many"])
+@pytest.mark.parametrize("name", ["predict", "experiment"])
+def test_help_ends_and_is_legible_in_any_width(columns, name):
+    command = [sys.executable, "-m", f"launch.{name}", "--help"]
+    environment = os.environ | {"COLUMNS": columns}
+    result = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, env=environment)
+    assert result.returncode == 0
+    # Legible: no word is cut, and what belongs to an option stands beside it.
+    assert "--workdir PATH" in result.stdout if name == "experiment" else "--output PATH" in result.stdout
+    assert len(result.stdout.splitlines()) < 400
+
+
+def test_help_on_a_terminal_of_one_column():
+    terminal, child_end = pty.openpty()
+    termios.tcsetwinsize(child_end, (24, 1))
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    command = [sys.executable, "-m", "launch.evaluate", "--help"]
+    process = subprocess.Popen(command, stdin=child_end, stdout=child_end, stderr=child_end, env=environment)
+    os.close(child_end)
+    shown = b""
+    with suppress(OSError):  # how Linux reports the closed other end
+        while part := os.read(terminal, 65536):
+            shown += part
+    os.close(terminal)
+    assert process.wait(timeout=DEADLINE_S) == 0
+    assert b"--checkpoint" in shown
 
 
 COMPILE = """

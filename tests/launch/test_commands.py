@@ -13,7 +13,7 @@ from launch.__main__ import COMMANDS
 from launch.command import run
 
 PROJECT = Path(__file__).resolve().parents[2]
-WITHOUT_MAIN = {"__init__", "__main__", "command", "signals", "train_arguments", "unknown_options"}
+WITHOUT_MAIN = {"__init__", "__main__", "command", "signals", "streams", "train_arguments", "unknown_options"}
 STARTS = [[sys.executable, "-m", "launch"], [str(Path(sys.executable).with_name("emocluster"))]]
 
 

@@ -8,6 +8,8 @@ import re
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -89,6 +91,46 @@ def test_table_rounds_aligns_and_keeps_long_cells_on_one_line(capsys):
     missing = [line for line in lines if "b.wav" in line or "c.wav" in line]
     assert [line.split()[-1] for line in missing] == ["-", "-"]
     assert {len(line) for line in missing} == {len(row)}
+
+
+def test_a_table_loses_nothing_on_a_narrow_terminal(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "5")
+    Console().table("Test", ["attribute", "CCC", "RMSE"], [["arousal of the speaker", 0.61251, 1.25]])
+    first, second = capsys.readouterr().out.splitlines()[-2:]
+    assert first.split() == ["arousal", "of", "0.613", "1.250"] and second.strip() == "the speaker"
+
+
+def test_a_table_without_rows(capsys):
+    Console().table("Test", ["attribute", "CCC"], [])
+    assert capsys.readouterr().out.split()[:3] == ["Test", "attribute", "CCC"]
+
+
+@pytest.mark.parametrize("streams", [["stdout"], ["stderr"], ["stdout", "stderr"]])
+def test_without_streams_nothing_is_said_and_nothing_fails(capsys, monkeypatch, streams):
+    """As in a program that was started without a console (`pythonw`)."""
+    for name in streams:
+        monkeypatch.setattr(f"sys.{name}", None)
+    console = Console()
+    with console.task("preparing", total=1) as task:
+        console.line("result")
+        console.table("Test", ["attribute", "CCC"], [["arousal", 0.5]])
+        console.warn("careful")
+        task.advance()
+    printed = capsys.readouterr()
+    assert ("result" in printed.out) == ("stdout" not in streams) and "careful" not in printed.out
+    assert ("careful" in printed.err) == ("stderr" not in streams)
+
+
+def test_a_full_stream_fails_nothing(capsys, monkeypatch):
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        monkeypatch.setattr("sys.stderr", full)
+        with Console().task("preparing", total=1) as task:
+            Console().line("result")
+            task.advance()
+        with suppress(OSError):
+            full.close()
 
 
 SCRIPT = """
