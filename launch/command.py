@@ -22,6 +22,7 @@ from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar, Union, get_args, get_origin
 
 from emocluster_jax.caches import compiled_programs, place_caches
+from emocluster_jax.child_processes import end_with_parent
 from emocluster_jax.disk import check_path
 from emocluster_jax.errors import InputError
 from emocluster_jax.ranges import option_name
@@ -54,6 +55,7 @@ def run(main: Callable[[], None], patience_s: float = PATIENCE_S) -> None:
       main: the command.
       patience_s: seconds that it has to end by itself after a signal interrupted it.
     """
+    end_with_parent()
     with independent() as outputs, heeded(patience_s):
         try:
             _run(main)

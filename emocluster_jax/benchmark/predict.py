@@ -15,6 +15,7 @@ import numpy as np
 from emocluster_jax.batch_inference import Recording, predict_recordings
 from emocluster_jax.benchmark.cases import Case, Contender, Device, Prepared
 from emocluster_jax.benchmark.recordings import write_recordings
+from emocluster_jax.child_processes import run_child
 from emocluster_jax.config import ATTRIBUTES, ClusteringConfig, FeatureConfig, ModelConfig
 from emocluster_jax.inference import Predictor
 from emocluster_jax.model_directory import SavedModel, save_model
@@ -79,7 +80,9 @@ def command(recordings: int, seconds: float) -> Prepared:
 
     def run(recordings: Path) -> dict[str, float]:
         line = [sys.executable, "-m", "launch.predict", "--quiet", "--checkpoint", *folders]
-        subprocess.run([*line, "--input", recordings, "--output", root / "table.csv"], env=environment, check=True)
+        line += ["--input", recordings, "--output", root / "table.csv"]
+        if status := run_child(line, environment=environment):
+            raise subprocess.CalledProcessError(status, line)
         return {}
 
     started = time.perf_counter()

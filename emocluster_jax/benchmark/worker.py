@@ -21,6 +21,7 @@ from typing import Any
 
 from emocluster_jax.benchmark.cases import Contender, Device, Prepared
 from emocluster_jax.benchmark.resident import resident_peak_bytes
+from emocluster_jax.child_processes import end_with_parent
 from emocluster_jax.host_cores import usable_cores
 from emocluster_jax.host_memory import keep_freed_memory
 
@@ -97,7 +98,7 @@ def working(contender: Contender) -> Iterator[Worker]:
 
 def device() -> Device:
     """What this project computes on; asked in another process, since some devices serve one process at a time."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
+    with multiprocessing.get_context("spawn").Pool(1, end_with_parent) as pool:
         return pool.apply(_device)
 
 
@@ -113,6 +114,7 @@ def _device() -> Device:
 
 def _serve(connection: Connection, contender: Contender) -> None:
     """The process: prepares, says so, and answers until the other end of the pipe is closed."""
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent alone answers Ctrl-C
     os.dup2(2, 1)  # results alone belong on stdout
     # JAX would take most of a GPU's memory at once, and leave too little for the peers.

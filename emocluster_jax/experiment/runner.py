@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import signal
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,17 +13,18 @@ from pathlib import Path
 
 import filelock
 
+from emocluster_jax.child_processes import run_child
 from emocluster_jax.errors import InputError
 from emocluster_jax.experiment.completed import is_complete, read_completed
 from emocluster_jax.experiment.grid import Run
 from emocluster_jax.experiment.plan import Plan
 from emocluster_jax.reporting.console import Console
+from emocluster_jax.training.workdir import is_locked
 
 LOG = "train.log"
 """What a run prints, in its work directory; a resumed run adds to it."""
 # Not the lock that training takes: whoever only looks whether a run is under way must not get in training's way.
 _LOCK = ".experiment.lock"
-_STOP_TIMEOUT_S = 20
 _TAIL_BYTES = 4_096
 
 
@@ -46,7 +46,8 @@ class Failure:
 def run_all(plan: Plan, runs: Sequence[Run], console: Console) -> tuple[Failure, ...]:
     """Runs what is not complete, going on where a run was stopped; a run that fails does not keep the others back.
 
-    Several processes may work on the same grid: each run is taken by one of them, and passed over by the others.
+    Several processes may work on the same grid: each run is taken by one of them, and passed over by the others. So is
+    one in whose work directory somebody trains without this function.
 
     Args:
       plan: where and how.
@@ -71,8 +72,10 @@ def run_all(plan: Plan, runs: Sequence[Run], console: Console) -> tuple[Failure,
             with _taken(plan.folder(run)) as taken:
                 # Another process may have completed it since it was put on the list.
                 failure = _run(plan, run) if taken and not is_complete(plan, run) else None
+                # Asked afterwards: who asks holds the lock for an instant, which is to be in nobody's way.
+                elsewhere = not taken or (failure is not None and is_locked(plan.folder(run)))
             seconds = time.monotonic() - started
-            if not taken:
+            if elsewhere:
                 console.line(f"{which}: another process is running it")
             elif failure is not None:
                 failures.append(failure)
@@ -107,34 +110,13 @@ def _run(plan: Plan, run: Run) -> Failure | None:
     with log.open("a", encoding="utf-8") as file:
         file.write(f"$ {shlex.join(command)}\n")
         file.flush()
-        status = _wait(command, file.fileno())
+        # The log shows what has happened so far, and not what fits a buffer.
+        status = run_child(command, environment=os.environ | {"PYTHONUNBUFFERED": "1"}, output=file.fileno())
     if status == 0 and is_complete(plan, run):
         return None
     if status < 0:
         return Failure(run, f"ended by {signal.Signals(-status).name}; last line: {_last_line(log)}", log)
     return Failure(run, _last_line(log), log)
-
-
-def _wait(command: list[str], output: int) -> int:
-    """The exit status of a command; it does not outlive this function."""
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=subprocess.STDOUT,
-        # The log shows what has happened so far, and not what fits a buffer.
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
-    )
-    try:
-        return process.wait()
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(_STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
 
 def _last_line(log: Path) -> str:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from emocluster_jax.atomic_files import write_json
 from emocluster_jax.checksums import check_seal, sealed
+from emocluster_jax.child_processes import end_with_parent, run_child
 from emocluster_jax.config import AudioConfig, Features, features_from_dict, from_dict, to_dict
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError, RecordingError
@@ -110,18 +111,17 @@ def _signal_of_decoding(path: Path, features: Features, audio: AudioConfig) -> s
     """The signal that ends a process which decodes a recording; None where it lives."""
     # Not by `multiprocessing`, which would import the whole command once more. A session of its own: Ctrl-C is for us.
     modules = [os.environ.get("PYTHONPATH", ""), *sys.path]
-    ended = subprocess.run(
+    status = run_child(
         [sys.executable, "-m", __name__, path, *(json.dumps(to_dict(settings)) for settings in (features, audio))],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, modules))},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
+        environment=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, modules))},
+        output=subprocess.DEVNULL,
+        own_session=True,
     )
-    return signal.Signals(-ended.returncode) if ended.returncode < 0 else None
+    return signal.Signals(-status) if status < 0 else None
 
 
 if __name__ == "__main__":
+    end_with_parent()
     _features = features_from_dict(json.loads(sys.argv[2]), "arguments")
     with suppress(RecordingError):
         read_source(Path(sys.argv[1]), _features, from_dict(AudioConfig, json.loads(sys.argv[3]), "arguments"))

@@ -34,6 +34,7 @@ CLUSTERS_FILE = "clusters.json"
 """Written last: where it is, the run in `RUN_FILE` has ended and all else is there."""
 # What may change between the parts of a run without changing the epochs that are done.
 _CHANGEABLE = ("epochs", "patience", "on_nan")
+_LOCK = ".lock"
 _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "scikit-learn")
 """Whose versions are saved with a run."""
 _ID_DIGITS = 16
@@ -70,7 +71,7 @@ def locked(workdir: Path) -> Iterator[None]:
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(workdir / ".lock", blocking=False)
+        lock = filelock.FileLock(workdir / _LOCK, blocking=False)
         lock.acquire()
     except filelock.Timeout:
         raise InputError(f"another process is training in {workdir}; wait for it or choose another --workdir") from None
@@ -90,6 +91,15 @@ def locked(workdir: Path) -> Iterator[None]:
             yield
         finally:
             lock.release()
+
+
+def is_locked(workdir: Path) -> bool:
+    """Whether another process is training in a work directory, which exists and can be written to."""
+    try:
+        with filelock.FileLock(workdir / _LOCK, blocking=False):
+            return False
+    except filelock.Timeout:
+        return True
 
 
 def claim(workdir: Path, config: TrainConfig, data: str, *, resume: bool, initial_sha256: str | None = None) -> None:

@@ -16,7 +16,7 @@ import pytest
 from emocluster_jax.config import TrainConfig
 from emocluster_jax.records.folds import Folds
 from emocluster_jax.reporting.metrics_log import read_metrics
-from emocluster_jax.training.workdir import claim
+from emocluster_jax.training.workdir import claim, is_locked, locked
 from launch import experiment
 from launch.command import run
 from launch.train_arguments import shared_by_system
@@ -24,7 +24,7 @@ from small_records import write_records
 from small_training import FEATURES, draw_recordings
 
 PROJECT = Path(__file__).resolve().parents[2]
-DEADLINE_S = 120
+DEADLINE_S = 240
 BOTH, UNSUPERVISED = "emocluster-k3-u0-arousal-seed0", "emocluster-k3-u0-unsupervised-arousal-seed0"
 GRID = ["--preset", "figure3", "--attributes", "arousal", "--clusters", "3", "--trials", "1"]
 SMALL = ["--width-multiplier", "0.0625", "--batch-size", "4", "--epochs", "4", "--patience", "4"]
@@ -50,15 +50,19 @@ def call(*arguments: object) -> int:
     return 0
 
 
-def kill_after_an_epoch(arguments: list[str], metrics: Path) -> subprocess.CompletedProcess[str]:
-    """Starts the command and sends it SIGTERM once a run has logged an epoch."""
+def kill_after_an_epoch(
+    arguments: list[str], metrics: Path, number: signal.Signals = signal.SIGTERM
+) -> subprocess.CompletedProcess[str]:
+    """Starts the command and sends it a signal once a run has logged an epoch."""
     command = [sys.executable, "-m", "launch.experiment", *arguments]
     process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + DEADLINE_S
     while not (metrics.exists() and metrics.read_text().count("\n")):
-        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.terminate()
+            pytest.fail(f"no epoch was logged: {process.communicate(timeout=DEADLINE_S)}")
         time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     out, errors = process.communicate(timeout=DEADLINE_S)
     return subprocess.CompletedProcess(command, process.returncode, out, errors)
 
@@ -109,6 +113,26 @@ def test_a_grid_is_killed_resumed_and_completed(
     assert call(*arguments[:-4], "--epochs", "5", "--list") == 0
     out, _ = capsys.readouterr()
     assert out.count("4 of 5 epochs") == 2 and "2 runs, 0 complete" in out
+
+
+def test_a_killed_grid_leaves_nothing_running_and_passes_over_what_others_train(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = [*SMALL[:-4], "--epochs", "100000"]
+    arguments = [*GRID, "--data-dir", str(data_dir), "--workdir", str(tmp_path), *long, "--shard", "1/2"]
+    folder = tmp_path / "runs" / UNSUPERVISED
+    killed = kill_after_an_epoch(arguments, folder / "metrics.jsonl", signal.SIGKILL)
+    assert killed.returncode == -signal.SIGKILL
+    deadline = time.monotonic() + DEADLINE_S
+    while is_locked(folder):  # by the run, until it has ended, too
+        assert time.monotonic() < deadline, "the run has outlived the command"
+        time.sleep(0.02)
+
+    with locked(folder):  # as if somebody trained there
+        assert call(*arguments) == 0
+    out, errors = capsys.readouterr()
+    assert f"[1/1] {UNSUPERVISED}: another process is running it" in out and "2 of the grid's runs are missing" in out
+    assert "failed" not in errors
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:

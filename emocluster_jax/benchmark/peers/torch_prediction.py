@@ -19,6 +19,7 @@ from emocluster_jax.benchmark.cases import Prepared
 from emocluster_jax.benchmark.peers.librosa_features import BANDS, chunks_of
 from emocluster_jax.benchmark.peers.torch_network import Network, make_network
 from emocluster_jax.benchmark.recordings import write_recordings
+from emocluster_jax.child_processes import end_with_parent, run_child
 
 
 def predictions(recordings: int, seconds: float, device: str) -> Prepared:
@@ -47,7 +48,9 @@ def command(recordings: int, seconds: float, device: str) -> Prepared:
 
     def repeat() -> dict[str, float]:
         arguments = [source, root / "table.csv", device]
-        subprocess.run([sys.executable, "-m", __spec__.name, *map(str, arguments)], check=True)
+        line = [sys.executable, "-m", __spec__.name, *map(str, arguments)]
+        if status := run_child(line):
+            raise subprocess.CalledProcessError(status, line)
         return {}
 
     return Prepared(repeat, close=folder.cleanup)
@@ -67,6 +70,7 @@ def predict(path: Path, networks: list[Network], device: str) -> list[float]:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     source, table, device = sys.argv[1:]
     networks = make_networks(device)
     with Path(table).open("w", encoding="utf-8", newline="") as file:
