@@ -21,7 +21,7 @@ from emocluster_jax.experiment.grid import (
 )
 from emocluster_jax.experiment.tables import MODEL_NAMES, full_name, system_name
 from emocluster_jax.experiment.trials import Results, completed_trials, epoch_means, summarize
-from emocluster_jax.reporting.plots import finish_axes, new_figure, save_png
+from emocluster_jax.reporting.plots import finish_axes, histogram_edges, new_figure, save_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,7 +74,7 @@ def extreme_distributions(grid: Grid, extremes: Mapping[Run, ClusterExtremes], p
     settings = table_settings(grid, "figure3")
     figure = new_figure(4.6 * len(settings), 3.8)
     values = [part for found in extremes.values() for part in (found.lowest, found.highest)]
-    edges = np.histogram_bin_edges(np.concatenate(values) if values else np.zeros(1), BINS)
+    edges = histogram_edges(np.concatenate(values) if values else np.zeros(1), BINS)
     for axes, setting in zip(_panels(figure, 1, len(settings))[0], settings, strict=True):
         found = [extreme for run, extreme in extremes.items() if run.setting == setting]
         for name, colour, parts in (

@@ -84,14 +84,35 @@ def prediction_scatter(
     # Many dots on one another must still show where they are dense.
     opacity = float(np.clip(60 / np.sqrt(len(truth) + 1) / 10, 0.08, 0.8))
     axes.scatter(truth, prediction, s=18, alpha=opacity, color=ATTRIBUTE_STYLES[attribute][0], linewidths=0)
-    both = np.concatenate([truth, prediction]) if len(truth) else np.array([0.0, 1.0])
-    margin = 0.05 * (float(np.ptp(both)) or 1.0)
-    limits = (float(both.min()) - margin, float(both.max()) + margin)
+    limits = limits_around(np.concatenate([truth, prediction]) if len(truth) else np.array([0.0, 1.0]))
     axes.plot(limits, limits, color="0.35", linewidth=1, linestyle="--", label="prediction = rating", zorder=0)
     axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel=f"rated {attribute}", ylabel=f"predicted {attribute}")
     axes.set_title(f"{attribute}: CCC {ccc:z.3f}, {len(truth)} sentences", loc="left")
     axes.legend(loc="upper left", frameon=False)
     save_png(figure, path)
+
+
+def limits_around(values: Float[np.ndarray, " n"]) -> tuple[float, float]:
+    """From below the least of some finite values to above the greatest, however near to each other, or far from 0."""
+    least, greatest = float(values.min()), float(values.max())
+    margin = max(0.05 * greatest - 0.05 * least or 0.05, 1e-6 * max(abs(least), abs(greatest)))
+    return least - margin, greatest + margin
+
+
+def histogram_edges(values: Float[np.ndarray, " n"], bins: int) -> Float[np.ndarray, " edges"]:
+    """Edges of equally wide bins from the least to the greatest of some finite values.
+
+    NumPy refuses as many bins as one likes where the values are so large and so near to each other that the edges
+    would be the same number; here the outer bins then lie outside of the values.
+    """
+    least, greatest = float(values.min()), float(values.max())
+    # Halves: the range of double precision is larger than its largest number.
+    centre, half = least / 2 + greatest / 2, greatest / 2 - least / 2
+    narrowest = bins * float(np.spacing(max(abs(least), abs(greatest))))
+    half = max(half, narrowest) if half else max(0.5, narrowest)
+    edges = centre + half * np.linspace(-1, 1, bins + 1)
+    edges[0], edges[-1] = min(edges[0], least), max(edges[-1], greatest)
+    return edges
 
 
 def _losses(axes: Axes, metrics: list[dict[str, Any]]) -> None:

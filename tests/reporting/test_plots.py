@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emocluster_jax.reporting.plots import prediction_scatter, training_curves
+from emocluster_jax.reporting.plots import histogram_edges, limits_around, prediction_scatter, training_curves
 
 
 def pixels(path) -> np.ndarray:
@@ -83,3 +83,35 @@ def test_prediction_scatter_shows_its_dots(tmp_path):
     plain = (pixels(tmp_path / "dots.png") != 255).any(axis=-1).sum()
     empty = (pixels(tmp_path / "none.png") != 255).any(axis=-1).sum()
     assert plain > empty + 500
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        *([16777216.0, 16777217.0], [1e30, 1e30], [-1.7e308, 1.7e308], [1e16, 1e16 + 2], [5e-324, 0.0], [0.0], [3e38]),
+        *([1.0, 7.0], [4.0, 4.0], [-1e-300, 1e-300], [1e308, np.nextafter(1e308, 0)]),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_bins_and_limits_of_any_values(values, dtype):
+    with np.errstate(over="ignore"):
+        values = np.array(values, dtype)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return
+    edges = histogram_edges(values, 20)
+    assert len(edges) == 21 and np.isfinite(edges).all() and (np.diff(edges / 2) > 0).all()
+    assert np.histogram(values.astype(float), edges)[0].sum() == len(values)
+    lowest, highest = limits_around(values)
+    assert lowest < values.min() and highest > values.max()
+
+
+def test_bins_of_ordinary_values_are_those_of_numpy():
+    values = np.random.default_rng(0).normal(4, 1, 99)
+    np.testing.assert_allclose(histogram_edges(values, 20), np.histogram_bin_edges(values, 20), rtol=1e-12)
+
+
+def test_nearly_equal_huge_values_are_drawn(tmp_path):
+    values = np.array([16777216.0, 16777217.0], np.float32)
+    prediction_scatter(values, values[::-1], "arousal", -1.0, tmp_path / "huge.png")
+    assert (pixels(tmp_path / "huge.png") != 255).any()

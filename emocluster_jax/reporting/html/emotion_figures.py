@@ -12,7 +12,7 @@ from emocluster_jax.evaluation.cluster_extremes import cluster_extremes
 from emocluster_jax.evaluation.cluster_information import cluster_counts
 from emocluster_jax.reporting.html.figures import GREY, Figure, panels, plain, styled
 from emocluster_jax.reporting.html.run_files import RunFiles
-from emocluster_jax.reporting.plots import ATTRIBUTE_STYLES
+from emocluster_jax.reporting.plots import ATTRIBUTE_STYLES, histogram_edges, limits_around
 
 LOWEST, HIGHEST = "#0072B2", "#D55E00"
 _HISTOGRAM_BINS = 20
@@ -69,9 +69,10 @@ def _attribute_figure(
             1,
         )
     known = np.isfinite(labels)
-    edges = np.histogram_bin_edges(labels[known], _HISTOGRAM_BINS)
+    values = labels[known].astype(np.float64)
+    edges = histogram_edges(values, _HISTOGRAM_BINS)
     for title, cluster, colour in (("lowest", lowest, LOWEST), ("highest", highest, HIGHEST)):
-        chunks, _ = np.histogram(labels[known], edges, weights=counts[known, cluster.cluster])
+        chunks, _ = np.histogram(values, edges, weights=counts[known, cluster.cluster])
         figure.add_trace(
             go.Bar(
                 x=(edges[1:] + edges[:-1]) / 2,
@@ -105,9 +106,7 @@ def prediction_scatter(run: RunFiles) -> Figure | None:
         both = np.isfinite(truth) & np.isfinite(predicted)
         if not both.any():
             continue
-        values = np.concatenate([truth[both], predicted[both]])
-        margin = 0.05 * (float(np.ptp(values)) or 1.0)
-        limits = [float(values.min()) - margin, float(values.max()) + margin]
+        limits = list(limits_around(np.concatenate([truth[both], predicted[both]])))
         figure.add_trace(
             go.Scatter(
                 x=limits,
