@@ -56,7 +56,8 @@ def main() -> None:
 
     parallel.start_processes(options.processes)
     from emocluster_jax.api.evaluation import evaluate
-    from emocluster_jax.evaluation.score_file import scores_as_json, write_scores
+    from emocluster_jax.atomic_files import write_json
+    from emocluster_jax.evaluation.score_file import scores_as_json
     from emocluster_jax.reporting.console import Console
 
     console = Console(quiet=options.quiet or not parallel.is_primary())
@@ -74,7 +75,7 @@ def main() -> None:
     print(json.dumps(scores_as_json(evaluation.scores)))
     if options.output is not None:
         with writing(options.output.parent, AGAIN):
-            write_scores(options.output, evaluation.scores)
+            write_json(options.output, scores_as_json(evaluation.scores))
 
 
 if __name__ == "__main__":

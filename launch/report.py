@@ -69,12 +69,17 @@ def main() -> None:
     if is_grid(options.workdir):
         if options.data_dir is not None:
             raise InputError(f"{options.workdir} is an experiment's, whose page needs no --data-dir; leave it out")
-        page = grid_page(read_grid(options.workdir), output)
+        grid = read_grid(options.workdir)
+        problems = [*grid.problems, *(problem for run in grid.runs for problem in run.problems)]
+        page = grid_page(grid, output)
     else:
         run = read_run_files(options.workdir)
         extent = Extent(options.recordings, options.clips, options.clip_seconds)
         data = view_data(run, options.data_dir, options.audio, extent, console) if options.data_dir else None
+        problems = [*run.problems, *(() if data is None else data.problems)]
         page = run_page(run, data, extent)
+    for problem in problems:
+        console.warn(f"left out of the page: {problem}")
     with writing(output.parent, AGAIN), replacing(output) as temporary:
         # Names of files may have bytes that are not UTF-8.
         size = temporary.write_bytes(page.encode("utf-8", "backslashreplace"))

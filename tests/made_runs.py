@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
+from emocluster_jax.checksums import file_sha256
 from emocluster_jax.config import SystemName, TrainConfig
 from emocluster_jax.evaluation.prediction_file import TEST_PREDICTIONS, SentencePredictions, write_predictions
+from emocluster_jax.evaluation.score_file import TEST_SCORES, RunScores, write_run_scores
 from emocluster_jax.evaluation.sentences import score_sentences
 from emocluster_jax.experiment.grid import Grid, Run, all_runs
 from emocluster_jax.experiment.plan import Plan, Shared
-from emocluster_jax.training.workdir import claim
+from emocluster_jax.training.workdir import claim, read_run, write_assignments
 
 IDS = tuple(f"test-{i}" for i in range(80))
 TRUTH = np.random.default_rng(0).normal(4, 1, len(IDS)).astype(np.float32)
@@ -42,20 +43,21 @@ def make_run(plan: Plan, run: Run, assignments: Sequence[int] | np.ndarray = ())
     folder = plan.folder(run)
     folder.mkdir(parents=True)
     claim(folder, plan.config(run), plan.data[0], resume=False)
+    run_id = read_run(folder).id
     lines = [
         {
             "epoch": epoch,
             "validation_ccc": {run.attribute: 0.1 * epoch + run.seed},
             "nmi_previous": None if epoch == 1 else 0.2 * epoch + 0.1 * run.seed,
             "best_epoch": min(epoch, 2),
+            "run": run_id,
         }
         for epoch in (1, 2, 3)
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (folder / "assignments").mkdir()
-    np.savez(folder / "assignments" / "epoch-000002.npz", stage2=np.asarray(assignments, np.int32))
+    write_assignments(folder, 2, run_id, {"stage2": np.asarray(assignments, np.int32)})
     truth, predictions = TRUTH[:, None], predictions_of(run)[:, None]
     write_predictions(folder / TEST_PREDICTIONS, SentencePredictions(IDS, (run.attribute,), truth, predictions))
     scores = score_sentences(truth, predictions, (run.attribute,))
-    (folder / "test.json").write_text(json.dumps({name: asdict(of) for name, of in scores.items()}))
+    write_run_scores(folder / TEST_SCORES, run_id, RunScores(scores, file_sha256(folder / TEST_PREDICTIONS)))
     return folder

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -18,16 +17,17 @@ from sklearn.metrics import pairwise_distances_argmin
 
 from emocluster_jax import parallel
 from emocluster_jax.api.evaluation import SplitEvaluation
-from emocluster_jax.atomic_files import write_json
+from emocluster_jax.checksums import file_sha256
 from emocluster_jax.clustering.embedding_transform import transform
 from emocluster_jax.config import TrainConfig
 from emocluster_jax.corpora.speaker_split import shared_speakers_warning
 from emocluster_jax.disk import check_output_folder
 from emocluster_jax.errors import InputError, one_line
+from emocluster_jax.evaluation.cluster_file import CLUSTERS_FILE, write_clusters
 from emocluster_jax.evaluation.cluster_information import ClusterInformation, cluster_information
 from emocluster_jax.evaluation.evaluate import evaluate_split
 from emocluster_jax.evaluation.prediction_file import TEST_PREDICTIONS, SentencePredictions, write_predictions
-from emocluster_jax.evaluation.score_file import TEST_SCORES, write_scores
+from emocluster_jax.evaluation.score_file import TEST_SCORES, RunScores, write_run_scores
 from emocluster_jax.feed.choice import Feed, resolve_feed
 from emocluster_jax.feed.from_records import load_split, pool_prefix
 from emocluster_jax.model_directory import SavedModel, read_model
@@ -47,7 +47,6 @@ from emocluster_jax.training.fine_tuning import read_initial_model
 from emocluster_jax.training.loop import MODEL
 from emocluster_jax.training.loop import fit as fit_network
 from emocluster_jax.training.workdir import (
-    CLUSTERS_FILE,
     check_joined,
     claim,
     locked,
@@ -168,9 +167,11 @@ def fit(
         if parallel.is_primary():
             _draw_curves(workdir)
             clustered_pool = None if has_labels else pool
-            clusters = _examine_clusters(data_dir, workdir, config.fold, progress, clustered_pool, console)
+            clusters = _examine_clusters(data_dir, workdir, preparation, progress, clustered_pool, console)
             if test is not None:
-                write_scores(workdir / TEST_SCORES, test.scores)
+                # Last, and with what tells that the predictions are those that were scored.
+                predictions_sha256 = file_sha256(workdir / TEST_PREDICTIONS)
+                write_run_scores(workdir / TEST_SCORES, run_id, RunScores(test.scores, predictions_sha256))
     return TrainingRun(workdir, preparation, progress, test, clusters)
 
 
@@ -271,7 +272,7 @@ def _project(workdir: Path, model: SavedModel, test: SplitEvaluation, sentences:
 def _examine_clusters(
     data_dir: Path,
     workdir: Path,
-    fold: int | None,
+    preparation: Preparation,
     progress: Progress,
     pool: Int[np.ndarray, " n"] | None,
     console: Console,
@@ -280,15 +281,20 @@ def _examine_clusters(
 
     They are those of the training split, or, where there is none, of these recordings of the pool.
     """
+    run, epoch = read_run(workdir), progress.best_epoch
+    fold, clusters = run.config.fold, run.config.model.clusters
     if pool is None:
-        assignments = read_training_clusters(workdir, progress.best_epoch)
+        recordings = split_counts(preparation, fold)["train"]
+        assignments = read_training_clusters(
+            workdir, epoch, run, recordings * preparation.features.chunks_per_utterance
+        )
     else:
-        assignments = read_assignments(workdir, progress.best_epoch).get("stage1")
+        assignments = read_assignments(workdir, epoch, run.id, clusters).get("stage1")
     if assignments is None:
         return None
     clustered = read_descriptions(data_dir, "train", fold) if pool is None else read_descriptions(data_dir, "unlabeled")
     rows = np.arange(len(clustered)) if pool is None else pool
     speakers, genders = ([values[row] for row in rows] for values in (clustered.speakers, clustered.genders))
     found = cluster_information(assignments, clustered.attributes[rows], speakers, genders, console=console)
-    write_json(workdir / CLUSTERS_FILE, {"epoch": progress.best_epoch, **dataclasses.asdict(found)})
+    write_clusters(workdir / CLUSTERS_FILE, run.id, epoch, found)
     return found

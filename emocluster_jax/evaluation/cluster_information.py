@@ -86,6 +86,12 @@ class ClusterInformation:
     bins: int
     permutations: int
 
+    @property
+    def labels(self) -> dict[str, Information]:
+        """Of attributes, speaker and gender, those that are known."""
+        others = {"speaker": self.speaker, "gender": self.gender}
+        return self.attributes | {name: known for name, known in others.items() if known is not None}
+
 
 def cluster_information(
     assignments: Int[np.ndarray, " chunks"],

@@ -6,9 +6,12 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from emocluster_jax.config import ATTRIBUTES
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.cluster_extremes import ClusterExtremes, cluster_extremes
+from emocluster_jax.evaluation.prediction_file import TEST_PREDICTIONS
 from emocluster_jax.experiment.comparisons import compare, pairs
 from emocluster_jax.experiment.completed import CompletedRun, is_complete, read_completed
 from emocluster_jax.experiment.figures import epoch_curves, extreme_distributions, unlabeled_size_curves
@@ -25,9 +28,10 @@ from emocluster_jax.experiment.tables import (
     significance_table,
 )
 from emocluster_jax.experiment.trials import Results, completed_trials, epoch_means
+from emocluster_jax.records.preparation import read_preparation
 from emocluster_jax.records.reader import read_attributes
 from emocluster_jax.reporting.console import Console
-from emocluster_jax.training.workdir import read_training_clusters
+from emocluster_jax.training.workdir import read_run, read_training_clusters
 
 RESULTS = "results.csv"
 TABLES = "tables"
@@ -56,7 +60,7 @@ def collect(plan: Plan, corpus: str, console: Console) -> Collected:
       console: shows how far it is.
 
     Raises:
-      InputError: a damaged file of a run, or nothing can be written.
+      InputError: a file of a run is damaged, or another run's, or nothing can be written.
     """
     grid, runs = plan.grid, all_runs(plan.grid)
     tables, figures = plan.workdir / TABLES, plan.workdir / FIGURES
@@ -67,6 +71,7 @@ def collect(plan: Plan, corpus: str, console: Console) -> Collected:
         raise InputError(f"cannot write to {plan.workdir} ({error.strerror}); choose another --workdir") from None
     with console.task("collecting results"):
         results = {run: read_completed(plan, run) for run in runs if is_complete(plan, run)}
+        _check_sentences(plan, results)
         write_records(plan.workdir / RESULTS, result_records(plan, results))
         written = [
             ccc_table(grid, table, results, corpus) for table in grid.tables if table not in ("figure3", "folds")
@@ -133,16 +138,31 @@ def _run_record(plan: Plan, done: CompletedRun) -> Record:
     }
 
 
+def _check_sentences(plan: Plan, results: Results) -> None:
+    """Runs are compared sentence by sentence: those of an attribute and fold must have predicted the same ones."""
+    first: dict[tuple[str, int | None], CompletedRun] = {}
+    for run, done in results.items():
+        other = first.setdefault((run.attribute, run.fold), done)
+        same_truth = np.array_equal(done.sentences.truth, other.sentences.truth, equal_nan=True)
+        if done.sentences.ids != other.sentences.ids or not same_truth:
+            raise InputError(
+                f"{plan.folder(run) / TEST_PREDICTIONS} has other sentences or labels than the one in "
+                f"{plan.folder(other.run)}; remove the folder of the one that is wrong and run it again"
+            )
+
+
 def _extremes(plan: Plan, results: Results) -> Mapping[Run, ClusterExtremes]:
     """The extreme clusters of the tested epoch, of every complete run of Figure 3."""
     runs = [run for run in table_runs(plan.grid, "figure3") if run in results]
     if not runs:
         return {}
     labels = read_attributes(plan.data_dir, "train")
+    chunks = len(labels) * read_preparation(plan.data_dir).features.chunks_per_utterance
     found = {}
     for run in runs:
-        assignments = read_training_clusters(plan.folder(run), results[run].best_epoch)
+        folder = plan.folder(run)
+        assignments = read_training_clusters(folder, results[run].best_epoch, read_run(folder), chunks)
         if assignments is None:
-            raise InputError(f"{plan.folder(run)} has no cluster assignments; remove it and run it again")
+            raise InputError(f"{folder} has no cluster assignments; remove it and run it again")
         found[run] = cluster_extremes(assignments, labels[:, ATTRIBUTES.index(run.attribute)])
     return found

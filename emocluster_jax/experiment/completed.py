@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.prediction_file import TEST_PREDICTIONS, SentencePredictions, read_predictions
-from emocluster_jax.evaluation.score_file import TEST_SCORES, read_scores
+from emocluster_jax.evaluation.score_file import TEST_SCORES, RunScores, read_run_scores
 from emocluster_jax.evaluation.sentences import Scores
 from emocluster_jax.experiment.grid import Run
 from emocluster_jax.experiment.plan import Plan
@@ -48,28 +49,46 @@ def is_complete(plan: Plan, run: Run) -> bool:
         return False
     try:
         saved = read_run(folder)
-        same = saved.config == plan.config(run) and saved.data in plan.data
-        return same and run.attribute in read_scores(folder / TEST_SCORES)
+        if saved.config != plan.config(run) or saved.data not in plan.data:
+            return False
+        kept = read_run_scores(folder / TEST_SCORES, saved.id)
+        _predictions(folder, kept, run)
+        return run.attribute in kept.scores
     except InputError:
         return False
 
 
 def epochs_done(plan: Plan, run: Run) -> int:
-    """How many epochs a run has logged."""
-    path = plan.folder(run) / METRICS_FILE
-    return len(read_metrics(path)) if path.exists() else 0
+    """How many epochs a run has logged.
+
+    Raises:
+      InputError: a damaged file, or one of another run.
+    """
+    folder = plan.folder(run)
+    if not ((folder / RUN_FILE).exists() and (folder / METRICS_FILE).exists()):
+        return 0
+    return len(read_metrics(folder / METRICS_FILE, read_run(folder).id))
 
 
 def read_completed(plan: Plan, run: Run) -> CompletedRun:
     """What a run has found that `is_complete`.
 
     Raises:
-      InputError: a damaged file.
+      InputError: a damaged file, or one of another run.
     """
     folder = plan.folder(run)
-    sentences = read_predictions(folder / TEST_PREDICTIONS)
+    run_id = read_run(folder).id
+    kept = read_run_scores(folder / TEST_SCORES, run_id)
+    metrics = read_metrics(folder / METRICS_FILE, run_id)
+    best_epoch = metrics[-1].get("best_epoch") if metrics else None
+    if best_epoch not in [epoch["epoch"] for epoch in metrics]:
+        raise InputError(f"{folder / METRICS_FILE} lacks the epoch that was kept; remove {folder} and run it again")
+    return CompletedRun(run, kept.scores[run.attribute], _predictions(folder, kept, run), metrics)
+
+
+def _predictions(folder: Path, kept: RunScores, run: Run) -> SentencePredictions:
+    """Those that the scores are of."""
+    sentences = read_predictions(folder / TEST_PREDICTIONS, kept.predictions_sha256)
     if sentences.attributes != (run.attribute,):
         raise InputError(f"{folder / TEST_PREDICTIONS} predicts {', '.join(sentences.attributes)}; remove {folder}")
-    return CompletedRun(
-        run, read_scores(folder / TEST_SCORES)[run.attribute], sentences, read_metrics(folder / METRICS_FILE)
-    )
+    return sentences

@@ -5,7 +5,6 @@ The front matter's fields are those of huggingface.co/docs/hub/model-cards.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,12 +13,14 @@ from typing import Any
 
 from emocluster_jax.config import GivenFeatures
 from emocluster_jax.errors import InputError
-from emocluster_jax.evaluation.score_file import TEST_SCORES, read_scores
+from emocluster_jax.evaluation.cluster_file import CLUSTERS_FILE, read_clusters
+from emocluster_jax.evaluation.cluster_information import ClusterInformation
+from emocluster_jax.evaluation.score_file import TEST_SCORES, read_run_scores
 from emocluster_jax.evaluation.sentences import Scores
 from emocluster_jax.model_directory import SavedModel
 from emocluster_jax.records.preparation import Preparation
 from emocluster_jax.records.splits import describe_fold
-from emocluster_jax.training.workdir import CLUSTERS_FILE, RUN_FILE, SavedRun, read_run
+from emocluster_jax.training.workdir import RUN_FILE, SavedRun, read_run
 
 PAPER = (
     "Wei-Cheng Lin, Kusha Sridhar and Carlos Busso, "
@@ -44,19 +45,19 @@ class RunNumbers:
     Attributes:
       saved: its settings and what it was trained on; None where the model is not beside its run.
       scores: on the test split, by attribute; empty where there are none.
-      clusters: `clusters.json`, if it is of the model's epoch.
+      clusters: what those of the model's epoch know; None if that is not there.
     """
 
     saved: SavedRun | None = None
     scores: Mapping[str, Scores] = field(default_factory=dict)
-    clusters: Mapping[str, Any] | None = None
+    clusters: ClusterInformation | None = None
 
 
 def read_run_numbers(model_folder: Path, model: SavedModel) -> RunNumbers:
     """The numbers of the run whose work directory the model directory lies in, if it does.
 
     Raises:
-      InputError: a file of the run is damaged, or the model is of another run.
+      InputError: a file of the run is damaged, or it or the model is of another run.
     """
     workdir = model_folder.absolute().parent
     if not (workdir / RUN_FILE).exists() or "training" not in model.origin:
@@ -68,8 +69,8 @@ def read_run_numbers(model_folder: Path, model: SavedModel) -> RunNumbers:
         )
     return RunNumbers(
         saved=saved,
-        scores=read_scores(workdir / TEST_SCORES),
-        clusters=_clusters(workdir / CLUSTERS_FILE, model.origin.get("epoch")),
+        scores=read_run_scores(workdir / TEST_SCORES, saved.id).scores,
+        clusters=read_clusters(workdir / CLUSTERS_FILE, saved.id, model.origin.get("epoch")),
     )
 
 
@@ -209,13 +210,8 @@ def _decimals(score: float) -> str:
     return f"{score:z.3f}" if math.isfinite(score) else "not defined"
 
 
-def _information(clusters: Mapping[str, Any]) -> str:
-    labels = {**clusters["attributes"], "speaker": clusters["speaker"], "gender": clusters["gender"]}
-    rows = [
-        f"| {name} | {of['ami_of_sentences']:z.3f} | {of['p_value']:.3g} |"
-        for name, of in labels.items()
-        if of is not None
-    ]
+def _information(clusters: ClusterInformation) -> str:
+    rows = [f"| {name} | {of.ami_of_sentences:z.3f} | {of.p_value:.3g} |" for name, of in clusters.labels.items()]
     table = "\n".join(["| label | adjusted mutual information | p |", "|---|---|---|", *rows])
     return (
         "Mutual information of clusters and labels on the training split, corrected for chance by permutation of the "
@@ -249,13 +245,3 @@ def _use(model: SavedModel) -> str:
         f"prediction = predictor({call})\n"
         f'prediction.attributes["{model.config.attributes[0]}"]\n```'
     )
-
-
-def _clusters(path: Path, epoch: Any) -> Mapping[str, Any] | None:
-    try:
-        values = json.loads(path.read_text("utf-8"))
-        return values if values["epoch"] == epoch and isinstance(values["attributes"], dict) else None
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read ({error}); end the training again with --resume") from None

@@ -7,15 +7,27 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard, cast
 
 import numpy as np
 
 from emocluster_jax.atomic_files import replacing
+from emocluster_jax.bounded_files import read_text
 from emocluster_jax.errors import InputError
+from emocluster_jax.json_files import parse_json, shortened
+from emocluster_jax.reporting.loss_names import loss_name
+from emocluster_jax.run_identity import RUN_ENTRY, check_run
 
 METRICS_FILE = "metrics.jsonl"
 TENSORBOARD_DIR = "tensorboard"
+_MOST_BYTES = 256 << 20
+"""Ten thousand epochs with a thousand clusters of both splits take 120 MB."""
+_LARGEST = 1e100
+"""Far beyond any loss in single precision, and nothing that curves cannot be drawn with."""
+_LAST_EPOCH = 1_000_000_000
+_NUMBERS = ("validation_ccc_mean", "nmi_previous", "nmi_previous_unlabeled")
+_BY_NAME = ("validation_ccc", "left_out_batches", "seconds")
+_SIZES = ("cluster_sizes", "cluster_sizes_unlabeled")
 
 
 class MetricsLog:
@@ -25,15 +37,20 @@ class MetricsLog:
       directory: the work directory.
       epochs_done: what a resumed run keeps: later epochs, which its checkpoint knows nothing of, are taken out of the
         JSON lines and marked as superseded for TensorBoard. 0 begins anew.
+      run_id: what the run's files are known by; each JSON line has it as `run`. Empty leaves it out.
+
+    Raises:
+      InputError: of the epochs that are to be kept a line is damaged, or of another run; the file stays as it is.
     """
 
-    def __init__(self, directory: Path, epochs_done: int = 0) -> None:
+    def __init__(self, directory: Path, epochs_done: int = 0, run_id: str = "") -> None:
         # Not by `SummaryWriter`: a full disk ends its thread, and the run would wait for that thread forever.
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto import event_pb2
 
         self._path = directory / METRICS_FILE
-        kept = read_metrics(self._path) if epochs_done and self._path.exists() else []
+        self._run: dict[str, Any] = {RUN_ENTRY: run_id} if run_id else {}
+        kept = read_metrics(self._path, run_id) if epochs_done and self._path.exists() else []
         kept = [metrics for metrics in kept if metrics["epoch"] <= epochs_done]
         with replacing(self._path) as temporary:
             temporary.write_text("".join(_json_line(metrics) for metrics in kept), "utf-8")
@@ -53,7 +70,7 @@ class MetricsLog:
         """
         from tensorboardX.summary import histogram_raw, scalar
 
-        self._file.write(_json_line(metrics))
+        self._file.write(_json_line({**metrics, **self._run}))
         self._file.flush()
         epoch = int(metrics["epoch"])
         for name, value in _flat(_plain(metrics)):
@@ -79,29 +96,71 @@ class MetricsLog:
         self._events.write_event(self._messages.Event(wall_time=time.time(), step=step, **content))
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
+def read_metrics(path: Path, run_id: str | None = None) -> list[dict[str, Any]]:
     """The epochs of a `metrics.jsonl`, in order. A last line that a kill cut short is left out.
 
+    Args:
+      path: the file.
+      run_id: of the run that each line has to be of; None takes those of any.
+
+    Returns:
+      Of each epoch what `MetricsLog.write` was given, whose names have values of their kind, and `run`.
+
     Raises:
-      InputError: no such file, or a line that is not an epoch's JSON object.
+      InputError: no such file, a line that is not an epoch's JSON object, or one of another run.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; metrics are written by `python -m launch.train`")
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}); remove it, or restore a copy") from None
-    whole_lines = text[: text.rfind("\n") + 1].splitlines()
-    epochs = []
+        text = read_text(path, "remove it, or restore a copy", _MOST_BYTES)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; metrics are written by `python -m launch.train`") from None
+    *whole_lines, _ = text.split("\n")
+    epochs: list[dict[str, Any]] = []
     for number, line in enumerate(whole_lines, start=1):
         try:
-            metrics = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}, line {number}: not JSON ({error}); delete that line") from error
-        if not isinstance(metrics, dict) or type(metrics.get("epoch")) is not int:
-            raise InputError(f"{path}, line {number}: not an object with an `epoch`; delete that line")
+            metrics = _checked(parse_json(line))
+            if epochs and metrics["epoch"] <= epochs[-1]["epoch"]:
+                raise ValueError(f"epoch {metrics['epoch']} after epoch {epochs[-1]['epoch']}")
+        except ValueError as error:
+            raise InputError(f"{path}, line {number}: {shortened(str(error))}; delete that line") from None
+        if run_id is not None:
+            check_run(path, metrics.get(RUN_ENTRY, ""), run_id)
         epochs.append(metrics)
     return epochs
+
+
+def _checked(metrics: Any) -> dict[str, Any]:
+    """A line's object, if every name has a value of its kind; raises ValueError otherwise."""
+    if not isinstance(metrics, dict):
+        raise ValueError("not an object")
+    epoch, best_epoch = metrics.get("epoch"), metrics.get("best_epoch")
+    if not _is_epoch(epoch) or not (best_epoch is None or _is_epoch(best_epoch)):
+        raise ValueError("no whole number from 1 as `epoch`, or another `best_epoch`")
+    for name, value in metrics.items():
+        if name == RUN_ENTRY:
+            holds = isinstance(value, str)
+        elif name in _SIZES:
+            holds = value is None or (isinstance(value, list) and all(_is_number(size) and size >= 0 for size in value))
+        elif name in _BY_NAME:
+            holds = value is None or (isinstance(value, dict) and all(map(_is_number_or_none, value.values())))
+        elif name in _NUMBERS or loss_name(name) is not None:
+            holds = _is_number_or_none(value)
+        else:
+            holds = True  # nothing reads it
+        if not holds:
+            raise ValueError(f"{name} has a value of another kind")
+    return metrics
+
+
+def _is_epoch(value: object) -> bool:
+    return type(value) is int and 1 <= value <= _LAST_EPOCH
+
+
+def _is_number_or_none(value: object) -> bool:
+    return value is None or _is_number(value)
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return type(value) in (int, float) and abs(cast(float, value)) <= _LARGEST
 
 
 def _bars(values: list[float | None]) -> dict[str, Any]:

@@ -14,7 +14,6 @@ import jax
 import numpy as np
 
 from emocluster_jax import parallel
-from emocluster_jax.atomic_files import replacing
 from emocluster_jax.clustering.diagnostics import cluster_diagnostics
 from emocluster_jax.config import TrainConfig, to_dict
 from emocluster_jax.errors import InputError
@@ -44,7 +43,7 @@ from emocluster_jax.training.programs import clustering_program, redraw_head_pro
 from emocluster_jax.training.state import TrainState, create_train_state
 from emocluster_jax.training.steps import Stage
 from emocluster_jax.training.stopwatch import StageView, Stopwatch
-from emocluster_jax.training.workdir import assignments_file, read_assignments
+from emocluster_jax.training.workdir import read_assignments, write_assignments
 
 MODEL = "model"
 
@@ -77,7 +76,8 @@ def fit(
       How the run ended.
 
     Raises:
-      InputError: the settings do not fit the data or the devices, or the work directory holds another run's checkpoint.
+      InputError: the settings do not fit the data or the devices, or the work directory holds another run's checkpoint
+        or metrics.
       DivergedError: embeddings, predictions or all losses of a stage are infinite or NaN; with `on_nan` "stop" one loss
         or gradient is enough. The work directory lists the chunks.
       StoppedError: `stop` said so; a later call goes on after the last step that was taken.
@@ -90,7 +90,7 @@ def fit(
             console.warn(warning)
     with console.task("starting"):
         state, progress, stages = _start(run, initial, console)
-    log = MetricsLog(workdir, progress.epoch) if parallel.is_primary() else None
+    log = _open_log(run, progress)
     ccc = math.nan
     try:
         while progress.epoch < config.epochs and not _out_of_patience(config, progress):
@@ -215,6 +215,16 @@ def _agree_with_model(run: _Run, progress: Progress, console: Console) -> Progre
                     "replaces it"
                 )
     return dataclasses.replace(progress, best_ccc=-math.inf) if parallel.anywhere(is_lost) else progress
+
+
+def _open_log(run: _Run, progress: Progress) -> MetricsLog | None:
+    """On process 0 the metrics' log; what the epochs to come need of those that are done must be this run's."""
+    with parallel.all_or_none():
+        if not parallel.is_primary():
+            return None
+        # Not found out when the next epoch has ended, which would be lost.
+        read_assignments(run.workdir, progress.epoch, run.id, run.config.model.clusters)
+        return MetricsLog(run.workdir, progress.epoch, run.id)
 
 
 def _check_model(run: _Run, progress: Progress) -> None:
@@ -387,7 +397,7 @@ def _validate(run: _Run, state: TrainState, epoch: int, task: Task) -> dict[str,
 
 def _stage_metrics(run: _Run, stages: tuple[StageProgress, ...], epoch: int) -> dict[str, Any]:
     """Losses, cluster sizes and agreement with the epoch before; writes the assignments beside."""
-    file, previous = assignments_file(run.workdir, epoch), read_assignments(run.workdir, epoch - 1)
+    previous = read_assignments(run.workdir, epoch - 1, run.id, run.config.model.clusters)
     counts = {
         programs.stage.name: int(stage.left_out.sum()) for programs, stage in zip(run.stages, stages, strict=True)
     }
@@ -405,9 +415,7 @@ def _stage_metrics(run: _Run, stages: tuple[StageProgress, ...], epoch: int) -> 
             metrics[f"cluster_sizes{suffix}"] = diagnostics.sizes
             metrics[f"nmi_previous{suffix}"] = diagnostics.nmi_with_previous
     if assignments:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(file) as temporary:
-            np.savez_compressed(temporary, **assignments)
+        write_assignments(run.workdir, epoch, run.id, assignments)
     return metrics
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib.metadata
+import io
 import json
 import platform
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,26 +20,28 @@ import numpy as np
 from jaxtyping import Int
 
 from emocluster_jax import __version__
-from emocluster_jax.atomic_files import remove_leftovers, write_json
+from emocluster_jax.atomic_files import remove_leftovers, replacing, write_json
+from emocluster_jax.bounded_files import read_bytes
 from emocluster_jax.checksums import check_seal, sealed
 from emocluster_jax.config import TrainConfig, from_dict, to_dict
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.score_file import TEST_SCORES
-from emocluster_jax.json_files import read_json
+from emocluster_jax.json_files import read_json, shortened
+from emocluster_jax.run_identity import RUN_ENTRY, check_run
 from emocluster_jax.training.checkpoints import completed_epochs, has_checkpoint
 
 FORMAT_VERSION = 2
 _WITHOUT_ID = 1
 """Of runs that do not say what tells their files from other runs'."""
 RUN_FILE = "run.json"
-CLUSTERS_FILE = "clusters.json"
-"""Written last: where it is, the run in `RUN_FILE` has ended and all else is there."""
 # What may change between the parts of a run without changing the epochs that are done.
 _CHANGEABLE = ("epochs", "patience", "on_nan")
 _LOCK = ".lock"
 _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "scikit-learn")
 """Whose versions are saved with a run."""
 _ID_DIGITS = 16
+_MOST_ASSIGNMENT_BYTES = 1 << 30
+"""Of an epoch's clusters: those of some twenty million recordings."""
 
 
 @dataclass(frozen=True)
@@ -210,30 +214,86 @@ def assignments_file(workdir: Path, epoch: int) -> Path:
     return workdir / "assignments" / f"epoch-{epoch:06d}.npz"
 
 
-def read_assignments(workdir: Path, epoch: int) -> dict[str, Int[np.ndarray, " chunks"]]:
-    """What `assignments_file` holds; nothing where there is no such file.
+def write_assignments(
+    workdir: Path, epoch: int, run_id: str, assignments: Mapping[str, Int[np.ndarray, " chunks"]]
+) -> None:
+    """Writes an epoch's `assignments_file`, which names its run."""
+    path = assignments_file(workdir, epoch)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, Any] = {**assignments, RUN_ENTRY: np.array(run_id)}
+    with replacing(path) as temporary:
+        np.savez_compressed(temporary, **arrays)
+
+
+def read_assignments(
+    workdir: Path, epoch: int, run_id: str = "", clusters: int | None = None
+) -> dict[str, Int[np.ndarray, " chunks"]]:
+    """What `write_assignments` wrote; nothing where there is no such file.
+
+    Args:
+      workdir: of the run.
+      epoch: whose clusters are wanted.
+      run_id: of the run that they have to be of.
+      clusters: how many there are; None takes any numbers from 0.
 
     Raises:
-      InputError: the file is damaged.
+      InputError: the file is damaged, or of another run.
     """
-    path = assignments_file(workdir, epoch)
-    if not path.exists():
+    path, remedy = assignments_file(workdir, epoch), "remove it: the run can go on without"
+    try:
+        content = read_bytes(path, remedy, _MOST_ASSIGNMENT_BYTES)
+    except FileNotFoundError:
         return {}
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return dict(arrays)
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            _refuse_large(archive)
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            found = dict(arrays)
+        names = found.pop(RUN_ENTRY, np.array(""))
+        if names.shape or names.dtype.kind != "U":
+            raise ValueError(f"{RUN_ENTRY} is not text")
+        for name, numbers in found.items():
+            _check_assignments(name, numbers, clusters)
     except Exception as error:
         # Every array has a CRC. Where it, or what is around it, is damaged, zipfile, zlib and NumPy raise many types.
-        raise InputError(f"{path} is damaged ({error}); remove it: the run can go on without") from None
+        raise InputError(f"{path} is damaged ({shortened(str(error))}); {remedy}") from None
+    check_run(path, str(names), run_id)
+    return found
 
 
-def read_training_clusters(workdir: Path, epoch: int) -> Int[np.ndarray, " chunks"] | None:
+def _refuse_large(archive: zipfile.ZipFile) -> None:
+    """Compressed, zeros take a thousandth of their size; no more is unpacked than what the archive says."""
+    unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > _MOST_ASSIGNMENT_BYTES:
+        raise ValueError(f"{unpacked} bytes when unpacked, expected {_MOST_ASSIGNMENT_BYTES} at most")
+
+
+def _check_assignments(name: str, numbers: np.ndarray, clusters: int | None) -> None:
+    if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
+        raise ValueError(f"{name} is not a list of whole numbers")
+    if len(numbers) and (numbers.min() < 0 or (clusters is not None and numbers.max() >= clusters)):
+        raise ValueError(f"{name} has clusters from {numbers.min()} to {numbers.max()}, of {clusters}")
+
+
+def read_training_clusters(workdir: Path, epoch: int, run: SavedRun, chunks: int) -> Int[np.ndarray, " chunks"] | None:
     """The clusters of the training split's chunks at this epoch; None where the system that was trained has none.
 
+    Args:
+      workdir: of the run.
+      epoch: whose clusters are wanted.
+      run: the run.
+      chunks: of the training split.
+
     Raises:
-      InputError: the file is damaged.
+      InputError: the file is damaged, or not of this run and split.
     """
-    return read_assignments(workdir, epoch).get("stage2")
+    found = read_assignments(workdir, epoch, run.id, run.config.model.clusters).get("stage2")
+    if found is not None and len(found) != chunks:
+        raise InputError(
+            f"{assignments_file(workdir, epoch)} has clusters of {len(found)} chunks, not of the training split's "
+            f"{chunks}; put back the run's own file, or remove it"
+        )
+    return found
 
 
 def _id_of(config: TrainConfig, data: str, initial_sha256: str | None) -> str:

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from scipy import stats
 
+from emocluster_jax.checksums import file_sha256
 from emocluster_jax.evaluation.prediction_file import TEST_PREDICTIONS
 from emocluster_jax.evaluation.score_file import TEST_SCORES
 from emocluster_jax.evaluation.significance import subset_ccc
@@ -162,7 +163,8 @@ def test_a_prediction_that_is_not_finite_leaves_no_verdict_and_the_table_says_wh
             first = first[: first.rindex(",") + 1]  # as training writes NaN
             (folder / TEST_PREDICTIONS).write_text("\n".join([header, first, *others, ""]))
             scores = json.loads((folder / TEST_SCORES).read_text())
-            scores["arousal"] |= {"n": len(TRUTH) - 1, "not_finite": 1}
+            scores["scores"]["arousal"] |= {"n": len(TRUTH) - 1, "not_finite": 1}
+            scores["predictions_sha256"] = file_sha256(folder / TEST_PREDICTIONS)
             (folder / TEST_SCORES).write_text(json.dumps(scores))
     collect(damaged, "drawn", Console(quiet=True))
     rows = {row["baseline_model"]: row for row in rows_of(damaged, "tables/significance.csv")}

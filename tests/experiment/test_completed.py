@@ -49,7 +49,7 @@ def test_scores_of_other_settings_or_data_do_not_count(plan: Plan) -> None:
     assert not is_complete(dataclasses.replace(plan, shared={"emocluster": longer}), RUN)
     assert not is_complete(dataclasses.replace(plan, data=("other",)), RUN)
     scores = json.loads((folder / "test.json").read_text())
-    (folder / "test.json").write_text(json.dumps({"valence": scores["arousal"]}))
+    (folder / "test.json").write_text(json.dumps(scores | {"scores": {"valence": scores["scores"]["arousal"]}}))
     assert not is_complete(plan, RUN)
     (folder / "test.json").write_text('{"arousal": {"ccc"')
     assert not is_complete(plan, RUN)

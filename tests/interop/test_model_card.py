@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from pathlib import Path
 
@@ -12,23 +11,26 @@ import yaml
 
 from emocluster_jax.config import TrainConfig, to_dict
 from emocluster_jax.errors import InputError
-from emocluster_jax.evaluation.score_file import TEST_SCORES, write_scores
+from emocluster_jax.evaluation.cluster_file import CLUSTERS_FILE, write_clusters
+from emocluster_jax.evaluation.cluster_information import ClusterInformation, Information
+from emocluster_jax.evaluation.score_file import TEST_SCORES, RunScores, write_run_scores
 from emocluster_jax.evaluation.sentences import Scores
 from emocluster_jax.interop.model_card import _SYSTEMS, RunNumbers, model_card, read_run_numbers
 from emocluster_jax.model_directory import SavedModel
 from emocluster_jax.records.folds import Folds
-from emocluster_jax.training.workdir import CLUSTERS_FILE, claim
+from emocluster_jax.training.workdir import _id_of, claim, read_run
 from small_models import small_model
 from small_records import write_records
 from small_training import FEATURES, draw_recordings
 
 CONFIG = TrainConfig(epochs=9, unlabeled_size=7, seed=3, init_from="/somewhere/published")
+RUN_ID = _id_of(CONFIG, "drawn", "abc123")
+KNOWN = Information(3, 12, 0.2, 0.3, 0.2, 0.123, 0.004, None, "sentences")
 
 
 def trained() -> SavedModel:
-    return small_model(
-        ("arousal", "valence"), origin={"training": to_dict(CONFIG), "epoch": 4, "validation_ccc": 0.4567}
-    )
+    origin = {"training": to_dict(CONFIG), "run": RUN_ID, "epoch": 4, "validation_ccc": 0.4567}
+    return small_model(("arousal", "valence"), origin=origin)
 
 
 @pytest.fixture
@@ -36,10 +38,8 @@ def workdir(tmp_path: Path) -> Path:
     """A run that has ended, as far as the card is concerned."""
     claim(tmp_path, CONFIG, "drawn", resume=False, initial_sha256="abc123")
     scores = {"arousal": Scores(0.61234, 0.65, 0.7, 12), "valence": Scores(math.nan, math.nan, 1.25, 8)}
-    write_scores(tmp_path / TEST_SCORES, scores)
-    information = {"ami_of_sentences": 0.123, "p_value": 0.004}
-    found = {"epoch": 4, "attributes": {"arousal": information}, "speaker": information, "gender": None}
-    (tmp_path / CLUSTERS_FILE).write_text(json.dumps(found))
+    write_run_scores(tmp_path / TEST_SCORES, RUN_ID, RunScores(scores, "of no file"))
+    write_clusters(tmp_path / CLUSTERS_FILE, RUN_ID, 4, ClusterInformation({"arousal": KNOWN}, KNOWN, None, 5, 999))
     return tmp_path
 
 
@@ -104,15 +104,18 @@ def test_clusters_of_another_epoch_and_other_data_are_left_out(workdir: Path, tm
     assert run.clusters is None
     preparation = write_records(tmp_path / "records", FEATURES, {"train": draw_recordings(3, seed=0)})
     with pytest.raises(InputError, match="--data-dir is not what the model was trained on"):
-        model_card(later, dataclasses.replace(run, data="other"), preparation, name="mine")
+        assert run.saved is not None
+        other = dataclasses.replace(run, saved=dataclasses.replace(run.saved, data="other"))
+        model_card(later, other, preparation, name="mine")
 
 
 def test_the_fold_of_a_run_is_told(tmp_path: Path) -> None:
     folds = Folds((("anna",), ("ben",), ("carla",)), (1, 2, 3, 3, 2, 1))
     preparation = write_records(tmp_path / "records", FEATURES, {"train": draw_recordings(6, seed=0)}, folds)
     config = dataclasses.replace(CONFIG, fold=3)
-    model = dataclasses.replace(trained(), origin={"training": to_dict(config), "epoch": 4, "validation_ccc": 0.4})
     claim(tmp_path, config, "drawn", resume=False)
+    origin = {"training": to_dict(config), "run": read_run(tmp_path).id, "epoch": 4, "validation_ccc": 0.4}
+    model = dataclasses.replace(trained(), origin=origin)
     card = model_card(model, read_run_numbers(tmp_path / "model", model), preparation, name="mine")
     assert "- Data: corpus `drawn`: labelled 6 recordings (1.0 h)." in card
     fold = "tests on 2 recordings of carla, validates on 2 recordings of anna, trains on 2 recordings"

@@ -98,7 +98,7 @@ def test_a_grid_is_killed_resumed_and_completed(
     assert "1 of 2 runs are complete already" in out and "missing" not in out
     results = {row["workdir"]: row for row in rows_of(tmp_path / "results.csv")}
     for name in (UNSUPERVISED, BOTH):
-        scores = json.loads((tmp_path / "runs" / name / "test.json").read_text())
+        scores = json.loads((tmp_path / "runs" / name / "test.json").read_text())["scores"]
         assert results[f"runs/{name}"]["test_ccc"] == (
             "" if scores["arousal"]["ccc"] is None else str(scores["arousal"]["ccc"])
         )

@@ -120,7 +120,7 @@ def test_a_run_trains_validates_and_tests_on_its_own_folds(workdir: Path, data_d
 def test_evaluate_goes_by_the_runs_fold(
     workdir: Path, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    scores = json.loads((workdir / "test.json").read_text())
+    scores = json.loads((workdir / "test.json").read_text())["scores"]
     for checkpoint in (workdir, workdir / "model"):
         call(evaluate, "--checkpoint", str(checkpoint), "--data-dir", str(data_dir), "--quiet")
         printed = capsys.readouterr()

@@ -57,7 +57,7 @@ class Run:
 
     @property
     def test_ccc(self) -> dict[str, float]:
-        scores = json.loads((self.workdir / "test.json").read_text())
+        scores = json.loads((self.workdir / "test.json").read_text())["scores"]
         return {name: score["ccc"] for name, score in scores.items()}
 
     @property

@@ -82,7 +82,7 @@ def workdir(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_ends_with_a_model_scores_and_plots(workdir: Path) -> None:
     assert read_model(workdir / "model").config.clusters == 3
-    scores = json.loads((workdir / "test.json").read_text())
+    scores = json.loads((workdir / "test.json").read_text())["scores"]
     assert scores["arousal"]["n"] == 4 and -1 <= scores["arousal"]["ccc"] <= 1
     for plot in ("training.png", "test_arousal.png"):
         assert (workdir / "plots" / plot).read_bytes().startswith(b"\x89PNG")
@@ -105,7 +105,7 @@ def test_a_run_keeps_its_test_predictions(workdir: Path, data_dir: Path) -> None
     test = read_descriptions(data_dir, "test")
     assert kept.ids == tuple(test.ids) and kept.attributes == ("arousal",)
     np.testing.assert_array_equal(kept.truth[:, 0], test.attributes[:, 0])
-    scores = json.loads((workdir / "test.json").read_text())
+    scores = json.loads((workdir / "test.json").read_text())["scores"]
     # Every bit of the predictions is kept, so the scores are those of the run.
     assert ccc(kept.predictions[:, 0], kept.truth[:, 0]) == scores["arousal"]["ccc"]
 
@@ -125,7 +125,7 @@ def test_evaluate_gives_the_scores_of_the_run(
     table, line = capsys.readouterr().out.rstrip().rsplit("\n", 1)
     assert "arousal" in table and "Pearson r" in table
     # The same model, records and program: not a bit may differ.
-    assert json.loads(line) == json.loads((workdir / "test.json").read_text())
+    assert json.loads(line) == json.loads((workdir / "test.json").read_text())["scores"]
     call(evaluate, "--checkpoint", str(workdir / "model"), "--data-dir", str(data_dir), "--feed", "streamed")
     assert capsys.readouterr().out.rstrip().endswith(line)
 
@@ -171,7 +171,7 @@ def test_evaluate_on_another_corpus(
     call(prepare, *prepare_options, "--statistics-from", model)
     call(evaluate, "--checkpoint", model, "--data-dir", other, "--quiet")
     # The test recordings of the run, prepared for its model: the same chunks, hence the same scores.
-    assert json.loads(capsys.readouterr().out) == json.loads((workdir / "test.json").read_text())
+    assert json.loads(capsys.readouterr().out) == json.loads((workdir / "test.json").read_text())["scores"]
 
 
 def test_resume_goes_on_and_a_plain_repeat_refuses(

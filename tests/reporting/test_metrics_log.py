@@ -112,3 +112,27 @@ def test_a_broken_line_is_named(tmp_path, line):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=METRICS_FILE):
         read_metrics(tmp_path / METRICS_FILE)
+
+
+def test_each_line_names_its_run_and_tensorboard_shows_none_of_it(tmp_path):
+    with MetricsLog(tmp_path, run_id="0123456789abcdef") as log:
+        log.write(epoch_metrics(1))
+    (metrics,) = read_metrics(tmp_path / METRICS_FILE, "0123456789abcdef")
+    assert metrics["run"] == "0123456789abcdef"
+    tags = {value.tag for event in read_events(tmp_path / TENSORBOARD_DIR) for value in event.summary.value}
+    assert "seconds/steps" in tags and "run" not in tags
+
+
+@pytest.mark.parametrize("run_id", ["", "0123456789abcdef"])
+def test_epochs_of_another_run_are_not_gone_on_with_and_nothing_is_lost(tmp_path, run_id):
+    with MetricsLog(tmp_path, run_id=run_id) as log:
+        log.write(epoch_metrics(1))
+    before = (tmp_path / METRICS_FILE).read_bytes()
+    with pytest.raises(InputError) as error:
+        MetricsLog(tmp_path, epochs_done=1, run_id="fedcba9876543210")
+    assert str(error.value) == (
+        f"{tmp_path / METRICS_FILE} is not of the run beside it, which is fedcba9876543210: it names "
+        f"{run_id or 'none'}; put back the run's own file, or move this one away"
+    )
+    assert (tmp_path / METRICS_FILE).read_bytes() == before
+    assert not [path for path in tmp_path.iterdir() if "partial" in path.name]

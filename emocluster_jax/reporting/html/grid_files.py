@@ -4,17 +4,36 @@ from __future__ import annotations
 
 import base64
 import csv
+import io
+import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePath
 
+import numpy as np
+
+from emocluster_jax.bounded_files import read_bytes, read_text
+from emocluster_jax.config import ATTRIBUTES
 from emocluster_jax.errors import InputError
-from emocluster_jax.reporting.html.run_files import RunFiles, read_run_files
+from emocluster_jax.evaluation.score_file import TEST_SCORES
+from emocluster_jax.json_files import shortened
+from emocluster_jax.reporting.html.run_files import RunFiles, read_run_files, unless_wrong
 from emocluster_jax.training.workdir import RUN_FILE
 
 RESULTS_FILE = "results.csv"
 _SETTINGS = ("model", "stages", "clusters", "unlabeled_size", "attribute", "seed", "fold")
 """Columns of the results that tell one run from another."""
+_NEEDED = ("model", "attribute", "workdir", "test_ccc")
+_NUMBERS = (
+    *("clusters", "unlabeled_size", "seed", "fold", "best_epoch", "epochs"),
+    *("test_ccc", "test_pearson", "test_rmse", "test_sentences", "test_not_finite", "validation_ccc"),
+)
+"""Columns whose cells are empty or a number."""
+_LARGEST = 1e100
+_MOST_RESULT_BYTES, _MOST_TABLE_BYTES, _MOST_PICTURE_BYTES = 16 << 20, 1 << 20, 16 << 20
+_PNG = b"\x89PNG\r\n\x1a\n"
+_REMEDY = "run the experiment again, which writes it anew"
 
 
 @dataclass(frozen=True)
@@ -45,14 +64,14 @@ class GridRun:
     Attributes:
       workdir: where it lies.
       settings: what tells it from the other runs, by the columns of the results.
-      files: what its work directory says; None where there is none, or a damaged one.
-      problem: why there are none.
+      files: what its work directory says; None where there is none, a damaged one, or another run's than the results'.
+      problems: why there are none, or which of them cannot be shown, in a line each.
     """
 
     workdir: Path
     settings: dict[str, str]
     files: RunFiles | None
-    problem: str = ""
+    problems: tuple[str, ...]
 
     @property
     def title(self) -> str:
@@ -70,6 +89,7 @@ class Grid:
       tables: what it wrote for people to read, as Markdown.
       pictures: its figures.
       runs: each once, in the order of the results.
+      problems: results, tables and figures that cannot be shown, in a line each.
     """
 
     workdir: Path
@@ -77,35 +97,38 @@ class Grid:
     tables: tuple[str, ...]
     pictures: tuple[Picture, ...]
     runs: tuple[GridRun, ...]
+    problems: tuple[str, ...]
 
 
 def is_grid(workdir: Path) -> bool:
     """Whether a directory is that of an experiment, and not that of one run."""
-    return (workdir / RESULTS_FILE).is_file() and not (workdir / RUN_FILE).exists()
+    return os.path.lexists(workdir / RESULTS_FILE) and not os.path.lexists(workdir / RUN_FILE)
 
 
 def read_grid(workdir: Path) -> Grid:
-    """Reads the work directory of `launch.experiment`.
-
-    Raises:
-      InputError: a table cannot be read.
-    """
-    results = _table(workdir / RESULTS_FILE)
+    """Reads the work directory of `launch.experiment`."""
+    problems: list[str] = []
+    results = unless_wrong(lambda: _results(workdir / RESULTS_FILE), Table((), ()), problems)
+    pictures = [
+        unless_wrong(partial(_picture, path), None, problems) for path in sorted((workdir / "figures").glob("*.png"))
+    ]
     return Grid(
         workdir=workdir,
         results=results,
-        tables=_tables(workdir / "tables", results),
-        pictures=tuple(_picture(path) for path in sorted((workdir / "figures").glob("*.png"))),
+        tables=_tables(workdir / "tables", results, problems),
+        pictures=tuple(picture for picture in pictures if picture is not None),
         runs=_runs(workdir, results),
+        problems=tuple(problems),
     )
 
 
-def _tables(folder: Path, results: Table) -> tuple[str, ...]:
+def _tables(folder: Path, results: Table, problems: list[str]) -> tuple[str, ...]:
     """In the order of the results, and what the results do not name after them."""
     names = dict.fromkeys(record.get("table") for record in results.records)
     order = {name: number for number, name in enumerate(names)}
     paths = sorted(folder.glob("*.md"), key=lambda path: (order.get(path.stem, len(order)), path.stem))
-    return tuple(path.read_text("utf-8") for path in paths)
+    texts = [unless_wrong(partial(read_text, path, _REMEDY, _MOST_TABLE_BYTES), None, problems) for path in paths]
+    return tuple(text for text in texts if text is not None)
 
 
 def _runs(grid: Path, results: Table) -> tuple[GridRun, ...]:
@@ -113,32 +136,90 @@ def _runs(grid: Path, results: Table) -> tuple[GridRun, ...]:
     for record in results.records:
         workdir = record.get("workdir", "")
         if workdir:
-            by_workdir.setdefault(workdir, {name: record[name] for name in _SETTINGS if name in record})
-    return tuple(_run(grid / workdir, settings) for workdir, settings in by_workdir.items())
+            by_workdir.setdefault(workdir, record)
+    return tuple(_run(grid / workdir, record) for workdir, record in by_workdir.items())
 
 
-def _run(workdir: Path, settings: dict[str, str]) -> GridRun:
+def _run(workdir: Path, record: dict[str, str]) -> GridRun:
+    settings = {name: record[name] for name in _SETTINGS if name in record}
+    problems: list[str] = []
+    files = unless_wrong(partial(_read_run, workdir, settings, record["test_ccc"]), None, problems)
+    return GridRun(workdir, settings, files, tuple(problems) if files is None else files.problems)
+
+
+def _read_run(workdir: Path, settings: dict[str, str], test_ccc: str) -> RunFiles:
+    """What a run's work directory says, if it is of the run that the results are of."""
+    files = read_run_files(workdir)
+    config = files.saved.config
+    own = {
+        "model": config.model.system,
+        "stages": config.stages,
+        "clusters": str(config.model.clusters),
+        "unlabeled_size": str(config.unlabeled_size),
+        "attribute": ",".join(config.model.attributes),
+        "seed": str(config.seed),
+        "fold": "" if config.fold is None else str(config.fold),
+    }
+    for name, value in settings.items():
+        # Of systems without clusters the results have no number of them.
+        if value != own[name] and (name, value) != ("clusters", ""):
+            raise InputError(
+                f"{workdir / RUN_FILE} is of a run with {name} {own[name]}, and {RESULTS_FILE} has {value}; {_REMEDY}"
+            )
+    # One that goes on has no scores for the time being.
+    for score in files.scores.values():
+        if not np.array_equal(score.ccc, float(test_ccc or "nan"), equal_nan=True):
+            raise InputError(
+                f"the test CCC in {workdir / TEST_SCORES} is {score.ccc:.4f}, and {RESULTS_FILE} has "
+                f"{test_ccc or 'none'}; {_REMEDY}"
+            )
+    return files
+
+
+def _results(path: Path) -> Table:
+    """The table, if it has the columns and numbers that it is written with; an empty one has neither."""
+    table = _table(path)
+    missing = [name for name in _NEEDED if table.columns and name not in table.columns]
+    if missing:
+        raise InputError(f"{path} has no column {missing[0]}; {_REMEDY}")
+    for number, record in enumerate(table.records, start=1):
+        for name in _NUMBERS:
+            if not _is_number(record.get(name, "")):
+                raise InputError(f"{path}, row {number}: {name} is {shortened(repr(record[name]))}; {_REMEDY}")
+        if record["attribute"] not in ATTRIBUTES:
+            raise InputError(f"{path}, row {number}: no attribute {shortened(repr(record['attribute']))}; {_REMEDY}")
+        workdir = PurePath(record["workdir"])
+        if workdir.is_absolute() or ".." in workdir.parts:
+            raise InputError(f"{path}, row {number}: the workdir {shortened(str(workdir))} lies elsewhere; {_REMEDY}")
+    return table
+
+
+def _is_number(cell: str) -> bool:
+    """Whether a cell is a number that can be drawn, or empty."""
     try:
-        return GridRun(workdir, settings, read_run_files(workdir))
-    except InputError as error:
-        return GridRun(workdir, settings, None, str(error))
+        return abs(float(cell or "0")) <= _LARGEST
+    except ValueError:
+        return False
 
 
 def _table(path: Path) -> Table:
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            # Without a run that is complete the file is empty.
-            header, *rows = [tuple(row) for row in csv.reader(file) if row] or [()]
-    except (OSError, ValueError, csv.Error) as error:
-        raise InputError(f"{path} cannot be read as a table ({error}); run the experiment again") from None
+        text = read_text(path, _REMEDY, _MOST_RESULT_BYTES)
+        # Without a run that is complete the file is empty.
+        header, *rows = [tuple(row) for row in csv.reader(io.StringIO(text, newline="")) if row] or [()]
+    except (FileNotFoundError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read as a table ({error}); {_REMEDY}") from None
     uneven = next((row for row in rows if len(row) != len(header)), None)
     if uneven is not None:
         cells = f"{len(uneven)} cells below a header of {len(header)}"
-        raise InputError(f"{path}: a row of {cells}; run the experiment again")
+        raise InputError(f"{path}: a row of {cells}; {_REMEDY}")
     return Table(header, tuple(rows))
 
 
 def _picture(path: Path) -> Picture:
+    content = read_bytes(path, _REMEDY, _MOST_PICTURE_BYTES)
+    if not content.startswith(_PNG):
+        raise InputError(f"{path} is not a PNG file; {_REMEDY}")
     # E.g. "Epochs, table 1" of "epochs_table1".
     title = re.sub(r"(?<=[a-z])(?=[0-9])", " ", path.stem.replace("_", ", ")).capitalize()
-    return Picture(title, "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii"))
+    return Picture(title, "data:image/png;base64," + base64.b64encode(content).decode("ascii"))

@@ -34,6 +34,7 @@ def grid_page(grid: Grid, output: Path) -> str:
         title=grid.workdir.resolve().name,
         subtitle=f"An experiment of {len(grid.runs)} runs.",
         facts=[],
+        problems=grid.problems,
         tables=grid.tables,
         pictures=grid.pictures,
         scores=scores,
@@ -46,7 +47,8 @@ def grid_page(grid: Grid, output: Path) -> str:
 def _own_page(run: GridRun, output: Path) -> str | None:
     """A link to the run's own page, if there is one."""
     page = run.workdir / "report.html"
-    if not page.exists():
+    # Of a run that cannot be read not even the folder's name may be one.
+    if run.files is None or not page.exists():
         return None
     return quote(Path(os.path.relpath(page.resolve(), output.parent.resolve())).as_posix())
 

@@ -40,7 +40,7 @@ def render(template: str, **context: Any) -> str:
     environment.filters |= {"number": number, "cell": cell, "script_json": script_json, "markdown": markdown}
     scripts = [get_plotlyjs(), _asset("page.js")]
     hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
-    return environment.get_template(template).render(
+    page = environment.get_template(template).render(
         **context,
         version=__version__,
         style=Markup(_asset("page.css")),
@@ -48,6 +48,8 @@ def render(template: str, **context: Any) -> str:
         security_policy=f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
         "media-src data:; base-uri 'none'; form-action 'none'",
     )
+    # Names of files, and JSON, may have halves of characters, which no page can.
+    return page.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def number(value: float | None, decimals: int = 3) -> str:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from emocluster_jax.errors import InputError
-from emocluster_jax.evaluation.cluster_information import ClusterInformation, Information
+from emocluster_jax.evaluation.cluster_file import CLUSTERS_FILE, read_clusters
+from emocluster_jax.evaluation.cluster_information import ClusterInformation
 from emocluster_jax.evaluation.prediction_file import TEST_PREDICTIONS, SentencePredictions, read_predictions
-from emocluster_jax.evaluation.score_file import TEST_SCORES, read_scores
+from emocluster_jax.evaluation.score_file import TEST_SCORES, RunScores, read_run_scores
 from emocluster_jax.evaluation.sentences import Scores
+from emocluster_jax.model_directory import model_epoch
 from emocluster_jax.reporting.metrics_log import METRICS_FILE, read_metrics
-from emocluster_jax.training.workdir import CLUSTERS_FILE, SavedRun, read_run
+from emocluster_jax.training.loop import MODEL
+from emocluster_jax.training.workdir import SavedRun, read_run
+
+Content = TypeVar("Content")
+Otherwise = TypeVar("Otherwise")
 
 
 @dataclass(frozen=True)
 class RunFiles:
-    """A run; what it has not written, or not yet, is None or empty.
+    """A run; what it has not written, or not yet, or what cannot be shown, is None or empty.
 
     Attributes:
       workdir: where it lies.
@@ -28,6 +34,7 @@ class RunFiles:
       scores: on the test split, by attribute.
       predictions: behind the scores.
       information: what the clusters of that epoch know.
+      problems: the files that are damaged or another run's, in a line each.
     """
 
     workdir: Path
@@ -37,57 +44,77 @@ class RunFiles:
     scores: dict[str, Scores]
     predictions: SentencePredictions | None
     information: ClusterInformation | None
+    problems: tuple[str, ...] = ()
 
 
 def read_run_files(workdir: Path) -> RunFiles:
     """Reads a work directory of `launch.train`.
 
     Raises:
-      InputError: it holds no run, or a file in it is damaged.
+      InputError: it holds no run, or what says which run it is is damaged.
     """
     saved = read_run(workdir)
-    metrics = tuple(read_metrics(workdir / METRICS_FILE)) if (workdir / METRICS_FILE).exists() else ()
-    best_epoch = metrics[-1].get("best_epoch") if metrics else None
-    scores = read_scores(workdir / TEST_SCORES)
+    problems: list[str] = []
+    metrics = unless_wrong(lambda: tuple(_metrics(workdir, saved)), (), problems)
+    best_epoch = _best_epoch(workdir, saved, metrics)
+    kept = unless_wrong(lambda: _scores(workdir, saved), RunScores(), problems)
     return RunFiles(
         workdir=workdir,
         saved=saved,
         metrics=metrics,
         best_epoch=best_epoch,
-        scores=scores,
+        scores=dict(kept.scores),
         # Without scores a run goes on, and predictions that are there were an earlier end's.
-        predictions=read_predictions(path) if scores and (path := workdir / TEST_PREDICTIONS).exists() else None,
-        information=_information(workdir / CLUSTERS_FILE, best_epoch),
+        predictions=unless_wrong(lambda: _predictions(workdir, saved, kept), None, problems) if kept.scores else None,
+        information=unless_wrong(lambda: read_clusters(workdir / CLUSTERS_FILE, saved.id, best_epoch), None, problems),
+        problems=tuple(problems),
     )
 
 
-def _information(path: Path, epoch: int | None) -> ClusterInformation | None:
-    """None also if the file is about another epoch, of an earlier end of the training."""
-    values = _json(path)
-    if values is None:
-        return None
+def unless_wrong(read: Callable[[], Content], otherwise: Otherwise, problems: list[str]) -> Content | Otherwise:
+    """What `read` gives; where that is damaged or another run's, `otherwise`, and a line more in `problems`."""
     try:
-        if values["epoch"] != epoch:
-            return None
-        return ClusterInformation(
-            attributes={str(name): Information(**known) for name, known in values["attributes"].items()},
-            speaker=None if values["speaker"] is None else Information(**values["speaker"]),
-            gender=None if values["gender"] is None else Information(**values["gender"]),
-            bins=values["bins"],
-            permutations=values["permutations"],
+        return read()
+    except InputError as error:
+        problems.append(str(error))
+        return otherwise
+
+
+def _metrics(workdir: Path, saved: SavedRun) -> list[dict[str, Any]]:
+    path = workdir / METRICS_FILE
+    return read_metrics(path, saved.id) if path.exists() or path.is_symlink() else []
+
+
+def _best_epoch(workdir: Path, saved: SavedRun, metrics: tuple[dict[str, Any], ...]) -> int | None:
+    """The epoch that was kept: by the metrics, or, where they say nothing of it, by the model."""
+    if metrics and metrics[-1].get("best_epoch"):
+        return metrics[-1]["best_epoch"]
+    # A damaged model is told of where it is needed.
+    epoch = unless_wrong(lambda: model_epoch(workdir / MODEL, saved.id), None, [])
+    return epoch if type(epoch) is int and epoch > 0 else None
+
+
+def _scores(workdir: Path, saved: SavedRun) -> RunScores:
+    path = workdir / TEST_SCORES
+    kept = read_run_scores(path, saved.id)
+    if kept.scores:
+        _check_attributes(path, kept.scores, saved)
+    return kept
+
+
+def _predictions(workdir: Path, saved: SavedRun, kept: RunScores) -> SentencePredictions | None:
+    path = workdir / TEST_PREDICTIONS
+    if not (path.exists() or path.is_symlink()):
+        return None
+    found = read_predictions(path, kept.predictions_sha256)
+    _check_attributes(path, found.attributes, saved)
+    return found
+
+
+def _check_attributes(path: Path, names: Collection[str], saved: SavedRun) -> None:
+    trained = saved.config.model.attributes
+    if sorted(names) != sorted(trained):
+        raise InputError(
+            f"{path} is of {', '.join(names) or 'nothing'}, and the run predicts {', '.join(trained)}; end the "
+            "training again with --resume, which writes it anew"
         )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise _damaged(path, error) from None
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise _damaged(path, error) from None
-
-
-def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path} cannot be read ({error}); end the training again with --resume, which writes it anew")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +15,14 @@ from jaxtyping import Int
 from emocluster_jax.config import DEFAULT_AUDIO, FeatureConfig
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.cluster_information import Information
-from emocluster_jax.model_directory import read_model
+from emocluster_jax.evaluation.score_file import TEST_SCORES
+from emocluster_jax.model_directory import SavedModel, read_model
 from emocluster_jax.preprocessing.quality import told
 from emocluster_jax.records.arrays import Descriptions
 from emocluster_jax.records.chunk_source import ChunkSource
 from emocluster_jax.records.preparation import Preparation, read_preparation
 from emocluster_jax.records.reader import read_descriptions
-from emocluster_jax.records.splits import describe_fold
+from emocluster_jax.records.splits import describe_fold, split_counts
 from emocluster_jax.reporting.console import Console
 from emocluster_jax.reporting.html.cutting import Cut, draw_cut
 from emocluster_jax.reporting.html.embedding_map import FEWEST, embedding_map
@@ -29,8 +31,9 @@ from emocluster_jax.reporting.html.figures import Figure
 from emocluster_jax.reporting.html.listening import TypicalRecordings, typical_recordings
 from emocluster_jax.reporting.html.recordings import Sample, draw_sample
 from emocluster_jax.reporting.html.rendering import number, render
-from emocluster_jax.reporting.html.run_files import RunFiles
+from emocluster_jax.reporting.html.run_files import RunFiles, unless_wrong
 from emocluster_jax.reporting.html.training_figures import cluster_curves, training_curves
+from emocluster_jax.run_identity import RUN_ENTRY, check_run
 from emocluster_jax.training.loop import MODEL
 from emocluster_jax.training.workdir import read_training_clusters
 
@@ -65,6 +68,7 @@ class DataView:
       typical: recordings to listen to, by cluster.
       silent: why none of them can be played; "" if one can.
       cuts: a short and a long recording and their chunks.
+      problems: the run's files that are damaged, or do not belong to it or these data, in a line each.
     """
 
     preparation: Preparation
@@ -74,6 +78,7 @@ class DataView:
     typical: tuple[TypicalRecordings, ...]
     silent: str
     cuts: tuple[Cut, ...]
+    problems: tuple[str, ...]
 
 
 def view_data(run: RunFiles, data_dir: Path, source: Path | None, extent: Extent, console: Console) -> DataView:
@@ -97,17 +102,38 @@ def view_data(run: RunFiles, data_dir: Path, source: Path | None, extent: Extent
     fold = run.saved.config.fold
     train = read_descriptions(data_dir, "train", fold)
     source = source or Path(preparation.source)
+    problems: list[str] = []
     sample, typical = None, ()
-    if (run.workdir / MODEL).is_dir():
-        model = read_model(run.workdir / MODEL)
-        sample = draw_sample(data_dir, preparation, fold, model, extent.recordings, console)
-        typical = typical_recordings(sample, source, preparation.audio, extent.clips, extent.clip_seconds, console)
-    assignments = read_training_clusters(run.workdir, run.best_epoch) if run.best_epoch else None
+    if os.path.lexists(run.workdir / MODEL):
+        model = unless_wrong(lambda: _read_model(run, preparation), None, problems)
+        if model is not None:
+            sample = draw_sample(data_dir, preparation, fold, model, extent.recordings, console)
+            typical = typical_recordings(sample, source, preparation.audio, extent.clips, extent.clip_seconds, console)
+    assignments = unless_wrong(lambda: _read_assignments(run, preparation), None, problems)
     silent = _silent(typical, source)
     if silent and isinstance(preparation.features, FeatureConfig):
         console.warn(silent)
     cuts = _cuts(data_dir, preparation, fold, train, source)
-    return DataView(preparation, train, assignments, sample, typical, silent, cuts)
+    return DataView(preparation, train, assignments, sample, typical, silent, cuts, tuple(problems))
+
+
+def _read_model(run: RunFiles, preparation: Preparation) -> SavedModel:
+    """The run's model, if it is the run's and reads what the run's data are."""
+    folder = run.workdir / MODEL
+    model = read_model(folder)
+    check_run(folder, model.origin.get(RUN_ENTRY, ""), run.saved.id)
+    if model.features != preparation.features:
+        raise InputError(f"{folder} reads other features than the run's data; train the run anew")
+    return model
+
+
+def _read_assignments(run: RunFiles, preparation: Preparation) -> Int[np.ndarray, " chunks"] | None:
+    """The clusters of the epoch that was kept; None for systems without."""
+    if run.best_epoch is None:
+        return None
+    recordings = split_counts(preparation, run.saved.config.fold)["train"]
+    chunks = recordings * preparation.features.chunks_per_utterance
+    return read_training_clusters(run.workdir, run.best_epoch, run.saved, chunks)
 
 
 def _silent(typical: Sequence[TypicalRecordings], source: Path) -> str:
@@ -136,6 +162,7 @@ def run_page(run: RunFiles, data: DataView | None, extent: Extent) -> str:
         title="/".join(run.workdir.resolve().parts[-2:]),
         subtitle=_subtitle(run),
         facts=_facts(run),
+        problems=(*run.problems, *(() if data is None else data.problems)),
         left_out=_left_out(run, data),
         settings=_settings(run.saved.config, run.saved.config.model.system),
         data=[("fingerprint", run.saved.data)] if data is None else _data_rows(data.preparation, run.saved.config.fold),
@@ -197,22 +224,19 @@ def _left_out(run: RunFiles, data: DataView | None) -> list[str]:
         notes.append(
             "Without --data-dir this page has no map, no recordings and no distributions of labels in the clusters."
         )
-    elif data.sample is None:
+    elif data.sample is None and not (run.workdir / MODEL).exists():
         notes.append("There is no model yet, hence no map and no recordings to listen to.")
-    elif len(data.sample.recordings) < FEWEST:
+    elif data.sample is not None and len(data.sample.recordings) < FEWEST:
         notes.append(f"Fewer than {FEWEST} recordings: there is no map.")
     if run.saved.config.stages == "unsupervised":
         notes.append("The regressor was not trained (stages: unsupervised): its predictions say nothing.")
-    if run.metrics and not run.scores:
+    if run.metrics and not run.scores and not os.path.lexists(run.workdir / TEST_SCORES):
         notes.append("There are no test scores: training has not ended, or the data have no test split.")
     return notes
 
 
 def _information_rows(run: RunFiles) -> list[tuple[str, Information]]:
-    if run.information is None:
-        return []
-    rows = {**run.information.attributes, "speaker": run.information.speaker, "gender": run.information.gender}
-    return [(name, known) for name, known in rows.items() if known is not None]
+    return [] if run.information is None else list(run.information.labels.items())
 
 
 def _distributions(data: DataView | None) -> list[Figure]:

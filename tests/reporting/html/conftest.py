@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ import numpy as np
 import pytest
 import soundfile
 
+from emocluster_jax.checksums import file_sha256
 from emocluster_jax.config import AudioConfig, FeatureConfig
 from emocluster_jax.evaluation.prediction_file import TEST_PREDICTIONS, SentencePredictions, write_predictions
+from emocluster_jax.evaluation.score_file import TEST_SCORES, read_run_scores, write_run_scores
 from emocluster_jax.records.writer import prepare
 from emocluster_jax.reporting.console import Console
+from emocluster_jax.training.workdir import read_run
 from hostile_corpus import HOSTILE_ID, SIZES, write_hostile_corpus
 from launch import report, train
 from running import call
@@ -49,6 +53,11 @@ def run(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     predictions = np.array([[2.5, 2], [2.5, 3], [3.5, 2]], np.float32)
     sentences = SentencePredictions((HOSTILE_ID, "b", "c"), ("arousal", "valence"), truth, predictions)
     write_predictions(workdir / TEST_PREDICTIONS, sentences)
+    run_id = read_run(workdir).id
+    kept = replace(
+        read_run_scores(workdir / TEST_SCORES, run_id), predictions_sha256=file_sha256(workdir / TEST_PREDICTIONS)
+    )
+    write_run_scores(workdir / TEST_SCORES, run_id, kept)
     return workdir
 
 

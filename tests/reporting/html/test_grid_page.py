@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 
-from emocluster_jax.config import ModelConfig, TrainConfig
+from emocluster_jax.config import ModelConfig, SystemName, TrainConfig
+from emocluster_jax.evaluation.score_file import RunScores, write_run_scores
+from emocluster_jax.evaluation.sentences import Scores
+from emocluster_jax.reporting.metrics_log import MetricsLog
 from emocluster_jax.reporting.plots import training_curves
-from emocluster_jax.training.workdir import claim
+from emocluster_jax.training.workdir import claim, read_run
 from launch import report
 from running import call
 
@@ -32,17 +35,20 @@ def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two systems with two trials each in two tables; one run has gone since."""
     workdir = tmp_path_factory.mktemp("experiment")
     rows = []
-    for model, clusters in (("cnn_regressor", ""), ("emocluster", "10")):
+    systems: tuple[tuple[SystemName, str], ...] = (("cnn_regressor", ""), ("emocluster", "10"))
+    for model, clusters in systems:
         for seed in range(2):
             run = workdir / "runs" / f"{model}-{seed}"
             run.mkdir(parents=True)
-            claim(run, TrainConfig(model=ModelConfig(clusters=10), seed=seed), "data", resume=False)
-            epochs = [
-                {"epoch": e, "best_epoch": 2, "validation_ccc": {"arousal": 0.1 * e + 0.01 * seed}, "ccc_loss": 0.5}
-                for e in (1, 2)
-            ]
-            (run / "metrics.jsonl").write_text("".join(json.dumps(epoch) + "\n" for epoch in epochs))
-            (run / "test.json").write_text(json.dumps({"arousal": {"ccc": None, "pearson": 0.4, "rmse": 1.0, "n": 3}}))
+            network = ModelConfig(system=model, clusters=10)
+            claim(run, TrainConfig(model=network, seed=seed, unlabeled_size=0), "data", resume=False)
+            run_id = read_run(run).id
+            with MetricsLog(run, run_id=run_id) as log:
+                for e in (1, 2):
+                    ccc = {"arousal": 0.1 * e + 0.01 * seed}
+                    log.write({"epoch": e, "best_epoch": 2, "validation_ccc": ccc, "ccc_loss": 0.5})
+            scores = RunScores({"arousal": Scores(0.4 + 0.1 * seed, 0.4, 1.0, 3)}, "of a file that is not there")
+            write_run_scores(run / "test.json", run_id, scores)
             rows += [
                 {
                     "table": table,

@@ -23,7 +23,7 @@ from emocluster_jax.model_directory import read_model, save_model
 from emocluster_jax.records.preparation import read_preparation
 from emocluster_jax.records.writer import prepare
 from emocluster_jax.reporting.console import Console
-from emocluster_jax.training.workdir import claim
+from emocluster_jax.training.workdir import claim, read_run
 from hostile_corpus import HOSTILE_ID, HOSTILE_SPEAKER, SIZES, write_hostile_corpus
 from launch import report
 from launch.command import run as run_command
@@ -158,7 +158,7 @@ def test_ids_that_lead_out_of_the_recordings_folder(tmp_path: Path) -> None:
     model = small_model(features=features)
     config = TrainConfig(model=model.config)
     claim(tmp_path / "run", config, preparation.fingerprint, resume=False)
-    save_model(tmp_path / "run" / "model", model)
+    save_model(tmp_path / "run" / "model", replace(model, origin={"run": read_run(tmp_path / "run").id}))
     call(report, "--workdir", str(tmp_path / "run"), "--data-dir", str(tmp_path / "data"), "--quiet")
     text = (tmp_path / "run" / "report.html").read_text("utf-8")
     assert "can be played: its id leads out of the folder of the recordings" in text and "<audio" not in text
@@ -170,7 +170,7 @@ def test_a_system_without_clusters(data_dir: Path, tmp_path: Path) -> None:
     model = small_model(system="cnn_regressor", features=preparation.features)
     config = TrainConfig(model=ModelConfig(system="cnn_regressor", attributes=model.config.attributes))
     claim(tmp_path, config, preparation.fingerprint, resume=False)
-    save_model(tmp_path / "model", model)
+    save_model(tmp_path / "model", replace(model, origin={"run": read_run(tmp_path).id}))
     call(report, "--workdir", str(tmp_path), "--data-dir", str(data_dir), "--quiet")
     elements = Elements(tmp_path / "report.html")
     assert {attributes["id"] for attributes, _ in elements.with_tag("section")} == {"run", "map", "cutting"}
@@ -252,8 +252,8 @@ def test_refusals(run: Path, data_dir: Path, tmp_path: Path, capsys: pytest.Capt
     assert "was trained on other data" in refused(capsys, *workdir, "--data-dir", str(other))
     broken = tmp_path / "broken"
     shutil.copytree(run, broken, ignore=shutil.ignore_patterns("model"))
-    (broken / "clusters.json").write_text('{"attributes": {}}')
-    assert "clusters.json cannot be read" in refused(capsys, "--workdir", str(broken))
+    (broken / "run.json").write_text("{}")
+    assert "run.json: format version None" in refused(capsys, "--workdir", str(broken))
 
 
 def test_a_missing_extra_is_named(run: Path) -> None:
