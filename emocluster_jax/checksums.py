@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from emocluster_jax.atomic_files import replacing
+from emocluster_jax.bounded_files import read_bytes
 from emocluster_jax.errors import InputError
 
 CHECKSUMS = "SHA256SUMS"
@@ -71,13 +72,11 @@ def check_checksums(directory: Path, remedy: str, sha256: str | None = None) -> 
     """
     path = directory / CHECKSUMS
     try:
-        if path.stat().st_size > _MOST_LIST_BYTES:
-            raise InputError(f"{path} is damaged: it has more than {_MOST_LIST_BYTES} bytes; {remedy}")
-        content = path.read_bytes()
+        content = read_bytes(path, remedy, _MOST_LIST_BYTES)
         *lines, end = content.decode("utf-8").split("\n")
     except FileNotFoundError:
         raise InputError(f"{directory} is damaged or of another kind: it has no {CHECKSUMS}; {remedy}") from None
-    except (OSError, ValueError) as error:
+    except UnicodeDecodeError as error:
         raise InputError(f"{path} cannot be read ({error}); {remedy}") from None
     found = [_LINE.fullmatch(line) for line in lines]
     expected = {match[2]: match[1] for match in found if match}
