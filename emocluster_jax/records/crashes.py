@@ -26,6 +26,7 @@ from emocluster_jax.preprocessing.sources import read_source
 from emocluster_jax.records.shards import Shard
 
 _CRASHING = "crashing.json"
+_LONGEST_NOTE = 20
 _KILLED = (signal.SIGKILL, signal.SIGTERM)
 """Signals that come from outside, from the system when memory is short: what they end need not be at fault."""
 
@@ -101,10 +102,13 @@ def _note(shard: Shard, folder: Path) -> Path:
 
 
 def _noted(shard: Shard, folder: Path) -> Utterance | None:
-    try:
-        return shard.utterances[int(_note(shard, folder).read_bytes())]
-    except (FileNotFoundError, ValueError):
+    note = _note(shard, folder)
+    if not note.is_file():
         return None
+    with note.open("rb") as file:
+        row = file.read(_LONGEST_NOTE)
+    # A note that is damaged names none: what crashed crashes again.
+    return shard.utterances[int(row)] if row.isdigit() and int(row) < len(shard.utterances) else None
 
 
 def _signal_of_decoding(path: Path, features: Features, audio: AudioConfig) -> signal.Signals | None:

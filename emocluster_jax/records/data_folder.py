@@ -72,7 +72,7 @@ def unfinished_folder(data_dir: Path, request_sha256: str) -> Iterator[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(folder / _LOCK, timeout=0):
             mine = True
-            if not request.exists() or request.read_text() != request_sha256:
+            if not _is_request(request, request_sha256):
                 _empty(folder)
                 with replacing(request) as temporary:
                     temporary.write_text(request_sha256)
@@ -84,7 +84,7 @@ def unfinished_folder(data_dir: Path, request_sha256: str) -> Iterator[Path]:
     except filelock.Timeout:
         raise InputError(f"another process is preparing {data_dir} right now; wait for it to end") from None
     except OSError as error:
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST):
             raise InputError(f"{folder} cannot be written: {error.strerror}; give another --data-dir") from None
         with writing(data_dir.parent, AGAIN):
             raise
@@ -100,7 +100,7 @@ def clear_unfinished(data_dir: Path, request_sha256: str) -> None:
     """Removes what a run of this request that was killed just after it had published `data_dir` left beside it."""
     folder = beside(data_dir, "{}.preparing")
     request = folder / _REQUEST
-    if folder.is_dir() and (not request.exists() or request.read_text() == request_sha256):
+    if folder.is_dir() and (not request.exists() or _is_request(request, request_sha256)):
         with suppress(InputError), unfinished_folder(data_dir, request_sha256) as work:
             discard(work)
 
@@ -116,7 +116,7 @@ def finished_folder(folder: Path) -> Path:
     finished.mkdir(exist_ok=True)
     # TFDS would read metadata of an earlier run and write others than it writes afresh.
     for path in finished.glob("*.json"):
-        path.unlink()
+        _remove(path)
     return finished
 
 
@@ -131,6 +131,14 @@ def publish(folder: Path, data_dir: Path) -> None:
     discard(folder)
 
 
+def _is_request(path: Path, request_sha256: str) -> bool:
+    """Whether a file holds this request; what is damaged is another one."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(request_sha256) + 1) == request_sha256.encode()
+
+
 def _is_one_of(path: Path, patterns: Iterable[str]) -> bool:
     return any(path.match(pattern) for pattern in patterns)
 
@@ -138,10 +146,15 @@ def _is_one_of(path: Path, patterns: Iterable[str]) -> bool:
 def _empty(folder: Path) -> None:
     """Removes all but the lock; the request goes last, so that a half-emptied folder is known for what it is."""
     for path in sorted(folder.iterdir(), key=lambda path: path.name == _REQUEST):
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name != _LOCK:
-            path.unlink(missing_ok=True)
+        if path.is_dir() or path.name != _LOCK:
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

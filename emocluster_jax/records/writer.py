@@ -222,7 +222,11 @@ def _computed_statistics(
     kept = folder / "statistics.npz"
     if kept.exists():
         try:
+            if not kept.is_file():  # whoever opens a pipe waits for its writer
+                raise ValueError("not a plain file")
             with np.load(kept, allow_pickle=False) as arrays:
+                if arrays["request"].item() != folder.name:
+                    raise ValueError("of another request")
                 return FeatureStatistics(arrays["mean"], arrays["std"])
         except Exception as error:
             # Every array has a CRC; zipfile, zlib and NumPy raise many types where it or what is around it is damaged.
@@ -242,7 +246,7 @@ def _computed_statistics(
         raise _nothing_left(shards[0].split, reasons, folder)
     statistics = feature_statistics(moments)
     with replacing(kept) as temporary:
-        np.savez(temporary, mean=statistics.mean, std=statistics.std)
+        np.savez(temporary, mean=statistics.mean, std=statistics.std, request=np.array(folder.name))
     return statistics
 
 
@@ -295,6 +299,10 @@ def _collect(reports: dict[Shard, ShardReport], finished: Path, folder: Path, fe
             written = folder / f"{shard.name}.array_record"
             if written.exists():
                 written.rename(finished / name)
+            if not (finished / name).is_file():
+                raise InputError(
+                    f"{finished / name} is gone, or not a plain file; remove {folder} and give the same command again"
+                )
             files.append(RecordFile(name, split, report.records, report.sha256))
             sizes.setdefault(split, []).append((report.records, report.bytes))
     EmoCluster(data_dir=finished, features=features).write_metadata(sizes)

@@ -13,7 +13,7 @@ import pytest
 from emocluster_jax.config import DEFAULT_AUDIO, FeatureConfig
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
-from emocluster_jax.records.crashes import Examined, examine, read_crashing
+from emocluster_jax.records.crashes import Examined, examine, noting, read_crashing
 from emocluster_jax.records.preparation import Preparation, Skipped, read_preparation
 from emocluster_jax.records.shards import Shard
 from emocluster_jax.records.writer import prepare
@@ -119,3 +119,12 @@ def test_a_recording_that_crashes_the_command_itself_is_left_out_the_next_time(
     ]
     assert [life.returncode for life in lives] == [-signal.SIGABRT, 0], lives
     assert "skipped 1, its decoder crashes (SIGABRT): 05.SIGABRT.wav" in lives[1].stdout
+
+
+@pytest.mark.parametrize("note", [b"7", b"-1", b"1.5", b"", b"\xb2", b"9" * 5000, None])
+def test_a_damaged_note_names_no_recording(tmp_path: Path, note: bytes | None) -> None:
+    shard = Shard("train", 0, tuple(corpus(tmp_path / "audio")[:2]))
+    next(noting(shard, tmp_path))
+    path = tmp_path / f"{shard.name}.decoding"
+    os.mkfifo(path) if note is None else path.write_bytes(note)
+    assert examine([shard], FeatureConfig(), DEFAULT_AUDIO, tmp_path) == Examined([], [])
