@@ -40,6 +40,7 @@ _LOCK = ".lock"
 _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "scikit-learn")
 """Whose versions are saved with a run."""
 _ID_DIGITS = 16
+_EPOCH_ENTRY = "epoch"
 _MOST_ASSIGNMENT_BYTES = 1 << 30
 """Of an epoch's clusters: those of some twenty million recordings."""
 
@@ -217,10 +218,10 @@ def assignments_file(workdir: Path, epoch: int) -> Path:
 def write_assignments(
     workdir: Path, epoch: int, run_id: str, assignments: Mapping[str, Int[np.ndarray, " chunks"]]
 ) -> None:
-    """Writes an epoch's `assignments_file`, which names its run."""
+    """Writes an epoch's `assignments_file`, which names its run and the epoch."""
     path = assignments_file(workdir, epoch)
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrays: dict[str, Any] = {**assignments, RUN_ENTRY: np.array(run_id)}
+    arrays: dict[str, Any] = {**assignments, RUN_ENTRY: np.array(run_id), _EPOCH_ENTRY: np.array(epoch)}
     with replacing(path) as temporary:
         np.savez_compressed(temporary, **arrays)
 
@@ -237,7 +238,7 @@ def read_assignments(
       clusters: how many there are; None takes any numbers from 0.
 
     Raises:
-      InputError: the file is damaged, or of another run.
+      InputError: the file is damaged, or of another run or epoch.
     """
     path, remedy = assignments_file(workdir, epoch), "remove it: the run can go on without"
     try:
@@ -252,6 +253,9 @@ def read_assignments(
         names = found.pop(RUN_ENTRY, np.array(""))
         if names.shape or names.dtype.kind != "U":
             raise ValueError(f"{RUN_ENTRY} is not text")
+        # Without the run's id they are of an earlier version, which did not write down the epoch either.
+        if found.pop(_EPOCH_ENTRY, epoch if not str(names) else 0) != epoch:
+            raise ValueError("it is of another epoch")
         for name, numbers in found.items():
             _check_assignments(name, numbers, clusters)
     except Exception as error:
