@@ -17,6 +17,7 @@ import os
 import re
 import shutil
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -356,6 +357,7 @@ def restore_arrays(directory: Path, template: Any, remedy: str, sha256: str | No
             raise InputError(f"{directory} is damaged ({_first_line(error)}); {remedy}") from None
 
 
+@lru_cache(maxsize=8)  # tracing the network takes longer than all the rest of reading a model
 def _array_template(
     config: ModelConfig, clustering: ClusteringConfig, features: Features, has_centroids: bool
 ) -> dict[str, Any]:
