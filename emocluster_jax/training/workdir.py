@@ -253,15 +253,16 @@ def read_assignments(
         names = found.pop(RUN_ENTRY, np.array(""))
         if names.shape or names.dtype.kind != "U":
             raise ValueError(f"{RUN_ENTRY} is not text")
-        # Without the run's id they are of an earlier version, which did not write down the epoch either.
-        if found.pop(_EPOCH_ENTRY, epoch if not str(names) else 0) != epoch:
-            raise ValueError("it is of another epoch")
+        of_epoch = found.pop(_EPOCH_ENTRY, np.array(0)).tolist()
         for name, numbers in found.items():
             _check_assignments(name, numbers, clusters)
     except Exception as error:
         # Every array has a CRC. Where it, or what is around it, is damaged, zipfile, zlib and NumPy raise many types.
         raise InputError(f"{path} is damaged ({shortened(str(error))}); {remedy}") from None
     check_run(path, str(names), run_id)
+    # Without a run they are of an earlier version, which did not write down the epoch either.
+    if run_id and of_epoch != epoch:
+        raise InputError(f"{path} is of another epoch; {remedy}")
     return found
 
 

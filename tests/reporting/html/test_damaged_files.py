@@ -258,26 +258,29 @@ CLAIMS = "{'descr': '<i4', 'fortran_order': False, 'shape': (%s,), }"
 
 
 def assignment_contents(run_id: str) -> dict[str, bytes]:
-    name, right = np.array(run_id), np.zeros(2 * RECORDINGS, np.int32)
-    whole = npz(stage2=right, run=name)
+    name, right, kept = np.array(run_id), np.zeros(2 * RECORDINGS, np.int32), np.array(2)
+    whole = npz(stage2=right, run=name, epoch=kept)
     return {
         "nothing": b"",
         "text": b"stage2",
         "half": whole[: len(whole) // 2],
         "a pickle": b"\x80\x04\x95\x1c\0\0\0\0\0\0\0\x8c\x05posix\x94\x8c\x06system\x94\x93\x94.",
-        "pickled objects": npz(stage2=np.array([{}] * 2 * RECORDINGS, object), run=name),
+        "pickled objects": npz(stage2=np.array([{}] * 2 * RECORDINGS, object), run=name, epoch=kept),
         "a pickled run": npz(stage2=right, run=np.array({}, object)),
-        "floats": npz(stage2=right.astype(float), run=name),
-        "booleans": npz(stage2=right.astype(bool), run=name),
-        "text numbers": npz(stage2=right.astype(str), run=name),
-        "two dimensions": npz(stage2=right.reshape(-1, 2), run=name),
-        "too few": npz(stage2=right[1:], run=name),
-        "none": npz(stage2=right[:0], run=name),
-        "twice as many": npz(stage2=np.tile(right, 2), run=name),
-        "below 0": npz(stage2=right - 1, run=name),
-        "beyond K": npz(stage2=right + 3, run=name),
-        "giant clusters": npz(stage2=right.astype(np.uint64) + (1 << 63), run=name),
+        "floats": npz(stage2=right.astype(float), run=name, epoch=kept),
+        "booleans": npz(stage2=right.astype(bool), run=name, epoch=kept),
+        "text numbers": npz(stage2=right.astype(str), run=name, epoch=kept),
+        "two dimensions": npz(stage2=right.reshape(-1, 2), run=name, epoch=kept),
+        "too few": npz(stage2=right[1:], run=name, epoch=kept),
+        "none": npz(stage2=right[:0], run=name, epoch=kept),
+        "twice as many": npz(stage2=np.tile(right, 2), run=name, epoch=kept),
+        "below 0": npz(stage2=right - 1, run=name, epoch=kept),
+        "beyond K": npz(stage2=right + 3, run=name, epoch=kept),
+        "giant clusters": npz(stage2=right.astype(np.uint64) + (1 << 63), run=name, epoch=kept),
         "no run": npz(stage2=right),
+        "no epoch": npz(stage2=right, run=name),
+        "another epoch": npz(stage2=right, run=name, epoch=np.array(1)),
+        "an epoch that is a list": npz(stage2=right, run=name, epoch=np.array([2, 2])),
         "another run": npz(stage2=right, run=np.array("0123456789abcdef")),
         "a run that is a number": npz(stage2=right, run=np.array(1)),
         "a claim": zipped(stage2=npy(CLAIMS % 10**12)),
