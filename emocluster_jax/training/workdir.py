@@ -121,13 +121,19 @@ def claim(workdir: Path, config: TrainConfig, data: str, *, resume: bool, initia
 
     Raises:
       InputError: there is a run and `resume` is false; or the run there has other settings or data, or more epochs, or
-        its checkpoints do not say that they are its own, as an earlier version left them.
+        its checkpoints do not say that they are its own, as an earlier version left them; or there are checkpoints
+        alone.
     """
     path = workdir / RUN_FILE
     epochs = completed_epochs(workdir)
-    if not path.exists() or not has_checkpoint(workdir):
+    if not has_checkpoint(workdir):
         _write_run(path, config, data, _id_of(config, data, initial_sha256), initial_sha256)
         return
+    if not path.exists():
+        raise InputError(
+            f"{workdir} has checkpoints, but no {RUN_FILE} that says which run they are of; restore a copy of it, or "
+            "choose another --workdir"
+        )
     if not resume:
         raise InputError(f"{workdir} holds a run already; add --resume to go on with it, or choose another --workdir")
     stored = read_run(workdir)

@@ -121,6 +121,16 @@ def test_damaged_run_file(tmp_path: Path) -> None:
         read_run(tmp_path)
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_checkpoints_whose_run_file_is_gone_are_not_taken_for_another_runs(tmp_path: Path, resume: bool) -> None:
+    claim(tmp_path, CONFIG, "fingerprint", resume=False)
+    complete_an_epoch(tmp_path)
+    (tmp_path / "run.json").unlink()
+    with pytest.raises(InputError, match=r"has checkpoints, but no run.json that says which run they are of"):
+        claim(tmp_path, dataclasses.replace(CONFIG, seed=1), "fingerprint", resume=resume)
+    assert not (tmp_path / "run.json").exists()
+
+
 def test_only_one_process_trains(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from emocluster_jax.training.workdir import locked\n"
