@@ -67,8 +67,9 @@ class Row:
         if is_missing(field):
             return math.nan
         try:
-            # Where semicolons separate the fields, commas are decimal commas.
-            number = float(field.replace(",", ".") if self.table.delimiter == ";" else field)
+            # Where semicolons separate the fields, commas are decimal commas. Python would read "4_5" as 45.
+            decimal = field.replace(",", ".") if self.table.delimiter == ";" else field
+            number = math.nan if "_" in decimal else float(decimal)
         except ValueError:
             number = math.nan
         if not math.isfinite(number):

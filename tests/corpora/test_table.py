@@ -177,7 +177,7 @@ def test_no_file_and_a_folder(tmp_path):
         read_table(tmp_path)
 
 
-@pytest.mark.parametrize("field", ["high", "4.5.1", "inf", "1e999"])
+@pytest.mark.parametrize("field", ["high", "4.5.1", "4_5", "inf", "1e999"])
 def test_labels_that_are_no_numbers(tmp_path, write_text, field):
     path = write_text(tmp_path / "labels.csv", f"file,arousal\na.wav,3\nb.wav,{field}\n")
     table = read_table(path)
