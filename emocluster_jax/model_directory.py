@@ -399,6 +399,8 @@ def _named_leaves(tree: Any) -> list[tuple[str, Any]]:
 
 def _vector(values: Any, length: int, where: str) -> Float[np.ndarray, " n"]:
     try:
+        if any(type(value) not in (int, float) for value in values):  # NumPy would take "1_000" for one
+            raise TypeError
         with np.errstate(over="ignore"):  # what is infinite is refused below
             vector = np.asarray(values, np.float32)
     except (TypeError, ValueError, OverflowError):

@@ -336,6 +336,17 @@ def test_a_list_of_checksums_that_lacks_a_file_is_damage(model: Path) -> None:
     assert read_model(model).config == small_model().config
 
 
+@pytest.mark.parametrize("value", ["5", " 5", "1_000", True])
+def test_what_is_not_a_number_is_not_taken_for_one(model: Path, value: object) -> None:
+    values = json.loads((model / "model.json").read_text())
+    describe(model, feature_mean=[*values["feature_mean"][:-1], value])
+    with pytest.raises(InputError, match="feature_mean is no list of numbers"):
+        read_model(model)
+    describe(model, feature_mean=values["feature_mean"], label_mean={"arousal": value})
+    with pytest.raises(InputError, match="label_mean is no list of numbers"):
+        read_model(model)
+
+
 @pytest.mark.parametrize("deviation", [0.0, -1.0, 1e-60])
 def test_deviations_that_are_not_above_0_are_refused(model: Path, deviation: float) -> None:
     deviations = json.loads((model / "model.json").read_text())["feature_std"]

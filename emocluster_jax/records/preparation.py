@@ -30,11 +30,14 @@ from emocluster_jax.disk import check_utf8
 from emocluster_jax.errors import InputError
 from emocluster_jax.json_files import read_json
 from emocluster_jax.preprocessing.normalization import FeatureStatistics
+from emocluster_jax.ranges import Number, Range
 from emocluster_jax.records.folds import FEWEST, Folds
 
 FORMAT_VERSION = 1
 _LONGEST_NAME = 255
 """Bytes of a file's name, beyond which file systems raise errors of their own."""
+_COUNT = Range(int, 0, (1 << 63) - 1)
+_HOURS = Range(float, 0, 1_000_000_000)
 FILE_NAME = "preparation.json"
 _MOST_BYTES = 1 << 30
 """Of it: it may list, by name, millions of recordings."""
@@ -213,8 +216,8 @@ def _preparation(values: dict[str, Any], where: str) -> Preparation:
         if not isinstance(values[name], str):
             raise ValueError(f"{name} is no text")
     features = features_from_dict(values["features"], f"{where}: features")
-    counts = {str(split): int(count) for split, count in values["counts"].items()}
-    hours = {str(split): float(number) for split, number in values["hours"].items()}
+    counts = _checked(_COUNT, values["counts"], f"{where}: counts")
+    hours = _checked(_HOURS, values["hours"], f"{where}: hours")
     files = tuple(
         RecordFile(str(f["name"]), str(f["split"]), int(f["records"]), str(f["sha256"])) for f in values["files"]
     )
@@ -233,6 +236,8 @@ def _preparation(values: dict[str, Any], where: str) -> Preparation:
         raise ValueError("a feature statistic is missing")
     if min(given["std"], default=1) <= 0:  # versions before wrote 0 for a band that never varied
         raise ValueError("a feature's standard deviation is not above 0")
+    if any(std is not None and std < 0 for std in labels["std"]):
+        raise ValueError("a label's standard deviation is below 0")
     return Preparation(
         corpus=values["corpus"],
         source=values["source"],
@@ -248,15 +253,19 @@ def _preparation(values: dict[str, Any], where: str) -> Preparation:
         counts=counts,
         hours=hours,
         skipped=tuple(Skipped(str(s["id"]), str(s["reason"])) for s in values["skipped"]),
-        padded=int(values["padded"]),
+        padded=_COUNT.check(f"{where}: padded", values["padded"]),
         files=files,
         metadata={name: str(values["metadata"][name]) for name in METADATA},
         # Earlier versions wrote none of these.
         shared_speakers=tuple(map(str, values.get("shared_speakers", ()))),
         folds=None if values.get("folds") is None else _folds(values["folds"], counts),
         audio=from_dict(AudioConfig, values.get("audio", {}), f"{where}: audio"),
-        noticed={str(name): int(count) for name, count in values.get("noticed", {}).items()},
+        noticed=_checked(_COUNT, values.get("noticed", {}), f"{where}: noticed"),
     )
+
+
+def _checked(limits: Range[Number], values: dict[str, Any], where: str) -> dict[str, Number]:
+    return {str(name): limits.check(f"{where}: {name}", value) for name, value in values.items()}
 
 
 def _folds(values: dict[str, Any], counts: dict[str, int]) -> Folds:
@@ -279,6 +288,8 @@ def _numbers(vector: Float[np.ndarray, " n"]) -> list[float | None]:
 def _vector(values: list[float | None], length: int) -> Float[np.ndarray, " n"]:
     if len(values) != length:
         raise ValueError(f"{len(values)} statistics instead of {length}")
+    if any(type(value) not in (int, float, type(None)) for value in values):
+        raise ValueError("a statistic is not a number")
     with np.errstate(over="ignore"):
         vector = np.array([np.nan if value is None else value for value in values], np.float32)
     if np.isinf(vector).any():

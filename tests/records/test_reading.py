@@ -174,6 +174,14 @@ def _set(path: list[str | int], value):
         (_set(["files", 0, "name"], "../../etc/passwd"), "outside the directory"),
         (_set(["source"], 5), "source is no text"),
         (_set(["skipped"], [{}]), "damaged: no entry 'id'"),
+        (_set(["counts", "train"], "39"), "counts: train is '39'; expected 0 to"),
+        (_set(["hours", "train"], -1), "hours: train is -1; expected 0 to"),
+        (_set(["hours", "train"], True), "hours: train is True; expected 0 to"),
+        (_set(["padded"], "1_0"), "padded is '1_0'; expected 0 to"),
+        (_set(["noticed"], {"silent": 10**30}), "noticed: silent is a number of more than 30 digits; expected 0 to"),
+        (_set(["feature_statistics", "mean", 0], "5"), "a statistic is not a number"),
+        (_set(["label_statistics", "std", 0], True), "a statistic is not a number"),
+        (_set(["label_statistics", "std", 0], -1.0), "a label's standard deviation is below 0"),
     ],
 )
 def test_damaged_preparation(copy: Path, change, message: str) -> None:
@@ -188,7 +196,7 @@ def test_damaged_preparation(copy: Path, change, message: str) -> None:
 @pytest.mark.parametrize("content", ["", "[]", '{"format_version": 1', "null", "\udcff"])
 def test_preparation_that_is_no_json_object(copy: Path, content: str) -> None:
     (copy / "preparation.json").write_bytes(content.encode(errors="surrogateescape"))
-    with pytest.raises(InputError, match=r"preparation.json is (damaged|of format version None)"):
+    with pytest.raises(InputError, match=r"preparation.json (cannot be read|is of format version None)"):
         read_preparation(copy)
 
 
