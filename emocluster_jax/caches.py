@@ -42,8 +42,8 @@ def place_caches() -> None:
         os.environ[variable] = str(folder / _SUBFOLDERS[variable])
     instead = f" ({taken} is not this user's alone)" if taken else ""
     warning = (
-        f"{why}; caches for the next run are kept in {folder}{instead}, or where {', '.join(blocked)} in the "
-        "environment say"
+        f"{why}; caches for the next run are kept in {folder}{instead}; to keep them elsewhere, set "
+        f"{', '.join(blocked)} in the environment"
     )
     if sys.stderr is not None:
         with contextlib.suppress(OSError):

@@ -31,6 +31,7 @@ from emocluster_jax.checksums import CHECKSUMS, check_checksums, check_seal, fil
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
 from emocluster_jax.config import (
     DEFAULT_AUDIO,
+    LABEL,
     AudioConfig,
     ClusteringConfig,
     Features,
@@ -245,7 +246,8 @@ def read_model(directory: Path) -> SavedModel:
             # Models of earlier versions say nothing of it.
             audio=from_dict(AudioConfig, description.get("audio", {}), f"{path}: audio"),
         )
-        if np.isfinite(model.label_mean).all() != model.knows_labels or (model.label_std <= 0).any():
+        beyond = (np.abs(model.label_mean) > LABEL.highest).any() or (model.label_std <= 0).any()
+        if np.isfinite(model.label_mean).all() != model.knows_labels or beyond:
             raise InputError(f"{path}: label_mean and label_std are not means and deviations; write the model anew")
         return model
     except KeyError as error:

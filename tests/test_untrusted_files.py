@@ -356,6 +356,9 @@ def test_deviations_that_are_not_above_0_are_refused(model: Path, deviation: flo
     describe(model, feature_std=deviations, label_std={"arousal": deviation})
     with pytest.raises(InputError, match="label_mean and label_std are not means and deviations"):
         read_model(model)
+    describe(model, feature_std=deviations, label_std={"arousal": 1.0}, label_mean={"arousal": 4e30})
+    with pytest.raises(InputError, match="label_mean and label_std are not means and deviations"):
+        read_model(model)
 
 
 @pytest.mark.parametrize("name", ["model.json", "weights-000000/SHA256SUMS", "weights-000000/_METADATA"])

@@ -112,7 +112,8 @@ def _run(plan: Plan, run: Run) -> Failure | None:
         file.flush()
         # The log shows what has happened so far, and not what fits a buffer.
         status = run_child(command, environment=os.environ | {"PYTHONUNBUFFERED": "1"}, output=file.fileno())
-    if status == 0 and is_complete(plan, run):
+    # Whatever its status: what it printed may be lost, and all that it wrote be there.
+    if is_complete(plan, run):
         return None
     if status < 0:
         return Failure(run, f"ended by {signal.Signals(-status).name}; last line: {_last_line(log)}", log)

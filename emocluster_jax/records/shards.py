@@ -72,7 +72,7 @@ def check_utterances(utterances: Sequence[Utterance]) -> None:
             raise InputError(f"two recordings have the id {utterance.id!r}; ids must be unique within a corpus")
         seen.add(utterance.id)
         for name, label in zip(ATTRIBUTES, utterance.attributes, strict=True):
-            if not math.isnan(label):
+            if not (isinstance(label, float) and math.isnan(label)):
                 LABEL.check(f"{utterance.id}: {name}", label)
         try:
             utterance.id.encode()

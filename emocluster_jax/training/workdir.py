@@ -140,7 +140,7 @@ def claim(workdir: Path, config: TrainConfig, data: str, *, resume: bool, initia
     if not stored.id:
         raise InputError(
             f"the run in {workdir} was begun by an earlier version, whose checkpoints do not say which run they are "
-            "of; end it with that version, or choose another --workdir"
+            f"of; end it with that version, remove {workdir}, or choose another --workdir"
         )
     if stored.data != data:
         raise InputError(f"the run in {workdir} was begun on other data; give its --data-dir, or another --workdir")

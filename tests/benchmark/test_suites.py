@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -65,16 +66,19 @@ def test_compute_suites_need_neither_librosa_nor_tfds(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (Options(()), "no suite is named"),
-        (Options(("train",), repetitions=0), "--repetitions is 0"),
-        (Options(("train",), output=Path("no/such/folder/results.jsonl")), "there is no folder no/such/folder"),
-        (Options(("train",), output=Path()), "is a folder"),
-        (Options(("kmeans", "embed"), case="K = 7"), "no case of embed, kmeans contains 'K = 7'"),
+        ({"suites": ()}, "no suite is named"),
+        ({"suites": ("train",), "repetitions": 0}, "--repetitions is 0"),
+        (
+            {"suites": ("train",), "output": Path("no/such/folder/results.jsonl")},
+            "there is no folder no/such/folder",
+        ),
+        ({"suites": ("train",), "output": Path()}, "is a folder"),
+        ({"suites": ("kmeans", "embed"), "case": "K = 7"}, "no case of embed, kmeans contains 'K = 7'"),
     ],
 )
-def test_what_is_wrong_with_a_request_is_said_first(options: Options, message: str) -> None:
+def test_what_is_wrong_with_a_request_is_said_first(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        benchmark(options, Console(quiet=True))
+        benchmark(Options(**options), Console(quiet=True))
 
 
 def test_compile_times_are_of_an_empty_and_of_a_full_cache() -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from emocluster_jax.config import TrainConfig
 from emocluster_jax.records.folds import Folds
+from emocluster_jax.records.preparation import read_preparation
 from emocluster_jax.reporting.metrics_log import read_metrics
 from emocluster_jax.training.workdir import claim, is_locked, locked
 from launch import experiment
@@ -81,7 +82,7 @@ def test_a_grid_is_killed_resumed_and_completed(
 
     # A run of other settings stands where the second one is to be.
     second.mkdir()
-    claim(second, TrainConfig(), "drawn", resume=False)
+    claim(second, TrainConfig(), read_preparation(data_dir).fingerprint, resume=False)
     (second / "checkpoints" / "epoch-000001").mkdir(parents=True)
     assert call(*arguments) == 2
     out, errors = capsys.readouterr()

@@ -80,7 +80,7 @@ def test_a_file_that_holds_settings_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "cannot be read"),
+        (None, "does not exist"),
         ("{", "cannot be read"),
         ("[]", "expected an object of settings"),
         ('{"epoch": 4}', "unknown setting 'epoch'"),

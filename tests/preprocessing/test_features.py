@@ -107,7 +107,18 @@ def test_statistics_are_population_statistics() -> None:
     frames = np.array([[1.0, 5.0], [3.0, 5.0]], np.float32)
     statistics = feature_statistics(frame_moments(frames))
     assert statistics.mean.tolist() == [2, 5]
-    assert statistics.std.tolist() == [1, 0]
+    assert statistics.std.tolist() == [1, 1]  # of the constant band 0, which nothing can be divided by
+
+
+def test_a_constant_band_is_0_and_its_rounding_no_deviation() -> None:
+    frames = np.full((1000, 2), [0.1, -12345.678], np.float32)
+    moments = merge(frame_moments(frames[:333]), frame_moments(frames[333:]))
+    statistics = feature_statistics(moments)
+    assert statistics.std.tolist() == [1, 1]
+    assert not normalize(frames, statistics, clip=3).any()
+    # The least that float32 can vary by is a deviation.
+    frames[7, 1] = np.nextafter(frames[7, 1], np.float32(0))
+    assert feature_statistics(frame_moments(frames)).std[1] < 1e-3
 
 
 def test_normalize_clips_and_replaces_nan() -> None:

@@ -50,6 +50,7 @@ def test_a_large_split_has_a_limited_number_of_files(monkeypatch: pytest.MonkeyP
             r"a\.wav: valence is 4e\+30; expected a number from -1000000 to 1000000, or nothing where it is missing",
         ),
         ([Utterance("a.wav", Path("x"), "train", attributes=(-math.inf, 2.0, 3.0))], r"a\.wav: arousal is -inf; "),
+        ([Utterance("a.wav", Path("x"), "train", attributes=(10**400, 2.0, 3.0))], "more than 30 digits; expected"),
         ([Utterance(id="b\udcff.wav", path=Path("x"), split="train")], "not UTF-8"),
     ],
 )
