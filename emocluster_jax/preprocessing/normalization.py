@@ -69,6 +69,6 @@ def normalize(
     mel: Float[np.ndarray, "time mel"], statistics: FeatureStatistics, clip: float
 ) -> Float[np.ndarray, "time mel"]:
     """Every band with its mean subtracted, divided by its standard deviation, NaN to 0, clipped to ±`clip`; float32."""
-    with np.errstate(invalid="ignore", over="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         normalized = (np.asarray(mel, np.float32) - statistics.mean) / statistics.std
     return np.clip(np.nan_to_num(normalized, copy=False, nan=0.0, posinf=clip, neginf=-clip), -clip, clip)
