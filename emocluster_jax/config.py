@@ -66,8 +66,8 @@ WORKERS = Range(int, 1, 4_096)
 
 _FACTOR = Range(float, 0, 1_000_000)
 """What a term of a loss is multiplied by."""
-_LEARNING_RATE = Range(float, 0, 1e30)
-"""With which training diverges, and says so; float32 holds it."""
+_LEARNING_RATE = Range(float, 0, 1e18)
+"""The highest makes any training diverge, which is found and said; float32 holds its products with gradients."""
 _CHUNKS = Range(int, 1, 1_024)
 _CLIP = Range(float, 0, 65_504, excludes="lowest")
 """Records hold half-precision numbers, which go no further."""

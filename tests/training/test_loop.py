@@ -166,7 +166,7 @@ def test_supervised_without_validation_keeps_the_last_epoch(tmp_path: Path) -> N
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(data: TrainingData, tmp_path: Path) -> None:
-    config = dataclasses.replace(CONFIG, optimizer=OptimizerConfig(sgd_learning_rate=1e30))
+    config = dataclasses.replace(CONFIG, optimizer=OptimizerConfig(sgd_learning_rate=1e18))
     with pytest.raises(
         DivergedError, match=r"epoch 1, stage I, step \d+: the cross entropy is (nan|inf).*--on-nan skip"
     ):
