@@ -66,7 +66,7 @@ def test_caches_of_a_home_folder_that_cannot_be_written(bare: Path, capsys: pyte
     assert folder.stat().st_mode & 0o777 == 0o700
     warning = capsys.readouterr().err
     assert warning.startswith(f"warning: {BLOCKED}/.cache/emocluster_jax/xla cannot be written; caches")
-    assert f"are kept in {folder}, or where" in warning and warning.count("\n") == 1
+    assert f"are kept in {folder}; to keep them elsewhere" in warning and warning.count("\n") == 1
     place_caches()
     assert capsys.readouterr().err == ""
 
@@ -149,7 +149,7 @@ def test_what_others_put_in_the_place_is_not_used(
     (used,) = {Path(path).parent for path in placed().values()}
     assert used != folder and used.parent == bare and used.stat().st_mode & 0o777 == 0o700
     assert used.stat().st_uid == os.geteuid() and not used.is_symlink()
-    assert f"in {used} ({folder} is not this user's alone), or" in capsys.readouterr().err
+    assert f"in {used} ({folder} is not this user's alone); to keep" in capsys.readouterr().err
 
 
 def test_no_place_at_all_is_one_line(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:

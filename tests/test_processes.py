@@ -125,7 +125,7 @@ def test_gpus(environment: dict[str, str], visible: str, gpus: list[int] | None)
         ({"coordinator": ADDRESS, "process_id": 1}, "--process-id is given without --num-processes"),
         ({"coordinator": ADDRESS, "num_processes": 2}, "--num-processes is given without --process-id"),
         ({"coordinator": ADDRESS, "num_processes": 2, "process_id": 2}, "--process-id is 2; expected 0 to 1"),
-        ({"coordinator": ADDRESS, "num_processes": 2, "process_id": -1}, "--process-id is -1; expected 0 to 1"),
+        ({"coordinator": ADDRESS, "num_processes": 2, "process_id": -1}, "--process-id is -1; expected 0 to 999999"),
         ({"coordinator": "10.0.0.1"}, "--coordinator is 10.0.0.1; expected host:port"),
         ({"coordinator": ":1234"}, "--coordinator is :1234; expected host:port"),
         ({"coordinator": "host:70000"}, "--coordinator is host:70000; expected host:port"),

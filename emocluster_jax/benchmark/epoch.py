@@ -107,7 +107,7 @@ class _Training(Console):
 
     def __init__(self, config: TrainConfig, data: TrainingData, workdir: Path) -> None:
         super().__init__(quiet=True)
-        endless = TrainConfig(model=config.model, batch_size=config.batch_size, epochs=10**9)
+        endless = TrainConfig(model=config.model, batch_size=config.batch_size, epochs=10**6)
         self._metrics = workdir / METRICS_FILE
         self._go, self._done = threading.Semaphore(0), threading.Semaphore(0)
         self._thread = threading.Thread(target=self._fit, args=(endless, data, workdir), daemon=True)
