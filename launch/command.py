@@ -113,15 +113,7 @@ def parse(
 
     kwargs: dict[str, Any] = {} if default is None else {"default": default}
     with _legible_width():
-        parsed = tyro.cli(
-            options,
-            prog=prog,
-            description=_with_example(description, prog, example),
-            args=args,
-            config=(tyro.conf.OmitArgPrefixes,),
-            registry=_house_rules(),
-            **kwargs,
-        )
+        parsed = tyro.cli(options, **_presentation(prog, description, example), args=args, **kwargs)
     _check_paths(parsed)
     place_caches()
     return parsed
@@ -136,17 +128,23 @@ def parse_known(
 
     with _legible_width():
         parsed, unknown = tyro.cli(
-            options,
-            prog=prog,
-            description=_with_example(description, prog, example),
-            args=args,
-            config=(tyro.conf.OmitArgPrefixes,),
-            registry=_house_rules(),
-            return_unknown_args=True,
+            options, **_presentation(prog, description, example), args=args, return_unknown_args=True
         )
     _check_paths(parsed)
     place_caches()
     return parsed, unknown
+
+
+def _presentation(prog: str, description: str, example: str) -> dict[str, Any]:
+    """How tyro shows and reads the options of all commands."""
+    import tyro
+
+    return {
+        "prog": prog,
+        "description": f"{description}\n\nExample:\n{prog} {example}" if example else description,
+        "config": (tyro.conf.OmitArgPrefixes,),
+        "registry": _house_rules(),
+    }
 
 
 def _check_paths(options: Any) -> None:
@@ -175,10 +173,6 @@ def _legible_width() -> Iterator[None]:
         del os.environ["COLUMNS"]
         if before is not None:
             os.environ["COLUMNS"] = before
-
-
-def _with_example(description: str, prog: str, example: str) -> str:
-    return f"{description}\n\nExample:\n{prog} {example}" if example else description
 
 
 def _house_rules() -> ConstructorRegistry:

@@ -47,6 +47,7 @@ from emocluster_jax.training.fine_tuning import read_initial_model
 from emocluster_jax.training.loop import MODEL
 from emocluster_jax.training.loop import fit as fit_network
 from emocluster_jax.training.workdir import (
+    SavedRun,
     check_joined,
     claim,
     locked,
@@ -150,7 +151,7 @@ def fit(
                 claim(*run, resume=resume, initial_sha256=initial and initial.sha256)
         with parallel.all_or_none():
             check_joined(*run)
-            run_id = read_run(workdir).id
+            saved = read_run(workdir)
         if config.fold is not None:
             console.line(one_line(describe_fold(preparation, config.fold)))
         if preparation.shared_speakers and parallel.is_primary():
@@ -160,18 +161,20 @@ def fit(
         data = _load(data_dir, preparation, config.fold, pool, chosen, console)
         draw_curves = partial(_draw_curves, workdir)
         with stopping or contextlib.nullcontext(_never) as stop:
-            progress = fit_network(config, data, workdir, console, stop, initial and initial.model, draw_curves, run_id)
+            progress = fit_network(
+                config, data, workdir, console, stop, initial and initial.model, draw_curves, saved.id
+            )
         parallel.wait_for_all("the best model is written")
         test = _test(data_dir, workdir, preparation, config.fold, chosen, console) if has_labels else None
         clusters = None
         if parallel.is_primary():
             _draw_curves(workdir)
             clustered_pool = None if has_labels else pool
-            clusters = _examine_clusters(data_dir, workdir, preparation, progress, clustered_pool, console)
+            clusters = _examine_clusters(data_dir, workdir, saved, preparation, progress, clustered_pool, console)
             if test is not None:
                 # Last, and with what tells that the predictions are those that were scored.
                 predictions_sha256 = file_sha256(workdir / TEST_PREDICTIONS)
-                write_run_scores(workdir / TEST_SCORES, run_id, RunScores(test.scores, predictions_sha256))
+                write_run_scores(workdir / TEST_SCORES, saved.id, RunScores(test.scores, predictions_sha256))
     return TrainingRun(workdir, preparation, progress, test, clusters)
 
 
@@ -272,6 +275,7 @@ def _project(workdir: Path, model: SavedModel, test: SplitEvaluation, sentences:
 def _examine_clusters(
     data_dir: Path,
     workdir: Path,
+    run: SavedRun,
     preparation: Preparation,
     progress: Progress,
     pool: Int[np.ndarray, " n"] | None,
@@ -281,7 +285,7 @@ def _examine_clusters(
 
     They are those of the training split, or, where there is none, of these recordings of the pool.
     """
-    run, epoch = read_run(workdir), progress.best_epoch
+    epoch = progress.best_epoch
     fold, clusters = run.config.fold, run.config.model.clusters
     if pool is None:
         recordings = split_counts(preparation, fold)["train"]
