@@ -7,6 +7,9 @@ may put off by minutes. What is to happen at once is therefore done by a thread 
 What a handler raises may also come between two instructions of a lock of Python's own, which then stays taken, and the
 threads that the main thread waits for in the end wait for it in turn. The same thread therefore ends a process that
 does not end by itself; as files are written, that loses no more than a power cut does.
+
+Or it may come in a finalizer or a callback, such as JAX's after each garbage collection, out of which Python lets no
+exception. The signal is then sent again until it has interrupted the work.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from threading import Thread
+from threading import Thread, main_thread
 from typing import Any, NoReturn
 
 
@@ -31,6 +34,8 @@ _RAISED = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
 _DEFAULT = (signal.default_int_handler, signal.SIG_DFL)
 # `timeout` and some launchers send a signal to the process and to its group: it comes twice, and is meant once.
 _ECHO_S = 0.5
+_SEND_AGAIN = bytes([0])  # no signal has this number
+_SEND_AGAIN_AFTER_S = 0.01
 PATIENCE_S = 25.0
 """For shards and batches in work, which are waited for; clusters kill after some 30 s."""
 
@@ -62,6 +67,15 @@ def heeded(patience_s: float) -> Iterator[None]:
     os.set_blocking(writer, False)
     wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     Thread(target=_watch, args=(reader, patience_s), name="signals", daemon=True).start()
+    report = sys.unraisablehook
+
+    def send_again(unraisable: sys.UnraisableHookArgs) -> None:
+        if _state.interrupted_by is None or not isinstance(unraisable.exc_value, KeyboardInterrupt):
+            report(unraisable)
+        else:
+            os.write(writer, _SEND_AGAIN)
+
+    sys.unraisablehook = send_again
     before = {number: signal.getsignal(number) for number in _RAISED if signal.getsignal(number) in _DEFAULT}
     try:
         for number in before:
@@ -71,6 +85,7 @@ def heeded(patience_s: float) -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(wakeup)
+        sys.unraisablehook = report
         os.close(writer)
 
 
@@ -134,6 +149,9 @@ def _interrupt(number: int, _frame: Any) -> NoReturn:
 def _watch(reader: int, patience_s: float) -> None:
     """Reads the signals' numbers as they come; ends when the other end is closed."""
     first: float | None = None
+    sent_again = 0
+    main = main_thread().ident
+    assert main is not None
     with os.fdopen(reader, "rb", buffering=0) as numbers:
         while True:
             if not select.select([numbers], [], [], None if first is None else patience_s / 10)[0]:
@@ -142,9 +160,15 @@ def _watch(reader: int, patience_s: float) -> None:
                 continue
             if not (number := numbers.read(1)):
                 return
+            if number == _SEND_AGAIN and _state.interrupted_by is not None:
+                time.sleep(_SEND_AGAIN_AFTER_S)
+                sent_again += 1
+                signal.pthread_kill(main, _state.interrupted_by)
             if number[0] not in _RAISED:
                 continue
-            if first is None:
+            if sent_again:
+                sent_again -= 1
+            elif first is None:
                 first = time.monotonic()
                 if _state.notice:
                     print(_state.notice, file=sys.stderr, flush=True)

@@ -103,6 +103,19 @@ run(main, patience_s=0.5)"""
     assert interrupted(code) == (130, "the work has not ended within 0.5 s and is broken off\n")
 
 
+def test_an_interrupt_within_a_finalizer_is_not_lost():
+    code = """
+class Finalized:
+    def __del__(self):
+        print("ready", flush=True)
+        time.sleep(600)
+def main():
+    Finalized()
+    time.sleep(600)
+run(main)"""
+    assert interrupted(code) == (130, "interrupted\n")
+
+
 def test_what_fails_by_an_interrupt_is_no_defect():
     code = """
 def main():
