@@ -18,8 +18,8 @@ import contextlib
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from emocluster_jax.caches import place_caches
 from emocluster_jax.errors import InputError
+from emocluster_jax.storage.caches import place_caches
 
 if TYPE_CHECKING:
     from emocluster_jax.api.clusters import clusters
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from emocluster_jax.api.prediction import predict
     from emocluster_jax.api.preparation import prepare
     from emocluster_jax.api.training import fit
-    from emocluster_jax.batch_inference import Recording
     from emocluster_jax.config import PRESETS, ModelConfig, TrainConfig
+    from emocluster_jax.console import Console
     from emocluster_jax.errors import RecordingError
-    from emocluster_jax.inference import Prediction, Predictor, load_model
-    from emocluster_jax.reporting.console import Console
+    from emocluster_jax.inference.predictor import Prediction, Predictor, load_model
+    from emocluster_jax.inference.recordings import Recording
 
 __version__ = "0.1.0"
 __all__ = [
@@ -62,15 +62,15 @@ _MODULES = {
     "predict": "api.prediction",
     "prepare": "api.preparation",
     "fit": "api.training",
-    "Recording": "batch_inference",
+    "Recording": "inference.recordings",
     "PRESETS": "config",
     "ModelConfig": "config",
     "TrainConfig": "config",
     "RecordingError": "errors",
-    "Prediction": "inference",
-    "Predictor": "inference",
-    "load_model": "inference",
-    "Console": "reporting.console",
+    "Prediction": "inference.predictor",
+    "Predictor": "inference.predictor",
+    "load_model": "inference.predictor",
+    "Console": "console",
 }
 
 

@@ -22,7 +22,7 @@ from emocluster_jax.ranges import Range, check_numbers, option_name, within
 Config = TypeVar("Config")
 
 SystemName = Literal["emocluster", "cnn_regressor", "cnn_ae", "cnn_vae", "ladder"]
-"""What `--model` knows: each is a module in `systems`."""
+"""What `--model` knows: each is a module in `models` and one in `objectives`."""
 TrainedStages = Literal["both", "unsupervised"]
 ATTRIBUTES = ("arousal", "dominance", "valence")
 SPLITS = ("train", "validation", "test", "unlabeled")
@@ -245,7 +245,7 @@ class ClusteringConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """Learning rates; those of emocluster's summed updates are explained in `training.optimizers`."""
+    """Learning rates; those of emocluster's summed updates are explained in `objectives.optimizers`."""
 
     adam_learning_rate: float = field(default=5e-4, metadata=within(_LEARNING_RATE))
     """Of emocluster's stage II, beside SGD; of both stages of the other systems, alone."""
@@ -262,7 +262,7 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
-    """Weights of what the autoencoders minimise beside the CCC loss (see `systems.cnn_ae` and `systems.cnn_vae`)."""
+    """Weights of what the autoencoders minimise beside the CCC loss; `objectives.cnn_ae` and `cnn_vae` explain them."""
 
     reconstruction_weight: float = field(default=1.0, metadata=_only("cnn_ae", "cnn_vae") | within(_FACTOR))
     """Weight of the mean squared error of a reconstructed chunk's pixels."""

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from emocluster_jax.disk import check_output_file
 from emocluster_jax.errors import InputError
 from emocluster_jax.ranges import Range, check_numbers, within
+from emocluster_jax.storage.disk import check_output_file
 from launch import command
 
 if TYPE_CHECKING:
     from emocluster_jax.benchmark.cases import Case, Row
-    from emocluster_jax.reporting.console import Console
+    from emocluster_jax.console import Console
 
 DESCRIPTION = """Measure training steps, embedding, K-means, whole epochs, streaming, preparation or prediction on
 random data, each beside its peers (PyTorch, faiss, scikit-learn, librosa), as far as the extra `bench` is installed;
@@ -142,7 +142,7 @@ def main() -> None:
         example="train embed --output benchmark.jsonl",
         args=sys.argv[1:],
     )
-    from emocluster_jax.reporting.console import Console
+    from emocluster_jax.console import Console
 
     benchmark(options, Console(quiet=options.quiet))
 

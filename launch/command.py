@@ -21,11 +21,11 @@ from threading import Thread
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar, Union, get_args, get_origin
 
-from emocluster_jax.caches import compiled_programs, place_caches
-from emocluster_jax.child_processes import end_with_parent
-from emocluster_jax.disk import check_path
 from emocluster_jax.errors import InputError
 from emocluster_jax.ranges import option_name
+from emocluster_jax.runtime.child_processes import end_with_parent
+from emocluster_jax.storage.caches import compiled_programs, place_caches
+from emocluster_jax.storage.disk import check_path
 from launch.signals import PATIENCE_S, Terminated, heeded, interruption
 from launch.streams import independent
 from launch.unknown_options import check_known
@@ -258,7 +258,7 @@ def enable_compilation_cache() -> None:
     """Keeps compiled programs for the next run, under `~/.cache/emocluster_jax/xla` or `JAX_COMPILATION_CACHE_DIR`.
 
     Call it before anything is compiled. Programs that compile in less than a second are not kept (JAX's default). Where
-    the folder cannot be written, `emocluster_jax.caches` has named another.
+    the folder cannot be written, `emocluster_jax.storage.caches` has named another.
     """
     import jax
 
@@ -306,7 +306,7 @@ def _leave(status: int) -> NoReturn:
         sys.exit(status)
     import jax
 
-    from emocluster_jax import parallel
+    from emocluster_jax.runtime import parallel
 
     # Those who have not met know of nothing to end together, and JAX would only print what it thinks of that.
     if parallel.have_met():

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 from emocluster_jax.config import FOLD
-from emocluster_jax.disk import AGAIN, check_output_file, writing
-from emocluster_jax.processes import Processes
 from emocluster_jax.ranges import check_numbers, within
+from emocluster_jax.runtime.processes import Processes
+from emocluster_jax.storage.disk import AGAIN, check_output_file, writing
 from launch import command
 
 
@@ -52,13 +52,13 @@ def main() -> None:
     if options.output is not None:
         check_output_file("--output", options.output)
     command.enable_compilation_cache()
-    from emocluster_jax import parallel
+    from emocluster_jax.runtime import parallel
 
     parallel.start_processes(options.processes)
     from emocluster_jax.api.evaluation import evaluate
-    from emocluster_jax.atomic_files import write_json
+    from emocluster_jax.console import Console
     from emocluster_jax.evaluation.score_file import scores_as_json
-    from emocluster_jax.reporting.console import Console
+    from emocluster_jax.storage.atomic_files import write_json
 
     console = Console(quiet=options.quiet or not parallel.is_primary())
     evaluation = evaluate(

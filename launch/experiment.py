@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from emocluster_jax.config import CLUSTERS, RECORDINGS, SystemName
-from emocluster_jax.disk import check_output_folder
 from emocluster_jax.errors import InputError, one_line
 from emocluster_jax.ranges import Range, check_numbers, within
+from emocluster_jax.storage.disk import check_output_folder
 from launch import command, train
 
 if TYPE_CHECKING:
+    from emocluster_jax.console import Console
     from emocluster_jax.experiment.grid import Run
     from emocluster_jax.experiment.plan import Plan
     from emocluster_jax.experiment.runner import Failure
-    from emocluster_jax.reporting.console import Console
 
 DESCRIPTION = """Train every system of the paper's tables and figures, several trials each, and write the tables beside
 the published figures; or, on records with folds, two systems on each fold. Runs that are complete are skipped, others
@@ -86,12 +86,12 @@ def main() -> None:
     if not options.list:
         check_output_folder("--workdir", options.workdir)
 
+    from emocluster_jax.console import Console
     from emocluster_jax.corpora.speaker_split import shared_speakers_warning
     from emocluster_jax.experiment.grid import TABLES, all_runs, shard
     from emocluster_jax.experiment.grid_for_data import grid_for_data
     from emocluster_jax.experiment.plan import Plan
     from emocluster_jax.records.preparation import read_preparation
-    from emocluster_jax.reporting.console import Console
     from launch.train_arguments import shared_by_system
 
     # A grid takes hours: where stderr is a file, a line a minute is enough.

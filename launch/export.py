@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from emocluster_jax.disk import check_output_folder
 from emocluster_jax.errors import InputError, one_line
+from emocluster_jax.storage.disk import check_output_folder
 from launch import command
 
 DESCRIPTION = """Export a model: as a StableHLO program for JAX on CPU, GPU and TPU, as an ONNX graph, and its weights
@@ -48,11 +48,11 @@ def main() -> None:
         raise InputError("--format is empty; give at least one")
     check_output_folder("--output", options.output)
     command.enable_compilation_cache()
+    from emocluster_jax.console import Console
+    from emocluster_jax.inference.model_directory import model_folder, read_model
     from emocluster_jax.interop.export_folder import CARD, check_request, export, write_export
     from emocluster_jax.interop.model_card import model_card, read_run_numbers
-    from emocluster_jax.model_directory import model_folder, read_model
     from emocluster_jax.records.preparation import read_preparation
-    from emocluster_jax.reporting.console import Console
 
     console = Console(quiet=options.quiet)
     folder = model_folder(options.checkpoint)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from emocluster_jax.disk import AGAIN, check_output_folder, writing
 from emocluster_jax.errors import InputError, one_line
+from emocluster_jax.storage.disk import AGAIN, check_output_folder, writing
 from launch import command
 
 DESCRIPTION = """Turn a published PyTorch model (github.com/winston-lin-wei-cheng/DeepEmoClusters) into a model
@@ -42,9 +42,9 @@ def main() -> None:
         args=sys.argv[1:],
     )
     check_output_folder("--output", options.output)
+    from emocluster_jax.console import Console
+    from emocluster_jax.inference.model_directory import read_model, save_model
     from emocluster_jax.interop.published import import_published
-    from emocluster_jax.model_directory import read_model, save_model
-    from emocluster_jax.reporting.console import Console
 
     there = {path.name for path in options.output.iterdir()} if options.output.is_dir() else set()
     # One that was killed has left weights, or what was to become a file.

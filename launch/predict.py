@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emocluster_jax.config import BATCH_SIZE, WINDOW_S, WORKERS, channel_number
-from emocluster_jax.disk import AGAIN, check_output_file, writing
 from emocluster_jax.errors import InputError, one_line
 from emocluster_jax.ranges import check_numbers, within
+from emocluster_jax.storage.disk import AGAIN, check_output_file, writing
 from launch import command
 
 if TYPE_CHECKING:
     from emocluster_jax.api.prediction import Predictions
-    from emocluster_jax.batch_inference import Recording
     from emocluster_jax.config import Features
-    from emocluster_jax.reporting.console import Console
+    from emocluster_jax.console import Console
+    from emocluster_jax.inference.recordings import Recording
 
 DESCRIPTION = """Predict emotional attributes of recordings: a CSV with the columns file, start, end and one for each
 attribute, in audformat's segmented index, one row a recording."""
@@ -100,7 +100,7 @@ def recordings_of(options: Options, features: Features) -> list[Recording]:
       InputError: there are none, or an output is one of them.
     """
     from emocluster_jax.corpora.audio_files import recording_suffixes
-    from emocluster_jax.input_recordings import find_recordings
+    from emocluster_jax.inference.input_recordings import find_recordings
 
     recordings = find_recordings(options.input, recording_suffixes(features), options.source)
     taken = {path.resolve() for path in {*options.input, *(recording.path for recording in recordings)}}
@@ -154,8 +154,8 @@ def main() -> None:
     check(options)
     command.enable_compilation_cache()
     from emocluster_jax.api.prediction import predict
-    from emocluster_jax.inference import load_model
-    from emocluster_jax.reporting.console import Console
+    from emocluster_jax.console import Console
+    from emocluster_jax.inference.predictor import load_model
 
     console = Console(quiet=options.quiet)
     predictors = [load_model(directory) for directory in options.checkpoint]

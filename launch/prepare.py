@@ -17,8 +17,8 @@ from emocluster_jax.ranges import check_numbers, within
 from launch.command import invocation, parse, run
 
 if TYPE_CHECKING:
+    from emocluster_jax.console import Console
     from emocluster_jax.records.preparation import Preparation
-    from emocluster_jax.reporting.console import Console
 
 DESCRIPTION = """Prepare recordings and their labels: a data directory of TFDS records, ready for training. What is
 there already is used again, and what cannot be decoded is skipped and listed."""
@@ -111,7 +111,7 @@ def main() -> None:
         args=sys.argv[1:],
     )
     from emocluster_jax.api.preparation import prepare
-    from emocluster_jax.reporting.console import Console
+    from emocluster_jax.console import Console
 
     console = Console(quiet=options.quiet)
     try:

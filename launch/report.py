@@ -6,9 +6,9 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from emocluster_jax.disk import AGAIN, check_output_file, writing
 from emocluster_jax.errors import InputError, one_line
 from emocluster_jax.ranges import Range, check_numbers, within
+from emocluster_jax.storage.disk import AGAIN, check_output_file, writing
 from launch import command
 
 DESCRIPTION = """Write one self-contained HTML page on a training run, or on the grid of runs of launch.experiment:
@@ -58,12 +58,12 @@ def main() -> None:
     output = options.output or options.workdir / "report.html"
     check_output_file("--output", output)
     command.enable_compilation_cache()
-    from emocluster_jax.atomic_files import replacing
-    from emocluster_jax.reporting.console import Console
+    from emocluster_jax.console import Console
     from emocluster_jax.reporting.html.grid_files import is_grid, read_grid
     from emocluster_jax.reporting.html.grid_page import grid_page
     from emocluster_jax.reporting.html.run_files import read_run_files
     from emocluster_jax.reporting.html.run_page import Extent, run_page, view_data
+    from emocluster_jax.storage.atomic_files import replacing
 
     console = Console(quiet=options.quiet)
     if is_grid(options.workdir):

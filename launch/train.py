@@ -13,19 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from emocluster_jax.checksums import check_seal
 from emocluster_jax.config import PRESETS, Preset, TrainConfig, from_dict
-from emocluster_jax.disk import check_path, writing
 from emocluster_jax.errors import InputError, one_line
-from emocluster_jax.host_memory import keep_freed_memory
-from emocluster_jax.json_files import read_json
-from emocluster_jax.processes import Processes
+from emocluster_jax.runtime.memory import keep_freed_memory
+from emocluster_jax.runtime.processes import Processes
+from emocluster_jax.storage.checksums import check_seal
+from emocluster_jax.storage.disk import check_path, writing
+from emocluster_jax.storage.json_files import read_json
 from launch import command
 from launch.signals import Deferred, deferred
 
 if TYPE_CHECKING:
     from emocluster_jax.api.training import TrainingRun
-    from emocluster_jax.reporting.console import Console
+    from emocluster_jax.console import Console
 
 DEMO = Path("emocluster-demo")
 _STOPPING = "stopping after this step; a second signal ends at once, without a checkpoint"
@@ -130,12 +130,12 @@ def main() -> None:
         command.choose_deterministic_algorithms()
     import jax
 
-    from emocluster_jax import parallel
+    from emocluster_jax.runtime import parallel
 
     parallel.start_processes(options.processes)
     if options.data_dir is None and jax.process_count() > 1:
         raise InputError("several processes cannot run the demo; give --data-dir and --workdir")
-    from emocluster_jax.reporting.console import Console
+    from emocluster_jax.console import Console
 
     console = Console(quiet=options.quiet or not parallel.is_primary())
     if options.data_dir is None or options.workdir is None:
@@ -166,8 +166,8 @@ def _prepare_demo(console: Console, config: TrainConfig) -> None:
 
 def _train(options: Options, console: Console) -> None:
     """Trains, evaluates the best epoch on the test split, and says where everything is."""
-    from emocluster_jax import parallel
     from emocluster_jax.api.training import fit
+    from emocluster_jax.runtime import parallel
 
     assert options.data_dir is not None and options.workdir is not None
     run = fit(
@@ -186,7 +186,7 @@ def _train(options: Options, console: Console) -> None:
 @contextlib.contextmanager
 def _stopping(notice: str) -> Iterator[Callable[[], bool]]:
     """In the block a signal stops training after its step, and is then raised."""
-    from emocluster_jax.segments import StoppedError
+    from emocluster_jax.runtime.loops import StoppedError
 
     stop: Deferred | None = None
     try:
@@ -199,7 +199,7 @@ def _stopping(notice: str) -> Iterator[Callable[[], bool]]:
 
 def _summarize(run: TrainingRun, options: Options, console: Console) -> None:
     """How good the run is, and what can be done with it."""
-    from emocluster_jax.reporting.metrics_log import METRICS_FILE
+    from emocluster_jax.training.metrics_log import METRICS_FILE
 
     progress = run.progress
     console.line()

@@ -41,7 +41,7 @@ FIRST = (
     "reliability/test_killed.py",
     "launch/test_several_processes.py",
     "training/test_devices.py",
-    "systems/test_systems.py",
+    "objectives/test_systems.py",
     "training/test_degenerate.py",
     "interop/test_published.py",
     "training/test_loop.py",

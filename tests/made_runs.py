@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from emocluster_jax.checksums import file_sha256
 from emocluster_jax.config import SystemName, TrainConfig
 from emocluster_jax.evaluation.prediction_file import TEST_PREDICTIONS, SentencePredictions, write_predictions
 from emocluster_jax.evaluation.score_file import TEST_SCORES, RunScores, write_run_scores
 from emocluster_jax.evaluation.sentences import score_sentences
 from emocluster_jax.experiment.grid import Grid, Run, all_runs
 from emocluster_jax.experiment.plan import Plan, Shared
+from emocluster_jax.storage.checksums import file_sha256
 from emocluster_jax.training.workdir import claim, read_run, write_assignments
 
 IDS = tuple(f"test-{i}" for i in range(80))

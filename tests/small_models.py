@@ -10,8 +10,8 @@ import numpy as np
 import soundfile
 
 from emocluster_jax.config import ClusteringConfig, FeatureConfig, ModelConfig, SystemName
-from emocluster_jax.model_directory import SavedModel
-from emocluster_jax.systems.registry import SYSTEMS, network_of
+from emocluster_jax.inference.model_directory import SavedModel
+from emocluster_jax.models.registry import NETWORKS, network_of
 
 
 def small_model(
@@ -35,7 +35,7 @@ def small_model(
         "variables": variables,
         "transform": None,
         "centroids": random.normal(0, 1, (config.clusters, 32)).astype(np.float32)
-        if SYSTEMS[system].clusters
+        if NETWORKS[system].clusters
         else None,
         "origin": {"seed": seed},
     }

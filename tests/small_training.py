@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from emocluster_jax import parallel
 from emocluster_jax.config import FeatureConfig, ModelConfig
 from emocluster_jax.feed.resident import ResidentSplit, place
+from emocluster_jax.runtime import parallel
 from emocluster_jax.training.data import TrainingData
 
 FEATURES = FeatureConfig(mel_bands=32, chunk_frames=16, chunks_per_utterance=4)

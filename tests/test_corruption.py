@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from emocluster_jax import parallel
 from emocluster_jax.api.training import fit
-from emocluster_jax.atomic_files import write_json
-from emocluster_jax.checksums import sealed
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
 from emocluster_jax.config import DEFAULT_AUDIO, ClusteringConfig, FeatureConfig, TrainConfig
+from emocluster_jax.console import Console
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
-from emocluster_jax.model_directory import model_epoch, read_model, save_model
+from emocluster_jax.inference.model_directory import model_epoch, read_model, save_model
+from emocluster_jax.models.registry import network_of
+from emocluster_jax.objectives.registry import stages_of
 from emocluster_jax.records import writer
 from emocluster_jax.records.chunk_source import ChunkSource
 from emocluster_jax.records.data_folder import unfinished_folder
@@ -32,9 +32,10 @@ from emocluster_jax.records.preparation import read_preparation
 from emocluster_jax.records.reader import read_attributes, read_split
 from emocluster_jax.records.shard_work import write_shard
 from emocluster_jax.records.shards import plan_shards, request_sha256
-from emocluster_jax.reporting.console import Console
 from emocluster_jax.reporting.html.run_files import RunFiles, read_run_files
-from emocluster_jax.systems.registry import network_of, stages_of
+from emocluster_jax.runtime import parallel
+from emocluster_jax.storage.atomic_files import write_json
+from emocluster_jax.storage.checksums import sealed
 from emocluster_jax.training.checkpoints import Checkpoint, Progress, restore_checkpoint, save_checkpoint
 from emocluster_jax.training.state import TrainState, create_train_state
 from emocluster_jax.training.workdir import claim, locked, read_assignments, read_run

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from emocluster_jax.config import SPLITS, ModelConfig
+from emocluster_jax.models.registry import network_of
 from emocluster_jax.records.preparation import read_preparation
-from emocluster_jax.systems.registry import network_of
 from launch import train
 from launch.unknown_options import option_names
 from small_models import noise, write_recording
@@ -35,7 +35,7 @@ def code_blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", ["my_corpus.py", "pi_model.py"])
+@pytest.mark.parametrize("name", ["my_corpus.py", "pi_network.py", "pi_objective.py"])
 def test_the_page_shows_the_example_which_has_less_than_50_lines(name: str) -> None:
     example = (EXAMPLES / name).read_text("utf-8")
     assert example in code_blocks("extending.md", "python")
@@ -48,11 +48,16 @@ def extended(tmp_path: Path) -> Path:
     for package in ("emocluster_jax", "launch"):
         shutil.copytree(PROJECT / package, tmp_path / package)
     page = (PROJECT / "docs" / "extending.md").read_text("utf-8")
-    for file, folder, name in (
-        ("emocluster_jax/corpora/registry.py", "corpora", "my_corpus"),
-        ("emocluster_jax/config.py", "systems", "pi_model"),
+    for example, new in (
+        ("my_corpus", "corpora/my_corpus"),
+        ("pi_network", "models/pi_model"),
+        ("pi_objective", "objectives/pi_model"),
     ):
-        shutil.copy(EXAMPLES / f"{name}.py", tmp_path / "emocluster_jax" / folder)
+        shutil.copy(EXAMPLES / f"{example}.py", tmp_path / "emocluster_jax" / f"{new}.py")
+    for file, name in (
+        ("emocluster_jax/corpora/registry.py", "my_corpus"),
+        ("emocluster_jax/config.py", "pi_model"),
+    ):
         (new,) = re.findall(rf'^\w+ = Literal\[.*"{name}"\]$', page, re.MULTILINE)
         old = new.replace(f', "{name}"]', "]")
         text = (tmp_path / file).read_text("utf-8")

@@ -18,13 +18,13 @@ import pytest
 
 import emocluster_jax
 from emocluster_jax import config
-from emocluster_jax.batch_inference import check_extent
 from emocluster_jax.config import LADDER_LEVELS, TrainConfig, from_dict
 from emocluster_jax.corpora.demo import DemoCorpus
 from emocluster_jax.errors import InputError, RecordingError
+from emocluster_jax.inference.recordings import check_extent
 from emocluster_jax.preprocessing.given_frames import checked_frames
-from emocluster_jax.processes import Processes
 from emocluster_jax.ranges import Range, check_numbers, number_kind, option_name, within
+from emocluster_jax.runtime.processes import Processes
 from launch import train
 from launch.__main__ import COMMANDS
 from launch.command import run

@@ -21,12 +21,11 @@ import pytest
 import scipy.io
 import tensorstore
 
-from emocluster_jax.checksums import CHECKSUMS, file_sha256, sealed, write_checksums
 from emocluster_jax.config import FeatureConfig
 from emocluster_jax.errors import InputError
-from emocluster_jax.inference import load_model
+from emocluster_jax.inference.model_directory import read_model, save_model
+from emocluster_jax.inference.predictor import load_model
 from emocluster_jax.interop.published import import_published
-from emocluster_jax.model_directory import read_model, save_model
 from emocluster_jax.records.chunk_source import ChunkSource
 from emocluster_jax.records.preparation import (
     Preparation,
@@ -34,6 +33,7 @@ from emocluster_jax.records.preparation import (
     read_preparation,
     write_preparation,
 )
+from emocluster_jax.storage.checksums import CHECKSUMS, file_sha256, sealed, write_checksums
 from small_models import small_model
 from small_records import write_records
 
@@ -239,7 +239,7 @@ import resource, sys
 from pathlib import Path
 import jax
 from emocluster_jax.errors import InputError
-from emocluster_jax.model_directory import read_model
+from emocluster_jax.inference.model_directory import read_model
 
 jax.devices()
 resource.setrlimit(resource.RLIMIT_AS, [int(Path("/proc/self/statm").read_text().split()[0]) * 4096 + (1 << 30)] * 2)
@@ -370,7 +370,7 @@ def test_how_large_a_file_is_is_seen_before_it_is_read(model: Path, name: str) -
         import resource
         from pathlib import Path
         from emocluster_jax.errors import InputError
-        from emocluster_jax.model_directory import read_model
+        from emocluster_jax.inference.model_directory import read_model
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 30), -1))
         try:

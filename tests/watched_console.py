@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from emocluster_jax.reporting.console import Console, Task
+from emocluster_jax.console import Console, Task
 
 
 class WatchedConsole(Console):

@@ -12,15 +12,15 @@ from jaxtyping import Float, Int
 from emocluster_jax.api.data_for_model import fold_for, read_preparation_for
 from emocluster_jax.api.frames import recordings_frame
 from emocluster_jax.clustering.embedding_transform import transform
+from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
-from emocluster_jax.inference import Predictor
-from emocluster_jax.model_directory import model_folder, read_model
-from emocluster_jax.prepared_inference import predict_prepared
+from emocluster_jax.inference.model_directory import model_folder, read_model
+from emocluster_jax.inference.predictor import Predictor
+from emocluster_jax.inference.prepared import predict_prepared
+from emocluster_jax.models.registry import NETWORKS
 from emocluster_jax.records.arrays import Descriptions
 from emocluster_jax.records.chunk_source import ChunkSource
 from emocluster_jax.records.reader import read_descriptions
-from emocluster_jax.reporting.console import Console
-from emocluster_jax.systems.registry import SYSTEMS
 
 if TYPE_CHECKING:
     import pandas
@@ -87,7 +87,7 @@ def clusters(
     """
     console, data_dir = console or Console(), Path(data_dir)
     saved = read_model(model_folder(Path(model)))
-    if not SYSTEMS[saved.config.system].clusters:
+    if not NETWORKS[saved.config.system].clusters:
         raise InputError(f"{model} is a model of {saved.config.system}, which has no clusters; give one of emocluster")
     preparation = read_preparation_for(saved, data_dir)
     if split != "unlabeled":

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from emocluster_jax import parallel
+from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
-from emocluster_jax.model_directory import SavedModel, model_folder
+from emocluster_jax.inference.model_directory import SavedModel, model_folder
 from emocluster_jax.records.preparation import Preparation, read_preparation
 from emocluster_jax.records.splits import check_fold
-from emocluster_jax.reporting.console import Console
+from emocluster_jax.runtime import parallel
 from emocluster_jax.training.workdir import RUN_FILE, read_run
 
 

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from jaxtyping import Float
 
-from emocluster_jax import parallel
 from emocluster_jax.api.data_for_model import fold_for, read_preparation_for
 from emocluster_jax.api.frames import recordings_frame
+from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.evaluate import EmbeddingSample, Evaluation, evaluate_split
 from emocluster_jax.evaluation.sentences import Scores
 from emocluster_jax.feed.choice import resolve_feed
 from emocluster_jax.feed.from_records import load_split
-from emocluster_jax.model_directory import model_folder, read_model
+from emocluster_jax.inference.model_directory import model_folder, read_model
 from emocluster_jax.records.arrays import Descriptions
 from emocluster_jax.records.reader import read_descriptions, read_ids
 from emocluster_jax.records.splits import locate
-from emocluster_jax.reporting.console import Console
+from emocluster_jax.runtime import parallel
 
 if TYPE_CHECKING:
     import pandas

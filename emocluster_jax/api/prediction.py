@@ -13,14 +13,14 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from emocluster_jax.api.frames import segmented_frame
-from emocluster_jax.batch_inference import Recording, Skipped, predict_recordings
 from emocluster_jax.config import AudioConfig, FeatureConfig, channel_number
+from emocluster_jax.console import Console
 from emocluster_jax.corpora.audio_files import recording_suffixes
 from emocluster_jax.errors import InputError
-from emocluster_jax.inference import Prediction, Predictor, load_model
-from emocluster_jax.input_recordings import find_recordings
+from emocluster_jax.inference.input_recordings import find_recordings
+from emocluster_jax.inference.predictor import Prediction, Predictor, load_model
+from emocluster_jax.inference.recordings import Recording, Skipped, predict_recordings
 from emocluster_jax.preprocessing.quality import Quality
-from emocluster_jax.reporting.console import Console
 
 if TYPE_CHECKING:
     import pandas

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from emocluster_jax.api.prediction import Predictions
-from emocluster_jax.atomic_files import replacing
-from emocluster_jax.csv_lines import UnixLines
+from emocluster_jax.storage.atomic_files import replacing
+from emocluster_jax.storage.csv_lines import UnixLines
 
 _FORMULA = re.compile(r"[\t\r\n]|\s*[-=+@\uff1d\uff0b\uff0d\uff20]")
 """How a cell begins that a spreadsheet may evaluate; the last four are the signs before them in full width.

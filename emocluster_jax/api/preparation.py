@@ -20,20 +20,21 @@ from emocluster_jax.config import (
     GivenFeatures,
     channel_number,
 )
+from emocluster_jax.console import Console
 from emocluster_jax.corpora.audio_files import AUDIO_SUFFIXES, FRAME_SUFFIXES
 from emocluster_jax.corpora.label_checks import outlying_labels
 from emocluster_jax.corpora.msp_podcast import TEST_SETS
 from emocluster_jax.corpora.registry import CorpusName, reader_of
 from emocluster_jax.corpora.utterance import Utterance
-from emocluster_jax.disk import check_output_folder, check_path
 from emocluster_jax.errors import InputError
-from emocluster_jax.host_cores import usable_cores
 from emocluster_jax.preprocessing.given_frames import most_frequent_dimensions, shape_of
+from emocluster_jax.preprocessing.normalization import FeatureStatistics
 from emocluster_jax.records.beam import BeamRunner, beam_runner
 from emocluster_jax.records.folds import checked_request, in_one_split
-from emocluster_jax.records.preparation import FILE_NAME, Preparation
+from emocluster_jax.records.preparation import FILE_NAME, GivenStatistics, Preparation, read_preparation
 from emocluster_jax.records.writer import prepare as write_records
-from emocluster_jax.reporting.console import Console
+from emocluster_jax.runtime.cores import usable_cores
+from emocluster_jax.storage.disk import check_output_folder, check_path
 
 _WITHOUT = {
     "train": "nothing can be learned from labels",
@@ -141,7 +142,7 @@ def prepare(
         source=os.path.abspath(source if source.is_dir() else source.parent),  # noqa: PTH100 (links stay)
         workers=runner,
         console=console,
-        statistics_from=None if statistics_from is None else Path(statistics_from),
+        given=None if statistics_from is None else _given_statistics(Path(statistics_from)),
         folds=folds,
         audio=audio,
     )
@@ -151,6 +152,17 @@ def prepare(
     for warning in _empty_splits(rows, preparation, for_training, pool_asked_for):
         console.warn(warning)
     return preparation
+
+
+def _given_statistics(folder: Path) -> GivenStatistics:
+    """The feature statistics of a prepared data directory or of a model directory."""
+    if not (folder / "model.json").exists():
+        data = read_preparation(folder)
+        return GivenStatistics(data.feature_statistics, data.features, str(folder))
+    from emocluster_jax.inference.model_directory import read_model  # brings JAX, which no other preparation needs
+
+    model = read_model(folder)
+    return GivenStatistics(FeatureStatistics(model.feature_mean, model.feature_std), model.features, str(folder))
 
 
 def _empty_splits(

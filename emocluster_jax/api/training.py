@@ -15,13 +15,11 @@ import numpy as np
 from jaxtyping import Int
 from sklearn.metrics import pairwise_distances_argmin
 
-from emocluster_jax import parallel
 from emocluster_jax.api.evaluation import SplitEvaluation
-from emocluster_jax.checksums import file_sha256
 from emocluster_jax.clustering.embedding_transform import transform
 from emocluster_jax.config import TrainConfig
+from emocluster_jax.console import Console
 from emocluster_jax.corpora.speaker_split import shared_speakers_warning
-from emocluster_jax.disk import check_output_folder
 from emocluster_jax.errors import InputError, one_line
 from emocluster_jax.evaluation.cluster_file import CLUSTERS_FILE, write_clusters
 from emocluster_jax.evaluation.cluster_information import ClusterInformation, cluster_information
@@ -30,22 +28,24 @@ from emocluster_jax.evaluation.prediction_file import TEST_PREDICTIONS, Sentence
 from emocluster_jax.evaluation.score_file import TEST_SCORES, RunScores, write_run_scores
 from emocluster_jax.feed.choice import Feed, resolve_feed
 from emocluster_jax.feed.from_records import load_split, pool_prefix
-from emocluster_jax.model_directory import SavedModel, read_model
+from emocluster_jax.inference.model_directory import SavedModel, read_model
+from emocluster_jax.objectives.registry import stages_of
 from emocluster_jax.records.arrays import Descriptions
 from emocluster_jax.records.preparation import Preparation, read_preparation
 from emocluster_jax.records.reader import read_descriptions, read_ids
 from emocluster_jax.records.splits import check_fold, describe_fold, split_counts
-from emocluster_jax.reporting.console import Console
-from emocluster_jax.reporting.metrics_log import METRICS_FILE, TENSORBOARD_DIR, read_metrics
 from emocluster_jax.reporting.plots import prediction_scatter, training_curves
 from emocluster_jax.reporting.projector import write_projector
-from emocluster_jax.systems.registry import stages_of
+from emocluster_jax.runtime import parallel
+from emocluster_jax.storage.checksums import file_sha256
+from emocluster_jax.storage.disk import check_output_folder
 from emocluster_jax.training.checkpoints import Progress, has_checkpoint
 from emocluster_jax.training.checks import check_recordings
 from emocluster_jax.training.data import TrainingData
 from emocluster_jax.training.fine_tuning import read_initial_model
 from emocluster_jax.training.loop import MODEL
 from emocluster_jax.training.loop import fit as fit_network
+from emocluster_jax.training.metrics_log import METRICS_FILE, TENSORBOARD_DIR, read_metrics
 from emocluster_jax.training.workdir import (
     SavedRun,
     check_joined,

@@ -7,17 +7,17 @@ from typing import Any
 
 import jax
 
-from emocluster_jax import parallel
 from emocluster_jax.benchmark.arrays import labelled_recordings
 from emocluster_jax.benchmark.bandwidth import floor_seconds, forward_bytes
 from emocluster_jax.benchmark.cases import Case, Contender, Device, Prepared
 from emocluster_jax.benchmark.compilation import compile_times
 from emocluster_jax.benchmark.peers import torch_contenders
 from emocluster_jax.config import FeatureConfig, ModelConfig
-from emocluster_jax.evaluation.forward import Outputs, make_forward
 from emocluster_jax.feed.resident import place
+from emocluster_jax.inference.forward import Outputs, make_forward
 from emocluster_jax.models.emocluster import EmoCluster
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
+from emocluster_jax.runtime import parallel
 from emocluster_jax.training.state import create_train_state
 
 

@@ -16,15 +16,15 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from emocluster_jax import parallel
 from emocluster_jax.benchmark.arrays import labelled_recordings
 from emocluster_jax.benchmark.cases import Case, Contender, Device, Prepared
 from emocluster_jax.config import ATTRIBUTES, FeatureConfig, ModelConfig, TrainConfig
+from emocluster_jax.console import Console
 from emocluster_jax.feed.resident import ResidentSplit, place
-from emocluster_jax.reporting.console import Console
-from emocluster_jax.reporting.metrics_log import METRICS_FILE
+from emocluster_jax.runtime import parallel
 from emocluster_jax.training.data import TrainingData
 from emocluster_jax.training.loop import fit
+from emocluster_jax.training.metrics_log import METRICS_FILE
 
 COMPILED_PARTS = ("embed", "kmeans", "steps", "validate")
 """The parts of an epoch that compiled programs do."""

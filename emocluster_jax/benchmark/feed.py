@@ -9,12 +9,13 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
-from emocluster_jax import parallel
 from emocluster_jax.benchmark.cases import Case, Contender, Device, Prepared
 from emocluster_jax.config import FeatureConfig, ModelConfig, TrainConfig
-from emocluster_jax.evaluation.forward import make_forward
 from emocluster_jax.feed.choice import Feed
-from emocluster_jax.systems.registry import network_of, stages_of
+from emocluster_jax.inference.forward import make_forward
+from emocluster_jax.models.registry import network_of
+from emocluster_jax.objectives.registry import stages_of
+from emocluster_jax.runtime import parallel
 from emocluster_jax.training.programs import Labels, training_program
 from emocluster_jax.training.state import create_train_state
 
@@ -50,11 +51,11 @@ def cases(device: Device, quick: bool) -> list[Case]:
 def embedding_and_steps(recordings: int, batch: int, steps: int, eighths: int, feed: Feed) -> Prepared:
     """Records of noise, embedded and trained on; the reading of a resident split is over when this returns."""
     from emocluster_jax.benchmark.recordings import write_recordings
+    from emocluster_jax.console import Console
     from emocluster_jax.corpora.utterance import Utterance
     from emocluster_jax.feed.from_records import load_split
     from emocluster_jax.records.preparation import read_preparation
     from emocluster_jax.records.writer import prepare
-    from emocluster_jax.reporting.console import Console
 
     folder = tempfile.TemporaryDirectory()
     data_dir = Path(folder.name) / "records"

@@ -8,12 +8,12 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from emocluster_jax import parallel
 from emocluster_jax.benchmark.arrays import grouped_points, random_rows
 from emocluster_jax.benchmark.bandwidth import floor_seconds
 from emocluster_jax.benchmark.cases import Case, Contender, Device, Prepared
 from emocluster_jax.benchmark.compilation import compile_times
 from emocluster_jax.clustering.kmeans import KMeansResult, kmeans
+from emocluster_jax.runtime import parallel
 
 DIM = 256
 ITERATIONS = 20

@@ -8,7 +8,7 @@ from statistics import median
 
 from emocluster_jax.benchmark.cases import Case, Device, Row
 from emocluster_jax.benchmark.worker import Readiness, UnavailableError, Worker, working
-from emocluster_jax.reporting.console import Console
+from emocluster_jax.console import Console
 
 Repetitions = list[tuple[float, dict[str, float]]]
 

@@ -55,9 +55,9 @@ def long_recording(hours: float, window_s: float | None) -> Prepared:
 
 
 def _predicted(paths: list[Path], window_s: float | None, folder: tempfile.TemporaryDirectory[str]) -> Prepared:
-    from emocluster_jax.batch_inference import Recording, SegmentPrediction, predict_recordings
     from emocluster_jax.benchmark.predict import models
-    from emocluster_jax.inference import Predictor
+    from emocluster_jax.inference.predictor import Predictor
+    from emocluster_jax.inference.recordings import Recording, SegmentPrediction, predict_recordings
 
     recordings = [Recording(path.name, path) for path in paths]
     predictors = [Predictor(model) for model in models(width_multiplier=1 / 8)[:1]]

@@ -12,14 +12,14 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from emocluster_jax.batch_inference import Recording, predict_recordings
 from emocluster_jax.benchmark.cases import Case, Contender, Device, Prepared
 from emocluster_jax.benchmark.recordings import write_recordings
-from emocluster_jax.child_processes import run_child
 from emocluster_jax.config import ATTRIBUTES, ClusteringConfig, FeatureConfig, ModelConfig
-from emocluster_jax.inference import Predictor
-from emocluster_jax.model_directory import SavedModel, save_model
+from emocluster_jax.inference.model_directory import SavedModel, save_model
+from emocluster_jax.inference.predictor import Predictor
+from emocluster_jax.inference.recordings import Recording, predict_recordings
 from emocluster_jax.models.emocluster import EmoCluster
+from emocluster_jax.runtime.child_processes import run_child
 from emocluster_jax.training.state import create_train_state
 
 SECONDS = 2.8

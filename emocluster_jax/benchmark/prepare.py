@@ -10,7 +10,7 @@ from pathlib import Path
 from emocluster_jax.benchmark.cases import Case, Contender, Device, Prepared
 from emocluster_jax.benchmark.resident import resident_peak_bytes
 from emocluster_jax.config import FeatureConfig
-from emocluster_jax.host_cores import usable_cores
+from emocluster_jax.runtime.cores import usable_cores
 
 
 def cases(device: Device, quick: bool) -> list[Case]:
@@ -30,9 +30,9 @@ def cases(device: Device, quick: bool) -> list[Case]:
 def records(recordings: int, seconds: float) -> Prepared:
     """This project's side: a training split of `recordings` rows, each time from the beginning."""
     from emocluster_jax.benchmark.recordings import write_recordings
+    from emocluster_jax.console import Console
     from emocluster_jax.corpora.utterance import Utterance
     from emocluster_jax.records.writer import prepare
-    from emocluster_jax.reporting.console import Console
 
     folder = tempfile.TemporaryDirectory()
     paths = write_recordings(Path(folder.name), recordings, seconds)

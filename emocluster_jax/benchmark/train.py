@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from emocluster_jax import parallel
 from emocluster_jax.benchmark.arrays import labelled_recordings
 from emocluster_jax.benchmark.bandwidth import floor_seconds, training_bytes
 from emocluster_jax.benchmark.cases import Case, Contender, Device, Prepared
@@ -15,7 +14,9 @@ from emocluster_jax.benchmark.compilation import compile_times
 from emocluster_jax.benchmark.peers import torch_contenders
 from emocluster_jax.config import FeatureConfig, ModelConfig, TrainConfig
 from emocluster_jax.feed.resident import place
-from emocluster_jax.systems.registry import network_of, stages_of
+from emocluster_jax.models.registry import network_of
+from emocluster_jax.objectives.registry import stages_of
+from emocluster_jax.runtime import parallel
 from emocluster_jax.training.programs import Labels, training_program
 from emocluster_jax.training.state import create_train_state
 

@@ -21,9 +21,9 @@ from typing import Any
 
 from emocluster_jax.benchmark.cases import Contender, Device, Prepared
 from emocluster_jax.benchmark.resident import resident_peak_bytes
-from emocluster_jax.child_processes import end_with_parent
-from emocluster_jax.host_cores import usable_cores
-from emocluster_jax.host_memory import keep_freed_memory
+from emocluster_jax.runtime.child_processes import end_with_parent
+from emocluster_jax.runtime.cores import usable_cores
+from emocluster_jax.runtime.memory import keep_freed_memory
 
 _REPEAT, _MEMORY = "repeat", "memory"
 

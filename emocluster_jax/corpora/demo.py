@@ -21,7 +21,6 @@ import numpy as np
 import soundfile
 from jaxtyping import Float
 
-from emocluster_jax.atomic_files import beside
 from emocluster_jax.config import ATTRIBUTES, SEED
 from emocluster_jax.corpora import manifest
 from emocluster_jax.corpora.demo_prosody import Emotion, speech_of, voice_quality
@@ -31,8 +30,9 @@ from emocluster_jax.corpora.demo_speakers import Speaker, draw_speakers
 from emocluster_jax.corpora.espeak import check_installed, say
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
-from emocluster_jax.host_cores import usable_cores
 from emocluster_jax.ranges import Range, check_numbers, within
+from emocluster_jax.runtime.cores import usable_cores
+from emocluster_jax.storage.atomic_files import beside
 
 FORMAT_VERSION = 1
 _MARKER = "demo.json"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from emocluster_jax.atomic_files import write_json
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.cluster_information import ClusterInformation, Information
-from emocluster_jax.json_files import as_record, read_json
-from emocluster_jax.run_identity import RUN_ENTRY, check_run
+from emocluster_jax.storage.atomic_files import write_json
+from emocluster_jax.storage.json_files import as_record, read_json
+from emocluster_jax.storage.run_identity import RUN_ENTRY, check_run
 
 CLUSTERS_FILE = "clusters.json"
 """Its name in a work directory."""

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from emocluster_jax.config import ATTRIBUTES
-from emocluster_jax.reporting.console import Console
+from emocluster_jax.console import Console
 
 PERMUTATIONS = 999
 BINS = 5

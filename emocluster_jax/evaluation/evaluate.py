@@ -9,13 +9,13 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from emocluster_jax import parallel
 from emocluster_jax.config import ATTRIBUTES
-from emocluster_jax.evaluation.forward import Outputs, chunk_attributes, make_forward
+from emocluster_jax.console import Console
 from emocluster_jax.evaluation.sentences import Scores, score_sentences, sentence_attributes
 from emocluster_jax.feed.split import Split
-from emocluster_jax.model_directory import SavedModel
-from emocluster_jax.reporting.console import Console
+from emocluster_jax.inference.forward import Outputs, chunk_attributes, make_forward
+from emocluster_jax.inference.model_directory import SavedModel
+from emocluster_jax.runtime import parallel
 
 _NAMES_SHOWN = 5
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
-from emocluster_jax.atomic_files import replacing
-from emocluster_jax.bounded_files import read_bytes
-from emocluster_jax.csv_lines import UnixLines
 from emocluster_jax.errors import InputError
-from emocluster_jax.json_files import shortened
+from emocluster_jax.storage.atomic_files import replacing
+from emocluster_jax.storage.bounded_files import read_bytes
+from emocluster_jax.storage.csv_lines import UnixLines
+from emocluster_jax.storage.json_files import shortened
 
 TEST_PREDICTIONS = "test_predictions.csv"
 """Its name in a work directory."""

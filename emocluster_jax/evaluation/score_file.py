@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from emocluster_jax.atomic_files import write_json
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.sentences import Scores
-from emocluster_jax.json_files import as_record, read_json
-from emocluster_jax.run_identity import RUN_ENTRY, check_run
+from emocluster_jax.storage.atomic_files import write_json
+from emocluster_jax.storage.json_files import as_record, read_json
+from emocluster_jax.storage.run_identity import RUN_ENTRY, check_run
 
 TEST_SCORES = "test.json"
 """Of the test split, in a work directory whose run has ended."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from emocluster_jax.config import ATTRIBUTES
+from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.cluster_extremes import ClusterExtremes, cluster_extremes
 from emocluster_jax.evaluation.prediction_file import TEST_PREDICTIONS
@@ -30,7 +31,6 @@ from emocluster_jax.experiment.tables import (
 from emocluster_jax.experiment.trials import Results, completed_trials, epoch_means
 from emocluster_jax.records.preparation import read_preparation
 from emocluster_jax.records.reader import read_attributes
-from emocluster_jax.reporting.console import Console
 from emocluster_jax.training.workdir import read_run, read_training_clusters
 
 RESULTS = "results.csv"

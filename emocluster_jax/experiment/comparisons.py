@@ -7,10 +7,10 @@ from itertools import groupby
 
 import numpy as np
 
+from emocluster_jax.console import Console
 from emocluster_jax.evaluation.significance import Comparison, compare_ccc
 from emocluster_jax.experiment.grid import Grid, Setting, Table, table_attributes, table_settings
 from emocluster_jax.experiment.trials import Results, completed_trials
-from emocluster_jax.reporting.console import Console
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from emocluster_jax.evaluation.score_file import TEST_SCORES, RunScores, read_ru
 from emocluster_jax.evaluation.sentences import Scores
 from emocluster_jax.experiment.grid import Run
 from emocluster_jax.experiment.plan import Plan
-from emocluster_jax.reporting.metrics_log import METRICS_FILE, read_metrics
+from emocluster_jax.training.metrics_log import METRICS_FILE, read_metrics
 from emocluster_jax.training.workdir import RUN_FILE, read_run
 
 

@@ -19,8 +19,9 @@ from emocluster_jax.experiment.grid import (
     table_attributes,
     table_settings,
 )
-from emocluster_jax.experiment.tables import MODEL_NAMES, full_name, system_name
+from emocluster_jax.experiment.tables import full_name, system_name
 from emocluster_jax.experiment.trials import Results, completed_trials, epoch_means, summarize
+from emocluster_jax.models.registry import NETWORKS
 from emocluster_jax.reporting.plots import finish_axes, histogram_edges, new_figure, save_png
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def unlabeled_size_curves(grid: Grid, results: Results, path: Path) -> None:
                     sizes,
                     [summary.mean for summary in summaries],
                     yerr=np.nan_to_num([summary.deviation for summary in summaries]),
-                    label=MODEL_NAMES[model],
+                    label=NETWORKS[model].title,
                     color=colour,
                     marker=marker,
                     capsize=3,

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import filelock
 
-from emocluster_jax.child_processes import run_child
+from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
 from emocluster_jax.experiment.completed import is_complete, read_completed
 from emocluster_jax.experiment.grid import Run
 from emocluster_jax.experiment.plan import Plan
-from emocluster_jax.reporting.console import Console
+from emocluster_jax.runtime.child_processes import run_child
 from emocluster_jax.training.workdir import is_locked
 
 LOG = "train.log"

@@ -6,8 +6,8 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from emocluster_jax.atomic_files import replacing
 from emocluster_jax.experiment.tables import Record, ResultTable
+from emocluster_jax.storage.atomic_files import replacing
 
 
 def write_table(folder: Path, table: ResultTable) -> None:

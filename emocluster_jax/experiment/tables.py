@@ -22,14 +22,8 @@ from emocluster_jax.experiment.grid import (
 )
 from emocluster_jax.experiment.published import CORPUS, published_ccc
 from emocluster_jax.experiment.trials import Results, Summary, completed_trials, summarize
+from emocluster_jax.models.registry import NETWORKS
 
-MODEL_NAMES = {
-    "cnn_regressor": "CNN-regressor",
-    "cnn_ae": "CNN-AE",
-    "cnn_vae": "CNN-VAE",
-    "emocluster": "DeepEmoCluster",
-    "ladder": "Ladder network",
-}
 ABSENT = "-"
 
 Record = Mapping[str, str | int | float | None]
@@ -58,7 +52,7 @@ class ResultTable:
 
 def system_name(setting: Setting) -> str:
     """The setting for readers, without the number of unlabelled recordings."""
-    parts = [MODEL_NAMES[setting.model]]
+    parts = [NETWORKS[setting.model].title]
     if setting.clusters is not None:
         parts.append(f"K = {setting.clusters}")
     if setting.stages == "unsupervised":

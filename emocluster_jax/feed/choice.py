@@ -7,11 +7,11 @@ from typing import Literal, get_args
 
 import jax
 
-from emocluster_jax import parallel
 from emocluster_jax.config import Features
+from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
-from emocluster_jax.host_memory import available_bytes
-from emocluster_jax.reporting.console import Console
+from emocluster_jax.runtime import parallel
+from emocluster_jax.runtime.memory import available_bytes
 
 Feed = Literal["resident", "streamed"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from emocluster_jax import parallel
+from emocluster_jax.console import Console
 from emocluster_jax.feed.choice import Feed
 from emocluster_jax.feed.resident import place
 from emocluster_jax.feed.split import Split, labels_of_all
@@ -16,7 +16,7 @@ from emocluster_jax.records.chunk_source import ChunkSource
 from emocluster_jax.records.preparation import Preparation
 from emocluster_jax.records.reader import read_attributes, read_split
 from emocluster_jax.records.splits import locate
-from emocluster_jax.reporting.console import Console
+from emocluster_jax.runtime import parallel
 
 # The pool's order is drawn once and for all, so that every run's 15,000 recordings are part of another's 40,000.
 _POOL_SEED = 2021

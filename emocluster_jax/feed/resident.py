@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Array, Float, Float16, Int
 
-from emocluster_jax import parallel
 from emocluster_jax.feed.split import Spans, Split, labels_of_all
+from emocluster_jax.runtime import parallel
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Float16, Int
 
-from emocluster_jax import parallel
+from emocluster_jax.runtime import parallel
 
 Spans = Callable[[int, int], Iterable[tuple[Float16[Array, "devices ..."], int, int]]]
 """(first, last) -> the chunks on the devices for the steps from `first` up to, but not including, `last`, each time

@@ -12,10 +12,10 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Float16, Int
 
-from emocluster_jax import parallel
 from emocluster_jax.feed.split import Spans, Split, block_starts
-from emocluster_jax.host_cores import usable_cores
 from emocluster_jax.records.chunk_source import ChunkSource
+from emocluster_jax.runtime import parallel
+from emocluster_jax.runtime.cores import usable_cores
 
 _ROWS = 128
 """Chunks that one thread reads at a time, or more: a recording that gives several of them is read once for all."""

@@ -17,7 +17,8 @@ from emocluster_jax.evaluation.cluster_file import CLUSTERS_FILE, read_clusters
 from emocluster_jax.evaluation.cluster_information import ClusterInformation
 from emocluster_jax.evaluation.score_file import TEST_SCORES, read_run_scores
 from emocluster_jax.evaluation.sentences import Scores
-from emocluster_jax.model_directory import SavedModel
+from emocluster_jax.inference.model_directory import SavedModel
+from emocluster_jax.models.registry import NETWORKS
 from emocluster_jax.records.preparation import Preparation
 from emocluster_jax.records.splits import describe_fold
 from emocluster_jax.training.workdir import RUN_FILE, SavedRun, read_run
@@ -26,13 +27,6 @@ PAPER = (
     "Wei-Cheng Lin, Kusha Sridhar and Carlos Busso, "
     '"DeepEmoCluster: a Semi-Supervised Framework for Latent Cluster Representation of Speech Emotions", ICASSP 2021'
 )
-_SYSTEMS = {
-    "emocluster": "DeepEmoCluster",
-    "cnn_regressor": "CNN-regressor",
-    "cnn_ae": "CNN-AE",
-    "cnn_vae": "CNN-VAE",
-    "ladder": "ladder network",
-}
 _METRICS = (("ccc", "CCC", "ccc"), ("pearsonr", "Pearson r", "pearson"), ("rmse", "RMSE", "rmse"))
 """Type and name in the front matter, and the field of `Scores`."""
 UNKNOWN = "unknown"
@@ -143,10 +137,10 @@ def _what(model: SavedModel) -> str:
     clusters = (
         f" It tells which of {config.clusters} clusters a chunk belongs to." if config.system == "emocluster" else ""
     )
-    system = _SYSTEMS.get(config.system, f"`{config.system}`")  # a system of one's own has no other name
     width = "" if config.width_multiplier == 1 else f", {config.width_multiplier:g} times as wide as published"
+    network = NETWORKS[config.system].title
     return (
-        f"Predicts from speech, in label units: {scales}.{clusters} The network is a {system}{width}; "
+        f"Predicts from speech, in label units: {scales}.{clusters} Its network is the {network}{width}; "
         f"it reads {model.features.chunks_per_utterance} chunks of about one second of {model.features.summary}."
     )
 

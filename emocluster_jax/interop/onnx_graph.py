@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Num
 
 from emocluster_jax import __version__
-from emocluster_jax.model_directory import SavedModel
+from emocluster_jax.inference.model_directory import SavedModel
 from emocluster_jax.models.encoder import CONVOLUTION_STRIDES, NORM_EPSILON
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float
 
-from emocluster_jax.inference import Predictor
-from emocluster_jax.model_directory import SavedModel
+from emocluster_jax.inference.model_directory import SavedModel
+from emocluster_jax.inference.predictor import Predictor
 
 TOLERANCE = 1e-4
 """Relative to an output's largest number, or absolute where that is below 1. Exported programs add the same float32

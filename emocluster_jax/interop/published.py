@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from emocluster_jax.checksums import file_sha256
 from emocluster_jax.config import ATTRIBUTES, DEFAULT_AUDIO, ClusteringConfig, FeatureConfig, ModelConfig
 from emocluster_jax.errors import InputError
+from emocluster_jax.inference.model_directory import SavedModel
 from emocluster_jax.interop.torch_weights import variables_from_torch
-from emocluster_jax.model_directory import SavedModel
+from emocluster_jax.storage.checksums import file_sha256
 
 _MARKS = {"arousal": "act", "dominance": "dom", "valence": "val"}
 """What the published file names call the attributes."""

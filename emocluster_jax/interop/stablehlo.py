@@ -10,8 +10,8 @@ import numpy as np
 from jax import export
 from jaxtyping import Array, Float, Num
 
-from emocluster_jax.inference import chunk_outputs
-from emocluster_jax.model_directory import SavedModel
+from emocluster_jax.inference.model_directory import SavedModel
+from emocluster_jax.inference.predictor import chunk_outputs
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 

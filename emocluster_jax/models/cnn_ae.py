@@ -11,6 +11,7 @@ from emocluster_jax.config import ModelConfig
 from emocluster_jax.models.decoder import Decoder
 from emocluster_jax.models.encoder import DENSE_WIDTH, Encoder, scaled_width
 from emocluster_jax.models.head import Head
+from emocluster_jax.models.network import Network
 
 
 class CnnAutoencoderOutput(NamedTuple):
@@ -46,3 +47,6 @@ class CnnAutoencoder(nn.Module):
         _, attributes = Head(width, len(self.config.attributes), name="attribute_regressor")(code)
         decoder = Decoder(self.config, self.axis_name, name="decoder")
         return CnnAutoencoderOutput(code, attributes, decoder(code, *chunks.shape[1:], train=train))
+
+
+NETWORK = Network(CnnAutoencoder, "CNN-AE")

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from emocluster_jax.config import ModelConfig
 from emocluster_jax.models.encoder import DENSE_WIDTH, Encoder, scaled_width
 from emocluster_jax.models.head import Head
+from emocluster_jax.models.network import Network
 
 
 class CnnRegressorOutput(NamedTuple):
@@ -42,3 +43,6 @@ class CnnRegressor(nn.Module):
         shared = Encoder(self.config, self.axis_name, name="encoder")(chunks, train=train)
         _, attributes = Head(width, len(self.config.attributes), name="attribute_regressor")(shared)
         return CnnRegressorOutput(shared, attributes)
+
+
+NETWORK = Network(CnnRegressor, "CNN-regressor")

@@ -13,6 +13,7 @@ from emocluster_jax.config import ModelConfig
 from emocluster_jax.models.decoder import Decoder
 from emocluster_jax.models.encoder import DENSE_WIDTH, Encoder, dense_init, scaled_width
 from emocluster_jax.models.head import Head
+from emocluster_jax.models.network import Network
 
 
 class CnnVariationalAutoencoderOutput(NamedTuple):
@@ -56,3 +57,6 @@ class CnnVariationalAutoencoder(nn.Module):
         decoder = Decoder(self.config, self.axis_name, name="decoder")
         reconstruction = decoder(code, *chunks.shape[1:], train=train)
         return CnnVariationalAutoencoderOutput(mean, log_variance, attributes, reconstruction)
+
+
+NETWORK = Network(CnnVariationalAutoencoder, "CNN-VAE")

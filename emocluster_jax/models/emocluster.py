@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from emocluster_jax.config import ModelConfig
 from emocluster_jax.models.encoder import DENSE_WIDTH, Encoder, scaled_width
 from emocluster_jax.models.head import Head
+from emocluster_jax.models.network import Network
 
 
 class EmoClusterOutput(NamedTuple):
@@ -47,3 +48,6 @@ class EmoCluster(nn.Module):
         embeddings, logits = Head(width, self.config.clusters, name="cluster_classifier")(shared)
         _, attributes = Head(width, len(self.config.attributes), name="attribute_regressor")(shared)
         return EmoClusterOutput(shared, embeddings, logits, attributes)
+
+
+NETWORK = Network(EmoCluster, "DeepEmoCluster", clusters=True)

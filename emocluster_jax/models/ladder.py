@@ -42,6 +42,7 @@ from emocluster_jax.models.encoder import (
     layer_shapes,
 )
 from emocluster_jax.models.head import Head
+from emocluster_jax.models.network import Network
 
 _IDENTITY = (0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0)
 """a1 to a10 of the combinator that passes its first argument on: the mean is 0, the slope 1."""
@@ -171,3 +172,6 @@ class Ladder(nn.Module):
 
     def _noise(self, shape: tuple[int, ...], noise_std: float | Float[Array, ""]) -> Array:
         return noise_std * jax.random.normal(self.make_rng("noise"), shape)
+
+
+NETWORK = Network(Ladder, "Ladder network")

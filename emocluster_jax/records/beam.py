@@ -20,11 +20,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from emocluster_jax.atomic_files import replacing
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.records.shards import Shard
 from emocluster_jax.records.workers import ShardPass
+from emocluster_jax.storage.atomic_files import replacing
 
 _LOGGER = logging.getLogger(__name__)
 _LOOK_EVERY_S = 5.0

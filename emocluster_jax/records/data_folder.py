@@ -11,10 +11,10 @@ from pathlib import Path
 
 import filelock
 
-from emocluster_jax.atomic_files import beside, remove_leftovers, replacing
-from emocluster_jax.disk import AGAIN, writing
 from emocluster_jax.errors import InputError
 from emocluster_jax.records.preparation import FILE_NAME, Preparation, read_preparation
+from emocluster_jax.storage.atomic_files import beside, remove_leftovers, replacing
+from emocluster_jax.storage.disk import AGAIN, writing
 
 _LOCK = "lock"
 _REQUEST = "request.sha256"

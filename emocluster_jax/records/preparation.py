@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from emocluster_jax.atomic_files import write_json
-from emocluster_jax.checksums import check_files, check_seal, file_sha256, sealed
 from emocluster_jax.config import (
     ATTRIBUTES,
     DEFAULT_AUDIO,
@@ -26,12 +24,14 @@ from emocluster_jax.config import (
     to_dict,
 )
 from emocluster_jax.corpora.utterance import Utterance
-from emocluster_jax.disk import check_utf8
 from emocluster_jax.errors import InputError
-from emocluster_jax.json_files import read_json
 from emocluster_jax.preprocessing.normalization import FeatureStatistics
 from emocluster_jax.ranges import Number, Range
 from emocluster_jax.records.folds import FEWEST, Folds
+from emocluster_jax.storage.atomic_files import write_json
+from emocluster_jax.storage.checksums import check_files, check_seal, file_sha256, sealed
+from emocluster_jax.storage.disk import check_utf8
+from emocluster_jax.storage.json_files import read_json
 
 FORMAT_VERSION = 1
 _LONGEST_NAME = 255
@@ -72,6 +72,21 @@ class Skipped:
 
     id: str
     reason: str
+
+
+@dataclass(frozen=True)
+class GivenStatistics:
+    """Feature statistics of other data, which the chunks are to be normalised by.
+
+    Attributes:
+      values: the statistics.
+      features: how the frames that they are of were made.
+      source: the directory that they were taken from.
+    """
+
+    values: FeatureStatistics
+    features: Features
+    source: str
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from typing import Any, cast
 import numpy as np
 from jaxtyping import Float32, Int
 
-from emocluster_jax.checksums import check_files
 from emocluster_jax.config import ATTRIBUTES, LABEL
 from emocluster_jax.errors import InputError
 from emocluster_jax.records.arrays import Descriptions, SplitArrays
 from emocluster_jax.records.preparation import FILE_NAME, Preparation, RecordFile, read_preparation
 from emocluster_jax.records.splits import locate
+from emocluster_jax.storage.checksums import check_files
 
 Deserialize = Callable[[bytes], dict[str, Any]]
 

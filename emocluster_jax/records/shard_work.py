@@ -16,12 +16,9 @@ import numpy as np
 from jaxtyping import Float
 from threadpoolctl import threadpool_limits
 
-from emocluster_jax.atomic_files import replacing, write_json
-from emocluster_jax.checksums import check_files, check_seal, file_sha256, sealed
 from emocluster_jax.config import AudioConfig, Features
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError, RecordingError
-from emocluster_jax.json_files import read_json
 from emocluster_jax.preprocessing.audio import Condition
 from emocluster_jax.preprocessing.chunks import mel_chunks
 from emocluster_jax.preprocessing.long_recordings import reader
@@ -30,6 +27,9 @@ from emocluster_jax.preprocessing.quality import quality_of, silent_reason
 from emocluster_jax.preprocessing.sources import chunk_parts, cut_segment, read_source, source_frames
 from emocluster_jax.records.crashes import noting, read_crashing
 from emocluster_jax.records.shards import Shard
+from emocluster_jax.storage.atomic_files import replacing, write_json
+from emocluster_jax.storage.checksums import check_files, check_seal, file_sha256, sealed
+from emocluster_jax.storage.json_files import read_json
 
 _WRITER_OPTIONS = "group_size:1,zstd:1"
 """One record a group, for random access. Overlapping chunks shrink to a sixth; higher levels only cost time."""

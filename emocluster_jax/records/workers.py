@@ -11,10 +11,10 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from emocluster_jax.child_processes import end_with_parent
 from emocluster_jax.errors import InputError
 from emocluster_jax.records.crashes import Examined
 from emocluster_jax.records.shards import Shard
+from emocluster_jax.runtime.child_processes import end_with_parent
 
 
 @dataclass(frozen=True)

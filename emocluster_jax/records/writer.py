@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emocluster_jax.atomic_files import replacing
 from emocluster_jax.config import DEFAULT_AUDIO, SPLITS, WORKERS, AudioConfig, Features
 from emocluster_jax.corpora.speaker_split import fold_warnings, shared_speakers, shared_speakers_warning
 from emocluster_jax.corpora.utterance import Utterance
@@ -35,12 +34,12 @@ from emocluster_jax.records.data_folder import (
 )
 from emocluster_jax.records.folds import FoldsRequest, deal_folds, in_one_split
 from emocluster_jax.records.preparation import (
+    GivenStatistics,
     Preparation,
     RecordFile,
     Skipped,
     label_statistics,
     metadata_checksums,
-    read_preparation,
     write_preparation,
 )
 from emocluster_jax.records.shard_work import (
@@ -55,9 +54,10 @@ from emocluster_jax.records.shard_work import (
 )
 from emocluster_jax.records.shards import Shard, check_utterances, plan_shards, request_sha256
 from emocluster_jax.records.workers import RunShards, ShardPass, shard_workers
+from emocluster_jax.storage.atomic_files import replacing
 
 if TYPE_CHECKING:
-    from emocluster_jax.reporting.console import Console
+    from emocluster_jax.console import Console
 
 
 def prepare(
@@ -68,7 +68,7 @@ def prepare(
     source: str,
     workers: int | BeamRunner,
     console: Console,
-    statistics_from: Path | None = None,
+    given: GivenStatistics | None = None,
     folds: FoldsRequest | None = None,
     audio: AudioConfig = DEFAULT_AUDIO,
 ) -> Preparation:
@@ -87,8 +87,8 @@ def prepare(
       workers: processes that decode and write, or a Beam runner whose workers do. With more than one process, call this
         from a module that can be imported again (`if __name__ == "__main__":`).
       console: for the progress display and lines on what was decided.
-      statistics_from: a prepared data directory, or a model directory, whose feature statistics are used; None computes
-        them over the training split, or over the unlabelled one where there is no training split.
+      given: feature statistics of other data to use; None computes them over the training split, or over the
+        unlabelled one where there is no training split.
       folds: deal all labelled recordings, whatever split they have, out to folds by speaker; they become the split
         `train`, and a run picks its own three out of it (`records.splits`).
       audio: how audio files become signals.
@@ -109,9 +109,13 @@ def prepare(
     if not isinstance(workers, BeamRunner):
         workers = WORKERS.check("--workers", workers)
     shards = plan_shards(utterances)
-    given = None if statistics_from is None else _given_statistics(statistics_from, features)
-    basis = str(statistics_from) if given else _statistics_split(shards)
-    key = "".join(vector.tobytes().hex() for vector in (given.mean, given.std)) if given else basis
+    if given is None:
+        key = basis = _statistics_split(shards)
+    else:
+        if given.features != features:
+            raise InputError(f"{given.source} was made with other feature settings; its statistics do not fit")
+        basis = given.source
+        key = "".join(vector.tobytes().hex() for vector in (given.values.mean, given.values.std))
 
     request = request_sha256(utterances, features, key, folds, audio)
     data_dir = Path(os.path.realpath(data_dir))
@@ -129,9 +133,8 @@ def prepare(
         )
 
     with unfinished_folder(data_dir, request) as folder, _shard_runner(workers, folder) as run:
-        statistics = given or _computed_statistics(
-            [shard for shard in shards if shard.split == basis], features, audio, folder, run, console
-        )
+        of_split = [shard for shard in shards if shard.split == basis]
+        statistics = given.values if given else _computed_statistics(of_split, features, audio, folder, run, console)
         write = ShardPass(
             work=partial(write_shard, features=features, audio=audio, statistics=statistics, folder=folder),
             is_done=partial(is_written, folder=folder),
@@ -187,21 +190,6 @@ def _totals(reports: dict[Shard, ShardReport], folds: FoldsRequest | None) -> di
         "folds": None if folds is None else deal_folds(train, folds),
         "noticed": dict(noticed),
     }
-
-
-def _given_statistics(folder: Path, features: Features) -> FeatureStatistics:
-    """The feature statistics of a prepared data directory or of a model directory."""
-    if (folder / "model.json").exists():
-        from emocluster_jax.model_directory import read_model  # brings JAX, which no other preparation needs
-
-        model = read_model(folder)
-        theirs, statistics = model.features, FeatureStatistics(model.feature_mean, model.feature_std)
-    else:
-        other = read_preparation(folder)
-        theirs, statistics = other.features, other.feature_statistics
-    if theirs != features:
-        raise InputError(f"{folder} was made with other feature settings; its statistics do not fit")
-    return statistics
 
 
 def _statistics_split(shards: Sequence[Shard]) -> str:

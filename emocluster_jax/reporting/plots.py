@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from emocluster_jax.atomic_files import replacing
 from emocluster_jax.config import ATTRIBUTES
-from emocluster_jax.reporting.loss_names import loss_name
+from emocluster_jax.storage.atomic_files import replacing
+from emocluster_jax.training.metrics_log import loss_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

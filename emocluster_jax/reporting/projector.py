@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from emocluster_jax.atomic_files import replacing
+from emocluster_jax.storage.atomic_files import replacing
 
 CONFIG = "projector_config.pbtxt"
 EMBEDDINGS = "embeddings.tsv"

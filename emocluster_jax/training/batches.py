@@ -12,12 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from emocluster_jax import parallel
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
 from emocluster_jax.clustering.sampling import balanced_indices, shuffled_indices
-from emocluster_jax.evaluation.forward import Forward
 from emocluster_jax.feed.split import Split
+from emocluster_jax.inference.forward import Forward
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
+from emocluster_jax.runtime import parallel
 from emocluster_jax.training.programs import Clustering
 from emocluster_jax.training.state import TrainState
 from emocluster_jax.training.stopwatch import StageView

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 
 from emocluster_jax.errors import InputError
-from emocluster_jax.model_directory import restore_arrays, save_arrays
+from emocluster_jax.inference.model_directory import restore_arrays, save_arrays
 from emocluster_jax.training.epoch import StageProgress
 from emocluster_jax.training.state import TrainState
 

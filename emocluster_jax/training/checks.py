@@ -9,7 +9,7 @@ from emocluster_jax.config import TrainConfig
 from emocluster_jax.errors import InputError
 from emocluster_jax.feed.split import Split
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
-from emocluster_jax.systems.registry import SYSTEMS
+from emocluster_jax.models.registry import NETWORKS
 from emocluster_jax.training.data import TrainingData, attribute_columns
 
 
@@ -64,7 +64,7 @@ def check_settings(config: TrainConfig, data: TrainingData, selecting: tuple[str
             f"a batch of {config.batch_size} recordings is {batch} chunks, which {jax.device_count()} devices cannot "
             f"share equally; choose a --batch-size that is a multiple of {jax.device_count()}"
         )
-    if not SYSTEMS[config.model.system].clusters:
+    if not NETWORKS[config.model.system].clusters:
         return
     components, width = config.clustering.pca_components, scaled_width(DENSE_WIDTH, config.model)
     if components is not None and components > width:

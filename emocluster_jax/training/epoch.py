@@ -11,13 +11,14 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from emocluster_jax import parallel
-from emocluster_jax.segments import in_segments
+from emocluster_jax.objectives.stage import Stage
+from emocluster_jax.runtime import parallel
+from emocluster_jax.runtime.loops import in_segments
 from emocluster_jax.training.batches import Batches, Clusters, EmbeddingError, Seed, device_keys
 from emocluster_jax.training.not_finite import NotFinite
 from emocluster_jax.training.programs import Labels
 from emocluster_jax.training.state import TrainState
-from emocluster_jax.training.steps import LOST_UPDATE, Stage
+from emocluster_jax.training.steps import LOST_UPDATE
 from emocluster_jax.training.stopwatch import StageView
 
 

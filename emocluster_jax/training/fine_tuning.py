@@ -10,13 +10,13 @@ import jax
 import numpy as np
 
 from emocluster_jax.config import Features, ModelConfig, TrainConfig
-from emocluster_jax.disk import check_path
+from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
-from emocluster_jax.model_arrays import weights_sha256
-from emocluster_jax.model_directory import SavedModel, model_folder, read_model
-from emocluster_jax.reporting.console import Console
+from emocluster_jax.inference.model_arrays import weights_sha256
+from emocluster_jax.inference.model_directory import SavedModel, model_folder, read_model
+from emocluster_jax.objectives.optimizers import CLUSTER_HEAD, REGRESSOR
+from emocluster_jax.storage.disk import check_path
 from emocluster_jax.training.data import TrainingData
-from emocluster_jax.training.optimizers import CLUSTER_HEAD, REGRESSOR
 from emocluster_jax.training.state import TrainState
 
 

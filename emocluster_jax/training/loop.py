@@ -13,19 +13,19 @@ from typing import Any
 import jax
 import numpy as np
 
-from emocluster_jax import parallel
 from emocluster_jax.clustering.diagnostics import cluster_diagnostics
 from emocluster_jax.config import TrainConfig, to_dict
+from emocluster_jax.console import Console, Task
 from emocluster_jax.errors import InputError
-from emocluster_jax.evaluation.forward import Forward, chunk_attributes, make_forward
 from emocluster_jax.evaluation.sentences import Scores, score_sentences, sentence_attributes
 from emocluster_jax.feed.split import Split
-from emocluster_jax.model_directory import SavedModel, adopt_pending, model_epoch, settle, write_pending
-from emocluster_jax.reporting.console import Console, Task
-from emocluster_jax.reporting.loss_names import loss_name
-from emocluster_jax.reporting.metrics_log import MetricsLog
-from emocluster_jax.segments import StoppedError
-from emocluster_jax.systems.registry import SYSTEMS, network_of, stages_of
+from emocluster_jax.inference.forward import Forward, chunk_attributes, make_forward
+from emocluster_jax.inference.model_directory import SavedModel, adopt_pending, model_epoch, settle, write_pending
+from emocluster_jax.models.registry import NETWORKS, network_of
+from emocluster_jax.objectives.registry import stages_of
+from emocluster_jax.objectives.stage import Stage
+from emocluster_jax.runtime import parallel
+from emocluster_jax.runtime.loops import StoppedError
 from emocluster_jax.training.batches import Batches, ClusteredBatches, ShuffledBatches
 from emocluster_jax.training.checkpoints import (
     CHECKPOINTS,
@@ -38,10 +38,10 @@ from emocluster_jax.training.checks import batch_chunks_of, check_settings, labe
 from emocluster_jax.training.data import TrainingData, attribute_columns, label_statistics, normalized_labels
 from emocluster_jax.training.epoch import StagePrograms, StageProgress, progress_shape, run_stage
 from emocluster_jax.training.fine_tuning import announce, start_from
+from emocluster_jax.training.metrics_log import MetricsLog, loss_name
 from emocluster_jax.training.not_finite import NOT_FINITE, DivergedError, NotFinite, save_not_finite
 from emocluster_jax.training.programs import clustering_program, redraw_head_program, training_program
 from emocluster_jax.training.state import TrainState, create_train_state
-from emocluster_jax.training.steps import Stage
 from emocluster_jax.training.stopwatch import StageView, Stopwatch
 from emocluster_jax.training.workdir import read_assignments, write_assignments
 
@@ -149,7 +149,7 @@ def _prepare_run(config: TrainConfig, data: TrainingData, workdir: Path, run_id:
     embed, redraw_head = make_forward(config.model, fast=True), redraw_head_program()
 
     def batches(split: Split) -> Batches:
-        if not SYSTEMS[config.model.system].clusters:
+        if not NETWORKS[config.model.system].clusters:
             return ShuffledBatches(split)
         cluster = clustering_program(config.clustering, config.model.clusters, split.chunk_count)
         return ClusteredBatches(split, embed, cluster, redraw_head)

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from emocluster_jax.atomic_files import write_json
 from emocluster_jax.errors import InputError
+from emocluster_jax.storage.atomic_files import write_json
 
 NOT_FINITE = "not_finite"
 """The folder of a work directory that lists the chunks."""

@@ -15,13 +15,14 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from emocluster_jax import parallel
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform, fit_transform, transform
 from emocluster_jax.clustering.kmeans import KMeansResult, kmeans
 from emocluster_jax.config import ClusteringConfig
 from emocluster_jax.feed.split import drawn_rows
+from emocluster_jax.objectives.stage import Batch, Stage
+from emocluster_jax.runtime import parallel
 from emocluster_jax.training.state import TrainState, redraw_cluster_head
-from emocluster_jax.training.steps import Batch, Stage, train_step
+from emocluster_jax.training.steps import train_step
 
 
 class Labels(NamedTuple):

@@ -13,7 +13,7 @@ from jaxtyping import Array
 
 from emocluster_jax.config import Features
 from emocluster_jax.models.encoder import dense_init
-from emocluster_jax.training.optimizers import CLUSTER_HEAD
+from emocluster_jax.objectives.optimizers import CLUSTER_HEAD
 
 
 @flax.struct.dataclass

@@ -1,92 +1,21 @@
-"""One training step of a stage, as pure functions (paper, section 2.2)."""
+"""One training step of a stage, as a pure function (paper, section 2.2)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool
 
+from emocluster_jax.objectives.stage import Batch, Stage, Terms
 from emocluster_jax.training.state import TrainState
-
-
-class Batch(NamedTuple):
-    """One device's share of a batch of b chunks.
-
-    Attributes:
-      chunks: normalised mel spectrograms.
-      pseudo_labels: the cluster of every chunk; None for systems without clusters.
-      targets: z-normalised labels of the chunks' recordings.
-      present: which targets exist.
-      epochs: how far training has come before this step, in epochs and fractions of one.
-    """
-
-    chunks: Float[Array, "b time mel"]
-    pseudo_labels: Int[Array, " b"] | None
-    targets: Float[Array, "b A"]
-    present: Bool[Array, "b A"]
-    epochs: Float[Array, ""]
-
-
-Terms = dict[str, Float[Array, ""]]
-"""The named parts of a loss, for the log."""
 
 LOST_UPDATE = -float("inf")
 """In place of the terms of a finite loss whose update, or what the optimiser keeps of it, is not finite. No loss here
 is negative."""
-
-Objective = Callable[[Any, Batch], tuple[Float[Array, ""], Terms]]
-"""(the network's output, batch) -> what is minimised, and its terms."""
-
-Loss = Callable[[Any, Any, Batch, Array], tuple[Float[Array, ""], tuple[Terms, Any]]]
-"""(params, batch_stats, batch, key of dropout and noise) -> loss, (terms, new batch_stats)."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One of the stages that an epoch consists of.
-
-    Attributes:
-      name: under which its optimiser's state is kept and its loss terms are logged.
-      terms: names of its loss's parts.
-      loss: what its steps minimise.
-      optimizer: how its gradient becomes an update.
-    """
-
-    name: str
-    terms: tuple[str, ...]
-    loss: Loss
-    optimizer: optax.GradientTransformation
-
-
-def training_loss(network: nn.Module, objective: Objective, **arguments: Any) -> Loss:
-    """The loss that an objective makes of the network's output in training mode.
-
-    Args:
-      network: takes chunks, "dropout" and "noise" keys, and updates "batch_stats".
-      objective: what is made of its output.
-      arguments: further keyword arguments of the network.
-    """
-
-    def loss(params: Any, batch_stats: Any, batch: Batch, key: Array) -> tuple[Float[Array, ""], tuple[Terms, Any]]:
-        output, updated = network.apply(
-            {"params": params, "batch_stats": batch_stats},
-            batch.chunks,
-            train=True,
-            rngs={"dropout": key, "noise": jax.random.fold_in(key, 1)},
-            mutable=["batch_stats"],
-            **arguments,
-        )
-        total, terms = objective(output, batch)
-        return total, (terms, updated["batch_stats"])
-
-    return loss
 
 
 def train_step(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from emocluster_jax.reporting.console import Task
+from emocluster_jax.console import Task
 
 
 @dataclass

@@ -20,14 +20,14 @@ import numpy as np
 from jaxtyping import Int
 
 from emocluster_jax import __version__
-from emocluster_jax.atomic_files import remove_leftovers, replacing, write_json
-from emocluster_jax.bounded_files import read_bytes
-from emocluster_jax.checksums import check_seal, sealed
 from emocluster_jax.config import TrainConfig, from_dict, to_dict
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.score_file import TEST_SCORES
-from emocluster_jax.json_files import read_json, shortened
-from emocluster_jax.run_identity import RUN_ENTRY, check_run
+from emocluster_jax.storage.atomic_files import remove_leftovers, replacing, write_json
+from emocluster_jax.storage.bounded_files import read_bytes
+from emocluster_jax.storage.checksums import check_seal, sealed
+from emocluster_jax.storage.json_files import read_json, shortened
+from emocluster_jax.storage.run_identity import RUN_ENTRY, check_run
 from emocluster_jax.training.checkpoints import completed_epochs, has_checkpoint
 
 FORMAT_VERSION = 2

@@ -17,15 +17,15 @@ import soundfile
 import emocluster_jax
 from emocluster_jax.api.frames import recordings_frame
 from emocluster_jax.config import ModelConfig, TrainConfig
+from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
-from emocluster_jax.inference import load_model
-from emocluster_jax.model_directory import save_model
+from emocluster_jax.inference.model_directory import save_model
+from emocluster_jax.inference.predictor import load_model
 from emocluster_jax.preprocessing.audio import read_audio
 from emocluster_jax.preprocessing.chunks import mel_chunks
 from emocluster_jax.preprocessing.sources import as_source, source_frames
 from emocluster_jax.records.arrays import Descriptions
 from emocluster_jax.records.reader import read_split
-from emocluster_jax.reporting.console import Console
 from small_models import noise, small_model, write_recording
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "python.md"

@@ -12,7 +12,7 @@ import pytest
 from emocluster_jax.benchmark.cases import Case, Contender, Device
 from emocluster_jax.benchmark.measurement import measure
 from emocluster_jax.benchmark.worker import UnavailableError
-from emocluster_jax.reporting.console import Console
+from emocluster_jax.console import Console
 
 DEVICE = Device("cpu", "a CPU")
 

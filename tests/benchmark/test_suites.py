@@ -17,8 +17,8 @@ import pytest
 from emocluster_jax.benchmark.arrays import labelled_recordings
 from emocluster_jax.benchmark.compilation import compile_times
 from emocluster_jax.benchmark.memory import long_recording
+from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
-from emocluster_jax.reporting.console import Console
 from launch.benchmark import Options, benchmark
 
 PROJECT = Path(__file__).resolve().parent.parent.parent

@@ -12,14 +12,14 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from emocluster_jax.checksums import file_sha256
+from emocluster_jax.console import Console
 from emocluster_jax.evaluation.prediction_file import TEST_PREDICTIONS
 from emocluster_jax.evaluation.score_file import TEST_SCORES
 from emocluster_jax.evaluation.significance import subset_ccc
 from emocluster_jax.experiment.collect import collect
 from emocluster_jax.experiment.grid import TABLES, Grid, Run, Setting, all_runs
 from emocluster_jax.experiment.plan import Plan
-from emocluster_jax.reporting.console import Console
+from emocluster_jax.storage.checksums import file_sha256
 from made_runs import TRUTH, make_plan, make_run, predictions_of
 from small_records import write_records
 from small_training import FEATURES, draw_recordings

@@ -9,11 +9,11 @@ from pathlib import Path
 import filelock
 import pytest
 
+from emocluster_jax.console import Console
 from emocluster_jax.experiment.completed import is_complete
 from emocluster_jax.experiment.grid import Grid, Run, Setting
 from emocluster_jax.experiment.plan import Plan, Shared
 from emocluster_jax.experiment.runner import run_all
-from emocluster_jax.reporting.console import Console
 from launch import train
 from made_runs import make_plan, make_run
 

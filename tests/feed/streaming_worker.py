@@ -11,12 +11,12 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from emocluster_jax import parallel
+from emocluster_jax.console import Console
 from emocluster_jax.feed.from_records import load_split
 from emocluster_jax.feed.split import Spans, block_rows, block_starts, drawn_rows
-from emocluster_jax.processes import Processes
 from emocluster_jax.records.preparation import read_preparation
-from emocluster_jax.reporting.console import Console
+from emocluster_jax.runtime import parallel
+from emocluster_jax.runtime.processes import Processes
 
 BLOCK = 8
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from emocluster_jax.config import FeatureConfig
+from emocluster_jax.console import Console
 from emocluster_jax.feed.choice import chunk_bytes, fits, free_bytes, resolve_feed
-from emocluster_jax.reporting.console import Console
 
 
 def test_size_of_the_chunks() -> None:

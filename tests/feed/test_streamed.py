@@ -15,17 +15,17 @@ import numpy as np
 import pytest
 
 from emocluster_jax.config import TrainConfig
+from emocluster_jax.console import Console, Task
 from emocluster_jax.errors import InputError
 from emocluster_jax.feed.choice import Feed
 from emocluster_jax.feed.from_records import load_split
 from emocluster_jax.feed.split import Split
-from emocluster_jax.model_directory import read_model
+from emocluster_jax.inference.model_directory import read_model
 from emocluster_jax.records.preparation import Preparation, read_preparation
-from emocluster_jax.reporting.console import Console, Task
-from emocluster_jax.reporting.metrics_log import read_metrics
-from emocluster_jax.segments import StoppedError
+from emocluster_jax.runtime.loops import StoppedError
 from emocluster_jax.training.data import TrainingData
 from emocluster_jax.training.loop import fit
+from emocluster_jax.training.metrics_log import read_metrics
 from small_records import write_records
 from small_training import FEATURES, MODEL, draw_recordings
 

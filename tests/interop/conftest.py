@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from emocluster_jax.inference.model_directory import SavedModel
 from emocluster_jax.interop.published import import_published
-from emocluster_jax.model_directory import SavedModel
 
 FILES = {
     "arousal": "Vgg16DeepEmoCluster_epoch50_batch64_10clusters_Act.pth.tar",

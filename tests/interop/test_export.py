@@ -13,12 +13,12 @@ import pytest
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
 from emocluster_jax.config import ClusteringConfig
 from emocluster_jax.errors import InputError
-from emocluster_jax.inference import Prediction, Predictor
+from emocluster_jax.inference.model_arrays import named_arrays, weights_sha256
+from emocluster_jax.inference.model_directory import SavedModel, read_model, save_model
+from emocluster_jax.inference.predictor import Prediction, Predictor
 from emocluster_jax.interop import export_folder, onnx_graph
 from emocluster_jax.interop.export_folder import Exported, check_request, description, export
 from emocluster_jax.interop.parity import TOLERANCE, ParityError, example_chunks
-from emocluster_jax.model_arrays import named_arrays, weights_sha256
-from emocluster_jax.model_directory import SavedModel, read_model, save_model
 from launch import export as command
 from running import call
 from small_models import noise, small_model, write_recording

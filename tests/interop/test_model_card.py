@@ -15,8 +15,8 @@ from emocluster_jax.evaluation.cluster_file import CLUSTERS_FILE, write_clusters
 from emocluster_jax.evaluation.cluster_information import ClusterInformation, Information
 from emocluster_jax.evaluation.score_file import TEST_SCORES, RunScores, write_run_scores
 from emocluster_jax.evaluation.sentences import Scores
-from emocluster_jax.interop.model_card import _SYSTEMS, RunNumbers, model_card, read_run_numbers
-from emocluster_jax.model_directory import SavedModel
+from emocluster_jax.inference.model_directory import SavedModel
+from emocluster_jax.interop.model_card import RunNumbers, model_card, read_run_numbers
 from emocluster_jax.records.folds import Folds
 from emocluster_jax.training.workdir import _id_of, claim, read_run
 from small_models import small_model
@@ -90,12 +90,6 @@ def test_without_a_run_there_are_no_scores(tmp_path: Path) -> None:
     card = model_card(model, read_run_numbers(tmp_path / "model", model), None, name="imported")
     assert "model-index" not in front_matter(card) and "metrics" not in front_matter(card)
     assert "Imported from `Act.pth.tar` (SHA-256 `123abc`)" in card and "None are known" in card
-
-
-def test_a_system_without_a_title_goes_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(_SYSTEMS, "ladder")
-    model = small_model(system="ladder")
-    assert "The network is a `ladder`" in model_card(model, read_run_numbers(tmp_path, model), None, name="mine")
 
 
 def test_clusters_of_another_epoch_and_other_data_are_left_out(workdir: Path, tmp_path: Path) -> None:

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import scipy.io
 
-from emocluster_jax.batch_inference import Recording, SegmentPrediction, predict_recordings
 from emocluster_jax.errors import InputError
-from emocluster_jax.inference import Predictor
+from emocluster_jax.inference.model_directory import SavedModel
+from emocluster_jax.inference.predictor import Predictor
+from emocluster_jax.inference.recordings import Recording, SegmentPrediction, predict_recordings
 from emocluster_jax.interop.published import import_published
-from emocluster_jax.model_directory import SavedModel
 from emocluster_jax.models.emocluster import EmoCluster
 
 needs_torch = pytest.mark.skipif(

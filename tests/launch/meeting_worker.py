@@ -9,9 +9,10 @@ import sys
 import time
 from types import SimpleNamespace
 
-from emocluster_jax import parallel, segments
 from emocluster_jax.errors import InputError
-from emocluster_jax.processes import Processes
+from emocluster_jax.runtime import loops as segments
+from emocluster_jax.runtime import parallel
+from emocluster_jax.runtime.processes import Processes
 from launch import command
 
 

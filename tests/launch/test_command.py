@@ -54,7 +54,7 @@ def test_a_defect_keeps_its_traceback():
 def test_deterministic_algorithms_are_asked_of_an_xla_that_knows_of_them(tmp_path):
     """An option that XLA does not know would abort the process; those it got are in what it writes of each program."""
     code = (
-        "import sys\nimport jax\nfrom emocluster_jax import parallel\nfrom launch import train\n"
+        "import sys\nimport jax\nfrom emocluster_jax.runtime import parallel\nfrom launch import train\n"
         "parallel.start_processes = lambda processes: (jax.jit(lambda x: x + 1)(1.0), sys.exit())\n"
         "train.main()\n"
     )

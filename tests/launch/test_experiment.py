@@ -16,7 +16,7 @@ import pytest
 from emocluster_jax.config import TrainConfig
 from emocluster_jax.records.folds import Folds
 from emocluster_jax.records.preparation import read_preparation
-from emocluster_jax.reporting.metrics_log import read_metrics
+from emocluster_jax.training.metrics_log import read_metrics
 from emocluster_jax.training.workdir import claim, is_locked, locked
 from launch import experiment
 from launch.command import run

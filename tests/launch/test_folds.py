@@ -14,11 +14,11 @@ import pytest
 import soundfile
 
 import emocluster_jax
+from emocluster_jax.console import Console
 from emocluster_jax.evaluation.prediction_file import read_predictions
-from emocluster_jax.model_directory import read_model
+from emocluster_jax.inference.model_directory import read_model
 from emocluster_jax.records.preparation import read_preparation
 from emocluster_jax.records.reader import read_descriptions
-from emocluster_jax.reporting.console import Console
 from emocluster_jax.reporting.html.run_files import read_run_files
 from emocluster_jax.reporting.html.run_page import Extent, view_data
 from emocluster_jax.training.workdir import read_run

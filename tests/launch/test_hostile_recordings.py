@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from emocluster_jax.model_directory import save_model
+from emocluster_jax.inference.model_directory import save_model
 from emocluster_jax.records.preparation import read_preparation
 from emocluster_jax.records.reader import read_split
 from hostile_recordings import Outcome, write_hostile_recordings

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from emocluster_jax.errors import InputError
-from emocluster_jax.model_directory import read_model
+from emocluster_jax.inference.model_directory import read_model
 from launch import import_torch
 
 

@@ -78,7 +78,7 @@ def test_what_is_closed_to_this_user() -> None:
     code = """
 import os
 from pathlib import Path
-from emocluster_jax.disk import check_output_file, check_output_folder, check_path
+from emocluster_jax.storage.disk import check_output_file, check_output_folder, check_path
 os.setresuid(12345, 12345, 12345)
 for check, path in (
     (check_output_file, "open/a.csv"),

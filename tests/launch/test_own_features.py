@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 
 import emocluster_jax
-from emocluster_jax.batch_inference import Recording, Skipped, predict_recordings
 from emocluster_jax.config import GivenFeatures, ModelConfig
 from emocluster_jax.errors import InputError, RecordingError
-from emocluster_jax.inference import Predictor
+from emocluster_jax.inference.model_directory import read_model
+from emocluster_jax.inference.predictor import Predictor
+from emocluster_jax.inference.recordings import Recording, Skipped, predict_recordings
 from emocluster_jax.interop.export_folder import description
-from emocluster_jax.model_directory import read_model
+from emocluster_jax.models.registry import NETWORKS, network_of
 from emocluster_jax.records.preparation import read_preparation
 from emocluster_jax.records.reader import read_split
-from emocluster_jax.systems.registry import SYSTEMS, network_of
 from launch import evaluate, predict, prepare, report, train
 from running import call
 from small_models import noise, small_model, write_recording
@@ -116,7 +116,7 @@ def test_the_report_and_the_export_know_what_the_input_is(worked: Path, monkeypa
     assert chunks["meaning"].startswith("chunks of given features (24 numbers a frame, 50 frames a second)")
 
 
-@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("system", NETWORKS)
 @pytest.mark.parametrize("shape", [(50, 24), (75, 769), (1, 1)])
 def test_every_system_takes_the_shape(system: Any, shape: tuple[int, int]) -> None:
     network = network_of(ModelConfig(system=system, width_multiplier=0.125))

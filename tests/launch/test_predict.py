@@ -14,8 +14,8 @@ import pytest
 import soundfile
 
 from emocluster_jax.errors import InputError
-from emocluster_jax.inference import load_model
-from emocluster_jax.model_directory import save_model
+from emocluster_jax.inference.model_directory import save_model
+from emocluster_jax.inference.predictor import load_model
 from emocluster_jax.preprocessing.audio import read_audio
 from launch import predict
 from small_models import noise, small_model, write_recording

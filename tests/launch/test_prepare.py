@@ -16,10 +16,10 @@ import soundfile
 import emocluster_jax
 import launch.prepare
 from emocluster_jax.config import AudioConfig
+from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
 from emocluster_jax.records.preparation import read_preparation
 from emocluster_jax.records.reader import read_split
-from emocluster_jax.reporting.console import Console
 from running import call
 from small_models import noise, write_recording
 

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from compile_flags import COMPILE_SOONER
-from emocluster_jax.model_directory import SavedModel, read_model
-from emocluster_jax.reporting.metrics_log import read_metrics
+from emocluster_jax.inference.model_directory import SavedModel, read_model
+from emocluster_jax.training.metrics_log import read_metrics
 from small_records import PER_FILE, write_records
 from small_training import FEATURES, draw_recordings
 

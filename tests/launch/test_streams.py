@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emocluster_jax.model_directory import save_model
+from emocluster_jax.inference.model_directory import save_model
 from small_models import noise, small_model, write_recording
 from small_records import write_records
 from small_training import FEATURES, draw_recordings

@@ -19,12 +19,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from emocluster_jax.checksums import sealed
 from emocluster_jax.evaluation.metrics import ccc
 from emocluster_jax.evaluation.prediction_file import read_predictions
-from emocluster_jax.model_directory import read_model, save_model
+from emocluster_jax.inference.model_directory import read_model, save_model
 from emocluster_jax.records.preparation import read_preparation
 from emocluster_jax.records.reader import read_descriptions
+from emocluster_jax.storage.checksums import sealed
 from launch import evaluate, predict, prepare, train
 from launch.command import run
 

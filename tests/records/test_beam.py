@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from emocluster_jax.config import FeatureConfig
+from emocluster_jax.console import Console
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.records import beam, writer
@@ -18,7 +19,6 @@ from emocluster_jax.records.preparation import Preparation
 from emocluster_jax.records.shards import Shard, plan_shards
 from emocluster_jax.records.workers import ShardPass
 from emocluster_jax.records.writer import prepare
-from emocluster_jax.reporting.console import Console
 
 pytest.importorskip("apache_beam", reason='Apache Beam is not installed; pip install "emocluster_jax[beam]"')
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from emocluster_jax.config import DEFAULT_AUDIO, FeatureConfig
+from emocluster_jax.console import Console
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.records.crashes import Examined, examine, noting, read_crashing
 from emocluster_jax.records.preparation import Preparation, Skipped, read_preparation
 from emocluster_jax.records.shards import Shard
 from emocluster_jax.records.writer import prepare
-from emocluster_jax.reporting.console import Console
 from small_models import noise, write_recording
 
 PROJECT = Path(__file__).resolve().parent.parent.parent

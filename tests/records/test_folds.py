@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emocluster_jax.checksums import sealed
 from emocluster_jax.config import FeatureConfig
+from emocluster_jax.console import Console
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.feed.from_records import load_split
@@ -22,7 +22,7 @@ from emocluster_jax.records.reader import read_attributes, read_descriptions, re
 from emocluster_jax.records.shards import request_sha256
 from emocluster_jax.records.splits import LABELED_SPLITS, describe_fold, split_counts
 from emocluster_jax.records.writer import prepare
-from emocluster_jax.reporting.console import Console
+from emocluster_jax.storage.checksums import sealed
 from small_records import write_records
 from small_training import FEATURES, draw_recordings
 

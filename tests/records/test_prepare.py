@@ -18,8 +18,8 @@ import filelock
 import numpy as np
 import pytest
 
-from emocluster_jax.checksums import sealed
 from emocluster_jax.config import DEFAULT_AUDIO, AudioConfig, FeatureConfig
+from emocluster_jax.console import Console
 from emocluster_jax.corpora.segments import segment_suffix
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
@@ -29,12 +29,12 @@ from emocluster_jax.preprocessing.normalization import feature_statistics, merge
 from emocluster_jax.preprocessing.sources import read_source
 from emocluster_jax.preprocessing.spectrogram import mel_spectrogram
 from emocluster_jax.records import data_folder, shard_work, writer
-from emocluster_jax.records.preparation import Preparation, Skipped, read_preparation
+from emocluster_jax.records.preparation import GivenStatistics, Preparation, Skipped, read_preparation
 from emocluster_jax.records.reader import read_split
 from emocluster_jax.records.shard_work import spool_shard, spooled_moments
 from emocluster_jax.records.shards import Shard
 from emocluster_jax.records.writer import prepare
-from emocluster_jax.reporting.console import Console
+from emocluster_jax.storage.checksums import sealed
 from small_models import noise, write_recording
 
 FEATURES = FeatureConfig()
@@ -180,7 +180,7 @@ import os, pickle, signal, sys
 from pathlib import Path
 from emocluster_jax.config import FeatureConfig
 from emocluster_jax.records import writer
-from emocluster_jax.reporting.console import Console, Task
+from emocluster_jax.console import Console, Task
 
 if __name__ == "__main__":
     rows, data_dir, moment = pickle.loads(Path(sys.argv[1]).read_bytes()), Path(sys.argv[2]), sys.argv[3]
@@ -319,13 +319,18 @@ def test_a_split_without_usable_recordings_is_left_out(corpus: list[Utterance], 
         read_split(tmp_path / "tones", "test")
 
 
+def statistics_of(data_dir: Path) -> GivenStatistics:
+    preparation = read_preparation(data_dir)
+    return GivenStatistics(preparation.feature_statistics, preparation.features, str(data_dir))
+
+
 def test_unlabelled_recordings_alone(data_dir: Path, corpus: list[Utterance], tmp_path: Path, capsys) -> None:
     pool = [u for u in corpus if u.split == "unlabeled"]
     own = prepare(pool, tmp_path / "own", FEATURES, "tones", "/tones", 1, Console())
     assert "statistics of the unlabelled recordings" in capsys.readouterr().out
     assert own.statistics_from == "unlabeled"
     assert np.isnan(own.label_statistics.mean).all()
-    borrowed = prepared(pool, tmp_path / "borrowed", statistics_from=data_dir)
+    borrowed = prepared(pool, tmp_path / "borrowed", given=statistics_of(data_dir))
     assert borrowed.statistics_from == str(data_dir)
     original = read_split(data_dir, "unlabeled")
     assert np.array_equal(read_split(tmp_path / "borrowed", "unlabeled").chunks, original.chunks)
@@ -337,8 +342,9 @@ def test_nothing_to_normalise_by(data_dir: Path, corpus: list[Utterance], tmp_pa
     with pytest.raises(InputError, match="--statistics-from"):
         prepared(test, tmp_path / "tones")
     with pytest.raises(InputError, match="other feature settings"):
-        prepare(test, tmp_path / "t", FeatureConfig(clip=4.0), "", "", 1, Console(quiet=True), statistics_from=data_dir)
-    assert prepared(test, tmp_path / "tones", statistics_from=data_dir).counts == {"test": 3}
+        other = FeatureConfig(clip=4.0)
+        prepare(test, tmp_path / "t", other, "", "", 1, Console(quiet=True), given=statistics_of(data_dir))
+    assert prepared(test, tmp_path / "tones", given=statistics_of(data_dir)).counts == {"test": 3}
 
 
 def test_a_worker_that_dies(corpus: list[Utterance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emocluster_jax.checksums import sealed
 from emocluster_jax.config import FeatureConfig
+from emocluster_jax.console import Console
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.records.preparation import (
@@ -25,7 +25,7 @@ from emocluster_jax.records.preparation import (
 )
 from emocluster_jax.records.reader import read_descriptions, read_split
 from emocluster_jax.records.writer import prepare
-from emocluster_jax.reporting.console import Console
+from emocluster_jax.storage.checksums import sealed
 
 
 @pytest.fixture(scope="module")

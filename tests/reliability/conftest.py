@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from emocluster_jax.model_directory import save_model
+from emocluster_jax.inference.model_directory import save_model
 from reliability.lives import Lives, living
 from reliability.runs import Undisturbed, prepare, prepared, train, trained
 from small_models import small_model

@@ -21,12 +21,12 @@ import matplotlib.figure  # noqa: F401
 import sklearn.metrics  # noqa: F401
 import tensorboardX  # noqa: F401
 
-from emocluster_jax import batch_inference, inference  # noqa: F401
+from emocluster_jax.console import Task
 from emocluster_jax.evaluation import evaluate as _evaluation  # noqa: F401
 from emocluster_jax.feed import from_records  # noqa: F401
+from emocluster_jax.inference import predictor, recordings  # noqa: F401
 from emocluster_jax.records import builder, reader, shard_work, writer  # noqa: F401
 from emocluster_jax.reporting import plots  # noqa: F401
-from emocluster_jax.reporting.console import Task
 from emocluster_jax.training import loop, workdir  # noqa: F401
 from launch import command, predict, prepare, train
 

@@ -10,8 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from emocluster_jax.model_directory import read_model
-from emocluster_jax.reporting.metrics_log import read_metrics
+from emocluster_jax.inference.model_directory import read_model
+from emocluster_jax.training.metrics_log import read_metrics
 
 # Learning rates so high that every step has something to say of all that went before.
 SMALL = (

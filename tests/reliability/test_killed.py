@@ -16,8 +16,8 @@ import filelock
 import numpy as np
 import pytest
 
-from emocluster_jax.model_directory import model_epoch
-from emocluster_jax.reporting.metrics_log import read_metrics
+from emocluster_jax.inference.model_directory import model_epoch
+from emocluster_jax.training.metrics_log import read_metrics
 from reliability.lives import ENVIRONMENT, Blow, Life, Lives
 from reliability.runs import Undisturbed, predict, prepare, prepared, train, trained
 

@@ -13,15 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from emocluster_jax import parallel
 from emocluster_jax.config import ClusteringConfig, TrainConfig
+from emocluster_jax.console import Console
 from emocluster_jax.feed.resident import ResidentSplit
-from emocluster_jax.reporting.console import Console
-from emocluster_jax.systems.registry import network_of, stages_of
+from emocluster_jax.models.registry import network_of
+from emocluster_jax.objectives.registry import stages_of
+from emocluster_jax.objectives.stage import Stage
+from emocluster_jax.runtime import parallel
 from emocluster_jax.training.loop import fit
 from emocluster_jax.training.programs import Labels, clustering_program, training_program
 from emocluster_jax.training.state import create_train_state
-from emocluster_jax.training.steps import Stage
 from small_training import FEATURES, MODEL, make_data
 
 BATCH = 16

@@ -15,12 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import ShapeDtypeStruct, export
 
-from emocluster_jax import parallel
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
 from emocluster_jax.config import ClusteringConfig, FeatureConfig, ModelConfig, SystemName, TrainConfig
-from emocluster_jax.evaluation.forward import Forward, Outputs, make_forward
-from emocluster_jax.inference import Predictor
-from emocluster_jax.systems.registry import SYSTEMS, network_of, stages_of
+from emocluster_jax.inference.forward import Forward, Outputs, make_forward
+from emocluster_jax.inference.predictor import Predictor
+from emocluster_jax.models.registry import NETWORKS, network_of
+from emocluster_jax.objectives.registry import stages_of
+from emocluster_jax.runtime import parallel
 from emocluster_jax.training.programs import Labels, clustering_program, redraw_head_program, training_program
 from emocluster_jax.training.state import TrainState, create_train_state
 from small_models import small_model
@@ -64,7 +65,7 @@ def training(config: ModelConfig) -> dict[str, Program]:
     shape = (recordings, len(config.attributes))
     clusters = np.zeros(recordings * FEATURES.chunks_per_utterance, np.int32)
     labels = Labels(
-        clusters if SYSTEMS[config.system].clusters else None,
+        clusters if NETWORKS[config.system].clusters else None,
         np.zeros(shape, np.float32),
         np.ones(shape, bool),
     )

@@ -13,16 +13,16 @@ import pytest
 
 import emocluster_jax
 from emocluster_jax.config import ClusteringConfig, TrainConfig
+from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
 from emocluster_jax.feed.resident import ResidentSplit, place
-from emocluster_jax.inference import load_model
-from emocluster_jax.model_directory import read_model
+from emocluster_jax.inference.model_directory import read_model
+from emocluster_jax.inference.predictor import load_model
 from emocluster_jax.records.reader import read_descriptions
-from emocluster_jax.reporting.console import Console
-from emocluster_jax.reporting.metrics_log import read_metrics
 from emocluster_jax.training.checkpoints import Progress
 from emocluster_jax.training.data import TrainingData, label_statistics
 from emocluster_jax.training.loop import fit
+from emocluster_jax.training.metrics_log import read_metrics
 from launch import evaluate, train
 from running import call
 from small_models import noise

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emocluster_jax.reporting.metrics_log import read_metrics
+from emocluster_jax.training.metrics_log import read_metrics
 
 TESTS = Path(__file__).resolve().parent.parent
 

@@ -13,8 +13,8 @@ import pytest
 
 from emocluster_jax.config import TrainConfig
 from emocluster_jax.errors import InputError
-from emocluster_jax.model_arrays import weights_sha256
-from emocluster_jax.model_directory import SavedModel, read_model, save_model
+from emocluster_jax.inference.model_arrays import weights_sha256
+from emocluster_jax.inference.model_directory import SavedModel, read_model, save_model
 from emocluster_jax.training.fine_tuning import read_initial_model, start_from
 from emocluster_jax.training.state import TrainState
 from launch import train

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from emocluster_jax.config import AudioConfig, ClusteringConfig, ModelConfig, OptimizerConfig, TrainConfig
+from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
-from emocluster_jax.model_directory import model_epoch, read_model
-from emocluster_jax.reporting.console import Console
-from emocluster_jax.reporting.metrics_log import read_metrics
+from emocluster_jax.inference.model_directory import model_epoch, read_model
 from emocluster_jax.training.checkpoints import Progress
 from emocluster_jax.training.data import TrainingData
 from emocluster_jax.training.loop import fit
+from emocluster_jax.training.metrics_log import read_metrics
 from emocluster_jax.training.not_finite import DivergedError
 from small_training import MODEL, make_data
 from watched_console import WatchedConsole

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from emocluster_jax.training.losses import ccc_loss, cross_entropy, gaussian_kl, reconstruction_error
+from emocluster_jax.objectives.losses import ccc_loss, cross_entropy, gaussian_kl, reconstruction_error
 
 
 def concordance(x: np.ndarray, y: np.ndarray) -> float:

@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from emocluster_jax.config import OptimizerConfig
-from emocluster_jax.training.optimizers import stage_one_optimizer, stage_two_optimizer
+from emocluster_jax.objectives.optimizers import stage_one_optimizer, stage_two_optimizer
 
 PARAMS = {
     "encoder": {"kernel": jnp.ones(3)},

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import emocluster_jax
-from emocluster_jax.checksums import sealed
 from emocluster_jax.config import ModelConfig, TrainConfig
 from emocluster_jax.errors import InputError
+from emocluster_jax.storage.checksums import sealed
 from emocluster_jax.training.workdir import SavedRun, check_joined, claim, locked, read_run
 
 CONFIG = TrainConfig(epochs=3, model=ModelConfig(clusters=7))

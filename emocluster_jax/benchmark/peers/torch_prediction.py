@@ -19,7 +19,7 @@ from emocluster_jax.benchmark.cases import Prepared
 from emocluster_jax.benchmark.peers.librosa_features import BANDS, chunks_of
 from emocluster_jax.benchmark.peers.torch_network import Network, make_network
 from emocluster_jax.benchmark.recordings import write_recordings
-from emocluster_jax.child_processes import end_with_parent, run_child
+from emocluster_jax.runtime.child_processes import end_with_parent, run_child
 
 
 def predictions(recordings: int, seconds: float, device: str) -> Prepared:

@@ -13,12 +13,12 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from emocluster_jax.bounded_files import read_bytes, read_text
 from emocluster_jax.config import ATTRIBUTES
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.score_file import TEST_SCORES
-from emocluster_jax.json_files import shortened
 from emocluster_jax.reporting.html.run_files import RunFiles, read_run_files, unless_wrong
+from emocluster_jax.storage.bounded_files import read_bytes, read_text
+from emocluster_jax.storage.json_files import shortened
 from emocluster_jax.training.workdir import RUN_FILE
 
 RESULTS_FILE = "results.csv"

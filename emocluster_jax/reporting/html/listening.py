@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emocluster_jax.config import AudioConfig
+from emocluster_jax.console import Console
 from emocluster_jax.corpora.segments import find_recording
-from emocluster_jax.reporting.console import Console
 from emocluster_jax.reporting.html.audio_clips import NoClipError, audio_clip
 from emocluster_jax.reporting.html.recordings import Recording, Sample
 

@@ -10,15 +10,15 @@ from jaxtyping import Float
 
 from emocluster_jax.clustering.embedding_transform import transform
 from emocluster_jax.config import ATTRIBUTES
-from emocluster_jax.inference import Prediction, Predictor
-from emocluster_jax.model_directory import SavedModel
-from emocluster_jax.prepared_inference import predict_prepared
+from emocluster_jax.console import Console
+from emocluster_jax.inference.model_directory import SavedModel
+from emocluster_jax.inference.predictor import Prediction, Predictor
+from emocluster_jax.inference.prepared import predict_prepared
 from emocluster_jax.records.arrays import Descriptions
 from emocluster_jax.records.chunk_source import ChunkSource
 from emocluster_jax.records.preparation import Preparation
 from emocluster_jax.records.reader import read_descriptions
 from emocluster_jax.records.splits import LABELED_SPLITS, split_counts
-from emocluster_jax.reporting.console import Console
 
 _SEED = 0
 

@@ -13,9 +13,9 @@ from emocluster_jax.evaluation.cluster_information import ClusterInformation
 from emocluster_jax.evaluation.prediction_file import TEST_PREDICTIONS, SentencePredictions, read_predictions
 from emocluster_jax.evaluation.score_file import TEST_SCORES, RunScores, read_run_scores
 from emocluster_jax.evaluation.sentences import Scores
-from emocluster_jax.model_directory import model_epoch
-from emocluster_jax.reporting.metrics_log import METRICS_FILE, read_metrics
+from emocluster_jax.inference.model_directory import model_epoch
 from emocluster_jax.training.loop import MODEL
+from emocluster_jax.training.metrics_log import METRICS_FILE, read_metrics
 from emocluster_jax.training.workdir import SavedRun, read_run
 
 Content = TypeVar("Content")

@@ -13,17 +13,17 @@ import numpy as np
 from jaxtyping import Int
 
 from emocluster_jax.config import DEFAULT_AUDIO, FeatureConfig
+from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.cluster_information import Information
 from emocluster_jax.evaluation.score_file import TEST_SCORES
-from emocluster_jax.model_directory import SavedModel, read_model
+from emocluster_jax.inference.model_directory import SavedModel, read_model
 from emocluster_jax.preprocessing.quality import told
 from emocluster_jax.records.arrays import Descriptions
 from emocluster_jax.records.chunk_source import ChunkSource
 from emocluster_jax.records.preparation import Preparation, read_preparation
 from emocluster_jax.records.reader import read_descriptions
 from emocluster_jax.records.splits import describe_fold, split_counts
-from emocluster_jax.reporting.console import Console
 from emocluster_jax.reporting.html.cutting import Cut, draw_cut
 from emocluster_jax.reporting.html.embedding_map import FEWEST, embedding_map
 from emocluster_jax.reporting.html.emotion_figures import cluster_figures, prediction_scatter
@@ -33,7 +33,7 @@ from emocluster_jax.reporting.html.recordings import Sample, draw_sample
 from emocluster_jax.reporting.html.rendering import number, render
 from emocluster_jax.reporting.html.run_files import RunFiles, unless_wrong
 from emocluster_jax.reporting.html.training_figures import cluster_curves, training_curves
-from emocluster_jax.run_identity import RUN_ENTRY, check_run
+from emocluster_jax.storage.run_identity import RUN_ENTRY, check_run
 from emocluster_jax.training.loop import MODEL
 from emocluster_jax.training.workdir import read_training_clusters
 

@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
 from emocluster_jax.reporting.html.figures import GREY, Figure, number_epochs, palette, panels, styled
-from emocluster_jax.reporting.loss_names import loss_name
 from emocluster_jax.reporting.plots import ATTRIBUTE_STYLES, NMI
+from emocluster_jax.training.metrics_log import loss_name
 
 _HEIGHT = 400
 

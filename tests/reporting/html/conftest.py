@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from emocluster_jax.checksums import file_sha256
 from emocluster_jax.config import AudioConfig, FeatureConfig
+from emocluster_jax.console import Console
 from emocluster_jax.evaluation.prediction_file import TEST_PREDICTIONS, SentencePredictions, write_predictions
 from emocluster_jax.evaluation.score_file import TEST_SCORES, read_run_scores, write_run_scores
 from emocluster_jax.records.writer import prepare
-from emocluster_jax.reporting.console import Console
+from emocluster_jax.storage.checksums import file_sha256
 from emocluster_jax.training.workdir import read_run
 from hostile_corpus import HOSTILE_ID, SIZES, write_hostile_corpus
 from launch import report, train

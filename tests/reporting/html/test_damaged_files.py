@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emocluster_jax.checksums import file_sha256, sealed
 from emocluster_jax.config import FeatureConfig, ModelConfig, TrainConfig, to_dict
+from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.cluster_file import CLUSTERS_FILE, write_clusters
 from emocluster_jax.evaluation.cluster_information import ClusterInformation, Information
@@ -27,16 +27,16 @@ from emocluster_jax.evaluation.sentences import score_sentences
 from emocluster_jax.experiment.collect import collect
 from emocluster_jax.experiment.completed import is_complete, read_completed
 from emocluster_jax.experiment.grid import Grid, Run, Setting
+from emocluster_jax.inference.model_directory import save_model
 from emocluster_jax.interop.model_card import model_card, read_run_numbers
-from emocluster_jax.model_directory import save_model
 from emocluster_jax.records.preparation import read_preparation
-from emocluster_jax.reporting.console import Console
 from emocluster_jax.reporting.html.grid_files import is_grid, read_grid
 from emocluster_jax.reporting.html.grid_page import grid_page
 from emocluster_jax.reporting.html.run_files import read_run_files
 from emocluster_jax.reporting.html.run_page import Extent, run_page, view_data
-from emocluster_jax.reporting.metrics_log import METRICS_FILE, MetricsLog
+from emocluster_jax.storage.checksums import file_sha256, sealed
 from emocluster_jax.training import workdir
+from emocluster_jax.training.metrics_log import METRICS_FILE, MetricsLog
 from emocluster_jax.training.workdir import claim, read_run, write_assignments
 from launch import report
 from made_runs import make_plan, make_run

@@ -14,8 +14,8 @@ import pytest
 from emocluster_jax.config import ModelConfig, SystemName, TrainConfig
 from emocluster_jax.evaluation.score_file import RunScores, write_run_scores
 from emocluster_jax.evaluation.sentences import Scores
-from emocluster_jax.reporting.metrics_log import MetricsLog
 from emocluster_jax.reporting.plots import training_curves
+from emocluster_jax.training.metrics_log import MetricsLog
 from emocluster_jax.training.workdir import claim, read_run
 from launch import report
 from running import call

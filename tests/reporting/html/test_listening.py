@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from emocluster_jax.config import DEFAULT_AUDIO, FeatureConfig, GivenFeatures
-from emocluster_jax.reporting.console import Console
+from emocluster_jax.console import Console
 from emocluster_jax.reporting.html.cutting import draw_cut
 from emocluster_jax.reporting.html.listening import typical_recordings
 from emocluster_jax.reporting.html.recordings import Recording, Sample

@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 
-from emocluster_jax.checksums import sealed
 from emocluster_jax.config import AudioConfig, FeatureConfig, ModelConfig, TrainConfig
-from emocluster_jax.model_directory import read_model, save_model
+from emocluster_jax.console import Console
+from emocluster_jax.inference.model_directory import read_model, save_model
 from emocluster_jax.records.preparation import read_preparation
 from emocluster_jax.records.writer import prepare
-from emocluster_jax.reporting.console import Console
+from emocluster_jax.storage.checksums import sealed
 from emocluster_jax.training.workdir import claim, read_run
 from hostile_corpus import HOSTILE_ID, HOSTILE_SPEAKER, SIZES, write_hostile_corpus
 from launch import report

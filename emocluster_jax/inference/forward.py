@@ -1,0 +1,148 @@
+"""The network in evaluation mode over a split."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from emocluster_jax.config import ModelConfig
+from emocluster_jax.feed.split import Split, block_rows, block_starts
+from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
+from emocluster_jax.models.registry import network_of
+from emocluster_jax.runtime import parallel
+from emocluster_jax.runtime.loops import StoppedError, in_segments
+
+CPU_BLOCK = 8
+ACCELERATOR_BLOCK = 2_048
+
+
+class Outputs(NamedTuple):
+    """What the network in evaluation mode says of every chunk of a split, device by device.
+
+    Attributes:
+      embeddings: (..., E) float32, what represents the chunks, and K-means clusters.
+      attributes: (..., A) float32, in z-normalised label units.
+    """
+
+    embeddings: Float[Array, "... E"]
+    attributes: Float[Array, "... A"]
+
+
+@dataclass(frozen=True)
+class Forward:
+    """Runs a network in evaluation mode over splits; compiled once a split's shape.
+
+    Attributes:
+      config: the network's settings.
+      block: chunks that a device takes at once: what stays in a CPU's cache, or what fills an accelerator.
+      program: (variables, chunks, outputs, first block, past the last block) -> outputs with these blocks filled in;
+        `chunks` is what `Split.blocks` gives for them, the given outputs are used up.
+    """
+
+    config: ModelConfig
+    block: int
+    program: Callable[..., Outputs]
+
+    def __call__(
+        self,
+        variables: Any,
+        split: Split,
+        advance: Callable[[int], None],
+        stop: Callable[[], bool] | None = None,
+    ) -> Outputs:
+        """What the network says of every chunk.
+
+        Args:
+          variables: of the network, on every device.
+          split: the chunks.
+          advance: told, now and then, how many more chunks are done.
+          stop: asked, now and then, whether to leave it; the same on all processes.
+
+        Raises:
+          StoppedError: it was left.
+        """
+        per_device = split.utterances_per_device * split.chunks_per_utterance
+        size = min(self.block, per_device)
+        outputs = Outputs(
+            parallel.zeros((per_device, scaled_width(DENSE_WIDTH, self.config))),
+            parallel.zeros((per_device, len(self.config.attributes))),
+        )
+
+        with split.blocks(size) as spans:
+
+            def segment(first: int, last: int) -> None:
+                nonlocal outputs
+                for chunks, begin, end in spans(first, last):
+                    outputs = self.program(variables, chunks, outputs, begin, end)
+                outputs.attributes.block_until_ready()
+                done = min(last * size, per_device) - first * size
+                advance(done * jax.device_count())
+
+            blocks = -(-per_device // size)
+            if in_segments(blocks, segment, stop=stop) < blocks:
+                raise StoppedError
+        return outputs
+
+
+def full_precision_outputs(config: ModelConfig, variables: Any, chunks: Float[Array, "n time mel"]) -> Any:
+    """What the network in evaluation mode says of chunks, in full float32 whatever it was trained in.
+
+    All that people read or keep comes from here: GPUs and TPUs round float32 operands otherwise, and a model's numbers
+    should not depend on where it runs.
+
+    Args:
+      config: describes the network.
+      variables: of the network.
+      chunks: normalised.
+
+    Returns:
+      The network's own output, with `embeddings` and `attributes` at least.
+    """
+    with jax.default_matmul_precision("highest"):
+        return network_of(dataclasses.replace(config, compute_dtype="float32")).apply(variables, chunks)
+
+
+def make_forward(config: ModelConfig, *, fast: bool = False) -> Forward:
+    """The compiled forward pass of the network that `config` describes, in full float32.
+
+    Args:
+      config: names the system, its widths and what it computes in.
+      fast: compute in the network's own type and round as the device does unasked, for embeddings that are clustered in
+        training and kept nowhere.
+    """
+    network = network_of(config)
+    block = CPU_BLOCK if jax.default_backend() == "cpu" else ACCELERATOR_BLOCK
+
+    def run(variables: Any, chunks: Array, outputs: Outputs, first: Array, last: Array) -> Outputs:
+        count = outputs.attributes.shape[0]
+        size = min(block, count)
+
+        def body(i: Array, filled: Outputs) -> Outputs:
+            # What overlapping blocks compute twice comes out the same.
+            start = block_starts(i, size, count)
+            rows = block_rows(chunks, start, size).astype(jnp.float32)
+            output: Any = network.apply(variables, rows) if fast else full_precision_outputs(config, variables, rows)
+            return Outputs(
+                lax.dynamic_update_slice_in_dim(filled.embeddings, output.embeddings, start, 0),
+                lax.dynamic_update_slice_in_dim(filled.attributes, output.attributes, start, 0),
+            )
+
+        return lax.fori_loop(first, last, body, outputs)
+
+    program = parallel.parallel(run, arguments=5, replicated_arguments=(3, 4), donated_arguments=(2,))
+    return Forward(config, block, program)
+
+
+def chunk_attributes(outputs: Outputs, split: Split) -> Float[np.ndarray, "utterances chunks A"]:
+    """The predicted attributes of all recordings of all processes, in z-normalised label units."""
+    devices, _, attributes = outputs.attributes.shape
+    shape = (devices, split.utterances_per_device, split.chunks_per_utterance, attributes)
+    return parallel.collect(outputs.attributes.reshape(shape), split.utterances)

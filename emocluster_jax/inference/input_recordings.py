@@ -1,0 +1,91 @@
+"""Which recordings a person means by a list of files, folders and tables, and what results call them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from emocluster_jax.corpora.audio_files import find_audio_files, is_file
+from emocluster_jax.corpora.manifest import listed_recordings
+from emocluster_jax.corpora.table import read_table
+from emocluster_jax.errors import InputError
+from emocluster_jax.inference.recordings import Recording
+
+TABLE_SUFFIXES = frozenset({".csv", ".tsv"})
+"""Endings of files that name recordings, in lower case."""
+
+
+def find_recordings(inputs: Sequence[Path], suffixes: frozenset[str], source: Path | None = None) -> list[Recording]:
+    """The recordings of files, folders and tables, in the given order, each once.
+
+    A folder's recordings, found by these endings of their names, are called by their path relative to it, with forward
+    slashes; a file that is named itself is taken whatever its suffix, and called by its name. A table (.csv, .tsv) has
+    the column `file`, a path in the table's folder, relative to it or absolute, by which the recording is called; the
+    columns `start` and `end` make it a segment (`corpora.segments`). Bytes in names that are not UTF-8 are written as
+    escapes.
+
+    Args:
+      inputs: the files, folders and tables.
+      suffixes: file name endings that count as recordings in folders.
+      source: the folder that tables' paths are in, where it is not the table's own.
+
+    Raises:
+      InputError: an input is missing, a folder has no recordings, a table is at odds or none of its recordings exists,
+        two recordings would have the same name, or there is no table for `source`.
+    """
+    if source is not None and not any(map(_is_table, inputs)):
+        raise InputError(f"--source {source} is for the paths in a table, and none is given by --input")
+    if source is not None and not source.is_dir():
+        raise InputError(f"--source {source} is not a folder; give the one that the tables' paths are relative to")
+    paths: dict[str, Path] = {}
+    found: dict[tuple[str, float | None, float | None], Recording] = {}
+    for given in inputs:
+        for recording in _recordings_of(given, suffixes, source):
+            name, path, start_s, end_s = recording
+            if paths.setdefault(name, path) != path and not _is_same_file(paths[name], path):
+                raise InputError(
+                    f"{paths[name]} and {path} would both be called {name}; give the folder that holds both, "
+                    "or predict them one after the other"
+                )
+            found.setdefault((name, start_s, end_s), recording)
+    return list(found.values())
+
+
+def _recordings_of(given: Path, suffixes: frozenset[str], source: Path | None) -> Iterator[Recording]:
+    """The recordings of one file, folder or table."""
+    if given.is_dir():
+        for name in find_audio_files(given, suffixes, "name the files themselves, or give another folder"):
+            yield Recording(_printable(name), given / name)
+    elif _is_table(given):
+        yield from _read_recordings(given, source or given.parent, suffixes)
+    elif given.exists():
+        yield Recording(_printable(given.name), given)
+    else:
+        raise InputError(f"{given} does not exist; give a recording, a folder of recordings, or a table of them")
+
+
+def _read_recordings(path: Path, source: Path, suffixes: frozenset[str]) -> list[Recording]:
+    """What a table names, in its order."""
+    table = read_table(path)
+    table.require("file")
+    listed = listed_recordings(table, source, suffixes, "give the folder that all recordings lie in by --source")
+    recordings = [Recording(_printable(file), source / file, start_s, end_s) for file, start_s, end_s in listed]
+    if not any(is_file(recording.path) for recording in recordings):
+        raise InputError(
+            f"{path}: none of its {len(recordings)} recordings exists (first: {recordings[0].path}); "
+            "give the folder that its paths are relative to by --source"
+        )
+    return recordings
+
+
+def _is_table(path: Path) -> bool:
+    return path.suffix.lower() in TABLE_SUFFIXES and not path.is_dir()
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    return one.exists() and other.exists() and one.samefile(other)
+
+
+def _printable(name: str) -> str:
+    """A file's name with those bytes escaped that are not UTF-8."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

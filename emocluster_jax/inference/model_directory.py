@@ -1,0 +1,445 @@
+"""A model directory: everything that prediction needs, and no training data.
+
+    model.json          settings, statistics, attribute names, centroids' shape, and the name of the weights folder
+    weights-000012/     Orbax: parameters, batch statistics, centroids; with the SHA-256 of every file in SHA256SUMS
+
+`model.json` holds a checksum of itself. It is what makes a directory a model: it is replaced last, by one rename, so
+that a reader finds the old model or the new one. Loading reads arrays and JSON only, and nothing outside the directory.
+
+Training writes a new model in two steps, so that it and the run's checkpoint cannot contradict each other: first all
+of it, with its description as `.pending.json`, which no reader looks at; once the checkpoint is in place, the rename.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from jaxtyping import Float
+
+from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
+from emocluster_jax.config import (
+    DEFAULT_AUDIO,
+    LABEL,
+    AudioConfig,
+    ClusteringConfig,
+    Features,
+    ModelConfig,
+    features_from_dict,
+    from_dict,
+    to_dict,
+)
+from emocluster_jax.errors import InputError
+from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
+from emocluster_jax.models.registry import network_of
+from emocluster_jax.storage.atomic_files import write_json
+from emocluster_jax.storage.checksums import (
+    CHECKSUMS,
+    check_checksums,
+    check_seal,
+    file_sha256,
+    sealed,
+    write_checksums,
+)
+from emocluster_jax.storage.disk import check_utf8
+from emocluster_jax.storage.json_files import read_json
+
+FORMAT_VERSION = 1
+_DESCRIPTION = "model.json"
+_PENDING = ".pending.json"
+"""The description of a model that is written, but does not count yet."""
+_WEIGHTS_NAME = re.compile(r"weights-[0-9]{6}")
+_REMEDY = "write the model anew, or restore a copy"
+_METADATA_BYTES = 2**18
+"""What Orbax writes beside the arrays, at most."""
+_MOST_BYTES = 2 << 30
+"""Of a model's arrays: six hundred times the published network's. More is not loaded, whatever a description says."""
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A trained network with what turns recordings into its input and its output into label units.
+
+    Attributes:
+      config: the network's settings.
+      clustering: how the embeddings were clustered.
+      features: how recordings become chunks.
+      feature_mean: mean of every mel band, or dimension of given features, over the training frames, float32.
+      feature_std: their standard deviation, float32.
+      label_mean: mean training label of each of the model's attributes, (A,) float32; NaN for a model that was trained
+        without labels, whose predictions are NaN.
+      label_std: standard deviation of the labels, (A,) float32; NaN likewise.
+      variables: Flax variables: "params" and "batch_stats".
+      transform: the principal components that the embeddings are projected on before they are compared with the
+        centroids; None without them.
+      centroids: of the last K-means, of labelled recordings where there are any, (K, E) float32; None for imported
+        models and for systems without clusters, which have none.
+      origin: where the model comes from, for people: the run's settings and scores, or the imported file.
+      audio: how audio files became the signals that it was trained on.
+    """
+
+    config: ModelConfig
+    clustering: ClusteringConfig
+    features: Features
+    feature_mean: Float[np.ndarray, " bands"]
+    feature_std: Float[np.ndarray, " bands"]
+    label_mean: Float[np.ndarray, " A"]
+    label_std: Float[np.ndarray, " A"]
+    variables: dict[str, Any]
+    transform: EmbeddingTransform | None
+    centroids: Float[np.ndarray, "K E"] | None
+    origin: dict[str, Any]
+    audio: AudioConfig = DEFAULT_AUDIO
+
+    @property
+    def knows_labels(self) -> bool:
+        """Whether it was trained on labels, so that its attributes say something."""
+        return bool(np.isfinite(self.label_std).all())
+
+    def normalized_by(self, mean: Float[np.ndarray, " bands"], std: Float[np.ndarray, " bands"]) -> bool:
+        """Whether these are the statistics that the model's chunks are normalised by."""
+        return np.array_equal(self.feature_mean, mean.astype(np.float32)) and np.array_equal(
+            self.feature_std, std.astype(np.float32)
+        )
+
+
+def save_model(directory: Path, model: SavedModel) -> None:
+    """Writes `model` to `directory`, in place of the model that may be there, which stays whole until that is done.
+
+    Args:
+      directory: created when missing.
+      model: what to write.
+    """
+    write_pending(directory, model)
+    adopt_pending(directory)
+
+
+def write_pending(directory: Path, model: SavedModel) -> None:
+    """Writes all of `model` to `directory`; readers go on finding the model that may be there until `adopt_pending`.
+
+    Args:
+      directory: created when missing.
+      model: what to write; it takes the place of one that is pending.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    there = [
+        int(path.name.removeprefix("weights-")) for path in directory.iterdir() if _WEIGHTS_NAME.fullmatch(path.name)
+    ]
+    name = f"weights-{max(there, default=-1) + 1:06d}"
+    arrays = {"variables": jax.tree.map(np.asarray, model.variables)}
+    if model.centroids is not None:
+        arrays["centroids"] = np.asarray(model.centroids, np.float32)
+    if model.transform is not None:
+        arrays["transform"] = {name: np.asarray(array) for name, array in model.transform._asdict().items()}
+    save_arrays(directory / name, arrays)
+    values = sealed(
+        {
+            "format_version": FORMAT_VERSION,
+            "weights": name,
+            "weights_sha256": file_sha256(directory / name / CHECKSUMS),
+            "model": to_dict(model.config),
+            "clustering": to_dict(model.clustering),
+            "features": to_dict(model.features),
+            "audio": to_dict(model.audio),
+            "feature_mean": model.feature_mean.astype(float).tolist(),
+            "feature_std": model.feature_std.astype(float).tolist(),
+            "label_mean": _of_attributes(model, model.label_mean),
+            "label_std": _of_attributes(model, model.label_std),
+            "has_centroids": model.centroids is not None,
+            "origin": model.origin,
+        }
+    )
+    write_json(directory / _PENDING, values)
+
+
+def adopt_pending(directory: Path) -> None:
+    """Puts the model that is pending, if there is one, in place of the one that readers find."""
+    if (directory / _PENDING).exists():
+        (directory / _PENDING).replace(directory / _DESCRIPTION)
+    _remove_other_weights(directory)
+
+
+def settle(directory: Path, epoch: int, run_id: str = "") -> None:
+    """Finishes, or takes back, what a training that was killed left half-done in its model directory.
+
+    Args:
+      directory: a training's model directory, if there is one; no one else may be writing there.
+      epoch: the best one that the training's checkpoint knows of: a pending model counts if it is of this epoch.
+      run_id: what the training's files are known by (`SavedRun.id`).
+
+    Raises:
+      InputError: a description is damaged.
+    """
+    pending = directory / _PENDING
+    if pending.exists() and _epoch(pending, run_id) != epoch:
+        pending.unlink()
+    adopt_pending(directory)
+
+
+def model_epoch(directory: Path, run_id: str = "") -> int | None:
+    """The epoch of a training that the model in a directory is of; None where there is none, or it is not this run's.
+
+    Raises:
+      InputError: the description is damaged.
+    """
+    path = directory / _DESCRIPTION
+    return _epoch(path, run_id) if path.exists() else None
+
+
+def _epoch(path: Path, run_id: str) -> int | None:
+    origin = _read_description(path).get("origin")
+    if not isinstance(origin, dict) or origin.get("run", "") != run_id:
+        return None
+    return origin.get("epoch")
+
+
+def _remove_other_weights(directory: Path) -> None:
+    """Removes the weights that the model does not need, of earlier models and of such as never came to count."""
+    path = directory / _DESCRIPTION
+    needed = _read_description(path).get("weights") if path.exists() else None
+    for weights in directory.glob("weights-*"):
+        if weights.name != needed:
+            shutil.rmtree(weights)
+
+
+def read_model(directory: Path) -> SavedModel:
+    """Reads a model directory.
+
+    Raises:
+      InputError: it is no model directory, of another format version, damaged, links to files outside of it, holds
+        pipes, describes absurd sizes, or its parts do not fit each other.
+    """
+    path = directory / _DESCRIPTION
+    if path.exists():
+        _check_files(directory)
+    description = _read_description(path)
+    try:
+        config = from_dict(ModelConfig, description["model"], f"{path}: model")
+        clustering = from_dict(ClusteringConfig, description["clustering"], f"{path}: clustering")
+        features = features_from_dict(description["features"], f"{path}: features")
+        weights = description["weights"]
+        if not isinstance(weights, str) or not _WEIGHTS_NAME.fullmatch(weights):
+            raise InputError(f"{path}: {weights!r} names no weights folder; write the model anew")
+        has_centroids, origin = description["has_centroids"], description.get("origin", {})
+        if not isinstance(has_centroids, bool) or not isinstance(origin, dict):
+            raise InputError(f"{path}: has_centroids or origin is damaged; write the model anew")
+        template = _array_template(config, clustering, features, has_centroids)
+        if (size := _bytes_of(template)) > _MOST_BYTES:
+            raise InputError(f"{path} describes {size} bytes of weights; {_MOST_BYTES} are allowed at most")
+        # Models of earlier versions do not say it.
+        arrays = restore_arrays(directory / weights, template, _REMEDY, description.get("weights_sha256"))
+        transform = arrays.get("transform")
+        model = SavedModel(
+            config=config,
+            clustering=clustering,
+            features=features,
+            feature_mean=_vector(description["feature_mean"], features.dimensions, f"{path}: feature_mean"),
+            feature_std=_deviations(description["feature_std"], features.dimensions, f"{path}: feature_std"),
+            label_mean=_by_attribute(description["label_mean"], config, f"{path}: label_mean"),
+            label_std=_by_attribute(description["label_std"], config, f"{path}: label_std"),
+            variables=arrays["variables"],
+            transform=None if transform is None else EmbeddingTransform(**transform),
+            centroids=arrays.get("centroids"),
+            origin=origin,
+            # Models of earlier versions say nothing of it.
+            audio=from_dict(AudioConfig, description.get("audio", {}), f"{path}: audio"),
+        )
+        beyond = (np.abs(model.label_mean) > LABEL.highest).any() or (model.label_std <= 0).any()
+        if np.isfinite(model.label_mean).all() != model.knows_labels or beyond:
+            raise InputError(f"{path}: label_mean and label_std are not means and deviations; write the model anew")
+        return model
+    except KeyError as error:
+        raise InputError(f"{path} has no entry {error}; write the model anew") from None
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    """A model's description, whose entries are still to be checked."""
+    try:
+        description = read_json(path, _REMEDY)
+    except FileNotFoundError:
+        raise InputError(
+            f"{path.parent} is no model directory: it has no {path.name}; give the folder that training or import wrote"
+        ) from None
+    if not isinstance(description, dict) or description.get("format_version") != FORMAT_VERSION:
+        found = description.get("format_version") if isinstance(description, dict) else None
+        raise InputError(f"{path}: format version {found}, expected {FORMAT_VERSION}; write the model anew")
+    check_seal(path, description, _REMEDY)
+    return description
+
+
+def _check_files(directory: Path) -> None:
+    """A stranger's model directory must not lead to files of this machine, nor to pipes, which are waited for."""
+    root = os.path.realpath(directory)
+    # `rglob` enters no linked folders; those inside are met by themselves.
+    for path in directory.rglob("*"):
+        if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
+            raise InputError(f"{path} is a link out of the model directory; put a copy of the file there")
+        if not path.is_file() and not path.is_dir():
+            raise InputError(f"{path} is no plain file; remove it, or get the model directory anew")
+
+
+def model_folder(directory: Path) -> Path:
+    """The model directory that is meant: `directory` itself, or the one inside a work directory of training."""
+    inside = directory / "model"
+    return inside if (inside / _DESCRIPTION).exists() and not (directory / _DESCRIPTION).exists() else directory
+
+
+def save_arrays(directory: Path, arrays: Any) -> None:
+    """Writes a tree of NumPy arrays with Orbax, and the checksums of its files, in place of what is there.
+
+    The folder appears whole or not at all.
+    """
+    temporary = directory.with_name(f".{directory.name}.partial")
+    options = ocp.options.MultiprocessingOptions(
+        primary_host=jax.process_index(), active_processes={jax.process_index()}
+    )
+    _check_room(directory, arrays)
+    with ocp.StandardCheckpointer(multiprocessing_options=options) as checkpointer:
+        checkpointer.save(temporary.absolute(), arrays, force=True)
+    write_checksums(temporary)
+    if directory.exists():
+        shutil.rmtree(directory)
+    temporary.rename(directory)
+
+
+def _check_room(directory: Path, arrays: Any) -> None:
+    """Raises OSError where the disk has no room for these arrays: by Orbax's threads it would fill the screen."""
+    temporary = directory.with_name(f".{directory.name}.room.partial")
+    try:
+        with temporary.open("wb") as file:
+            for size in (_METADATA_BYTES, *(leaf.nbytes for leaf in jax.tree.leaves(arrays))):
+                file.write(bytes(size))
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def restore_arrays(directory: Path, template: Any, remedy: str, sha256: str | None = None) -> Any:
+    """Reads a tree of NumPy arrays that `save_arrays` wrote.
+
+    Args:
+      directory: the folder that `save_arrays` made.
+      template: a tree of `jax.ShapeDtypeStruct`: what must be there.
+      remedy: what to do where it is damaged, for the message.
+      sha256: of its list of checksums, which tells it from other folders; None where it is not known.
+
+    Raises:
+      InputError: the folder is missing or damaged, or another one, or holds another tree, or arrays of other shapes.
+    """
+    check_utf8(directory)
+    most = _METADATA_BYTES + 2 * _bytes_of(template)
+    found = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+    if found > most:
+        raise InputError(f"{directory} is damaged or of another kind: {found} bytes, expected {most} at most; {remedy}")
+    check_checksums(directory, remedy, sha256)
+    options = ocp.options.MultiprocessingOptions(
+        primary_host=jax.process_index(), active_processes={jax.process_index()}
+    )
+    with ocp.StandardCheckpointer(multiprocessing_options=options) as checkpointer:
+        try:
+            # Shapes are compared before anything is read: a stranger's file must not decide how much is allocated.
+            stored = checkpointer.metadata(directory.absolute()).item_metadata.tree
+        except Exception as error:
+            raise InputError(f"{directory} is no readable checkpoint ({_first_line(error)}); {remedy}") from None
+        expected = _shapes(template)
+        found = _shapes(stored)
+        for name in sorted(expected.keys() | found.keys()):
+            if expected.get(name) != found.get(name):
+                raise InputError(
+                    f"{directory} does not fit: {name} is {found.get(name, 'missing')}, expected "
+                    f"{expected.get(name, 'no such array')}; use the settings that it was written with"
+                )
+        _check_parts(directory, stored)
+        try:
+            return checkpointer.restore(
+                directory.absolute(), jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), template)
+            )
+        except Exception as error:
+            raise InputError(f"{directory} is damaged ({_first_line(error)}); {remedy}") from None
+
+
+@lru_cache(maxsize=8)  # tracing the network takes longer than all the rest of reading a model
+def _array_template(
+    config: ModelConfig, clustering: ClusteringConfig, features: Features, has_centroids: bool
+) -> dict[str, Any]:
+    """The arrays that a model of these settings has, by shape and type."""
+    chunk = jax.ShapeDtypeStruct((1, features.chunk_frames, features.dimensions), np.float32)
+    template: dict[str, Any] = {"variables": jax.eval_shape(network_of(config).init, jax.random.key(0), chunk)}
+    if has_centroids:
+        width = scaled_width(DENSE_WIDTH, config)
+        clustered = clustering.pca_components or width
+        template["centroids"] = jax.ShapeDtypeStruct((config.clusters, clustered), np.float32)
+        if clustering.pca_components is not None:
+            template["transform"] = {
+                "mean": jax.ShapeDtypeStruct((width,), np.float32),
+                "projection": jax.ShapeDtypeStruct((width, clustered), np.float32),
+            }
+    return template
+
+
+def _bytes_of(template: Any) -> int:
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(template))
+
+
+def _shapes(tree: Any) -> dict[str, str]:
+    return {name: f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}" for name, leaf in _named_leaves(tree)}
+
+
+def _check_parts(directory: Path, stored: Any) -> None:
+    """Refuses arrays that claim to be stored in parts larger than themselves: a part is allocated as it is claimed."""
+    for name, leaf in _named_leaves(stored):
+        parts = leaf.storage.chunk_shape if leaf.storage is not None else leaf.shape
+        if any(part > max(length, 1) for part, length in zip(parts, leaf.shape, strict=True)):
+            raise InputError(f"{directory} is damaged: {name} of shape {leaf.shape} is stored in parts of {parts}")
+
+
+def _named_leaves(tree: Any) -> list[tuple[str, Any]]:
+    leaves = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda leaf: hasattr(leaf, "shape"))[0]
+    return [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
+
+
+def _vector(values: Any, length: int, where: str) -> Float[np.ndarray, " n"]:
+    try:
+        if any(type(value) not in (int, float) for value in values):  # NumPy would take "1_000" for one
+            raise TypeError
+        with np.errstate(over="ignore"):  # what is infinite is refused below
+            vector = np.asarray(values, np.float32)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{where} is no list of numbers; write the model anew") from None
+    if vector.shape != (length,) or not np.isfinite(vector).all():
+        raise InputError(f"{where} holds {vector.size} values, expected {length} finite ones; write the model anew")
+    return vector
+
+
+def _deviations(values: Any, length: int, where: str) -> Float[np.ndarray, " n"]:
+    vector = _vector(values, length, where)
+    if vector.min() <= 0:
+        raise InputError(f"{where} holds {vector.min()}, expected numbers above 0; write the model anew")
+    return vector
+
+
+def _by_attribute(values: Any, config: ModelConfig, where: str) -> Float[np.ndarray, " A"]:
+    if not isinstance(values, dict):
+        raise InputError(f"{where} is no object of numbers by attribute; write the model anew")
+    named = [values[name] for name in config.attributes]
+    if all(value is None for value in named):
+        return np.full(len(named), np.nan, np.float32)
+    return _vector(named, len(named), where)
+
+
+def _of_attributes(model: SavedModel, values: Float[np.ndarray, " A"]) -> dict[str, float | None]:
+    """By attribute; null where the model knows no labels."""
+    known = values.astype(float).tolist() if model.knows_labels else [None] * len(values)
+    return dict(zip(model.config.attributes, known, strict=True))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:200]

@@ -1,0 +1,229 @@
+"""A trained model on recordings: attributes in label units, the embedding, and the cluster for models that have some.
+
+    predictor = load_model(Path("model"))
+    prediction = predictor(signal, sampling_rate)
+    prediction.attributes["arousal"], prediction.embedding, prediction.cluster
+
+For many files, with several models at once, see `inference.recordings`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Shaped
+from numpy.typing import DTypeLike
+
+from emocluster_jax.clustering.embedding_transform import EmbeddingTransform, transform
+from emocluster_jax.config import AudioConfig, Features, ModelConfig
+from emocluster_jax.errors import RecordingError
+from emocluster_jax.inference.forward import full_precision_outputs
+from emocluster_jax.inference.model_directory import SavedModel, model_folder, read_model
+from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
+from emocluster_jax.models.registry import NETWORKS
+from emocluster_jax.preprocessing.audio import Condition
+from emocluster_jax.preprocessing.chunks import mel_chunks
+from emocluster_jax.preprocessing.long_recordings import reader
+from emocluster_jax.preprocessing.normalization import FeatureStatistics
+from emocluster_jax.preprocessing.quality import quality_of, silent_reason
+from emocluster_jax.preprocessing.sources import as_source, chunk_parts, frames_of_parts
+from emocluster_jax.runtime.parallel import check_not_forked
+
+NO_CLUSTER = -1
+"""The cluster of what is silent."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a model says of one recording, cut into C chunks.
+
+    Attributes:
+      attributes: each of the model's attributes in label units: the mean over the chunks.
+      embedding: (E,) float32, the mean over the chunks of what represents them. In emocluster that is what K-means
+        clusters: the classifier's hidden layer before its ReLU (and before principal components or unit length, where
+        the clustering has them); in the other systems the layer that the regressor reads.
+      cluster: the cluster of most chunks; of several, the one of the lowest number. None for systems without clusters.
+      chunk_attributes: (C, A) float32 in label units, in the order of `attributes`.
+      chunk_embeddings: (C, E) float32.
+      chunk_clusters: (C,) int32: the nearest centroid, or the classifier's largest logit for models without centroids.
+        None for systems without clusters.
+      silent: whether all chunks are silent. Then no network has seen them: attributes and embeddings are NaN, clusters
+        `NO_CLUSTER`.
+    """
+
+    attributes: dict[str, float]
+    embedding: Float[np.ndarray, " E"]
+    cluster: int | None
+    chunk_attributes: Float[np.ndarray, "C A"]
+    chunk_embeddings: Float[np.ndarray, "C E"]
+    chunk_clusters: Int[np.ndarray, " C"] | None
+    silent: bool = False
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Shaped[np.ndarray, " A"]:
+        """`np.asarray(prediction)` is its attributes, in label units and in the model's order."""
+        return np.array(list(self.attributes.values()), np.float32 if dtype is None else dtype)
+
+
+class ChunkOutputs(NamedTuple):
+    """A model's output for n chunks, on the device: attributes in z-normalised label units, clusters if any."""
+
+    attributes: Float[Array, "n A"]
+    embeddings: Float[Array, "n E"]
+    clusters: Int[Array, " n"] | None
+
+
+class Predictor:
+    """A model that is ready to predict, on JAX's default device.
+
+    Each shape of input is compiled once a process; a call on a signal always has the same.
+
+    Attributes:
+      attributes: names of the attributes that the model predicts.
+      features: how recordings become chunks.
+      statistics: what their features are normalised with.
+      audio: how an audio file, or a signal's channels, become one signal.
+      silence: the prediction of what is silent.
+      title: what messages call it: its directory.
+      knows_labels: whether it was trained on labels; otherwise its attributes are NaN.
+    """
+
+    def __init__(self, model: SavedModel, title: str = "a model") -> None:
+        self.title = title
+        self.attributes: tuple[str, ...] = model.config.attributes
+        self.features: Features = model.features
+        self.audio: AudioConfig = model.audio
+        self.statistics = FeatureStatistics(model.feature_mean, model.feature_std)
+        self.knows_labels: bool = model.knows_labels
+        self._label_mean = model.label_mean
+        self._label_std = model.label_std
+        self._config = model.config
+        self._l2_normalize = model.clustering.l2_normalize
+        self._on_host = jax.device_get((model.variables, model.transform, model.centroids))
+        self.silence = self._silence()
+
+    @cached_property
+    def _arrays(self) -> Any:
+        return jax.device_put(self._on_host)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # For other processes, to which arrays on a device do not go, and which need not be able to use one.
+        return {name: value for name, value in vars(self).items() if name != "_arrays"}
+
+    def __call__(
+        self, signal: Shaped[np.ndarray, " samples"] | Shaped[np.ndarray, "rows columns"], sampling_rate: float
+    ) -> Prediction:
+        """Predicts one recording.
+
+        Args:
+          signal: samples of any scale, (samples,) or (channels, samples); divided by their peak. Integers are PCM:
+            `preprocessing.audio.to_mono_resampled`. For a model of given features, frames (frames, dimensions).
+          sampling_rate: in Hz; any. Of frames: that of the model's features.
+
+        Raises:
+          RecordingError: no samples, silent (or all of its chunks are), not finite, or of an absurd rate; frames of
+            other dimensions or another rate than the model's.
+        """
+        source = as_source(signal, sampling_rate, self.features, self.audio)
+        parts = chunk_parts(reader(source), 0, len(source), self.features)
+        if quality_of(parts, self.features, Condition()).is_silent:
+            raise RecordingError(silent_reason(self.features))
+        chunks = mel_chunks(frames_of_parts(parts, self.features), self.features, self.statistics)
+        return self.predict_chunks(chunks)[0]
+
+    def predict_chunks(self, chunks: Float[np.ndarray, "n frames mel"]) -> list[Prediction]:
+        """Predicts recordings by their normalised chunks; compiled once for each number of chunks.
+
+        Args:
+          chunks: n = recordings · `features.chunks_per_utterance`, those of a recording one after another.
+        """
+        return self.predictions(self.forward(chunks))
+
+    def forward(self, chunks: Float[np.ndarray, "n frames mel"]) -> ChunkOutputs:
+        """Starts the network on normalised chunks and returns without waiting for the device.
+
+        Raises:
+          InputError: this process was forked from one in which JAX had started.
+        """
+        check_not_forked()
+        return _forward(self._config, self._l2_normalize, *self._arrays, chunks)
+
+    def predictions(self, outputs: ChunkOutputs) -> list[Prediction]:
+        """What the network's outputs for n chunks say of each recording; waits for the device."""
+        count = self.features.chunks_per_utterance
+        # Without clusters the tree has a leaf less.
+        attributes, embeddings, clusters = jax.tree.map(
+            lambda value: np.asarray(value).reshape(-1, count, *value.shape[1:]), outputs
+        )
+        attributes = attributes * self._label_std + self._label_mean
+        return [
+            Prediction(
+                attributes=dict(
+                    zip(self.attributes, attributes[i].mean(axis=0, dtype=np.float64).tolist(), strict=True)
+                ),
+                embedding=embeddings[i].mean(axis=0),
+                cluster=None if clusters is None else int(np.bincount(clusters[i]).argmax()),
+                # Copies: a view would keep the whole batch in memory for as long as one prediction is kept.
+                chunk_attributes=attributes[i].copy(),
+                chunk_embeddings=embeddings[i].copy(),
+                chunk_clusters=None if clusters is None else clusters[i].copy(),
+            )
+            for i in range(len(attributes))
+        ]
+
+    def _silence(self) -> Prediction:
+        count, width = self.features.chunks_per_utterance, scaled_width(DENSE_WIDTH, self._config)
+        has_clusters = NETWORKS[self._config.system].clusters
+        return Prediction(
+            attributes=dict.fromkeys(self.attributes, math.nan),
+            embedding=np.full(width, np.nan, np.float32),
+            cluster=NO_CLUSTER if has_clusters else None,
+            chunk_attributes=np.full((count, len(self.attributes)), np.nan, np.float32),
+            chunk_embeddings=np.full((count, width), np.nan, np.float32),
+            chunk_clusters=np.full(count, NO_CLUSTER, np.int32) if has_clusters else None,
+            silent=True,
+        )
+
+
+def load_model(directory: Path | str) -> Predictor:
+    """Loads a model for prediction.
+
+    Args:
+      directory: a model directory, or a work directory of training, whose model lies in `model/`.
+
+    Raises:
+      InputError: it is neither, or damaged, or of another format version; or this process was forked from one in which
+        JAX had started.
+    """
+    check_not_forked()
+    return Predictor(read_model(model_folder(Path(directory))), str(directory))
+
+
+def chunk_outputs(
+    config: ModelConfig,
+    l2_normalize: bool,
+    variables: Any,
+    fitted: EmbeddingTransform | None,
+    centroids: Float[Array, "K clustered"] | None,
+    chunks: Float[Array, "n frames mel"],
+) -> ChunkOutputs:
+    """What a model says of n normalised chunks; the first two arguments are static."""
+    output = full_precision_outputs(config, variables, chunks)
+    if not NETWORKS[config.system].clusters:
+        return ChunkOutputs(output.attributes, output.embeddings, None)
+    if centroids is None:
+        clusters = output.cluster_logits.argmax(axis=1)
+    else:
+        clustered = transform(output.embeddings, fitted, l2_normalize=l2_normalize)
+        squared_distances = ((clustered[:, None] - centroids) ** 2).sum(axis=2)
+        clusters = squared_distances.argmin(axis=1)
+    return ChunkOutputs(output.attributes, output.embeddings, clusters.astype(jnp.int32))
+
+
+_forward = jax.jit(chunk_outputs, static_argnums=(0, 1))

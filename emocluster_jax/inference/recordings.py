@@ -1,0 +1,382 @@
+"""Many recordings, or windows of them, through one or several models.
+
+Threads decode and compute features, mostly without Python's lock, while the device gets full batches of one shape, so
+that nothing is compiled twice. Models share what they have in common: the decoded signal where their sample rates and
+audio settings are equal, the spectrogram where their feature settings are, too, the chunks where their statistics are.
+What is silent reaches no network.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from itertools import groupby, islice
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from emocluster_jax.config import BATCH_SIZE, WINDOW_S, WORKERS, AudioConfig, Features, GivenFeatures
+from emocluster_jax.corpora.segments import segment_suffix
+from emocluster_jax.errors import InputError, RecordingError
+from emocluster_jax.inference.predictor import Prediction, Predictor
+from emocluster_jax.preprocessing.audio import Condition
+from emocluster_jax.preprocessing.chunk_frames import ChunkParts
+from emocluster_jax.preprocessing.chunks import mel_chunks
+from emocluster_jax.preprocessing.long_recordings import LongRecording, Read, reader
+from emocluster_jax.preprocessing.quality import Quality, quality_of, silent_reason
+from emocluster_jax.preprocessing.sources import chunk_parts, frames_of_parts, open_source, segment_bounds
+from emocluster_jax.runtime.cores import usable_cores
+
+SHORTEST_WINDOW_S = 1.0
+"""What is left of a recording after its last whole window is a window if it is this long, and dropped otherwise."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Recording(NamedTuple):
+    """What to predict: a file, or a segment of one.
+
+    Attributes:
+      name: the file's in tables.
+      path: where it lies.
+      start_s: where the segment begins, in seconds from the file's beginning; None, or NaN, for 0.
+      end_s: where it ends; None, or NaN, as pandas' NaT has for its seconds, for the file's end.
+    """
+
+    name: str
+    path: Path
+    start_s: float | None = None
+    end_s: float | None = None
+
+
+class SegmentPrediction(NamedTuple):
+    """What the models say of one recording, or of one window of it.
+
+    Attributes:
+      file: the recording's name.
+      start_s: where the recording or window begins, in seconds from its file's beginning.
+      end_s: where it ends; the file's duration where the recording says nothing else.
+      is_last: whether the recording has no further windows.
+      predictions: one a model, in the order of the predictors. `Predictor.silence` where all chunks are silent.
+      quality: of the recording or window, as the first model takes it.
+    """
+
+    file: str
+    start_s: float
+    end_s: float
+    is_last: bool
+    predictions: tuple[Prediction, ...]
+    quality: Quality
+
+
+class Skipped(NamedTuple):
+    """A recording that cannot be used (of a segment its name and `#start-end`), and why."""
+
+    file: str
+    reason: str
+
+
+NETWORKS_AT_A_TIME = 2
+"""A CPU's cores stand idle for a third of a network's time, as its layers wait for one another; two networks side by
+side take turns. Accelerators queue what they are given."""
+
+
+def default_batch_size() -> int:
+    """Recordings a batch: few on a CPU, whose caches hold the activations of few, and enough to fill an accelerator."""
+    return 4 if jax.default_backend() == "cpu" else 32
+
+
+def predict_recordings(
+    predictors: Sequence[Predictor],
+    recordings: Iterable[Recording],
+    *,
+    window_s: float | None = None,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    audio: Sequence[AudioConfig] | None = None,
+) -> Iterator[SegmentPrediction | Skipped]:
+    """Predicts recordings one after another, in the given order.
+
+    A file is divided by its peak as a whole, also where segments or windows of it are predicted. Segments of one file
+    that follow one another are cut out of one signal. Up to half an hour of it is held in memory (115 MB at 16 kHz,
+    twice that while it is decoded), of two files for each of the `workers` at a time. Longer ones are decoded twice,
+    for the peak and for the parts that chunks are made of, and again for a segment that begins before what was read
+    last. So memory grows neither with the number of recordings nor with their duration. Given features are held as a
+    whole, 4 bytes a number.
+
+    Args:
+      predictors: at least one.
+      recordings: files of any format, rate and number of channels, or of the features that the models were trained
+        on, or segments of them; drawn as they are needed.
+      window_s: None for one prediction a recording. Otherwise one for each window of this many seconds, one window
+        after another, as if it were a recording of its own. A shorter rest counts from `SHORTEST_WINDOW_S` on, or if
+        it is all there is.
+      batch_size: recordings or windows that go through a network at a time; None for `default_batch_size()`.
+      workers: threads that decode and compute features; None for one a core.
+      audio: for each of the predictors how files become signals; None for `Predictor.audio`.
+
+    Yields:
+      The recordings' segments in order, and in its place each recording that cannot be used: also one of which all
+      chunks are silent, if it is predicted as a whole.
+
+    Raises:
+      InputError: as of `check_extent`, or models that read different things.
+    """
+    check_extent(window_s, batch_size, workers)
+    batch_size = batch_size or default_batch_size()
+    workers = workers or usable_cores()
+    front_end = _FrontEnd(predictors, audio or [predictor.audio for predictor in predictors])
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+    networks = ThreadPoolExecutor(NETWORKS_AT_A_TIME, thread_name_prefix="network")
+    try:
+        decoded = in_order(pool, partial(front_end.segments, window_s=window_s), _of_files(recordings), ahead=workers)
+        segments = (segment for file in decoded for segment in file)
+        chunked = in_order(pool, front_end.with_chunks, segments, ahead=2 * batch_size + workers)
+        yield from _through_networks(networks, predictors, front_end, chunked, batch_size)
+    finally:
+        networks.shutdown(cancel_futures=True)
+        pool.shutdown(cancel_futures=True)
+
+
+def check_extent(window_s: float | None, batch_size: int | None, workers: int | None) -> None:
+    """Raises InputError for a number that is out of its range: `config.WINDOW_S`, `BATCH_SIZE` and `WORKERS`."""
+    for option, limits, number in (
+        ("--window-seconds", WINDOW_S, window_s),
+        ("--batch-size", BATCH_SIZE, batch_size),
+        ("--workers", WORKERS, workers),
+    ):
+        if number is not None:
+            limits.check(option, number)
+
+
+_Settings = tuple[Features, AudioConfig]
+
+
+class _Opened(NamedTuple):
+    """A recording's samples or frames, and what was noticed as it was decoded."""
+
+    source: Float[np.ndarray, " time *frame"] | LongRecording
+    condition: Condition
+
+
+class _Segment(NamedTuple):
+    """A recording or a window of it: for each of the models' settings what its chunks are made of, and its quality."""
+
+    file: str
+    start_s: float
+    end_s: float
+    is_last: bool
+    is_whole: bool
+    parts: dict[_Settings, ChunkParts]
+    quality: dict[_Settings, Quality]
+
+
+class _Chunked(NamedTuple):
+    """A segment's chunks for each distinct front end of the models, without its samples."""
+
+    file: str
+    start_s: float
+    end_s: float
+    is_last: bool
+    chunks: tuple[Float[np.ndarray, "C frames mel"], ...]
+    quality: tuple[Quality, ...]
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether there is nothing for any of the networks."""
+        return all(quality.is_silent for quality in self.quality)
+
+
+class _FrontEnd:
+    """What several models need of a recording, each thing computed once.
+
+    Attributes:
+      chunks_of: for each predictor, the position of its chunks, and of their quality, in `_Chunked`.
+    """
+
+    def __init__(self, predictors: Sequence[Predictor], audio: Sequence[AudioConfig]) -> None:
+        _check_one_input([predictor.features for predictor in predictors])
+        positions: dict[tuple[_Settings, bytes, bytes], int] = {}
+        self._distinct: list[tuple[_Settings, Predictor]] = []
+        self.chunks_of: list[int] = []
+        for predictor, its_audio in zip(predictors, audio, strict=True):
+            statistics, settings = predictor.statistics, (predictor.features, its_audio)
+            key = (settings, statistics.mean.tobytes(), statistics.std.tobytes())
+            if key not in positions:
+                positions[key] = len(positions)
+                self._distinct.append((settings, predictor))
+            self.chunks_of.append(positions[key])
+
+    def segments(self, recordings: Sequence[Recording], window_s: float | None) -> Iterable[_Segment | Skipped]:
+        """Recordings of one file, or their windows, once the file has been decoded to its end."""
+        signals = {(features.source_rate, audio): features for (features, audio), _ in self._distinct}
+        opened: dict[tuple[float, AudioConfig], _Opened] = {}
+        path = recordings[0].path
+        try:
+            for rate, audio in sorted(signals, key=lambda signal: signal[0]):
+                condition = Condition()
+                source = open_source(path, signals[rate, audio], audio, condition)
+                opened[rate, audio] = _Opened(source, condition)
+        except RecordingError as error:
+            return [_skipped(recording, error) for recording in recordings]
+        sources = {settings: opened[settings[0].source_rate, settings[1]] for settings, _ in self._distinct}
+        readers = {settings: reader(source) for settings, (source, _) in sources.items()}
+        segments = (
+            segment for recording in recordings for segment in self._windows(recording, sources, readers, window_s)
+        )
+        # Of one that is not in memory and has no windows, the parts are read here and now, in a thread of the pool.
+        return list(segments) if window_s is None and len(recordings) == 1 else segments
+
+    def _windows(
+        self,
+        recording: Recording,
+        sources: dict[_Settings, _Opened],
+        readers: dict[_Settings, Read],
+        window_s: float | None,
+    ) -> Iterator[_Segment | Skipped]:
+        (features, _), (first, _) = next(iter(sources.items()))
+        rate, length = features.source_rate, len(first)
+        try:
+            segment_bounds(length, rate, recording.start_s, recording.end_s)
+        except RecordingError as error:
+            yield _skipped(recording, error)
+            return
+        first_s = recording.start_s or 0.0
+        last_s = length / rate if recording.end_s is None else recording.end_s
+        count = _window_count(last_s - first_s, window_s)
+        is_whole_file = window_s is None and recording.start_s is None and recording.end_s is None
+        for i in range(count):
+            start_s = first_s + i * window_s if window_s else first_s
+            end_s = min(first_s + (i + 1) * window_s, last_s) if window_s else last_s
+            parts, quality = {}, {}
+            try:
+                for settings, read in readers.items():
+                    source, condition = sources[settings]
+                    bounds = segment_bounds(len(source), settings[0].source_rate, start_s, end_s)
+                    parts[settings] = chunk_parts(read, *bounds, settings[0])
+                    quality[settings] = quality_of(parts[settings], settings[0], condition)
+            except RecordingError as error:
+                yield _skipped(recording, error)
+                return
+            yield _Segment(recording.name, start_s, end_s, i == count - 1, is_whole_file, parts, quality)
+
+    def with_chunks(self, segment: _Segment | Skipped) -> _Chunked | Skipped:
+        if isinstance(segment, Skipped):
+            return segment
+        if segment.is_whole and all(quality.is_silent for quality in segment.quality.values()):
+            features, _ = self._distinct[0][0]
+            return Skipped(segment.file, f"{silent_reason(features)}; --window-seconds predicts it part by part")
+        frames = {settings: frames_of_parts(parts, settings[0]) for settings, parts in segment.parts.items()}
+        chunks = [mel_chunks(frames[settings], p.features, p.statistics) for settings, p in self._distinct]
+        quality = [segment.quality[settings] for settings, _ in self._distinct]
+        return _Chunked(segment.file, segment.start_s, segment.end_s, segment.is_last, tuple(chunks), tuple(quality))
+
+
+def _check_one_input(models: Sequence[Features]) -> None:
+    """Raises InputError unless the same files can be read for all models."""
+    inputs = {
+        (features.dimensions, features.frames_per_second) if isinstance(features, GivenFeatures) else "audio"
+        for features in models
+    }
+    if len(inputs) > 1:
+        found = ", ".join(dict.fromkeys(features.summary for features in models))
+        raise InputError(f"the models read different things ({found}); predict with one after the other")
+
+
+def _of_files(recordings: Iterable[Recording]) -> Iterator[list[Recording]]:
+    """Recordings of one file that follow one another, together; times that are NaN are None."""
+    known = (
+        recording._replace(start_s=_known(recording.start_s), end_s=_known(recording.end_s)) for recording in recordings
+    )
+    return (list(group) for _, group in groupby(known, key=lambda recording: recording.path))
+
+
+def _known(seconds: float | None) -> float | None:
+    is_nan = seconds != seconds  # `isnan` takes no integers of any size
+    return None if is_nan else seconds
+
+
+def _skipped(recording: Recording, error: RecordingError) -> Skipped:
+    return Skipped(recording.name + segment_suffix(recording.start_s, recording.end_s), str(error))
+
+
+def _window_count(duration_s: float, window_s: float | None) -> int:
+    if window_s is None:
+        return 1
+    whole = math.floor(duration_s / window_s + 1e-9)
+    return max(whole + (duration_s - whole * window_s >= SHORTEST_WINDOW_S), 1)
+
+
+def _through_networks(
+    networks: ThreadPoolExecutor,
+    predictors: Sequence[Predictor],
+    front_end: _FrontEnd,
+    segments: Iterator[_Chunked | Skipped],
+    batch_size: int,
+) -> Iterator[SegmentPrediction | Skipped]:
+    """Runs the networks on full batches; while the device computes one, the next is put together."""
+    running: tuple[tuple[_Chunked | Skipped, ...], list[Future[list[Prediction]]]] | None = None
+    while batch := tuple(islice(segments, batch_size)):
+        usable = [segment for segment in batch if isinstance(segment, _Chunked) and not segment.is_silent]
+        predictions = []
+        if usable:
+            stacked = [_stacked(position, usable, batch_size) for position in range(len(usable[0].chunks))]
+            predictions = [
+                networks.submit(predictor.predict_chunks, stacked[position])
+                for predictor, position in zip(predictors, front_end.chunks_of, strict=True)
+            ]
+        if running is not None:
+            yield from _finished(predictors, front_end, *running)
+        running = batch, predictions
+    if running is not None:
+        yield from _finished(predictors, front_end, *running)
+
+
+def _stacked(position: int, segments: Sequence[_Chunked], batch_size: int) -> Float[np.ndarray, "n frames mel"]:
+    """The chunks of a batch one after another, with zeros behind to `batch_size` segments."""
+    first = segments[0].chunks[position]
+    stacked = np.zeros((batch_size, *first.shape), first.dtype)
+    for i, segment in enumerate(segments):
+        stacked[i] = segment.chunks[position]
+    return stacked.reshape(-1, *first.shape[1:])
+
+
+def _finished(
+    predictors: Sequence[Predictor],
+    front_end: _FrontEnd,
+    batch: Sequence[_Chunked | Skipped],
+    by_predictor: Sequence[Future[list[Prediction]]],
+) -> Iterator[SegmentPrediction | Skipped]:
+    by_segment = zip(*(predictions.result() for predictions in by_predictor), strict=True)  # longer by its padding
+    for segment in batch:
+        if isinstance(segment, Skipped):
+            yield segment
+            continue
+        silence = [predictor.silence for predictor in predictors]
+        predictions = silence if segment.is_silent else next(by_segment)
+        quality = [segment.quality[position] for position in front_end.chunks_of]
+        heard = tuple(
+            nothing if its_quality.is_silent else prediction
+            for prediction, nothing, its_quality in zip(predictions, silence, quality, strict=True)
+        )
+        yield SegmentPrediction(segment.file, segment.start_s, segment.end_s, segment.is_last, heard, quality[0])
+
+
+def in_order(
+    pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item], ahead: int
+) -> Iterator[Result]:
+    """`function` of each item, in order, at most `ahead` items ahead of the one that is asked for."""
+    waiting: deque[Future[Result]] = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) > ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()

@@ -1,0 +1,33 @@
+"""DeepEmoCluster (Lin, Sridhar & Busso, ICASSP 2021): cross-entropy on the clusters of K-means, and the CCC loss."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+from jaxtyping import Array, Float
+
+from emocluster_jax.config import TrainConfig
+from emocluster_jax.objectives.losses import cross_entropy
+from emocluster_jax.objectives.optimizers import stage_one_optimizer, stage_two_optimizer
+from emocluster_jax.objectives.stage import Batch, Stages, Terms, semi_supervised_stages
+
+
+def stages(network: nn.Module, config: TrainConfig, axis_name: str | None) -> Stages:
+    """Stage I minimises the cross-entropy, stage II cross-entropy plus `ccc_weight` times the CCC loss (equation 3).
+
+    With `stages` "unsupervised" the labelled recordings, too, are trained on as stage I trains.
+    """
+
+    def objective(output: Any, batch: Batch) -> tuple[Float[Array, ""], Terms]:
+        assert batch.pseudo_labels is not None
+        entropy = cross_entropy(output.cluster_logits, batch.pseudo_labels)
+        return entropy, {"cross_entropy": entropy}
+
+    optimizers = stage_one_optimizer(config.optimizer), stage_two_optimizer(config.optimizer)
+    both = semi_supervised_stages(network, config, axis_name, objective, ("cross_entropy",), optimizers)
+    if config.stages == "both":
+        return both
+    assert both.unlabeled is not None
+    return both._replace(labeled=dataclasses.replace(both.unlabeled, name=both.labeled.name))

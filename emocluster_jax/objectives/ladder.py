@@ -1,0 +1,28 @@
+"""The ladder network: weighted denoising costs and CCC loss, by Adam, on plainly shuffled batches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from emocluster_jax.config import TrainConfig
+from emocluster_jax.objectives.stage import Batch, Stages, Terms, semi_supervised_stages
+
+
+def stages(network: nn.Module, config: TrainConfig, axis_name: str | None) -> Stages:
+    """The levels' denoising costs, each with its weight; with labels, `ccc_weight` times the CCC loss."""
+    weights = config.ladder.denoising_weights
+
+    def objective(output: Any, batch: Batch) -> tuple[Float[Array, ""], Terms]:
+        denoising = jnp.sum(jnp.asarray(weights) * output.denoising_costs)
+        return denoising, {"denoising": denoising}
+
+    adam = optax.adam(config.optimizer.adam_learning_rate)
+    noise_std = config.ladder.noise_std
+    return semi_supervised_stages(
+        network, config, axis_name, objective, ("denoising",), (adam, adam), noise_std=noise_std
+    )

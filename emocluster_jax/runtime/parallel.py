@@ -1,0 +1,327 @@
+"""Data parallelism over devices and hosts; the only file that says pmap.
+
+Arrays of examples are split over all devices of all processes along one mapped axis, `AXIS`; each process holds the
+shares of its own devices, with the device as leading axis. `jax.pmap` compiles one program for all of them; whatever
+concerns the global batch goes through `jax.lax` collectives over `AXIS`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from threading import Thread
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, Int
+
+from emocluster_jax.errors import InputError
+from emocluster_jax.runtime.processes import Processes, Start, decide_start
+
+AXIS = "devices"
+_LONGEST_START_S = 300.0
+# For process 0 to write the report, while the others, which have done their part, wait to end with it.
+_LONGEST_END_S = 3_600
+
+_met = False
+_started_before_fork = False
+_forked_from_jax = False
+
+
+def start_processes(processes: Processes, longest_s: float = _LONGEST_START_S) -> None:
+    """Joins this process to the others of its run, if there are any; must come before anything else touches JAX.
+
+    Args:
+      processes: the options. What they leave open, the platform says.
+      longest_s: how long to wait for the others, in seconds.
+
+    Raises:
+      InputError: the options contradict each other, or the processes do not come together.
+    """
+    start = decide_start(processes, os.environ, importlib.util.find_spec("libtpu") is not None)
+    if start is None:
+        return
+    # JAX would catch SIGTERM, for a service that is not used here, and the process live on.
+    jax.config.update("jax_enable_preemption_service", False)
+    global _met
+    joined: Future[None] = Future()
+    # JAX aborts the whole process where the others do not come, so it gets more time than there is.
+    Thread(target=_join, args=(start, round(2 * longest_s) + 60, joined), daemon=True).start()
+    try:
+        joined.result(longest_s)
+        _met = True
+    except TimeoutError:
+        raise InputError(_not_joined(start, longest_s)) from None
+    except Exception as error:
+        # On a TPU VM that is no part of a slice, JAX finds no others, or no one to ask.
+        if start.certain or not isinstance(error, ValueError | OSError):
+            raise InputError(
+                f"{start.told_by} says that there are other processes, but this one cannot join them ({error}); give "
+                "--coordinator (with a free port), --num-processes and --process-id, or --num-processes 1 to run alone"
+            ) from error
+
+
+def _join(start: Start, timeout_s: int, joined: Future[None]) -> None:
+    try:
+        jax.distributed.initialize(
+            start.coordinator,
+            start.num_processes,
+            start.process_id,
+            local_device_ids=start.gpus,
+            cluster_detection_method=start.detection,
+            initialization_timeout=timeout_s,
+            shutdown_timeout_seconds=_LONGEST_END_S,
+        )
+        joined.set_result(None)
+    except Exception as error:
+        joined.set_exception(error)
+
+
+def _not_joined(start: Start, waited_s: float) -> str:
+    if start.num_processes is None:
+        return (
+            f"the processes that {start.told_by} started have not found each other within {waited_s:g} s; let them "
+            "reach process 0's host, name it by --coordinator, or give --num-processes 1 to run this one alone"
+        )
+    if start.process_id == 0:
+        return (
+            f"not all {start.num_processes} processes have come to {start.coordinator} within {waited_s:g} s; start "
+            "the others with this --coordinator, on hosts that reach it"
+        )
+    return (
+        f"process 0 was not reached at {start.coordinator} within {waited_s:g} s, or not all {start.num_processes} "
+        "processes have come there; start process 0 on that host, and let its port through"
+    )
+
+
+def have_met() -> bool:
+    """Whether this process has joined others, so that they are to hear of its end."""
+    return _met
+
+
+def is_primary() -> bool:
+    """Whether this process writes the run's files and speaks to the user."""
+    return jax.process_index() == 0
+
+
+def wait_for_all(what: str) -> None:
+    """Returns when all processes of the run have come here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)
+
+
+def smallest(value: float) -> float:
+    """The smallest of the processes' values, in float32, on every process."""
+    return float(multihost_utils.process_allgather(np.float32(value)).min()) if jax.process_count() > 1 else value
+
+
+def anywhere(holds: bool) -> bool:
+    """Whether it holds on any process of the run; all must come here."""
+    return smallest(0.0 if holds else 1.0) == 0.0
+
+
+def same_everywhere(text: str) -> bool:
+    """Whether all processes of the run come here with the same text."""
+    if jax.process_count() == 1:
+        return True
+    digest = np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)
+    return bool((multihost_utils.process_allgather(digest) == digest).all())
+
+
+@contextmanager
+def all_or_none() -> Iterator[None]:
+    """Where the block fails on one process it fails on all of them: none waits for one that has gone.
+
+    All processes must come here, and in the block none may wait for another.
+
+    Raises:
+      InputError: the block failed on another process. On that one its own error goes on.
+    """
+    failure: Exception | None = None
+    try:
+        yield
+    except Exception as error:
+        failure = error
+    if jax.process_count() > 1:
+        failed = np.flatnonzero(multihost_utils.process_allgather(np.bool_(failure is not None)))
+        if len(failed):
+            failure = failure or InputError(f"process {failed[0]} cannot go on; its own message says why")
+    if failure is not None:
+        raise failure
+
+
+def parallel(
+    function: Callable[..., Any],
+    *,
+    replicated_arguments: Sequence[int] = (),
+    arguments: int,
+    donated_arguments: Sequence[int] = (),
+) -> Callable[..., Any]:
+    """`function` compiled to run on every device at once, each with its own share of the arguments.
+
+    Args:
+      function: takes one device's arrays; may use collectives over `AXIS`.
+      replicated_arguments: positions of arguments that have no leading device axis and go to every device as they are.
+      arguments: how many arguments `function` takes.
+      donated_arguments: positions of arguments whose memory the results may take over.
+    """
+    return jax.pmap(
+        function,
+        axis_name=AXIS,
+        in_axes=tuple(None if i in replicated_arguments else 0 for i in range(arguments)),
+        donate_argnums=tuple(donated_arguments),
+    )
+
+
+def check_not_forked() -> None:
+    """Raises InputError in a process that was forked from one in which JAX had started: whatever it computes hangs.
+
+    JAX's threads are not there, and what they had locked stays locked. It warns of it as the process is forked.
+    """
+    if _forked_from_jax:
+        raise InputError(
+            "this process was forked from one in which JAX had started, and JAX would hang in it; use threads, or "
+            "processes that are spawned"
+        )
+
+
+def _before_fork() -> None:
+    # Not asked in the child, where JAX's lock may be held by a thread that is not there.
+    global _started_before_fork
+    try:
+        # JAX has no public way to ask whether it has started that does not start it.
+        from jax._src.xla_bridge import backends_are_initialized
+
+        _started_before_fork = backends_are_initialized()
+    except ImportError:
+        pass  # a JAX that has it elsewhere: the child is not refused, and may hang as it would without this check
+
+
+def _after_fork_in_child() -> None:
+    global _forked_from_jax
+    _forked_from_jax = _started_before_fork
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)
+
+
+@contextmanager
+def freed_programs() -> Iterator[None]:
+    """At the block's end what was compiled in this process is freed, and compiled anew should it be needed again.
+
+    `jax.pmap` keeps its programs as long as the process lives (JAX 0.10 and 0.11): 3,000 memory maps a training, of the
+    65,530 that Linux allows. The process that trains a twentieth time, in a notebook say, would crash inside XLA.
+    """
+    check_not_forked()
+    try:
+        yield
+    finally:
+        jax.clear_caches()
+
+
+def replicate(tree: Any) -> Any:
+    """Every array of `tree` on every local device, with a leading device axis."""
+    return _replicate(np.zeros(jax.local_device_count(), np.int8), tree)
+
+
+def zeros(shape: Sequence[int]) -> Float[Array, "devices ..."]:
+    """An array of float32 zeros of this shape on every local device."""
+    return jnp.zeros((jax.local_device_count(), *shape), device=_local_sharding())
+
+
+def first_replica(tree: Any) -> Any:
+    """The host's copy of what is the same on every device: `tree` without its device axis, as NumPy arrays."""
+    return jax.tree.map(lambda x: np.asarray(x.addressable_shards[0].data)[0], tree)
+
+
+def padded_length(length: int) -> int:
+    """`length` rounded up to a multiple of the number of devices: the rows that equal shares need."""
+    devices = jax.device_count()
+    return -(-length // devices) * devices
+
+
+def local_rows(length: int) -> range:
+    """The rows of a padded array of `length` real rows that this process's devices hold; some may be padding."""
+    share = padded_length(length) // jax.device_count()
+    first = jax.process_index() * jax.local_device_count() * share
+    return range(first, first + jax.local_device_count() * share)
+
+
+def shard(rows: np.ndarray, length: int) -> Array:
+    """Deals this process's rows out over its devices, padded with zeros to equal shares.
+
+    Args:
+      rows: the real rows among `local_rows(length)`, in order.
+      length: number of real rows over all processes.
+
+    Returns:
+      An array (local devices, rows a device, ...).
+    """
+    devices = jax.local_devices()
+    share = padded_length(length) // jax.device_count()
+    missing = len(devices) * share - len(rows)
+    if missing:
+        rows = np.concatenate([rows, np.zeros((missing, *rows.shape[1:]), rows.dtype)])
+    return deal(rows.reshape(len(devices), share, *rows.shape[1:]))
+
+
+def deal(rows: np.ndarray) -> Array:
+    """Puts each of `rows`, (local devices, ...), on its device."""
+    return jax.device_put(rows, _local_sharding())
+
+
+def collect(rows: Array, length: int) -> np.ndarray:
+    """All processes' rows of a sharded array on every host, without the padding.
+
+    Args:
+      rows: (local devices, rows a device, ...).
+      length: number of real rows over all processes.
+    """
+    return first_replica(_gather(rows))[:length]
+
+
+def gather_rows(rows: Array, indices: Int[Array, " batch"]) -> Array:
+    """This device's equal share of a batch that is drawn from rows spread over all devices.
+
+    To be called inside a mapped function. Each device lays out the rows of the batch that it holds, zeros elsewhere;
+    a reduce-scatter adds them up (exactly: all but one term are zero) and deals the sums out.
+
+    Args:
+      rows: this device's rows (share, ...).
+      indices: global row numbers of the whole batch, the same on every device; a multiple of the number of devices.
+
+    Returns:
+      (batch / devices, ...), in the order of `indices`.
+    """
+    if lax.axis_size(AXIS) == 1:
+        return rows[indices]
+    local = indices - lax.axis_index(AXIS) * rows.shape[0]
+    held = (local >= 0) & (local < rows.shape[0])
+    mine = rows[local.clip(0, rows.shape[0] - 1)]
+    mine = mine * held.reshape(-1, *[1] * (rows.ndim - 1)).astype(rows.dtype)
+    return lax.psum_scatter(mine, AXIS, scatter_dimension=0, tiled=True)
+
+
+def own_share(batch: Array) -> Array:
+    """This device's equal share of an array that is the same on every device, inside a mapped function."""
+    share = batch.shape[0] // lax.axis_size(AXIS)
+    return lax.dynamic_slice_in_dim(batch, lax.axis_index(AXIS) * share, share)
+
+
+def _local_sharding() -> NamedSharding:
+    return NamedSharding(Mesh(np.array(jax.local_devices()), (AXIS,)), PartitionSpec(AXIS))
+
+
+# At module level, so that each shape is compiled once and not once a call.
+_replicate = jax.pmap(lambda _, x: x, axis_name=AXIS, in_axes=(0, None))
+_gather = jax.pmap(lambda mine: lax.all_gather(mine, AXIS, tiled=True), axis_name=AXIS)

@@ -1,0 +1,124 @@
+"""SHA-256 checksums, by which a flipped bit is found and its file named.
+
+They guard against failing disks and transfers, not against people: who changes a file on purpose can change its
+checksum, too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from emocluster_jax.errors import InputError
+from emocluster_jax.storage.atomic_files import replacing
+from emocluster_jax.storage.bounded_files import read_bytes
+
+CHECKSUMS = "SHA256SUMS"
+"""The file in a folder that lists the checksums of all others, as `sha256sum --check` reads it."""
+_LINE = re.compile(r"([0-9a-f]{64})  ([^/\\]+(?:/[^/\\]+)*)")
+_SEAL = "sha256"
+_MOST_LIST_BYTES = 16 << 20
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal; about a second a gigabyte."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_files(directory: Path, expected: Mapping[str, str], remedy: str) -> None:
+    """Checks files against their checksums.
+
+    Args:
+      directory: where they are.
+      expected: SHA-256 by path relative to it.
+      remedy: what to do about a damaged one, for the message.
+
+    Raises:
+      InputError: a file is missing, cannot be read, or is not what it was; the first such is named.
+    """
+    for name, sha256 in expected.items():
+        path = directory / name
+        try:
+            # Whoever opens a pipe waits for its writer.
+            found = "" if path.exists() and not path.is_file() else file_sha256(path)
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror}; {remedy}") from None
+        if found != sha256:
+            raise InputError(f"{path} is damaged (its SHA-256 differs); {remedy}")
+
+
+def write_checksums(directory: Path) -> None:
+    """Writes `CHECKSUMS` for all files in a folder and below."""
+    paths = sorted(path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file())
+    lines = [f"{file_sha256(directory / path)}  {path}\n" for path in paths if path != CHECKSUMS]
+    with replacing(directory / CHECKSUMS) as temporary:
+        temporary.write_text("".join(lines), "utf-8")
+
+
+def check_checksums(directory: Path, remedy: str, sha256: str | None = None) -> None:
+    """Finds a folder to be what `write_checksums` found: these files, as they were, and no others.
+
+    Args:
+      directory: with a file `CHECKSUMS`.
+      remedy: what to do about a damaged file, for the message.
+      sha256: of `CHECKSUMS` itself, as who refers to the folder knows it; None where it is not known.
+
+    Raises:
+      InputError: there is no such file, it is another one, or it or another file is damaged or not listed; it is named.
+    """
+    path = directory / CHECKSUMS
+    try:
+        content = read_bytes(path, remedy, _MOST_LIST_BYTES)
+        *lines, end = content.decode("utf-8").split("\n")
+    except FileNotFoundError:
+        raise InputError(f"{directory} is damaged or of another kind: it has no {CHECKSUMS}; {remedy}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} cannot be read ({error}); {remedy}") from None
+    found = [_LINE.fullmatch(line) for line in lines]
+    expected = {match[2]: match[1] for match in found if match}
+    if end or not found or len(expected) != len(found) or any(".." in name.split("/") for name in expected):
+        raise InputError(f"{path} is damaged; {remedy}")
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise InputError(f"{path} is damaged, or lists the files of another folder; {remedy}")
+    there = {found.relative_to(directory).as_posix() for found in directory.rglob("*") if not found.is_dir()}
+    if unlisted := sorted(there - expected.keys() - {CHECKSUMS}):
+        raise InputError(f"{directory / unlisted[0]} is not listed in {path}; remove it, or {remedy}")
+    check_files(directory, expected, f"either it or {path} is not what was written; {remedy}")
+
+
+def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON object with the SHA-256 of its entries as another entry; one that it has is replaced."""
+    entries = {name: value for name, value in values.items() if name != _SEAL}
+    return {**entries, _SEAL: _sha256(entries)}
+
+
+def check_seal(path: Path, values: Mapping[str, Any], remedy: str) -> None:
+    """Checks an object that was `sealed`.
+
+    What does not change the values is not seen: blanks, or digits beyond a number's precision.
+
+    Args:
+      path: of the file, for the message.
+      values: what was read from it.
+      remedy: what to do about it, for the message.
+
+    Raises:
+      InputError: they are not the values that were sealed.
+    """
+    if _SEAL not in values:
+        raise InputError(f"{path} has no checksum of itself, as an earlier version wrote it; {remedy}")
+    try:
+        whole = values[_SEAL] == sealed(values)[_SEAL]
+    except RecursionError:
+        whole = False
+    if not whole:
+        raise InputError(f"{path} is damaged or was changed (its SHA-256 differs); {remedy}")
+
+
+def _sha256(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,143 @@
+"""What keeps a program from writing: a full disk, a directory that may only be read, a device that has gone."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from emocluster_jax.errors import InputError
+from emocluster_jax.storage.atomic_files import temporary_name
+
+AGAIN = "make room or mend it, and give the same command again"
+"""What most commands have to advise."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+_GONE = (errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN)
+
+
+@contextmanager
+def writing(folder: Path, remedy: str) -> Iterator[None]:
+    """Says in one line what keeps the block from writing in `folder`.
+
+    Args:
+      folder: where the block writes.
+      remedy: what to do once there is room, or whatever it was is mended.
+
+    Raises:
+      InputError: the disk is full, the folder cannot be written, or its device has gone. All other errors go on.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        found = _disk_error(error)
+        if found is None:
+            raise
+        what, reason = found
+        raise InputError(f"{what} {folder}: {reason}; {remedy}") from error
+
+
+def check_output_file(option: str, path: Path) -> None:
+    """Raises InputError, in terms of the option that names it, where no file of this name can be written.
+
+    It tries: for a moment there is an empty file beside it.
+    """
+    there = _status(option, path)
+    if there is not None and stat.S_ISDIR(there.st_mode):
+        raise InputError(f"{option} {path} is a folder; give the name of a file in it")
+    if there is not None and not stat.S_ISREG(there.st_mode):
+        raise InputError(f"{option} {path} is a device or a pipe, which no file can replace; give another name")
+    if there is not None and not os.access(path, os.W_OK):
+        raise InputError(f"{option} {path} is write-protected; remove it, or give another name")
+    if not path.parent.is_dir():
+        raise InputError(f"{option} {path}: there is no folder {path.parent}; create it, or give another file")
+    temporary = temporary_name(path)
+    try:
+        temporary.open("xb").close()
+        temporary.unlink()
+    except OSError as error:
+        raise InputError(
+            f"{option} {path}: the folder {path.parent} cannot be written to ({error.strerror}); give another"
+        ) from None
+
+
+def check_output_folder(option: str, path: Path) -> None:
+    """Raises InputError, in terms of the option that names it, where no folder can be made there, or written to.
+
+    It tries: for a moment there is an empty folder in it, or in the one above it that exists.
+    """
+    check_utf8(path)
+    folder = path
+    missing: list[str] = []
+    while (there := _status(option, folder)) is None:
+        if folder.is_symlink():
+            raise InputError(f"{option} {path}: {folder} is a link that leads nowhere; choose another")
+        missing.append(folder.name)
+        folder = folder.parent
+    if not stat.S_ISDIR(there.st_mode):
+        raise InputError(f"{option} {path}{'' if folder == path else f': {folder}'} is a file; give a folder")
+    for name in missing:
+        _status(option, folder / name)  # whether a name can be that long, where it does not exist yet
+    temporary = temporary_name(folder / "folder")
+    try:
+        temporary.mkdir()
+        temporary.rmdir()
+    except OSError as error:
+        raise InputError(f"cannot write to {path} ({error.strerror}); choose another {option}") from None
+
+
+def check_utf8(folder: Path) -> None:
+    """Raises InputError where a folder's name, or one above it, has bytes that are not UTF-8.
+
+    ArrayRecord and Orbax, which read and write there, take no such names.
+    """
+    try:
+        os.path.abspath(folder).encode("utf-8")  # noqa: PTH100 (links stay)
+    except UnicodeEncodeError:
+        raise InputError(
+            f"{folder}: a folder of records or weights needs a name in UTF-8; rename it, or choose another"
+        ) from None
+
+
+def check_path(option: str, path: Path) -> None:
+    """Raises InputError where a path, which need not exist, cannot even be looked for.
+
+    Its name is too long, it lies below a folder that is closed to this user, or links go round in circles.
+    """
+    _status(option, path)
+
+
+def _status(option: str, path: Path) -> os.stat_result | None:
+    """What is there; None where nothing is."""
+    try:
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise InputError(f"{option} {path}: {error.strerror}; give another path") from None
+
+
+def _disk_error(error: BaseException | None) -> tuple[str, str] | None:
+    """What is wrong with the disk, in two parts, if that is what this error or one that it came from says.
+
+    Libraries that write in C++ raise errors of other types, which only their texts tell from others.
+    """
+    while error is not None:
+        text = str(error)
+        for what, numbers in (
+            ("no space left in", _FULL),
+            ("nothing can be written in", _NOT_WRITABLE),
+            ("the disk fails under", _GONE),
+        ):
+            for number in numbers:
+                own = isinstance(error, OSError) and error.errno is not None
+                if error.errno == number if own else os.strerror(number) in text:  # type: ignore[attr-defined]
+                    return what, os.strerror(number)
+        error = error.__cause__
+    return None

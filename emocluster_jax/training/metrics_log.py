@@ -1,0 +1,215 @@
+"""Metrics of a training run: one JSON object an epoch, and TensorBoard event files (written without TensorFlow)."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeGuard, cast
+
+import numpy as np
+
+from emocluster_jax.errors import InputError
+from emocluster_jax.storage.atomic_files import replacing
+from emocluster_jax.storage.bounded_files import read_text
+from emocluster_jax.storage.json_files import parse_json, shortened
+from emocluster_jax.storage.run_identity import RUN_ENTRY, check_run
+
+METRICS_FILE = "metrics.jsonl"
+TENSORBOARD_DIR = "tensorboard"
+_MOST_BYTES = 256 << 20
+"""Ten thousand epochs with a thousand clusters of both splits take 120 MB."""
+_LARGEST = 1e100
+"""Far beyond any loss in single precision, and nothing that curves cannot be drawn with."""
+_LAST_EPOCH = 1_000_000_000
+_NUMBERS = ("validation_ccc_mean", "nmi_previous", "nmi_previous_unlabeled")
+_BY_NAME = ("validation_ccc", "left_out_batches", "seconds")
+_SIZES = ("cluster_sizes", "cluster_sizes_unlabeled")
+
+
+class MetricsLog:
+    """Appends the metrics of each epoch to `metrics.jsonl` and `tensorboard/` in a work directory.
+
+    Args:
+      directory: the work directory.
+      epochs_done: what a resumed run keeps: later epochs, which its checkpoint knows nothing of, are taken out of the
+        JSON lines and marked as superseded for TensorBoard. 0 begins anew.
+      run_id: what the run's files are known by; each JSON line has it as `run`. Empty leaves it out.
+
+    Raises:
+      InputError: of the epochs that are to be kept a line is damaged, or of another run; the file stays as it is.
+    """
+
+    def __init__(self, directory: Path, epochs_done: int = 0, run_id: str = "") -> None:
+        # Not by `SummaryWriter`: a full disk ends its thread, and the run would wait for that thread forever.
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto import event_pb2
+
+        self._path = directory / METRICS_FILE
+        self._run: dict[str, Any] = {RUN_ENTRY: run_id} if run_id else {}
+        kept = read_metrics(self._path, run_id) if epochs_done and self._path.exists() else []
+        kept = [metrics for metrics in kept if metrics["epoch"] <= epochs_done]
+        with replacing(self._path) as temporary:
+            temporary.write_text("".join(_json_line(metrics) for metrics in kept), "utf-8")
+        self._file = self._path.open("a", encoding="utf-8")
+        (directory / TENSORBOARD_DIR).mkdir(exist_ok=True)
+        self._events = EventsWriter(str(directory / TENSORBOARD_DIR / "events"))
+        self._messages: Any = event_pb2  # whose classes are made as it is loaded
+        session_log = self._messages.SessionLog
+        self._add_event(epochs_done + 1, session_log=session_log(status=session_log.START))
+
+    def write(self, metrics: dict[str, Any]) -> None:
+        """Logs one epoch. In the JSON lines NaN and infinity become null.
+
+        Args:
+          metrics: `epoch` (from 1) and names with a number, None, a list of numbers, or a dictionary of such.
+            TensorBoard gets numbers as scalars and lists as histograms with one bar an item.
+        """
+        from tensorboardX.summary import histogram_raw, scalar
+
+        self._file.write(_json_line({**metrics, **self._run}))
+        self._file.flush()
+        epoch = int(metrics["epoch"])
+        for name, value in _flat(_plain(metrics)):
+            if isinstance(value, list):
+                self._add_event(epoch, summary=histogram_raw(name, **_bars(value)))
+            elif value is not None and name != "epoch":
+                self._add_event(epoch, summary=scalar(name, value))
+        self._events.flush()
+
+    def close(self) -> None:
+        try:
+            self._file.close()
+        finally:
+            self._events.close()
+
+    def __enter__(self) -> MetricsLog:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _add_event(self, step: int, **content: Any) -> None:
+        self._events.write_event(self._messages.Event(wall_time=time.time(), step=step, **content))
+
+
+def read_metrics(path: Path, run_id: str | None = None) -> list[dict[str, Any]]:
+    """The epochs of a `metrics.jsonl`, in order. A last line that a kill cut short is left out.
+
+    Args:
+      path: the file.
+      run_id: of the run that each line has to be of; None takes those of any.
+
+    Returns:
+      Of each epoch what `MetricsLog.write` was given, whose names have values of their kind, and `run`.
+
+    Raises:
+      InputError: no such file, a line that is not an epoch's JSON object, or one of another run.
+    """
+    try:
+        text = read_text(path, "remove it, or restore a copy", _MOST_BYTES)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; metrics are written by `python -m launch.train`") from None
+    *whole_lines, _ = text.split("\n")
+    epochs: list[dict[str, Any]] = []
+    for number, line in enumerate(whole_lines, start=1):
+        try:
+            metrics = _checked(parse_json(line))
+            if epochs and metrics["epoch"] <= epochs[-1]["epoch"]:
+                raise ValueError(f"epoch {metrics['epoch']} after epoch {epochs[-1]['epoch']}")
+        except ValueError as error:
+            raise InputError(f"{path}, line {number}: {shortened(str(error))}; delete that line") from None
+        if run_id is not None:
+            check_run(path, metrics.get(RUN_ENTRY, ""), run_id)
+        epochs.append(metrics)
+    return epochs
+
+
+def _checked(metrics: Any) -> dict[str, Any]:
+    """A line's object, if every name has a value of its kind; raises ValueError otherwise."""
+    if not isinstance(metrics, dict):
+        raise ValueError("not an object")
+    epoch, best_epoch = metrics.get("epoch"), metrics.get("best_epoch")
+    if not _is_epoch(epoch) or not (best_epoch is None or _is_epoch(best_epoch)):
+        raise ValueError("no whole number from 1 as `epoch`, or another `best_epoch`")
+    for name, value in metrics.items():
+        if name == RUN_ENTRY:
+            holds = isinstance(value, str)
+        elif name in _SIZES:
+            holds = value is None or (isinstance(value, list) and all(_is_number(size) and size >= 0 for size in value))
+        elif name in _BY_NAME:
+            holds = value is None or (isinstance(value, dict) and all(map(_is_number_or_none, value.values())))
+        elif name in _NUMBERS or loss_name(name) is not None:
+            holds = _is_number_or_none(value)
+        else:
+            holds = True  # nothing reads it
+        if not holds:
+            raise ValueError(f"{name} has a value of another kind")
+    return metrics
+
+
+def _is_epoch(value: object) -> bool:
+    return type(value) is int and 1 <= value <= _LAST_EPOCH
+
+
+def _is_number_or_none(value: object) -> bool:
+    return value is None or _is_number(value)
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return type(value) in (int, float) and abs(cast(float, value)) <= _LARGEST
+
+
+def _bars(values: list[float | None]) -> dict[str, Any]:
+    """TensorBoard's histogram that shows these values as bars."""
+    heights = np.asarray([value or 0 for value in values], dtype=float)
+    at = np.arange(len(heights))
+    return {
+        "min": 0,
+        "max": len(heights),
+        "num": int(heights.sum()),
+        "sum": float(heights @ at),
+        "sum_squares": float(heights @ at**2),
+        "bucket_limits": (at + 1.0).tolist(),
+        "bucket_counts": heights.tolist(),
+    }
+
+
+def _json_line(metrics: dict[str, Any]) -> str:
+    return json.dumps(_plain(metrics), allow_nan=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """`value` in JSON's types: NumPy and JAX numbers and arrays as Python's, what is not finite as None."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _flat(metrics: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested names joined by `/`, which TensorBoard groups by."""
+    for name, value in metrics.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}/")
+        else:
+            yield f"{prefix}{name}", value
+
+
+_STAGES = {"stage1": "stage I", "stage2": "stage II"}
+_TERMS = {"cross_entropy": "cross-entropy", "kl": "KL divergence"}
+
+
+def loss_name(metric: str) -> str | None:
+    """E.g. "stage I cross-entropy" for "stage1_cross_entropy"; None for metrics that are no losses."""
+    if metric == "ccc_loss":
+        return "CCC loss"
+    stage, _, term = metric.partition("_")
+    return f"{_STAGES[stage]} {_TERMS.get(term, term.replace('_', ' '))}" if stage in _STAGES else None

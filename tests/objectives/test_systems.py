@@ -1,0 +1,207 @@
+"""The compared systems: what they minimise, that they learn, resume to the bit, and predict."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jaxtyping import Array
+
+from emocluster_jax.config import AutoencoderConfig, LadderConfig, ModelConfig, OptimizerConfig, SystemName, TrainConfig
+from emocluster_jax.console import Console
+from emocluster_jax.inference.model_directory import read_model
+from emocluster_jax.inference.predictor import load_model
+from emocluster_jax.objectives.registry import stages_of
+from emocluster_jax.objectives.stage import Batch
+from emocluster_jax.training.data import TrainingData
+from emocluster_jax.training.loop import fit
+from emocluster_jax.training.metrics_log import read_metrics
+from emocluster_jax.training.workdir import read_assignments
+from small_models import noise
+from small_training import MODEL, make_data
+
+COMPARED: tuple[SystemName, ...] = ("cnn_regressor", "cnn_ae", "cnn_vae", "ladder")
+RNG = np.random.default_rng(0)
+BATCH = Batch(
+    chunks=jnp.asarray(RNG.normal(size=(8, 16, 32)), jnp.float32),
+    pseudo_labels=None,
+    targets=jnp.asarray(RNG.normal(size=(8, 2)), jnp.float32),
+    present=jnp.asarray(RNG.uniform(size=(8, 2)) < 0.8),
+    epochs=jnp.zeros(()),
+)
+
+
+def config(system: SystemName, **changes: Any) -> TrainConfig:
+    model = dataclasses.replace(MODEL, system=system, dropout_rate=0.1, clusters=ModelConfig().clusters)
+    return TrainConfig(model=model, batch_size=4, **changes)
+
+
+class Told(NamedTuple):
+    """An output that is known beforehand."""
+
+    embeddings: Array
+    attributes: Array
+    log_variance: Array
+    reconstruction: Array
+    denoising_costs: Array
+
+
+class Teller(nn.Module):
+    """A network that always says the same."""
+
+    told: Told
+
+    @nn.compact
+    def __call__(self, chunks: Array, *, train: bool, noise_std: float = 0.0) -> Told:
+        self.variable("batch_stats", "calls", lambda: jnp.zeros(())).value += 1
+        return self.told
+
+
+def loss_and_terms(config: TrainConfig, told: Told, batch: Batch = BATCH) -> tuple[float, dict[str, float]]:
+    """Of the labelled stage, for a network that says what it is told."""
+    objectives = importlib.import_module(f"emocluster_jax.objectives.{config.model.system}")
+    stage = objectives.stages(Teller(told), config, None).labeled
+    loss, (terms, _) = stage.loss({}, {"calls": jnp.zeros(())}, batch, jax.random.key(0))
+    assert set(terms) == set(stage.terms)
+    return float(loss), {name: float(value) for name, value in terms.items()}
+
+
+@pytest.fixture(scope="module")
+def told() -> Told:
+    def draw(*shape: int) -> Array:
+        return jnp.asarray(RNG.normal(size=shape), jnp.float32)
+
+    return Told(draw(8, 6), draw(8, 2), draw(8, 6), draw(8, 16, 32), jnp.arange(9.0))
+
+
+def concordance_loss(predictions: np.ndarray, targets: np.ndarray, present: np.ndarray) -> float:
+    """1 - CCC, the mean over the attributes, each of the chunks whose label there is.
+
+    The covariance is divided by N and the variances by N - 1, as in the published training code.
+    """
+    losses = []
+    for x, y, there in zip(predictions.T, targets.T, present.T, strict=True):
+        x, y = x[there], y[there]
+        covariance = np.mean((x - x.mean()) * (y - y.mean()))
+        losses.append(1 - 2 * covariance / (x.var(ddof=1) + y.var(ddof=1) + (x.mean() - y.mean()) ** 2))
+    return float(np.mean(losses))
+
+
+def divergence_of_normals(mean: np.ndarray, log_variance: np.ndarray) -> float:
+    """Of N(mean, variance) from N(0, 1) in nats: summed over the code's dimensions, the mean over the chunks."""
+    variance = np.exp(log_variance)
+    return float(np.mean(np.sum((variance + mean**2 - 1 - np.log(variance)) / 2, axis=1)))
+
+
+def test_what_the_systems_minimise(told: Told) -> None:
+    # Written out in NumPy, in double precision but for the inputs.
+    attributes, targets, reconstruction, chunks, means, log_variance = (
+        np.asarray(values, np.float64)
+        for values in (
+            told.attributes,
+            BATCH.targets,
+            told.reconstruction,
+            BATCH.chunks,
+            told.embeddings,
+            told.log_variance,
+        )
+    )
+    concordance = concordance_loss(attributes, targets, np.asarray(BATCH.present))
+    error = float(np.mean((reconstruction - chunks) ** 2))
+    divergence = divergence_of_normals(means, log_variance) / (16 * 32)
+    weights = AutoencoderConfig(reconstruction_weight=2.0, kl_weight=3.0, kl_warmup_epochs=4.0)
+
+    loss, terms = loss_and_terms(config("cnn_regressor"), told)
+    assert loss == terms["ccc_loss"] == pytest.approx(concordance, rel=1e-5)
+
+    only_error = dataclasses.replace(AutoencoderConfig(), reconstruction_weight=2.0)
+    loss, terms = loss_and_terms(config("cnn_ae", autoencoder=only_error, ccc_weight=0.5), told)
+    assert loss == pytest.approx(2 * error + 0.5 * concordance, rel=1e-5)
+    assert terms == pytest.approx({"reconstruction": error, "ccc_loss": concordance}, rel=1e-5)
+
+    for epochs, share in ((0.0, 0.0), (1.0, 0.25), (4.0, 1.0), (9.0, 1.0)):
+        batch = BATCH._replace(epochs=jnp.asarray(epochs))
+        loss, terms = loss_and_terms(config("cnn_vae", autoencoder=weights), told, batch)
+        assert loss == pytest.approx(2 * error + 3 * share * divergence + concordance, rel=1e-5)
+        assert terms["kl"] == pytest.approx(divergence, rel=1e-5)
+
+    levels = LadderConfig(denoising_weights=tuple(float(2**level) for level in range(9)))
+    loss, terms = loss_and_terms(config("ladder", ladder=levels), told)
+    denoising = sum(2**level * level for level in range(9))
+    assert terms["denoising"] == pytest.approx(denoising) and loss == pytest.approx(denoising + concordance, rel=1e-6)
+
+
+FAST = {"optimizer": OptimizerConfig(adam_learning_rate=0.005)}
+
+
+@pytest.fixture(scope="module")
+def data() -> TrainingData:
+    return make_data()
+
+
+def used(system: SystemName, data: TrainingData) -> TrainingData:
+    """The pool goes to one of the systems that take it, whose compilation then takes twice as long."""
+    return data if system in ("cnn_ae", "cnn_regressor") else dataclasses.replace(data, unlabeled=None)
+
+
+@pytest.fixture(scope="module", params=COMPARED)
+def run(request: pytest.FixtureRequest, data: TrainingData, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The work directory of a short run, called like the system."""
+    workdir = tmp_path_factory.mktemp("runs") / request.param
+    fit(config(request.param, epochs=8, **FAST), used(request.param, data), workdir, Console(quiet=True))
+    return workdir
+
+
+def test_each_learns(run: Path) -> None:
+    first, *_, last = read_metrics(run / "metrics.jsonl")
+    losses = [name for name in first if name.startswith("stage") and not name.endswith("_kl")]
+    assert any(name.startswith("stage1") for name in losses) == (run.name == "cnn_ae")
+    for name in ("ccc_loss", *losses):
+        assert last[name] < 0.9 * first[name], name
+    assert last["validation_ccc"]["arousal"] > 0.5
+    assert not any("cluster" in name or "nmi" in name for name in last)
+    assert not (run / "assignments").exists()
+
+
+def test_a_model_directory_predicts_attributes_and_an_embedding_but_no_cluster(run: Path) -> None:
+    model = read_model(run / "model")
+    assert model.config.system == run.name and model.centroids is None
+    prediction = load_model(run)(noise(2.0), 16_000)
+    assert list(prediction.attributes) == ["arousal", "valence"]
+    assert prediction.embedding.shape == (32,) and prediction.chunk_embeddings.shape == (4, 32)
+    assert np.ptp(prediction.chunk_attributes, axis=0).min() > 0
+    assert prediction.cluster is None and prediction.chunk_clusters is None
+
+
+def test_a_resumed_run_is_bit_equal(run: Path, data: TrainingData, tmp_path: Path) -> None:
+    if run.name != "cnn_vae":
+        pytest.skip("one run with noise, dropout and a weight that grows over the epochs stands for all")
+    for epochs in (2, 8):
+        fit(config("cnn_vae", epochs=epochs, **FAST), used("cnn_vae", data), tmp_path, Console(quiet=True))
+    lines = [read_metrics(folder / "metrics.jsonl") for folder in (run, tmp_path)]
+    for one, other in zip(*lines, strict=True):
+        assert one | {"seconds": 0} == other | {"seconds": 0}
+
+
+def test_unsupervised_stages_of_emocluster(data: TrainingData, tmp_path: Path) -> None:
+    run = TrainConfig(model=MODEL, batch_size=4, epochs=2, stages="unsupervised")
+    unlabeled, labeled = stages_of(run)
+    assert unlabeled is not None and (unlabeled.name, labeled.name) == ("stage1", "stage2")
+    progress = fit(run, dataclasses.replace(data, unlabeled=None), tmp_path, Console(quiet=True))
+    assert (progress.epoch, progress.best_epoch, progress.best_ccc) == (2, 2, -np.inf)
+    metrics = read_metrics(tmp_path / "metrics.jsonl")[-1]
+    assert {"stage2_cross_entropy", "cluster_sizes", "nmi_previous"} <= set(metrics)
+    assert "ccc_loss" not in metrics and "validation_ccc" not in metrics
+    assignments = read_assignments(tmp_path, 2)
+    assert {name: len(clusters) for name, clusters in assignments.items()} == {"stage2": 25 * 4}
+    model = read_model(tmp_path / "model")
+    assert model.centroids is not None
+    # Frozen at the random draw: its biases are still zero.
+    assert not model.variables["params"]["attribute_regressor"]["output"]["bias"].any()
