@@ -14,6 +14,7 @@ import re
 import types
 import typing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from emocluster_jax.errors import InputError
@@ -442,6 +443,8 @@ def _checked(value: Any, hint: Any, where: str) -> Any:
         if value is None:
             return None
         return _checked(value, next(t for t in typing.get_args(hint) if t is not type(None)), where)
+    if hint is Path and isinstance(value, str | Path):
+        return Path(value)
     if hint is float and type(value) is int and abs(value) < 1 << 1023:
         return float(value)
     if type(value) is not hint:

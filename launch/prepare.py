@@ -5,13 +5,12 @@ from __future__ import annotations
 import shlex
 import sys
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from emocluster_jax.config import FOLDS, FRAME_RATE, RECORDINGS, WORKERS
-from emocluster_jax.corpora.msp_podcast import TEST_SETS
-from emocluster_jax.corpora.registry import CorpusName
+from emocluster_jax.corpora.registry import CorpusName, options_classes
 from emocluster_jax.errors import one_line
 from emocluster_jax.ranges import check_numbers, within
 from launch.command import invocation, parse, run
@@ -24,6 +23,15 @@ DESCRIPTION = """Prepare recordings and their labels: a data directory of TFDS r
 there already is used again, and what cannot be decoded is skipped and listed."""
 
 _NAMES_SHOWN = 3
+if TYPE_CHECKING:
+    _OfCorpora = Any
+else:
+    # A field for each corpus that has options of its own.
+    _OfCorpora = make_dataclass(
+        "_OfCorpora",
+        [(name, cls, field(default_factory=cls)) for name, cls in options_classes().items()],
+        frozen=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -35,8 +43,6 @@ class Options:
     not."""
     data_dir: Path
     """Where the records go. A run that was killed goes on where it stopped, with the same command."""
-    manifest: Path | None = None
-    """`manifest`: the CSV file, if it is not the folder's manifest.csv. What it names lies in --source nonetheless."""
     unlabeled: Path | None = None
     """A folder of recordings without labels, which join the unlabelled split."""
     unlabeled_limit: int | None = field(default=None, metadata=within(RECORDINGS))
@@ -44,10 +50,6 @@ class Options:
     frame_rate: float | None = field(default=None, metadata=within(FRAME_RATE))
     """The recordings are files of features (.npy, frames by dimensions), with this many frames a second: embeddings of
     WavLM or wav2vec 2.0 have 50."""
-    english: Literal["labeled", "unlabeled"] = "labeled"
-    """`emotale` without splits.csv: the English recordings train beside the Danish ones, or are the unlabelled pool."""
-    test_sets: tuple[str, ...] = TEST_SETS
-    """`msp_podcast`: values of Split_Set that make up the test split; case and blanks do not matter."""
     statistics_from: Path | None = None
     """Normalise by the feature statistics of this data directory, or of this model directory to evaluate the model,
     instead of those of this corpus's training split."""
@@ -68,11 +70,21 @@ class Options:
     ...; see docs/preparation-at-scale.md. The records are the same."""
     beam_options: tuple[str, ...] = ()
     """Its pipeline options without their dashes, e.g. `flink_master=host:8081 parallelism=64`."""
+    of_corpora: _OfCorpora = field(default_factory=_OfCorpora)
     quiet: bool = False
     """Print nothing but warnings and errors."""
 
     def __post_init__(self) -> None:
         check_numbers(self)
+
+
+def _given(of_corpora: Any) -> dict[str, Any]:
+    """The corpora's own options that differ from their defaults, whatever the corpus: `prepare` refuses others'."""
+    given = {}
+    for corpus in fields(of_corpora):
+        own = getattr(of_corpora, corpus.name)
+        given |= {f.name: value for f in fields(own) if (value := getattr(own, f.name)) != f.default}
+    return given
 
 
 def summarize(preparation: Preparation, data_dir: Path, console: Console) -> None:
@@ -119,12 +131,9 @@ def main() -> None:
             options.corpus,
             options.source,
             options.data_dir,
-            manifest=options.manifest,
             unlabeled=options.unlabeled,
             unlabeled_limit=options.unlabeled_limit,
             frame_rate=options.frame_rate,
-            english=options.english,
-            test_sets=options.test_sets,
             statistics_from=options.statistics_from,
             folds=options.folds,
             channel=options.channel,
@@ -133,6 +142,7 @@ def main() -> None:
             workers=options.workers,
             beam=options.beam_runner,
             beam_options=options.beam_options,
+            corpus_options=_given(options.of_corpora),
             console=console,
         )
     except KeyboardInterrupt as signal:

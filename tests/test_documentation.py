@@ -69,7 +69,7 @@ def extended(tmp_path: Path) -> Path:
 def write_my_corpus(folder: Path) -> None:
     """Clips of four persons, of a second and a half each."""
     (folder / "wav").mkdir(parents=True)
-    with (folder / "labels.csv").open("w", newline="") as file:
+    with (folder / "experts.csv").open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["clip", "person", "activation", "valence"])
         for i in range(12):
@@ -85,7 +85,8 @@ def test_the_examples_run_where_they_were_registered(extended: Path) -> None:
         done = subprocess.run(command, cwd=extended, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
 
-    run("launch.prepare", "--corpus", "my_corpus", "--source", "corpus", "--data-dir", "data", "--workers", "1")
+    given = ["--corpus", "my_corpus", "--source", "corpus", "--ratings", "experts", "--data-dir", "data"]
+    run("launch.prepare", *given, "--workers", "1")
     preparation = read_preparation(extended / "data")
     assert preparation.corpus == "my_corpus" and sum(preparation.counts.values()) == 12
     assert set(preparation.counts) == set(SPLITS) - {"unlabeled"}

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal
 
 from emocluster_jax.config import (
     DEFAULT_AUDIO,
@@ -23,8 +23,7 @@ from emocluster_jax.config import (
 from emocluster_jax.console import Console
 from emocluster_jax.corpora.audio_files import AUDIO_SUFFIXES, FRAME_SUFFIXES
 from emocluster_jax.corpora.label_checks import outlying_labels
-from emocluster_jax.corpora.msp_podcast import TEST_SETS
-from emocluster_jax.corpora.registry import CorpusName, reader_of
+from emocluster_jax.corpora.registry import CorpusName, options_of, read_corpus
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.preprocessing.given_frames import most_frequent_dimensions, shape_of
@@ -51,12 +50,9 @@ def prepare(
     source: Path | str,
     data_dir: Path | str,
     *,
-    manifest: Path | str | None = None,
     unlabeled: Path | str | None = None,
     unlabeled_limit: int | None = None,
     frame_rate: float | None = None,
-    english: Literal["labeled", "unlabeled"] = "labeled",
-    test_sets: Sequence[str] = TEST_SETS,
     statistics_from: Path | str | None = None,
     folds: int | Literal["speakers"] | None = None,
     channel: int | str = "mix",
@@ -65,6 +61,7 @@ def prepare(
     workers: int | None = None,
     beam: str | None = None,
     beam_options: Sequence[str] = (),
+    corpus_options: Mapping[str, Any] | None = None,
     console: Console | None = None,
 ) -> Preparation:
     """Reads a corpus and writes its chunks as TFDS records, or finds that they are there already.
@@ -77,12 +74,9 @@ def prepare(
       corpus: what lies in the source folder, as `launch.prepare --corpus` names it.
       source: the corpus's folder, or, of `manifest`, the CSV file in it. `demo` makes its recordings there.
       data_dir: where the records go.
-      manifest: of `manifest`: the CSV file, where it is not the folder's manifest.csv.
       unlabeled: a folder of recordings without labels, which join the unlabelled split.
       unlabeled_limit: take this many of that folder; a smaller number is part of a larger.
       frame_rate: frames a second, where the recordings are files of features (.npy, frames by dimensions).
-      english: of `emotale` without splits.csv: the English recordings train, or are the unlabelled pool.
-      test_sets: of `msp_podcast`: values of Split_Set that make up the test split; case and blanks do not matter.
       statistics_from: a data directory, or a model directory, whose feature statistics the chunks are normalised by,
         instead of those of this corpus's training split.
       folds: deal all labelled recordings, whatever their split, out to this many folds by speaker, or to a fold for
@@ -94,6 +88,7 @@ def prepare(
         `if __name__ == "__main__":`, since they import it again; a notebook need not.
       beam: the Apache Beam runner that decodes and writes in place of local processes.
       beam_options: of that runner, without their dashes.
+      corpus_options: options of the corpus's own by name, such as `{"english": "unlabeled"}` of `emotale`.
       console: shows how far it is; None for one that prints.
 
     Returns:
@@ -104,17 +99,9 @@ def prepare(
     """
     console = console or Console()
     source, data_dir, unlabeled = Path(source), Path(data_dir), None if unlabeled is None else Path(unlabeled)
-    table = None if manifest is None else Path(manifest)
-    if corpus not in get_args(CorpusName):
-        raise InputError(f"there is no corpus {corpus!r}; there are {', '.join(get_args(CorpusName))}")
+    own = options_of(corpus, corpus_options or {})
     if unlabeled_limit is not None and unlabeled is None:
         raise InputError("--unlabeled-limit needs --unlabeled, the folder that it limits")
-    if table is not None and corpus != "manifest":
-        raise InputError(f"--manifest belongs to --corpus manifest, not to {corpus}")
-    if english != "labeled" and corpus != "emotale":
-        raise InputError(f"--english belongs to --corpus emotale, not to {corpus}")
-    if tuple(test_sets) != TEST_SETS and corpus != "msp_podcast":
-        raise InputError(f"--test-sets belongs to --corpus msp_podcast, not to {corpus}")
     if folds is not None:
         folds = checked_request(folds)
     audio = AudioConfig(channel_number(channel), remove_dc, strict_audio)
@@ -129,9 +116,9 @@ def prepare(
     _check_outputs(corpus, source, data_dir)
     suffixes = AUDIO_SUFFIXES if frame_rate is None else FRAME_SUFFIXES
     with console.showing_log():
-        utterances = _read(
-            corpus, source, table, unlabeled, unlabeled_limit, suffixes, english, tuple(test_sets), console
-        )
+        if corpus == "demo":
+            _make_demo(source, console)
+        utterances = read_corpus(corpus, source, own, suffixes, unlabeled, unlabeled_limit)
     for warning in outlying_labels(utterances):
         console.warn(warning)
     preparation = write_records(
@@ -214,45 +201,12 @@ def _check_outputs(corpus: CorpusName, source: Path, data_dir: Path) -> None:
             check_output_folder("--source", source)
 
 
-def _read(
-    corpus: CorpusName,
-    source: Path,
-    table: Path | None,
-    pool: Path | None,
-    limit: int | None,
-    suffixes: frozenset[str],
-    english: Literal["labeled", "unlabeled"],
-    test_sets: tuple[str, ...],
-    console: Console,
-) -> list[Utterance]:
-    """The rows of the corpus and of the unlabelled pool beside it."""
-    if corpus == "manifest":
-        from emocluster_jax.corpora import manifest
+def _make_demo(source: Path, console: Console) -> None:
+    from emocluster_jax.corpora import demo
 
-        return manifest.read(source, pool, limit, suffixes, table)
-    if corpus == "msp_podcast":
-        from emocluster_jax.corpora import msp_podcast
-
-        return msp_podcast.read(source, pool, limit, test_sets)
-    if corpus == "emotale":
-        from emocluster_jax.corpora import emotale
-
-        utterances = emotale.read(source, english)
-    elif corpus == "demo":
-        from emocluster_jax.corpora import demo
-
-        config = demo.DemoCorpus()
-        with console.task("rendering the demo corpus", total=config.recordings) as task:
-            demo.generate(source, config, task.advance)
-        utterances = demo.read(source)
-    else:
-        utterances = reader_of(corpus)(source)
-    if pool is None:
-        return utterances
-
-    from emocluster_jax.corpora.unlabeled_pool import read_pool
-
-    return utterances + read_pool(pool, source, utterances, limit, suffixes=suffixes)
+    config = demo.DemoCorpus()
+    with console.task("rendering the demo corpus", total=config.recordings) as task:
+        demo.generate(source, config, task.advance)
 
 
 def _features(frame_rate: float | None, source: Path, utterances: Sequence[Utterance], console: Console) -> Features:

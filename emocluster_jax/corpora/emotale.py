@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 import math
 import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from emocluster_jax.config import ATTRIBUTES
 from emocluster_jax.corpora.audio_files import check_folder, check_inside, is_file
@@ -27,16 +29,27 @@ TEST_SPEAKERS = frozenset({"005", "011", "016", "018"})
 _log = logging.getLogger(__name__)
 
 
-def read(source: Path, english: str = "labeled") -> list[Utterance]:
+@dataclass(frozen=True)
+class EmotaleOptions:
+    """What to make of EmoTale."""
+
+    english: Literal["labeled", "unlabeled"] = "labeled"
+    """`emotale` without splits.csv: the English recordings train beside the Danish ones, or are the unlabelled pool."""
+
+
+_DEFAULT = EmotaleOptions()
+
+
+def read(source: Path, options: EmotaleOptions = _DEFAULT) -> list[Utterance]:
     """Reads EmoTale, as cloned or as a part of it with its own `splits.csv`.
 
     Args:
       source: the folder of `annotations.csv`. The recordings may lie in any subfolder, with any audio suffix.
         `speaker_info.csv` (genders), `splits.csv` (file, split) and `unlabeled.csv` (file) are read where they are
         there. With `splits.csv`, annotated recordings that it does not name are left out.
-      english: what becomes of annotated English recordings where there is no `splits.csv`: "labeled" puts them beside
-        the Danish ones of the same speaker; "unlabeled" makes a pool of those of the training speakers and leaves out
-        the others (the arrangement of this project's published results).
+      options: with `english`, what becomes of annotated English recordings where there is no `splits.csv`: "labeled"
+        puts them beside the Danish ones of the same speaker; "unlabeled" makes a pool of those of the training speakers
+        and leaves out the others (the arrangement of this project's published results).
 
     Returns:
       One row a recording, sorted by id; attributes are the mean of the annotators. A recording that is listed but not
@@ -45,12 +58,10 @@ def read(source: Path, english: str = "labeled") -> list[Utterance]:
     Raises:
       InputError: a table is missing, unreadable or at odds with another, or no recording is found.
     """
-    if english not in ("labeled", "unlabeled"):
-        raise InputError(f"english is {english!r}; expected 'labeled' or 'unlabeled'")
     check_folder(source, "the folder of EmoTale's annotations.csv")
     annotations = _by_stem(read_table(source / "annotations.csv"))
     genders = _genders(source / "speaker_info.csv")
-    splits = _splits(source, annotations, english)
+    splits = _splits(source, annotations, options.english)
     files = _files(source, [name for _, name in splits.values()])
     utterances = []
     for stem, (split, name) in splits.items():

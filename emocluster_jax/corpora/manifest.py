@@ -12,7 +12,7 @@ import logging
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,12 +37,23 @@ _SHOWN = 5
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class ManifestOptions:
+    """What to make of recordings with a CSV file."""
+
+    manifest: Path | None = None
+    """`manifest`: the CSV file, if it is not the folder's manifest.csv. What it names lies in --source nonetheless."""
+
+
+_DEFAULT = ManifestOptions()
+
+
 def read(
     source: Path,
     unlabeled: Path | None = None,
     unlabeled_limit: int | None = None,
     suffixes: frozenset[str] = AUDIO_SUFFIXES,
-    table: Path | None = None,
+    options: ManifestOptions = _DEFAULT,
 ) -> list[Utterance]:
     """Reads a manifest.
 
@@ -55,7 +66,7 @@ def read(
       unlabeled: a folder whose recordings, apart from those that the CSV file lists, join the unlabelled split.
       unlabeled_limit: take this many of that folder; None takes all.
       suffixes: file name endings that count as recordings there.
-      table: the CSV file, where it is not the folder's `manifest.csv`.
+      options: with `manifest`, the CSV file, where it is not the folder's `manifest.csv`.
 
     Returns:
       One row a recording, sorted by id: its path relative to the folder, and, of a segment, where it begins and ends.
@@ -65,6 +76,7 @@ def read(
       InputError: the table or the folder is missing, unreadable or wrong, names a recording outside of the folder, or
         by a name that several have, or no listed recording exists.
     """
+    table = options.manifest
     if table is not None and not source.is_dir():
         raise InputError(f"--source {source} is not a folder; with --manifest give that of the recordings")
     root = source if source.is_dir() else source.parent

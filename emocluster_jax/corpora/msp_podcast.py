@@ -6,6 +6,7 @@ Podcast Recordings", IEEE Transactions on Affective Computing 2019. The corpus i
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from emocluster_jax.corpora.audio_files import check_folder, check_inside, is_file
@@ -39,11 +40,22 @@ _SPLITS = {
 _PARTITIONS = "Partitions.txt"
 
 
+@dataclass(frozen=True)
+class MspPodcastOptions:
+    """What to make of MSP-Podcast."""
+
+    test_sets: tuple[str, ...] = TEST_SETS
+    """`msp_podcast`: values of Split_Set that make up the test split; case and blanks do not matter."""
+
+
+_DEFAULT = MspPodcastOptions()
+
+
 def read(
     source: Path,
     unlabeled: Path | None = None,
     unlabeled_limit: int | None = None,
-    test_sets: tuple[str, ...] = TEST_SETS,
+    options: MspPodcastOptions = _DEFAULT,
 ) -> list[Utterance]:
     """Reads a release of MSP-Podcast.
 
@@ -53,9 +65,9 @@ def read(
       unlabeled: the folder of the unlabelled pool, some 500,000 recordings. What the label file or `Partitions.txt`
         names is left out of it, whatever its split.
       unlabeled_limit: take this many of the pool, such as 15,000 or 40,000, which contain one another; None takes all.
-      test_sets: the values of Split_Set that make up the test split, without regard to case and blanks; by default all
-        that have labels. The paper's release 1.6 has one test set; later ones have Test1 and Test2. Test3 has no public
-        labels and is always left out.
+      options: with `test_sets`, the values of Split_Set that make up the test split, without regard to case and
+        blanks; by default all that have labels. The paper's release 1.6 has one test set; later ones have Test1 and
+        Test2. Test3 has no public labels and is always left out.
 
     Returns:
       One row a recording, sorted by id: the path relative to `source`. A recording that is listed but does not exist
@@ -77,7 +89,7 @@ def read(
         raise InputError(f"{source} has no folder Audios (nor Audio, wav); unpack the recordings there")
     table = read_json_table(labels, "FileName") if labels.suffix == ".json" else read_table(labels)
     table.require("FileName", "EmoAct", "EmoDom", "EmoVal", "Split_Set")
-    chosen = _test_sets(test_sets, table)
+    chosen = _test_sets(options.test_sets, table)
     places: dict[str, str] = {}
     utterances = []
     for row in table:

@@ -1,17 +1,84 @@
-"""The corpora by the names that `--corpus` knows: each is the module of that name in this package."""
+"""The corpora by name: each is the module of that name in this package, found when it is asked for."""
 
 from __future__ import annotations
 
+import functools
 import importlib
-from collections.abc import Callable
+import inspect
+import typing
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from emocluster_jax.config import from_dict
+from emocluster_jax.corpora.unlabeled_pool import read_pool
 from emocluster_jax.corpora.utterance import Utterance
+from emocluster_jax.errors import InputError
 
 CorpusName = Literal["demo", "manifest", "msp_podcast", "emotale", "iemocap", "crema_d"]
 
 
-def reader_of(corpus: CorpusName) -> Callable[[Path], list[Utterance]]:
-    """The corpus's `read`: from its folder to its rows. Its module is loaded only now."""
-    return importlib.import_module(f"emocluster_jax.corpora.{corpus}").read
+@functools.cache
+def options_classes() -> dict[str, type[Any]]:
+    """The corpora that have options of their own, with the dataclass that their `read` takes as `options`."""
+    hints = {name: typing.get_type_hints(_module(name).read) for name in typing.get_args(CorpusName)}
+    return {name: found["options"] for name, found in hints.items() if "options" in found}
+
+
+def options_of(corpus: CorpusName, given: Mapping[str, Any]) -> Any | None:
+    """The corpus's own options, by default where they are not given; None for a corpus without.
+
+    Args:
+      corpus: its name.
+      given: values by name.
+
+    Raises:
+      InputError: there is no such corpus, it has no such option, or a value is wrong.
+    """
+    names = typing.get_args(CorpusName)
+    if corpus not in names:
+        raise InputError(f"there is no corpus {corpus!r}; there are {', '.join(names)}")
+    classes = options_classes()
+    for name in given:
+        users = [user for user, cls in classes.items() if name in cls.__dataclass_fields__]
+        if corpus not in users:
+            belongs = f"belongs to --corpus {' and '.join(users)}, not to" if users else "is not an option of"
+            raise InputError(f"--{name.replace('_', '-')} {belongs} {corpus}")
+    return from_dict(classes[corpus], dict(given), corpus) if corpus in classes else None
+
+
+def read_corpus(
+    corpus: CorpusName,
+    source: Path,
+    options: Any | None,
+    suffixes: frozenset[str],
+    unlabeled: Path | None = None,
+    unlabeled_limit: int | None = None,
+) -> list[Utterance]:
+    """The rows of a corpus, and of a folder of recordings without labels beside it.
+
+    A reader gets what its parameters name; one without the parameter `unlabeled` leaves that folder to this function.
+
+    Args:
+      corpus: its name.
+      source: its folder.
+      options: its own, as `options_of` makes them.
+      suffixes: file name endings that count as recordings.
+      unlabeled: the folder of recordings without labels.
+      unlabeled_limit: take this many of them.
+
+    Raises:
+      InputError: what is wrong with the corpus or the folder.
+    """
+    read = _module(corpus).read
+    takes = inspect.signature(read).parameters
+    pool = {"unlabeled": unlabeled, "unlabeled_limit": unlabeled_limit}
+    given = {"options": options, "suffixes": suffixes, **pool}
+    utterances = read(source, **{name: value for name, value in given.items() if name in takes})
+    if unlabeled is None or "unlabeled" in takes:
+        return utterances
+    return utterances + read_pool(unlabeled, source, utterances, unlabeled_limit, suffixes=suffixes)
+
+
+def _module(corpus: str) -> Any:
+    return importlib.import_module(f"emocluster_jax.corpora.{corpus}")

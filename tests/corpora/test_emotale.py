@@ -8,6 +8,8 @@ from collections import Counter
 import pytest
 
 from emocluster_jax.corpora import emotale as emotale_corpus
+from emocluster_jax.corpora.emotale import EmotaleOptions
+from emocluster_jax.corpora.registry import options_of
 from emocluster_jax.errors import InputError
 
 HEADER = "file,a1_A,a1_V,a1_D,a1_cat,a2_A,a2_V,a2_D,a2_cat,a3_A,a3_V,a3_D,a3_cat,gt_emotion\n"
@@ -68,11 +70,16 @@ def test_both_languages_of_a_clone(clone):
 
 
 def test_english_as_a_pool_without_held_out_speakers(clone):
-    utterances = emotale_corpus.read(clone, english="unlabeled")
+    utterances = emotale_corpus.read(clone, EmotaleOptions("unlabeled"))
     assert [u.id for u in utterances if u.split == "unlabeled"] == ["recordings/EN/EN_001_A_1.wav"]
     assert len(utterances) == 4
-    with pytest.raises(InputError, match="english is 'pool'"):
-        emotale_corpus.read(clone, english="pool")
+    assert options_of("emotale", {"english": "unlabeled"}) == EmotaleOptions("unlabeled")
+    with pytest.raises(InputError, match="english is 'pool'; expected one of labeled, unlabeled"):
+        options_of("emotale", {"english": "pool"})
+    with pytest.raises(InputError, match="--english belongs to --corpus emotale, not to iemocap"):
+        options_of("iemocap", {"english": "unlabeled"})
+    with pytest.raises(InputError, match="--danish is not an option of emotale"):
+        options_of("emotale", {"danish": "unlabeled"})
 
 
 def test_a_missing_recording_keeps_its_row(clone):

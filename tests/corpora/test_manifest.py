@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from emocluster_jax.config import LABEL
 from emocluster_jax.corpora import manifest, recording_names
+from emocluster_jax.corpora.manifest import ManifestOptions
 from emocluster_jax.corpora.speaker_names import parse_speaker
 from emocluster_jax.errors import InputError
 
@@ -44,11 +45,11 @@ def test_a_table_elsewhere(tmp_path, write_wavs, write_text, monkeypatch):
     path = write_text(tmp_path / "labels/m.csv", rows)
     monkeypatch.chdir(tmp_path / "audio")
     for source in (tmp_path / "audio", Path("../audio"), Path()):
-        utterances = manifest.read(source, table=path)
+        utterances = manifest.read(source, options=ManifestOptions(path))
         assert [u.id for u in utterances] == ["a.wav", "sub/b.wav"]
         assert all(u.path.is_file() for u in utterances)
     with pytest.raises(InputError, match=r"nowhere is not a folder; with --manifest give that of the recordings"):
-        manifest.read(tmp_path / "nowhere", table=path)
+        manifest.read(tmp_path / "nowhere", options=ManifestOptions(path))
 
 
 @pytest.mark.parametrize("name", ["../labels/a.wav", "sub/../../a.wav", "/etc/passwd", "..", ".", "..\\a.wav"])
@@ -111,7 +112,7 @@ def test_names_that_are_not_paths_are_found(tmp_path, write_wavs, write_text, na
     if file == "a.flac":
         file = "copy/a.flac"
     table = write_text(tmp_path / "m.csv", f"file,split,arousal\nx/c.wav,train,1\n{name},train,1\n")
-    (found,) = (u for u in manifest.read(tmp_path / "s", table=table) if u.id != "x/c.wav")
+    (found,) = (u for u in manifest.read(tmp_path / "s", options=ManifestOptions(table)) if u.id != "x/c.wav")
     assert (found.id, found.path) == (file, tmp_path / "s" / file)
 
 
@@ -143,7 +144,7 @@ def test_names_with_a_folder_are_looked_for_there_alone(tmp_path, write_wavs, wr
     monkeypatch.setattr(recording_names, "find_audio_files", lambda *given: pytest.fail("the folder is searched"))
     rows = f"{tmp_path}/s/sub/A,train,1\n{tmp_path}/s/gone/b.wav,train,1\n{tmp_path}/s/Sub/a.wav/c,train,1\n"
     table = write_text(tmp_path / "m.csv", f"file,split,arousal\n{rows}")
-    found = [u.id for u in manifest.read(tmp_path / "s", table=table)]
+    found = [u.id for u in manifest.read(tmp_path / "s", options=ManifestOptions(table))]
     assert found == ["Sub/a.wav", "Sub/a.wav/c", "gone/b.wav"]
 
 
@@ -156,7 +157,7 @@ def test_absolute_paths_through_links_to_the_folder(tmp_path, write_wavs, write_
     for source, named in (("real", "link"), ("link", "real"), ("real", "home/link"), ("home/link", "real")):
         rows = f"{tmp_path}/{named}/sub/a.wav,train,1\n{tmp_path}/{named}/b.wav,train,1\n"
         table = write_text(tmp_path / "m.csv", f"file,split,arousal\n{rows}")
-        utterances = manifest.read(tmp_path / source, table=table)
+        utterances = manifest.read(tmp_path / source, options=ManifestOptions(table))
         assert [u.id for u in utterances] == ["b.wav", "sub/a.wav"]
         assert [u.path for u in utterances] == [tmp_path / source / u.id for u in utterances]
     for name in (
@@ -167,7 +168,7 @@ def test_absolute_paths_through_links_to_the_folder(tmp_path, write_wavs, write_
     ):
         write_text(tmp_path / "m.csv", f"file,split,arousal\n{name},train,1\n")
         with pytest.raises(InputError, match=r"line 2: .* leads out of"):
-            manifest.read(tmp_path / "real", table=tmp_path / "m.csv")
+            manifest.read(tmp_path / "real", options=ManifestOptions(tmp_path / "m.csv"))
 
 
 def test_unused_columns_and_unknown_speakers_are_said(tmp_path, write_wavs, write_text, caplog):

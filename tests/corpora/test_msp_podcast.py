@@ -7,6 +7,7 @@ import json
 import pytest
 
 from emocluster_jax.corpora import msp_podcast
+from emocluster_jax.corpora.msp_podcast import MspPodcastOptions
 from emocluster_jax.errors import InputError
 
 HEADER = "FileName,EmoClass,EmoAct,EmoVal,EmoDom,SpkrID,Gender,Split_Set\n"
@@ -38,14 +39,16 @@ def test_a_late_release(release):
 
 
 def test_one_test_set_alone(release):
-    assert [u.id for u in msp_podcast.read(release, test_sets=("test1",)) if u.split == "test"] == [
+    assert [u.id for u in msp_podcast.read(release, options=MspPodcastOptions(("test1",))) if u.split == "test"] == [
         f"Audios/{NAMES[0]}"
     ]
 
 
 @pytest.mark.parametrize("test_sets", [("Test1",), ("TEST 1",), ("test_1", "Test1")])
 def test_test_sets_are_named_in_any_case_and_with_blanks(release, test_sets):
-    assert [u.id for u in msp_podcast.read(release, test_sets=test_sets) if u.split == "test"] == [f"Audios/{NAMES[0]}"]
+    assert [u.id for u in msp_podcast.read(release, options=MspPodcastOptions(test_sets)) if u.split == "test"] == [
+        f"Audios/{NAMES[0]}"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +63,7 @@ def test_test_sets_that_no_row_has_are_refused(release, write_text, test_sets, m
     row = "MSP-PODCAST_0003_0001.wav,,,,,,,Test3\n"
     write_text(release / "Labels/labels_consensus.csv", HEADER + "".join(ROWS) + row)
     with pytest.raises(InputError, match=message):
-        msp_podcast.read(release, test_sets=test_sets)
+        msp_podcast.read(release, options=MspPodcastOptions(test_sets))
 
 
 def test_a_release_whose_labels_are_json(release, write_text):
@@ -158,7 +161,7 @@ def test_the_pool_holds_nothing_that_the_release_names(release, tmp_path, write_
     write_wavs(tmp_path / "copy", NAMES[0].replace(".wav", ".flac"), f"deep/{NAMES[1]}", "MSP-PODCAST_9999_0002.wav")
     write_text(release / "Partitions.txt", f"Test1; {NAMES[0]}\n\nTest3; MSP-PODCAST_0003_0001.wav\n")
     for pool, left in ((release / "Audios", "9999_0001"), (tmp_path / "copy", "9999_0002")):
-        rows = msp_podcast.read(release, pool, test_sets=("Test1",))
+        rows = msp_podcast.read(release, pool, options=MspPodcastOptions(("Test1",)))
         assert [u.path.stem for u in rows if u.split == "unlabeled"] == [f"MSP-PODCAST_{left}"]
 
 
