@@ -63,6 +63,11 @@ def extended(tmp_path: Path) -> Path:
         text = (tmp_path / file).read_text("utf-8")
         assert text.count(old) == 1
         (tmp_path / file).write_text(text.replace(old, new), "utf-8")
+    (metrics,) = re.findall(r"^ +return .*weight_norm.*$", page, re.MULTILINE)
+    steps = tmp_path / "emocluster_jax" / "training" / "steps.py"
+    text, count = re.subn(r"^ +return .*gradient_norm.*$", metrics, steps.read_text("utf-8"), flags=re.MULTILINE)
+    assert count == 1
+    steps.write_text(text, "utf-8")
     return tmp_path
 
 
@@ -96,7 +101,7 @@ def test_the_examples_run_where_they_were_registered(extended: Path) -> None:
     run("launch.train", "--data-dir", "data", "--workdir", "run", "--model", "pi_model", *small)
     (epoch,) = map(json.loads, (extended / "run" / "metrics.jsonl").read_text().splitlines())
     # Dropout of one half: without it, or with one mask for both passes, they would agree.
-    assert epoch["stage2_disagreement"] > 0
+    assert epoch["stage2_disagreement"] > 0 and epoch["steps"]["stage2"]["weight_norm"] > 0
     assert (extended / "run" / "model" / "model.json").exists()
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float
 
 from emocluster_jax.config import TrainConfig
+from emocluster_jax.objectives.optimizers import adam
 from emocluster_jax.objectives.stage import Batch, Stages, Terms, semi_supervised_stages
 
 
@@ -18,5 +18,5 @@ def stages(network: nn.Module, config: TrainConfig, axis_name: str | None) -> St
         disagreement = jnp.mean(output.disagreement**2)
         return disagreement, {"disagreement": disagreement}
 
-    adam = optax.adam(config.optimizer.adam_learning_rate)
-    return semi_supervised_stages(network, config, axis_name, objective, ("disagreement",), (adam, adam))
+    optimizer = adam(config.optimizer)
+    return semi_supervised_stages(network, config, axis_name, objective, (optimizer, optimizer))

@@ -74,7 +74,7 @@ def embedding(recordings: int, compute_dtype: Any, width_multiplier: float) -> P
             parallel.zeros((split.chunk_count, scaled_width(DENSE_WIDTH, config))),
             parallel.zeros((split.chunk_count, len(config.attributes))),
         )
-        forward.program(variables, split.chunks, outputs, 0, 0)
+        forward.program(outputs, (variables, split.chunks), (0, 0))
 
     compile_seconds, cached = compile_times(no_block)
     run()

@@ -177,5 +177,5 @@ def _drawn_on_devices(recordings: int, seed: int) -> ResidentSplit:
         numbers = lax.axis_index(parallel.AXIS) * share + jnp.arange(share)
         return lax.map(one, (numbers, ratings), batch_size=64)
 
-    program = parallel.parallel(draw, arguments=1)
-    return ResidentSplit(program(parallel.shard(ratings[:, 0], recordings)), ratings)
+    program = parallel.parallel(lambda _, ratings, __: draw(ratings))
+    return ResidentSplit(program((), parallel.shard(ratings[:, 0], recordings), ()), ratings)

@@ -16,8 +16,9 @@ from emocluster_jax.inference.forward import make_forward
 from emocluster_jax.models.registry import network_of
 from emocluster_jax.objectives.registry import stages_of
 from emocluster_jax.runtime import parallel
-from emocluster_jax.training.programs import Labels, training_program
+from emocluster_jax.training.programs import Labels, StageArrays, StepRange, Trained, training_program
 from emocluster_jax.training.state import create_train_state
+from emocluster_jax.training.steps import empty_log, step_log
 
 
 def cases(device: Device, quick: bool) -> list[Case]:
@@ -68,11 +69,11 @@ def embedding_and_steps(recordings: int, batch: int, steps: int, eighths: int, f
     forward, training = make_forward(config, fast=True), _Training(config, recordings, steps, batch)
 
     def repeat() -> dict[str, float]:
-        jax.block_until_ready(forward(training.state.variables, split, lambda chunks: None))
+        jax.block_until_ready(forward(training.trained.state.variables, split, lambda chunks: None))
         with split.draws(training.batches) as spans:
             for chunks, first, last in spans(0, steps):
                 training.run(chunks, first, last)
-        jax.block_until_ready(training.terms)
+        jax.block_until_ready(training.trained.log)
         return {}
 
     repeat()
@@ -89,7 +90,7 @@ def calls_without_steps(recordings: int) -> Prepared:
     def repeat() -> dict[str, float]:
         for _ in range(calls):
             training.run(chunks, 0, 0)
-        jax.block_until_ready(training.terms)
+        jax.block_until_ready(training.trained.log)
         return {}
 
     repeat()
@@ -101,29 +102,26 @@ class _Training:
 
     Attributes:
       batches: (steps, chunks) int32.
-      state: the network, on every device.
-      terms: the steps' loss terms, on every device.
+      trained: the network and the steps' log, on every device.
     """
 
     def __init__(self, config: ModelConfig, recordings: int, steps: int, batch: int) -> None:
-        stage = stages_of(TrainConfig(model=config), parallel.AXIS).labeled
-        each, rng = FeatureConfig().chunks_per_utterance, np.random.default_rng(0)
+        training, features = TrainConfig(model=config), FeatureConfig()
+        stage = stages_of(training, parallel.AXIS).labeled
+        each, rng = features.chunks_per_utterance, np.random.default_rng(0)
         self._key = jax.random.key(0, impl="rbg")
-        self.state = parallel.replicate(
-            create_train_state(network_of(config), FeatureConfig(), {stage.name: stage.optimizer}, self._key)
-        )
+        state = create_train_state(network_of(config), features, {stage.name: stage.optimizer}, self._key)
         self.batches = rng.integers(recordings * each, size=(steps, batch * each), dtype=np.int32)
         labels = Labels(
             rng.integers(config.clusters, size=recordings * each, dtype=np.int32),
             rng.standard_normal((recordings, 1), np.float32),
             np.ones((recordings, 1), bool),
         )
-        terms = {name: np.zeros(steps, np.float32) for name in stage.terms}
-        self._labels, self._table, self.terms = parallel.replicate((labels, self.batches, terms))
+        log = empty_log(step_log(training, features, stage.name), steps)
+        self.trained, self._labels, self._table = parallel.replicate((Trained(state, log), labels, self.batches))
         self._program = training_program(stage, each)
 
     def run(self, chunks: Array, first: int, last: int) -> None:
         """The steps from `first` up to, but not including, `last`, which all take these chunks."""
-        self.state, self.terms = self._program(
-            self.state, chunks, self._labels, self._table, self._key, self.terms, np.float32(0), first, last
-        )
+        arrays = StageArrays(chunks, self._labels, self._table)
+        self.trained = self._program(self.trained, arrays, StepRange(self._key, np.float32(0), first, last))

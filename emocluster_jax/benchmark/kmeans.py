@@ -46,13 +46,11 @@ def clustering(count: int, dim: int, clusters: int, iterations: int) -> Prepared
     """This project's side of the suite: points dealt out over the devices, as in training."""
     points = grouped_points(count, dim, seed=0)
     centroids = random_rows(points, clusters, seed=1)
-    sharded = parallel.shard(points, count)
-    weights = parallel.shard(np.ones(count, np.float32), count)
+    sharded = parallel.shard(points, count), parallel.shard(np.ones(count, np.float32), count)
     del points
 
-    def run(
-        points: Float[Array, "n dim"], weights: Float[Array, " n"], centroids: Float[Array, "clusters dim"]
-    ) -> KMeansResult:
+    def run(_: Any, sharded: tuple[Array, Array], centroids: Float[Array, "clusters dim"]) -> KMeansResult:
+        points, weights = sharded
         return kmeans(
             jax.random.key(0),  # draws nothing where the centroids are given
             points,
@@ -63,17 +61,17 @@ def clustering(count: int, dim: int, clusters: int, iterations: int) -> Prepared
             axis_name=parallel.AXIS,
         )
 
-    program: Any = parallel.parallel(run, arguments=3, replicated_arguments=(2,))
+    program: Any = parallel.parallel(run)
 
-    compile_seconds, cached = compile_times(lambda: program.lower(sharded, weights, centroids).compile())
+    compile_seconds, cached = compile_times(lambda: program.lower((), sharded, centroids).compile())
     # What the compiler sets aside on a device, arguments and results included, as a multiple of the points' own size.
-    sizes = program.lower(sharded, weights, centroids).compile().memory_analysis()
+    sizes = program.lower((), sharded, centroids).compile().memory_analysis()
     needed = sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes
-    memory = needed / (sharded.nbytes / jax.local_device_count())
+    memory = needed / (sharded[0].nbytes / jax.local_device_count())
 
     def repeat() -> dict[str, float]:
-        result = jax.block_until_ready(program(sharded, weights, centroids))
+        result = jax.block_until_ready(program((), sharded, centroids))
         return {"objective": float(parallel.first_replica(result.objective)), "memory / embeddings": memory}
 
     repeat()
-    return Prepared(repeat, 1, compile_seconds, cached, floor_seconds(iterations * sharded.nbytes))
+    return Prepared(repeat, 1, compile_seconds, cached, floor_seconds(iterations * sharded[0].nbytes))

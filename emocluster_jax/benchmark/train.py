@@ -17,8 +17,9 @@ from emocluster_jax.feed.resident import place
 from emocluster_jax.models.registry import network_of
 from emocluster_jax.objectives.registry import stages_of
 from emocluster_jax.runtime import parallel
-from emocluster_jax.training.programs import Labels, training_program
+from emocluster_jax.training.programs import Labels, StageArrays, StepRange, Trained, training_program
 from emocluster_jax.training.state import create_train_state
+from emocluster_jax.training.steps import empty_log, step_log
 
 RECORDINGS = 64
 """In the split that batches are drawn from: 704 chunks."""
@@ -61,16 +62,17 @@ def joint_steps(recordings: int, chunks: int, steps: int, compute_dtype: Any, wi
     )
     batches = rng.integers(split.chunk_count, size=(steps, chunks)).astype(np.int32)
     key = jax.random.key(0, impl="rbg")
-    optimizers = {stage.name: stage.optimizer}
-    state = parallel.replicate(create_train_state(network_of(config), FeatureConfig(), optimizers, key))
-    terms = parallel.replicate({name: np.zeros(steps, np.float32) for name in stage.terms})
-    labels, batches = parallel.replicate((labels, batches))
+    optimizers, features = {stage.name: stage.optimizer}, FeatureConfig()
+    state = create_train_state(network_of(config), features, optimizers, key)
+    log = empty_log(step_log(TrainConfig(model=config), features, stage.name), steps)
+    trained, labels, batches = parallel.replicate((Trained(state, log), labels, batches))
+    arrays = StageArrays(split.chunks, labels, batches)
     program = training_program(stage, split.chunks_per_utterance)
 
     def run(last: int) -> dict[str, float]:
-        nonlocal state, terms
-        state, terms = program(state, split.chunks, labels, batches, key, terms, np.float32(0), 0, last)
-        jax.block_until_ready(terms)
+        nonlocal trained
+        trained = program(trained, arrays, StepRange(key, np.float32(0), 0, last))
+        jax.block_until_ready(trained.log)
         return {}
 
     compile_seconds, cached = compile_times(lambda: run(0))

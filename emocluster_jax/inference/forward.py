@@ -43,13 +43,13 @@ class Forward:
     Attributes:
       config: the network's settings.
       block: chunks that a device takes at once: what stays in a CPU's cache, or what fills an accelerator.
-      program: (variables, chunks, outputs, first block, past the last block) -> outputs with these blocks filled in;
-        `chunks` is what `Split.blocks` gives for them, the given outputs are used up.
+      program: (outputs, (variables, chunks), (first block, past the last block)) -> outputs with these blocks filled
+        in, by `parallel.parallel`; `chunks` is what `Split.blocks` gives for them.
     """
 
     config: ModelConfig
     block: int
-    program: Callable[..., Outputs]
+    program: Callable[[Outputs, Any, Any], Outputs]
 
     def __call__(
         self,
@@ -81,7 +81,7 @@ class Forward:
             def segment(first: int, last: int) -> None:
                 nonlocal outputs
                 for chunks, begin, end in spans(first, last):
-                    outputs = self.program(variables, chunks, outputs, begin, end)
+                    outputs = self.program(outputs, (variables, chunks), (begin, end))
                 outputs.attributes.block_until_ready()
                 done = min(last * size, per_device) - first * size
                 advance(done * jax.device_count())
@@ -121,7 +121,8 @@ def make_forward(config: ModelConfig, *, fast: bool = False) -> Forward:
     network = network_of(config)
     block = CPU_BLOCK if jax.default_backend() == "cpu" else ACCELERATOR_BLOCK
 
-    def run(variables: Any, chunks: Array, outputs: Outputs, first: Array, last: Array) -> Outputs:
+    def run(outputs: Outputs, given: tuple[Any, Array], span: tuple[Array, Array]) -> Outputs:
+        variables, chunks = given
         count = outputs.attributes.shape[0]
         size = min(block, count)
 
@@ -135,10 +136,9 @@ def make_forward(config: ModelConfig, *, fast: bool = False) -> Forward:
                 lax.dynamic_update_slice_in_dim(filled.attributes, output.attributes, start, 0),
             )
 
-        return lax.fori_loop(first, last, body, outputs)
+        return lax.fori_loop(*span, body, outputs)
 
-    program = parallel.parallel(run, arguments=5, replicated_arguments=(3, 4), donated_arguments=(2,))
-    return Forward(config, block, program)
+    return Forward(config, block, parallel.parallel(run))
 
 
 def chunk_attributes(outputs: Outputs, split: Split) -> Float[np.ndarray, "utterances chunks A"]:

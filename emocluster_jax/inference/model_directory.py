@@ -17,7 +17,6 @@ import os
 import re
 import shutil
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,7 @@ from emocluster_jax.config import (
 )
 from emocluster_jax.errors import InputError
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
-from emocluster_jax.models.registry import network_of
+from emocluster_jax.models.registry import variables_of
 from emocluster_jax.storage.atomic_files import write_json
 from emocluster_jax.storage.checksums import (
     CHECKSUMS,
@@ -355,7 +354,7 @@ def restore_arrays(directory: Path, template: Any, remedy: str, sha256: str | No
             if expected.get(name) != found.get(name):
                 raise InputError(
                     f"{directory} does not fit: {name} is {found.get(name, 'missing')}, expected "
-                    f"{expected.get(name, 'no such array')}; use the settings that it was written with"
+                    f"{expected.get(name, 'no such array')}; use the settings that it was written with, or {remedy}"
                 )
         _check_parts(directory, stored)
         try:
@@ -366,13 +365,11 @@ def restore_arrays(directory: Path, template: Any, remedy: str, sha256: str | No
             raise InputError(f"{directory} is damaged ({_first_line(error)}); {remedy}") from None
 
 
-@lru_cache(maxsize=8)  # tracing the network takes longer than all the rest of reading a model
 def _array_template(
     config: ModelConfig, clustering: ClusteringConfig, features: Features, has_centroids: bool
 ) -> dict[str, Any]:
     """The arrays that a model of these settings has, by shape and type."""
-    chunk = jax.ShapeDtypeStruct((1, features.chunk_frames, features.dimensions), np.float32)
-    template: dict[str, Any] = {"variables": jax.eval_shape(network_of(config).init, jax.random.key(0), chunk)}
+    template: dict[str, Any] = {"variables": variables_of(config, features)}
     if has_centroids:
         width = scaled_width(DENSE_WIDTH, config)
         clustered = clustering.pca_components or width

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from typing import get_args
+from functools import lru_cache
+from typing import Any, get_args
 
 import flax.linen as nn
+import jax
+import numpy as np
 
-from emocluster_jax.config import ModelConfig, SystemName
+from emocluster_jax.config import Features, ModelConfig, SystemName
 from emocluster_jax.models.network import Network
 
 NETWORKS: dict[SystemName, Network] = {
@@ -23,3 +26,15 @@ def network_of(config: ModelConfig, axis_name: str | None = None) -> nn.Module:
       axis_name: the mapped axis over which batch statistics are shared in training; None on a single device.
     """
     return NETWORKS[config.system].module(config, axis_name)
+
+
+@lru_cache(maxsize=64)  # tracing the network takes longer than all the rest of reading a model
+def variables_of(config: ModelConfig, features: Features) -> Any:
+    """The network's variables, "params" and "batch_stats", as `jax.ShapeDtypeStruct`s.
+
+    Args:
+      config: describes the network.
+      features: the shape of its chunks.
+    """
+    chunk = jax.ShapeDtypeStruct((1, features.chunk_frames, features.dimensions), np.float32)
+    return jax.eval_shape(network_of(config).init, jax.random.key(0), chunk)

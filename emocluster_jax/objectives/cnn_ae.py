@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import flax.linen as nn
-import optax
 from jaxtyping import Array, Float
 
 from emocluster_jax.config import TrainConfig
 from emocluster_jax.objectives.losses import reconstruction_error
+from emocluster_jax.objectives.optimizers import adam
 from emocluster_jax.objectives.stage import Batch, Stages, Terms, semi_supervised_stages
 
 
@@ -20,5 +20,5 @@ def stages(network: nn.Module, config: TrainConfig, axis_name: str | None) -> St
         error = reconstruction_error(output.reconstruction, batch.chunks)
         return config.autoencoder.reconstruction_weight * error, {"reconstruction": error}
 
-    adam = optax.adam(config.optimizer.adam_learning_rate)
-    return semi_supervised_stages(network, config, axis_name, objective, ("reconstruction",), (adam, adam))
+    optimizer = adam(config.optimizer)
+    return semi_supervised_stages(network, config, axis_name, objective, (optimizer, optimizer))

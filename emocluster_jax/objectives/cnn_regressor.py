@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import flax.linen as nn
-import optax
 from jaxtyping import Array, Float
 
 from emocluster_jax.config import TrainConfig
 from emocluster_jax.objectives.losses import ccc_loss
+from emocluster_jax.objectives.optimizers import adam
 from emocluster_jax.objectives.stage import Batch, Stage, Stages, Terms, training_loss
 
 
@@ -20,5 +20,4 @@ def stages(network: nn.Module, config: TrainConfig, axis_name: str | None) -> St
         concordance = ccc_loss(output.attributes, batch.targets, batch.present, axis_name)
         return concordance, {"ccc_loss": concordance}
 
-    optimizer = optax.adam(config.optimizer.adam_learning_rate)
-    return Stages(None, Stage("stage2", ("ccc_loss",), training_loss(network, objective), optimizer))
+    return Stages(None, Stage("stage2", training_loss(network, objective), *adam(config.optimizer)))

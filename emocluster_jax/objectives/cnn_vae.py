@@ -12,11 +12,11 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float
 
 from emocluster_jax.config import TrainConfig
 from emocluster_jax.objectives.losses import gaussian_kl, reconstruction_error
+from emocluster_jax.objectives.optimizers import adam
 from emocluster_jax.objectives.stage import Batch, Stages, Terms, semi_supervised_stages
 
 
@@ -32,5 +32,5 @@ def stages(network: nn.Module, config: TrainConfig, axis_name: str | None) -> St
         loss = weights.reconstruction_weight * error + weights.kl_weight * warm * divergence
         return loss, {"reconstruction": error, "kl": divergence}
 
-    adam = optax.adam(config.optimizer.adam_learning_rate)
-    return semi_supervised_stages(network, config, axis_name, objective, ("reconstruction", "kl"), (adam, adam))
+    optimizer = adam(config.optimizer)
+    return semi_supervised_stages(network, config, axis_name, objective, (optimizer, optimizer))

@@ -26,7 +26,7 @@ def stages(network: nn.Module, config: TrainConfig, axis_name: str | None) -> St
         return entropy, {"cross_entropy": entropy}
 
     optimizers = stage_one_optimizer(config.optimizer), stage_two_optimizer(config.optimizer)
-    both = semi_supervised_stages(network, config, axis_name, objective, ("cross_entropy",), optimizers)
+    both = semi_supervised_stages(network, config, axis_name, objective, optimizers)
     if config.stages == "both":
         return both
     assert both.unlabeled is not None

@@ -6,10 +6,10 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float
 
 from emocluster_jax.config import TrainConfig
+from emocluster_jax.objectives.optimizers import adam
 from emocluster_jax.objectives.stage import Batch, Stages, Terms, semi_supervised_stages
 
 
@@ -21,8 +21,5 @@ def stages(network: nn.Module, config: TrainConfig, axis_name: str | None) -> St
         denoising = jnp.sum(jnp.asarray(weights) * output.denoising_costs)
         return denoising, {"denoising": denoising}
 
-    adam = optax.adam(config.optimizer.adam_learning_rate)
-    noise_std = config.ladder.noise_std
-    return semi_supervised_stages(
-        network, config, axis_name, objective, ("denoising",), (adam, adam), noise_std=noise_std
-    )
+    optimizer, noise_std = adam(config.optimizer), config.ladder.noise_std
+    return semi_supervised_stages(network, config, axis_name, objective, (optimizer, optimizer), noise_std=noise_std)

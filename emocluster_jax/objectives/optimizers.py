@@ -7,7 +7,7 @@ everything but that layer, regressor included; SGD with its own rate on it.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import optax
@@ -16,6 +16,23 @@ from emocluster_jax.config import OptimizerConfig
 
 CLUSTER_HEAD = ("cluster_classifier", "output")
 REGRESSOR = ("attribute_regressor",)
+
+
+class Optimizer(NamedTuple):
+    """How a stage's gradient becomes an update.
+
+    Attributes:
+      transformation: of the gradient.
+      learning_rates: by group of parameters, for the log.
+    """
+
+    transformation: optax.GradientTransformation
+    learning_rates: dict[str, float]
+
+
+def adam(config: OptimizerConfig) -> Optimizer:
+    """Adam (Kingma & Ba 2015) on all parameters."""
+    return Optimizer(optax.adam(config.adam_learning_rate), {"adam": config.adam_learning_rate})
 
 
 def layer_labels(params: Any, freeze_regressor: bool) -> Any:
@@ -52,9 +69,9 @@ def summed(*transformations: optax.GradientTransformation) -> optax.GradientTran
     return optax.GradientTransformation(init, update)
 
 
-def stage_one_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
+def stage_one_optimizer(config: OptimizerConfig) -> Optimizer:
     """Plain SGD; stateless. The regressor takes no part in stage I."""
-    return optax.partition(
+    transformation = optax.partition(
         {
             "body": optax.sgd(config.sgd_learning_rate),
             "head": optax.sgd(config.cluster_head_learning_rate),
@@ -62,11 +79,14 @@ def stage_one_optimizer(config: OptimizerConfig) -> optax.GradientTransformation
         },
         lambda params: layer_labels(params, freeze_regressor=True),
     )
+    return Optimizer(
+        transformation, {"sgd": config.sgd_learning_rate, "cluster_head": config.cluster_head_learning_rate}
+    )
 
 
-def stage_two_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
+def stage_two_optimizer(config: OptimizerConfig) -> Optimizer:
     """SGD plus Adam (Kingma & Ba 2015); its state, Adam's moments, lives across epochs."""
-    return optax.partition(
+    transformation = optax.partition(
         {
             "body": summed(optax.sgd(config.sgd_learning_rate), optax.adam(config.adam_learning_rate)),
             "head": optax.sgd(config.cluster_head_learning_rate),
@@ -74,3 +94,5 @@ def stage_two_optimizer(config: OptimizerConfig) -> optax.GradientTransformation
         },
         lambda params: layer_labels(params, freeze_regressor=config.freeze_regressor),
     )
+    rates = {"sgd": config.sgd_learning_rate, "adam": config.adam_learning_rate}
+    return Optimizer(transformation, {**rates, "cluster_head": config.cluster_head_learning_rate})

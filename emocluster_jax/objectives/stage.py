@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from emocluster_jax.config import TrainConfig
 from emocluster_jax.objectives.losses import ccc_loss
+from emocluster_jax.objectives.optimizers import Optimizer
 
 
 class Batch(NamedTuple):
@@ -49,15 +50,15 @@ class Stage:
 
     Attributes:
       name: under which its optimiser's state is kept and its loss terms are logged.
-      terms: names of its loss's parts.
       loss: what its steps minimise.
       optimizer: how its gradient becomes an update.
+      learning_rates: of the optimiser, by group of parameters, for the log.
     """
 
     name: str
-    terms: tuple[str, ...]
     loss: Loss
     optimizer: optax.GradientTransformation
+    learning_rates: Mapping[str, float] = field(default_factory=dict)
 
 
 def training_loss(network: nn.Module, objective: Objective, **arguments: Any) -> Loss:
@@ -101,8 +102,7 @@ def semi_supervised_stages(
     config: TrainConfig,
     axis_name: str | None,
     objective: Objective,
-    terms: tuple[str, ...],
-    optimizers: tuple[optax.GradientTransformation, optax.GradientTransformation],
+    optimizers: tuple[Optimizer, Optimizer],
     **arguments: Any,
 ) -> Stages:
     """The usual pair: an objective that needs no labels, and the same with the CCC loss (`ccc_weight` times) added.
@@ -112,7 +112,6 @@ def semi_supervised_stages(
       config: of the run.
       axis_name: the mapped axis that shares the batch, or None.
       objective: what the unlabelled stage minimises.
-      terms: names of its terms.
       optimizers: of the unlabelled and of the labelled stage.
       arguments: further keyword arguments of the network in training.
     """
@@ -123,6 +122,6 @@ def semi_supervised_stages(
         return unsupervised + config.ccc_weight * concordance, {**found, "ccc_loss": concordance}
 
     return Stages(
-        Stage("stage1", terms, training_loss(network, objective, **arguments), optimizers[0]),
-        Stage("stage2", (*terms, "ccc_loss"), training_loss(network, with_labels, **arguments), optimizers[1]),
+        Stage("stage1", training_loss(network, objective, **arguments), *optimizers[0]),
+        Stage("stage2", training_loss(network, with_labels, **arguments), *optimizers[1]),
     )

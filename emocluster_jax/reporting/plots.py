@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from emocluster_jax.config import ATTRIBUTES
 from emocluster_jax.storage.atomic_files import replacing
-from emocluster_jax.training.metrics_log import loss_name
+from emocluster_jax.training.metrics_log import loss_name, step_curves
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,16 +46,20 @@ def training_curves(metrics: list[dict[str, Any]], path: Path) -> None:
       path: PNG file, replaced in one step.
     """
     clustered = not metrics or any("cluster_sizes" in epoch for epoch in metrics)
-    figure = new_figure(11, 7.5 if clustered else 3.75)
-    grid = figure.add_gridspec(4 if clustered else 2, 2)
+    steps = step_curves(metrics)
+    rows = 2 + 2 * clustered + 2 * bool(steps)
+    figure = new_figure(11, 3.75 * rows / 2)
+    grid = figure.add_gridspec(rows, 2)
     _losses(figure.add_subplot(grid[:2, 0]), metrics)
     _validation_ccc(figure.add_subplot(grid[:2, 1]), metrics)
     if clustered:
-        _nmi(figure.add_subplot(grid[2:, 0]), metrics)
+        _nmi(figure.add_subplot(grid[2:4, 0]), metrics)
         pool = any(epoch.get("cluster_sizes_unlabeled") for epoch in metrics)
         _cluster_sizes(figure.add_subplot(grid[2 if pool else slice(2, 4), 1]), metrics, "cluster_sizes", "labelled")
         if pool:
             _cluster_sizes(figure.add_subplot(grid[3, 1]), metrics, "cluster_sizes_unlabeled", "unlabelled")
+    if steps:
+        _steps(figure.add_subplot(grid[-2:, :]), metrics, steps)
     if metrics:
         for axes in figure.axes:
             axes.set_xlim(metrics[0]["epoch"] - 0.5, metrics[-1]["epoch"] + 0.5)
@@ -124,6 +128,14 @@ def _losses(axes: Axes, metrics: list[dict[str, Any]]) -> None:
     _curve(axes, metrics, [epoch.get("ccc_loss") for epoch in metrics], "1 - CCC, training", *CCC_LOSS_STYLE)
     axes.set_ylim(bottom=0)
     finish_axes(axes, "Losses", "mean over the epoch's steps")
+
+
+def _steps(axes: Axes, metrics: list[dict[str, Any]], curves: dict[str, list[float | None]]) -> None:
+    styles = cycle(style for styles in LOSS_STYLES.values() for style in styles)
+    for (title, values), style in zip(curves.items(), styles, strict=False):
+        _curve(axes, metrics, values, title, *style)
+    axes.set_yscale("log")
+    finish_axes(axes, "Steps", "mean over the epoch's steps")
 
 
 def _validation_ccc(axes: Axes, metrics: list[dict[str, Any]]) -> None:

@@ -159,27 +159,17 @@ def all_or_none() -> Iterator[None]:
         raise failure
 
 
-def parallel(
-    function: Callable[..., Any],
-    *,
-    replicated_arguments: Sequence[int] = (),
-    arguments: int,
-    donated_arguments: Sequence[int] = (),
-) -> Callable[..., Any]:
-    """`function` compiled to run on every device at once, each with its own share of the arguments.
+def parallel(function: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any, Any], Any]:
+    """`function(donated, sharded, replicated)` compiled to run on every device at once.
+
+    Each argument is a tree of arrays, `()` where there are none. Those of `donated` and `sharded` have a leading device
+    axis, and `function` gets one device's part of them; those of `replicated` have none and go to every device as they
+    are. The results may take over the memory of `donated`, which is used up.
 
     Args:
-      function: takes one device's arrays; may use collectives over `AXIS`.
-      replicated_arguments: positions of arguments that have no leading device axis and go to every device as they are.
-      arguments: how many arguments `function` takes.
-      donated_arguments: positions of arguments whose memory the results may take over.
+      function: may use collectives over `AXIS`.
     """
-    return jax.pmap(
-        function,
-        axis_name=AXIS,
-        in_axes=tuple(None if i in replicated_arguments else 0 for i in range(arguments)),
-        donate_argnums=tuple(donated_arguments),
-    )
+    return jax.pmap(function, axis_name=AXIS, in_axes=(0, 0, None), donate_argnums=0)
 
 
 def check_not_forked() -> None:

@@ -112,8 +112,8 @@ class ClusteredBatches(Batches):
 
     split: Split
     forward: Forward
-    cluster: Callable[[Array, Array], Clustering]
-    redraw_head: Callable[[TrainState, Array], TrainState]
+    cluster: Callable[[tuple[()], Array, Array], Clustering]
+    redraw_head: Callable[[TrainState, tuple[()], Array], TrainState]
 
     @property
     def embedded_chunks(self) -> int:
@@ -125,7 +125,7 @@ class ClusteredBatches(Batches):
         width = scaled_width(DENSE_WIDTH, self.forward.config)
         key, rows = jax.random.key(0), jax.ShapeDtypeStruct((*embeddings, width), np.float32)
         fitted, found = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), jax.eval_shape(self.cluster, key, rows)
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), jax.eval_shape(self.cluster, (), rows, key)
         )
         assignments = jax.ShapeDtypeStruct((self.split.chunk_count,), found.assignments.dtype)
         return Clusters(cast(Any, assignments), fitted, found.centroids)
@@ -137,14 +137,14 @@ class ClusteredBatches(Batches):
         with view.part("embed", "embedding"):
             outputs = self.forward(state.variables, self.split, view.task.advance, view.stop)
         with view.part("kmeans", "clustering"):
-            fitted, found = self.cluster(clustering_key, outputs.embeddings)
+            fitted, found = self.cluster((), outputs.embeddings, clustering_key)
             assignments = parallel.collect(found.assignments, self.split.chunk_count)
             fitted, centroids, objective = parallel.first_replica((fitted, found.centroids, found.objective))
             if not np.isfinite(objective):  # a single embedding is enough
                 finite = parallel.collect(jnp.isfinite(outputs.embeddings).all(axis=-1), self.split.chunk_count)
                 raise EmbeddingError(np.flatnonzero(~finite))
             del outputs
-        return self.redraw_head(state, head_key), Clusters(assignments, fitted, centroids)
+        return self.redraw_head(state, (), head_key), Clusters(assignments, fitted, centroids)
 
     def draw(self, clusters: Clusters | None, batch_chunks: int, seed: Seed) -> Int[np.ndarray, "steps batch"]:
         assert clusters is not None

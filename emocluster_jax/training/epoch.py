@@ -9,16 +9,16 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 from emocluster_jax.objectives.stage import Stage
 from emocluster_jax.runtime import parallel
 from emocluster_jax.runtime.loops import in_segments
 from emocluster_jax.training.batches import Batches, Clusters, EmbeddingError, Seed, device_keys
 from emocluster_jax.training.not_finite import NotFinite
-from emocluster_jax.training.programs import Labels
+from emocluster_jax.training.programs import Labels, StageArrays, StepRange, Trained
 from emocluster_jax.training.state import TrainState
-from emocluster_jax.training.steps import LOST_UPDATE
+from emocluster_jax.training.steps import LOST_UPDATE, StepLog, empty_log
 from emocluster_jax.training.stopwatch import StageView
 
 
@@ -30,6 +30,7 @@ class StagePrograms:
       stage: what is minimised.
       title: what to call it on the screen.
       source: the split that it trains on, one of `config.SPLITS`.
+      log: of a step, as `jax.ShapeDtypeStruct`s (`steps.step_log`).
       batches: how they are drawn, and from which split.
       targets: (U, A) z-normalised labels, 0 where missing.
       present: (U, A) which of them exist.
@@ -39,10 +40,11 @@ class StagePrograms:
     stage: Stage
     title: str
     source: str
+    log: StepLog
     batches: Batches
     targets: Float[np.ndarray, "utterances A"]
     present: Bool[np.ndarray, "utterances A"]
-    train: Callable[..., tuple[TrainState, dict[str, Array]]]
+    train: Callable[[Trained, StageArrays, StepRange], Trained]
 
 
 class StageProgress(NamedTuple):
@@ -50,35 +52,30 @@ class StageProgress(NamedTuple):
 
     Attributes:
       clusters: that it trains on; None for systems without clusters.
-      terms: (steps,) float32 by name, every step's loss terms; 0 for the steps to come.
+      log: (steps,) float32 by name; 0 for the steps to come.
       steps: those that were taken.
     """
 
     clusters: Clusters | None
-    terms: dict[str, Float[np.ndarray, " steps"]]
+    log: StepLog
     steps: int
 
     @property
     def is_complete(self) -> bool:
-        return all(self.steps == len(values) for values in self.terms.values())
+        return self.steps == len(self.log.left_out)
 
     @property
-    def left_out(self) -> Bool[np.ndarray, " steps"]:
-        """Which steps changed nothing, since their loss or update was not finite; see `train_step`."""
-        return _left_out(self.terms)
-
-    @property
-    def means(self) -> dict[str, float]:
-        """Mean of every loss term over the steps that were not left out; NaN where all were."""
-        used = ~self.left_out
-        return {name: float(values[used].mean()) if used.any() else math.nan for name, values in self.terms.items()}
+    def means(self) -> StepLog:
+        """Mean of every logged number over the steps that were not left out; NaN where all were."""
+        used = ~self.log.left_out
+        return jax.tree.map(lambda values: float(values[used].mean()) if used.any() else math.nan, self.log)
 
 
 def progress_shape(programs: StagePrograms, batch_chunks: int) -> StageProgress:
     """`jax.ShapeDtypeStruct`s in place of the arrays of a stage's progress."""
     steps = -(-programs.batches.split.chunk_count // batch_chunks)
-    terms = {name: jax.ShapeDtypeStruct((steps,), np.float32) for name in programs.stage.terms}
-    shape: Any = (programs.batches.clusters_shape, terms, jax.ShapeDtypeStruct((), np.int64))
+    log = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((steps,), leaf.dtype), programs.log)
+    shape: Any = (programs.batches.clusters_shape, log, jax.ShapeDtypeStruct((), np.int64))
     return StageProgress(*shape)
 
 
@@ -128,34 +125,26 @@ def run_stage(
     with view.part("batches", "drawing batches"):
         batches = programs.batches.draw(clusters, batch_chunks, seed)
     if begun is None:
-        begun = StageProgress(clusters, {name: np.zeros(len(batches), np.float32) for name in programs.stage.terms}, 0)
+        begun = StageProgress(clusters, empty_log(programs.log, len(batches)), 0)
     if view.stop():
         return state, begun
     labels = Labels(None if clusters is None else clusters.assignments, programs.targets, programs.present)
     # Once for all steps, since a streamed split calls the program for each of them.
-    labels, table, terms = parallel.replicate((labels, batches, begun.terms))
-    done = begun.steps
+    labels, table, log = parallel.replicate((labels, batches, begun.log))
+    trained, done = Trained(state, log), begun.steps
     _, steps_key = device_keys(seed)
 
     with programs.batches.split.draws(batches[done:]) as spans:
 
         def segment(first: int, last: int) -> None:
-            nonlocal state, terms
+            nonlocal trained
             for chunks, begin, end in spans(first - done, last - done):
-                state, terms = programs.train(
-                    state,
-                    chunks,
-                    labels,
-                    table,
-                    steps_key,
-                    terms,
-                    np.float32(epoch - 1),
-                    done + begin,
-                    done + end,
-                )
-            values = parallel.first_replica(terms)
-            for step in first + np.flatnonzero(_left_out(values)[first:last]):
-                found = {name: float(value[step]) for name, value in values.items()}
+                arrays = StageArrays(chunks, labels, table)
+                steps = StepRange(steps_key, np.float32(epoch - 1), done + begin, done + end)
+                trained = programs.train(trained, arrays, steps)
+            log = parallel.first_replica(trained.log)
+            for step in first + np.flatnonzero(log.left_out[first:last]):
+                found = {name: float(value[step]) for name, value in log.terms.items()}
                 lost_update = all(value == LOST_UPDATE for value in found.values())
                 report(not_finite(int(step) + 1, {"update": math.nan} if lost_update else found, batches[step]))
             view.task.advance((last - first) * batch_chunks)
@@ -164,9 +153,4 @@ def run_stage(
             segment(done, done)  # no step: only to know how long the program takes to compile
         with view.part("steps", "training"):
             steps = in_segments(len(batches), segment, first=done, stop=view.stop)
-            return state, StageProgress(clusters, parallel.first_replica(terms), steps)
-
-
-def _left_out(terms: dict[str, np.ndarray]) -> Bool[np.ndarray, " steps"]:
-    """Which steps changed nothing, by their terms; see `train_step`."""
-    return np.asarray(~np.isfinite(np.stack(list(terms.values()))).all(axis=0))
+            return trained.state, StageProgress(clusters, parallel.first_replica(trained.log), steps)

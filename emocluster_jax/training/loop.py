@@ -38,10 +38,11 @@ from emocluster_jax.training.checks import batch_chunks_of, check_settings, labe
 from emocluster_jax.training.data import TrainingData, attribute_columns, label_statistics, normalized_labels
 from emocluster_jax.training.epoch import StagePrograms, StageProgress, progress_shape, run_stage
 from emocluster_jax.training.fine_tuning import announce, start_from
-from emocluster_jax.training.metrics_log import MetricsLog, loss_name
+from emocluster_jax.training.metrics_log import STEP_METRICS, MetricsLog, loss_name
 from emocluster_jax.training.not_finite import NOT_FINITE, DivergedError, NotFinite, save_not_finite
 from emocluster_jax.training.programs import clustering_program, redraw_head_program, training_program
 from emocluster_jax.training.state import TrainState, create_train_state
+from emocluster_jax.training.steps import step_log
 from emocluster_jax.training.stopwatch import StageView, Stopwatch
 from emocluster_jax.training.workdir import read_assignments, write_assignments
 
@@ -159,7 +160,8 @@ def _prepare_run(config: TrainConfig, data: TrainingData, workdir: Path, run_id:
             attribute_columns(split.attributes, config.model.attributes), label_mean, label_std
         )
         train = training_program(stage, split.chunks_per_utterance)
-        return StagePrograms(stage, title, source, batches(split), targets, present, train)
+        log = step_log(config, data.features, stage.name)
+        return StagePrograms(stage, title, source, log, batches(split), targets, present, train)
 
     stages = stages_of(config, parallel.AXIS)
     found = []
@@ -363,7 +365,7 @@ def _heed(run: _Run, found: NotFinite) -> None:
 
 def _look_at(stage: StageProgress, title: str, run: _Run, console: Console) -> None:
     """Tells of batches that were left out and of collapsed clusters; stops a run that learns nothing any more."""
-    left_out = int(stage.left_out.sum())
+    left_out = int(stage.log.left_out.sum())
     if left_out == stage.steps:
         raise DivergedError(
             f"{title}: the loss or gradient of all {stage.steps} batches is infinite or NaN, nothing is learned; "
@@ -399,15 +401,17 @@ def _stage_metrics(run: _Run, stages: tuple[StageProgress, ...], epoch: int) -> 
     """Losses, cluster sizes and agreement with the epoch before; writes the assignments beside."""
     previous = read_assignments(run.workdir, epoch - 1, run.id, run.config.model.clusters)
     counts = {
-        programs.stage.name: int(stage.left_out.sum()) for programs, stage in zip(run.stages, stages, strict=True)
+        programs.stage.name: int(stage.log.left_out.sum()) for programs, stage in zip(run.stages, stages, strict=True)
     }
     left_out = {name: count for name, count in counts.items() if count}
     metrics: dict[str, Any] = {"left_out_batches": left_out} if left_out else {}
     assignments: dict[str, Any] = {}
+    step_metrics = metrics[STEP_METRICS] = {}
     for programs, stage in zip(run.stages, stages, strict=True):
         name = programs.stage.name
         # The CCC loss is the labelled stage's alone, and has its name to itself.
-        metrics |= {term if term == "ccc_loss" else f"{name}_{term}": value for term, value in stage.means.items()}
+        terms, step_metrics[name] = stage.means
+        metrics |= {term if term == "ccc_loss" else f"{name}_{term}": value for term, value in terms.items()}
         if stage.clusters is not None:
             assignments[name] = stage.clusters.assignments
             diagnostics = cluster_diagnostics(assignments[name], run.config.model.clusters, previous.get(name))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard, cast
 
@@ -27,6 +27,8 @@ _LAST_EPOCH = 1_000_000_000
 _NUMBERS = ("validation_ccc_mean", "nmi_previous", "nmi_previous_unlabeled")
 _BY_NAME = ("validation_ccc", "left_out_batches", "seconds")
 _SIZES = ("cluster_sizes", "cluster_sizes_unlabeled")
+STEP_METRICS = "steps"
+"""By stage and name, the mean over an epoch's steps of what is logged of them beside the loss."""
 
 
 class MetricsLog:
@@ -140,7 +142,9 @@ def _checked(metrics: Any) -> dict[str, Any]:
         elif name in _SIZES:
             holds = value is None or (isinstance(value, list) and all(_is_number(size) and size >= 0 for size in value))
         elif name in _BY_NAME:
-            holds = value is None or (isinstance(value, dict) and all(map(_is_number_or_none, value.values())))
+            holds = value is None or _are_numbers(value)
+        elif name == STEP_METRICS:
+            holds = isinstance(value, dict) and all(map(_are_numbers, value.values()))
         elif name in _NUMBERS or loss_name(name) is not None:
             holds = _is_number_or_none(value)
         else:
@@ -148,6 +152,10 @@ def _checked(metrics: Any) -> dict[str, Any]:
         if not holds:
             raise ValueError(f"{name} has a value of another kind")
     return metrics
+
+
+def _are_numbers(value: object) -> bool:
+    return isinstance(value, dict) and all(map(_is_number_or_none, value.values()))
 
 
 def _is_epoch(value: object) -> bool:
@@ -213,3 +221,22 @@ def loss_name(metric: str) -> str | None:
         return "CCC loss"
     stage, _, term = metric.partition("_")
     return f"{_STAGES[stage]} {_TERMS.get(term, term.replace('_', ' '))}" if stage in _STAGES else None
+
+
+def step_curves(metrics: Sequence[dict[str, Any]]) -> dict[str, list[float | None]]:
+    """An epoch's value of each step metric, by title, e.g. "stage I gradient norm", for a logarithmic axis.
+
+    Args:
+      metrics: of `read_metrics`.
+
+    Returns:
+      As many values as there are epochs each; None where there is none above 0.
+    """
+    found = [epoch.get(STEP_METRICS) or {} for epoch in metrics]
+    names = sorted({(stage, name) for epoch in found for stage, values in epoch.items() for name in values})
+    curves = {
+        f"{_STAGES.get(stage, stage)} {name.replace('_', ' ')}": [(epoch.get(stage) or {}).get(name) for epoch in found]
+        for stage, name in names
+    }
+    positive = {title: [value if value and value > 0 else None for value in values] for title, values in curves.items()}
+    return {title: values for title, values in positive.items() if any(value is not None for value in values)}

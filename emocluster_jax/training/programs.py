@@ -7,7 +7,7 @@ a time: show progress, heed a signal, look for NaN.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ from emocluster_jax.feed.split import drawn_rows
 from emocluster_jax.objectives.stage import Batch, Stage
 from emocluster_jax.runtime import parallel
 from emocluster_jax.training.state import TrainState, redraw_cluster_head
-from emocluster_jax.training.steps import train_step
+from emocluster_jax.training.steps import StepLog, train_step
 
 
 class Labels(NamedTuple):
@@ -53,7 +53,7 @@ class Clustering(NamedTuple):
 
 def clustering_program(
     config: ClusteringConfig, clusters: int, chunk_count: int
-) -> Callable[[Array, Array], Clustering]:
+) -> Callable[[tuple[()], Array, Array], Clustering]:
     """A program that clusters a split's embeddings over all devices.
 
     Args:
@@ -62,10 +62,10 @@ def clustering_program(
       chunk_count: real chunks; the rows after them are padding.
 
     Returns:
-      (key, embeddings) -> `Clustering`, whose assignments are those of each device's chunks.
+      ((), embeddings, key) -> `Clustering`, with the assignments of each device's chunks.
     """
 
-    def run(key: Array, embeddings: Float[Array, "n E"]) -> Clustering:
+    def run(_: tuple[()], embeddings: Float[Array, "n E"], key: Array) -> Clustering:
         rows = lax.axis_index(parallel.AXIS) * embeddings.shape[0] + jnp.arange(embeddings.shape[0])
         weights = (rows < chunk_count).astype(jnp.float32)
         fitted = None
@@ -88,48 +88,72 @@ def clustering_program(
         )
         return Clustering(fitted, result)
 
-    return parallel.parallel(run, arguments=2, replicated_arguments=(0,))
+    return parallel.parallel(run)
 
 
-def redraw_head_program() -> Callable[[TrainState, Array], TrainState]:
-    """A program (state, key) -> state with the cluster head drawn anew; the given state is used up."""
+def redraw_head_program() -> Callable[[TrainState, tuple[()], Array], TrainState]:
+    """A program (state, (), key) -> the state with the cluster head drawn anew."""
 
-    def run(state: TrainState, key: Array) -> TrainState:
+    def run(state: TrainState, _: tuple[()], key: Array) -> TrainState:
         return TrainState(redraw_cluster_head(state.params, key), state.batch_stats, state.optimizer_states)
 
-    return parallel.parallel(run, arguments=2, replicated_arguments=(1,), donated_arguments=(0,))
+    return parallel.parallel(run)
 
 
-def training_program(stage: Stage, chunks_per_utterance: int) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
-    """A program that runs a stage's steps over batches drawn from a split's chunks.
+class Trained(NamedTuple):
+    """What the steps of a stage change; on every device.
+
+    Attributes:
+      state: the network.
+      log: (steps,) each, the log of the steps so far.
+    """
+
+    state: TrainState
+    log: StepLog
+
+
+class StageArrays(NamedTuple):
+    """What the steps of a stage read; on every device: sent with every call, a large pool's would outlast a step.
+
+    Attributes:
+      chunks: of `Split.draws` for the steps.
+      labels: of the split.
+      batches: (steps, batch) int32, global chunk numbers.
+    """
+
+    chunks: Array
+    labels: Labels
+    batches: Int[Array, "steps batch"]
+
+
+class StepRange(NamedTuple):
+    """Which steps to take.
+
+    Attributes:
+      key: of all steps of the stage.
+      epochs: completed before the stage.
+      first: number of the first step.
+      last: of the step after the last one.
+    """
+
+    key: Array
+    epochs: Any
+    first: Any
+    last: Any
+
+
+def training_program(stage: Stage, chunks_per_utterance: int) -> Callable[[Trained, StageArrays, StepRange], Trained]:
+    """A program that runs a stage's steps over batches drawn from a split's chunks, and fills in their log.
 
     Args:
       stage: what is minimised, and how.
       chunks_per_utterance: consecutive chunks that share a recording's labels.
-
-    Returns:
-      (state, chunks, labels, batches, key, terms, epochs done, first step, past the last step) -> state and terms,
-      with the loss terms of these steps filled in. `chunks` is what `Split.draws` gives for the steps, `batches`
-      (steps, batch) holds global chunk numbers, `terms` maps the names of the loss terms to (steps,); the given state
-      and terms are used up. All but the key and the numbers after `terms` lie on the devices: labels and batches of a
-      large pool, sent with every call, would take longer than a step.
     """
 
-    def run(
-        state: TrainState,
-        chunks: Array,
-        labels: Labels,
-        batches: Int[Array, "steps batch"],
-        key: Array,
-        terms: dict[str, Float[Array, " steps"]],
-        epochs: Float[Array, ""],
-        first: Array,
-        last: Array,
-    ) -> tuple[TrainState, dict[str, Array]]:
-        def body(
-            i: Array, carry: tuple[TrainState, dict[str, Float[Array, " steps"]]]
-        ) -> tuple[TrainState, dict[str, Float[Array, " steps"]]]:
-            state, terms = carry
+    def run(trained: Trained, arrays: StageArrays, steps: StepRange) -> Trained:
+        chunks, labels, batches = arrays
+
+        def body(i: Array, before: Trained) -> Trained:
             own = parallel.own_share(batches[i])
             recordings: Array = own // chunks_per_utterance
             batch = Batch(
@@ -137,11 +161,12 @@ def training_program(stage: Stage, chunks_per_utterance: int) -> Callable[..., t
                 pseudo_labels=None if labels.pseudo_labels is None else labels.pseudo_labels[own],
                 targets=labels.targets[recordings],
                 present=labels.present[recordings],
-                epochs=epochs + i / batches.shape[0],
+                epochs=steps.epochs + i / batches.shape[0],
             )
-            state, values = train_step(stage, state, batch, jax.random.fold_in(key, i), parallel.AXIS)
-            return state, {name: terms[name].at[i].set(values[name]) for name in terms}
+            key = jax.random.fold_in(steps.key, i)
+            state, found = train_step(stage, before.state, batch, key, parallel.AXIS)
+            return Trained(state, jax.tree.map(lambda log, value: log.at[i].set(value), before.log, found))
 
-        return lax.fori_loop(first, last, body, (state, terms))
+        return lax.fori_loop(steps.first, steps.last, body, trained)
 
-    return parallel.parallel(run, arguments=9, replicated_arguments=(4, 6, 7, 8), donated_arguments=(0, 5))
+    return parallel.parallel(run)

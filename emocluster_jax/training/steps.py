@@ -2,26 +2,65 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Float
 
+from emocluster_jax.config import Features, TrainConfig
+from emocluster_jax.models.registry import variables_of
+from emocluster_jax.objectives.registry import stages_of
 from emocluster_jax.objectives.stage import Batch, Stage, Terms
 from emocluster_jax.training.state import TrainState
 
 LOST_UPDATE = -float("inf")
-"""In place of the terms of a finite loss whose update, or what the optimiser keeps of it, is not finite. No loss here
+"""In place of the terms of a finite loss whose update, or the optimiser's state after it, is not finite. No loss here
 is negative."""
+
+
+class StepLog(NamedTuple):
+    """The numbers that are logged of a step, or (steps,) each of several, by name.
+
+    Attributes:
+      terms: of the loss. One that is not finite means that the step changed nothing.
+      metrics: of `step_metrics`.
+    """
+
+    terms: Terms
+    metrics: dict[str, Float[Array, "*steps"]]
+
+    @property
+    def left_out(self) -> Bool[np.ndarray, "*steps"]:
+        """Which steps changed nothing, because their loss or update was not finite; see `train_step`."""
+        return np.asarray(~np.isfinite(np.stack([np.asarray(values) for values in self.terms.values()])).all(axis=0))
+
+
+def step_metrics(stage: Stage, params: Any, gradients: Any) -> dict[str, Float[Array, ""]]:
+    """What is logged of a step beside its loss.
+
+    Args:
+      stage: what is minimised, and how.
+      params: of the network before the step.
+      gradients: of the loss over the global batch, by parameter.
+    """
+    rates = {f"learning_rate_{group}": jnp.float32(rate) for group, rate in stage.learning_rates.items()}
+    return {"gradient_norm": global_norm(gradients), **rates}
+
+
+def global_norm(tree: Any) -> Float[Array, ""]:
+    """The Euclidean norm of all numbers of a tree."""
+    return jnp.sqrt(sum((jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(tree)), jnp.float32(0)))
 
 
 def train_step(
     stage: Stage, state: TrainState, batch: Batch, key: Array, axis_name: str | None = None
-) -> tuple[TrainState, Terms]:
-    """One update of the network by `stage`, unless a number that comes of it is not finite.
+) -> tuple[TrainState, StepLog]:
+    """One update of the network by `stage`, unless its loss or what comes of it is not finite.
 
     Args:
       stage: what is minimised, and how.
@@ -31,9 +70,10 @@ def train_step(
       axis_name: the mapped axis that shares the batch, or None.
 
     Returns:
-      The network after the step, and the loss terms over the global batch before it. Where a term, a parameter, a
-      batch statistic or a number of the optimiser's state would become infinite or NaN, the network is the one before
-      the step, on all devices, and at least one term is not finite: all are `LOST_UPDATE` where the loss is finite.
+      The network after the step, and the log of the step over the global batch. Where a loss term, a parameter, a batch
+      statistic or a number of the optimiser's state would become infinite or NaN, the network is the one before the
+      step, on all devices, and at least one term is not finite: all are `LOST_UPDATE` where the loss is finite.
+      Metrics may be infinite or NaN without any such effect.
     """
     if axis_name is not None:
         key = jax.random.fold_in(key, lax.axis_index(axis_name))
@@ -51,7 +91,39 @@ def train_step(
     finite_loss = _all_finite(terms)
     sound = finite_loss & _all_finite((after.variables, optimizer_state))
     after = jax.tree.map(lambda new, old: jnp.where(sound, new, old), after, state)
-    return after, {name: jnp.where(sound | ~finite_loss, value, LOST_UPDATE) for name, value in terms.items()}
+    terms = {name: jnp.where(sound | ~finite_loss, value, LOST_UPDATE) for name, value in terms.items()}
+    return after, StepLog(terms, step_metrics(stage, state.params, gradients))
+
+
+@lru_cache(maxsize=64)  # tracing a network takes a good part of a second
+def step_log(config: TrainConfig, features: Features, stage_name: str) -> StepLog:
+    """The log of a stage's step, as `jax.ShapeDtypeStruct`s: its names are those that loss and metrics return.
+
+    Args:
+      config: of the run.
+      features: the shape of the chunks.
+      stage_name: which of the run's stages.
+    """
+    (stage,) = (stage for stage in stages_of(config) if stage is not None and stage.name == stage_name)
+    rows, attributes = features.chunks_per_utterance, len(config.model.attributes)
+    batch = Batch(
+        chunks=jnp.zeros((rows, features.chunk_frames, features.dimensions)),
+        pseudo_labels=jnp.zeros(rows, jnp.int32),
+        targets=jnp.zeros((rows, attributes)),
+        present=jnp.ones((rows, attributes), bool),
+        epochs=jnp.zeros(()),
+    )
+
+    def log(variables: Any, key: Array) -> StepLog:
+        _, (terms, _) = stage.loss(variables["params"], variables["batch_stats"], batch, key)
+        return StepLog(terms, step_metrics(stage, variables["params"], variables["params"]))
+
+    return jax.eval_shape(log, variables_of(config.model, features), jax.random.key(0, impl="rbg"))
+
+
+def empty_log(log: StepLog, steps: int) -> StepLog:
+    """The log of so many steps that are still to come: zeros."""
+    return jax.tree.map(lambda leaf: np.zeros((steps, *leaf.shape), leaf.dtype), log)
 
 
 def _all_finite(tree: Any) -> Bool[Array, ""]:

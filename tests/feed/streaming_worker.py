@@ -24,7 +24,7 @@ BLOCK = 8
 def rows_on_devices(spans: Spans, steps: int, program) -> list[list[np.ndarray]]:
     """What `program` makes of the chunks, by step and local device."""
     return [
-        [np.asarray(shard.data) for shard in program(chunks, step).addressable_shards]
+        [np.asarray(shard.data) for shard in program((), chunks, step).addressable_shards]
         for step in range(steps)
         for chunks, _, _ in spans(step, step + 1)
     ]
@@ -41,16 +41,8 @@ def compare(data_dir: Path, recordings: int) -> None:
     assert count * jax.device_count() > resident.chunk_count
     size = min(BLOCK, count)
     batches = np.random.default_rng(0).integers(resident.chunk_count, size=(5, 12)).astype(np.int32)
-    block = parallel.parallel(
-        lambda chunks, step: block_rows(chunks, block_starts(step, size, count), size),
-        arguments=2,
-        replicated_arguments=(1,),
-    )
-    draw = parallel.parallel(
-        lambda chunks, step: drawn_rows(chunks, jax.numpy.asarray(batches)[step]),
-        arguments=2,
-        replicated_arguments=(1,),
-    )
+    block = parallel.parallel(lambda _, chunks, step: block_rows(chunks, block_starts(step, size, count), size))
+    draw = parallel.parallel(lambda _, chunks, step: drawn_rows(chunks, jax.numpy.asarray(batches)[step]))
     found = []
     for split in (resident, streamed):
         with split.blocks(size) as blocks, split.draws(batches) as draws:

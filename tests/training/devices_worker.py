@@ -21,8 +21,16 @@ from emocluster_jax.objectives.registry import stages_of
 from emocluster_jax.objectives.stage import Stage
 from emocluster_jax.runtime import parallel
 from emocluster_jax.training.loop import fit
-from emocluster_jax.training.programs import Labels, clustering_program, training_program
+from emocluster_jax.training.programs import (
+    Labels,
+    StageArrays,
+    StepRange,
+    Trained,
+    clustering_program,
+    training_program,
+)
 from emocluster_jax.training.state import create_train_state
+from emocluster_jax.training.steps import StepLog, empty_log, step_log
 from small_training import FEATURES, MODEL, make_data
 
 BATCH = 16
@@ -32,7 +40,7 @@ def one_joint_step(split: ResidentSplit) -> dict[str, np.ndarray]:
     """Losses, gradients and batch statistics of one joint step."""
     joint = stages_of(TrainConfig(model=MODEL), parallel.AXIS).labeled
     # With no decay, the "trace" of a gradient is the gradient itself: the optimiser's state tells it.
-    stage = Stage(joint.name, joint.terms, joint.loss, optax.trace(decay=0.0))
+    stage = Stage(joint.name, joint.loss, optax.trace(decay=0.0))
     state = create_train_state(
         network_of(MODEL), FEATURES, {stage.name: stage.optimizer}, jax.random.key(1, impl="rbg")
     )
@@ -43,13 +51,13 @@ def one_joint_step(split: ResidentSplit) -> dict[str, np.ndarray]:
         np.isfinite(values),
     )
     batches = np.random.default_rng(0).permutation(split.chunk_count)[None, :BATCH].astype(np.int32)
-    labels, batches = parallel.replicate((labels, batches))
-    terms = parallel.replicate({name: np.zeros(1, np.float32) for name in stage.terms})
+    logged = StepLog(step_log(TrainConfig(model=MODEL), FEATURES, stage.name).terms, {"gradient_norm": np.float32(0)})
+    trained, labels, batches = parallel.replicate((Trained(state, empty_log(logged, 1)), labels, batches))
     program = training_program(stage, split.chunks_per_utterance)
-    key = jax.random.key(0, impl="rbg")
-    state, terms = program(parallel.replicate(state), split.chunks, labels, batches, key, terms, np.float32(0), 0, 1)
-    state, terms = parallel.first_replica((state, terms))
-    tree = {"terms": terms, "gradients": state.optimizer_states, "batch_stats": state.batch_stats}
+    steps = StepRange(jax.random.key(0, impl="rbg"), np.float32(0), 0, 1)
+    trained = program(trained, StageArrays(split.chunks, labels, batches), steps)
+    state, log = parallel.first_replica(trained)
+    tree = {**log._asdict(), "gradients": state.optimizer_states, "batch_stats": state.batch_stats}
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {"step/" + jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
@@ -58,7 +66,7 @@ def clusters() -> dict[str, np.ndarray]:
     """K-means over 203 points, which no number of devices above one divides."""
     points = np.random.default_rng(3).normal(size=(203, 8)).astype(np.float32)
     program = clustering_program(ClusteringConfig(), MODEL.clusters, len(points))
-    _, result = program(jax.random.key(2), jnp.asarray(parallel.shard(points, len(points))))
+    _, result = program((), jnp.asarray(parallel.shard(points, len(points))), jax.random.key(2))
     return {
         "kmeans/centroids": parallel.first_replica(result.centroids),
         "kmeans/objective": parallel.first_replica(result.objective),

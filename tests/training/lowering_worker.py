@@ -22,8 +22,17 @@ from emocluster_jax.inference.predictor import Predictor
 from emocluster_jax.models.registry import NETWORKS, network_of
 from emocluster_jax.objectives.registry import stages_of
 from emocluster_jax.runtime import parallel
-from emocluster_jax.training.programs import Labels, clustering_program, redraw_head_program, training_program
+from emocluster_jax.training.programs import (
+    Labels,
+    StageArrays,
+    StepRange,
+    Trained,
+    clustering_program,
+    redraw_head_program,
+    training_program,
+)
 from emocluster_jax.training.state import TrainState, create_train_state
+from emocluster_jax.training.steps import empty_log, step_log
 from small_models import small_model
 from small_training import FEATURES
 
@@ -74,9 +83,14 @@ def training(config: ModelConfig) -> dict[str, Program]:
     key = jax.random.key(0, impl="rbg")
 
     def program(stage, chunks: ShapeDtypeStruct) -> Program:
-        terms = on_devices({name: ShapeDtypeStruct((3,), np.float32) for name in stage.terms})
-        arguments = (training_state(config), chunks, labels, batches, key, terms, np.float32(0), 0, 3)
-        return training_program(stage, FEATURES.chunks_per_utterance), arguments
+        log = empty_log(step_log(TrainConfig(model=config), FEATURES, stage.name), 3)
+        trained = Trained(training_state(config), on_devices(log))
+        steps = StepRange(key, np.float32(0), 0, 3)
+        return training_program(stage, FEATURES.chunks_per_utterance), (
+            trained,
+            StageArrays(chunks, labels, batches),
+            steps,
+        )
 
     stages = stages_of(TrainConfig(model=config), parallel.AXIS)
     found = {
@@ -95,8 +109,8 @@ def forward_pass(kind: str, config: ModelConfig, forward: Forward) -> dict[str, 
     variables, outputs = training_state(config).variables, on_devices(outputs)
     size, name = min(forward.block, CHUNKS), f"{config.system} {config.compute_dtype}"
     return {
-        f"{kind}, {name}": (forward.program, (variables, split_chunks(), outputs, 0, 1)),
-        f"streamed {kind}, {name}": (forward.program, (variables, step_chunks(size), outputs, 0, 1)),
+        f"{kind}, {name}": (forward.program, (outputs, (variables, split_chunks()), (0, 1))),
+        f"streamed {kind}, {name}": (forward.program, (outputs, (variables, step_chunks(size)), (0, 1))),
     }
 
 
@@ -113,7 +127,7 @@ def evaluation(config: ModelConfig) -> dict[str, Program]:
 def clustering(name: str, **settings: Any) -> dict[str, Program]:
     embeddings = on_devices(ShapeDtypeStruct((CHUNKS, 32), np.float32))
     program = clustering_program(ClusteringConfig(**settings), 5, CHUNKS * jax.device_count() - 3)
-    return {f"K-means, {name}": (program, (jax.random.key(0), embeddings))}
+    return {f"K-means, {name}": (program, ((), embeddings, jax.random.key(0)))}
 
 
 def prediction(name: str, **changes: Any) -> dict[str, Program]:
@@ -146,7 +160,7 @@ def programs() -> dict[str, Program]:
         **embedding(half),
         **evaluation(wide),
         **evaluation(half),
-        "new cluster head": (redraw_head_program(), (training_state(wide), jax.random.key(0, impl="rbg"))),
+        "new cluster head": (redraw_head_program(), (training_state(wide), (), jax.random.key(0, impl="rbg"))),
         **clustering("random"),
         **clustering("k-means++", initialization="kmeans++"),
         **clustering("principal components", pca_components=8, whiten=True, l2_normalize=True),

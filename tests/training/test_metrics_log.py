@@ -11,7 +11,7 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from emocluster_jax.errors import InputError
-from emocluster_jax.training.metrics_log import METRICS_FILE, TENSORBOARD_DIR, MetricsLog, read_metrics
+from emocluster_jax.training.metrics_log import METRICS_FILE, TENSORBOARD_DIR, MetricsLog, read_metrics, step_curves
 
 
 def epoch_metrics(epoch: int) -> dict:
@@ -22,6 +22,7 @@ def epoch_metrics(epoch: int) -> dict:
         "nmi_previous": None,
         "cluster_sizes": np.array([3, 0, 5]),
         "seconds": {"steps": 1.25},
+        "steps": {"stage1": {"gradient_norm": 0.0}, "stage2": {"gradient_norm": np.float32(epoch)}},
     }
 
 
@@ -48,9 +49,11 @@ def test_json_lines_round_trip(tmp_path):
             "nmi_previous": None,
             "cluster_sizes": [3, 0, 5],
             "seconds": {"steps": 1.25},
+            "steps": {"stage1": {"gradient_norm": 0.0}, "stage2": {"gradient_norm": float(epoch)}},
         }
         for epoch in (1, 2)
     ]
+    assert step_curves(read_metrics(tmp_path / METRICS_FILE)) == {"stage II gradient norm": [1.0, 2.0]}
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), np.float32("-inf")])

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jaxtyping import Array
 
 from emocluster_jax.clustering.sampling import shuffled_indices
 from emocluster_jax.config import ClusteringConfig, ModelConfig, OptimizerConfig, TrainConfig
@@ -29,7 +28,7 @@ from emocluster_jax.training.metrics_log import read_metrics
 from emocluster_jax.training.not_finite import NOT_FINITE, DivergedError
 from emocluster_jax.training.programs import clustering_program, redraw_head_program
 from emocluster_jax.training.state import TrainState
-from emocluster_jax.training.steps import LOST_UPDATE, train_step
+from emocluster_jax.training.steps import LOST_UPDATE, StepLog, train_step
 from emocluster_jax.training.stopwatch import StageView, Stopwatch
 from small_training import MODEL, draw_recordings, make_data, make_split
 
@@ -128,11 +127,10 @@ def test_predictions_that_are_not_finite_choose_no_epoch(tmp_path: Path) -> None
     assert found["chunks"] == [{"recording": "validation/4.wav", "chunk": 2}]
 
 
-def toy_step(loss: Any, weight: float) -> tuple[TrainState, TrainState, dict[str, Array]]:
-    """Before and after one step of Adam on `loss(weight)`, and its terms; a batch statistic counts the steps."""
+def toy_step(loss: Any, weight: Any) -> tuple[TrainState, TrainState, StepLog]:
+    """Before and after one step of Adam on `loss(weight)`, and its log; a batch statistic counts the steps."""
     stage = Stage(
         "stage2",
-        ("cross_entropy", "ccc_loss"),
         lambda params, stats, batch, key: (
             loss(params["w"]),
             ({"cross_entropy": loss(params["w"]), "ccc_loss": jnp.float32(1)}, {"steps": stats["steps"] + 1}),
@@ -161,14 +159,23 @@ def test_no_update_comes_of_what_is_not_finite(loss: Any, weight: float, terms: 
     before, after, found = toy_step(loss, weight)
     for one, other in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
         np.testing.assert_array_equal(one, other)
-    np.testing.assert_array_equal([found["cross_entropy"], found["ccc_loss"]], terms)
+    np.testing.assert_array_equal([found.terms["cross_entropy"], found.terms["ccc_loss"]], terms)
+    assert found.left_out
 
 
 def test_a_finite_step_updates_everything() -> None:
     before, after, found = toy_step(jnp.sqrt, 4.0)
-    assert (found["cross_entropy"], after.batch_stats["steps"]) == (2.0, 1.0)
+    assert (found.terms["cross_entropy"], after.batch_stats["steps"]) == (2.0, 1.0)
+    assert found.metrics["gradient_norm"] == 0.25
     assert after.params["w"] == pytest.approx(3.9, rel=1e-5)
     assert all(
         not np.array_equal(one, other)
         for one, other in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
     )
+
+
+def test_a_metric_that_is_not_finite_leaves_no_step_out() -> None:
+    # Each square is finite in float32, their sum is not.
+    before, after, found = toy_step(lambda weights: 1.2e19 * weights.sum(), np.ones(4))
+    assert np.isinf(found.metrics["gradient_norm"]) and not found.left_out
+    assert (np.asarray(after.params["w"]) < np.asarray(before.params["w"])).all()

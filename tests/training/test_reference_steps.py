@@ -58,14 +58,14 @@ def run(request: pytest.FixtureRequest, numbers: dict[str, np.ndarray], initial:
     """The stage's losses, first gradients and final state."""
     stage = make_stage(request.param)
     # Without decay, a trace of gradients is the last gradient, which it hands on as it is: one program tells all.
-    stage = Stage(stage.name, stage.terms, stage.loss, optax.chain(optax.trace(decay=0.0), stage.optimizer))
+    stage = Stage(stage.name, stage.loss, optax.chain(optax.trace(decay=0.0), stage.optimizer))
     params, stats = initial["params"], initial["batch_stats"]
     key = jax.random.key(0)
     state = TrainState(params, stats, {stage.name: stage.optimizer.init(params)})
     step = jax.jit(partial(train_step, stage))
     losses, gradients = [], []
     for i in range(STEPS):
-        state, terms = step(state, batch(numbers, i), key)
+        state, (terms, _) = step(state, batch(numbers, i), key)
         gradients.append(state.optimizer_states[stage.name][0].trace)
         losses.append({name: float(value) for name, value in terms.items()})
     return {"name": stage.name, "losses": losses, "gradients": gradients[0], "state": state}

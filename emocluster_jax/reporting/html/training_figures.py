@@ -11,7 +11,7 @@ from plotly.colors import sample_colorscale
 
 from emocluster_jax.reporting.html.figures import GREY, Figure, number_epochs, palette, panels, styled
 from emocluster_jax.reporting.plots import ATTRIBUTE_STYLES, NMI
-from emocluster_jax.training.metrics_log import loss_name
+from emocluster_jax.training.metrics_log import loss_name, step_curves
 
 _HEIGHT = 400
 
@@ -20,7 +20,9 @@ Metrics = Sequence[dict[str, Any]]
 
 def training_curves(metrics: Metrics) -> Figure:
     """The losses, and the CCC of the validation split, over the epochs."""
-    figure = panels(("Losses, mean over the epoch's steps", "Validation: CCC of sentences"))
+    steps = step_curves(metrics)
+    titles = ("Losses, mean over the epoch's steps", "Validation: CCC of sentences")
+    figure = panels((*titles, "Steps, mean over the epoch's") if steps else titles)
     losses = {name: title for epoch in metrics for name in sorted(epoch) if (title := loss_name(name)) is not None}
     for (name, title), colour in zip(losses.items(), palette(len(losses)), strict=True):
         figure.add_trace(_curve(metrics, [epoch.get(name) for epoch in metrics], title, colour), 1, 1)
@@ -28,6 +30,10 @@ def training_curves(metrics: Metrics) -> Figure:
         values = [(epoch.get("validation_ccc") or {}).get(name) for epoch in metrics]
         if any(value is not None for value in values):
             figure.add_trace(_curve(metrics, values, f"{name} CCC", colour), 1, 2)
+    for (title, values), colour in zip(steps.items(), palette(len(steps)), strict=True):
+        figure.add_trace(_curve(metrics, values, title, colour), 1, 3)
+    if steps:
+        figure.update_yaxes(type="log", col=3)
     best = metrics[-1].get("best_epoch")
     if best:
         # Plotly's annotations know neither numbers for `row` and `col` nor the options of shapes.
