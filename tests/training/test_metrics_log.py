@@ -97,7 +97,13 @@ def test_tensorboard_events(tmp_path):
     # The start event's step tells TensorBoard to forget epochs from there on.
     assert [event.step for event in events if event.session_log.status == SessionLog.START] == [5]
     values = {value.tag: value for event in events if event.step == 5 for value in event.summary.value}
-    assert set(values) == {"stage2_cross_entropy", "validation_ccc/arousal", "cluster_sizes", "seconds/steps"}
+    norms = {"steps/stage1/gradient_norm", "steps/stage2/gradient_norm"}
+    assert set(values) == norms | {
+        "stage2_cross_entropy",
+        "validation_ccc/arousal",
+        "cluster_sizes",
+        "seconds/steps",
+    }
     assert values["validation_ccc/arousal"].simple_value == pytest.approx(0.55)
     histogram = values["cluster_sizes"].histo
     assert list(histogram.bucket) == [3, 0, 5] and list(histogram.bucket_limit) == [1, 2, 3]
