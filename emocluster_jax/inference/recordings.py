@@ -26,8 +26,7 @@ from emocluster_jax.corpora.segments import segment_suffix
 from emocluster_jax.errors import InputError, RecordingError
 from emocluster_jax.inference.predictor import Prediction, Predictor
 from emocluster_jax.preprocessing.audio import Condition
-from emocluster_jax.preprocessing.chunk_frames import ChunkParts
-from emocluster_jax.preprocessing.chunks import mel_chunks
+from emocluster_jax.preprocessing.chunks import ChunkParts, mel_chunks
 from emocluster_jax.preprocessing.long_recordings import LongRecording, Read, reader
 from emocluster_jax.preprocessing.quality import Quality, quality_of, silent_reason
 from emocluster_jax.preprocessing.sources import chunk_parts, frames_of_parts, open_source, segment_bounds

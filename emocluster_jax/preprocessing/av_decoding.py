@@ -1,4 +1,4 @@
-"""Decoding with FFmpeg's libraries, by PyAV (extra `av`): of what libsndfile does not decode."""
+"""Decoding by FFmpeg's libraries, with PyAV (extra `av`), of what libsndfile does not decode."""
 
 from __future__ import annotations
 
@@ -10,61 +10,62 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 from jaxtyping import Float
 
+from emocluster_jax.errors import RecordingError
+from emocluster_jax.preprocessing.file_contents import BLOCK_SAMPLES, Decoded
 from emocluster_jax.preprocessing.formats import Format
-from emocluster_jax.preprocessing.streams import BLOCK_SAMPLES, AudioError, Decoded
 
 if TYPE_CHECKING:
     import av.error
     from av.container import InputContainer
 
 _DURATIONS = ("mp4", "matroska", "asf", "avi", "wv", "tta")
-"""Formats, as FFmpeg calls them, that hold a duration; of others it gives an estimate."""
+"""Formats, by FFmpeg's names, that hold a duration; for others FFmpeg gives an estimate."""
 _ROUNDED_S = 0.1
-"""Containers round durations, and count what encoders add at both ends."""
+"""Containers round durations, and include what encoders add at both ends."""
 _FAILS = "{}: FFmpeg cannot decode it, or it is truncated or damaged"
 
 
 def is_installed() -> bool:
-    """Whether PyAV is there."""
+    """Whether PyAV is installed."""
     return importlib.util.find_spec("av") is not None
 
 
 @contextmanager
 def av_decoded(file: BinaryIO, form: Format) -> Iterator[Decoded]:
-    """The first sound of a file as FFmpeg decodes it.
+    """The first audio track of a file as FFmpeg decodes it.
 
     Args:
       file: an open file.
-      form: what it is. FFmpeg tries no other format: some would have it open other files and addresses.
+      form: its format. FFmpeg tries no other: some formats would make it open other files and addresses.
 
     Raises:
-      AudioError: PyAV is not installed, or the file is damaged or has no sound.
+      RecordingError: PyAV is not installed, or the file is damaged or has no audio track.
     """
     if not is_installed():
-        raise AudioError(f'{form.name} needs pip install "emocluster_jax[av]", or ffmpeg -i IN OUT.wav')
+        raise RecordingError(f'{form.name} needs pip install "emocluster_jax[av]", or ffmpeg -i IN OUT.wav')
     import av.error
 
     file.seek(0)
     try:
         container = av.open(file, "r", format=form.ffmpeg_name, metadata_errors="replace")
     except (av.error.FFmpegError, ValueError):
-        raise AudioError(_FAILS.format(form.name)) from None
+        raise RecordingError(_FAILS.format(form.name)) from None
     with container:
         if not container.streams.audio:
-            raise AudioError(f"{form.name}: there is no sound in it")
+            raise RecordingError(f"{form.name}: there is no sound in it")
         stream = container.streams.audio[0]
         if not stream.rate or not stream.codec_context.channels:
-            raise AudioError(_FAILS.format(form.name))
+            raise RecordingError(_FAILS.format(form.name))
         yield Decoded(stream.rate, _blocks(container, stream, form))
 
 
 def _blocks(
     container: InputContainer, stream: av.AudioStream, form: Format
 ) -> Generator[Float[np.ndarray, "samples channels"], None, float]:
-    """Blocks of samples; returns the share that is missing."""
+    """The samples block by block; returns the share that is missing."""
     import av.error
 
-    # Of samples of any type, float32 between -1 and 1, one row a channel; rate and channels stay.
+    # Turns samples of any type into float32 from -1 to 1, one row per channel; rate and channels stay as they are.
     resampler = av.AudioResampler(format="fltp")
     rate, channels = stream.rate, stream.codec_context.channels
     held: list[np.ndarray] = []
@@ -74,21 +75,21 @@ def _blocks(
             packets += packet.size > 0
             for frame in packet.decode():
                 if (frame.sample_rate, len(frame.layout.channels)) != (rate, channels):
-                    raise AudioError(f"{form.name}: the sample rate or the number of channels changes in it")
+                    raise RecordingError(f"{form.name}: the sample rate or the number of channels changes in it")
                 held += [part.to_ndarray().T for part in resampler.resample(frame)]
                 read += frame.samples
                 if sum(map(len, held)) * channels >= BLOCK_SAMPLES:
                     yield np.concatenate(held)
                     held = []
     except av.error.FFmpegError:
-        raise AudioError(_FAILS.format(form.name)) from None
+        raise RecordingError(_FAILS.format(form.name)) from None
     if held:
         yield np.concatenate(held)
     return _missing(container, stream, form, packets, read / rate)
 
 
 def _missing(container: InputContainer, stream: av.AudioStream, form: Format, packets: int, seconds: float) -> float:
-    """Share of what the container promises that has not come."""
+    """Share of what the container promises that was not decoded."""
     if form.ffmpeg_name == "mp4" and stream.frames:
         return max(stream.frames - packets, 0) / stream.frames
     promised = (container.duration or 0) / 1_000_000 if form.ffmpeg_name in _DURATIONS else 0.0

@@ -1,8 +1,8 @@
-"""What libmpg123 prints of damaged MP3 frames, without the file's name, is dropped; libsndfile cannot turn it off.
+"""Drops the messages that libmpg123 prints about damaged MP3 frames; libsndfile cannot turn them off.
 
-It writes to C's variable `stderr`, which Python does not use: its messages go to the file descriptor. During calls into
-the decoder that variable leads to a file in memory, whose other lines, of other threads' libraries, go on to the
-descriptor. Glibc alone allows this; elsewhere libmpg123's lines are printed.
+They do not name the file. libmpg123 writes to C's variable `stderr`, not to Python's `sys.stderr`. During calls into
+the decoder that variable points to a file in memory; what other threads' libraries print there meanwhile is passed on
+to the real stderr. Only glibc allows this; elsewhere the messages are printed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _usual = 0
 
 @contextmanager
 def without_mpg123_messages() -> Iterator[None]:
-    """For a call into libsndfile that may decode MP3; several threads may be in such calls."""
+    """For calls into libsndfile that may decode MP3; several threads may be in such calls at once."""
     global _decoding, _usual
     aside = _aside()
     if aside is None:
@@ -47,7 +47,7 @@ def without_mpg123_messages() -> Iterator[None]:
 
 
 def _pass_on(descriptor: int) -> None:
-    """Writes to the usual place what others printed meanwhile; all of it once nobody decodes, or else whole lines."""
+    """Writes to the real stderr what others printed meanwhile: whole lines, or everything once nobody is decoding."""
     global _printed
     size = os.fstat(descriptor).st_size
     if size == _printed:
@@ -58,7 +58,7 @@ def _pass_on(descriptor: int) -> None:
     _printed += len(text)
     others = b"".join(line for line in text.splitlines(keepends=True) if not _FROM_LIBMPG123.match(line))
     if others:
-        with suppress(OSError):  # as C would: stderr may be closed
+        with suppress(OSError):  # stderr may be closed; C would go on, too
             os.write(2, others)
     if not _decoding:
         os.ftruncate(descriptor, 0)
@@ -67,7 +67,7 @@ def _pass_on(descriptor: int) -> None:
 
 @cache
 def _aside() -> tuple[ctypes.c_void_p, int, int] | None:
-    """C's `stderr`, a stream to put there, and the descriptor that this writes to; None where that cannot be done."""
+    """C's `stderr`, a stream to put there, and the descriptor behind it; None where that is impossible."""
     try:
         if not (os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc"):
             return None  # elsewhere the variable may be a constant
@@ -81,5 +81,5 @@ def _aside() -> tuple[ctypes.c_void_p, int, int] | None:
     stream = libc.fdopen(descriptor, b"a")
     if not stream:
         return None
-    libc.setvbuf(stream, None, 2, 0)  # _IONBF: each message is there as soon as it is printed
+    libc.setvbuf(stream, None, 2, 0)  # _IONBF: every message can be read as soon as it is printed
     return variable, stream, descriptor

@@ -1,4 +1,4 @@
-"""From a file to blocks of samples: what there is to decode, by libsndfile or else by PyAV, and what is missing."""
+"""From a file to blocks of samples, by libsndfile or else by PyAV, and what share of the file is missing."""
 
 from __future__ import annotations
 
@@ -13,17 +13,15 @@ import numpy as np
 import soundfile
 from jaxtyping import Float
 
+from emocluster_jax.errors import RecordingError
 from emocluster_jax.preprocessing.av_decoding import av_decoded
-from emocluster_jax.preprocessing.containers import contents_by_header, flac_contents, wav_codec
+from emocluster_jax.preprocessing.chained_streams import FLAC_UNKNOWN, flac_contents, ogg_contents
+from emocluster_jax.preprocessing.containers import contents_by_header, wav_codec
 from emocluster_jax.preprocessing.decoder_messages import without_mpg123_messages
-from emocluster_jax.preprocessing.formats import format_of, what_is_wrong
-from emocluster_jax.preprocessing.mpeg_frames import id3_bytes, is_mpeg_audio, mpeg_contents
-from emocluster_jax.preprocessing.ogg_pages import ogg_contents
-from emocluster_jax.preprocessing.streams import (
+from emocluster_jax.preprocessing.file_contents import (
     BLOCK_SAMPLES,
     CUT_SHORT,
     TOLERATED_LOSS,
-    AudioError,
     Contents,
     Decoded,
     SplicedFile,
@@ -31,12 +29,13 @@ from emocluster_jax.preprocessing.streams import (
     read_at,
     size_of,
 )
+from emocluster_jax.preprocessing.formats import format_of, what_is_wrong
+from emocluster_jax.preprocessing.mpeg_frames import id3_bytes, is_mpeg_audio, mpeg_contents
 
-_UNKNOWN_LENGTH = (1 << 36) - 1
-"""FLAC's largest length; libsndfile gives this or more where a stream's header leaves the length open."""
+_Blocks = Generator[Float[np.ndarray, "samples channels"], None, float]
 _MP3_IN_WAV = 0x0055
 _NOT_OPENED = (soundfile.SoundFileError, TypeError, ValueError)
-"""What `soundfile` raises of a file that it does not open."""
+"""What `soundfile` raises if it cannot open a file."""
 _NEVER_FINISHED = "truncated: its header was never completed"
 _FAILS = "truncated or damaged: decoding fails half-way"
 _UNEQUAL = "streams of different sample rates or channels, one after the other: ffmpeg -i IN OUT.wav"
@@ -44,43 +43,33 @@ _UNEQUAL = "streams of different sample rates or channels, one after the other: 
 
 @contextmanager
 def decoded(path: Path, file: BinaryIO, strict: bool) -> Iterator[Decoded]:
-    """A file's samples, block by block, to the end of its data.
+    """Decodes a file block by block, to the end of its data.
 
     Args:
-      path: where it lies.
-      file: the same, opened.
-      strict: whether to refuse a file of which anything is missing, rather than what may not be used in any case.
+      path: where the file is.
+      file: the same file, open.
+      strict: whether to refuse files of which anything at all is missing.
 
     Raises:
-      AudioError: it is empty, no audio, truncated or damaged; the last, and what is missing, also from the blocks.
+      RecordingError: the file is empty, not audio, truncated or damaged. The blocks raise it, too, for what only
+        decoding shows.
     """
     if not file.read(1):
-        raise AudioError("empty file")
+        raise RecordingError("empty file")
     contents = _contents(path, file)
     _check_missing(contents, contents.missing, strict)
-    with ExitStack() as opened:
-        source = _opened(path, file, contents, opened)
+    with ExitStack() as stack:
+        source = _opened(path, file, contents.streams, stack)
         if source is None:
             form = format_of(file)
             if form is None:
                 raise what_is_wrong(file)
-            source = opened.enter_context(av_decoded(file, form))
+            source = stack.enter_context(av_decoded(file, form))
         yield Decoded(source.rate, _checked(source.blocks, contents, strict))
 
 
-def _opened(path: Path, file: BinaryIO, contents: Contents, opened: ExitStack) -> Decoded | None:
-    """The file as libsndfile decodes it; None where it does not."""
-    if not contents.streams:
-        return None
-    try:
-        sound = opened.enter_context(_Sound(path, file, contents.streams[0]))
-    except _NOT_OPENED:
-        return None
-    return Decoded(sound.samplerate, _blocks(sound, path, file, contents.streams))
-
-
 def _contents(path: Path, file: BinaryIO) -> Contents:
-    """What of a file there is to decode, by its own headers, pages or frames."""
+    """What there is to decode, according to the file's headers, pages or frames."""
     start = read_at(file, 0, 12)
     tag = id3_bytes(start)
     name = read_at(file, tag, 4)
@@ -92,7 +81,7 @@ def _contents(path: Path, file: BinaryIO) -> Contents:
         return mpeg_contents(file)
     contents = contents_by_header(file)
     if path.suffix.lower() == ".mp3" and contents.streams == (Stream(),):
-        # By this name alone libsndfile would have libmpg123 search it for MP3, which complains on stderr.
+        # Because of the name, libsndfile would let libmpg123 search the file for MP3, which complains on stderr.
         return Contents([Stream([range(size_of(file))])])
     codec = wav_codec(file) if start[8:12] == b"WAVE" and not contents.missing else None
     if codec is not None and codec[0] == _MP3_IN_WAV:
@@ -100,26 +89,33 @@ def _contents(path: Path, file: BinaryIO) -> Contents:
     return contents
 
 
+def _opened(path: Path, file: BinaryIO, streams: Sequence[Stream], stack: ExitStack) -> Decoded | None:
+    """The streams as libsndfile decodes them; None if it does not."""
+    try:
+        sound = stack.enter_context(_Sound(path, file, streams[0])) if streams else None
+    except _NOT_OPENED:
+        return None
+    return None if sound is None else Decoded(sound.samplerate, _blocks(sound, path, file, streams))
+
+
 def _check_missing(contents: Contents, missing: float, strict: bool) -> None:
     if missing >= TOLERATED_LOSS or (strict and missing):
-        raise AudioError(CUT_SHORT)
+        raise RecordingError(CUT_SHORT)
     if strict and contents.is_unfinished:
-        raise AudioError(_NEVER_FINISHED)
+        raise RecordingError(_NEVER_FINISHED)
 
 
-def _checked(
-    blocks: Generator[Float[np.ndarray, "samples channels"], None, float], contents: Contents, strict: bool
-) -> Generator[Float[np.ndarray, "samples channels"], None, float]:
+def _checked(blocks: _Blocks, contents: Contents, strict: bool) -> _Blocks:
     missing = yield from blocks
     _check_missing(contents, missing, strict)
     return missing or contents.missing or (math.nan if contents.is_unfinished else 0.0)
 
 
 class _Sound(soundfile.SoundFile):
-    """A stream that is read from its start to its end and never sought in.
+    """A stream that is read from start to end without seeking.
 
     `soundfile` seeks after every block where it can. That makes libmpg123 lose its bit reservoir, so that the blocks
-    of an MP3 file differ audibly from the whole, and fails on FLAC streams whose length is not in their header.
+    of an MP3 file differ audibly from the whole, and fails on FLAC streams without a length in their header.
     """
 
     def __init__(self, path: Path, file: BinaryIO, stream: Stream) -> None:
@@ -134,45 +130,44 @@ class _Sound(soundfile.SoundFile):
 
     @property
     def promised(self) -> int:
-        """The length by the header or the frames; 0 where they leave it open."""
+        """The length according to the header or the frames; 0 if they leave it open."""
         samples = self.frames if self.samples is None else self.samples
-        return samples if samples < _UNKNOWN_LENGTH else 0
+        return samples if samples < FLAC_UNKNOWN else 0
 
 
-def _blocks(
-    sound: _Sound, path: Path, file: BinaryIO, streams: Sequence[Stream]
-) -> Generator[Float[np.ndarray, "samples channels"], None, float]:
+def _blocks(sound: _Sound, path: Path, file: BinaryIO, streams: Sequence[Stream]) -> _Blocks:
     """The samples of all streams, the first of which is open; returns the share that is missing."""
     promised, missing = sound.promised, (yield from _sound_blocks(sound))
     for stream in streams[1:]:
         try:
             following = _Sound(path, file, stream)
         except _NOT_OPENED:
-            raise AudioError(_FAILS) from None
+            raise RecordingError(_FAILS) from None
         with following:
             if (following.samplerate, following.channels) != (sound.samplerate, sound.channels):
-                raise AudioError(_UNEQUAL)
+                raise RecordingError(_UNEQUAL)
             promised += following.promised
             missing += yield from _sound_blocks(following)
     return missing / promised if promised else missing
 
 
-def _sound_blocks(sound: _Sound) -> Generator[Float[np.ndarray, "samples channels"], None, float]:
-    """One stream's samples; returns how many are missing, NaN where it is unknown how many."""
+def _sound_blocks(sound: _Sound) -> _Blocks:
+    """The samples of one stream; returns how many are missing, NaN if that is unknown."""
     longest = max(BLOCK_SAMPLES // sound.channels, 1)
     read = 0
     while True:
         count = min(longest, max(sound.frames - read, 1))
-        # What is still NaN after an error was not decoded: `soundfile` does not say how much was.
+        # `soundfile` does not say how much was decoded before an error: whatever is not NaN afterwards.
         block = np.full((count, sound.channels), np.nan, np.float32) if sound.format == "FLAC" else None
         try:
             with without_mpg123_messages() if sound.format == "MP3" else nullcontext():
                 samples = sound.read(longest, dtype="float32", always_2d=True, out=block)
         except soundfile.SoundFileError:
             if block is None:
-                raise AudioError(_FAILS) from None
-            yield block[: np.argmax(np.isnan(block[:, 0]))]
-            return _lacking_after_error(sound, read + int(np.argmax(np.isnan(block[:, 0]))))
+                raise RecordingError(_FAILS) from None
+            there = int(np.argmax(np.isnan(block[:, 0])))
+            yield block[:there]
+            return _missing_after_error(sound, read + there)
         if sound.spliced is not None and sound.spliced.failure is not None:
             raise sound.spliced.failure
         if not len(samples):
@@ -181,12 +176,12 @@ def _sound_blocks(sound: _Sound) -> Generator[Float[np.ndarray, "samples channel
         yield samples
 
 
-def _lacking_after_error(sound: _Sound, read: int) -> float:
-    """How many samples are missing of a stream, of which so many were decoded; NaN where it is unknown how many."""
-    lacking = max(sound.promised - read, 0)
-    if sound.promised and lacking < TOLERATED_LOSS * sound.promised:
-        return lacking
-    # Of a length that was left open, an error at the end of the data is the end of a recording that was cut.
+def _missing_after_error(sound: _Sound, read: int) -> float:
+    """How many samples are missing of a stream after `read` samples of it were decoded; NaN if that is unknown."""
+    missing = max(sound.promised - read, 0)
+    if sound.promised and missing < TOLERATED_LOSS * sound.promised:
+        return missing
+    # If the length was left open, an error at the end of the data is where the recording was cut off.
     if not sound.promised and read and sound.spliced is not None and sound.spliced.tell() >= sound.spliced.size:
         return math.nan
-    raise AudioError(_FAILS)
+    raise RecordingError(_FAILS)

@@ -1,4 +1,4 @@
-"""What a file is that libsndfile does not decode: its container and codec, by its first bytes."""
+"""The container and codec of files that libsndfile does not decode, recognised by their first bytes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import re
 import struct
 from typing import BinaryIO, NamedTuple
 
+from emocluster_jax.errors import RecordingError
 from emocluster_jax.preprocessing.containers import is_known_container, is_npy, wav_codec
+from emocluster_jax.preprocessing.file_contents import read_at
 from emocluster_jax.preprocessing.mpeg_frames import id3_bytes
-from emocluster_jax.preprocessing.streams import AudioError, read_at
 
 _SEARCHED_BYTES = 1 << 20
-"""How much of a file is searched for its codec's name."""
+"""How much of a file is searched for the name of its codec."""
 _MOST_BOXES = 1_000
 _WAV_CODECS = {
     0x0014: "G.723",
@@ -39,7 +40,7 @@ _WAV_CODECS = {
     0xA109: "Speex",
     0xF1AC: "FLAC",
 }
-"""By the tag of `fmt ` chunks (RFC 2361 and the registry that followed it), without what libsndfile decodes."""
+"""By the tag in `fmt ` chunks (RFC 2361 and the registry that followed it), without those that libsndfile decodes."""
 _MP4_CODECS = {
     "mp4a": "AAC",
     "alac": "ALAC",
@@ -82,11 +83,11 @@ _POINTERS = (
 
 
 class Format(NamedTuple):
-    """What FFmpeg decodes.
+    """A format that FFmpeg decodes.
 
     Attributes:
-      name: codec and container, for people.
-      ffmpeg_name: of the container.
+      name: codec and container, as shown to people.
+      ffmpeg_name: FFmpeg's name of the container.
     """
 
     name: str
@@ -94,7 +95,7 @@ class Format(NamedTuple):
 
 
 def format_of(file: BinaryIO) -> Format | None:
-    """The format of a file that libsndfile does not open; None where it is none, or one that libsndfile knows."""
+    """The format of a file that libsndfile does not open; None if it is unknown, or one that libsndfile knows."""
     start = read_at(file, 0, 64)
     for magic, name, ffmpeg_name in _STARTS:
         if start.startswith(magic):
@@ -102,7 +103,8 @@ def format_of(file: BinaryIO) -> Format | None:
     if start[4:8] in (b"ftyp", b"moov", b"mdat", b"wide"):
         return Format(f"{_mp4_codec(file) or 'audio'} in MP4", "mp4")
     if start[:4] == b"\x1a\x45\xdf\xa3":
-        return Format(f"{_matroska_codec(file) or 'audio'} in {_matroska_kind(start)}", "matroska")
+        kind = "WebM" if b"webm" in start else "Matroska"
+        return Format(f"{_matroska_codec(file) or 'audio'} in {kind}", "matroska")
     if start[:16] == _ASF:
         return Format(f"{_asf_codec(file)} in ASF", "asf")
     if start[:4] == b"RIFF" and start[8:12] == b"AVI ":
@@ -121,19 +123,19 @@ def format_of(file: BinaryIO) -> Format | None:
     return Format(f"{_WAV_CODECS[tag[0]]} in WAV", "wav") if tag is not None and tag[0] in _WAV_CODECS else None
 
 
-def what_is_wrong(file: BinaryIO) -> AudioError:
-    """Of a file that nothing here decodes."""
+def what_is_wrong(file: BinaryIO) -> RecordingError:
+    """Why a file cannot be decoded at all."""
     if is_npy(file):
-        return AudioError("features (.npy), and audio is expected")
+        return RecordingError("features (.npy), and audio is expected")
     start = read_at(file, 0, 64)
     for pointer, reason in _POINTERS:
         if start.startswith(pointer):
-            return AudioError(reason)
-    return AudioError("its header is damaged or truncated" if is_known_container(file) else "not audio")
+            return RecordingError(reason)
+    return RecordingError("its header is damaged or truncated" if is_known_container(file) else "not audio")
 
 
 def _mp4_codec(file: BinaryIO) -> str | None:
-    """The codec of the first sound in a file of boxes (ISO/IEC 14496-12)."""
+    """The codec of the first audio track in an MP4 file, which consists of boxes (ISO/IEC 14496-12)."""
     position = 0
     for _ in range(_MOST_BOXES):
         header = read_at(file, position, 16)
@@ -143,7 +145,7 @@ def _mp4_codec(file: BinaryIO) -> str | None:
         if size == 1 and len(header) == 16:
             (size,) = struct.unpack_from(">Q", header, 8)
         if name == b"moov":
-            # Of each track, the first entry of its descriptions, behind a version and a count.
+            # Each track's first sample description, which follows a version and a count.
             movie = read_at(file, position, min(size, _SEARCHED_BYTES) if size else _SEARCHED_BYTES)
             codecs = [match[1].decode("latin-1") for match in re.finditer(rb"stsd.{12}([ -~]{4})", movie, re.DOTALL)]
             return next((_MP4_CODECS[codec] for codec in codecs if codec in _MP4_CODECS), None)
@@ -154,16 +156,12 @@ def _mp4_codec(file: BinaryIO) -> str | None:
 
 
 def _matroska_codec(file: BinaryIO) -> str | None:
-    # Its element, and in a byte how long the name is that begins so.
+    # The element's number, the length of the codec's name in a byte, and the name.
     found = re.search(rb"\x86([\x83-\xa0])(A_[A-Z0-9_/]+)", read_at(file, 0, _SEARCHED_BYTES))
     if found is None:
         return None
     codec = found[2][: found[1][0] & 0x7F].decode("ascii")
     return _MATROSKA_CODECS.get(codec, codec[2:].split("/")[0].capitalize())
-
-
-def _matroska_kind(start: bytes) -> str:
-    return "WebM" if b"webm" in start else "Matroska"
 
 
 def _asf_codec(file: BinaryIO) -> str:
@@ -176,7 +174,5 @@ def _asf_codec(file: BinaryIO) -> str:
 def _ogg_format(file: BinaryIO) -> Format | None:
     start = read_at(file, 0, 512)
     packet = start[27 + start[26] :] if len(start) > 26 else b""
-    for magic, name in _OGG_CODECS.items():
-        if packet.startswith(magic):
-            return Format(f"{name} in Ogg", "ogg")
-    return None
+    codec = next((name for magic, name in _OGG_CODECS.items() if packet.startswith(magic)), None)
+    return None if codec is None else Format(f"{codec} in Ogg", "ogg")

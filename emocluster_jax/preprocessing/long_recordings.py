@@ -1,4 +1,4 @@
-"""Recordings that are too long to be held in memory: read once for the peak, and once more for parts of the signal."""
+"""Recordings that are too long for memory: read once for the peak, and once more for parts of the signal."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ import numpy as np
 from jaxtyping import Float
 
 from emocluster_jax.config import DEFAULT_AUDIO, AudioConfig
-from emocluster_jax.preprocessing.audio import AudioError, Condition, check_signal, peak_of, signal_blocks
+from emocluster_jax.errors import RecordingError
+from emocluster_jax.preprocessing.audio import Condition, check_signal, peak_of, signal_blocks
 
 HELD_S = 1800.0
-"""Up to this duration a signal is held in memory: 115 MB at 16 kHz."""
+"""Signals up to this duration are kept in memory: 115 MB at 16 kHz."""
 LONGEST_S = 48 * 3600.0
 """A megabyte of FLAC may hold days of silence, which would take minutes to decode."""
 
 Read = Callable[[int, int], Float[np.ndarray, " part *frame"]]
-"""(start, end) -> samples, or given frames, from `start` up to, but not including, `end`. Where a start goes back, what
-is not in memory is decoded once more."""
+"""(start, end) -> the samples, or given frames, from `start` up to, but not including, `end`. A start before the last
+one makes it decode again what is not in memory."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,10 @@ class LongRecording:
     """A recording whose signal is not in memory.
 
     Attributes:
-      path: where it lies.
+      path: its file.
       sample_rate_hz: of the signal, not of the file.
-      audio: how the file's channels become one signal.
-      mean: what is subtracted from the file's samples where `audio` says so.
+      audio: how the channels become one signal.
+      mean: of the file's samples, which `audio` may have subtracted.
       samples: length of the signal.
       peak: what the signal is divided by.
     """
@@ -49,19 +50,13 @@ class LongRecording:
 def open_recording(
     path: Path, sample_rate_hz: int, audio: AudioConfig = DEFAULT_AUDIO, condition: Condition | None = None
 ) -> Float[np.ndarray, " samples"] | LongRecording:
-    """Decodes a recording to its end; the signal is kept if it is no longer than `HELD_S`.
-
-    Args:
-      path: as of `audio.read_audio`.
-      sample_rate_hz: rate of the signal.
-      audio: how the file's channels become one signal.
-      condition: filled in with what is noticed on the way.
+    """Decodes a recording to its end, and keeps the signal if it is no longer than `HELD_S`.
 
     Returns:
-      What `audio.read_audio` returns, or what says how to come by parts of it.
+      What `audio.read_audio` returns for these arguments; for longer recordings, what `reader` takes.
 
     Raises:
-      AudioError: as of `audio.read_audio`, but for the longest duration, which is `LONGEST_S`.
+      RecordingError: as from `audio.read_audio`, except that the longest duration is `LONGEST_S`.
     """
     samples, peak = 0, np.float32(0)
     held = []
@@ -81,12 +76,12 @@ def open_recording(
 
 
 def reader(source: Float[np.ndarray, " time *frame"] | LongRecording) -> Read:
-    """Reads parts: views of what is in memory, copies of what is not, which is decoded anew from its beginning."""
+    """Reads parts: views of what is in memory, copies of a long recording, which is decoded again from its start."""
     return _Decoder(source).read if isinstance(source, LongRecording) else lambda start, end: source[start:end]
 
 
 class _Decoder:
-    """A recording on its way from its beginning to its end; a block and the part last asked for are in memory."""
+    """Decodes a long recording from its start to its end; one block and the part last asked for are in memory."""
 
     def __init__(self, recording: LongRecording) -> None:
         self._recording = recording
@@ -101,13 +96,13 @@ class _Decoder:
         self._held = np.zeros(0, np.float32)
 
     def read(self, start: int, end: int) -> Float[np.ndarray, " part"]:
-        """Raises AudioError where the file has become shorter, or another, since it was opened."""
+        """Raises RecordingError if the file was shortened or replaced since it was opened."""
         if start < self._start:
             self._begin()
         while self._start + len(self._held) < end:
             block = next(self._blocks, None)
             if block is None:
-                raise AudioError("changed while it was read")
+                raise RecordingError("changed while it was read")
             kept = self._held[max(start - self._start, 0) :]
             self._start += len(self._held) - len(kept)
             self._held = np.concatenate([kept, block / self._recording.peak])

@@ -1,4 +1,4 @@
-"""Statistics of the mel bands (or of given features' dimensions) over a training split, and normalisation by them."""
+"""Statistics of mel bands, or of given features' dimensions, over a training split, and normalisation by them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class FrameMoments:
 
 @dataclass(frozen=True)
 class FeatureStatistics:
-    """Mean and standard deviation of every mel band over the training frames, in units of power, float32."""
+    """Mean and standard deviation of every mel band over the training frames, in units of power, as float32."""
 
     mean: Float[np.ndarray, " mel"]
     std: Float[np.ndarray, " mel"]
 
 
 def no_frames(bands: int) -> FrameMoments:
-    """The moments of the empty set, where merging begins."""
+    """The moments of no frames, with which merging begins."""
     return FrameMoments(0, np.zeros(bands), np.zeros(bands))
 
 
@@ -40,9 +40,9 @@ def frame_moments(mel: Float[np.ndarray, "time mel"]) -> FrameMoments:
 
 
 def merge(a: FrameMoments, b: FrameMoments) -> FrameMoments:
-    """The moments of two disjoint sets of frames together.
+    """The moments of two sets of frames together.
 
-    Rounding depends on the order: to get the same bits, merge the same recordings one by one in the same order.
+    Rounding depends on the order: only the same recordings, merged one by one in the same order, give the same bits.
 
     Source: Chan, Golub & LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
     """
@@ -58,9 +58,9 @@ def merge(a: FrameMoments, b: FrameMoments) -> FrameMoments:
 
 
 def feature_statistics(moments: FrameMoments) -> FeatureStatistics:
-    """Mean and population standard deviation of at least one frame; 1 stands in for that of a constant band."""
+    """Mean and population standard deviation of one or more frames; the deviation of a constant band is 1."""
     std = np.sqrt(moments.m2 / moments.count)
-    # What is no more than float64's rounding, too: float32 values that differ at all deviate more.
+    # Deviations within float64's rounding are constant, too: float32 values that differ at all deviate more.
     std = np.where(std > _ROUNDING * np.abs(moments.mean), std, 1.0).astype(np.float32)
     return FeatureStatistics(moments.mean.astype(np.float32), np.where(std > 0, std, np.float32(1)))
 
@@ -68,7 +68,7 @@ def feature_statistics(moments: FrameMoments) -> FeatureStatistics:
 def normalize(
     mel: Float[np.ndarray, "time mel"], statistics: FeatureStatistics, clip: float
 ) -> Float[np.ndarray, "time mel"]:
-    """Every band with its mean subtracted, divided by its standard deviation, NaN to 0, clipped to ±`clip`; float32."""
+    """Subtracts each band's mean, divides by its deviation, replaces NaN by 0 and clips to ±`clip`; returns float32."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         normalized = (np.asarray(mel, np.float32) - statistics.mean) / statistics.std
     return np.clip(np.nan_to_num(normalized, copy=False, nan=0.0, posinf=clip, neginf=-clip), -clip, clip)

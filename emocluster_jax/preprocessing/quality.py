@@ -1,4 +1,4 @@
-"""How well a recording is represented by its chunks, and in what condition its samples are."""
+"""How well chunks represent a recording, and what condition its samples are in."""
 
 from __future__ import annotations
 
@@ -7,29 +7,28 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool
 
 from emocluster_jax.config import FeatureConfig, Features
 from emocluster_jax.preprocessing.audio import Condition
-from emocluster_jax.preprocessing.chunk_frames import ChunkParts, chunk_spans, frame_count
+from emocluster_jax.preprocessing.chunks import ChunkParts, chunk_spans, frame_count
 
 SILENCE = 1e-4
-"""A chunk is silent where its samples differ by no more than this share of the recording's peak, -80 dB, and the peak
-is not among them: digital silence, also with a constant offset, and what a codec makes of it."""
+"""A chunk is silent if its samples differ by no more than this share of the recording's peak, -80 dB, and the peak is
+not among them: digital silence, also with a constant offset, and what a codec makes of it."""
 DC_OFFSET = 0.01
-"""From this share of the peak on an offset is counted; studio recordings stay below a fortieth of it."""
+"""Offsets count from this share of the peak on; those of studio recordings are less than a fortieth of it."""
 
 
 class Quality(NamedTuple):
-    """Of a recording, or of a part of it that is a prediction's unit. NaN is what given features do not tell.
+    """The quality of a recording, or of a window of it; NaN is what given features do not tell.
 
     Attributes:
       covered: share of it that lies in at least one chunk.
-      padded: share of each chunk that is padding, since there is no more of it.
-      silent_chunks: share of its chunks that are silent: `SILENCE`.
-      clipped_samples: of the whole recording: `audio.Condition`.
+      padded: share of each chunk that is padding, because it is shorter than a chunk.
+      silent_chunks: share of its chunks that are silent (`SILENCE`).
+      clipped_samples: of the whole recording (`audio.Condition`).
       dc_offset: of the whole recording, as a share of its peak, from -1 to 1.
-      cut: 1 where the recording's file ends before its data do, and 0 where it is whole.
+      cut: 1 if the recording's file ends before its data do, 0 if it is whole.
     """
 
     covered: float
@@ -41,7 +40,7 @@ class Quality(NamedTuple):
 
     @property
     def is_silent(self) -> bool:
-        """Whether all that a network would get of it is silence."""
+        """Whether a network would get nothing but silence."""
         return self.silent_chunks == 1
 
     @property
@@ -62,15 +61,11 @@ NOTICES = {
     "dc_offset": "with a DC offset of 1 % of the peak or more (--remove-dc subtracts it)",
     "silent_chunks": "with silent chunks",
 }
-"""What is counted of recordings that are used all the same, and how it is told."""
+"""What is counted of recordings that are used nevertheless, and how messages describe it."""
 
 
 def told(noticed: Mapping[str, int]) -> list[str]:
-    """A line for each of `NOTICES` that some recordings have.
-
-    Args:
-      noticed: how many have it.
-    """
+    """A line for each of `NOTICES` that applies, given how many recordings it applies to."""
     return [
         f"{noticed[name]} {'recording' if noticed[name] == 1 else 'recordings'} {notice}"
         for name, notice in NOTICES.items()
@@ -79,12 +74,12 @@ def told(noticed: Mapping[str, int]) -> list[str]:
 
 
 def quality_of(parts: ChunkParts, features: Features, condition: Condition) -> Quality:
-    """What the parts that chunks are made of say, and what was noticed when the recording was decoded.
+    """Judges the parts that chunks are made of, divided by the recording's peak.
 
     Args:
-      parts: of the recording or of a part of it; divided by the recording's peak.
+      parts: of the recording, or of a window of it.
       features: how chunks are cut.
-      condition: of the whole recording.
+      condition: what was noticed while the whole recording was decoded.
     """
     frames, length, count = frame_count(parts.length, features), features.chunk_frames, features.chunks_per_utterance
     step = max(frames - length, 0) // max(count - 1, 1)
@@ -92,15 +87,12 @@ def quality_of(parts: ChunkParts, features: Features, condition: Condition) -> Q
     padded = max(length - frames, 0) / length
     if not isinstance(features, FeatureConfig):
         return Quality(covered, padded, math.nan, math.nan, math.nan, math.nan)
-    silent = float(_silent_chunks(parts, features).mean())
+    # By all samples that a chunk's frames see.
+    is_silent = [np.ptp(span) <= SILENCE and np.abs(span).max() < 1 for span in chunk_spans(parts, features)]
+    silent = float(np.mean(is_silent))
     return Quality(covered, padded, silent, float(condition.clipped_samples), condition.dc_offset, float(condition.cut))
 
 
 def silent_reason(features: Features) -> str:
-    """Why a recording that is not silent cannot be used if `Quality.is_silent`."""
+    """Why a recording cannot be used that is not silent, but `Quality.is_silent`."""
     return f"all of its {features.chunks_per_utterance} chunks are silent"
-
-
-def _silent_chunks(parts: ChunkParts, features: FeatureConfig) -> Bool[np.ndarray, " chunks"]:
-    """Which chunks are silent, by all samples that their frames see."""
-    return np.array([np.ptp(span) <= SILENCE and np.abs(span).max() < 1 for span in chunk_spans(parts, features)])

@@ -10,21 +10,14 @@ from jaxtyping import Float
 from emocluster_jax.config import FeatureConfig
 
 _BLOCK_FRAMES = 256
-"""Frames transformed at a time: one megabyte, which a core's cache holds."""
+"""Frames transformed at a time: one megabyte, which fits a core's cache."""
 
 
 def mel_spectrogram(signal: Float[np.ndarray, " samples"], features: FeatureConfig) -> Float[np.ndarray, "time mel"]:
-    """The power mel spectrogram of a signal.
+    """The mel spectrogram, in power, of a mono signal at `features.sample_rate_hz`, as float32.
 
     Frames are centred on multiples of the hop, with zeros beyond both ends, so there are 1 + samples // hop of them.
     Hann window, Slaney's mel scale and area normalisation: librosa's `feature.melspectrogram(pad_mode="constant")`.
-
-    Args:
-      signal: mono, at `features.sample_rate_hz`.
-      features: rate, FFT size, hop and number of bands.
-
-    Returns:
-      Power, not decibels, as float32.
     """
     size, hop = features.fft_size, features.hop_size
     padded = np.pad(np.asarray(signal, np.float32), size // 2)
@@ -34,7 +27,7 @@ def mel_spectrogram(signal: Float[np.ndarray, " samples"], features: FeatureConf
     mel = np.empty((len(frames), features.mel_bands), np.float32)
     for start in range(0, len(frames), _BLOCK_FRAMES):
         block = slice(start, start + _BLOCK_FRAMES)
-        # In float64, as librosa does: in float32 the quiet bands beside loud ones lose three digits.
+        # In float64, as in librosa: in float32, quiet bands next to loud ones would lose three digits.
         spectrum = np.fft.rfft(frames[block] * window)
         power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
         mel[block] = power @ filters
@@ -43,8 +36,8 @@ def mel_spectrogram(signal: Float[np.ndarray, " samples"], features: FeatureConf
 
 @lru_cache(maxsize=8)
 def mel_filters(sample_rate_hz: int, fft_size: int, bands: int) -> Float[np.ndarray, "mel frequency"]:
-    """librosa's mel filter bank, a row a band, made once a process."""
-    import librosa.filters  # a second of imports, which only the first spectrogram has to pay for
+    """librosa's mel filter bank, computed once per process."""
+    import librosa.filters  # a second of imports, paid for only by the first spectrogram
 
     filters = librosa.filters.mel(sr=sample_rate_hz, n_fft=fft_size, n_mels=bands)
     filters.setflags(write=False)

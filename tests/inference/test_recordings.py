@@ -25,7 +25,7 @@ from emocluster_jax.inference.predictor import ChunkOutputs, Prediction, Predict
 from emocluster_jax.inference.recordings import Recording, SegmentPrediction, Skipped, predict_recordings
 from emocluster_jax.models.emocluster import EmoCluster, EmoClusterOutput
 from emocluster_jax.preprocessing import decoding, long_recordings
-from emocluster_jax.preprocessing.audio import AudioError, read_audio
+from emocluster_jax.preprocessing.audio import read_audio
 from emocluster_jax.preprocessing.chunks import normalized_chunks
 from emocluster_jax.preprocessing.normalization import FeatureStatistics
 from emocluster_jax.preprocessing.sources import open_source
@@ -158,7 +158,7 @@ def test_an_array_gives_what_its_file_gives(tmp_path: Path, rate: int) -> None:
 
 @pytest.mark.parametrize("bad", [np.zeros(16_000), np.zeros(0), np.full(100, np.nan), np.zeros((2, 0))])
 def test_a_signal_that_cannot_be_used_raises(bad: np.ndarray) -> None:
-    with pytest.raises(AudioError):
+    with pytest.raises(RecordingError):
         Predictor(small_model())(bad, 16_000)
 
 
@@ -377,7 +377,7 @@ def test_a_long_recording_that_changes_after_its_peak_is_known(tmp_path: Path, m
     path = write_recording(tmp_path / "long.wav", noise(8.0))
     long = long_recordings.open_recording(path, 16_000)
     write_recording(path, noise(7.0))
-    with pytest.raises(AudioError, match="changed while it was read"):
+    with pytest.raises(RecordingError, match="changed while it was read"):
         long_recordings.reader(long)(100_000, 120_000)
 
 

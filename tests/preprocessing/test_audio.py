@@ -11,8 +11,9 @@ import pytest
 import soundfile
 import soxr
 
+from emocluster_jax.errors import RecordingError
 from emocluster_jax.preprocessing import audio, decoding, long_recordings
-from emocluster_jax.preprocessing.audio import AudioError, read_audio, to_mono_resampled
+from emocluster_jax.preprocessing.audio import read_audio, to_mono_resampled
 from emocluster_jax.preprocessing.long_recordings import open_recording
 
 RATE = 16_000
@@ -104,7 +105,7 @@ def test_truncated_files(tmp_path: Path, suffix: str, keep: float) -> None:
     soundfile.write(path, speechlike(3), RATE)
     read_audio(path, RATE)
     _cut(path, keep)
-    with pytest.raises(AudioError, match="truncated"):
+    with pytest.raises(RecordingError, match="truncated"):
         read_audio(path, RATE)
 
 
@@ -113,7 +114,7 @@ def test_only_the_start_of_a_header(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"x.{suffix}"
     soundfile.write(path, speechlike(1), RATE)
     path.write_bytes(path.read_bytes()[:30])
-    with pytest.raises(AudioError, match="truncated"):
+    with pytest.raises(RecordingError, match="truncated"):
         read_audio(path, RATE)
 
 
@@ -129,16 +130,16 @@ def test_only_the_start_of_a_header(tmp_path: Path, suffix: str) -> None:
 def test_what_is_no_audio(tmp_path: Path, content: bytes, reason: str) -> None:
     for name in ("x.wav", "x.mp3", "x.raw"):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(AudioError, match=reason):
+        with pytest.raises(RecordingError, match=reason):
             read_audio(tmp_path / name, RATE)
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(AudioError, match="no such file"):
+    with pytest.raises(RecordingError, match="no such file"):
         read_audio(tmp_path / "x.wav", RATE)
     os.mkfifo(tmp_path / "pipe.wav")
     for path in (tmp_path, tmp_path / "pipe.wav"):  # a pipe would be waited for
-        with pytest.raises(AudioError, match="not a file"):
+        with pytest.raises(RecordingError, match="not a file"):
             read_audio(path, RATE)
 
 
@@ -153,21 +154,21 @@ def test_what_is_no_file(tmp_path: Path) -> None:
 )
 def test_unusable_samples(tmp_path: Path, samples: np.ndarray, reason: str) -> None:
     soundfile.write(tmp_path / "x.wav", samples.astype(np.float32), 48_000, subtype="FLOAT")
-    with pytest.raises(AudioError, match=reason):
+    with pytest.raises(RecordingError, match=reason):
         read_audio(tmp_path / "x.wav", RATE)
-    with pytest.raises(AudioError, match=reason):
+    with pytest.raises(RecordingError, match=reason):
         to_mono_resampled(samples, 48_000, RATE)
 
 
 @pytest.mark.parametrize("rate", [1, 4_000_000])
 def test_absurd_sample_rates(tmp_path: Path, rate: int) -> None:
     soundfile.write(tmp_path / "x.wav", speechlike(0.1), rate)
-    with pytest.raises(AudioError, match=f"sample rate of {rate} Hz"):
+    with pytest.raises(RecordingError, match=f"sample rate of {rate} Hz"):
         read_audio(tmp_path / "x.wav", RATE)
 
 
 def test_transposed_array() -> None:
-    with pytest.raises(AudioError, match="transpose"):
+    with pytest.raises(RecordingError, match="transpose"):
         to_mono_resampled(np.ones((1_000, 2), np.float32), RATE, RATE)
 
 
@@ -202,7 +203,7 @@ def test_lengths_in_a_flac_header(tmp_path: Path, claimed: int) -> None:
     content[18:26] = (fields >> 36 << 36 | claimed).to_bytes(8, "big")
     path.write_bytes(content)
     if claimed == 2**35:
-        with pytest.raises(AudioError, match="truncated"):
+        with pytest.raises(RecordingError, match="truncated"):
             read_audio(path, RATE)
     else:
         assert np.array_equal(read_audio(path, RATE), complete)
@@ -221,10 +222,10 @@ def test_mp3_without_a_length(tmp_path: Path) -> None:
 def test_recordings_too_long_to_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     soundfile.write(tmp_path / "x.flac", speechlike(20), RATE)
     monkeypatch.setattr(audio, "LONGEST_S", 18.0)
-    with pytest.raises(AudioError, match="longer than"):
+    with pytest.raises(RecordingError, match="longer than"):
         read_audio(tmp_path / "x.flac", RATE)
     monkeypatch.setattr(long_recordings, "LONGEST_S", 19.0)
-    with pytest.raises(AudioError, match="longer than"):
+    with pytest.raises(RecordingError, match="longer than"):
         open_recording(tmp_path / "x.flac", RATE)
 
 

@@ -18,8 +18,9 @@ import soundfile
 from scipy.signal import correlate
 
 from emocluster_jax.config import AudioConfig
+from emocluster_jax.errors import RecordingError
 from emocluster_jax.preprocessing import av_decoding, decoding
-from emocluster_jax.preprocessing.audio import AudioError, Condition, read_audio, to_mono_resampled
+from emocluster_jax.preprocessing.audio import Condition, read_audio, to_mono_resampled
 from small_models import noise
 
 RATE = 16_000
@@ -134,7 +135,7 @@ def test_tags_between_mp3_files(tmp_path: Path) -> None:
 def test_files_of_different_rates_are_not_one_recording(tmp_path: Path, container: str) -> None:
     subtype = {"MP3": "MPEG_LAYER_III", "OGG": "VORBIS", "FLAC": "PCM_16"}[container]
     content = encoded(container, subtype, noise(1)) + encoded(container, subtype, noise(1), 44_100)
-    with pytest.raises(AudioError, match="different sample rates"):
+    with pytest.raises(RecordingError, match="different sample rates"):
         read(tmp_path, content)
 
 
@@ -142,7 +143,7 @@ def test_files_of_different_rates_are_not_one_recording(tmp_path: Path, containe
 def test_one_file_behind_another_is_not_passed_over(tmp_path: Path, container: str) -> None:
     """Each has its own chunks, which libsndfile does not look for."""
     content = encoded(container, "PCM_16", noise(1))
-    with pytest.raises(AudioError, match="several recordings in one file"):
+    with pytest.raises(RecordingError, match="several recordings in one file"):
         read(tmp_path, content + content)
 
 
@@ -173,12 +174,12 @@ def test_less_than_a_hundredth_is_missing(tmp_path: Path, whole: bytes, missing:
     assert cut
     assert len(signal) == RATE - (missing + 1) // 2
     np.testing.assert_allclose(signal * np.abs(complete[: len(signal)]).max(), complete[: len(signal)], rtol=1e-6)
-    with pytest.raises(AudioError, match="truncated"):
+    with pytest.raises(RecordingError, match="truncated"):
         read(tmp_path, whole[:-missing], strict=True)
 
 
 def test_more_than_a_hundredth_is_missing(tmp_path: Path, whole: bytes) -> None:
-    with pytest.raises(AudioError, match="truncated"):
+    with pytest.raises(RecordingError, match="truncated"):
         read(tmp_path, whole[:-400])
 
 
@@ -191,7 +192,7 @@ def test_a_recorder_that_crashed(tmp_path: Path, kind: str) -> None:
         signal, cut = read(tmp_path, content)
         assert cut
         assert np.array_equal(signal, complete)
-        with pytest.raises(AudioError, match="never completed"):
+        with pytest.raises(RecordingError, match="never completed"):
             read(tmp_path, content, strict=True)
 
 
@@ -205,7 +206,7 @@ def test_a_recorder_that_had_written_its_sizes_before(tmp_path: Path, share: flo
     content[4:8] = struct.pack("<I", {"right": len(content) - 8, "stale": 36 + data_bytes, "never written": 0}[riff])
     signal, cut = read(tmp_path, content)
     assert cut and np.array_equal(signal, whole)
-    with pytest.raises(AudioError, match="its header was never completed"):
+    with pytest.raises(RecordingError, match="its header was never completed"):
         read(tmp_path, content, strict=True)
 
 
@@ -231,7 +232,7 @@ def test_what_lies_behind_samples_is_none(tmp_path: Path, behind: bytes, counted
 def test_no_samples_are_not_a_crash(tmp_path: Path) -> None:
     empty = encoded("WAV", "PCM_16", noise(0)) + b"LIST\x04\0\0\0INFO"
     empty = empty[:4] + struct.pack("<I", len(empty) - 8) + empty[8:]
-    with pytest.raises(AudioError, match="no samples"):
+    with pytest.raises(RecordingError, match="no samples"):
         read(tmp_path, empty)
 
 
@@ -257,9 +258,9 @@ def test_less_than_a_hundredth_of_a_compressed_file_is_missing(tmp_path: Path) -
         shorter, cut = read(tmp_path, content[:-2])
         assert cut, container
         assert len(complete) - longest_unit <= len(shorter) < len(complete)
-        with pytest.raises(AudioError, match="truncated"):
+        with pytest.raises(RecordingError, match="truncated"):
             read(tmp_path, content[:-2], strict=True)
-        with pytest.raises(AudioError, match="truncated"):
+        with pytest.raises(RecordingError, match="truncated"):
             read(tmp_path, content[: len(content) * 98 // 100])
 
 
@@ -272,7 +273,7 @@ def test_flac_whose_length_was_never_written(tmp_path: Path) -> None:
     assert cut
     assert 3 * RATE - 4_096 <= len(signal) < 3 * RATE
     content[len(content) // 2 : len(content) // 2 + 40] = bytes(40)
-    with pytest.raises(AudioError, match="half-way"):
+    with pytest.raises(RecordingError, match="half-way"):
         read(tmp_path, bytes(content))
 
 
@@ -282,7 +283,7 @@ def test_ogg_that_was_never_ended(tmp_path: Path) -> None:
     signal, cut = read(tmp_path, content[: content.rindex(b"OggS")])
     assert cut
     assert 15 * RATE < len(signal) < 20 * RATE
-    with pytest.raises(AudioError, match="never completed"):
+    with pytest.raises(RecordingError, match="never completed"):
         read(tmp_path, content[: content.rindex(b"OggS")], strict=True)
 
 
@@ -344,16 +345,16 @@ def test_an_mp3_frame_that_is_damaged(tmp_path: Path, capfd: pytest.CaptureFixtu
 def test_much_of_an_mp3_file_is_no_frames(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     content = without_count(mp3(noise(20)))
     middle = len(content) // 2
-    with pytest.raises(AudioError, match="truncated"):
+    with pytest.raises(RecordingError, match="truncated"):
         read(tmp_path, content[:middle] + bytes(len(content) // 50) + content[middle:])
-    with pytest.raises(AudioError, match="truncated"):
+    with pytest.raises(RecordingError, match="truncated"):
         read(tmp_path, content[:middle] + bytes(middle))
     assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("content", [b"text " * 1_000, bytes(4_096), b"RIFF", b"\x89PNG\r\n\x1a\n" + bytes(500)])
 def test_what_only_its_name_calls_mp3(tmp_path: Path, capfd: pytest.CaptureFixture[str], content: bytes) -> None:
-    with pytest.raises(AudioError):
+    with pytest.raises(RecordingError):
         read(tmp_path, content, "x.mp3")
     assert capfd.readouterr().err == ""
 
@@ -373,7 +374,7 @@ def test_what_libmpg123_prints_is_dropped(tmp_path: Path, capfd: pytest.CaptureF
     assert "libmpg123" in capfd.readouterr().err
 
     def decode(path: Path) -> None:
-        with suppress(AudioError):
+        with suppress(RecordingError):
             read_audio(path, RATE)
 
     libc = ctypes.CDLL(None)
@@ -420,16 +421,16 @@ def mpeg_frames(content: bytes) -> list[int]:
 )
 def test_what_needs_pyav_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, name: str) -> None:
     monkeypatch.setattr(av_decoding, "is_installed", lambda: False)
-    with pytest.raises(AudioError) as error:
+    with pytest.raises(RecordingError) as error:
         read(tmp_path, content)
     assert str(error.value) == f'{name} needs pip install "emocluster_jax[av]", or ffmpeg -i IN OUT.wav'
 
 
 def test_pointers_in_place_of_recordings(tmp_path: Path) -> None:
     pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 32044\n"
-    with pytest.raises(AudioError, match="git lfs pull"):
+    with pytest.raises(RecordingError, match="git lfs pull"):
         read(tmp_path, pointer)
-    with pytest.raises(AudioError, match="git annex get"):
+    with pytest.raises(RecordingError, match="git annex get"):
         read(tmp_path, b"/annex/objects/SHA256E-s32044--00.wav\n")
 
 
@@ -479,7 +480,7 @@ def test_what_pyav_decodes(
     assert np.array_equal(read(tmp_path, content)[0], decoded)
 
     monkeypatch.setattr(av_decoding, "is_installed", lambda: False)
-    with pytest.raises(AudioError) as error:
+    with pytest.raises(RecordingError) as error:
         read(tmp_path, content)
     assert str(error.value) == f'{name} needs pip install "emocluster_jax[av]", or ffmpeg -i IN OUT.wav'
 
@@ -490,9 +491,9 @@ def test_what_pyav_decodes_is_cut(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], written: tuple[str, bytes, np.ndarray]
 ) -> None:
     _, content, _ = written
-    with pytest.raises(AudioError, match="truncated"):
+    with pytest.raises(RecordingError, match="truncated"):
         read(tmp_path, content[: len(content) * 2 // 3])
-    with pytest.raises(AudioError):
+    with pytest.raises(RecordingError):
         read(tmp_path, content[:60])
     assert capfd.readouterr().err == ""
 

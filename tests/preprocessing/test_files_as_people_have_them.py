@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from emocluster_jax.config import AudioConfig
-from emocluster_jax.preprocessing.audio import AudioError, Condition, read_audio
+from emocluster_jax.errors import RecordingError
+from emocluster_jax.preprocessing.audio import Condition, read_audio
 
 RATE = 16_000
 SECONDS = 3.99
@@ -40,12 +41,12 @@ def test_av_decodes_what_libsndfile_does_not(field: Path, name: str) -> None:
 
 
 def test_what_nothing_decodes_is_named_for_what_it_is(field: Path) -> None:
-    with pytest.raises(AudioError, match="AAC in WAV: "):
+    with pytest.raises(RecordingError, match="AAC in WAV: "):
         read_audio(field / "aac_in.wav", RATE)
 
 
 def test_channels_that_cancel_are_heard_one_at_a_time(field: Path) -> None:
-    with pytest.raises(AudioError, match="the channels cancel"):
+    with pytest.raises(RecordingError, match="the channels cancel"):
         read_audio(field / "antiphase.wav", RATE)
     first, second = (read_audio(field / "antiphase.wav", RATE, AudioConfig(channel=channel)) for channel in (1, 2))
     np.testing.assert_allclose(first, -second, atol=1e-3)  # but for the rounding to 16 bits

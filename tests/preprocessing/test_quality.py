@@ -9,11 +9,10 @@ import pytest
 import soundfile
 
 from emocluster_jax.config import AudioConfig, FeatureConfig, GivenFeatures, channel_number
-from emocluster_jax.errors import InputError
+from emocluster_jax.errors import InputError, RecordingError
 from emocluster_jax.preprocessing import decoding, long_recordings
-from emocluster_jax.preprocessing.audio import AudioError, Condition, read_audio, to_mono_resampled
-from emocluster_jax.preprocessing.chunk_frames import ChunkParts, mel_of_parts
-from emocluster_jax.preprocessing.chunks import split_chunks
+from emocluster_jax.preprocessing.audio import Condition, read_audio, to_mono_resampled
+from emocluster_jax.preprocessing.chunks import ChunkParts, mel_of_parts, split_chunks
 from emocluster_jax.preprocessing.long_recordings import LongRecording, open_recording, reader
 from emocluster_jax.preprocessing.quality import SILENCE, Quality, quality_of
 from emocluster_jax.preprocessing.sources import chunk_parts
@@ -150,7 +149,7 @@ def test_an_offset_is_removed_from_recordings_that_are_not_held(
 def test_nothing_but_an_offset_is_silence_once_it_is_removed(tmp_path: Path) -> None:
     path = write_recording(tmp_path / "x.wav", np.full(RATE, 0.1, np.float32), 22_050)
     assert quality(read_audio(path, RATE)).silent_chunks < 1  # resampling made edges of it
-    with pytest.raises(AudioError, match="silent"):
+    with pytest.raises(RecordingError, match="silent"):
         read_audio(path, RATE, AudioConfig(remove_dc=True))
     for samples in (1, 17, 20 * RATE):
         assert quality(np.ones(samples, np.float32)).silent_chunks == 0  # no pause in something louder
@@ -162,14 +161,14 @@ def test_channels_that_cancel(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"x.{suffix}"
     kind = {"opus": ("OGG", "OPUS")}.get(suffix, (None, None))
     soundfile.write(path, np.stack([left, -left], axis=1), RATE, format=kind[0], subtype=kind[1])
-    with pytest.raises(AudioError, match=r"the channels cancel.*--channel first"):
+    with pytest.raises(RecordingError, match=r"the channels cancel.*--channel first"):
         read_audio(path, RATE)
     first, second = (read_audio(path, RATE, AudioConfig(channel=i)) for i in (1, 2))
     np.testing.assert_allclose(first, -second, atol=1e-3)  # of a codec
-    with pytest.raises(AudioError, match="no channel 3: it has 2"):
+    with pytest.raises(RecordingError, match="no channel 3: it has 2"):
         read_audio(path, RATE, AudioConfig(channel=3))
     samples = np.stack([left, -left])
-    with pytest.raises(AudioError, match="the channels cancel"):
+    with pytest.raises(RecordingError, match="the channels cancel"):
         to_mono_resampled(samples, RATE, RATE)
     assert np.array_equal(to_mono_resampled(samples, RATE, RATE, AudioConfig(channel=2)), -left / np.abs(left).max())
 

@@ -1,13 +1,16 @@
-"""What a decoder is given of a file: ranges of its bytes in the order of playing, some of them mended."""
+"""What a decoder is given of a file: ranges of its bytes in playing order, some of them mended."""
 
 from __future__ import annotations
 
 import io
 import os
+import stat
 from bisect import bisect_right
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
+from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -16,23 +19,19 @@ from jaxtyping import Float
 from emocluster_jax.errors import RecordingError
 
 BLOCK_SAMPLES = 1 << 18
-"""Of all channels, that are decoded at a time."""
+"""How many samples are decoded at a time, all channels together."""
 TOLERATED_LOSS = 0.01
-"""A recording of which less than this share is missing is used, and counted as cut."""
+"""A recording that lacks less than this share is used, and counted as cut."""
 CUT_SHORT = "truncated: the file ends before its data do"
 
 
-class AudioError(RecordingError):
-    """Why audio cannot be used."""
-
-
 class Stream(NamedTuple):
-    """A stream that a decoder reads from its start to its end.
+    """A stream that a decoder reads from start to end.
 
     Attributes:
-      parts: what it consists of, bytes or ranges of the file; None is the file as it is.
-      samples: its length by its frames; None is what its decoder says, and 0 that nothing says it.
-      claimed_bytes: the length by which a decoder that guesses a duration guesses one that is too long; 0 is the truth.
+      parts: bytes, or ranges of the file, that make up the stream; None for the file as it is.
+      samples: its length according to its frames; None to ask its decoder, 0 if nothing tells it.
+      claimed_bytes: a length, too large on purpose, for decoders that guess a duration by it; 0 for the true one.
     """
 
     parts: Sequence[bytes | range] | None = None
@@ -42,12 +41,12 @@ class Stream(NamedTuple):
 
 @dataclass(frozen=True)
 class Contents:
-    """What of a file is decoded.
+    """What is decoded of a file.
 
     Attributes:
-      streams: one after the other; usually one.
-      missing: share of the samples that the file ends before, or that are unreadable.
-      is_unfinished: whether the header was never completed, as a recorder leaves it that crashes.
+      streams: in playing order; usually one.
+      missing: share of the samples that lie beyond the file's end or are unreadable.
+      is_unfinished: whether the header was never completed, as when a recorder crashes.
     """
 
     streams: Sequence[Stream] = (Stream(),)
@@ -60,21 +59,26 @@ class Decoded(NamedTuple):
 
     Attributes:
       rate: its sample rate in Hz.
-      blocks: its samples, (samples, channels) float32; at their end the share that is missing, NaN where it is unknown.
+      blocks: its samples as float32; returns the share that is missing, NaN if it is unknown.
     """
 
     rate: int
     blocks: Generator[Float[np.ndarray, "samples channels"], None, float]
 
 
-class SplicedFile(io.RawIOBase):
-    """Parts of an open file as a file of its own, which can be read only.
+def streams_from(starts: Sequence[int], size: int) -> list[Stream]:
+    """The streams of a file that begin at these places, each of which lasts until the next one."""
+    return [Stream([range(*ends)]) for ends in pairwise([*starts, size])]
 
-    An error of reading ends the data, since it could not leave libsndfile: it is kept in `failure`.
+
+class SplicedFile(io.RawIOBase):
+    """Parts of an open file as a read-only file of their own.
+
+    Read errors cannot pass through libsndfile, so they end the data and are kept in `failure`.
     """
 
     _TAIL_BYTES = 128
-    """What libmpg123 looks for a tag at the end of a file; without an answer it takes the file for unreadable."""
+    """Where libmpg123 looks for a tag at the end of a file; if it gets no answer it takes the file for unreadable."""
 
     def __init__(self, file: BinaryIO, stream: Stream) -> None:
         super().__init__()
@@ -103,10 +107,7 @@ class SplicedFile(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         view, filled = memoryview(buffer).cast("B"), 0
         try:
-            while filled < len(view):
-                content = self._read(len(view) - filled)
-                if not content:
-                    break
+            while content := self._read(len(view) - filled):
                 view[filled : filled + len(content)] = content
                 filled += len(content)
                 self._position += len(content)
@@ -115,7 +116,7 @@ class SplicedFile(io.RawIOBase):
         return filled
 
     def _read(self, count: int) -> bytes:
-        """What follows in the part at the position."""
+        """The next bytes of the part at the current position."""
         if self._position >= self.size:
             in_tail = self._claimed > self.size and self._position >= self._claimed - self._TAIL_BYTES
             return bytes(max(min(count, self._claimed - self._position), 0)) if in_tail else b""
@@ -127,8 +128,22 @@ class SplicedFile(io.RawIOBase):
         return read_at(self._file, part.start + offset, min(count, len(part) - offset))
 
 
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """A recording's file, open for reading; the file system's errors become RecordingErrors, also within the block."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise RecordingError("not a file")
+        with path.open("rb") as file:
+            yield file
+    except FileNotFoundError:
+        raise RecordingError("no such file") from None
+    except OSError as error:
+        raise RecordingError(f"cannot be read: {(error.strerror or str(error)).lower()}") from None
+
+
 def read_at(file: BinaryIO, position: int, count: int) -> bytes:
-    """What lies there: fewer bytes at the end of the file."""
+    """The bytes at a position; fewer at the end of the file."""
     file.seek(position)
     return file.read(count)
 

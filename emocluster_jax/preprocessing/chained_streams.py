@@ -1,0 +1,105 @@
+"""Ogg (RFC 3533) and FLAC files, which may hold several streams one after the other.
+
+libsndfile decodes only the first of them, and ends an Ogg stream at its last whole page without an error.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+from emocluster_jax.preprocessing.file_contents import Contents, Stream, read_at, size_of, streams_from
+
+FLAC_UNKNOWN = (1 << 36) - 1
+"""FLAC's largest length; it, and 0, mean that the length was unknown when the header was written."""
+_FLAC_START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
+"""A FLAC stream's name and the beginning of its first block."""
+_FLAC_START_BYTES = 8
+_FLAC_BLOCK_BYTES = 1 << 20
+_FIRST_PAGE = 0x02
+_LAST_PAGE = 0x04
+_PAGE_HEADER_BYTES = 27
+_OGG_BLOCK_BYTES = 1 << 16
+"""As much as the largest page."""
+
+
+class _Page(NamedTuple):
+    """An Ogg page.
+
+    Attributes:
+      start: where it begins.
+      end: where it ends, which may be beyond the file's end.
+      flags: whether it is a stream's first or last page.
+      granule: the stream's length at the end of the page, in samples.
+    """
+
+    start: int
+    end: int
+    flags: int
+    granule: int
+
+
+def ogg_contents(file: BinaryIO) -> Contents:
+    """The streams of an Ogg file, one for each link of its chain."""
+    size = size_of(file)
+    starts: list[int] = []
+    granule, flags, missing = 0, 0, 0.0
+    for page in _pages(file, size):
+        if page.end > size:
+            # A stream's last page tells how much is missing; after any other page an unknown amount may follow.
+            is_known = page.flags & _LAST_PAGE and page.granule > granule
+            missing = (page.granule - granule) / page.granule if is_known else 1.0
+            break
+        # Each link of a chain begins with the first pages of its streams, of which there may be several.
+        if page.flags & _FIRST_PAGE and (not starts or not flags & _FIRST_PAGE):
+            starts.append(page.start)
+            granule = 0
+        flags = page.flags
+        granule = max(page.granule, granule)
+    if not starts:
+        return Contents(missing=1.0)
+    streams = [Stream()] if starts == [0] else streams_from(starts, size)
+    return Contents(streams, missing, is_unfinished=not missing and not flags & _LAST_PAGE)
+
+
+def flac_contents(file: BinaryIO) -> Contents:
+    """The streams of a FLAC file."""
+    size, starts, position = size_of(file), [], 0
+    while position < size:
+        block = read_at(file, position, _FLAC_BLOCK_BYTES)
+        starts += [position + match.start() for match in _FLAC_START.finditer(block)]
+        position += max(len(block) - (_FLAC_START_BYTES - 1), 1)
+    if not starts:
+        return Contents()
+    length = int.from_bytes(read_at(file, starts[0] + 18, 8), "big") & FLAC_UNKNOWN
+    return Contents() if len(starts) == 1 and length not in (0, FLAC_UNKNOWN) else Contents(streams_from(starts, size))
+
+
+def _pages(file: BinaryIO, size: int) -> Iterator[_Page]:
+    """All pages up to the first one that the file ends within; whatever lies between pages is skipped."""
+    position = 0
+    while position < size:
+        header = read_at(file, position, _PAGE_HEADER_BYTES + 255)
+        if header[:4] != b"OggS":
+            position = _next_page(file, position + 1, size)
+            continue
+        if len(header) < _PAGE_HEADER_BYTES or len(header) < _PAGE_HEADER_BYTES + header[26]:
+            yield _Page(position, size + 1, 0, 0)
+            return
+        flags, granule = struct.unpack_from("<Bq", header, 5)
+        header_bytes = _PAGE_HEADER_BYTES + header[26]
+        end = position + header_bytes + sum(header[_PAGE_HEADER_BYTES:header_bytes])
+        yield _Page(position, end, flags, granule)
+        position = end
+
+
+def _next_page(file: BinaryIO, position: int, size: int) -> int:
+    """Where the next page begins; the file's end if there is none."""
+    while position < size:
+        found = read_at(file, position, _OGG_BLOCK_BYTES).find(b"OggS")
+        if found >= 0:
+            return position + found
+        position += _OGG_BLOCK_BYTES - 3
+    return size
