@@ -25,6 +25,7 @@ Config = TypeVar("Config")
 SystemName = Literal["emocluster", "cnn_regressor", "cnn_ae", "cnn_vae", "ladder"]
 """What `--model` knows: each is a module in `models` and one in `objectives`."""
 TrainedStages = Literal["both", "unsupervised"]
+SelectBy = Literal["ccc", "rmse", "loss"]
 ATTRIBUTES = ("arousal", "dominance", "valence")
 SPLITS = ("train", "validation", "test", "unlabeled")
 
@@ -237,11 +238,19 @@ class ClusteringConfig:
     """Scale the principal components to unit variance (needs --pca-components)."""
     l2_normalize: bool = False
     """Scale every embedding to unit length before clustering."""
+    cosine: bool = False
+    """Cluster by the cosine instead of the Euclidean distance (spherical K-means, Dhillon & Modha 2001): embeddings and
+    centroids are scaled to unit length."""
 
     def __post_init__(self) -> None:
         check_numbers(self)
         if self.whiten and self.pca_components is None:
             raise InputError("--whiten scales principal components; give their number by --pca-components as well")
+
+    @property
+    def unit_length(self) -> bool:
+        """Whether embeddings are scaled to unit length before they are clustered, or compared with the centroids."""
+        return self.l2_normalize or self.cosine
 
 
 @dataclass(frozen=True)
@@ -322,8 +331,17 @@ class TrainConfig:
         default=1.0, metadata=_only("emocluster", "cnn_ae", "cnn_vae", "ladder") | within(_FACTOR)
     )
     """Weight of the CCC loss beside what the labelled stage minimises without labels."""
+    select_by: SelectBy = "ccc"
+    """What chooses the best epoch, on the validation split: the highest CCC of recordings; the lowest RMSE of
+    recordings, in standard deviations of the training labels; or the lowest loss, 1 - CCC of chunks. Each is a mean
+    over the attributes."""
     patience: int | None = field(default=None, metadata=within(Range(int, 1, 1_000_000)))
-    """Stop after this many epochs without a better validation CCC; by default, never."""
+    """Stop after this many epochs without a better one by --select-by; by default, never."""
+    checkpoint_minutes: float | None = field(
+        default=None, metadata=within(Range(float, 0, 1_000_000, excludes="lowest"))
+    )
+    """Write a checkpoint within an epoch, too, once this many minutes have passed since the last one and a further step
+    is done; by default, at the end of each epoch and when the run is stopped."""
     on_nan: Literal["stop", "skip"] = "stop"
     """What a loss or gradient that is infinite or NaN does: stop the run, or leave that batch out and go on. Either way
     the batch's recordings are listed in the work directory."""
@@ -333,7 +351,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         check_numbers(self)
         if self.patience is not None and self.stages == "unsupervised":
-            raise InputError("--patience waits for a better CCC, and --stages unsupervised trains no regressor")
+            raise InputError("--patience waits for a better epoch, and --stages unsupervised trains no regressor")
+        if self.select_by != "ccc" and self.stages == "unsupervised":
+            raise InputError("--select-by chooses by predictions, and --stages unsupervised trains no regressor")
         if self.model.system == "cnn_regressor" and self.unlabeled_size:
             raise InputError(
                 "--unlabeled-size is given, but --model cnn_regressor learns from labels alone; leave it out or give 0"

@@ -199,12 +199,14 @@ def _stopping(notice: str) -> Iterator[Callable[[], bool]]:
 
 def _summarize(run: TrainingRun, options: Options, console: Console) -> None:
     """How good the run is, and what can be done with it."""
+    from emocluster_jax.evaluation.selection import SELECTIONS
     from emocluster_jax.training.metrics_log import METRICS_FILE
 
     progress = run.progress
     console.line()
-    if math.isfinite(progress.best_ccc):
-        best = f"{progress.best_epoch} (validation CCC {progress.best_ccc:z.3f})"
+    if math.isfinite(progress.best_value):
+        title = SELECTIONS[options.config.select_by].title
+        best = f"{progress.best_epoch} (validation {title} {progress.best_value:z.3f})"
         console.line(f"Best of {progress.epoch} epochs: {best}")
     else:
         console.line(f"{progress.epoch} epochs; the last one's model is kept")

@@ -63,7 +63,7 @@ def test_refused(values: dict, message: str) -> None:
         (lambda: TrainConfig(epochs=0), "epochs is 0"),
         (lambda: TrainConfig(batch_size=0), "batch-size is 0"),
         (lambda: TrainConfig(unlabeled_size=-1), "unlabeled-size is -1"),
-        (lambda: TrainConfig(stages="unsupervised", patience=2), "--patience waits for a better CCC"),
+        (lambda: TrainConfig(stages="unsupervised", patience=2), "--patience waits for a better epoch"),
         (lambda: LadderConfig(noise_std=-0.1), "noise-std is -0.1"),
         (lambda: LadderConfig(denoising_weights=(1.0, 1.0)), "denoising-weights is"),
         (lambda: AutoencoderConfig(kl_weight=-1.0), "kl-weight is -1.0"),

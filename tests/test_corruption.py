@@ -444,7 +444,7 @@ def test_a_damaged_checkpoint_names_the_one_before(tmp_path: Path) -> None:
     params = {"dense": {"kernel": np.random.default_rng(0).normal(size=(30, 20)).astype(np.float32)}}
     state = TrainState(params, {"mean": np.zeros(20, np.float32)}, {"stage2": (np.int32(7), params)})  # type: ignore[arg-type]
     for epoch in (1, 2, 3):
-        save_checkpoint(tmp_path, Checkpoint(state, Progress(epoch, best_epoch=1, best_ccc=0.5)))
+        save_checkpoint(tmp_path, Checkpoint(state, Progress(epoch, best_epoch=1, best_value=0.5)))
     first, second = sorted(tmp_path.iterdir())
     assert (first.name, second.name) == ("epoch-000002", "epoch-000003")
     (second / "_METADATA").write_bytes(b"")

@@ -230,7 +230,7 @@ def test_a_link_to_a_model_directory_and_links_inside_are_fine(model: Path, tmp_
 def test_weights_are_named_inside_the_directory(model: Path, name: str) -> None:
     description = json.loads((model / "model.json").read_text())
     (model / "model.json").write_text(json.dumps(sealed(description | {"weights": name})))
-    with pytest.raises(InputError, match="names no weights folder"):
+    with pytest.raises(InputError, match="is not the name of a weights folder"):
         read_model(model)
 
 
@@ -340,10 +340,10 @@ def test_a_list_of_checksums_that_lacks_a_file_is_damage(model: Path) -> None:
 def test_what_is_not_a_number_is_not_taken_for_one(model: Path, value: object) -> None:
     values = json.loads((model / "model.json").read_text())
     describe(model, feature_mean=[*values["feature_mean"][:-1], value])
-    with pytest.raises(InputError, match="feature_mean is no list of numbers"):
+    with pytest.raises(InputError, match="feature_mean is not a list of numbers"):
         read_model(model)
     describe(model, feature_mean=values["feature_mean"], label_mean={"arousal": value})
-    with pytest.raises(InputError, match="label_mean is no list of numbers"):
+    with pytest.raises(InputError, match="label_mean is not a list of numbers"):
         read_model(model)
 
 

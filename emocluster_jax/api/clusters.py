@@ -11,12 +11,11 @@ from jaxtyping import Float, Int
 
 from emocluster_jax.api.data_for_model import fold_for, read_preparation_for
 from emocluster_jax.api.frames import recordings_frame
-from emocluster_jax.clustering.embedding_transform import transform
 from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
 from emocluster_jax.inference.model_directory import model_folder, read_model
 from emocluster_jax.inference.predictor import Predictor
-from emocluster_jax.inference.prepared import predict_prepared
+from emocluster_jax.inference.recordings import predict_prepared
 from emocluster_jax.models.registry import NETWORKS
 from emocluster_jax.records.arrays import Descriptions
 from emocluster_jax.records.chunk_source import ChunkSource
@@ -101,9 +100,7 @@ def clusters(
             assert prediction.chunk_clusters is not None and prediction.cluster is not None
             found[row], majority[row] = prediction.chunk_clusters, prediction.cluster
             if saved.centroids is not None:
-                clustered = transform(
-                    prediction.chunk_embeddings, saved.transform, l2_normalize=saved.clustering.l2_normalize
-                )
+                clustered = saved.clustered(prediction.chunk_embeddings)
                 distances[row] = np.linalg.norm(clustered - saved.centroids[found[row]], axis=1)
             task.advance()
     return CorpusClusters(recordings, found, majority, None if saved.centroids is None else distances, saved.centroids)

@@ -13,10 +13,9 @@ from typing import Any, Literal
 import jax
 import numpy as np
 from jaxtyping import Int
-from sklearn.metrics import pairwise_distances_argmin
 
 from emocluster_jax.api.evaluation import SplitEvaluation
-from emocluster_jax.clustering.embedding_transform import transform
+from emocluster_jax.clustering.kmeans import assign
 from emocluster_jax.config import TrainConfig
 from emocluster_jax.console import Console
 from emocluster_jax.corpora.speaker_split import shared_speakers_warning
@@ -258,14 +257,14 @@ def _project(workdir: Path, model: SavedModel, test: SplitEvaluation, sentences:
     assert test.sample is not None
     rows, (_, chunks, width) = test.sample.sentences, test.sample.embeddings.shape
     embeddings = test.sample.embeddings.reshape(-1, width)
-    clustered = np.asarray(transform(embeddings, model.transform, l2_normalize=model.clustering.l2_normalize))
+    clustered = model.clustered(embeddings)
 
     def of_chunks(values: Sequence[object]) -> list[object]:
         return [values[row] for row in rows for _ in range(chunks)]
 
     columns = {"id": of_chunks(sentences.ids), "chunk": list(range(chunks)) * len(rows)}
     if model.centroids is not None:
-        columns["cluster"] = pairwise_distances_argmin(clustered, model.centroids).tolist()
+        columns["cluster"] = np.asarray(assign(clustered, model.centroids)[0]).tolist()
     for name, truth, predictions in zip(test.attributes, test.truth.T, test.predictions.T, strict=True):
         columns |= {f"{name}_truth": of_chunks(truth.tolist()), f"{name}_prediction": of_chunks(predictions.tolist())}
     columns |= {"speaker": of_chunks(sentences.speakers), "gender": of_chunks(sentences.genders)}

@@ -84,13 +84,15 @@ def transform(
     Args:
       embeddings: (n, dim).
       fitted: what `fit_transform` returned, or None to leave the embeddings as they are.
-      l2_normalize: scale every row to unit length at the end; a row of zeros stays, and one whose length is not finite
-        becomes NaN.
+      l2_normalize: scale every row to unit length at the end, as `unit_length` does.
     """
     if fitted is not None:
         embeddings = jnp.dot(embeddings - fitted.mean, fitted.projection, precision=lax.Precision.HIGHEST)
-    if l2_normalize:
-        length = jnp.linalg.norm(embeddings, axis=1, keepdims=True)
-        scale = jnp.where(jnp.isfinite(length) & (length > 0), length, jnp.nan)
-        embeddings = jnp.where(length == 0, 0.0, embeddings / scale)
-    return embeddings
+    return unit_length(embeddings) if l2_normalize else embeddings
+
+
+def unit_length(rows: Float[Array, "n dim"]) -> Float[Array, "n dim"]:
+    """Every row scaled to unit length; a row of zeros stays, and one of infinite length becomes NaN."""
+    length = jnp.linalg.norm(rows, axis=1, keepdims=True)
+    scale = jnp.where(jnp.isfinite(length) & (length > 0), length, jnp.nan)
+    return jnp.where(length == 0, 0.0, rows / scale)

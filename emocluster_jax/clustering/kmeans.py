@@ -26,8 +26,9 @@ from emocluster_jax.clustering.blocks import (
     squared_distances,
     sum_over_devices,
 )
+from emocluster_jax.clustering.embedding_transform import unit_length
 from emocluster_jax.clustering.initialization import plus_plus_centroids, random_centroids
-from emocluster_jax.clustering.passes import Assigned, assign_points, nearest, nothing_assigned
+from emocluster_jax.clustering.passes import Assigned, assign_points, nothing_assigned
 from emocluster_jax.clustering.reseeding import reseed_empty
 
 
@@ -45,7 +46,7 @@ class KMeansResult(NamedTuple):
     """How often an empty cluster was re-seeded."""
 
 
-@partial(jax.jit, static_argnames=("clusters", "iterations", "initialization", "axis_name"))
+@partial(jax.jit, static_argnames=("clusters", "iterations", "initialization", "spherical", "axis_name"))
 def kmeans(
     key: Array,
     points: Float[Array, "n dim"],
@@ -55,6 +56,7 @@ def kmeans(
     iterations: int = 20,
     initialization: Literal["random", "kmeans++"] = "random",
     initial_centroids: Float[Array, "clusters dim"] | None = None,
+    spherical: bool = False,
     axis_name: str | None = None,
 ) -> KMeansResult:
     """Clusters points by Lloyd's algorithm.
@@ -73,6 +75,9 @@ def kmeans(
       iterations: updates of the centroids.
       initialization: "random" draws K different rows, "kmeans++" spreads them. The same rows for any number of devices.
       initial_centroids: (clusters, dim) to start from instead.
+      spherical: scale the centroids to unit length after each update, for points of unit length: the nearest centroid
+        is then the one with the largest cosine (Dhillon & Modha, "Concept decompositions for large sparse text data
+        using clustering", Machine Learning 42, 2001).
       axis_name: mapped axis (as in `jax.pmap`) over which the points are spread.
 
     Returns:
@@ -126,6 +131,8 @@ def kmeans(
 
         before, assigned, sums, counts, times = lax.cond(jnp.any(counts == 0), reseed, keep, centroids, assigned)
         means = mean + sums / jnp.maximum(counts, 1)[:, None]
+        if spherical:
+            means = unit_length(means)
         centroids = jnp.where(counts[:, None] > 0, means, before)
         return (before, centroids, assigned, reseeded + times), objective
 
@@ -143,20 +150,13 @@ def kmeans(
 def assign(
     points: Float[Array, "n dim"], centroids: Float[Array, "clusters dim"]
 ) -> tuple[Int[Array, " n"], Float[Array, " n"]]:
-    """The nearest centroid of each point and the squared distance to it; ties go to the lowest index."""
-    centroids = centroids.astype(jnp.float32)
-    points = points.astype(jnp.float32)
-    origin = jnp.mean(centroids, axis=0)
+    """The nearest centroid of each point and the squared distance to it; ties go to the lowest index.
 
-    def fold(points: Array, centroids: Array, origin: Array, *, block_rows: int) -> Array:
-        def step(assignments: Array, start: Array, rows: Array, fresh: Array) -> Array:
-            index, _, _ = nearest(rows - origin, centroids - origin)
-            return lax.dynamic_update_slice_in_dim(assignments, index, start, axis=0)
-
-        return fold_blocks(step, jnp.zeros(points.shape[0], jnp.int32), points, None, block_rows)
-
-    assignments = by_platform(fold, centroids.shape[0], points, centroids, origin)
-    return assignments, _distances(points, centroids, assignments)
+    By differences, in memory for n x clusters x dim numbers where the compiler does not fuse them: for batches of
+    points, as predictions have them. `kmeans` itself assigns its points block by block.
+    """
+    distances = jnp.sum((points[:, None] - centroids) ** 2, axis=2)
+    return distances.argmin(axis=1).astype(jnp.int32), distances.min(axis=1)
 
 
 def _distances(

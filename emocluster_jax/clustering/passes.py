@@ -1,8 +1,8 @@
 """One pass of Lloyd's algorithm over the points: the nearest centroid of each, and the clusters' sums.
 
-Accelerators read all points anew. A CPU, whose arithmetic is dear, leaves out the points whose cluster cannot have
-changed, and corrects the sums of the clusters by those points that did change: after a few iterations, few of both are
-left. Both give the same assignments but for ties within rounding.
+Accelerators read all points again in each pass. On CPUs, where arithmetic is expensive, a pass leaves out the points
+that cannot have changed their cluster, and corrects the sums of the clusters by the points that did: after a few
+iterations, few of both are left. Both give the same assignments but for ties within rounding.
 
 Source: G. Hamerly, "Making k-means even faster", SIAM International Conference on Data Mining (2010).
 """
@@ -139,7 +139,7 @@ def _bounded_pass(
     *,
     block_rows: int,
 ) -> Assigned:
-    """The points whose bounds overlap once the centroids have moved, block by block."""
+    """The points with bounds that overlap once the centroids have moved, block by block."""
     count, clusters = len(points), len(centroids)
     assigned, doubtful = _after_moves(assigned, centroids, before)
     order, doubtful_count = _first_rows(doubtful & real)

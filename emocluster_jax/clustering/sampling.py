@@ -18,7 +18,7 @@ def balanced_indices(
 
     Args:
       assignments: (n,) cluster of every example, 0 or above.
-      batch_size: examples a batch.
+      batch_size: examples per batch.
       rng: source of the draws.
 
     Returns:
@@ -50,7 +50,7 @@ def shuffled_indices(count: int, batch_size: int, rng: np.random.Generator) -> I
 
     Args:
       count: examples, at least 1.
-      batch_size: examples a batch, at least 1; may be more than there are.
+      batch_size: examples per batch, at least 1; may be more than there are.
       rng: source of the draws.
 
     Returns:

@@ -19,7 +19,7 @@ class Scores:
       pearson: Pearson's r.
       rmse: in label units.
       n: sentences that have a label and a finite prediction; the scores are of these.
-      not_finite: sentences that have a label, but whose prediction is NaN or infinite.
+      not_finite: sentences that have a label and a prediction that is NaN or infinite.
     """
 
     ccc: float
@@ -49,7 +49,7 @@ def score_sentences(
     predictions: Float[np.ndarray, "utterances A"],
     attributes: tuple[str, ...],
 ) -> dict[str, Scores]:
-    """Scores by attribute, over the sentences whose label is not NaN and whose prediction is finite."""
+    """Scores by attribute, over the sentences that have a label and a finite prediction."""
     scores = {}
     for name, true, predicted in zip(attributes, truth.T, predictions.T, strict=True):
         known = np.isfinite(true)

@@ -1,4 +1,4 @@
-"""The network in evaluation mode over a split."""
+"""The network in evaluation mode: one pass over chunks, and the same over a split on all devices."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from emocluster_jax.config import ModelConfig
+from emocluster_jax.clustering.embedding_transform import EmbeddingTransform, transform
+from emocluster_jax.clustering.kmeans import assign
+from emocluster_jax.config import ClusteringConfig, ModelConfig
 from emocluster_jax.feed.split import Split, block_rows, block_starts
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
-from emocluster_jax.models.registry import network_of
+from emocluster_jax.models.registry import NETWORKS, network_of
 from emocluster_jax.runtime import parallel
 from emocluster_jax.runtime.loops import StoppedError, in_segments
 
@@ -92,22 +94,56 @@ class Forward:
         return outputs
 
 
-def full_precision_outputs(config: ModelConfig, variables: Any, chunks: Float[Array, "n time mel"]) -> Any:
-    """What the network in evaluation mode says of chunks, in full float32 whatever it was trained in.
+def network_outputs(
+    config: ModelConfig, variables: Any, chunks: Float[Array, "n time mel"], *, fast: bool = False
+) -> Any:
+    """What the network in evaluation mode says of chunks: the pass that everything outside of training steps uses.
 
-    All that people read or keep comes from here: GPUs and TPUs round float32 operands otherwise, and a model's numbers
-    should not depend on where it runs.
+    What people read or keep is computed in full float32, whatever the network was trained in: GPUs and TPUs round
+    float32 operands otherwise, and a model's numbers should not depend on where it runs.
 
     Args:
       config: describes the network.
       variables: of the network.
       chunks: normalised.
+      fast: compute in the network's own type and round as the device does by default: for embeddings that are clustered
+        in training and not kept.
 
     Returns:
       The network's own output, with `embeddings` and `attributes` at least.
     """
+    if fast:
+        return network_of(config).apply(variables, chunks)
     with jax.default_matmul_precision("highest"):
         return network_of(dataclasses.replace(config, compute_dtype="float32")).apply(variables, chunks)
+
+
+class ChunkOutputs(NamedTuple):
+    """What a model says of n chunks, on the device: attributes in z-normalised label units, clusters if it has any."""
+
+    attributes: Float[Array, "n A"]
+    embeddings: Float[Array, "n E"]
+    clusters: Int[Array, " n"] | None
+
+
+def chunk_outputs(
+    config: ModelConfig,
+    clustering: ClusteringConfig,
+    variables: Any,
+    fitted: EmbeddingTransform | None,
+    centroids: Float[Array, "K clustered"] | None,
+    chunks: Float[Array, "n time mel"],
+) -> ChunkOutputs:
+    """What a model says of normalised chunks, with the cluster of each: the nearest centroid, or without centroids the
+    classifier's largest logit. The first two arguments are static."""
+    output = network_outputs(config, variables, chunks)
+    if not NETWORKS[config.system].clusters:
+        return ChunkOutputs(output.attributes, output.embeddings, None)
+    if centroids is None:
+        clusters = output.cluster_logits.argmax(axis=1).astype(jnp.int32)
+    else:
+        clusters, _ = assign(transform(output.embeddings, fitted, l2_normalize=clustering.unit_length), centroids)
+    return ChunkOutputs(output.attributes, output.embeddings, clusters)
 
 
 def make_forward(config: ModelConfig, *, fast: bool = False) -> Forward:
@@ -115,10 +151,8 @@ def make_forward(config: ModelConfig, *, fast: bool = False) -> Forward:
 
     Args:
       config: names the system, its widths and what it computes in.
-      fast: compute in the network's own type and round as the device does unasked, for embeddings that are clustered in
-        training and kept nowhere.
+      fast: of `network_outputs`.
     """
-    network = network_of(config)
     block = CPU_BLOCK if jax.default_backend() == "cpu" else ACCELERATOR_BLOCK
 
     def run(outputs: Outputs, given: tuple[Any, Array], span: tuple[Array, Array]) -> Outputs:
@@ -130,7 +164,7 @@ def make_forward(config: ModelConfig, *, fast: bool = False) -> Forward:
             # What overlapping blocks compute twice comes out the same.
             start = block_starts(i, size, count)
             rows = block_rows(chunks, start, size).astype(jnp.float32)
-            output: Any = network.apply(variables, rows) if fast else full_precision_outputs(config, variables, rows)
+            output = network_outputs(config, variables, rows, fast=fast)
             return Outputs(
                 lax.dynamic_update_slice_in_dim(filled.embeddings, output.embeddings, start, 0),
                 lax.dynamic_update_slice_in_dim(filled.attributes, output.attributes, start, 0),

@@ -12,6 +12,7 @@ of it, with its description as `.pending.json`, which no reader looks at; once t
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import re
@@ -25,7 +26,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import Float
 
-from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
+from emocluster_jax.clustering.embedding_transform import EmbeddingTransform, transform
 from emocluster_jax.config import (
     DEFAULT_AUDIO,
     LABEL,
@@ -104,11 +105,42 @@ class SavedModel:
         """Whether it was trained on labels, so that its attributes say something."""
         return bool(np.isfinite(self.label_std).all())
 
+    def clustered(self, embeddings: Float[np.ndarray, "n E"]) -> Float[np.ndarray, "n clustered"]:
+        """The embeddings as they are compared with the centroids: projected, of unit length, or as they are."""
+        return np.asarray(transform(embeddings, self.transform, l2_normalize=self.clustering.unit_length))
+
     def normalized_by(self, mean: Float[np.ndarray, " bands"], std: Float[np.ndarray, " bands"]) -> bool:
         """Whether these are the statistics that the model's chunks are normalised by."""
         return np.array_equal(self.feature_mean, mean.astype(np.float32)) and np.array_equal(
             self.feature_std, std.astype(np.float32)
         )
+
+
+def named_arrays(model: SavedModel) -> dict[str, np.ndarray]:
+    """All arrays that prediction needs, e.g. "encoder.convolution_0.kernel".
+
+    Running statistics stand beside the parameters of their layer: "encoder.norm_0" has `scale`, `bias`, `mean` and
+    `var`. The centroids are "centroids", the principal components "embedding_transform.mean" and ".projection".
+    """
+    arrays = {
+        ".".join(key.key for key in path): leaf
+        for collection in model.variables.values()
+        for path, leaf in jax.tree_util.tree_flatten_with_path(collection)[0]
+    }
+    if model.transform is not None:
+        arrays |= {f"embedding_transform.{name}": array for name, array in model.transform._asdict().items()}
+    if model.centroids is not None:
+        arrays["centroids"] = model.centroids
+    return {name: np.ascontiguousarray(arrays[name], np.float32) for name in sorted(arrays)}
+
+
+def weights_sha256(model: SavedModel) -> str:
+    """SHA-256 of the model's arrays with their names and shapes, in hexadecimal: the same wherever they lie."""
+    digest = hashlib.sha256()
+    for name, array in named_arrays(model).items():
+        digest.update(f"{name} {array.shape}\n".encode())
+        digest.update(array.astype("<f4").tobytes())
+    return digest.hexdigest()
 
 
 def save_model(directory: Path, model: SavedModel) -> None:
@@ -214,7 +246,7 @@ def read_model(directory: Path) -> SavedModel:
     """Reads a model directory.
 
     Raises:
-      InputError: it is no model directory, of another format version, damaged, links to files outside of it, holds
+      InputError: it is not a model directory, of another format version, damaged, links to files outside of it, holds
         pipes, describes absurd sizes, or its parts do not fit each other.
     """
     path = directory / _DESCRIPTION
@@ -227,7 +259,7 @@ def read_model(directory: Path) -> SavedModel:
         features = features_from_dict(description["features"], f"{path}: features")
         weights = description["weights"]
         if not isinstance(weights, str) or not _WEIGHTS_NAME.fullmatch(weights):
-            raise InputError(f"{path}: {weights!r} names no weights folder; write the model anew")
+            raise InputError(f"{path}: {weights!r} is not the name of a weights folder; write the model anew")
         has_centroids, origin = description["has_centroids"], description.get("origin", {})
         if not isinstance(has_centroids, bool) or not isinstance(origin, dict):
             raise InputError(f"{path}: has_centroids or origin is damaged; write the model anew")
@@ -261,12 +293,13 @@ def read_model(directory: Path) -> SavedModel:
 
 
 def _read_description(path: Path) -> dict[str, Any]:
-    """A model's description, whose entries are still to be checked."""
+    """A model's description; its entries are not checked."""
     try:
         description = read_json(path, _REMEDY)
     except FileNotFoundError:
         raise InputError(
-            f"{path.parent} is no model directory: it has no {path.name}; give the folder that training or import wrote"
+            f"{path.parent} is not a model directory: it has no {path.name}; give the folder that training or import "
+            "wrote"
         ) from None
     if not isinstance(description, dict) or description.get("format_version") != FORMAT_VERSION:
         found = description.get("format_version") if isinstance(description, dict) else None
@@ -347,7 +380,7 @@ def restore_arrays(directory: Path, template: Any, remedy: str, sha256: str | No
             # Shapes are compared before anything is read: a stranger's file must not decide how much is allocated.
             stored = checkpointer.metadata(directory.absolute()).item_metadata.tree
         except Exception as error:
-            raise InputError(f"{directory} is no readable checkpoint ({_first_line(error)}); {remedy}") from None
+            raise InputError(f"{directory} is not a readable checkpoint ({_first_line(error)}); {remedy}") from None
         expected = _shapes(template)
         found = _shapes(stored)
         for name in sorted(expected.keys() | found.keys()):
@@ -410,7 +443,7 @@ def _vector(values: Any, length: int, where: str) -> Float[np.ndarray, " n"]:
         with np.errstate(over="ignore"):  # what is infinite is refused below
             vector = np.asarray(values, np.float32)
     except (TypeError, ValueError, OverflowError):
-        raise InputError(f"{where} is no list of numbers; write the model anew") from None
+        raise InputError(f"{where} is not a list of numbers; write the model anew") from None
     if vector.shape != (length,) or not np.isfinite(vector).all():
         raise InputError(f"{where} holds {vector.size} values, expected {length} finite ones; write the model anew")
     return vector
@@ -425,7 +458,7 @@ def _deviations(values: Any, length: int, where: str) -> Float[np.ndarray, " n"]
 
 def _by_attribute(values: Any, config: ModelConfig, where: str) -> Float[np.ndarray, " A"]:
     if not isinstance(values, dict):
-        raise InputError(f"{where} is no object of numbers by attribute; write the model anew")
+        raise InputError(f"{where} is not an object of numbers by attribute; write the model anew")
     named = [values[name] for name in config.attributes]
     if all(value is None for value in named):
         return np.full(len(named), np.nan, np.float32)

@@ -13,18 +13,16 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Float, Int, Shaped
 from numpy.typing import DTypeLike
 
-from emocluster_jax.clustering.embedding_transform import EmbeddingTransform, transform
-from emocluster_jax.config import AudioConfig, Features, ModelConfig
+from emocluster_jax.config import AudioConfig, Features
 from emocluster_jax.errors import RecordingError
-from emocluster_jax.inference.forward import full_precision_outputs
+from emocluster_jax.inference.forward import ChunkOutputs, chunk_outputs
 from emocluster_jax.inference.model_directory import SavedModel, model_folder, read_model
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
 from emocluster_jax.models.registry import NETWORKS
@@ -71,14 +69,6 @@ class Prediction:
         return np.array(list(self.attributes.values()), np.float32 if dtype is None else dtype)
 
 
-class ChunkOutputs(NamedTuple):
-    """A model's output for n chunks, on the device: attributes in z-normalised label units, clusters if any."""
-
-    attributes: Float[Array, "n A"]
-    embeddings: Float[Array, "n E"]
-    clusters: Int[Array, " n"] | None
-
-
 class Predictor:
     """A model that is ready to predict, on JAX's default device.
 
@@ -104,7 +94,7 @@ class Predictor:
         self._label_mean = model.label_mean
         self._label_std = model.label_std
         self._config = model.config
-        self._l2_normalize = model.clustering.l2_normalize
+        self._clustering = model.clustering
         self._on_host = jax.device_get((model.variables, model.transform, model.centroids))
         self.silence = self._silence()
 
@@ -113,7 +103,7 @@ class Predictor:
         return jax.device_put(self._on_host)
 
     def __getstate__(self) -> dict[str, Any]:
-        # For other processes, to which arrays on a device do not go, and which need not be able to use one.
+        # Arrays on a device cannot be sent to other processes, which may have no device at all.
         return {name: value for name, value in vars(self).items() if name != "_arrays"}
 
     def __call__(
@@ -152,7 +142,7 @@ class Predictor:
           InputError: this process was forked from one in which JAX had started.
         """
         check_not_forked()
-        return _forward(self._config, self._l2_normalize, *self._arrays, chunks)
+        return _forward(self._config, self._clustering, *self._arrays, chunks)
 
     def predictions(self, outputs: ChunkOutputs) -> list[Prediction]:
         """What the network's outputs for n chunks say of each recording; waits for the device."""
@@ -195,7 +185,7 @@ def load_model(directory: Path | str) -> Predictor:
     """Loads a model for prediction.
 
     Args:
-      directory: a model directory, or a work directory of training, whose model lies in `model/`.
+      directory: a model directory, or a training's work directory, which has its model in `model/`.
 
     Raises:
       InputError: it is neither, or damaged, or of another format version; or this process was forked from one in which
@@ -203,27 +193,6 @@ def load_model(directory: Path | str) -> Predictor:
     """
     check_not_forked()
     return Predictor(read_model(model_folder(Path(directory))), str(directory))
-
-
-def chunk_outputs(
-    config: ModelConfig,
-    l2_normalize: bool,
-    variables: Any,
-    fitted: EmbeddingTransform | None,
-    centroids: Float[Array, "K clustered"] | None,
-    chunks: Float[Array, "n frames mel"],
-) -> ChunkOutputs:
-    """What a model says of n normalised chunks; the first two arguments are static."""
-    output = full_precision_outputs(config, variables, chunks)
-    if not NETWORKS[config.system].clusters:
-        return ChunkOutputs(output.attributes, output.embeddings, None)
-    if centroids is None:
-        clusters = output.cluster_logits.argmax(axis=1)
-    else:
-        clustered = transform(output.embeddings, fitted, l2_normalize=l2_normalize)
-        squared_distances = ((clustered[:, None] - centroids) ** 2).sum(axis=2)
-        clusters = squared_distances.argmin(axis=1)
-    return ChunkOutputs(output.attributes, output.embeddings, clusters.astype(jnp.int32))
 
 
 _forward = jax.jit(chunk_outputs, static_argnums=(0, 1))

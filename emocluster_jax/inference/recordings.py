@@ -30,6 +30,7 @@ from emocluster_jax.preprocessing.chunks import ChunkParts, mel_chunks
 from emocluster_jax.preprocessing.long_recordings import LongRecording, Read, reader
 from emocluster_jax.preprocessing.quality import Quality, quality_of, silent_reason
 from emocluster_jax.preprocessing.sources import chunk_parts, frames_of_parts, open_source, segment_bounds
+from emocluster_jax.records.chunk_source import ChunkSource
 from emocluster_jax.runtime.cores import usable_cores
 
 SHORTEST_WINDOW_S = 1.0
@@ -88,7 +89,7 @@ side take turns. Accelerators queue what they are given."""
 
 
 def default_batch_size() -> int:
-    """Recordings a batch: few on a CPU, whose caches hold the activations of few, and enough to fill an accelerator."""
+    """Recordings per batch: few on a CPU, so that activations fit its caches; enough to fill an accelerator."""
     return 4 if jax.default_backend() == "cpu" else 32
 
 
@@ -142,6 +143,19 @@ def predict_recordings(
     finally:
         networks.shutdown(cancel_futures=True)
         pool.shutdown(cancel_futures=True)
+
+
+def predict_prepared(predictor: Predictor, source: ChunkSource, positions: Sequence[int]) -> Iterator[Prediction]:
+    """What the model says of the recordings at these positions, in their order; all batches have one shape."""
+    size, threads = default_batch_size(), usable_cores()
+    with ThreadPoolExecutor(threads, thread_name_prefix="read") as pool:
+        recordings = in_order(pool, source.__getitem__, positions, ahead=size + threads)
+        for start in range(0, len(positions), size):
+            count = min(size, len(positions) - start)
+            chunks = np.zeros((size, *source.shape), np.float32)
+            for row in range(count):
+                chunks[row] = next(recordings)
+            yield from predictor.predict_chunks(chunks.reshape(-1, *source.shape[1:]))[:count]
 
 
 def check_extent(window_s: float | None, batch_size: int | None, workers: int | None) -> None:

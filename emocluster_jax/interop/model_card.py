@@ -16,6 +16,7 @@ from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.cluster_file import CLUSTERS_FILE, read_clusters
 from emocluster_jax.evaluation.cluster_information import ClusterInformation
 from emocluster_jax.evaluation.score_file import TEST_SCORES, read_run_scores
+from emocluster_jax.evaluation.selection import SELECTIONS
 from emocluster_jax.evaluation.sentences import Scores
 from emocluster_jax.inference.model_directory import SavedModel
 from emocluster_jax.models.registry import NETWORKS
@@ -174,14 +175,15 @@ def _training(model: SavedModel, run: RunNumbers, preparation: Preparation | Non
         began = f" (SHA-256 of its arrays `{sha256}`)" if sha256 else ""
         lines.append(f"- Began with the weights of `{Path(settings['init_from']).name}`{began}.")
     lines.append(f"- Seed {settings.get('seed')}, batches of {settings.get('batch_size')} recordings.")
-    ccc = origin.get("validation_ccc")
+    selection = SELECTIONS.get(settings.get("select_by"), SELECTIONS["ccc"])
+    value = origin.get(selection.origin_entry)
     of = "" if run.saved is None else f" of {run.saved.config.epochs}"
-    selection = (
-        "the last one trained; no validation CCC chose it"
-        if ccc is None
-        else f"the one with the best validation CCC, {ccc:z.3f} (mean over attributes, sentence level)"
+    chosen = (
+        f"the last one trained; no validation {selection.title} chose it"
+        if value is None
+        else f"the one with the best validation {selection.title}, {value:z.3f} ({selection.detail})"
     )
-    lines.append(f"- Epoch {origin.get('epoch')}{of}: {selection}.")
+    lines.append(f"- Epoch {origin.get('epoch')}{of}: {chosen}.")
     if settings.get("stages") == "unsupervised":
         lines.append("- Trained without labels: its regressor is as it was drawn, and predicts nothing.")
     if settings.get("optimizer", {}).get("freeze_regressor"):

@@ -132,7 +132,7 @@ def _clusters(graph: _Graph, model: SavedModel, embeddings: str, logits: str) ->
         if model.transform is not None:
             mean, projection = (graph.constant(np.asarray(array, np.float32)) for array in model.transform)
             embeddings = graph.add("MatMul", graph.add("Sub", embeddings, mean), projection)
-        if model.clustering.l2_normalize:
+        if model.clustering.unit_length:
             # Rows of zeros stay.
             length = graph.add("ReduceL2", embeddings, graph.constant(np.array([1])), keepdims=1)
             embeddings = graph.add("Div", embeddings, graph.add("Max", length, graph.constant(_TINY)))

@@ -10,8 +10,8 @@ import numpy as np
 from jax import export
 from jaxtyping import Array, Float, Num
 
+from emocluster_jax.inference.forward import chunk_outputs
 from emocluster_jax.inference.model_directory import SavedModel
-from emocluster_jax.inference.predictor import chunk_outputs
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -27,7 +27,7 @@ def to_stablehlo(model: SavedModel) -> bytes:
     variables, transform, centroids = jax.tree.map(jnp.asarray, (model.variables, model.transform, model.centroids))
 
     def program(chunks: Float[Array, "n frames mel"]) -> dict[str, Any]:
-        outputs = chunk_outputs(model.config, model.clustering.l2_normalize, variables, transform, centroids, chunks)
+        outputs = chunk_outputs(model.config, model.clustering, variables, transform, centroids, chunks)
         found = {
             "attributes": outputs.attributes * model.label_std + model.label_mean,
             "embeddings": outputs.embeddings,

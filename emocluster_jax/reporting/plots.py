@@ -142,12 +142,12 @@ def _validation_ccc(axes: Axes, metrics: list[dict[str, Any]]) -> None:
     attributes = [name for name in ATTRIBUTES if any(name in _ccc(epoch) for epoch in metrics)]
     for name in attributes:
         _curve(axes, metrics, [_ccc(epoch).get(name) for epoch in metrics], name, *ATTRIBUTE_STYLES[name])
-    scored = [epoch for epoch in metrics if epoch.get("validation_ccc_mean") is not None]
-    if scored:
-        best = max(scored, key=lambda epoch: epoch["validation_ccc_mean"])
-        score = f"{best['validation_ccc_mean']:z.3f}"
-        label = f"best: epoch {best['epoch']}, {'mean ' if len(attributes) > 1 else ''}{score}"
-        axes.axvline(best["epoch"], color="0.35", linewidth=1, linestyle="--", label=label, zorder=0)
+    best = metrics[-1].get("best_epoch") if metrics else None
+    (kept,) = [epoch for epoch in metrics if epoch["epoch"] == best] or [{}]
+    if kept.get("validation_ccc_mean") is not None:
+        score = f"{kept['validation_ccc_mean']:z.3f}"
+        label = f"kept: epoch {best}, {'mean ' if len(attributes) > 1 else ''}{score}"
+        axes.axvline(kept["epoch"], color="0.35", linewidth=1, linestyle="--", label=label, zorder=0)
     finish_axes(axes, "Validation", "CCC of sentences")
 
 

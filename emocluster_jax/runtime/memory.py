@@ -16,9 +16,9 @@ M_ARENA_MAX = -8
 def keep_freed_memory() -> None:
     """Lets malloc keep what is freed instead of handing it back to the system; to be called before JAX is imported.
 
-    XLA allocates the activations of every training step anew, hundreds of megabytes. By default glibc maps such blocks
-    and unmaps them when they are freed, so that each step pays a page fault, and the clearing of a page, for every
-    4 KiB. Kept, the pages serve the next step. The price is that the process stays as large as it has ever been.
+    XLA allocates the activations of each training step separately, hundreds of megabytes. By default glibc maps such
+    blocks and unmaps them when they are freed, so that each step pays a page fault, and the clearing of a page, for
+    every 4 KiB. Kept, the pages serve the next step. The price is that the process stays as large as it has ever been.
 
     All threads must share one arena for this: the other arenas are made of small heaps that cannot hold such blocks.
     Does nothing where the C library is not glibc.

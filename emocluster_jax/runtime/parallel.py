@@ -62,7 +62,7 @@ def start_processes(processes: Processes, longest_s: float = _LONGEST_START_S) -
     except TimeoutError:
         raise InputError(_not_joined(start, longest_s)) from None
     except Exception as error:
-        # On a TPU VM that is no part of a slice, JAX finds no others, or no one to ask.
+        # On a TPU VM outside of a slice, JAX finds no other processes, or no coordinator.
         if start.certain or not isinstance(error, ValueError | OSError):
             raise InputError(
                 f"{start.told_by} says that there are other processes, but this one cannot join them ({error}); give "
@@ -207,10 +207,10 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def freed_programs() -> Iterator[None]:
-    """At the block's end what was compiled in this process is freed, and compiled anew should it be needed again.
+    """Frees at the block's end what was compiled in this process; it is compiled again if it is needed later.
 
-    `jax.pmap` keeps its programs as long as the process lives (JAX 0.10 and 0.11): 3,000 memory maps a training, of the
-    65,530 that Linux allows. The process that trains a twentieth time, in a notebook say, would crash inside XLA.
+    `jax.pmap` keeps its programs as long as the process lives (JAX 0.10 and 0.11): 3,000 memory maps per training, of
+    the 65,530 that Linux allows. The process that trains a twentieth time, in a notebook say, would crash inside XLA.
     """
     check_not_forked()
     try:
@@ -255,7 +255,7 @@ def shard(rows: np.ndarray, length: int) -> Array:
       length: number of real rows over all processes.
 
     Returns:
-      An array (local devices, rows a device, ...).
+      An array (local devices, rows per device, ...).
     """
     devices = jax.local_devices()
     share = padded_length(length) // jax.device_count()
@@ -274,7 +274,7 @@ def collect(rows: Array, length: int) -> np.ndarray:
     """All processes' rows of a sharded array on every host, without the padding.
 
     Args:
-      rows: (local devices, rows a device, ...).
+      rows: (local devices, rows per device, ...).
       length: number of real rows over all processes.
     """
     return first_replica(_gather(rows))[:length]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ import numpy as np
 
 from emocluster_jax.errors import InputError
 from emocluster_jax.inference.model_directory import restore_arrays, save_arrays
+from emocluster_jax.runtime import parallel
 from emocluster_jax.training.epoch import StageProgress
 from emocluster_jax.training.state import TrainState
 
@@ -28,6 +30,8 @@ CHECKPOINTS = "checkpoints"
 """The folder of a work directory that takes them."""
 
 _ID_BYTES = 16
+_BEST_VALUE = "best_ccc"
+"""The array's name is that of earlier versions, which could select by the CCC alone."""
 _NAME = re.compile(r"epoch-(?P<epoch>\d{6})(-stage-(?P<stage>\d)-step-(?P<step>\d{6,}))?")
 
 
@@ -37,13 +41,13 @@ class Progress:
 
     Attributes:
       epoch: epochs completed.
-      best_epoch: the one with the best validation CCC; 0 before there is one.
-      best_ccc: its validation CCC, mean over the attributes; minus infinity before there is one.
+      best_epoch: the one with the best value of what selects (`config.TrainConfig.select_by`); 0 before there is one.
+      best_value: that value; minus infinity before there is one.
     """
 
     epoch: int = 0
     best_epoch: int = 0
-    best_ccc: float = -np.inf
+    best_value: float = -np.inf
 
 
 class Checkpoint(NamedTuple):
@@ -59,6 +63,27 @@ class Checkpoint(NamedTuple):
     state: TrainState
     progress: Progress
     stages: tuple[StageProgress, ...] = ()
+
+
+class SaveClock:
+    """Says when the next checkpoint within an epoch is due, at the same time on all processes.
+
+    Args:
+      minutes: between the end of one and the beginning of the next; None for none within epochs.
+    """
+
+    def __init__(self, minutes: float | None) -> None:
+        self._minutes = minutes
+        self.restart()
+
+    def restart(self) -> None:
+        """A checkpoint has just been written."""
+        self._written = time.monotonic()
+
+    def is_due(self) -> bool:
+        if self._minutes is None:
+            return False
+        return parallel.anywhere(time.monotonic() - self._written >= 60 * self._minutes)
 
 
 def save_checkpoint(directory: Path, checkpoint: Checkpoint, run_id: str = "") -> None:
@@ -116,7 +141,8 @@ def restore_checkpoint(
         key: jax.tree.unflatten(jax.tree.structure(tree), [arrays[key][name] for name in _by_name(tree)])
         for key, tree in trees.items()
     }
-    progress = Progress(**{name: value.item() for name, value in restored["progress"].items()})
+    epoch, best_epoch, best_value = (restored["progress"][name].item() for name in _as_arrays(Progress()))
+    progress = Progress(epoch, best_epoch, best_value)
     if not np.array_equal(restored["run"]["id"], _run(run_id)["id"]) or progress.epoch != latest[0]:
         raise InputError(f"{newest} is of another run or epoch; {remedy}")
     return Checkpoint(
@@ -152,7 +178,7 @@ def _as_arrays(progress: Progress) -> dict[str, np.ndarray]:
     return {
         "epoch": np.asarray(progress.epoch, np.int64),
         "best_epoch": np.asarray(progress.best_epoch, np.int64),
-        "best_ccc": np.asarray(progress.best_ccc, np.float64),
+        _BEST_VALUE: np.asarray(progress.best_value, np.float64),
     }
 
 

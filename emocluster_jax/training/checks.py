@@ -7,6 +7,7 @@ import numpy as np
 
 from emocluster_jax.config import TrainConfig
 from emocluster_jax.errors import InputError
+from emocluster_jax.evaluation.selection import SELECTIONS
 from emocluster_jax.feed.split import Split
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
 from emocluster_jax.models.registry import NETWORKS
@@ -14,7 +15,7 @@ from emocluster_jax.training.data import TrainingData, attribute_columns
 
 
 def selecting_attributes(config: TrainConfig, data: TrainingData) -> tuple[str, ...]:
-    """The attributes whose validation CCC chooses the best epoch: none without labels that differ, or a regressor."""
+    """The attributes whose validation scores choose the best epoch: none without labels that differ, or a regressor."""
     if data.validation is None or config.stages == "unsupervised":
         return ()
     return _varying(data.validation, config)
@@ -54,9 +55,10 @@ def check_settings(config: TrainConfig, data: TrainingData, selecting: tuple[str
     """Raises InputError where the settings do not fit data or devices; `selecting` is `selecting_attributes`."""
     check_recordings(config, labeled=data.train is not None, unlabeled=data.unlabeled is not None)
     if config.patience is not None and not selecting:
+        title = SELECTIONS[config.select_by].title
         raise InputError(
-            "--patience waits for a better validation CCC, but there is no validation split with labels that differ; "
-            "leave --patience out, or prepare validation recordings"
+            f"--patience waits for a better validation {title}, but there is no validation split with labels that "
+            "differ; leave --patience out, or prepare validation recordings"
         )
     batch = batch_chunks_of(config, data)
     if batch % jax.device_count():

@@ -89,7 +89,9 @@ def run_stage(
     view: StageView,
     report: Callable[[NotFinite], None],
 ) -> tuple[TrainState, StageProgress]:
-    """Trains the network for one stage, or for the rest of it, until it is done or the view asks to stop.
+    """Trains the network for one stage, or for the rest of it, until it is done or the view asks to stop or pause.
+
+    At least one step is taken between two pauses.
 
     Args:
       programs: the stage.
@@ -121,7 +123,6 @@ def run_stage(
             raise
     else:
         clusters = begun.clusters
-        view.task.advance(programs.batches.embedded_chunks + begun.steps * batch_chunks)
     with view.part("batches", "drawing batches"):
         batches = programs.batches.draw(clusters, batch_chunks, seed)
     if begun is None:
@@ -152,5 +153,5 @@ def run_stage(
         with view.part("compile", "compiling"):
             segment(done, done)  # no step: only to know how long the program takes to compile
         with view.part("steps", "training"):
-            steps = in_segments(len(batches), segment, first=done, stop=view.stop)
+            steps = in_segments(len(batches), segment, first=done, stop=lambda: view.stop() or view.pause())
             return trained.state, StageProgress(clusters, parallel.first_replica(trained.log), steps)

@@ -12,8 +12,7 @@ import numpy as np
 from emocluster_jax.config import Features, ModelConfig, TrainConfig
 from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
-from emocluster_jax.inference.model_arrays import weights_sha256
-from emocluster_jax.inference.model_directory import SavedModel, model_folder, read_model
+from emocluster_jax.inference.model_directory import SavedModel, model_folder, read_model, weights_sha256
 from emocluster_jax.objectives.optimizers import CLUSTER_HEAD, REGRESSOR
 from emocluster_jax.storage.disk import check_path
 from emocluster_jax.training.data import TrainingData
@@ -36,7 +35,7 @@ def read_initial_model(config: TrainConfig, features: Features) -> InitialModel 
       features: how the run's data were prepared.
 
     Raises:
-      InputError: it is no model directory, or of a network or of features that the run's weights cannot be.
+      InputError: it is not a model directory, or of a network or of features that the run's weights cannot be.
     """
     if config.init_from is None:
         return None

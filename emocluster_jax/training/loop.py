@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -17,6 +17,7 @@ from emocluster_jax.clustering.diagnostics import cluster_diagnostics
 from emocluster_jax.config import TrainConfig, to_dict
 from emocluster_jax.console import Console, Task
 from emocluster_jax.errors import InputError
+from emocluster_jax.evaluation.selection import SELECTIONS, Selection, selection_values
 from emocluster_jax.evaluation.sentences import Scores, score_sentences, sentence_attributes
 from emocluster_jax.feed.split import Split
 from emocluster_jax.inference.forward import Forward, chunk_attributes, make_forward
@@ -31,6 +32,7 @@ from emocluster_jax.training.checkpoints import (
     CHECKPOINTS,
     Checkpoint,
     Progress,
+    SaveClock,
     restore_checkpoint,
     save_checkpoint,
 )
@@ -66,7 +68,7 @@ def fit(
       data: the splits.
       workdir: takes checkpoints, the best model so far (`model`), metrics and cluster assignments.
       console: shows how far it is.
-      stop: asked every second or two whether to leave it at that; of several processes one that says so is enough.
+      stop: asked every second or two whether to leave it at that; the run stops if any of its processes says so.
       initial: the model that `config.init_from` names, of the same system and width, to start a run from that has no
         checkpoint yet; None starts from a random draw.
       after_epoch: called on process 0 when an epoch's metrics and checkpoint are written.
@@ -92,20 +94,24 @@ def fit(
     with console.task("starting"):
         state, progress, stages = _start(run, initial, console)
     log = _open_log(run, progress)
-    ccc = math.nan
+    saved = SaveClock(config.checkpoint_minutes)
+    last = math.nan
     try:
         while progress.epoch < config.epochs and not _out_of_patience(config, progress):
             watch, begun = Stopwatch(), stages
-            state, stages, scores = _train_epoch(run, state, progress, begun, watch, _ccc_note(progress, ccc), console)
-            if scores is None:
-                if parallel.is_primary() and _steps(stages) > _steps(begun):
+            note = _note(run.selection, progress, last)
+            state, stages, validation = _train_epoch(run, state, progress, begun, watch, note, console, saved)
+            if validation is None:
+                if _steps(stages) > _steps(begun):
                     _save_checkpoint(run, state, progress, stages)
                 raise StoppedError
-            progress, metrics = _complete_epoch(run, state, progress, stages, scores, watch)
-            stages, ccc = (), metrics.get("validation_ccc_mean", math.nan)
+            progress, metrics = _complete_epoch(run, state, progress, stages, validation, watch)
+            stages, last = (), metrics.get(run.selection.entry, math.nan)
             if log is not None:
                 log.write(metrics)
-                _save_checkpoint(run, state, progress)
+            _save_checkpoint(run, state, progress)
+            saved.restart()
+            if log is not None:
                 # Not before the checkpoint knows of it: a run that goes on settles what a kill left between the two.
                 adopt_pending(workdir / MODEL)
                 console.line(_epoch_line(metrics, config))
@@ -132,8 +138,12 @@ class _Run:
     forward: Forward
     stages: tuple[StagePrograms, ...]
     selecting: tuple[str, ...]
-    """The attributes whose validation CCC chooses the best epoch; with none, the last one is kept."""
+    """The attributes whose validation scores choose the best epoch; with none, the last one is kept."""
     stop: Callable[[], bool]  # the same on all processes
+
+    @property
+    def selection(self) -> Selection:
+        return SELECTIONS[self.config.select_by]
 
 
 def _prepare_run(config: TrainConfig, data: TrainingData, workdir: Path, run_id: str, stop: Callable[[], bool]) -> _Run:
@@ -216,7 +226,7 @@ def _agree_with_model(run: _Run, progress: Progress, console: Console) -> Progre
                     f"{model} is not of this run's epoch {progress.best_epoch}, the best so far; the next epoch "
                     "replaces it"
                 )
-    return dataclasses.replace(progress, best_ccc=-math.inf) if parallel.anywhere(is_lost) else progress
+    return dataclasses.replace(progress, best_value=-math.inf) if parallel.anywhere(is_lost) else progress
 
 
 def _open_log(run: _Run, progress: Progress) -> MetricsLog | None:
@@ -240,9 +250,10 @@ def _check_model(run: _Run, progress: Progress) -> None:
         )
 
 
-def _save_checkpoint(run: _Run, state: TrainState, progress: Progress, stages: tuple[StageProgress, ...] = ()) -> None:
-    checkpoint = Checkpoint(parallel.first_replica(state), progress, stages)
-    save_checkpoint(run.workdir / CHECKPOINTS, checkpoint, run.id)
+def _save_checkpoint(run: _Run, state: TrainState, progress: Progress, stages: Sequence[StageProgress] = ()) -> None:
+    if parallel.is_primary():
+        checkpoint = Checkpoint(parallel.first_replica(state), progress, tuple(stages))
+        save_checkpoint(run.workdir / CHECKPOINTS, checkpoint, run.id)
 
 
 def _out_of_patience(config: TrainConfig, progress: Progress) -> bool:
@@ -257,31 +268,39 @@ def _train_epoch(
     watch: Stopwatch,
     note: str,
     console: Console,
-) -> tuple[TrainState, tuple[StageProgress, ...], dict[str, Scores] | None]:
-    """What is left of the next epoch's stages, and the validation; None for this if it was stopped."""
+    saved: SaveClock,
+) -> tuple[TrainState, tuple[StageProgress, ...], _Validation | None]:
+    """What is left of the next epoch's stages, and the validation; None for this if it was stopped.
+
+    Checkpoints are written on the way where `saved` says that one is due.
+    """
     config, epoch, stages = run.config, progress.epoch + 1, list(begun)
     batch_chunks = batch_chunks_of(config, run.data)
     try:
         with console.task(f"epoch {epoch}/{config.epochs}", _chunks_of_an_epoch(run, batch_chunks), note) as task:
             for number, programs in enumerate(run.stages):
-                before = stages[number] if number < len(stages) else None
-                if before is not None and before.is_complete:
-                    task.advance(programs.batches.embedded_chunks + before.steps * batch_chunks)
-                    continue
-                if run.stop():
-                    raise StoppedError
-                state, stage = run_stage(
-                    programs,
-                    state,
-                    before,
-                    batch_chunks=batch_chunks,
-                    seed=(config.seed, epoch, number),
-                    view=StageView(programs.title, task, watch, run.stop),
-                    report=partial(_heed, run),
-                )
-                stages[number:] = [stage]
-                if not stage.is_complete:
-                    raise StoppedError
+                stage = stages[number] if number < len(stages) else None
+                if stage is not None:
+                    task.advance(programs.batches.embedded_chunks + stage.steps * batch_chunks)
+                    if stage.is_complete:
+                        continue
+                while stage is None or not stage.is_complete:
+                    if run.stop():
+                        raise StoppedError
+                    if stage is not None and saved.is_due():
+                        with watch.part("save"):
+                            _save_checkpoint(run, state, progress, stages)
+                        saved.restart()
+                    state, stage = run_stage(
+                        programs,
+                        state,
+                        stage,
+                        batch_chunks=batch_chunks,
+                        seed=(config.seed, epoch, number),
+                        view=StageView(programs.title, task, watch, run.stop, saved.is_due),
+                        report=partial(_heed, run),
+                    )
+                    stages[number:] = [stage]
                 _look_at(stage, f"epoch {epoch}, {programs.title}", run, console)
             with watch.part("validate"):
                 task.describe("validation")
@@ -290,14 +309,14 @@ def _train_epoch(
         return state, tuple(stages), None
 
 
-def _ccc_note(progress: Progress, last: float) -> str:
-    """The validation CCC of the last epoch, or, after a resume, of the best one."""
+def _note(selection: Selection, progress: Progress, last: float) -> str:
+    """What selects, of the last epoch, or, after a resume, of the best one."""
     if math.isfinite(last):
-        return f"CCC {last:z.3f}"
-    return f"best CCC {progress.best_ccc:z.3f}" if math.isfinite(progress.best_ccc) else ""
+        return f"{selection.title} {last:z.3f}"
+    return f"best {selection.title} {progress.best_value:z.3f}" if math.isfinite(progress.best_value) else ""
 
 
-def _steps(stages: tuple[StageProgress, ...]) -> int:
+def _steps(stages: Sequence[StageProgress]) -> int:
     return sum(stage.steps for stage in stages)
 
 
@@ -306,7 +325,7 @@ def _complete_epoch(
     state: TrainState,
     progress: Progress,
     stages: tuple[StageProgress, ...],
-    scores: dict[str, Scores],
+    validation: _Validation,
     watch: Stopwatch,
 ) -> tuple[Progress, dict[str, Any]]:
     """Writes the cluster assignments, and the model, which is then pending, if it is the best so far.
@@ -315,12 +334,14 @@ def _complete_epoch(
       The progress and the epoch's metrics.
     """
     epoch = progress.epoch + 1
-    ccc = float(np.mean([scores[name].ccc for name in run.selecting])) if run.selecting else math.nan
+    scores, values = validation
+    value = values.get(run.selection.entry, math.nan)
     # With nothing to choose by, the last epoch is kept.
-    better = not run.selecting or (math.isfinite(ccc) and ccc > progress.best_ccc) or progress.best_epoch == 0
-    progress = Progress(
-        epoch, epoch if better else progress.best_epoch, _best_ccc(ccc) if better else progress.best_ccc
-    )
+    better = not run.selecting or progress.best_epoch == 0 or run.selection.is_better(value, progress.best_value)
+    if better:
+        progress = Progress(epoch, epoch, value if math.isfinite(value) else -math.inf)
+    else:
+        progress = dataclasses.replace(progress, epoch=epoch)
     metrics: dict[str, Any] = {"epoch": epoch}
     if parallel.is_primary():
         with watch.part("save"):
@@ -328,12 +349,8 @@ def _complete_epoch(
             if better:
                 _save_best(run, state, stages[-1], progress)
     if scores:
-        metrics |= {"validation_ccc": {name: score.ccc for name, score in scores.items()}, "validation_ccc_mean": ccc}
+        metrics |= {"validation_ccc": {name: score.ccc for name, score in scores.items()}, **values}
     return progress, metrics | {"best_epoch": progress.best_epoch, "seconds": watch.seconds}
-
-
-def _best_ccc(ccc: float) -> float:
-    return ccc if math.isfinite(ccc) else -math.inf
 
 
 def _chunks_of_an_epoch(run: _Run, batch_chunks: int) -> int:
@@ -364,7 +381,7 @@ def _heed(run: _Run, found: NotFinite) -> None:
 
 
 def _look_at(stage: StageProgress, title: str, run: _Run, console: Console) -> None:
-    """Tells of batches that were left out and of collapsed clusters; stops a run that learns nothing any more."""
+    """Warns of batches that were left out and of collapsed clusters; stops a run that no longer learns anything."""
     left_out = int(stage.log.left_out.sum())
     if left_out == stage.steps:
         raise DivergedError(
@@ -378,15 +395,20 @@ def _look_at(stage: StageProgress, title: str, run: _Run, console: Console) -> N
     if stage.clusters is not None:
         used, clusters = len(np.unique(stage.clusters.assignments)), run.config.model.clusters
         if used < clusters:
-            console.warn(
-                f"{title}: {used} of {clusters} clusters hold all chunks, whose embeddings are hardly different"
-            )
+            console.warn(f"{title}: {used} of {clusters} clusters hold all chunks: their embeddings hardly differ")
 
 
-def _validate(run: _Run, state: TrainState, epoch: int, task: Task) -> dict[str, Scores]:
+class _Validation(NamedTuple):
+    """Scores by attribute and `selection_values`; nothing without a validation split."""
+
+    scores: dict[str, Scores]
+    values: dict[str, float]
+
+
+def _validate(run: _Run, state: TrainState, epoch: int, task: Task) -> _Validation:
     split = run.data.validation
     if split is None:
-        return {}
+        return _Validation({}, {})
     outputs = run.forward(state.variables, split, task.advance, run.stop)
     of_chunks = chunk_attributes(outputs, split)
     bad = np.flatnonzero(~np.isfinite(of_chunks).all(axis=2))
@@ -394,7 +416,10 @@ def _validate(run: _Run, state: TrainState, epoch: int, task: Task) -> dict[str,
         _heed(run, NotFinite(epoch, "validation", "validation", 0, {"prediction": math.nan}, bad))
     predictions = sentence_attributes(of_chunks, run.label_mean, run.label_std)
     names = run.config.model.attributes
-    return score_sentences(attribute_columns(split.attributes, names), predictions, names)
+    truth = attribute_columns(split.attributes, names)
+    scores = score_sentences(truth, predictions, names)
+    targets = (truth - run.label_mean) / run.label_std
+    return _Validation(scores, selection_values(scores, of_chunks, targets, run.label_std, run.selecting))
 
 
 def _stage_metrics(run: _Run, stages: tuple[StageProgress, ...], epoch: int) -> dict[str, Any]:
@@ -443,7 +468,7 @@ def _save_best(run: _Run, state: TrainState, last: StageProgress, progress: Prog
                 "training": to_dict(run.config),
                 "run": run.id,
                 "epoch": progress.epoch,
-                "validation_ccc": progress.best_ccc if math.isfinite(progress.best_ccc) else None,
+                run.selection.origin_entry: progress.best_value if math.isfinite(progress.best_value) else None,
             },
         ),
     )
@@ -457,6 +482,9 @@ def _epoch_line(metrics: dict[str, Any], config: TrainConfig) -> str:
             parts.append(f"{name} {value:.3f}" if abs(value) >= 0.01 else f"{name} {value:.1e}")
     for name, value in metrics.get("validation_ccc", {}).items():
         parts.append(f"validation CCC {name} {value:z.3f}")
+    if config.select_by != "ccc":
+        selection = SELECTIONS[config.select_by]
+        parts.append(f"validation {selection.title} {metrics.get(selection.entry, math.nan):.3f}")
     if math.isfinite(metrics.get("nmi_previous", math.nan)):
         parts.append(f"NMI {metrics['nmi_previous']:.2f}")
     parts.append(f"{sum(metrics['seconds'].values()):.0f} s")

@@ -24,7 +24,7 @@ _MOST_BYTES = 256 << 20
 _LARGEST = 1e100
 """Far beyond any loss in single precision, and nothing that curves cannot be drawn with."""
 _LAST_EPOCH = 1_000_000_000
-_NUMBERS = ("validation_ccc_mean", "nmi_previous", "nmi_previous_unlabeled")
+_NUMBERS = ("validation_ccc_mean", "validation_rmse", "validation_loss", "nmi_previous", "nmi_previous_unlabeled")
 _BY_NAME = ("validation_ccc", "left_out_batches", "seconds")
 _SIZES = ("cluster_sizes", "cluster_sizes_unlabeled")
 STEP_METRICS = "steps"

@@ -79,11 +79,12 @@ def clustering_program(
             )
         result = kmeans(
             key,
-            transform(embeddings, fitted, l2_normalize=config.l2_normalize),
+            transform(embeddings, fitted, l2_normalize=config.unit_length),
             weights,
             clusters=clusters,
             iterations=config.iterations,
             initialization=config.initialization,
+            spherical=config.cosine,
             axis_name=parallel.AXIS,
         )
         return Clustering(fitted, result)

@@ -55,7 +55,7 @@ def create_train_state(
 
 
 def redraw_cluster_head(params: Any, key: Array) -> Any:
-    """`params` with the cluster classifier's last layer drawn anew: cluster numbers mean nothing across clusterings."""
+    """`params` with a new cluster classifier's last layer: cluster numbers mean nothing across clusterings."""
     classifier, output = CLUSTER_HEAD
     old = params[classifier][output]
     new = {"kernel": dense_init(key, old["kernel"].shape), "bias": jnp.zeros_like(old["bias"])}

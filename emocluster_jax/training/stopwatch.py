@@ -33,12 +33,14 @@ class StageView:
       task: advances by the chunks that are done.
       watch: told how long each part takes.
       stop: asked now and then whether to stop; the same on all processes.
+      pause: asked after steps whether a checkpoint is due; the same on all processes.
     """
 
     title: str
     task: Task
     watch: Stopwatch
     stop: Callable[[], bool]
+    pause: Callable[[], bool] = lambda: False
 
     @contextmanager
     def part(self, name: str, description: str) -> Iterator[None]:

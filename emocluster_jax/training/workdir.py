@@ -35,7 +35,7 @@ _WITHOUT_ID = 1
 """Of runs that do not say what tells their files from other runs'."""
 RUN_FILE = "run.json"
 # What may change between the parts of a run without changing the epochs that are done.
-_CHANGEABLE = ("epochs", "patience", "on_nan")
+_CHANGEABLE = ("epochs", "patience", "on_nan", "checkpoint_minutes")
 _LOCK = ".lock"
 _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "scikit-learn")
 """Whose versions are saved with a run."""

@@ -246,3 +246,16 @@ def test_lowers_for_accelerators(initialization: str) -> None:
     )
     assert exported.platforms == ("tpu", "cuda")
     assert "precision = [HIGHEST, HIGHEST]" in exported.mlir_module()
+
+
+def test_spherical_kmeans_is_that_of_numpy() -> None:
+    points = np.random.default_rng(1).normal(size=(300, 5))
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    centroids = points[:4]
+    result = kmeans(KEY, points, clusters=4, iterations=6, initial_centroids=centroids, spherical=True)
+    for _ in range(6):
+        nearest = (points @ centroids.T).argmax(axis=1)
+        sums = np.stack([points[nearest == k].sum(axis=0) for k in range(4)])
+        centroids = sums / np.linalg.norm(sums, axis=1, keepdims=True)
+    np.testing.assert_allclose(result.centroids, centroids, atol=1e-5)
+    np.testing.assert_array_equal(result.assignments, (points @ centroids.T).argmax(axis=1))

@@ -108,9 +108,9 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("change", "message"),
     [
         ({"format_version": 99}, "format version 99, expected 1"),
-        ({"weights": "../elsewhere"}, "names no weights folder"),
-        ({"weights": "/etc"}, "names no weights folder"),
-        ({"weights": ["weights-000000"]}, "names no weights folder"),
+        ({"weights": "../elsewhere"}, "is not the name of a weights folder"),
+        ({"weights": "/etc"}, "is not the name of a weights folder"),
+        ({"weights": ["weights-000000"]}, "is not the name of a weights folder"),
         ({"weights": "weights-000007"}, "weights-000007"),
         ({"feature_mean": [0.0, 1.0]}, "feature_mean holds 2 values, expected 128"),
         ({"feature_std": "many"}, "feature_std"),
@@ -143,7 +143,7 @@ def test_a_damaged_description_is_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is no model directory"):
+    with pytest.raises(InputError, match="is not a model directory"):
         read_model(tmp_path)
 
 

@@ -20,8 +20,9 @@ from emocluster_jax.config import AudioConfig, ClusteringConfig, FeatureConfig
 from emocluster_jax.errors import InputError, RecordingError
 from emocluster_jax.inference import predictor as inference
 from emocluster_jax.inference import recordings as batch_inference
+from emocluster_jax.inference.forward import ChunkOutputs
 from emocluster_jax.inference.model_directory import SavedModel, save_model
-from emocluster_jax.inference.predictor import ChunkOutputs, Prediction, Predictor
+from emocluster_jax.inference.predictor import Prediction, Predictor
 from emocluster_jax.inference.recordings import Recording, SegmentPrediction, Skipped, predict_recordings
 from emocluster_jax.models.emocluster import EmoCluster, EmoClusterOutput
 from emocluster_jax.preprocessing import decoding, long_recordings
@@ -421,7 +422,7 @@ def test_a_model_loads_from_its_directory_and_from_a_work_directory(tmp_path: Pa
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is no model directory"):
+    with pytest.raises(InputError, match="is not a model directory"):
         emocluster_jax.load_model(tmp_path)
 
 

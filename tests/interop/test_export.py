@@ -13,8 +13,7 @@ import pytest
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
 from emocluster_jax.config import ClusteringConfig
 from emocluster_jax.errors import InputError
-from emocluster_jax.inference.model_arrays import named_arrays, weights_sha256
-from emocluster_jax.inference.model_directory import SavedModel, read_model, save_model
+from emocluster_jax.inference.model_directory import SavedModel, named_arrays, read_model, save_model, weights_sha256
 from emocluster_jax.inference.predictor import Prediction, Predictor
 from emocluster_jax.interop import export_folder, onnx_graph
 from emocluster_jax.interop.export_folder import Exported, check_request, description, export

@@ -300,7 +300,7 @@ def request_with(models: dict[str, Path], speech: Path, tmp_path: Path, monkeypa
     [
         ({"checkpoint": []}, "--checkpoint is empty"),
         ({"input": []}, "--input is empty"),
-        ({"checkpoint": ["{tmp}"]}, "is no model directory"),
+        ({"checkpoint": ["{tmp}"]}, "is not a model directory"),
         ({"checkpoint": ["{arousal}", "{arousal}"]}, "both predict arousal"),
         ({"checkpoint": ["{both}", "{work}"]}, "both predict valence"),
         ({"input": ["{tmp}/missing"]}, "missing does not exist"),

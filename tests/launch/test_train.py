@@ -266,7 +266,7 @@ def test_a_batch_that_the_devices_cannot_share(data_dir: Path, tmp_path: Path) -
 
 def test_evaluate_refuses(workdir: Path, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = ["--data-dir", str(data_dir), "--quiet"]
-    assert "is no model directory" in refused(capsys, evaluate, "--checkpoint", str(tmp_path), *data)
+    assert "is not a model directory" in refused(capsys, evaluate, "--checkpoint", str(tmp_path), *data)
     description = json.loads((workdir / "model" / "model.json").read_text())
     description["feature_mean"][0] += 1.0
     other = tmp_path / "other"

@@ -195,7 +195,7 @@ def test_unsupervised_stages_of_emocluster(data: TrainingData, tmp_path: Path) -
     unlabeled, labeled = stages_of(run)
     assert unlabeled is not None and (unlabeled.name, labeled.name) == ("stage1", "stage2")
     progress = fit(run, dataclasses.replace(data, unlabeled=None), tmp_path, Console(quiet=True))
-    assert (progress.epoch, progress.best_epoch, progress.best_ccc) == (2, 2, -np.inf)
+    assert (progress.epoch, progress.best_epoch, progress.best_value) == (2, 2, -np.inf)
     metrics = read_metrics(tmp_path / "metrics.jsonl")[-1]
     assert {"stage2_cross_entropy", "cluster_sizes", "nmi_previous"} <= set(metrics)
     assert "ccc_loss" not in metrics and "validation_ccc" not in metrics

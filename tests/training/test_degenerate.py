@@ -101,7 +101,7 @@ def test_fewer_distinct_chunks_than_clusters(distinct: int, tmp_path: Path, caps
     warnings = capsys.readouterr().err.splitlines()
     assert len(warnings) == 4  # two stages, two epochs
     assert warnings[0] == (
-        f"warning: epoch 1, stage I: {distinct} of 5 clusters hold all chunks, whose embeddings are hardly different"
+        f"warning: epoch 1, stage I: {distinct} of 5 clusters hold all chunks: their embeddings hardly differ"
     )
 
 
@@ -128,7 +128,7 @@ def test_constant_labels_of_an_attribute(tmp_path: Path, capsys: pytest.CaptureF
     ]
     assert metrics[0]["validation_ccc"]["valence"] is None
     assert [line["validation_ccc_mean"] for line in metrics] == [line["validation_ccc"]["arousal"] for line in metrics]
-    assert progress.best_ccc == max(line["validation_ccc_mean"] for line in metrics)
+    assert progress.best_value == max(line["validation_ccc_mean"] for line in metrics)
     model = read_model(tmp_path / "model")
     np.testing.assert_array_equal(model.label_std[1], 1)
     assert model.label_mean[1] == np.float32(3.1)
@@ -142,7 +142,7 @@ def test_constant_labels_everywhere(tmp_path: Path, capsys: pytest.CaptureFixtur
         whole, train=relabelled(whole.train, **same), validation=relabelled(whole.validation, **same)
     )
     progress, metrics = trained(CONFIG, data, tmp_path)
-    assert progress == Progress(2, best_epoch=2, best_ccc=-math.inf)
+    assert progress == Progress(2, best_epoch=2, best_value=-math.inf)
     assert [line["ccc_loss"] for line in metrics] == [1, 1]
     assert metrics[0]["validation_ccc_mean"] is None
     warnings = capsys.readouterr().err.splitlines()

@@ -13,8 +13,7 @@ import pytest
 
 from emocluster_jax.config import TrainConfig
 from emocluster_jax.errors import InputError
-from emocluster_jax.inference.model_arrays import weights_sha256
-from emocluster_jax.inference.model_directory import SavedModel, read_model, save_model
+from emocluster_jax.inference.model_directory import SavedModel, read_model, save_model, weights_sha256
 from emocluster_jax.training.fine_tuning import read_initial_model, start_from
 from emocluster_jax.training.state import TrainState
 from launch import train
@@ -82,7 +81,7 @@ def test_a_model_that_cannot_be_started_from_is_refused(tmp_path: Path) -> None:
         read_initial_model(system, model.features)
     with pytest.raises(InputError, match="other feature settings"):
         read_initial_model(config, FEATURES)
-    with pytest.raises(InputError, match="is no model directory"):
+    with pytest.raises(InputError, match="is not a model directory"):
         read_initial_model(dataclasses.replace(config, init_from=str(tmp_path / "no")), model.features)
 
 

@@ -61,6 +61,25 @@ def test_a_run_leaves_metrics_assignments_and_a_model(undisturbed: Path) -> None
     assert model.centroids is not None and model.centroids.shape[0] == MODEL.clusters
 
 
+def test_a_run_that_was_killed_goes_on_from_a_checkpoint_within_the_epoch(
+    data: TrainingData, undisturbed: Path, tmp_path: Path
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def stop() -> bool:
+        if list((tmp_path / "checkpoints").glob("epoch-000000-stage-2-step-00000[2-9]")):
+            raise Killed
+        return False
+
+    # Shorter than the embedding, and than a step: there is a step between any two.
+    config = dataclasses.replace(CONFIG, epochs=1, checkpoint_minutes=1e-6)
+    with pytest.raises(Killed):
+        fit(config, data, tmp_path, Console(quiet=True), stop=stop)
+    fit(dataclasses.replace(config, checkpoint_minutes=None), data, tmp_path, Console(quiet=True))
+    assert comparable(tmp_path) == comparable(undisturbed)[:1]
+
+
 def test_resumed_run_is_bit_equal_to_an_undisturbed_one(data: TrainingData, undisturbed: Path, tmp_path: Path) -> None:
     ends: list[int] = []
 

@@ -38,13 +38,16 @@ def first_update(optimizer: optax.GradientTransformation) -> dict[str, np.ndarra
 @pytest.mark.parametrize(
     ("optimizer", "expected"),
     [
-        (stage_one_optimizer(OptimizerConfig()), {"encoder": SGD, "classifier": SGD, "head": HEAD, "regressor": 0}),
         (
-            stage_two_optimizer(OptimizerConfig()),
+            stage_one_optimizer(OptimizerConfig()).transformation,
+            {"encoder": SGD, "classifier": SGD, "head": HEAD, "regressor": 0},
+        ),
+        (
+            stage_two_optimizer(OptimizerConfig()).transformation,
             {"encoder": SGD + ADAM, "classifier": SGD + ADAM, "head": HEAD, "regressor": SGD + ADAM},
         ),
         (
-            stage_two_optimizer(OptimizerConfig(freeze_regressor=True)),
+            stage_two_optimizer(OptimizerConfig(freeze_regressor=True)).transformation,
             {"encoder": SGD + ADAM, "classifier": SGD + ADAM, "head": HEAD, "regressor": 0},
         ),
     ],

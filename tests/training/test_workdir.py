@@ -65,7 +65,7 @@ def test_what_tells_the_files_of_a_run_from_another_runs(tmp_path: Path) -> None
         return read_run(tmp_path).id
 
     first = id_of(CONFIG)
-    assert id_of(dataclasses.replace(CONFIG, epochs=5, patience=2, on_nan="skip")) == first
+    assert id_of(dataclasses.replace(CONFIG, epochs=5, patience=2, on_nan="skip", checkpoint_minutes=1.0)) == first
     others = [id_of(dataclasses.replace(CONFIG, seed=1)), id_of(CONFIG, "another"), id_of(CONFIG, initial="abc")]
     assert len({first, *others}) == 4
     claim(tmp_path, CONFIG, "fingerprint", resume=False)

@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from emocluster_jax.clustering.embedding_transform import transform
 from emocluster_jax.config import ATTRIBUTES
 from emocluster_jax.console import Console
 from emocluster_jax.inference.model_directory import SavedModel
 from emocluster_jax.inference.predictor import Prediction, Predictor
-from emocluster_jax.inference.prepared import predict_prepared
+from emocluster_jax.inference.recordings import predict_prepared
 from emocluster_jax.records.arrays import Descriptions
 from emocluster_jax.records.chunk_source import ChunkSource
 from emocluster_jax.records.preparation import Preparation
@@ -97,9 +96,7 @@ def draw_sample(
             descriptions = read_descriptions(data_dir, split, fold)
             source = ChunkSource(data_dir, preparation, split, fold)
             for position, prediction in zip(positions, predict_prepared(predictor, source, positions), strict=True):
-                clustered = np.asarray(
-                    transform(prediction.chunk_embeddings, model.transform, l2_normalize=model.clustering.l2_normalize)
-                ).mean(axis=0)
+                clustered = model.clustered(prediction.chunk_embeddings).mean(axis=0)
                 embeddings.append(clustered)
                 recordings.append(_recording(split, descriptions, position, prediction, clustered, model.centroids))
                 task.advance()
