@@ -8,19 +8,15 @@ loaded.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
-import types
 import typing
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from emocluster_jax.errors import InputError
-from emocluster_jax.ranges import Range, check_numbers, option_name, within
-
-Config = TypeVar("Config")
+from emocluster_jax.ranges import Range, within
+from emocluster_jax.settings import check_numbers, from_dict, values_of
 
 SystemName = Literal["emocluster", "cnn_regressor", "cnn_ae", "cnn_vae", "ladder"]
 """What `--model` knows: each is a module in `models` and one in `objectives`."""
@@ -187,7 +183,7 @@ Features = FeatureConfig | GivenFeatures
 
 def _check_features(features: Features) -> None:
     """What a stranger's file may say, too: what it allocates has a limit."""
-    check_numbers(features, title="")
+    check_numbers(features)
     values = features.chunks_per_utterance * features.chunk_frames * features.dimensions
     if values > _MOST_VALUES:
         raise InputError(f"the chunks of a recording have {values} values; expected {_MOST_VALUES} at most")
@@ -358,38 +354,13 @@ class TrainConfig:
             raise InputError(
                 "--unlabeled-size is given, but --model cnn_regressor learns from labels alone; leave it out or give 0"
             )
-        _refuse_options_of_others(self, self.model.system)
-
-
-def _refuse_options_of_others(config: Any, system: str, systems: tuple[str, ...] | None = None) -> None:
-    """Raises InputError where an option that `system` has no use for differs from its default."""
-    for f in dataclasses.fields(config):
-        value = getattr(config, f.name)
-        users = f.metadata.get("systems", systems)
-        if dataclasses.is_dataclass(value):
-            _refuse_options_of_others(value, system, users)
-        elif users is not None and system not in users and value != f.default:
-            raise InputError(
-                f"--{option_name(f)} is given, but --model {system} has no use for it; it belongs to {', '.join(users)}"
-            )
-
-
-def option_systems(cls: type[Any] = TrainConfig, systems: tuple[str, ...] | None = None) -> dict[str, tuple[str, ...]]:
-    """By option, without its dashes, the systems that have a use for it; options that all of them use are left out.
-
-    Args:
-      cls: a config dataclass.
-      systems: those that it belongs to as a whole; None where that is all.
-    """
-    found: dict[str, tuple[str, ...]] = {}
-    for f in dataclasses.fields(cls):
-        users = f.metadata.get("systems", systems)
-        hint = typing.get_type_hints(cls)[f.name]
-        if dataclasses.is_dataclass(hint):
-            found |= option_systems(hint, users)  # type: ignore[arg-type]
-        elif users is not None:
-            found[option_name(f)] = users
-    return found
+        for setting, value in values_of(self):
+            users = setting.systems
+            if users is not None and self.model.system not in users and value != setting.default:
+                raise InputError(
+                    f"`{setting.name}` is given, but `system={self.model.system}` has no use for it; it belongs to "
+                    f"{', '.join(users)}"
+                )
 
 
 Preset = Literal["demo", "paper", "paper-fsl", "paper-ssl-15k", "paper-ssl-40k", "paper-as-published"]
@@ -407,66 +378,7 @@ pool, fsl none of it (fully supervised), ssl as many recordings as its name says
 of the published weights, whose regressor was never trained."""
 
 
-def to_dict(config: Any) -> dict[str, Any]:
-    """A config dataclass as plain JSON types."""
-    return dataclasses.asdict(config)
-
-
-def from_dict(cls: type[Config], values: Any, where: str) -> Config:
-    """The config dataclass `cls` from what `to_dict` made of it.
-
-    Args:
-      cls: a dataclass of this module.
-      values: field names and values; fields left out keep their defaults, if they have some.
-      where: what the values were read from, for the error message.
-
-    Raises:
-      InputError: an unknown field, a missing one, a value of the wrong type, or one that makes no sense.
-    """
-    if not isinstance(values, dict):
-        raise InputError(f"{where}: expected an object of settings, found {type(values).__name__}")
-    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    hints = typing.get_type_hints(cls)
-    unknown = sorted(set(values) - set(fields))
-    if unknown:
-        raise InputError(f"{where}: unknown setting {unknown[0]!r}; known are {', '.join(fields)}")
-    required = {f.name for f in fields.values() if f.default is f.default_factory is dataclasses.MISSING}
-    if missing := sorted(required - set(values)):
-        raise InputError(f"{where}: no setting {missing[0]!r}")
-    checked = {name: _checked(value, hints[name], f"{where}: {name}") for name, value in values.items()}
-    try:
-        return cls(**checked)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
-
-
 def features_from_dict(values: Any, where: str) -> Features:
     """Feature settings of either kind from what `to_dict` made of them; raises as `from_dict`."""
     given = isinstance(values, dict) and "frames_per_second" in values
     return from_dict(GivenFeatures if given else FeatureConfig, values, where)
-
-
-def _checked(value: Any, hint: Any, where: str) -> Any:
-    """`value` as the annotated type, or an InputError that names it."""
-    origin = typing.get_origin(hint)
-    if dataclasses.is_dataclass(hint):
-        return from_dict(hint, value, where)  # type: ignore[arg-type]
-    if origin is Literal:
-        if value not in typing.get_args(hint):
-            raise InputError(f"{where} is {value!r}; expected one of {', '.join(map(str, typing.get_args(hint)))}")
-        return value
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise InputError(f"{where} is {value!r}; expected a list")
-        return tuple(_checked(item, typing.get_args(hint)[0], where) for item in value)
-    if origin is types.UnionType:
-        if value is None:
-            return None
-        return _checked(value, next(t for t in typing.get_args(hint) if t is not type(None)), where)
-    if hint is Path and isinstance(value, str | Path):
-        return Path(value)
-    if hint is float and type(value) is int and abs(value) < 1 << 1023:
-        return float(value)
-    if type(value) is not hint:
-        raise InputError(f"{where} is {value!r}; expected {hint.__name__}")
-    return value

@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -82,10 +82,14 @@ class Console:
     Args:
       quiet: print nothing but warnings.
       interval_s: seconds between the progress lines where stderr is no terminal.
+      wording: what is printed in place of a text, for commands, which call settings by other names.
     """
 
-    def __init__(self, quiet: bool = False, interval_s: float = 10.0) -> None:
+    def __init__(
+        self, quiet: bool = False, interval_s: float = 10.0, wording: Callable[[str], str] | None = None
+    ) -> None:
         self.quiet = quiet
+        self._wording = wording or (lambda text: text)
         self._interval_s = interval_s
         self._display: _Display | None = None
         self._lock = threading.Lock()
@@ -93,11 +97,11 @@ class Console:
     def line(self, text: str = "") -> None:
         """Prints a result, on stdout."""
         if not self.quiet:
-            self._print(text)
+            self._print(self._wording(text))
 
     def warn(self, text: str) -> None:
         """Prints `warning: ...` on stderr, in one line (names in it are escaped), also when quiet."""
-        self._print(f"warning: {one_line(text)}", to_stderr=True)
+        self._print(f"warning: {one_line(self._wording(text))}", to_stderr=True)
 
     @contextmanager
     def showing_log(self) -> Iterator[None]:

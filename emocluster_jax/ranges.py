@@ -1,4 +1,4 @@
-"""The finite ranges of numbers that people give, and the one place that checks them.
+"""The finite ranges of numbers that people give.
 
 Each number of a settings dataclass, of a command's options or of a public function has a `Range`. NaN, infinity, and
 integers that arrays cannot hold are in none. The module imports nothing but the standard library.
@@ -6,8 +6,6 @@ integers that arrays cannot hold are in none. The module imports nothing but the
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import numbers
 import reprlib
 import types
@@ -53,7 +51,7 @@ class Range(Generic[Number]):
         """The number, where it is in the range; NumPy's become Python's.
 
         Args:
-          name: what messages call it, e.g. "--epochs".
+          name: what messages call it, e.g. "`epochs`".
           value: what was given.
 
         Raises:
@@ -95,65 +93,11 @@ def within(limits: Range[Any]) -> dict[str, Any]:
     return {"range": limits}
 
 
-def check_numbers(settings: Any, title: str | None = None) -> None:
-    """Checks each number of a dataclass against the range in its field's metadata (`within`).
-
-    For the dataclass's `__post_init__`. Numbers may be optional, elements of a tuple, or an alternative to words. Those
-    of NumPy become Python's.
-
-    Args:
-      settings: the dataclass's instance.
-      title: what messages put before a field's name; None calls fields as the options that commands make of them.
-
-    Raises:
-      InputError: a number is out of its range.
-      TypeError: a field of numbers has no range of that kind.
-    """
-    for field, hint, limits in _limits(type(settings)):
-        name = f"--{option_name(field)}" if title is None else f"{title}{field.name}"
-        checked = _checked(getattr(settings, field.name), hint, limits, name)
-        object.__setattr__(settings, field.name, checked)  # it may be frozen
-
-
-def option_name(field: dataclasses.Field[Any]) -> str:
-    """The name, without its dashes, of the option that commands make of a dataclass's field."""
-    return field.metadata.get("option", field.name.replace("_", "-"))
-
-
 def number_kind(hint: Any) -> type[int] | type[float] | None:
     """What numbers a value of an annotated type is, may be, or is a tuple of; None for a value without numbers."""
-    for alternative in _alternatives(hint):
+    is_union = typing.get_origin(hint) in (types.UnionType, typing.Union)
+    for alternative in typing.get_args(hint) if is_union else (hint,):
         kind = typing.get_args(alternative)[0] if typing.get_origin(alternative) is tuple else alternative
         if kind in (int, float):
             return kind
     return None
-
-
-def _checked(value: Any, hint: Any, limits: Range[Any], name: str) -> Any:
-    """The value with its numbers as Python's; None and words pass where they are alternatives."""
-    for alternative in _alternatives(hint):
-        origin = typing.get_origin(alternative)
-        if value is None and alternative is types.NoneType:
-            return value
-        if origin is Literal and isinstance(value, str) and value in typing.get_args(alternative):
-            return value
-        if origin is tuple and isinstance(value, list | tuple):
-            return tuple(limits.check(name, element) for element in value)
-    return limits.check(name, value)
-
-
-def _alternatives(hint: Any) -> tuple[Any, ...]:
-    return typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
-
-
-@functools.cache
-def _limits(cls: type[Any]) -> tuple[tuple[dataclasses.Field[Any], Any, Range[Any]], ...]:
-    """The fields of numbers, with annotation and range."""
-    hints, found = typing.get_type_hints(cls), []
-    for field in dataclasses.fields(cls):
-        hint, limits = hints[field.name], field.metadata.get("range")
-        if number_kind(hint) is not (limits and limits.kind):
-            raise TypeError(f"{cls.__name__}.{field.name} is {hint}, but its metadata have the range {limits!r}")
-        if limits is not None:
-            found.append((field, hint, limits))
-    return tuple(found)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
-import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -15,9 +14,11 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from emocluster_jax.errors import InputError
-from emocluster_jax.ranges import Range, check_numbers, within
+from emocluster_jax.ranges import Range, within
+from emocluster_jax.settings import check_numbers
 from emocluster_jax.storage.disk import check_output_file
 from launch import command
+from launch.options import parse
 
 if TYPE_CHECKING:
     from emocluster_jax.benchmark.cases import Case, Row
@@ -135,16 +136,8 @@ def _check(options: Options) -> None:
 
 
 def main() -> None:
-    options = command.parse(
-        Options,
-        prog=command.invocation("benchmark"),
-        description=DESCRIPTION,
-        example="train embed --output benchmark.jsonl",
-        args=sys.argv[1:],
-    )
-    from emocluster_jax.console import Console
-
-    benchmark(options, Console(quiet=options.quiet))
+    options = parse(Options, "benchmark", DESCRIPTION, "train embed --output benchmark.jsonl")
+    benchmark(options, command.console(options.quiet))
 
 
 if __name__ == "__main__":

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from emocluster_jax.config import FOLD
-from emocluster_jax.ranges import check_numbers, within
+from emocluster_jax.ranges import within
 from emocluster_jax.runtime.processes import Processes
+from emocluster_jax.settings import check_numbers
 from emocluster_jax.storage.disk import AGAIN, check_output_file, writing
 from launch import command
+from launch.options import parse
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,11 @@ class Options:
 
 
 def main() -> None:
-    options = command.parse(
+    options = parse(
         Options,
-        prog=command.invocation("evaluate"),
-        description="Score a model's predictions on a prepared split: a table, then one line of JSON.",
-        example="--checkpoint run/model --data-dir data --split test",
-        args=sys.argv[1:],
+        "evaluate",
+        "Score a model's predictions on a prepared split: a table, then one line of JSON.",
+        "--checkpoint run/model --data-dir data --split test",
     )
     if options.output is not None:
         check_output_file("--output", options.output)
@@ -56,11 +56,10 @@ def main() -> None:
 
     parallel.start_processes(options.processes)
     from emocluster_jax.api.evaluation import evaluate
-    from emocluster_jax.console import Console
     from emocluster_jax.evaluation.score_file import scores_as_json
     from emocluster_jax.storage.atomic_files import write_json
 
-    console = Console(quiet=options.quiet or not parallel.is_primary())
+    console = command.console(quiet=options.quiet or not parallel.is_primary())
     evaluation = evaluate(
         options.checkpoint, options.data_dir, options.split, fold=options.fold, feed=options.feed, console=console
     )

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from emocluster_jax.config import CLUSTERS, RECORDINGS, SystemName
 from emocluster_jax.errors import InputError, one_line
-from emocluster_jax.ranges import Range, check_numbers, within
+from emocluster_jax.ranges import Range, within
+from emocluster_jax.settings import check_numbers
 from emocluster_jax.storage.disk import check_output_folder
 from launch import command, train
+from launch.options import parse_known
 
 if TYPE_CHECKING:
     from emocluster_jax.console import Console
@@ -44,8 +45,8 @@ class Options:
     """What to run, and where."""
 
     preset: tuple[Literal["table1", "table2", "figure2", "figure3", "all", "folds"], ...]
-    """Tables and figures of the paper, or `all` of them; what several of them show is run once. `folds`, alone: the
-    CNN-regressor and DeepEmoCluster on every fold of records that were prepared with --folds."""
+    """Tables and figures of the paper, or `all` of them; runs that several of them share are trained once. Or folds,
+    alone: the CNN-regressor and DeepEmoCluster on every fold of records that were prepared with --folds."""
     data_dir: Path
     """Records that launch.prepare wrote."""
     workdir: Path
@@ -73,20 +74,12 @@ class Options:
 
 
 def main() -> None:
-    prog = command.invocation("experiment")
-    options, others = command.parse_known(
-        Options,
-        others=train.Options,
-        prog=prog,
-        description=DESCRIPTION,
-        example="--preset all --data-dir data --workdir experiment --trials 5 --epochs 50",
-        args=sys.argv[1:],
-    )
+    example = "--preset all --data-dir data --workdir experiment --trials 5 --epochs 50"
+    options, others = parse_known(Options, train.Options, "experiment", DESCRIPTION, example)
     number, count = _shard(options.shard)
     if not options.list:
         check_output_folder("--workdir", options.workdir)
 
-    from emocluster_jax.console import Console
     from emocluster_jax.corpora.speaker_split import shared_speakers_warning
     from emocluster_jax.experiment.grid import TABLES, all_runs, shard
     from emocluster_jax.experiment.grid_for_data import grid_for_data
@@ -95,7 +88,7 @@ def main() -> None:
     from launch.train_arguments import shared_by_system
 
     # A grid takes hours: where stderr is a file, a line a minute is enough.
-    console = Console(quiet=options.quiet, interval_s=60.0)
+    console = command.console(quiet=options.quiet, interval_s=60.0)
     data_dir, workdir = options.data_dir, options.workdir
     preparation = read_preparation(data_dir)
     grid = grid_for_data(
@@ -115,7 +108,7 @@ def main() -> None:
     if preparation.shared_speakers:
         console.warn(shared_speakers_warning(preparation.shared_speakers))  # the runs say it in their logs alone
     systems: list[SystemName] = list(dict.fromkeys(run.setting.model for run in all_runs(grid)))
-    shared = shared_by_system(others, systems, data_dir=data_dir, workdir=workdir, refused=_DECIDED, prog=prog)
+    shared = shared_by_system(others, systems, data_dir=data_dir, workdir=workdir, refused=_DECIDED)
     plan = Plan(grid, shared, data_dir, preparation.fingerprints, workdir)
     for run in all_runs(grid):
         plan.config(run)  # raises what is wrong with any of them

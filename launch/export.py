@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -10,6 +9,7 @@ from typing import Literal
 from emocluster_jax.errors import InputError, one_line
 from emocluster_jax.storage.disk import check_output_folder
 from launch import command
+from launch.options import parse
 
 DESCRIPTION = """Export a model: as a StableHLO program for JAX on CPU, GPU and TPU, as an ONNX graph, and its weights
 as safetensors, each checked against the model before it is written; with a JSON of the feature settings and a model
@@ -37,24 +37,19 @@ class Options:
 
 
 def main() -> None:
-    options = command.parse(
-        Options,
-        prog=command.invocation("export"),
-        description=DESCRIPTION,
-        example="--checkpoint run/model --output exported --format onnx --data-dir data",
-        args=sys.argv[1:],
+    options = parse(
+        Options, "export", DESCRIPTION, "--checkpoint run/model --output exported --format onnx --data-dir data"
     )
     if not options.formats:
         raise InputError("--format is empty; give at least one")
     check_output_folder("--output", options.output)
     command.enable_compilation_cache()
-    from emocluster_jax.console import Console
     from emocluster_jax.inference.model_directory import model_folder, read_model
     from emocluster_jax.interop.export_folder import CARD, check_request, export, write_export
     from emocluster_jax.interop.model_card import model_card, read_run_numbers
     from emocluster_jax.records.preparation import read_preparation
 
-    console = Console(quiet=options.quiet)
+    console = command.console(quiet=options.quiet)
     folder = model_folder(options.checkpoint)
     model = read_model(folder)
     check_request(options.output, options.formats, model)

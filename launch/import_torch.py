@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,6 +10,8 @@ from typing import Literal
 from emocluster_jax.errors import InputError, one_line
 from emocluster_jax.storage.disk import AGAIN, check_output_folder, writing
 from launch import command
+from launch.options import parse
+from launch.wording import invocation
 
 DESCRIPTION = """Turn a published PyTorch model (github.com/winston-lin-wei-cheng/DeepEmoClusters) into a model
 directory for launch.predict. Needs PyTorch (pip install "emocluster_jax[import]"); weights are never unpickled
@@ -34,15 +35,10 @@ class Options:
 
 
 def main() -> None:
-    options = command.parse(
-        Options,
-        prog=command.invocation("import_torch"),
-        description=DESCRIPTION,
-        example="--weights Act.pth.tar --norm norm --attribute arousal --output arousal",
-        args=sys.argv[1:],
+    options = parse(
+        Options, "import_torch", DESCRIPTION, "--weights Act.pth.tar --norm norm --attribute arousal --output arousal"
     )
     check_output_folder("--output", options.output)
-    from emocluster_jax.console import Console
     from emocluster_jax.inference.model_directory import read_model, save_model
     from emocluster_jax.interop.published import import_published
 
@@ -56,10 +52,10 @@ def main() -> None:
             save_model(options.output, model)
     elif read_model(options.output).origin != model.origin:
         raise InputError(f"--output {options.output} holds another model; give a new folder")
-    console = Console(quiet=options.quiet)
+    console = command.console(quiet=options.quiet)
     console.line(one_line(f"{options.attribute}, {model.config.clusters} clusters: {options.output}"))
     arguments = shlex.join(["--checkpoint", str(options.output), "--input", "DIR", "--output", "predictions.csv"])
-    console.line(f"predict with: {command.invocation('predict')} {arguments}")
+    console.line(f"predict with: {invocation('predict')} {arguments}")
 
 
 if __name__ == "__main__":

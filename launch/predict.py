@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from emocluster_jax.config import BATCH_SIZE, WINDOW_S, WORKERS, channel_number
 from emocluster_jax.errors import InputError, one_line
-from emocluster_jax.ranges import check_numbers, within
+from emocluster_jax.ranges import within
+from emocluster_jax.settings import check_numbers
 from emocluster_jax.storage.disk import AGAIN, check_output_file, writing
 from launch import command
+from launch.options import parse
 
 if TYPE_CHECKING:
     from emocluster_jax.api.prediction import Predictions
@@ -144,20 +145,15 @@ def summarize(options: Options, predictions: Predictions, recordings: int, conso
 
 
 def main() -> None:
-    options = command.parse(
-        Options,
-        prog=command.invocation("predict"),
-        description=DESCRIPTION,
-        example="--checkpoint run/model --input recordings --output predictions.csv",
-        args=sys.argv[1:],
+    options = parse(
+        Options, "predict", DESCRIPTION, "--checkpoint run/model --input recordings --output predictions.csv"
     )
     check(options)
     command.enable_compilation_cache()
     from emocluster_jax.api.prediction import predict
-    from emocluster_jax.console import Console
     from emocluster_jax.inference.predictor import load_model
 
-    console = Console(quiet=options.quiet)
+    console = command.console(quiet=options.quiet)
     predictors = [load_model(directory) for directory in options.checkpoint]
     with console.showing_log():
         recordings = recordings_of(options, predictors[0].features)

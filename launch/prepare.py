@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from emocluster_jax.config import FOLDS, FRAME_RATE, RECORDINGS, WORKERS
 from emocluster_jax.corpora.registry import CorpusName, options_classes
 from emocluster_jax.errors import one_line
-from emocluster_jax.ranges import check_numbers, within
-from launch.command import invocation, parse, run
+from emocluster_jax.ranges import within
+from emocluster_jax.settings import check_numbers
+from launch import command
+from launch.options import parse
+from launch.wording import invocation
 
 if TYPE_CHECKING:
     from emocluster_jax.console import Console
@@ -39,8 +42,8 @@ class Options:
     corpus: CorpusName
     """What lies in the source folder."""
     source: Path
-    """The corpus's folder (of `manifest`, the CSV file in it will do). `demo` makes its recordings there if they are
-    not."""
+    """The corpus's folder; for corpus manifest, the CSV file in it will do. `demo` makes its recordings there
+    if they are missing."""
     data_dir: Path
     """Where the records go. A run that was killed goes on where it stopped, with the same command."""
     unlabeled: Path | None = None
@@ -115,17 +118,10 @@ def summarize(preparation: Preparation, data_dir: Path, console: Console) -> Non
 
 
 def main() -> None:
-    options = parse(
-        Options,
-        prog=invocation("prepare"),
-        description=DESCRIPTION,
-        example="--corpus manifest --source speech --data-dir data",
-        args=sys.argv[1:],
-    )
+    options = parse(Options, "prepare", DESCRIPTION, "--corpus manifest --source speech --data-dir data")
     from emocluster_jax.api.preparation import prepare
-    from emocluster_jax.console import Console
 
-    console = Console(quiet=options.quiet)
+    console = command.console(quiet=options.quiet)
     try:
         preparation = prepare(
             options.corpus,
@@ -151,4 +147,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    command.run(main)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from emocluster_jax.errors import InputError, one_line
-from emocluster_jax.ranges import Range, check_numbers, within
+from emocluster_jax.ranges import Range, within
+from emocluster_jax.settings import check_numbers
 from emocluster_jax.storage.disk import AGAIN, check_output_file, writing
 from launch import command
+from launch.options import parse
 
 DESCRIPTION = """Write one self-contained HTML page on a training run, or on the grid of runs of launch.experiment:
 settings, scores, curves, clusters, a map of the embeddings, recordings to listen to. It needs no network and no
@@ -46,26 +47,19 @@ class Options:
 
 
 def main() -> None:
-    options = command.parse(
-        Options,
-        prog=command.invocation("report"),
-        description=DESCRIPTION,
-        example="--workdir run --data-dir data",
-        args=sys.argv[1:],
-    )
+    options = parse(Options, "report", DESCRIPTION, "--workdir run --data-dir data")
     if not options.workdir.is_dir():
         raise InputError(f"--workdir {options.workdir} does not exist; give that of a training or of an experiment")
     output = options.output or options.workdir / "report.html"
     check_output_file("--output", output)
     command.enable_compilation_cache()
-    from emocluster_jax.console import Console
     from emocluster_jax.reporting.html.grid_files import is_grid, read_grid
     from emocluster_jax.reporting.html.grid_page import grid_page
     from emocluster_jax.reporting.html.run_files import read_run_files
     from emocluster_jax.reporting.html.run_page import Extent, run_page, view_data
     from emocluster_jax.storage.atomic_files import replacing
 
-    console = Console(quiet=options.quiet)
+    console = command.console(quiet=options.quiet)
     if is_grid(options.workdir):
         if options.data_dir is not None:
             raise InputError(f"{options.workdir} is an experiment's, whose page needs no --data-dir; leave it out")

@@ -13,15 +13,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from emocluster_jax.config import PRESETS, Preset, TrainConfig, from_dict
+from emocluster_jax.config import PRESETS, Preset, TrainConfig
 from emocluster_jax.errors import InputError, one_line
 from emocluster_jax.runtime.memory import keep_freed_memory
 from emocluster_jax.runtime.processes import Processes
+from emocluster_jax.settings import from_dict
 from emocluster_jax.storage.checksums import check_seal
 from emocluster_jax.storage.disk import check_path, writing
 from emocluster_jax.storage.json_files import read_json
 from launch import command
+from launch.options import parse as parse_options
 from launch.signals import Deferred, deferred
+from launch.wording import invocation
 
 if TYPE_CHECKING:
     from emocluster_jax.api.training import TrainingRun
@@ -62,19 +65,19 @@ class Options:
     """Print only warnings and errors."""
 
 
-def parse(arguments: list[str], prog: str | None = None) -> Options:
+def parse(arguments: list[str], name: str = "train") -> Options:
     """The options; the preset, or the file of settings, decides on the defaults of the settings.
 
     Args:
       arguments: of the command line.
-      prog: the command whose arguments they are, for messages, if not this one.
+      name: the command whose arguments they are, for messages.
 
     Raises:
       InputError: there is a preset and a file, or the file holds no settings.
     """
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for name in ("--preset", "--config", "--data-dir"):
-        first.add_argument(name, name.replace("a-d", "a_d"), nargs="?")
+    for option in ("--preset", "--config", "--data-dir"):
+        first.add_argument(option, option.replace("a-d", "a_d"), nargs="?")
     chosen, _ = first.parse_known_args(arguments)
     default, origin = Options(), ""
     if chosen.config is not None:
@@ -83,11 +86,11 @@ def parse(arguments: list[str], prog: str | None = None) -> Options:
         default, origin = Options(config=_settings_in(Path(chosen.config))), f"those of {chosen.config}"
     elif (preset := chosen.preset or ("demo" if chosen.data_dir is None else "paper")) in PRESETS:
         default, origin = Options(config=PRESETS[preset]), f"the preset {preset}'s"
-    return command.parse(
+    return parse_options(
         Options,
-        prog=prog or command.invocation("train"),
-        description=f"{DESCRIPTION} The defaults below are {origin}." if origin else DESCRIPTION,
-        example="--data-dir data --workdir run --attributes arousal --clusters 10 --epochs 50",
+        name,
+        f"{DESCRIPTION} The defaults below are {origin}." if origin else DESCRIPTION,
+        "--data-dir data --workdir run --attributes arousal --clusters 10 --epochs 50",
         default=default,
         args=arguments,
     )
@@ -120,9 +123,7 @@ def main() -> None:
         given, missing = ("--workdir", "--data-dir") if options.data_dir is None else ("--data-dir", "--workdir")
         raise InputError(f"{given} is given without {missing}; give both, or neither for the demo")
     if options.data_dir is not None and not options.data_dir.is_dir():
-        raise InputError(
-            f"--data-dir {options.data_dir} does not exist; prepare it with {command.invocation('prepare')}"
-        )
+        raise InputError(f"--data-dir {options.data_dir} does not exist; prepare it with {invocation('prepare')}")
 
     keep_freed_memory()
     command.enable_compilation_cache()
@@ -135,9 +136,8 @@ def main() -> None:
     parallel.start_processes(options.processes)
     if options.data_dir is None and jax.process_count() > 1:
         raise InputError("several processes cannot run the demo; give --data-dir and --workdir")
-    from emocluster_jax.console import Console
 
-    console = Console(quiet=options.quiet or not parallel.is_primary())
+    console = command.console(quiet=options.quiet or not parallel.is_primary())
     if options.data_dir is None or options.workdir is None:
         _prepare_demo(console, options.config)
         options = dataclasses.replace(options, data_dir=DEMO / "records", workdir=DEMO / "run", resume=True)
@@ -150,7 +150,7 @@ def main() -> None:
 
 
 def _command_to_resume(options: Options) -> str:
-    return f"{command.invocation('train')} {shlex.join([*sys.argv[1:], *([] if options.resume else ['--resume'])])}"
+    return f"{invocation('train')} {shlex.join([*sys.argv[1:], *([] if options.resume else ['--resume'])])}"
 
 
 def _prepare_demo(console: Console, config: TrainConfig) -> None:
@@ -242,7 +242,7 @@ def _summarize(run: TrainingRun, options: Options, console: Console) -> None:
 
 
 def _print_command(console: Console, name: str, *arguments: object) -> None:
-    console.line(f"  {command.invocation(name)} {shlex.join(map(str, arguments))}")
+    console.line(f"  {invocation(name)} {shlex.join(map(str, arguments))}")
 
 
 if __name__ == "__main__":

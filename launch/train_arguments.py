@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from emocluster_jax.config import SystemName, option_systems
+from emocluster_jax.config import SystemName, TrainConfig
 from emocluster_jax.errors import InputError
 from emocluster_jax.experiment.plan import Shared
+from emocluster_jax.settings import all_settings
 from launch import train
 
 
@@ -18,7 +19,6 @@ def shared_by_system(
     data_dir: Path,
     workdir: Path,
     refused: Mapping[str, str],
-    prog: str,
 ) -> dict[SystemName, Shared]:
     """By system, what its trainings share: of the arguments, those that it has a use for.
 
@@ -30,12 +30,12 @@ def shared_by_system(
       data_dir: records to train on.
       workdir: where the trainings' work directories will lie.
       refused: by option, without its dashes, what to do instead of giving it.
-      prog: the command that they were given to, for messages.
 
     Raises:
       InputError: an option that is refused, that none of the systems has a use for, or whose value cannot be.
     """
-    users, options = option_systems(), _by_option(arguments)
+    users = {setting.option: setting.systems for setting in all_settings(TrainConfig) if setting.systems}
+    options = _by_option(arguments)
     for name, _ in options:
         if name in refused:
             raise InputError(f"--{name} cannot be given here: {refused[name]}")
@@ -47,7 +47,7 @@ def shared_by_system(
     for system in systems:
         own = tuple(part for name, parts in options if system in users.get(name, systems) for part in parts)
         where = ["--data-dir", str(data_dir), "--workdir", str(workdir)]
-        shared[system] = Shared(train.parse([*where, "--model", system, *own], prog).config, own)
+        shared[system] = Shared(train.parse([*where, "--model", system, *own], "experiment").config, own)
     return shared
 
 

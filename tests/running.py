@@ -6,9 +6,15 @@ from types import ModuleType
 
 import pytest
 
+from emocluster_jax.errors import InputError
+from launch.wording import as_options
+
 
 def call(command: ModuleType, *arguments: str) -> None:
-    """Runs a module of `launch` with these arguments."""
+    """Runs a module of `launch` with these arguments; what is wrong is raised in the command's words."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", [command.__name__, *arguments])
-        command.main()
+        try:
+            command.main()
+        except InputError as error:
+            raise InputError(as_options(str(error))) from None

@@ -18,10 +18,9 @@ from emocluster_jax.config import (
     Preset,
     TrainConfig,
     features_from_dict,
-    from_dict,
-    to_dict,
 )
 from emocluster_jax.errors import InputError
+from emocluster_jax.settings import from_dict, to_dict
 
 
 @pytest.mark.parametrize("name", PRESETS)

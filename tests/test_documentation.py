@@ -21,7 +21,7 @@ from emocluster_jax.config import SPLITS, ModelConfig
 from emocluster_jax.models.registry import network_of
 from emocluster_jax.records.preparation import read_preparation
 from launch import train
-from launch.unknown_options import option_names
+from launch.options import option_names
 from small_models import noise, write_recording
 
 PROJECT = Path(__file__).resolve().parents[1]

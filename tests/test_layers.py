@@ -10,6 +10,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 LAYERS = (
     "errors",
     "ranges",
+    "settings",
     "config",
     "console",
     "storage",

@@ -18,15 +18,15 @@ import pytest
 
 import emocluster_jax
 from emocluster_jax import config
-from emocluster_jax.config import LADDER_LEVELS, TrainConfig, from_dict
+from emocluster_jax.config import LADDER_LEVELS, TrainConfig
 from emocluster_jax.corpora.demo import DemoCorpus
 from emocluster_jax.errors import InputError, RecordingError
 from emocluster_jax.inference.recordings import check_extent
 from emocluster_jax.preprocessing.given_frames import checked_frames
-from emocluster_jax.ranges import Range, check_numbers, number_kind, option_name, within
+from emocluster_jax.ranges import Range, number_kind, within
 from emocluster_jax.runtime.processes import Processes
-from launch import train
-from launch.__main__ import COMMANDS
+from emocluster_jax.settings import check_numbers, from_dict, to_dict
+from launch import COMMANDS, train
 from launch.command import run
 
 ABSURD = [math.nan, math.inf, -math.inf, 1 << 63, 1 << 64, -(1 << 63) - 1, 10**400]
@@ -43,6 +43,10 @@ REQUIRED = {
 }
 SETTINGS = [cls for cls in vars(config).values() if isinstance(cls, type) and dataclasses.is_dataclass(cls)]
 OPTIONS = {name: importlib.import_module(f"launch.{name}").Options for name in COMMANDS}
+
+
+def option(f: dataclasses.Field[Any]) -> str:
+    return f.metadata.get("option", f.name.replace("_", "-"))
 
 
 def has_number(hint: Any) -> bool:
@@ -92,11 +96,11 @@ def test_absurd_numbers_are_refused(cls: type[Any], f: dataclasses.Field[Any], h
     for absurd in ABSURD:
         value = (absurd,) * LADDER_LEVELS if "tuple" in str(hint) else absurd
         values = dict.fromkeys(required, 1) | {f.name: value}
-        with pytest.raises(InputError, match=rf"({f.name}|--{option_name(f)}) is .*; expected ") as refused:
+        with pytest.raises(InputError, match=rf"({f.name}|`{f.name}`) is .*; expected ") as refused:
             construct(cls, values)
         assert len(str(refused.value)) < 200
         if cls in SETTINGS:
-            with pytest.raises(InputError, match=rf"here: .*({f.name}|--{option_name(f)}) is .*; expected "):
+            with pytest.raises(InputError, match=rf"here: .*({f.name}|`{f.name}`) is .*; expected "):
                 from_dict(cls, json.loads(json.dumps(values)), "here")
 
 
@@ -107,11 +111,11 @@ def test_absurd_numbers_on_the_command_line_are_status_2(
     for _, f, _ in numbers_of(OPTIONS[name]):
         kind = f.metadata["range"].kind
         for absurd in (math.nan, -math.inf, 10**400) if kind is float else (math.nan, 1 << 63, -(1 << 63) - 1):
-            monkeypatch.setattr("sys.argv", [name, *REQUIRED[name], f"--{option_name(f)}", str(absurd)])
+            monkeypatch.setattr("sys.argv", [name, *REQUIRED[name], f"--{option(f)}", str(absurd)])
             with pytest.raises(SystemExit) as end:
                 run(importlib.import_module(f"launch.{name}").main)
             said = capsys.readouterr().err
-            assert end.value.code == 2 and option_name(f) in said and "Traceback" not in said
+            assert end.value.code == 2 and option(f) in said and "Traceback" not in said
             # That "nan" is no integer, and "-inf" no value of one, is tyro's to say, in a box.
             if (kind is float and absurd != -math.inf) or (isinstance(absurd, int) and absurd > 0):
                 assert said.startswith("error: --") and said.count("\n") == 1
@@ -120,7 +124,7 @@ def test_absurd_numbers_on_the_command_line_are_status_2(
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ('{"seed": 9223372036854775808}', "--seed is 9223372036854775808; expected 0 to 9223372036854775807"),
+        ('{"seed": 9223372036854775808}', "`seed` is 9223372036854775808; expected 0 to 9223372036854775807"),
         ('{"optimizer": {"adam_learning_rate": NaN}}', r"run\.json cannot be read \(NaN is not a number of JSON\)"),
         ('{"ccc_weight": 1e999}', r"run\.json cannot be read \(the number 1e999 is too large\)"),
     ],
@@ -173,21 +177,21 @@ def test_numbers_of_numpy_become_pythons_own() -> None:
 
 def test_an_integer_stays_one_where_a_float_may_be() -> None:
     features = config.GivenFeatures(dimensions=4, frames_per_second=50)
-    assert json.dumps(config.to_dict(features)).startswith('{"dimensions": 4, "frames_per_second": 50,')
+    assert json.dumps(to_dict(features)).startswith('{"dimensions": 4, "frames_per_second": 50,')
 
 
 @pytest.mark.parametrize(
     "value", [True, 3.0, "3", None, np.bool_(True), np.array([3]), (3,), 3 + 0j, np.float32(3), np.int8(-1)]
 )
 def test_what_is_no_integer(value: Any) -> None:
-    with pytest.raises(InputError, match=r"--steps is .*; expected 1 to 9"):
+    with pytest.raises(InputError, match=r"`steps` is .*; expected 1 to 9"):
         Settings(steps=value)
 
 
 @pytest.mark.parametrize("value", [True, "0.5", None, Fraction(10**400), np.float64("nan"), np.float16("inf"), [0.5]])
 def test_what_is_no_finite_number(value: Any) -> None:
     for values in ({"rate": value}, {"weights": (0.5, value)}):
-        with pytest.raises(InputError, match=r"--(rate|weights) is .*; expected 0 to 9"):
+        with pytest.raises(InputError, match=r"`(rate|weights)` is .*; expected 0 to 9"):
             Settings(**values)
 
 
@@ -195,7 +199,7 @@ def test_words_beside_numbers() -> None:
     for value in (3, "speakers", None):
         assert Settings(folds=value).folds == value
     for value in (2, "3", "files"):
-        with pytest.raises(InputError, match=f"--folds is '?{value}'?; expected 3 to 9"):
+        with pytest.raises(InputError, match=f"`folds` is '?{value}'?; expected 3 to 9"):
             Settings(folds=value)  # type: ignore[arg-type]
 
 

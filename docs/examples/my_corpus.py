@@ -21,7 +21,7 @@ class MyCorpusOptions:
     """What to make of my corpus."""
 
     ratings: Literal["labels", "experts"] = "labels"
-    """`my_corpus`: the table of ratings, labels.csv or experts.csv."""
+    """With corpus my_corpus: the table of ratings, labels.csv or experts.csv."""
 
 
 _DEFAULT = MyCorpusOptions()

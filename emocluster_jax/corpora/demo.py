@@ -30,8 +30,9 @@ from emocluster_jax.corpora.demo_speakers import Speaker, draw_speakers
 from emocluster_jax.corpora.espeak import check_installed, say
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
-from emocluster_jax.ranges import Range, check_numbers, within
+from emocluster_jax.ranges import Range, within
 from emocluster_jax.runtime.cores import usable_cores
+from emocluster_jax.settings import check_numbers
 from emocluster_jax.storage.atomic_files import beside
 
 FORMAT_VERSION = 1
@@ -56,7 +57,7 @@ class DemoCorpus:
     seed: int = field(default=0, metadata=within(SEED))
 
     def __post_init__(self) -> None:
-        check_numbers(self, title="demo corpus: ")
+        check_numbers(self)
 
     @property
     def recordings(self) -> int:

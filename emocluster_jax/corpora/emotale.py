@@ -34,7 +34,8 @@ class EmotaleOptions:
     """What to make of EmoTale."""
 
     english: Literal["labeled", "unlabeled"] = "labeled"
-    """`emotale` without splits.csv: the English recordings train beside the Danish ones, or are the unlabelled pool."""
+    """With corpus emotale, without splits.csv: the English recordings train beside the Danish ones, or become the
+    unlabelled pool."""
 
 
 _DEFAULT = EmotaleOptions()

@@ -42,7 +42,8 @@ class ManifestOptions:
     """What to make of recordings with a CSV file."""
 
     manifest: Path | None = None
-    """`manifest`: the CSV file, if it is not the folder's manifest.csv. What it names lies in --source nonetheless."""
+    """With corpus manifest: the CSV file, if it is not the folder's manifest.csv. The recordings still lie in
+    `source`."""
 
 
 _DEFAULT = ManifestOptions()

@@ -45,7 +45,7 @@ class MspPodcastOptions:
     """What to make of MSP-Podcast."""
 
     test_sets: tuple[str, ...] = TEST_SETS
-    """`msp_podcast`: values of Split_Set that make up the test split; case and blanks do not matter."""
+    """With corpus msp_podcast: values of Split_Set that make up the test split; case and blanks do not matter."""
 
 
 _DEFAULT = MspPodcastOptions()

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from emocluster_jax.config import from_dict
 from emocluster_jax.corpora.unlabeled_pool import read_pool
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
+from emocluster_jax.settings import from_dict
 
 CorpusName = Literal["demo", "manifest", "msp_podcast", "emotale", "iemocap", "crema_d"]
 

@@ -35,12 +35,11 @@ from emocluster_jax.config import (
     Features,
     ModelConfig,
     features_from_dict,
-    from_dict,
-    to_dict,
 )
 from emocluster_jax.errors import InputError
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
 from emocluster_jax.models.registry import variables_of
+from emocluster_jax.settings import from_dict, to_dict
 from emocluster_jax.storage.atomic_files import write_json
 from emocluster_jax.storage.checksums import (
     CHECKSUMS,

@@ -21,10 +21,10 @@ from typing import Any, Literal
 import numpy as np
 
 from emocluster_jax import __version__
-from emocluster_jax.config import to_dict
 from emocluster_jax.errors import InputError
 from emocluster_jax.inference.model_directory import SavedModel, named_arrays, weights_sha256
 from emocluster_jax.interop.parity import ParityError, check_parity, example_chunks
+from emocluster_jax.settings import to_dict
 from emocluster_jax.storage.atomic_files import replacing, write_json
 from emocluster_jax.storage.disk import check_output_folder
 from emocluster_jax.storage.json_files import read_json

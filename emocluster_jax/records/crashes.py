@@ -15,12 +15,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from emocluster_jax.config import AudioConfig, Features, features_from_dict, from_dict, to_dict
+from emocluster_jax.config import AudioConfig, Features, features_from_dict
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError, RecordingError
 from emocluster_jax.preprocessing.sources import read_source
 from emocluster_jax.records.shards import Shard
 from emocluster_jax.runtime.child_processes import end_with_parent, run_child
+from emocluster_jax.settings import from_dict, to_dict
 from emocluster_jax.storage.atomic_files import write_json
 from emocluster_jax.storage.checksums import check_seal, sealed
 from emocluster_jax.storage.json_files import read_json

@@ -20,14 +20,13 @@ from emocluster_jax.config import (
     AudioConfig,
     Features,
     features_from_dict,
-    from_dict,
-    to_dict,
 )
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.preprocessing.normalization import FeatureStatistics
 from emocluster_jax.ranges import Number, Range
 from emocluster_jax.records.folds import FEWEST, Folds
+from emocluster_jax.settings import from_dict, to_dict
 from emocluster_jax.storage.atomic_files import write_json
 from emocluster_jax.storage.checksums import check_files, check_seal, file_sha256, sealed
 from emocluster_jax.storage.disk import check_utf8

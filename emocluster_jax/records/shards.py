@@ -16,12 +16,12 @@ from emocluster_jax.config import (
     AudioConfig,
     Features,
     GivenFeatures,
-    to_dict,
 )
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.records.folds import FoldsRequest
 from emocluster_jax.records.preparation import FORMAT_VERSION
+from emocluster_jax.settings import to_dict
 
 _SMALLEST, _LARGEST = 16, 256
 _SHARDS = 16

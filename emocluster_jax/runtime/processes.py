@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from emocluster_jax.errors import InputError
-from emocluster_jax.ranges import Range, check_numbers, within
+from emocluster_jax.ranges import Range, within
+from emocluster_jax.settings import check_numbers
 
 # What JAX needs in order to ask Slurm. A batch script and a shell that salloc opens have only some of them: they are
 # no tasks of the job.

@@ -7,8 +7,8 @@ import math
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from emocluster_jax.config import from_dict
 from emocluster_jax.errors import InputError
+from emocluster_jax.settings import from_dict
 from emocluster_jax.storage.bounded_files import read_text
 
 MOST_BYTES = 16 << 20

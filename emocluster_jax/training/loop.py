@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from emocluster_jax.clustering.diagnostics import cluster_diagnostics
-from emocluster_jax.config import TrainConfig, to_dict
+from emocluster_jax.config import TrainConfig
 from emocluster_jax.console import Console, Task
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.selection import SELECTIONS, Selection, selection_values
@@ -27,6 +27,7 @@ from emocluster_jax.objectives.registry import stages_of
 from emocluster_jax.objectives.stage import Stage
 from emocluster_jax.runtime import parallel
 from emocluster_jax.runtime.loops import StoppedError
+from emocluster_jax.settings import to_dict
 from emocluster_jax.training.batches import Batches, ClusteredBatches, ShuffledBatches
 from emocluster_jax.training.checkpoints import (
     CHECKPOINTS,

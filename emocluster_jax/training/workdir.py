@@ -20,9 +20,10 @@ import numpy as np
 from jaxtyping import Int
 
 from emocluster_jax import __version__
-from emocluster_jax.config import TrainConfig, from_dict, to_dict
+from emocluster_jax.config import TrainConfig
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.score_file import TEST_SCORES
+from emocluster_jax.settings import from_dict, to_dict
 from emocluster_jax.storage.atomic_files import remove_leftovers, replacing, write_json
 from emocluster_jax.storage.bounded_files import read_bytes
 from emocluster_jax.storage.checksums import check_seal, sealed

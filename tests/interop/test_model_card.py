@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from emocluster_jax.config import TrainConfig, to_dict
+from emocluster_jax.config import TrainConfig
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.cluster_file import CLUSTERS_FILE, write_clusters
 from emocluster_jax.evaluation.cluster_information import ClusterInformation, Information
@@ -18,6 +18,7 @@ from emocluster_jax.evaluation.sentences import Scores
 from emocluster_jax.inference.model_directory import SavedModel
 from emocluster_jax.interop.model_card import RunNumbers, model_card, read_run_numbers
 from emocluster_jax.records.folds import Folds
+from emocluster_jax.settings import to_dict
 from emocluster_jax.training.workdir import _id_of, claim, read_run
 from small_models import small_model
 from small_records import write_records

@@ -14,7 +14,7 @@ import pytest
 
 from emocluster_jax.config import ModelConfig, TrainConfig
 from launch import predict
-from launch.command import parse
+from launch.options import parse
 
 DEADLINE_S = 60
 
@@ -24,13 +24,13 @@ def python(code: str, **options) -> subprocess.CompletedProcess[str]:
 
 
 def options(*args: str, default: TrainConfig | None = None) -> TrainConfig:
-    return parse(TrainConfig, prog="train", description="Trains.", default=default, args=list(args))
+    return parse(TrainConfig, "train", "Trains.", "--epochs 5", default=default, args=args)
 
 
 def test_an_option_that_is_on_off_or_not_given():
     def remove_dc(*args: str) -> bool | None:
         given = ["--checkpoint", "m", "--input", "a", "--output", "o", *args]
-        return parse(predict.Options, prog="predict", description="Predicts.", args=given).remove_dc
+        return parse(predict.Options, "predict", "Predicts.", "--quiet", args=given).remove_dc
 
     assert remove_dc() is None
     assert remove_dc("--remove-dc") is remove_dc("--remove-dc", "yes") is remove_dc("--remove-dc", "--quiet") is True
@@ -175,10 +175,9 @@ def test_help_shows_what_where_and_an_example_without_heavy_imports():
 import sys
 from emocluster_jax.config import TrainConfig
 from launch import predict
-from launch.command import parse
+from launch.options import parse
 try:
-    parse(TrainConfig, prog="python -m launch.train", description="Trains a model.", args=["--help"],
-          example="--clusters 20")
+    parse(TrainConfig, "train", "Trains a model.", "--clusters 20", args=["--help"])
 finally:
     heavy = {"jax", "flax", "librosa", "tensorflow_datasets", "sklearn", "matplotlib"} & set(sys.modules)
     print("heavy:", sorted(heavy))

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from launch.__main__ import COMMANDS
+from launch import COMMANDS
 from launch.command import run
 
 PROJECT = Path(__file__).resolve().parents[2]
-WITHOUT_MAIN = {"__init__", "__main__", "command", "signals", "streams", "train_arguments", "unknown_options"}
+WITHOUT_MAIN = {"__init__", "__main__", "command", "options", "signals", "streams", "train_arguments", "wording"}
 STARTS = [[sys.executable, "-m", "launch"], [str(Path(sys.executable).with_name("emocluster"))]]
 
 

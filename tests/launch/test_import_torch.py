@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +8,13 @@ import pytest
 from emocluster_jax.errors import InputError
 from emocluster_jax.inference.model_directory import read_model
 from launch import import_torch
+from running import call
 
 
 def run(monkeypatch: pytest.MonkeyPatch, reference: Path, attribute: str, output: Path) -> None:
     weights = next((reference / "pretrained").glob(f"*_{attribute[:3].title().replace('Aro', 'Act')}.pth.tar"))
     arguments = ["--weights", weights, "--norm", reference / "norm", "--attribute", attribute, "--output", output]
-    monkeypatch.setattr(sys, "argv", ["import_torch", *map(str, arguments)])
-    import_torch.main()
+    call(import_torch, *map(str, arguments))
 
 
 def test_a_published_model_becomes_a_model_directory(

@@ -18,6 +18,7 @@ from emocluster_jax.inference.model_directory import save_model
 from emocluster_jax.inference.predictor import load_model
 from emocluster_jax.preprocessing.audio import read_audio
 from launch import predict
+from running import call
 from small_models import noise, small_model, write_recording
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -53,8 +54,7 @@ def compilation_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyt
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
-    monkeypatch.setattr(sys, "argv", ["predict", *map(str, arguments)])
-    predict.main()
+    call(predict, *map(str, arguments))
 
 
 def read(path: Path) -> list[dict[str, str]]:

@@ -27,6 +27,7 @@ from emocluster_jax.records.reader import read_descriptions
 from emocluster_jax.storage.checksums import sealed
 from launch import evaluate, predict, prepare, train
 from launch.command import run
+from running import call
 
 PROJECT = Path(__file__).resolve().parents[2]
 RATE_HZ = 16_000
@@ -61,12 +62,6 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--quiet",
     )
     return data_dir
-
-
-def call(command, *arguments: str) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", [command.__name__, *arguments])
-        command.main()
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from emocluster_jax.reporting.html.recordings import Sample, draw_sample
 from emocluster_jax.reporting.html.rendering import number, render
 from emocluster_jax.reporting.html.run_files import RunFiles, unless_wrong
 from emocluster_jax.reporting.html.training_figures import cluster_curves, training_curves
+from emocluster_jax.settings import values_of
 from emocluster_jax.storage.run_identity import RUN_ENTRY, check_run
 from emocluster_jax.training.loop import MODEL
 from emocluster_jax.training.workdir import read_training_clusters
@@ -269,15 +269,11 @@ def _data_rows(preparation: Preparation, fold: int | None) -> list[tuple[str, st
     return rows
 
 
-def _settings(config: Any, system: str, systems: tuple[str, ...] | None = None) -> list[tuple[str, str]]:
-    """The settings that the system has a use for, by their option's name; `systems` is those of all of `config`."""
+def _settings(config: Any, system: str) -> list[tuple[str, str]]:
+    """The settings that the system has a use for, by their option's name."""
     rows: list[tuple[str, str]] = []
-    for field in dataclasses.fields(config):
-        users = field.metadata.get("systems", systems)
-        value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            rows += _settings(value, system, users)
-        elif users is None or system in users:
+    for setting, value in values_of(config):
+        if setting.systems is None or system in setting.systems:
             shown = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-            rows.append((field.metadata.get("option", field.name).replace("_", " "), _WORDS.get(shown, shown)))
+            rows.append(((setting.option or setting.name).replace("-", " "), _WORDS.get(shown, shown)))
     return rows

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emocluster_jax.config import FeatureConfig, ModelConfig, TrainConfig, to_dict
+from emocluster_jax.config import FeatureConfig, ModelConfig, TrainConfig
 from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.cluster_file import CLUSTERS_FILE, write_clusters
@@ -34,6 +34,7 @@ from emocluster_jax.reporting.html.grid_files import is_grid, read_grid
 from emocluster_jax.reporting.html.grid_page import grid_page
 from emocluster_jax.reporting.html.run_files import read_run_files
 from emocluster_jax.reporting.html.run_page import Extent, run_page, view_data
+from emocluster_jax.settings import to_dict
 from emocluster_jax.storage.checksums import file_sha256, sealed
 from emocluster_jax.training import workdir
 from emocluster_jax.training.metrics_log import METRICS_FILE, MetricsLog

@@ -1,0 +1,189 @@
+"""Dataclasses of settings as data: the name, type, range and users of each setting, and its way to JSON and back.
+
+Options of commands, checks of what is given, files of settings and tables of them are all made of `settings_of`. The
+module imports nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from emocluster_jax.errors import InputError
+from emocluster_jax.ranges import Range, number_kind
+
+Config = TypeVar("Config")
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One field of a dataclass of settings.
+
+    Attributes:
+      name: of the field, which Python users know it by.
+      option: its name in commands, without dashes; None where they have no such option.
+      type: its annotation.
+      default: its default value; `dataclasses.MISSING` where it has none, or makes it anew each time.
+      required: whether a value has to be given.
+      range: the numbers that it may have; None where it holds none.
+      systems: those that have a use for it; None where that is all.
+      parts: the settings inside, where it is a dataclass itself.
+    """
+
+    name: str
+    option: str | None
+    type: Any
+    default: Any
+    required: bool
+    range: Range[Any] | None
+    systems: tuple[str, ...] | None
+    parts: tuple[Setting, ...]
+
+
+@functools.cache
+def settings_of(cls: type[Any], systems: tuple[str, ...] | None = None) -> tuple[Setting, ...]:
+    """The settings of a dataclass, one per field.
+
+    A field's metadata may have an `option` (its name in commands, if it is another one; None for no option), `systems`,
+    and a `range` (`ranges.within`), which a field of numbers has to have.
+
+    Args:
+      cls: the dataclass.
+      systems: those that have a use for it as a whole; None where that is all.
+
+    Raises:
+      TypeError: a field of numbers has no range of that kind.
+    """
+    hints, found = typing.get_type_hints(cls), []
+    for field in dataclasses.fields(cls):
+        hint, limits = hints[field.name], field.metadata.get("range")
+        if number_kind(hint) is not (limits and limits.kind):
+            raise TypeError(f"{cls.__name__}.{field.name} is {hint}, but its metadata have the range {limits!r}")
+        users = field.metadata.get("systems", systems)
+        found.append(
+            Setting(
+                name=field.name,
+                option=field.metadata.get("option", field.name.replace("_", "-")),
+                type=hint,
+                default=field.default,
+                required=field.default is field.default_factory is dataclasses.MISSING,
+                range=limits,
+                systems=users,
+                parts=settings_of(hint, users) if dataclasses.is_dataclass(hint) else (),
+            )
+        )
+    return tuple(found)
+
+
+def all_settings(cls: type[Any]) -> Iterator[Setting]:
+    """The settings of a dataclass, with those of dataclasses inside in their place."""
+    return _unnested(settings_of(cls))
+
+
+def _unnested(settings: tuple[Setting, ...]) -> Iterator[Setting]:
+    for setting in settings:
+        yield from _unnested(setting.parts) if setting.parts else (setting,)
+
+
+def values_of(config: Any, settings: tuple[Setting, ...] | None = None) -> Iterator[tuple[Setting, Any]]:
+    """Every setting with its value, those of dataclasses inside in their place.
+
+    Args:
+      config: an instance of a dataclass of settings.
+      settings: of its class; None looks them up.
+    """
+    for setting in settings_of(type(config)) if settings is None else settings:
+        value = getattr(config, setting.name)
+        yield from values_of(value, setting.parts) if setting.parts else ((setting, value),)
+
+
+def check_numbers(config: Any) -> None:
+    """Checks each number of a dataclass against its range; for its `__post_init__`.
+
+    Numbers may be optional, elements of a tuple, or an alternative to words. Those of NumPy become Python's.
+
+    Raises:
+      InputError: a number is out of its range.
+    """
+    for setting in settings_of(type(config)):
+        if setting.range is not None:
+            checked = _in_range(getattr(config, setting.name), setting.type, setting.range, f"`{setting.name}`")
+            object.__setattr__(config, setting.name, checked)  # it may be frozen
+
+
+def _in_range(value: Any, hint: Any, limits: Range[Any], name: str) -> Any:
+    """The value with its numbers as Python's; None and words pass where they are alternatives."""
+    for alternative in typing.get_args(hint) if _is_union(hint) else (hint,):
+        origin = typing.get_origin(alternative)
+        if value is None and alternative is types.NoneType:
+            return value
+        if origin is Literal and isinstance(value, str) and value in typing.get_args(alternative):
+            return value
+        if origin is tuple and isinstance(value, list | tuple):
+            return tuple(limits.check(name, element) for element in value)
+    return limits.check(name, value)
+
+
+def _is_union(hint: Any) -> bool:
+    return typing.get_origin(hint) in (types.UnionType, typing.Union)
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A dataclass of settings as plain JSON types."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(cls: type[Config], values: Any, where: str) -> Config:
+    """The dataclass `cls` from what `to_dict` made of it.
+
+    Args:
+      cls: a dataclass of settings.
+      values: names and values; settings that are left out keep their defaults, if they have some.
+      where: what the values were read from, for the error message.
+
+    Raises:
+      InputError: an unknown setting, a missing one, a value of the wrong type, or one that makes no sense.
+    """
+    if not isinstance(values, dict):
+        raise InputError(f"{where}: expected an object of settings, found {type(values).__name__}")
+    settings = {setting.name: setting for setting in settings_of(cls)}
+    if unknown := sorted(set(values) - set(settings)):
+        raise InputError(f"{where}: unknown setting {unknown[0]!r}; known are {', '.join(settings)}")
+    if missing := sorted(s.name for s in settings.values() if s.required and s.name not in values):
+        raise InputError(f"{where}: no setting {missing[0]!r}")
+    checked = {name: _of_type(settings[name].type, value, f"{where}: {name}") for name, value in values.items()}
+    try:
+        return cls(**checked)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def _of_type(hint: Any, value: Any, where: str) -> Any:
+    """`value` as the annotated type, or an InputError that names it."""
+    origin = typing.get_origin(hint)
+    if dataclasses.is_dataclass(hint):
+        return from_dict(typing.cast("type[Any]", hint), value, where)
+    if origin is Literal:
+        if value not in typing.get_args(hint):
+            raise InputError(f"{where} is {value!r}; expected one of {', '.join(map(str, typing.get_args(hint)))}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise InputError(f"{where} is {value!r}; expected a list")
+        return tuple(_of_type(typing.get_args(hint)[0], item, where) for item in value)
+    if _is_union(hint):
+        if value is None:
+            return None
+        return _of_type(next(t for t in typing.get_args(hint) if t is not types.NoneType), value, where)
+    if hint is Path and isinstance(value, str | Path):
+        return Path(value)
+    if hint is float and type(value) is int and abs(value) < 1 << 1023:
+        return float(value)
+    if type(value) is not hint:
+        raise InputError(f"{where} is {value!r}; expected {hint.__name__}")
+    return value

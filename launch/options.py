@@ -1,0 +1,221 @@
+"""Reading a command's options, which are the settings of a dataclass."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, cast, get_args, get_origin
+
+from emocluster_jax.errors import InputError
+from emocluster_jax.settings import Setting, all_settings, settings_of, values_of
+from emocluster_jax.storage.caches import place_caches
+from emocluster_jax.storage.disk import check_path
+from launch.wording import as_options, invocation, speak_of
+
+if TYPE_CHECKING:
+    from tyro.constructors import ConstructorRegistry, StructFieldSpec
+
+Options = TypeVar("Options")
+
+_NO_NUMBER = "none"
+_FEWEST_COLUMNS = 40
+
+
+def parse(
+    options: type[Options],
+    command: str,
+    description: str,
+    example: str,
+    *,
+    default: Options | None = None,
+    args: Sequence[str] | None = None,
+) -> Options:
+    """The command line as an instance of a dataclass; `--help` and wrong values end the process (status 0 and 2).
+
+    Settings of nested dataclasses are flat options: `model.clusters` is `--clusters`.
+
+    Args:
+      options: a dataclass of settings; its field docstrings are the help texts.
+      command: its name, such as "train".
+      description: what it does, for `--help`.
+      example: arguments that work, shown in `--help`.
+      default: the values of options that are not given, where they are not the dataclass's own.
+      args: the arguments; None for those of this process.
+
+    Raises:
+      InputError: there is no such option, or a path's name is too long for the system to look for it.
+    """
+    parsed, _ = parse_known(options, None, command, description, example, default=default, args=args)
+    return parsed
+
+
+def parse_known(
+    options: type[Options],
+    others: type[Any] | None,
+    command: str,
+    description: str,
+    example: str,
+    *,
+    default: Options | None = None,
+    args: Sequence[str] | None = None,
+) -> tuple[Options, list[str]]:
+    """As `parse`, for a command that hands the options of another one (`others`) on to it, unread."""
+    args, prog = sys.argv[1:] if args is None else list(args), invocation(command)
+    known = [options] if others is None else [options, others]
+    speak_of(known)
+    _check_known(args, known, prog)
+    import tyro
+
+    kwargs: dict[str, Any] = {} if default is None else {"default": default}
+    with _legible_width():
+        read: Any = tyro.cli(
+            options,
+            prog=prog,
+            description=f"{description}\n\nExample:\n{prog} {example}",
+            config=(tyro.conf.OmitArgPrefixes,),
+            registry=_house_rules(),
+            args=args,
+            return_unknown_args=others is not None,
+            **kwargs,
+        )
+    parsed, unread = (read, []) if others is None else cast("tuple[Options, list[str]]", read)
+    for setting, value in values_of(parsed):
+        for path in value if isinstance(value, tuple) else (value,):
+            if isinstance(path, Path):
+                check_path(f"`{setting.name}`", path)
+    place_caches()
+    return parsed, unread
+
+
+def option_names(options: type[Any]) -> Iterator[str]:
+    """Names, without their dashes, of the options that `parse` makes of a dataclass."""
+    for setting in all_settings(options):
+        if setting.option is not None:
+            yield setting.option
+            if setting.type is bool:
+                yield f"no-{setting.option}"
+
+
+def _check_known(arguments: Sequence[str], options: Sequence[type[Any]], prog: str) -> None:
+    """Raises InputError for the first option that none of these dataclasses has, unless help is asked for.
+
+    tyro suggests an option only where nothing else is wrong; a misspelt required option is missing as well.
+    """
+    if {"-h", "--help"} & set(arguments):
+        return
+    known = ["help", *(name for cls in options for name in option_names(cls))]
+    for argument in arguments:
+        name = argument[2:].split("=")[0].replace("_", "-")
+        # tyro has options of its own, for shells that complete commands.
+        if argument.startswith("--") and name not in known and not name.startswith("tyro-"):
+            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"did you mean --{nearest[0]}?" if nearest else f"{prog} --help lists them"
+            raise InputError(f"there is no option --{name}; {hint}")
+
+
+@contextmanager
+def _legible_width() -> Iterator[None]:
+    """In the block the terminal passes for 40 columns wide if it has fewer.
+
+    tyro takes forever to break help texts into a column or two, and writes a thousand lines for twenty; a terminal
+    breaks lines that are too long for it by itself.
+    """
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = str(max(shutil.get_terminal_size().columns, _FEWEST_COLUMNS))
+    try:
+        yield
+    finally:
+        del os.environ["COLUMNS"]
+        if before is not None:
+            os.environ["COLUMNS"] = before
+
+
+def _house_rules() -> ConstructorRegistry:
+    """tyro's rules, with these exceptions.
+
+    A setting goes by the name of its option, and one without an option is left out. `X | None` takes an X, and for
+    numbers also the word none, which takes back what a preset says; `bool | None` takes yes, no, or nothing, which
+    means yes. A default of None or () is not shown: the help text says what happens then. Help texts name options, and
+    are wrapped by the terminal's width alone.
+    """
+    import tyro
+    from tyro.constructors import (
+        ConstructorRegistry,
+        PrimitiveConstructorSpec,
+        PrimitiveTypeInfo,
+        StructConstructorSpec,
+        StructTypeInfo,
+    )
+
+    registry = ConstructorRegistry()
+    inside = False
+
+    def answer(words: list[str]) -> bool:
+        if words not in ([], ["yes"], ["no"]):
+            raise ValueError(f"{words[0]!r} is neither yes nor no")
+        return words != ["no"]
+
+    def given(kind: Any) -> PrimitiveConstructorSpec[Any]:
+        """How a value of this type is read, which may also be left out, and, if it is a number, taken back."""
+        plain = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(kind, set()))
+        assert not isinstance(plain, Exception)
+        optional = dataclasses.replace(
+            plain,
+            is_instance=lambda value: value is None or plain.is_instance(value),
+            str_from_instance=lambda value: [_NO_NUMBER] if value is None else plain.str_from_instance(value),
+        )
+        if kind is bool:
+            return dataclasses.replace(
+                optional, nargs=(0, 1), metavar="[yes|no]", instance_from_str=answer, choices=None
+            )
+        if kind not in (int, float):
+            return optional
+        return dataclasses.replace(
+            optional,
+            metavar=f"{plain.metavar}|{_NO_NUMBER}",
+            instance_from_str=lambda words: None if words == [_NO_NUMBER] else plain.instance_from_str(words),
+        )
+
+    def ruled(spec: StructFieldSpec, setting: Setting) -> StructFieldSpec:
+        shown: dict[str, Any] = {} if setting.parts else {"name": setting.option}
+        if spec.default in (None, ()):
+            shown["help_behavior_hint"] = ""
+        kinds = set(get_args(spec.type)) if get_origin(spec.type) in (UnionType, Union) else {spec.type}
+        if {Path, str} <= kinds:  # Python users give either
+            kinds.remove(str)
+        kind = Annotated[Union[*kinds], tyro.conf.arg(**shown)]
+        if NoneType in kinds:
+            kind = Annotated[kind, given(Union[*(kinds - {NoneType})])]
+        return dataclasses.replace(spec, type=kind, helptext=partial(_unbroken, spec.helptext))
+
+    @registry.struct_rule
+    def rule(info: StructTypeInfo) -> StructConstructorSpec | None:
+        nonlocal inside
+        if inside or not dataclasses.is_dataclass(info.type):
+            return None
+        inside = True  # tyro's own rule is to answer
+        try:
+            plain = ConstructorRegistry.get_struct_spec(info)
+        finally:
+            inside = False
+        assert isinstance(plain, StructConstructorSpec)
+        settings = {setting.name: setting for setting in settings_of(info.type)}
+        shown = [spec for spec in plain.fields if settings[spec.name].option is not None]
+        return dataclasses.replace(plain, fields=tuple(ruled(spec, settings[spec.name]) for spec in shown))
+
+    return registry
+
+
+def _unbroken(text: str | Callable[[], str | None] | None) -> str | None:
+    """A help text with options in place of settings, each paragraph on one line."""
+    text = text() if callable(text) else text
+    return text and "\n\n".join(" ".join(as_options(paragraph).split()) for paragraph in re.split(r"\n\s*\n", text))
