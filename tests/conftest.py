@@ -22,6 +22,10 @@ os.environ.setdefault("XLA_FLAGS", COMPILE_SOONER)
 # Tests compile the same small programs again and again, in this process and in those that they start.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(PROJECT / ".pytest_cache" / "xla"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+# Scores of processes import JAX: where they may not leave bytecode beside the sources, each would compile these again,
+# which takes longer than the rest of the import.
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+    os.environ["PYTHONPYCACHEPREFIX"] = str(PROJECT / ".pytest_cache" / "bytecode")
 
 # Few examples and always the same, unless the command says `--hypothesis-profile fuzz` (see CONTRIBUTING.md).
 settings.register_profile("few", max_examples=40, deadline=None, derandomize=True)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from compile_flags import flags_of_devices
+
 WORKER = Path(__file__).with_name("devices_worker.py")
 CASES = {"random": 10, "kmeans++": 10, "duplicates": 11, "fewer distinct points": 9}
 
@@ -18,7 +20,7 @@ CASES = {"random": 10, "kmeans++": 10, "duplicates": 11, "fewer distinct points"
 def differences() -> dict:
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "XLA_FLAGS": flags_of_devices(8),
         "PYTHONPATH": str(WORKER.parents[2]),
     }
     run = subprocess.run([sys.executable, WORKER], env=environment, capture_output=True, text=True, timeout=300)

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import pytest
 
+from compile_flags import flags_of_devices
 from emocluster_jax.config import TrainConfig
 from emocluster_jax.console import Console, Task
 from emocluster_jax.errors import InputError
@@ -128,7 +129,7 @@ def test_metadata_of_tfds_are_missing_or_damaged(data_dir: Path, change: Any) ->
 def test_every_device_gets_the_rows_that_it_would_hold(data_dir: Path, processes: int, devices: int) -> None:
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": flags_of_devices(devices),
         "PYTHONPATH": os.pathsep.join(map(str, (TESTS.parent, TESTS))),
     }
     with socket.socket() as free:

@@ -1,13 +1,20 @@
-"""One of two processes that meet, or do not, and how it ends; started by test_several_processes.py.
+"""Pairs of processes that meet, or do not, and how they end; started by test_several_processes.py.
 
-python meeting_worker.py PLOT COORDINATOR PROCESS_ID
+python meeting_worker.py FOLDER PLOT@COORDINATOR@PROCESS_IDS ...
+
+All pairs live at the same time. Prints their exit statuses as JSON, in their order; what they print is in FOLDER.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import time
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
+
+from forked import fork, statuses
 
 from emocluster_jax.errors import InputError
 from emocluster_jax.runtime import loops as segments
@@ -16,9 +23,8 @@ from emocluster_jax.runtime.processes import Processes
 from launch import command
 
 
-def main() -> None:
-    plot, coordinator, process_id = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    parallel.start_processes(Processes(coordinator, 2, process_id), longest_s=2 if plot == "alone" else 60)
+def meet(plot: str, coordinator: str, process_id: int) -> None:
+    parallel.start_processes(Processes(coordinator, 2, process_id), longest_s=2 if "alone" in plot else 60)
     with parallel.all_or_none():
         if plot == "one fails" and process_id == 1:
             raise InputError("file X is damaged; restore it")
@@ -35,4 +41,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    folder, pids = Path(sys.argv[1]), []
+    for pair, (plot, coordinator, ids) in enumerate(argument.split("@") for argument in sys.argv[2:]):
+        for i in ids:
+            meeting = partial(command.run, partial(meet, plot, coordinator, int(i)))
+            pids.append(fork(meeting, folder / f"{pair}-{i}"))
+    print(json.dumps(statuses(pids)))

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -85,6 +86,26 @@ def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
+
+
+def run(worker: str, *arguments: object, **variables: str) -> list[int]:
+    """The exit statuses of the processes that a script beside this one forks."""
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": os.pathsep.join(map(str, (TESTS.parent, TESTS))),
+        "XLA_FLAGS": COMPILE_SOONER,
+    }
+    command = [sys.executable, TESTS / "launch" / worker, *map(str, arguments)]
+    with subprocess.Popen(
+        command, env=environment | variables, stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
+        try:
+            output, _ = process.communicate(timeout=DEADLINE_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    assert process.returncode == 0
+    return json.loads(output)
 
 
 def train(folder: Path, data_dir: Path, feed: str, each: list[tuple[list[str], dict[str, str]]]) -> Run:
@@ -190,48 +211,55 @@ def test_process_0_alone_writes_and_speaks(several: Run) -> None:
     assert several.seen[0]["written"]
 
 
-def meet(plot: str, numbers: tuple[int, ...] = (0, 1)) -> list[tuple[int, str]]:
-    """How processes of a run of two end: exit status and stderr."""
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(TESTS.parent)}
-    address = f"127.0.0.1:{free_port()}"
-    processes = [
-        subprocess.Popen(
-            [sys.executable, TESTS / "launch" / "meeting_worker.py", plot, address, str(number)],
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for number in numbers
-    ]
-    return [(process.wait(DEADLINE_S), process.communicate()[1]) for process in processes]
+MEETINGS = {
+    "one fails": "01",
+    "all fail": "01",
+    "different clocks": "01",
+    "one fails later": "01",
+    "0 alone": "0",
+    "1 alone": "1",
+}
+"""What befalls the processes of a run of two, and which of them there are."""
+Met = dict[str, list[tuple[int, str]]]
 
 
-def test_what_fails_on_one_process_fails_on_all() -> None:
-    first, second = meet("one fails")
+@pytest.fixture(scope="module")
+def met(tmp_path_factory: pytest.TempPathFactory) -> Met:
+    """How processes that meet, or do not, end: exit status and stderr."""
+    folder = tmp_path_factory.mktemp("met")
+    meetings = [f"{plot}@127.0.0.1:{free_port()}@{ids}" for plot, ids in MEETINGS.items()]
+    ended = iter(run("meeting_worker.py", folder, *meetings))
+    return {
+        plot: [(next(ended), (folder / f"{pair}-{i}.err").read_text()) for i in ids]
+        for pair, (plot, ids) in enumerate(MEETINGS.items())
+    }
+
+
+def test_what_fails_on_one_process_fails_on_all(met: Met) -> None:
+    first, second = met["one fails"]
     assert first == (2, "error: process 1 cannot go on; its own message says why\n")
     assert second == (2, "error: file X is damaged; restore it\n")
-    assert meet("all fail") == [(2, "error: the loss is NaN; lower the learning rates\n")] * 2
+    assert met["all fail"] == [(2, "error: the loss is NaN; lower the learning rates\n")] * 2
 
 
-def test_processes_take_the_same_steps_at_a_time_whatever_their_clocks_say() -> None:
+def test_processes_take_the_same_steps_at_a_time_whatever_their_clocks_say(met: Met) -> None:
     """Each range is a launch of a program, which all processes have to make together."""
-    (status, first), (other_status, second) = meet("different clocks")
+    (status, first), (other_status, second) = met["different clocks"]
     assert (status, other_status) == (0, 0) and first == second
     ranges = [tuple(map(int, line.split())) for line in first.splitlines()]
     assert [step for begin, end in ranges for step in range(begin, end)] == 2 * list(range(50))
 
 
-def test_a_process_that_fails_later_takes_the_others_along() -> None:
-    (status, _), second = meet("one fails later")
+def test_a_process_that_fails_later_takes_the_others_along(met: Met) -> None:
+    (status, _), second = met["one fails later"]
     assert second == (2, "error: file X is gone; restore it\n")
     assert status != 0
 
 
-def test_processes_that_do_not_meet() -> None:
-    ((status, message),) = meet("alone", (0,))
+def test_processes_that_do_not_meet(met: Met) -> None:
+    ((status, message),) = met["0 alone"]
     assert status == 2 and re.fullmatch(
         r"error: not all 2 processes have come to 127.0.0.1:\d+ within 2 s; .*\n", message
     )
-    ((status, message),) = meet("alone", (1,))
+    ((status, message),) = met["1 alone"]
     assert status == 2 and re.match(r"error: process 0 was not reached at 127.0.0.1:\d+ within 2 s.*\n", message)

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from compile_flags import flags_of_devices
 from emocluster_jax.evaluation.metrics import ccc
 from emocluster_jax.evaluation.prediction_file import read_predictions
 from emocluster_jax.inference.model_directory import read_model, save_model
@@ -249,7 +250,7 @@ def test_an_unlabelled_pool_alone(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def test_a_batch_that_the_devices_cannot_share(data_dir: Path, tmp_path: Path) -> None:
     options = ["--data-dir", data_dir, "--workdir", tmp_path / "work", "--batch-size", "3", "--quiet"]
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    environment = os.environ | {"XLA_FLAGS": flags_of_devices(8)}
     command = [sys.executable, "-m", "launch.train", *map(str, options)]
     result = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True)
     assert result.returncode == 2

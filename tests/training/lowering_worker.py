@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import jax
@@ -58,6 +59,7 @@ def step_chunks(rows: int) -> ShapeDtypeStruct:
     return on_devices(ShapeDtypeStruct((rows, FEATURES.chunk_frames, FEATURES.mel_bands), np.float16))
 
 
+@cache  # tracing it takes long, and every program of a network wants it
 def training_state(config: ModelConfig) -> TrainState:
     stages = stages_of(TrainConfig(model=config))
     optimizers = {stage.name: stage.optimizer for stage in stages if stage is not None}

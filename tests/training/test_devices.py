@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from compile_flags import flags_of_devices
 from emocluster_jax.training.metrics_log import read_metrics
 
 TESTS = Path(__file__).resolve().parent.parent
@@ -23,7 +24,7 @@ def run(worker: str, devices: int, *arguments: Path) -> str:
     """What a script beside this file prints, on so many virtual devices."""
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": flags_of_devices(devices),
         "PYTHONPATH": os.pathsep.join(map(str, (TESTS.parent, TESTS))),
     }
     command = [sys.executable, Path(__file__).with_name(worker), *arguments]

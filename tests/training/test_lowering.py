@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from compile_flags import flags_of_devices
+
 TESTS = Path(__file__).resolve().parent.parent
 DEVICES = 2
 OVER_SPLITS = ("embedding", "streamed embedding", "evaluation", "streamed evaluation")
@@ -28,7 +30,7 @@ def lowered() -> dict[str, dict[str, Any]]:
     """What each program became on each platform; see `lowering_worker`."""
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={DEVICES}",
+        "XLA_FLAGS": flags_of_devices(DEVICES),
         "PYTHONPATH": os.pathsep.join(map(str, (TESTS.parent, TESTS))),
     }
     worker = Path(__file__).with_name("lowering_worker.py")
