@@ -20,6 +20,8 @@ from emocluster_jax.settings import check_numbers, from_dict, values_of
 
 SystemName = Literal["emocluster", "cnn_regressor", "cnn_ae", "cnn_vae", "ladder"]
 """What `--model` knows: each is a module in `models` and one in `objectives`."""
+TemporalName = Literal["none"]
+"""What `--temporal` knows: "none", and the modules of `models.temporal`."""
 TrainedStages = Literal["both", "unsupervised"]
 SelectBy = Literal["ccc", "rmse", "loss"]
 ATTRIBUTES = ("arousal", "dominance", "valence")
@@ -199,6 +201,8 @@ class ModelConfig:
     """Emotional attributes that the regressor predicts, one output each."""
     clusters: int = field(default=10, metadata=_only("emocluster") | within(CLUSTERS))
     """Number of clusters K, which is also the number of pseudo-labels."""
+    temporal: TemporalName = field(default="none", metadata=_only("emocluster"))
+    """A network over a recording's chunks, before both heads; with one, batches are made of whole recordings."""
     width_multiplier: float = field(default=1.0, metadata=within(Range(float, 0, 64, excludes="lowest")))
     """Scales every layer's width; 1 is the published network."""
     dropout_rate: float = field(default=0.5, metadata=within(Range(float, 0, 1, excludes="highest")))
@@ -210,6 +214,8 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.system not in typing.get_args(SystemName):
             raise InputError(f"--model is {self.system}; expected one of {', '.join(typing.get_args(SystemName))}")
+        if self.temporal not in typing.get_args(TemporalName):
+            raise InputError(f"--temporal is {self.temporal}; expected {', '.join(typing.get_args(TemporalName))}")
         if not self.attributes:
             raise InputError(f"--attributes names none; give one or more of {', '.join(ATTRIBUTES)}")
         if isinstance(self.attributes, str) or not set(self.attributes) <= set(ATTRIBUTES):

@@ -11,6 +11,7 @@ import soundfile
 
 from emocluster_jax.config import ClusteringConfig, FeatureConfig, ModelConfig, SystemName
 from emocluster_jax.inference.model_directory import SavedModel
+from emocluster_jax.models.network import example_inputs
 from emocluster_jax.models.registry import NETWORKS, network_of
 
 
@@ -20,8 +21,8 @@ def small_model(
     """A narrow network with random weights, spread enough for chunks to fall into different clusters."""
     config = ModelConfig(system=system, attributes=attributes, clusters=5, width_multiplier=1 / 8)
     features = changes.get("features", FeatureConfig())
-    chunk = jax.ShapeDtypeStruct((1, features.chunk_frames, features.dimensions), np.float32)
-    shapes = jax.eval_shape(network_of(config).init, jax.random.key(0), chunk)
+    network = network_of(config)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), example_inputs(network.inputs, features))
     random = np.random.default_rng(seed)
     variables = jax.tree_util.tree_map_with_path(lambda path, leaf: _draw(path[-1].key, leaf.shape, random), shapes)
     settings: dict[str, Any] = {

@@ -6,6 +6,7 @@ import numpy as np
 
 from emocluster_jax.config import FeatureConfig, ModelConfig
 from emocluster_jax.feed.resident import ResidentSplit, place
+from emocluster_jax.feed.split import AUDIO
 from emocluster_jax.runtime import parallel
 from emocluster_jax.training.data import TrainingData
 
@@ -27,7 +28,7 @@ def make_split(utterances: int, seed: int) -> ResidentSplit:
     """Such recordings on the devices."""
     chunks, labels = draw_recordings(utterances, seed)
     rows = parallel.local_rows(utterances)
-    return place(chunks[rows.start : rows.stop], labels[rows.start : rows.stop], utterances)
+    return place({AUDIO: chunks[rows.start : rows.stop]}, labels[rows.start : rows.stop], utterances)
 
 
 def make_data(unlabeled: bool = True, validation: bool = True) -> TrainingData:

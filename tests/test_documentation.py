@@ -17,7 +17,8 @@ import jax
 import numpy as np
 import pytest
 
-from emocluster_jax.config import SPLITS, ModelConfig
+from emocluster_jax.config import SPLITS, FeatureConfig, ModelConfig
+from emocluster_jax.models.network import example_inputs
 from emocluster_jax.models.registry import network_of
 from emocluster_jax.records.preparation import read_preparation
 from launch import train
@@ -141,8 +142,8 @@ def commands(page: Path) -> Iterator[tuple[str, str]]:
 
 
 def test_the_network_has_the_parameters_that_the_method_says() -> None:
-    chunk = jax.ShapeDtypeStruct((1, 62, 128), np.float32)
-    shapes = jax.eval_shape(network_of(ModelConfig()).init, jax.random.key(0), chunk)
+    inputs = example_inputs(("audio",), FeatureConfig())
+    shapes = jax.eval_shape(network_of(ModelConfig()).init, jax.random.key(0), inputs)
     count = sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
     page = (PROJECT / "docs" / "method.md").read_text("utf-8")
     assert f"these are {count:,} parameters" in " ".join(page.split())

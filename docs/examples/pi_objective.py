@@ -15,7 +15,7 @@ from emocluster_jax.objectives.stage import Batch, Stages, Terms, semi_supervise
 
 def stages(network: nn.Module, config: TrainConfig, axis_name: str | None) -> Stages:
     def objective(output: Any, batch: Batch) -> tuple[Float[Array, ""], Terms]:
-        disagreement = jnp.mean(output.disagreement**2)
+        disagreement = jnp.mean(output.extras["difference"] ** 2)
         return disagreement, {"disagreement": disagreement}
 
     optimizer = adam(config.optimizer)

@@ -14,6 +14,7 @@ from emocluster_jax.benchmark.compilation import compile_times
 from emocluster_jax.benchmark.peers import torch_contenders
 from emocluster_jax.config import FeatureConfig, ModelConfig
 from emocluster_jax.feed.resident import place
+from emocluster_jax.feed.split import AUDIO, Held
 from emocluster_jax.inference.forward import Outputs, make_forward
 from emocluster_jax.models.emocluster import EmoCluster
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
@@ -60,7 +61,8 @@ def embedding_of_one(recordings: int) -> Prepared:
 def embedding(recordings: int, compute_dtype: Any, width_multiplier: float) -> Prepared:
     """This project's side of the suite: embeddings of a split that lies on the devices."""
     config = ModelConfig(compute_dtype=compute_dtype, width_multiplier=width_multiplier)
-    split = place(*labelled_recordings(recordings, seed=0), recordings)
+    chunks, ratings = labelled_recordings(recordings, seed=0)
+    split = place({AUDIO: chunks}, ratings, recordings)
     state = create_train_state(EmoCluster(config), FeatureConfig(), {}, jax.random.key(0, impl="rbg"))
     variables = parallel.replicate(state.variables)
     forward = make_forward(config, fast=True)
@@ -74,7 +76,7 @@ def embedding(recordings: int, compute_dtype: Any, width_multiplier: float) -> P
             parallel.zeros((split.chunk_count, scaled_width(DENSE_WIDTH, config))),
             parallel.zeros((split.chunk_count, len(config.attributes))),
         )
-        forward.program(outputs, (variables, split.chunks), (0, 0))
+        forward.program(outputs, (variables, Held(split.inputs)), (0, 0))
 
     compile_seconds, cached = compile_times(no_block)
     run()

@@ -21,6 +21,7 @@ from emocluster_jax.benchmark.cases import Case, Contender, Device, Prepared
 from emocluster_jax.config import ATTRIBUTES, FeatureConfig, ModelConfig, TrainConfig
 from emocluster_jax.console import Console
 from emocluster_jax.feed.resident import ResidentSplit, place
+from emocluster_jax.feed.split import AUDIO
 from emocluster_jax.runtime import parallel
 from emocluster_jax.training.data import TrainingData
 from emocluster_jax.training.loop import fit
@@ -61,9 +62,7 @@ def cases(device: Device, quick: bool) -> list[Case]:
 
 def small_corpus(train: int, validation: int, batch_size: int, width_multiplier: float) -> Prepared:
     """This project's side: arrays from the host, float32, supervised."""
-    data = _training_data(
-        place(*labelled_recordings(train, seed=0), train), place(*labelled_recordings(validation, seed=1), validation)
-    )
+    data = _training_data(_labelled_split(train, seed=0), _labelled_split(validation, seed=1))
     return _epochs(TrainConfig(model=ModelConfig(width_multiplier=width_multiplier), batch_size=batch_size), data)
 
 
@@ -160,6 +159,11 @@ def _training_data(
     )
 
 
+def _labelled_split(recordings: int, seed: int) -> ResidentSplit:
+    chunks, ratings = labelled_recordings(recordings, seed)
+    return place({AUDIO: chunks}, ratings, recordings)
+
+
 def _drawn_on_devices(recordings: int, seed: int) -> ResidentSplit:
     """What `labelled_recordings` makes, drawn where it is to lie: the host need not hold it."""
     features = FeatureConfig()
@@ -178,4 +182,4 @@ def _drawn_on_devices(recordings: int, seed: int) -> ResidentSplit:
         return lax.map(one, (numbers, ratings), batch_size=64)
 
     program = parallel.parallel(lambda _, ratings, __: draw(ratings))
-    return ResidentSplit(program((), parallel.shard(ratings[:, 0], recordings), ()), ratings)
+    return ResidentSplit({AUDIO: program((), parallel.shard(ratings[:, 0], recordings), ())}, ratings)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from jaxtyping import Array
 
 from emocluster_jax.benchmark.cases import Case, Contender, Device, Prepared
 from emocluster_jax.config import FeatureConfig, ModelConfig, TrainConfig
 from emocluster_jax.feed.choice import Feed
+from emocluster_jax.feed.split import AUDIO, Held, Inputs
 from emocluster_jax.inference.forward import make_forward
 from emocluster_jax.models.registry import network_of
 from emocluster_jax.objectives.registry import stages_of
@@ -70,9 +70,9 @@ def embedding_and_steps(recordings: int, batch: int, steps: int, eighths: int, f
 
     def repeat() -> dict[str, float]:
         jax.block_until_ready(forward(training.trained.state.variables, split, lambda chunks: None))
-        with split.draws(training.batches) as spans:
-            for chunks, first, last in spans(0, steps):
-                training.run(chunks, first, last)
+        with split.draws(training.batches, together=1) as spans:
+            for given, first, last in spans(0, steps):
+                training.run(given, first, last)
         jax.block_until_ready(training.trained.log)
         return {}
 
@@ -84,12 +84,12 @@ def calls_without_steps(recordings: int) -> Prepared:
     """Calls of the training program, with a stage's labels and batches and a step's chunks, that take no step."""
     calls, features, batch = 100, FeatureConfig(), jax.device_count()
     training = _Training(ModelConfig(width_multiplier=1 / 8), recordings, -(-recordings // batch), batch)
-    shape = (jax.local_device_count(), features.chunks_per_utterance, features.chunk_frames, features.dimensions)
-    chunks = parallel.deal(np.zeros(shape, np.float16))
+    shape = (jax.local_device_count(), features.chunks_per_utterance, 1, features.chunk_frames, features.dimensions)
+    given = {AUDIO: parallel.deal(np.zeros(shape, np.float16))}
 
     def repeat() -> dict[str, float]:
         for _ in range(calls):
-            training.run(chunks, 0, 0)
+            training.run(given, 0, 0)
         jax.block_until_ready(training.trained.log)
         return {}
 
@@ -121,7 +121,7 @@ class _Training:
         self.trained, self._labels, self._table = parallel.replicate((Trained(state, log), labels, self.batches))
         self._program = training_program(stage, each)
 
-    def run(self, chunks: Array, first: int, last: int) -> None:
-        """The steps from `first` up to, but not including, `last`, which all take these chunks."""
-        arrays = StageArrays(chunks, self._labels, self._table)
+    def run(self, given: Held | Inputs, first: int, last: int) -> None:
+        """The steps from `first` up to, but not including, `last`, which all take these inputs."""
+        arrays = StageArrays(given, self._labels, self._table)
         self.trained = self._program(self.trained, arrays, StepRange(self._key, np.float32(0), first, last))

@@ -14,6 +14,7 @@ from emocluster_jax.benchmark.compilation import compile_times
 from emocluster_jax.benchmark.peers import torch_contenders
 from emocluster_jax.config import FeatureConfig, ModelConfig, TrainConfig
 from emocluster_jax.feed.resident import place
+from emocluster_jax.feed.split import AUDIO, Held
 from emocluster_jax.models.registry import network_of
 from emocluster_jax.objectives.registry import stages_of
 from emocluster_jax.runtime import parallel
@@ -53,7 +54,8 @@ def joint_steps(recordings: int, chunks: int, steps: int, compute_dtype: Any, wi
     """This project's side of the suite: `steps` steps of `chunks` chunks in one call of the program."""
     config = ModelConfig(compute_dtype=compute_dtype, width_multiplier=width_multiplier)
     stage = stages_of(TrainConfig(model=config), parallel.AXIS).labeled
-    split = place(*labelled_recordings(recordings, seed=0), recordings)
+    arrays, ratings = labelled_recordings(recordings, seed=0)
+    split = place({AUDIO: arrays}, ratings, recordings)
     rng = np.random.default_rng(0)
     labels = Labels(
         rng.integers(config.clusters, size=split.chunk_count).astype(np.int32),
@@ -66,7 +68,7 @@ def joint_steps(recordings: int, chunks: int, steps: int, compute_dtype: Any, wi
     state = create_train_state(network_of(config), features, optimizers, key)
     log = empty_log(step_log(TrainConfig(model=config), features, stage.name), steps)
     trained, labels, batches = parallel.replicate((Trained(state, log), labels, batches))
-    arrays = StageArrays(split.chunks, labels, batches)
+    arrays = StageArrays(Held(split.inputs), labels, batches)
     program = training_program(stage, split.chunks_per_utterance)
 
     def run(last: int) -> dict[str, float]:

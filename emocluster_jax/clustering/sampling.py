@@ -1,4 +1,4 @@
-"""Batches that show every cluster equally often, and plainly shuffled ones."""
+"""Batches that show every cluster equally often, and plainly shuffled ones; of chunks or of whole recordings."""
 
 from __future__ import annotations
 
@@ -43,6 +43,27 @@ def balanced_indices(
         for cluster in members
     ]
     return rng.permutation(np.concatenate(drawn))[: steps * batch_size].reshape(steps, batch_size)
+
+
+def balanced_recordings(
+    assignments: Int[np.ndarray, "recordings chunks"], batch_size: int, rng: np.random.Generator
+) -> Int[np.ndarray, "steps batch"]:
+    """Indices of one stage's batches of recordings, drawn so that their chunks show every cluster about equally often.
+
+    A recording's weight is the sum over its chunks of 1 / (size of the chunk's cluster), so that every cluster has the
+    same weight; recordings are drawn with replacement by these weights (Lin & Busso, Speech Communication 157, 2024).
+
+    Args:
+      assignments: cluster of every chunk of every recording, 0 or above.
+      batch_size: recordings per batch.
+      rng: source of the draws.
+
+    Returns:
+      (ceil(recordings / batch_size), batch_size) int64 numbers of recordings.
+    """
+    weights = (1 / np.bincount(assignments.ravel()).clip(min=1))[assignments].sum(axis=1)
+    steps = -(-len(weights) // batch_size)
+    return rng.choice(len(weights), (steps, batch_size), p=weights / weights.sum())
 
 
 def shuffled_indices(count: int, batch_size: int, rng: np.random.Generator) -> Int[np.ndarray, "steps batch"]:

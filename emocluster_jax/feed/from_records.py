@@ -10,7 +10,7 @@ from jaxtyping import Int
 from emocluster_jax.console import Console
 from emocluster_jax.feed.choice import Feed
 from emocluster_jax.feed.resident import place
-from emocluster_jax.feed.split import Split, labels_of_all
+from emocluster_jax.feed.split import AUDIO, Split, labels_of_all
 from emocluster_jax.feed.streamed import StreamedSplit
 from emocluster_jax.records.chunk_source import ChunkSource
 from emocluster_jax.records.preparation import Preparation
@@ -53,7 +53,7 @@ def load_split(
         if feed == "resident":
             with parallel.all_or_none():
                 arrays = read_split(data_dir, split, own, task.advance, fold)
-            return place(arrays.chunks, arrays.attributes, len(indices))
+            return place({AUDIO: arrays.chunks}, arrays.attributes, len(indices))
         with parallel.all_or_none():
             attributes = read_attributes(data_dir, split, own, task.advance, fold)
             source = ChunkSource(data_dir, preparation, split, fold)

@@ -2,52 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Array, Float, Float16, Int
+from jaxtyping import Float, Int, Shaped
 
-from emocluster_jax.feed.split import Spans, Split, labels_of_all
+from emocluster_jax.feed.split import AUDIO, Held, Inputs, Spans, Split, labels_of_all
 from emocluster_jax.runtime import parallel
 
 
 @dataclass(frozen=True)
 class ResidentSplit(Split):
-    """A split whose chunks were put on the devices once.
+    """A split that was put on the devices once.
 
     Attributes:
-      chunks: (local devices, recordings a device, C, time, mel) float16; recordings past the last are padding.
+      inputs: by name, (local devices, recordings per device, ...); recordings past the last are padding.
       attributes: as of every split.
     """
 
-    chunks: Float16[Array, "devices utterances chunks time mel"]
+    inputs: Inputs
     attributes: Float[np.ndarray, "all_utterances attributes"]
 
     @property
     def chunks_per_utterance(self) -> int:
-        return self.chunks.shape[2]
+        return self.inputs[AUDIO].shape[2]
 
     def blocks(self, size: int) -> AbstractContextManager[Spans]:
         return nullcontext(self._everything)
 
-    def draws(self, batches: Int[np.ndarray, "steps batch"]) -> AbstractContextManager[Spans]:
+    def draws(self, batches: Int[np.ndarray, "steps batch"], together: int) -> AbstractContextManager[Spans]:
         return nullcontext(self._everything)
 
-    def _everything(self, first: int, last: int) -> list[tuple[Array, int, int]]:
-        return [(self.chunks, first, last)]
+    def _everything(self, first: int, last: int) -> list[tuple[Held, int, int]]:
+        return [(Held(self.inputs), first, last)]
 
 
 def place(
-    chunks: Float16[np.ndarray, "rows chunks time mel"],
+    inputs: Mapping[str, Shaped[np.ndarray, "rows ..."]],
     attributes: Float[np.ndarray, "rows attributes"],
     utterances: int,
 ) -> ResidentSplit:
     """Puts a split on the devices.
 
     Args:
-      chunks: of this process's recordings, `parallel.local_rows(utterances)` as far as they are real.
+      inputs: by name, of this process's recordings, `parallel.local_rows(utterances)` as far as they are real.
       attributes: labels of the same recordings.
       utterances: real recordings over all processes.
     """
-    return ResidentSplit(parallel.shard(chunks, utterances), labels_of_all(attributes, utterances))
+    dealt = {name: parallel.shard(rows, utterances) for name, rows in inputs.items()}
+    return ResidentSplit(dealt, labels_of_all(attributes, utterances))

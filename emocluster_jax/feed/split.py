@@ -1,29 +1,46 @@
-"""What training and evaluation ask of a split, wherever its chunks lie."""
+"""What training and evaluation ask of a split, wherever its arrays lie."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import jax
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Float16, Int
+from jaxtyping import Array, Float, Int
 
 from emocluster_jax.runtime import parallel
 
-Spans = Callable[[int, int], Iterable[tuple[Float16[Array, "devices ..."], int, int]]]
-"""(first, last) -> the chunks on the devices for the steps from `first` up to, but not including, `last`, each time
-with the steps that they serve. Asked for one range after the other, from step 0 on; an empty range gives chunks, too,
-so that a program can be compiled with them."""
+AUDIO = "audio"
+"""The input that every recording has: its chunks of a mel spectrogram or of given features."""
+
+Inputs = Mapping[str, Array]
+"""Arrays by name, with a row per recording.
+
+"audio" is chunked, (recordings, C, time, mel); a further input is one vector per recording, (recordings, dims), zeros
+where it is missing, as its mask `mask_name` says: 1 where there is one, 0 where it is missing.
+"""
+
+
+class Held(NamedTuple):
+    """A device's share of a whole split, of which a program takes the rows that it needs."""
+
+    inputs: Inputs
+
+
+Spans = Callable[[int, int], Iterable[tuple[Held | Inputs, int, int]]]
+"""(first, last) -> the inputs on the devices for the steps from `first` up to, but not including, `last`, each time
+with the steps that they serve: `Held`, or the very rows of one step. Asked for one range after the other, from step 0
+on; an empty range gives inputs, too, so that a program can be compiled with them."""
 
 Indices = TypeVar("Indices", Array, np.ndarray)
 
 
 class Split(ABC):
-    """The chunks of U recordings, C each, dealt out over the devices by recording.
+    """The inputs of U recordings of C chunks each, dealt out over the devices by recording.
 
     Attributes:
       attributes: (U, attributes) float32, the labels of all recordings of all processes, NaN where missing.
@@ -52,47 +69,62 @@ class Split(ABC):
 
     @abstractmethod
     def blocks(self, size: int) -> AbstractContextManager[Spans]:
-        """The chunks for steps that go through every device's own in order, `size` a step; see `block_rows`."""
+        """The inputs for steps that go through every device's recordings in order, `size` per step; see `block_of`."""
 
     @abstractmethod
-    def draws(self, batches: Int[np.ndarray, "steps batch"]) -> AbstractContextManager[Spans]:
-        """The chunks for steps over batches of global chunk numbers; see `drawn_rows`."""
+    def draws(self, batches: Int[np.ndarray, "steps batch"], together: int) -> AbstractContextManager[Spans]:
+        """The inputs for steps over batches of global chunk numbers; see `drawn`."""
+
+
+def mask_name(name: str) -> str:
+    """The name of the array that says which recordings have this input."""
+    return f"{name}_present"
 
 
 def block_starts(blocks: Indices, size: int, count: int) -> Indices:
-    """The first chunk of each of these blocks of a device's chunks; the last block starts early enough to be full.
+    """The first recording of each of these blocks of a device's; the last block starts early enough to be full.
 
     Args:
       blocks: numbers of the blocks.
-      size: chunks a block, at most `count`.
-      count: chunks that the device has.
+      size: recordings per block, at most `count`.
+      count: recordings that the device has.
     """
     return (blocks * size).clip(max=count - size)
 
 
-def block_rows(chunks: Float16[Array, "*held time mel"], start: Array, size: int) -> Float16[Array, "{size} time mel"]:
-    """One device's block from what `Split.blocks` gave, inside a program.
+def block_of(given: Held | Inputs, start: Array, size: int) -> dict[str, Float[Array, "{size} ..."]]:
+    """One device's block of recordings from what `Split.blocks` gave, inside a program.
 
     Args:
-      chunks: all of the device's recordings, (utterances, C, time, mel), or the very block, (size, time, mel).
+      given: all of the device's recordings, or the very block.
       start: of `block_starts`.
-      size: chunks a block.
+      size: recordings per block.
     """
-    if chunks.ndim == 3:
-        return chunks
-    return lax.dynamic_slice_in_dim(chunks.reshape(-1, *chunks.shape[2:]), start, size)
+    if isinstance(given, Held):
+        given = {name: lax.dynamic_slice_in_dim(rows, start, size) for name, rows in given.inputs.items()}
+    return _float32(given)
 
 
-def drawn_rows(chunks: Float16[Array, "*held time mel"], batch: Int[Array, " batch"]) -> Float16[Array, "b time mel"]:
+def drawn(given: Held | Inputs, batch: Int[Array, " batch"], together: int) -> dict[str, Float[Array, "r ..."]]:
     """One device's equal share of a batch from what `Split.draws` gave, inside a mapped function.
 
     Args:
-      chunks: all of the device's recordings, (utterances, C, time, mel), or the very share, (b, time, mel).
+      given: all of the device's recordings, or the very share.
       batch: global chunk numbers of the whole batch.
+      together: how many of them, one after the other, are chunks of one recording in order: C for batches of whole
+        recordings, 1 for batches of chunks, each of which then counts as a recording of one chunk.
     """
-    if chunks.ndim == 3:
-        return chunks
-    return parallel.gather_rows(chunks.reshape(-1, *chunks.shape[2:]), batch)
+    if isinstance(given, Held):
+        each = given.inputs[AUDIO].shape[1]
+
+        def rows(held: Array) -> Array:
+            if held.ndim < 4:
+                return parallel.gather_rows(held, batch[::together] // each)
+            chunks = parallel.gather_rows(held.reshape(-1, *held.shape[2:]), batch)
+            return chunks.reshape(-1, together, *chunks.shape[1:])
+
+        given = {name: rows(held) for name, held in given.inputs.items()}
+    return _float32(given)
 
 
 def labels_of_all(
@@ -100,3 +132,7 @@ def labels_of_all(
 ) -> Float[np.ndarray, "all_utterances attributes"]:
     """The labels of all recordings, from those of this process's share of them."""
     return parallel.collect(parallel.shard(attributes, utterances), utterances)
+
+
+def _float32(inputs: Inputs) -> dict[str, Array]:
+    return {name: rows.astype(np.float32) for name, rows in inputs.items()}

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import grain
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Float16, Int
+from jaxtyping import Float, Int, Shaped
 
-from emocluster_jax.feed.split import Spans, Split, block_starts
+from emocluster_jax.feed.split import AUDIO, Inputs, Spans, Split, block_starts
 from emocluster_jax.records.chunk_source import ChunkSource
 from emocluster_jax.runtime import parallel
 from emocluster_jax.runtime.cores import usable_cores
@@ -24,10 +25,10 @@ _MOST_THREADS = 16
 
 @dataclass(frozen=True)
 class StreamedSplit(Split):
-    """A split whose chunks are read for every step anew, ahead of it, by Grain's threads.
+    """A split whose recordings are read anew for every step, ahead of it, by Grain's threads.
 
     The steps get the same numbers as those of a `ResidentSplit`. Any process may draw any recording, so every process
-    needs all of the split's files; it reads those rows alone that its own devices take.
+    needs all of the split's files; it reads only the rows that its own devices take.
 
     Attributes:
       source: the chunks of the records' split, by position.
@@ -44,33 +45,35 @@ class StreamedSplit(Split):
         return self.source.shape[0]
 
     def blocks(self, size: int) -> AbstractContextManager[Spans]:
-        count = self.utterances_per_device * self.chunks_per_utterance
+        count, each = self.utterances_per_device, self.chunks_per_utterance
         starts = block_starts(np.arange(-(-count // size)), size, count)
-        first_row = parallel.local_rows(self.utterances).start * self.chunks_per_utterance
-        device_starts = first_row + count * np.arange(jax.local_device_count())
-        return self._stream(starts[:, None, None] + device_starts[:, None] + np.arange(size))
+        device_starts = parallel.local_rows(self.utterances).start + count * np.arange(jax.local_device_count())
+        recordings = starts[:, None, None] + device_starts[:, None] + np.arange(size)
+        rows = recordings[..., None] * each + np.arange(each)
+        return self._stream(rows.reshape(*recordings.shape[:2], -1), each)
 
-    def draws(self, batches: Int[np.ndarray, "steps batch"]) -> AbstractContextManager[Spans]:
+    def draws(self, batches: Int[np.ndarray, "steps batch"], together: int) -> AbstractContextManager[Spans]:
         steps, batch = batches.shape
         own = parallel.local_rows(batch)
-        return self._stream(batches[:, own.start : own.stop].reshape(steps, jax.local_device_count(), -1))
+        rows = batches[:, own.start : own.stop].reshape(steps, jax.local_device_count(), -1)
+        return self._stream(rows, together)
 
     @contextmanager
-    def _stream(self, rows: Int[np.ndarray, "steps devices rows"]) -> Iterator[Spans]:
-        """Gives, step by step, the chunks of these global numbers; zeros for the padding after the last."""
-        together = max(1, _ROWS // rows[0].size)
+    def _stream(self, rows: Int[np.ndarray, "steps devices rows"], together: int) -> Iterator[Spans]:
+        """Gives, step by step, the inputs of these global chunk numbers; zeros for the padding after the last."""
+        at_once = max(1, _ROWS // rows[0].size)
         threads = min(usable_cores(), _MOST_THREADS)
         elements = (
-            grain.MapDataset.source([rows[i : i + together] for i in range(0, len(rows), together)])
-            .map(self._read)
+            grain.MapDataset.source([rows[i : i + at_once] for i in range(0, len(rows), at_once)])
+            .map(partial(self._read, together=together))
             .to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads))
         )
         with closing(iter(elements)) as reads:
-            steps = (parallel.deal(step) for read in reads for step in read)
+            steps = (jax.tree.map(parallel.deal, step) for read in reads for step in read)
             # One step ahead of the one that computes, so that its way to the devices costs no time either.
             upcoming = next(steps)
 
-            def spans(first: int, last: int) -> Iterator[tuple[Array, int, int]]:
+            def spans(first: int, last: int) -> Iterator[tuple[Inputs, int, int]]:
                 nonlocal upcoming
                 if first == last:
                     yield upcoming, first, last
@@ -80,8 +83,10 @@ class StreamedSplit(Split):
 
             yield spans
 
-    def _read(self, rows: Int[np.ndarray, "steps devices rows"]) -> Float16[np.ndarray, "steps devices rows time mel"]:
-        """The chunks of these numbers, every recording read once, in the order of the files."""
+    def _read(
+        self, rows: Int[np.ndarray, "steps devices rows"], together: int
+    ) -> list[dict[str, Shaped[np.ndarray, "devices recordings ..."]]]:
+        """The inputs of these chunk numbers, step by step; every recording is read once, in the order of the files."""
         numbers = rows.reshape(-1)
         chunks = np.zeros((numbers.size, *self.source.shape[1:]), np.float16)
         order = np.argsort(numbers, kind="stable")
@@ -91,4 +96,6 @@ class StreamedSplit(Split):
             places = order[first:last]
             held = self.source[int(self.indices[recording])]
             chunks[places] = held[numbers[places] % self.chunks_per_utterance]
-        return chunks.reshape(*rows.shape, *chunks.shape[1:])
+        steps, devices, size = rows.shape
+        dealt = chunks.reshape(steps, devices, size // together, together, *chunks.shape[1:])
+        return [{AUDIO: step} for step in dealt]

@@ -16,14 +16,15 @@ from jaxtyping import Array, Float, Int
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform, transform
 from emocluster_jax.clustering.kmeans import assign
 from emocluster_jax.config import ClusteringConfig, ModelConfig
-from emocluster_jax.feed.split import Split, block_rows, block_starts
+from emocluster_jax.feed.split import AUDIO, Held, Inputs, Split, block_of, block_starts
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
-from emocluster_jax.models.registry import NETWORKS, network_of
+from emocluster_jax.models.network import Output
+from emocluster_jax.models.registry import network_of
 from emocluster_jax.runtime import parallel
 from emocluster_jax.runtime.loops import StoppedError, in_segments
 
-CPU_BLOCK = 8
-ACCELERATOR_BLOCK = 2_048
+_CPU_BLOCK = 8
+_ACCELERATOR_BLOCK = 2_048
 
 
 class Outputs(NamedTuple):
@@ -44,13 +45,11 @@ class Forward:
 
     Attributes:
       config: the network's settings.
-      block: chunks that a device takes at once: what stays in a CPU's cache, or what fills an accelerator.
-      program: (outputs, (variables, chunks), (first block, past the last block)) -> outputs with these blocks filled
-        in, by `parallel.parallel`; `chunks` is what `Split.blocks` gives for them.
+      program: (outputs, (variables, given), (first block, past the last block)) -> outputs with these blocks filled
+        in, by `parallel.parallel`; `given` is what `Split.blocks` gives for them.
     """
 
     config: ModelConfig
-    block: int
     program: Callable[[Outputs, Any, Any], Outputs]
 
     def __call__(
@@ -71,8 +70,8 @@ class Forward:
         Raises:
           StoppedError: it was left.
         """
-        per_device = split.utterances_per_device * split.chunks_per_utterance
-        size = min(self.block, per_device)
+        count, each = split.utterances_per_device, split.chunks_per_utterance
+        size, per_device = _block(count, each), count * each
         outputs = Outputs(
             parallel.zeros((per_device, scaled_width(DENSE_WIDTH, self.config))),
             parallel.zeros((per_device, len(self.config.attributes))),
@@ -82,22 +81,29 @@ class Forward:
 
             def segment(first: int, last: int) -> None:
                 nonlocal outputs
-                for chunks, begin, end in spans(first, last):
-                    outputs = self.program(outputs, (variables, chunks), (begin, end))
+                for given, begin, end in spans(first, last):
+                    outputs = self.program(outputs, (variables, given), (begin, end))
                 outputs.attributes.block_until_ready()
-                done = min(last * size, per_device) - first * size
-                advance(done * jax.device_count())
+                done = min(last * size, count) - first * size
+                advance(done * each * jax.device_count())
 
-            blocks = -(-per_device // size)
+            blocks = -(-count // size)
             if in_segments(blocks, segment, stop=stop) < blocks:
                 raise StoppedError
         return outputs
 
 
-def network_outputs(
-    config: ModelConfig, variables: Any, chunks: Float[Array, "n time mel"], *, fast: bool = False
-) -> Any:
-    """What the network in evaluation mode says of chunks: the pass that everything outside of training steps uses.
+def _block(recordings: int, chunks: int) -> int:
+    """Recordings of so many chunks that a device takes at once, of those that it has.
+
+    As many as stay in a CPU's cache, or as fill an accelerator.
+    """
+    most = _CPU_BLOCK if jax.default_backend() == "cpu" else _ACCELERATOR_BLOCK
+    return min(max(1, most // chunks), recordings)
+
+
+def network_outputs(config: ModelConfig, variables: Any, inputs: Inputs, *, fast: bool = False) -> Output:
+    """The network's output in evaluation mode: the pass that everything outside of training steps uses.
 
     What people read or keep is computed in full float32, whatever the network was trained in: GPUs and TPUs round
     float32 operands otherwise, and a model's numbers should not depend on where it runs.
@@ -105,17 +111,14 @@ def network_outputs(
     Args:
       config: describes the network.
       variables: of the network.
-      chunks: normalised.
+      inputs: by name, normalised.
       fast: compute in the network's own type and round as the device does by default: for embeddings that are clustered
         in training and not kept.
-
-    Returns:
-      The network's own output, with `embeddings` and `attributes` at least.
     """
     if fast:
-        return network_of(config).apply(variables, chunks)
+        return network_of(config).apply(variables, inputs)  # type: ignore[return-value]
     with jax.default_matmul_precision("highest"):
-        return network_of(dataclasses.replace(config, compute_dtype="float32")).apply(variables, chunks)
+        return network_of(dataclasses.replace(config, compute_dtype="float32")).apply(variables, inputs)  # type: ignore[return-value]
 
 
 class ChunkOutputs(NamedTuple):
@@ -132,12 +135,12 @@ def chunk_outputs(
     variables: Any,
     fitted: EmbeddingTransform | None,
     centroids: Float[Array, "K clustered"] | None,
-    chunks: Float[Array, "n time mel"],
+    inputs: Inputs,
 ) -> ChunkOutputs:
-    """What a model says of normalised chunks, with the cluster of each: the nearest centroid, or without centroids the
+    """What a model says of the chunks of normalised recordings, with the cluster of each: the nearest centroid, or without centroids the
     classifier's largest logit. The first two arguments are static."""
-    output = network_outputs(config, variables, chunks)
-    if not NETWORKS[config.system].clusters:
+    output = network_outputs(config, variables, inputs)
+    if output.cluster_logits is None:
         return ChunkOutputs(output.attributes, output.embeddings, None)
     if centroids is None:
         clusters = output.cluster_logits.argmax(axis=1).astype(jnp.int32)
@@ -153,26 +156,25 @@ def make_forward(config: ModelConfig, *, fast: bool = False) -> Forward:
       config: names the system, its widths and what it computes in.
       fast: of `network_outputs`.
     """
-    block = CPU_BLOCK if jax.default_backend() == "cpu" else ACCELERATOR_BLOCK
 
-    def run(outputs: Outputs, given: tuple[Any, Array], span: tuple[Array, Array]) -> Outputs:
-        variables, chunks = given
-        count = outputs.attributes.shape[0]
-        size = min(block, count)
+    def run(outputs: Outputs, arrays: tuple[Any, Held | Inputs], span: tuple[Array, Array]) -> Outputs:
+        variables, given = arrays
+        each = (given.inputs if isinstance(given, Held) else given)[AUDIO].shape[1]
+        count = outputs.attributes.shape[0] // each
+        size = _block(count, each)
 
         def body(i: Array, filled: Outputs) -> Outputs:
             # What overlapping blocks compute twice comes out the same.
             start = block_starts(i, size, count)
-            rows = block_rows(chunks, start, size).astype(jnp.float32)
-            output = network_outputs(config, variables, rows, fast=fast)
+            output = network_outputs(config, variables, block_of(given, start, size), fast=fast)
             return Outputs(
-                lax.dynamic_update_slice_in_dim(filled.embeddings, output.embeddings, start, 0),
-                lax.dynamic_update_slice_in_dim(filled.attributes, output.attributes, start, 0),
+                lax.dynamic_update_slice_in_dim(filled.embeddings, output.embeddings, start * each, 0),
+                lax.dynamic_update_slice_in_dim(filled.attributes, output.attributes, start * each, 0),
             )
 
         return lax.fori_loop(*span, body, outputs)
 
-    return Forward(config, block, parallel.parallel(run))
+    return Forward(config, parallel.parallel(run))
 
 
 def chunk_attributes(outputs: Outputs, split: Split) -> Float[np.ndarray, "utterances chunks A"]:

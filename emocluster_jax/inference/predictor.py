@@ -22,6 +22,7 @@ from numpy.typing import DTypeLike
 
 from emocluster_jax.config import AudioConfig, Features
 from emocluster_jax.errors import RecordingError
+from emocluster_jax.feed.split import AUDIO
 from emocluster_jax.inference.forward import ChunkOutputs, chunk_outputs
 from emocluster_jax.inference.model_directory import SavedModel, model_folder, read_model
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
@@ -142,7 +143,8 @@ class Predictor:
           InputError: this process was forked from one in which JAX had started.
         """
         check_not_forked()
-        return _forward(self._config, self._clustering, *self._arrays, chunks)
+        inputs = {AUDIO: chunks.reshape(-1, self.features.chunks_per_utterance, *chunks.shape[1:])}
+        return _forward(self._config, self._clustering, *self._arrays, inputs)
 
     def predictions(self, outputs: ChunkOutputs) -> list[Prediction]:
         """What the network's outputs for n chunks say of each recording; waits for the device."""

@@ -10,8 +10,10 @@ import numpy as np
 from jax import export
 from jaxtyping import Array, Float, Num
 
+from emocluster_jax.feed.split import AUDIO
 from emocluster_jax.inference.forward import chunk_outputs
 from emocluster_jax.inference.model_directory import SavedModel
+from emocluster_jax.models.registry import trains_on_recordings
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -19,22 +21,26 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 def to_stablehlo(model: SavedModel) -> bytes:
     """The serialised program, which holds the weights; `jax.export.deserialize` reads it.
 
-    It takes normalised chunks (n, frames, mel) float32, for any n, and gives a dictionary: attributes (n, A) in label
+    It takes normalised chunks (n, frames, mel) float32, for any n (of models with a temporal network: whole
+    recordings, one after another), and gives a dictionary: attributes (n, A) in label
     units, embeddings (n, E) and, for models with clusters, clusters (n,) int32.
     """
 
+    # Without a temporal network any number of chunks will do, and not only those of whole recordings.
+    each = model.features.chunks_per_utterance if trains_on_recordings(model.config) else 1
     # JAX's arrays, which become constants of the program.
     variables, transform, centroids = jax.tree.map(jnp.asarray, (model.variables, model.transform, model.centroids))
 
     def program(chunks: Float[Array, "n frames mel"]) -> dict[str, Any]:
-        outputs = chunk_outputs(model.config, model.clustering, variables, transform, centroids, chunks)
+        inputs = {AUDIO: chunks.reshape(-1, each, *chunks.shape[1:])}
+        outputs = chunk_outputs(model.config, model.clustering, variables, transform, centroids, inputs)
         found = {
             "attributes": outputs.attributes * model.label_std + model.label_mean,
             "embeddings": outputs.embeddings,
         }
         return found if outputs.clusters is None else {**found, "clusters": outputs.clusters}
 
-    (n,) = export.symbolic_shape("n")
+    (n,) = export.symbolic_shape("n" if each == 1 else f"{each}*n")
     chunks = jax.ShapeDtypeStruct((n, model.features.chunk_frames, model.features.dimensions), np.float32)
     return bytes(export.export(jax.jit(program), platforms=PLATFORMS)(chunks).serialize())
 

@@ -2,47 +2,21 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import flax.linen as nn
-from jaxtyping import Array, Float
 
-from emocluster_jax.config import ModelConfig
-from emocluster_jax.models.encoder import DENSE_WIDTH, Encoder, scaled_width
-from emocluster_jax.models.head import Head
-from emocluster_jax.models.network import Network
+from emocluster_jax.feed.split import Inputs
+from emocluster_jax.models.network import Network, Output, chunks_of
 
 
-class CnnRegressorOutput(NamedTuple):
-    """What the network says of n chunks.
+class CnnRegressor(Network):
+    """The paper's CNN-regressor; its embeddings are the shared layer's output."""
 
-    Attributes:
-      embeddings: output of the shared layer, after ReLU and dropout.
-      attributes: predicted attributes in z-normalised label units.
-    """
-
-    embeddings: Float[Array, "n E"]
-    attributes: Float[Array, "n A"]
-
-
-class CnnRegressor(nn.Module):
-    """The paper's CNN-regressor.
-
-    Attributes:
-      config: widths and number of attributes.
-      axis_name: the mapped axis over which batch statistics are shared in training; None on a single device.
-    """
-
-    config: ModelConfig
-    axis_name: str | None = None
+    title = "CNN-regressor"
 
     @nn.compact
-    def __call__(self, chunks: Float[Array, "n time mel"], *, train: bool = False) -> CnnRegressorOutput:
-        """Runs the network on normalised chunks; in training it needs a "dropout" key and updates "batch_stats"."""
-        width = scaled_width(DENSE_WIDTH, self.config)
-        shared = Encoder(self.config, self.axis_name, name="encoder")(chunks, train=train)
-        _, attributes = Head(width, len(self.config.attributes), name="attribute_regressor")(shared)
-        return CnnRegressorOutput(shared, attributes)
+    def __call__(self, inputs: Inputs, *, train: bool = False) -> Output:
+        shared = self.encoder(chunks_of(inputs), train=train)
+        return Output(shared, self.regress(shared))
 
 
-NETWORK = Network(CnnRegressor, "CNN-regressor")
+NETWORK = CnnRegressor

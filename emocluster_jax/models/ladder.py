@@ -23,7 +23,6 @@ Levels are the input, the seven convolutions and the shared layer. What is this 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -31,35 +30,19 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from emocluster_jax.config import ModelConfig
+from emocluster_jax.feed.split import Inputs
 from emocluster_jax.models.convolution import transposed_conv3x3
 from emocluster_jax.models.encoder import (
     CONVOLUTION_STRIDES,
     ConvolutionKernel,
-    Encoder,
     dense_init,
     inverse_deviation,
     layer_shapes,
 )
-from emocluster_jax.models.head import Head
-from emocluster_jax.models.network import Network
+from emocluster_jax.models.network import Network, Output, chunks_of
 
 _IDENTITY = (0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0)
 """a1 to a10 of the combinator that passes its first argument on: the mean is 0, the slope 1."""
-
-
-class LadderOutput(NamedTuple):
-    """What the network says of n chunks.
-
-    Attributes:
-      embeddings: output of the clean path's shared layer, after ReLU.
-      attributes: predicted attributes in z-normalised label units; from the noisy path in training.
-      denoising_costs: mean squared error of each level's estimate, from the input up to the shared layer.
-    """
-
-    embeddings: Float[Array, "n E"]
-    attributes: Float[Array, "n A"]
-    denoising_costs: Float[Array, " levels"]
 
 
 class Combinator(nn.Module):
@@ -83,34 +66,34 @@ class Combinator(nn.Module):
         return (noisy - mean) * slope + mean
 
 
-class Ladder(nn.Module):
+class Ladder(Network):
     """The ladder network.
 
-    Attributes:
-      config: widths and number of attributes.
-      axis_name: the mapped axis over which batch statistics are shared in training; None on a single device.
+    The embeddings are the output of the clean path's shared layer, after ReLU; in training the attributes come from
+    the noisy path. `extras` has `denoising_costs` (levels,), the mean squared error of each level's estimate, from the
+    input up to the shared layer.
     """
 
-    config: ModelConfig
-    axis_name: str | None = None
+    title = "Ladder network"
 
     @nn.compact
     def __call__(
         self,
-        chunks: Float[Array, "n time mel"],
+        inputs: Inputs,
         *,
         train: bool = False,
         noise_std: float | Float[Array, ""] = 0.0,
-    ) -> LadderOutput:
-        """Runs the network on chunks; in training it needs "dropout" and "noise" keys and updates "batch_stats".
+    ) -> Output:
+        """Runs the network.
 
         Args:
-          chunks: normalised mel spectrograms.
+          inputs: normalised mel spectrograms.
           train: whether to add noise, normalise by the batch's statistics and drop out. Without it there is one path,
             the clean one, and the denoising costs mean nothing.
           noise_std: standard deviation of the noise; that of the activations is 1.
         """
-        encoder = Encoder(self.config, self.axis_name, name="encoder")
+        chunks = chunks_of(inputs)
+        encoder = self.encoder
         clean = encoder.convolve(chunks, train=train)
         top = encoder.embed(clean[-1]).astype(jnp.float32)
         clean_top, _, _ = self._standardized(top)
@@ -131,9 +114,7 @@ class Ladder(nn.Module):
         costs = [jnp.mean((estimate - target) ** 2) for estimate, target in zip(estimates, targets, strict=True)]
 
         dropout = nn.Dropout(self.config.dropout_rate, deterministic=not train)
-        regressor = Head(shared.shape[-1], len(self.config.attributes), name="attribute_regressor")
-        _, attributes = regressor(dropout(shared))
-        return LadderOutput(embeddings, attributes, jnp.stack(costs))
+        return Output(embeddings, self.regress(dropout(shared)), extras={"denoising_costs": jnp.stack(costs)})
 
     def _decode(self, lateral: list[Array], shared: Float[Array, "n E"]) -> list[Array]:
         """The estimates of all levels, from the input up, from the noisy activations beside them and the noisy top."""
@@ -174,4 +155,4 @@ class Ladder(nn.Module):
         return noise_std * jax.random.normal(self.make_rng("noise"), shape)
 
 
-NETWORK = Network(Ladder, "Ladder network")
+NETWORK = Ladder

@@ -1,26 +1,109 @@
-"""What the project needs to know of a network, whichever it is."""
+"""What every network is built on: its settings, its inputs, the shared encoder and the heads on top of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from emocluster_jax.config import Features, ModelConfig
+from emocluster_jax.feed.split import AUDIO, Inputs, mask_name
+from emocluster_jax.models.encoder import DENSE_WIDTH, Encoder, dense_init, scaled_width
 
 
-@dataclass(frozen=True)
-class Network:
-    """One of the networks that can be trained.
+class Output(NamedTuple):
+    """A network's output for n chunks; E is the (scaled) dense width, K the clusters, A the attributes.
 
     Attributes:
-      module: (config, axis_name) -> a module that takes chunks (n, time, mel) and `train`. Its output has at least
-        `attributes` (n, A), in z-normalised label units, and `embeddings` (n, E), which represent the chunks for users
-        and are what K-means clusters; E is the (scaled) width of the dense layers.
-      title: its name in tables and on pages.
-      clusters: whether it has a cluster classifier: then the output has `cluster_logits` (n, K) as well, and each stage
-        begins with K-means and trains on its clusters as pseudo-labels.
+      embeddings: represent the chunks for users, and are what K-means clusters.
+      attributes: predicted attributes in z-normalised label units.
+      cluster_logits: scores of the K pseudo-labels; None for networks without a cluster classifier.
+      extras: by name, whatever else the network's objective reads.
     """
 
-    module: Callable[..., nn.Module]
-    title: str
-    clusters: bool = False
+    embeddings: Float[Array, "n E"]
+    attributes: Float[Array, "n A"]
+    cluster_logits: Float[Array, "n K"] | None = None
+    extras: Mapping[str, Array] = {}
+
+
+class Head(nn.Module):
+    """Dense, ReLU, dense; the hidden layer is returned before its ReLU."""
+
+    width: int
+    outputs: int
+
+    @nn.compact
+    def __call__(self, shared: Float[Array, "n e"]) -> tuple[Float[Array, "n w"], Float[Array, "n o"]]:
+        hidden = nn.Dense(self.width, kernel_init=dense_init, name="hidden")(shared)
+        return hidden, nn.Dense(self.outputs, kernel_init=dense_init, name="output")(nn.relu(hidden))
+
+
+class Network(nn.Module):
+    """A network that can be trained: (inputs, train) -> `Output`.
+
+    Inputs are arrays by name, with a row per recording: "audio" (r, C, time, mel), further ones (r, dims); see
+    `chunks_of` and `per_chunk`. A batch of n drawn chunks is n recordings of one chunk each. The output has a row per
+    chunk, n = r · C. Training needs "dropout" and "noise" keys and updates "batch_stats".
+
+    Attributes:
+      config: widths, number of clusters and of attributes.
+      axis_name: the mapped axis over which batch statistics are shared in training; None on a single device.
+      title: the network's name in tables and on pages.
+      clusters: whether it has a cluster classifier: then the output has `cluster_logits`, and each stage begins with
+        K-means and trains on its clusters as pseudo-labels.
+      inputs: names of the inputs that it is given.
+      whole_recordings: whether its batches are made of recordings with all of their chunks in order, for networks and
+        losses that look across chunks; otherwise they are made of chunks.
+    """
+
+    config: ModelConfig
+    axis_name: str | None = None
+
+    title: ClassVar[str]
+    clusters: ClassVar[bool] = False
+    inputs: ClassVar[tuple[str, ...]] = (AUDIO,)
+    whole_recordings: ClassVar[bool] = False
+
+    def setup(self) -> None:
+        self.encoder = Encoder(self.config, self.axis_name)
+        self.attribute_regressor = Head(scaled_width(DENSE_WIDTH, self.config), len(self.config.attributes))
+
+    def regress(self, shared: Float[Array, "n E"]) -> Float[Array, "n A"]:
+        """The attribute regressor's predictions."""
+        return self.attribute_regressor(shared)[1]
+
+
+def chunks_of(inputs: Inputs) -> Float[Array, "n time mel"]:
+    """The chunks of all recordings, one recording after another."""
+    audio = inputs[AUDIO]
+    return audio.reshape(-1, *audio.shape[2:])
+
+
+def per_chunk(inputs: Inputs, name: str) -> Float[Array, "n ..."]:
+    """The recordings' rows of an input, or of its mask (`mask_name`), repeated for each of their chunks."""
+    return jnp.repeat(inputs[name], inputs[AUDIO].shape[1], axis=0)
+
+
+def example_inputs(
+    names: tuple[str, ...], features: Features, sizes: Mapping[str, int] = MappingProxyType({})
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """The inputs of one recording by shape and type: what a network is initialised on.
+
+    Args:
+      names: of the inputs that the network is given.
+      features: how recordings become chunks.
+      sizes: dimensions of the further inputs, by name.
+    """
+    audio = (1, features.chunks_per_utterance, features.chunk_frames, features.dimensions)
+    shapes: dict[str, tuple[int, ...]] = {AUDIO: audio}
+    for name in names:
+        if name != AUDIO:
+            shapes |= {name: (1, sizes[name]), mask_name(name): (1,)}
+    return {name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in shapes.items()}

@@ -6,26 +6,29 @@ import importlib
 from functools import lru_cache
 from typing import Any, get_args
 
-import flax.linen as nn
 import jax
-import numpy as np
 
 from emocluster_jax.config import Features, ModelConfig, SystemName
-from emocluster_jax.models.network import Network
+from emocluster_jax.models.network import Network, example_inputs
 
-NETWORKS: dict[SystemName, Network] = {
+NETWORKS: dict[SystemName, type[Network]] = {
     name: importlib.import_module(f"emocluster_jax.models.{name}").NETWORK for name in get_args(SystemName)
 }
 
 
-def network_of(config: ModelConfig, axis_name: str | None = None) -> nn.Module:
+def network_of(config: ModelConfig, axis_name: str | None = None) -> Network:
     """The network that `config` describes.
 
     Args:
       config: names the system.
       axis_name: the mapped axis over which batch statistics are shared in training; None on a single device.
     """
-    return NETWORKS[config.system].module(config, axis_name)
+    return NETWORKS[config.system](config, axis_name)
+
+
+def trains_on_recordings(config: ModelConfig) -> bool:
+    """Whether batches are made of whole recordings, with their chunks in order, instead of chunks."""
+    return NETWORKS[config.system].whole_recordings or config.temporal != "none"
 
 
 @lru_cache(maxsize=64)  # tracing the network takes longer than all the rest of reading a model
@@ -36,5 +39,5 @@ def variables_of(config: ModelConfig, features: Features) -> Any:
       config: describes the network.
       features: the shape of its chunks.
     """
-    chunk = jax.ShapeDtypeStruct((1, features.chunk_frames, features.dimensions), np.float32)
-    return jax.eval_shape(network_of(config).init, jax.random.key(0), chunk)
+    network = network_of(config)
+    return jax.eval_shape(network.init, jax.random.key(0), example_inputs(network.inputs, features))

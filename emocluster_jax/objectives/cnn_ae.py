@@ -17,7 +17,7 @@ def stages(network: nn.Module, config: TrainConfig, axis_name: str | None) -> St
     """`reconstruction_weight` times the mean squared error of a pixel; with labels, `ccc_weight` times the CCC loss."""
 
     def objective(output: Any, batch: Batch) -> tuple[Float[Array, ""], Terms]:
-        error = reconstruction_error(output.reconstruction, batch.chunks)
+        error = reconstruction_error(output.extras["reconstruction"], batch.chunks)
         return config.autoencoder.reconstruction_weight * error, {"reconstruction": error}
 
     optimizer = adam(config.optimizer)

@@ -25,8 +25,8 @@ def stages(network: nn.Module, config: TrainConfig, axis_name: str | None) -> St
     weights = config.autoencoder
 
     def objective(output: Any, batch: Batch) -> tuple[Float[Array, ""], Terms]:
-        error = reconstruction_error(output.reconstruction, batch.chunks)
-        divergence = gaussian_kl(output.embeddings, output.log_variance) / batch.chunks[0].size
+        error = reconstruction_error(output.extras["reconstruction"], batch.chunks)
+        divergence = gaussian_kl(output.embeddings, output.extras["log_variance"]) / batch.chunks[0].size
         # Numbers below it are 0 in float32.
         warm = jnp.minimum(batch.epochs / weights.kl_warmup_epochs, 1.0) if weights.kl_warmup_epochs > 1e-30 else 1.0
         loss = weights.reconstruction_weight * error + weights.kl_weight * warm * divergence

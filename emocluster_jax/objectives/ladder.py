@@ -18,7 +18,7 @@ def stages(network: nn.Module, config: TrainConfig, axis_name: str | None) -> St
     weights = config.ladder.denoising_weights
 
     def objective(output: Any, batch: Batch) -> tuple[Float[Array, ""], Terms]:
-        denoising = jnp.sum(jnp.asarray(weights) * output.denoising_costs)
+        denoising = jnp.sum(jnp.asarray(weights) * output.extras["denoising_costs"])
         return denoising, {"denoising": denoising}
 
     optimizer, noise_std = adam(config.optimizer), config.ladder.noise_std

@@ -12,6 +12,8 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from emocluster_jax.config import TrainConfig
+from emocluster_jax.feed.split import Inputs
+from emocluster_jax.models.network import chunks_of
 from emocluster_jax.objectives.losses import ccc_loss
 from emocluster_jax.objectives.optimizers import Optimizer
 
@@ -20,18 +22,23 @@ class Batch(NamedTuple):
     """One device's share of a batch of b chunks.
 
     Attributes:
-      chunks: normalised mel spectrograms.
+      inputs: by name, as the network takes them (`models.network.Network`).
       pseudo_labels: the cluster of every chunk; None for systems without clusters.
       targets: z-normalised labels of the chunks' recordings.
       present: which targets exist.
       epochs: how far training has come before this step, in epochs and fractions of one.
     """
 
-    chunks: Float[Array, "b time mel"]
+    inputs: Inputs
     pseudo_labels: Int[Array, " b"] | None
     targets: Float[Array, "b A"]
     present: Bool[Array, "b A"]
     epochs: Float[Array, ""]
+
+    @property
+    def chunks(self) -> Float[Array, "b time mel"]:
+        """The batch's chunks of normalised mel spectrograms."""
+        return chunks_of(self.inputs)
 
 
 Terms = dict[str, Float[Array, ""]]
@@ -65,7 +72,7 @@ def training_loss(network: nn.Module, objective: Objective, **arguments: Any) ->
     """The loss that an objective makes of the network's output in training mode.
 
     Args:
-      network: takes chunks, "dropout" and "noise" keys, and updates "batch_stats".
+      network: what is trained.
       objective: what is made of its output.
       arguments: further keyword arguments of the network.
     """
@@ -73,7 +80,7 @@ def training_loss(network: nn.Module, objective: Objective, **arguments: Any) ->
     def loss(params: Any, batch_stats: Any, batch: Batch, key: Array) -> tuple[Float[Array, ""], tuple[Terms, Any]]:
         output, updated = network.apply(
             {"params": params, "batch_stats": batch_stats},
-            batch.chunks,
+            batch.inputs,
             train=True,
             rngs={"dropout": key, "noise": jax.random.fold_in(key, 1)},
             mutable=["batch_stats"],

@@ -1,4 +1,4 @@
-"""What a stage's steps go over in an epoch: an equal share from every cluster, or all chunks, plainly shuffled."""
+"""What a stage's steps go over in an epoch: an equal share from every cluster, or everything, plainly shuffled."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
-from emocluster_jax.clustering.sampling import balanced_indices, shuffled_indices
+from emocluster_jax.clustering.sampling import balanced_indices, balanced_recordings, shuffled_indices
 from emocluster_jax.feed.split import Split
 from emocluster_jax.inference.forward import Forward
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
@@ -52,14 +52,22 @@ class EmbeddingError(Exception):
         self.chunks = chunks
 
 
+@dataclass(frozen=True)
 class Batches(ABC):
     """How a stage draws its batches.
 
     Attributes:
-      split: the chunks that it trains on.
+      split: the recordings that it trains on.
+      whole_recordings: whether batches are made of recordings with all of their chunks in order, or of chunks.
     """
 
     split: Split
+    whole_recordings: bool
+
+    @property
+    def together(self) -> int:
+        """How many consecutive chunks of a batch are those of one recording, in order."""
+        return self.split.chunks_per_utterance if self.whole_recordings else 1
 
     @property
     @abstractmethod
@@ -88,15 +96,23 @@ class Batches(ABC):
           StoppedError: the view asked for it; `state` is not used up.
         """
 
-    @abstractmethod
     def draw(self, clusters: Clusters | None, batch_chunks: int, seed: Seed) -> Int[np.ndarray, "steps batch"]:
         """The batches of one epoch: (steps, batch) int32, global chunk numbers; every batch is full.
 
         Args:
           clusters: that `begin` gave.
-          batch_chunks: chunks a batch over all devices.
+          batch_chunks: chunks per batch over all devices.
           seed: that `begin` was given.
         """
+        rng, each = np.random.default_rng(seed), self.together
+        units = self._draw(clusters, batch_chunks // each, rng)
+        return (units[..., None] * each + np.arange(each)).reshape(len(units), -1).astype(np.int32)
+
+    @abstractmethod
+    def _draw(
+        self, clusters: Clusters | None, batch_size: int, rng: np.random.Generator
+    ) -> Int[np.ndarray, "steps batch"]:
+        """The batches by the numbers of their chunks, or of their recordings."""
 
 
 @dataclass(frozen=True)
@@ -104,13 +120,13 @@ class ClusteredBatches(Batches):
     """Embeds and clusters the chunks, and draws every cluster equally often (paper, section 2.2).
 
     Attributes:
-      split: the chunks.
+      split: as of all batches.
+      whole_recordings: likewise.
       forward: runs the network in evaluation mode.
       cluster: of `programs.clustering_program`.
       redraw_head: of `programs.redraw_head_program`.
     """
 
-    split: Split
     forward: Forward
     cluster: Callable[[tuple[()], Array, Array], Clustering]
     redraw_head: Callable[[TrainState, tuple[()], Array], TrainState]
@@ -146,20 +162,18 @@ class ClusteredBatches(Batches):
             del outputs
         return self.redraw_head(state, (), head_key), Clusters(assignments, fitted, centroids)
 
-    def draw(self, clusters: Clusters | None, batch_chunks: int, seed: Seed) -> Int[np.ndarray, "steps batch"]:
+    def _draw(
+        self, clusters: Clusters | None, batch_size: int, rng: np.random.Generator
+    ) -> Int[np.ndarray, "steps batch"]:
         assert clusters is not None
-        return balanced_indices(clusters.assignments, batch_chunks, np.random.default_rng(seed)).astype(np.int32)
+        if self.whole_recordings:
+            return balanced_recordings(clusters.assignments.reshape(-1, self.together), batch_size, rng)
+        return balanced_indices(clusters.assignments, batch_size, rng)
 
 
 @dataclass(frozen=True)
 class ShuffledBatches(Batches):
-    """All chunks in a random order.
-
-    Attributes:
-      split: the chunks.
-    """
-
-    split: Split
+    """All chunks, or all recordings, in a random order."""
 
     @property
     def embedded_chunks(self) -> int:
@@ -172,9 +186,10 @@ class ShuffledBatches(Batches):
     def begin(self, state: TrainState, seed: Seed, view: StageView) -> tuple[TrainState, None]:
         return state, None
 
-    def draw(self, clusters: Clusters | None, batch_chunks: int, seed: Seed) -> Int[np.ndarray, "steps batch"]:
-        rng = np.random.default_rng(seed)
-        return shuffled_indices(self.split.chunk_count, batch_chunks, rng).astype(np.int32)
+    def _draw(
+        self, clusters: Clusters | None, batch_size: int, rng: np.random.Generator
+    ) -> Int[np.ndarray, "steps batch"]:
+        return shuffled_indices(self.split.chunk_count // self.together, batch_size, rng)
 
 
 def device_keys(seed: Seed) -> tuple[Array, Array]:

@@ -10,7 +10,7 @@ from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.selection import SELECTIONS
 from emocluster_jax.feed.split import Split
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
-from emocluster_jax.models.registry import NETWORKS
+from emocluster_jax.models.registry import NETWORKS, trains_on_recordings
 from emocluster_jax.training.data import TrainingData, attribute_columns
 
 
@@ -61,7 +61,8 @@ def check_settings(config: TrainConfig, data: TrainingData, selecting: tuple[str
             "differ; leave --patience out, or prepare validation recordings"
         )
     batch = batch_chunks_of(config, data)
-    if batch % jax.device_count():
+    units = config.batch_size if trains_on_recordings(config.model) else batch
+    if units % jax.device_count():
         raise InputError(
             f"a batch of {config.batch_size} recordings is {batch} chunks, which {jax.device_count()} devices cannot "
             f"share equally; choose a --batch-size that is a multiple of {jax.device_count()}"

@@ -135,12 +135,12 @@ def run_stage(
     trained, done = Trained(state, log), begun.steps
     _, steps_key = device_keys(seed)
 
-    with programs.batches.split.draws(batches[done:]) as spans:
+    with programs.batches.split.draws(batches[done:], programs.batches.together) as spans:
 
         def segment(first: int, last: int) -> None:
             nonlocal trained
-            for chunks, begin, end in spans(first - done, last - done):
-                arrays = StageArrays(chunks, labels, table)
+            for given, begin, end in spans(first - done, last - done):
+                arrays = StageArrays(given, labels, table)
                 steps = StepRange(steps_key, np.float32(epoch - 1), done + begin, done + end)
                 trained = programs.train(trained, arrays, steps)
             log = parallel.first_replica(trained.log)

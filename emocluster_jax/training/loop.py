@@ -22,7 +22,7 @@ from emocluster_jax.evaluation.sentences import Scores, score_sentences, sentenc
 from emocluster_jax.feed.split import Split
 from emocluster_jax.inference.forward import Forward, chunk_attributes, make_forward
 from emocluster_jax.inference.model_directory import SavedModel, adopt_pending, model_epoch, settle, write_pending
-from emocluster_jax.models.registry import NETWORKS, network_of
+from emocluster_jax.models.registry import NETWORKS, network_of, trains_on_recordings
 from emocluster_jax.objectives.registry import stages_of
 from emocluster_jax.objectives.stage import Stage
 from emocluster_jax.runtime import parallel
@@ -158,21 +158,23 @@ def _prepare_run(config: TrainConfig, data: TrainingData, workdir: Path, run_id:
         label_mean = label_std = np.full(len(names), np.nan, np.float32)
     else:
         label_mean, label_std = label_statistics(attribute_columns(data.train.attributes, names), names)
+    whole_recordings = trains_on_recordings(config.model)
     embed, redraw_head = make_forward(config.model, fast=True), redraw_head_program()
 
     def batches(split: Split) -> Batches:
         if not NETWORKS[config.model.system].clusters:
-            return ShuffledBatches(split)
+            return ShuffledBatches(split, whole_recordings)
         cluster = clustering_program(config.clustering, config.model.clusters, split.chunk_count)
-        return ClusteredBatches(split, embed, cluster, redraw_head)
+        return ClusteredBatches(split, whole_recordings, embed, cluster, redraw_head)
 
     def programs(stage: Stage, title: str, source: str, split: Split) -> StagePrograms:
         targets, present = normalized_labels(
             attribute_columns(split.attributes, config.model.attributes), label_mean, label_std
         )
-        train = training_program(stage, split.chunks_per_utterance)
+        drawn = batches(split)
+        train = training_program(stage, split.chunks_per_utterance, drawn.together)
         log = step_log(config, data.features, stage.name)
-        return StagePrograms(stage, title, source, log, batches(split), targets, present, train)
+        return StagePrograms(stage, title, source, log, drawn, targets, present, train)
 
     stages = stages_of(config, parallel.AXIS)
     found = []

@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform, fit_transform, transform
 from emocluster_jax.clustering.kmeans import KMeansResult, kmeans
 from emocluster_jax.config import ClusteringConfig
-from emocluster_jax.feed.split import drawn_rows
+from emocluster_jax.feed.split import Held, Inputs, drawn
 from emocluster_jax.objectives.stage import Batch, Stage
 from emocluster_jax.runtime import parallel
 from emocluster_jax.training.state import TrainState, redraw_cluster_head
@@ -117,12 +117,12 @@ class StageArrays(NamedTuple):
     """What the steps of a stage read; on every device: sent with every call, a large pool's would outlast a step.
 
     Attributes:
-      chunks: of `Split.draws` for the steps.
+      given: what `Split.draws` gives for the steps.
       labels: of the split.
       batches: (steps, batch) int32, global chunk numbers.
     """
 
-    chunks: Array
+    given: Held | Inputs
     labels: Labels
     batches: Int[Array, "steps batch"]
 
@@ -143,22 +143,25 @@ class StepRange(NamedTuple):
     last: Any
 
 
-def training_program(stage: Stage, chunks_per_utterance: int) -> Callable[[Trained, StageArrays, StepRange], Trained]:
-    """A program that runs a stage's steps over batches drawn from a split's chunks, and fills in their log.
+def training_program(
+    stage: Stage, chunks_per_utterance: int, together: int = 1
+) -> Callable[[Trained, StageArrays, StepRange], Trained]:
+    """A program that runs a stage's steps over batches drawn from a split, and fills in their log.
 
     Args:
       stage: what is minimised, and how.
       chunks_per_utterance: consecutive chunks that share a recording's labels.
+      together: 1 for batches of chunks, `chunks_per_utterance` for batches of whole recordings.
     """
 
     def run(trained: Trained, arrays: StageArrays, steps: StepRange) -> Trained:
-        chunks, labels, batches = arrays
+        given, labels, batches = arrays
 
         def body(i: Array, before: Trained) -> Trained:
             own = parallel.own_share(batches[i])
             recordings: Array = own // chunks_per_utterance
             batch = Batch(
-                chunks=drawn_rows(chunks, batches[i]).astype(jnp.float32),
+                inputs=drawn(given, batches[i], together),
                 pseudo_labels=None if labels.pseudo_labels is None else labels.pseudo_labels[own],
                 targets=labels.targets[recordings],
                 present=labels.present[recordings],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -13,6 +12,7 @@ from jaxtyping import Array
 
 from emocluster_jax.config import Features
 from emocluster_jax.models.encoder import dense_init
+from emocluster_jax.models.network import Network, example_inputs
 from emocluster_jax.objectives.optimizers import CLUSTER_HEAD
 
 
@@ -37,18 +37,18 @@ class TrainState:
 
 
 def create_train_state(
-    model: nn.Module, features: Features, optimizers: dict[str, optax.GradientTransformation], key: Array
+    network: Network, features: Features, optimizers: dict[str, optax.GradientTransformation], key: Array
 ) -> TrainState:
     """A freshly drawn network with its optimisers at rest.
 
     Args:
-      model: takes chunks (n, time, mel).
+      network: to be drawn.
       features: the chunks' shape.
       optimizers: per stage name.
       key: all parameters are drawn from it.
     """
-    chunk = jnp.zeros((1, features.chunk_frames, features.dimensions))
-    variables = jax.jit(model.init)(key, chunk)
+    zeros = jax.tree.map(lambda given: jnp.zeros(given.shape, given.dtype), example_inputs(network.inputs, features))
+    variables = jax.jit(network.init)(key, zeros)
     params = variables["params"]
     states = {name: optimizer.init(params) for name, optimizer in optimizers.items()}
     return TrainState(params, variables["batch_stats"], states)

@@ -13,7 +13,8 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from emocluster_jax.config import Features, TrainConfig
-from emocluster_jax.models.registry import variables_of
+from emocluster_jax.models.network import example_inputs
+from emocluster_jax.models.registry import NETWORKS, variables_of
 from emocluster_jax.objectives.registry import stages_of
 from emocluster_jax.objectives.stage import Batch, Stage, Terms
 from emocluster_jax.training.state import TrainState
@@ -105,9 +106,10 @@ def step_log(config: TrainConfig, features: Features, stage_name: str) -> StepLo
       stage_name: which of the run's stages.
     """
     (stage,) = (stage for stage in stages_of(config) if stage is not None and stage.name == stage_name)
+    inputs = example_inputs(NETWORKS[config.model.system].inputs, features)
     rows, attributes = features.chunks_per_utterance, len(config.model.attributes)
     batch = Batch(
-        chunks=jnp.zeros((rows, features.chunk_frames, features.dimensions)),
+        inputs=jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), inputs),
         pseudo_labels=jnp.zeros(rows, jnp.int32),
         targets=jnp.zeros((rows, attributes)),
         present=jnp.ones((rows, attributes), bool),

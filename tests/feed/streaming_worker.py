@@ -9,24 +9,25 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from emocluster_jax.console import Console
 from emocluster_jax.feed.from_records import load_split
-from emocluster_jax.feed.split import Spans, block_rows, block_starts, drawn_rows
+from emocluster_jax.feed.split import Spans, block_of, block_starts, drawn
 from emocluster_jax.records.preparation import read_preparation
 from emocluster_jax.runtime import parallel
 from emocluster_jax.runtime.processes import Processes
 
-BLOCK = 8
+BLOCK = 2
 
 
 def rows_on_devices(spans: Spans, steps: int, program) -> list[list[np.ndarray]]:
-    """What `program` makes of the chunks, by step and local device."""
+    """What `program` makes of the inputs, by step and local device."""
     return [
-        [np.asarray(shard.data) for shard in program((), chunks, step).addressable_shards]
+        [np.asarray(shard.data) for shard in program((), given, step)["audio"].addressable_shards]
         for step in range(steps)
-        for chunks, _, _ in spans(step, step + 1)
+        for given, _, _ in spans(step, step + 1)
     ]
 
 
@@ -37,17 +38,23 @@ def compare(data_dir: Path, recordings: int) -> None:
         for feed in ("resident", "streamed")
     )
     np.testing.assert_array_equal(resident.attributes, streamed.attributes)
-    count = resident.utterances_per_device * resident.chunks_per_utterance
-    assert count * jax.device_count() > resident.chunk_count
+    count, each = resident.utterances_per_device, resident.chunks_per_utterance
+    assert count * jax.device_count() > resident.utterances
     size = min(BLOCK, count)
-    batches = np.random.default_rng(0).integers(resident.chunk_count, size=(5, 12)).astype(np.int32)
-    block = parallel.parallel(lambda _, chunks, step: block_rows(chunks, block_starts(step, size, count), size))
-    draw = parallel.parallel(lambda _, chunks, step: drawn_rows(chunks, jax.numpy.asarray(batches)[step]))
-    found = []
-    for split in (resident, streamed):
-        with split.blocks(size) as blocks, split.draws(batches) as draws:
-            blocks, draws = rows_on_devices(blocks, -(-count // size), block), rows_on_devices(draws, 5, draw)
-            found.append(blocks + draws)
+    rng = np.random.default_rng(0)
+    chunks = rng.integers(resident.chunk_count, size=(5, 12)).astype(np.int32)
+    drawn_recordings = rng.integers(resident.utterances, size=(5, 12))
+    recordings = (drawn_recordings[..., None] * each + np.arange(each)).reshape(5, -1).astype(np.int32)
+    block = parallel.parallel(lambda _, given, step: block_of(given, block_starts(step, size, count), size))
+    found: list[list[list[np.ndarray]]] = [[], []]
+    for split, rows in zip((resident, streamed), found, strict=True):
+        with split.blocks(size) as blocks:
+            rows += rows_on_devices(blocks, -(-count // size), block)
+    for batches, together in ((jnp.asarray(chunks), 1), (jnp.asarray(recordings), each)):
+        draw = parallel.parallel(lambda _, given, step, b=batches, t=together: drawn(given, b[step], t))
+        for split, rows in zip((resident, streamed), found, strict=True):
+            with split.draws(np.asarray(batches), together) as draws:
+                rows += rows_on_devices(draws, 5, draw)
     for resident_rows, streamed_rows in zip(*found, strict=True):
         assert len(resident_rows) == jax.local_device_count()
         np.testing.assert_array_equal(resident_rows, streamed_rows)

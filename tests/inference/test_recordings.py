@@ -24,7 +24,8 @@ from emocluster_jax.inference.forward import ChunkOutputs
 from emocluster_jax.inference.model_directory import SavedModel, save_model
 from emocluster_jax.inference.predictor import Prediction, Predictor
 from emocluster_jax.inference.recordings import Recording, SegmentPrediction, Skipped, predict_recordings
-from emocluster_jax.models.emocluster import EmoCluster, EmoClusterOutput
+from emocluster_jax.models.emocluster import EmoCluster
+from emocluster_jax.models.network import Output
 from emocluster_jax.preprocessing import decoding, long_recordings
 from emocluster_jax.preprocessing.audio import read_audio
 from emocluster_jax.preprocessing.chunks import normalized_chunks
@@ -59,8 +60,8 @@ def network_output(model: SavedModel, signal: np.ndarray) -> tuple[np.ndarray, n
 
 
 @partial(jax.jit, static_argnums=0)
-def _apply(network: EmoCluster, variables: Any, chunks: Array) -> EmoClusterOutput:
-    return network.apply(variables, chunks)  # type: ignore[return-value]
+def _apply(network: EmoCluster, variables: Any, chunks: Array) -> Output:
+    return network.apply(variables, {"audio": chunks[None]})  # type: ignore[return-value]
 
 
 @pytest.fixture(scope="module")

@@ -120,14 +120,16 @@ def test_the_report_and_the_export_know_what_the_input_is(worked: Path, monkeypa
 @pytest.mark.parametrize("shape", [(50, 24), (75, 769), (1, 1)])
 def test_every_system_takes_the_shape(system: Any, shape: tuple[int, int]) -> None:
     network = network_of(ModelConfig(system=system, width_multiplier=0.125))
-    chunks = jax.ShapeDtypeStruct((3, *shape), np.float32)
+    chunks = jax.ShapeDtypeStruct((1, 3, *shape), np.float32)
     output, _ = jax.eval_shape(
-        lambda chunks: network.init_with_output({"params": KEY, "dropout": KEY, "noise": KEY}, chunks, train=True),
+        lambda chunks: network.init_with_output(
+            {"params": KEY, "dropout": KEY, "noise": KEY}, {"audio": chunks}, train=True
+        ),
         chunks,
     )
     assert output.attributes.shape == (3, 1)
-    if hasattr(output, "reconstruction"):
-        assert output.reconstruction.shape == (3, *shape)
+    if "reconstruction" in output.extras:
+        assert output.extras["reconstruction"].shape == (3, *shape)
 
 
 KEY = jax.random.key(0)

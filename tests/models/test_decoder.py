@@ -35,14 +35,14 @@ def test_the_published_shapes() -> None:
 @pytest.mark.parametrize("shape", [(FRAMES, BANDS), (16, 32), (7, 1)])
 def test_every_kernel_and_the_result_have_the_encoders_shapes(width: float, shape: tuple[int, int]) -> None:
     network = CnnAutoencoder(ModelConfig(width_multiplier=width))
-    chunks = jax.ShapeDtypeStruct((3, *shape), np.float32)
-    variables: Any = jax.eval_shape(network.init, jax.random.key(0), chunks)
+    inputs = {"audio": jax.ShapeDtypeStruct((1, 3, *shape), np.float32)}
+    variables: Any = jax.eval_shape(network.init, jax.random.key(0), inputs)
     encoder, decoder = variables["params"]["encoder"], variables["params"]["decoder"]
     for i in range(len(CONVOLUTION_STRIDES)):
         assert decoder[f"convolution_{i}"]["kernel"].shape == encoder[f"convolution_{i}"]["kernel"].shape
     assert decoder["dense"]["kernel"].shape == encoder["shared"]["kernel"].shape[::-1]
-    output: Any = jax.eval_shape(network.apply, variables, chunks)
-    assert output.reconstruction.shape == (3, *shape)
+    output: Any = jax.eval_shape(network.apply, variables, inputs)
+    assert output.extras["reconstruction"].shape == (3, *shape)
 
 
 def in_torch(functional: Any, params: dict[str, Any], code: Any, config: ModelConfig) -> Any:

@@ -16,6 +16,7 @@ import optax
 from emocluster_jax.config import ClusteringConfig, TrainConfig
 from emocluster_jax.console import Console
 from emocluster_jax.feed.resident import ResidentSplit
+from emocluster_jax.feed.split import Held
 from emocluster_jax.models.registry import network_of
 from emocluster_jax.objectives.registry import stages_of
 from emocluster_jax.objectives.stage import Stage
@@ -55,7 +56,7 @@ def one_joint_step(split: ResidentSplit) -> dict[str, np.ndarray]:
     trained, labels, batches = parallel.replicate((Trained(state, empty_log(logged, 1)), labels, batches))
     program = training_program(stage, split.chunks_per_utterance)
     steps = StepRange(jax.random.key(0, impl="rbg"), np.float32(0), 0, 1)
-    trained = program(trained, StageArrays(split.chunks, labels, batches), steps)
+    trained = program(trained, StageArrays(Held(split.inputs), labels, batches), steps)
     state, log = parallel.first_replica(trained)
     tree = {**log._asdict(), "gradients": state.optimizer_states, "batch_stats": state.batch_stats}
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
@@ -78,5 +79,5 @@ if __name__ == "__main__":
     data = make_data()
     results = one_joint_step(data.train) | clusters()
     fit(TrainConfig(model=MODEL, epochs=1, batch_size=4), data, Path(sys.argv[2]), Console(quiet=True))
-    shares = [shard.data.shape[1] for shard in data.train.chunks.addressable_shards]
+    shares = [shard.data.shape[1] for shard in data.train.inputs["audio"].addressable_shards]
     np.savez(sys.argv[1], **results, recordings_by_device=np.array(shares))

@@ -50,13 +50,14 @@ def on_devices(tree: Any) -> Any:
     return jax.tree.map(lambda x: ShapeDtypeStruct((jax.local_device_count(), *x.shape), x.dtype), tree)
 
 
-def split_chunks() -> ShapeDtypeStruct:
+def held() -> Held:
     shape = (UTTERANCES, FEATURES.chunks_per_utterance, FEATURES.chunk_frames, FEATURES.mel_bands)
-    return on_devices(ShapeDtypeStruct(shape, np.float16))
+    return on_devices(Held({"audio": ShapeDtypeStruct(shape, np.float16)}))
 
 
-def step_chunks(rows: int) -> ShapeDtypeStruct:
-    return on_devices(ShapeDtypeStruct((rows, FEATURES.chunk_frames, FEATURES.mel_bands), np.float16))
+def streamed(recordings: int, chunks: int) -> dict[str, ShapeDtypeStruct]:
+    shape = (recordings, chunks, FEATURES.chunk_frames, FEATURES.mel_bands)
+    return on_devices({"audio": ShapeDtypeStruct(shape, np.float16)})
 
 
 @cache  # tracing it takes long, and every program of a network wants it
@@ -84,23 +85,23 @@ def training(config: ModelConfig) -> dict[str, Program]:
     batches = on_devices(ShapeDtypeStruct((3, 2 * jax.device_count()), np.int32))
     key = jax.random.key(0, impl="rbg")
 
-    def program(stage, chunks: ShapeDtypeStruct) -> Program:
+    def program(stage, given: Any) -> Program:
         log = empty_log(step_log(TrainConfig(model=config), FEATURES, stage.name), 3)
         trained = Trained(training_state(config), on_devices(log))
         steps = StepRange(key, np.float32(0), 0, 3)
         return training_program(stage, FEATURES.chunks_per_utterance), (
             trained,
-            StageArrays(chunks, labels, batches),
+            StageArrays(given, labels, batches),
             steps,
         )
 
     stages = stages_of(TrainConfig(model=config), parallel.AXIS)
     found = {
-        "stage II": program(stages.labeled, split_chunks()),
-        "streamed stage II": program(stages.labeled, step_chunks(2)),
+        "stage II": program(stages.labeled, held()),
+        "streamed stage II": program(stages.labeled, streamed(2, 1)),
     }
     if stages.unlabeled is not None:
-        found["stage I"] = program(stages.unlabeled, split_chunks())
+        found["stage I"] = program(stages.unlabeled, held())
     return {f"{name}, {config.compute_dtype}": stage for name, stage in found.items()}
 
 
@@ -109,10 +110,10 @@ def forward_pass(kind: str, config: ModelConfig, forward: Forward) -> dict[str, 
         ShapeDtypeStruct((CHUNKS, 32), np.float32), ShapeDtypeStruct((CHUNKS, len(config.attributes)), np.float32)
     )
     variables, outputs = training_state(config).variables, on_devices(outputs)
-    size, name = min(forward.block, CHUNKS), f"{config.system} {config.compute_dtype}"
+    name, block = f"{config.system} {config.compute_dtype}", streamed(UTTERANCES, FEATURES.chunks_per_utterance)
     return {
-        f"{kind}, {name}": (forward.program, (outputs, (variables, split_chunks()), (0, 1))),
-        f"streamed {kind}, {name}": (forward.program, (outputs, (variables, step_chunks(size)), (0, 1))),
+        f"{kind}, {name}": (forward.program, (outputs, (variables, held()), (0, 1))),
+        f"streamed {kind}, {name}": (forward.program, (outputs, (variables, block), (0, 1))),
     }
 
 

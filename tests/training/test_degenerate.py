@@ -16,6 +16,7 @@ from emocluster_jax.config import ClusteringConfig, TrainConfig
 from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
 from emocluster_jax.feed.resident import ResidentSplit, place
+from emocluster_jax.feed.split import AUDIO
 from emocluster_jax.inference.model_directory import read_model
 from emocluster_jax.inference.predictor import load_model
 from emocluster_jax.records.reader import read_descriptions
@@ -45,7 +46,7 @@ def of_few_chunks(recordings: int, distinct: int) -> ResidentSplit:
     chunks, labels = draw_recordings(recordings, seed=6)
     all_chunks = chunks.reshape(-1, *chunks.shape[2:])
     numbers = np.arange(len(all_chunks)) % distinct
-    return place(all_chunks[numbers].reshape(chunks.shape), labels, recordings)
+    return place({AUDIO: all_chunks[numbers].reshape(chunks.shape)}, labels, recordings)
 
 
 def trained(config: TrainConfig, data: TrainingData, workdir: Path) -> tuple[Progress, list[dict]]:

@@ -39,7 +39,7 @@ def make_stage(name: str) -> Stage:
 def batch(numbers: dict[str, np.ndarray], step: int) -> Batch:
     targets = numbers["targets"][step]
     return Batch(
-        jnp.asarray(numbers["chunks"][step]),
+        {"audio": jnp.asarray(numbers["chunks"][step])[:, None]},
         jnp.asarray(numbers["pseudo_labels"][step], jnp.int32),
         jnp.asarray(targets),
         jnp.ones(targets.shape, bool),
