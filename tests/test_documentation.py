@@ -36,7 +36,7 @@ def code_blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", ["my_corpus.py", "pi_network.py", "pi_objective.py"])
+@pytest.mark.parametrize("name", ["my_corpus.py", "pi_network.py", "pi_objective.py", "running_mean.py"])
 def test_the_page_shows_the_example_which_has_less_than_50_lines(name: str) -> None:
     example = (EXAMPLES / name).read_text("utf-8")
     assert example in code_blocks("extending.md", "python")
@@ -53,11 +53,13 @@ def extended(tmp_path: Path) -> Path:
         ("my_corpus", "corpora/my_corpus"),
         ("pi_network", "models/pi_model"),
         ("pi_objective", "objectives/pi_model"),
+        ("running_mean", "models/temporal/running_mean"),
     ):
         shutil.copy(EXAMPLES / f"{example}.py", tmp_path / "emocluster_jax" / f"{new}.py")
     for file, name in (
         ("emocluster_jax/corpora/registry.py", "my_corpus"),
         ("emocluster_jax/config.py", "pi_model"),
+        ("emocluster_jax/config.py", "running_mean"),
     ):
         (new,) = re.findall(rf'^\w+ = Literal\[.*"{name}"\]$', page, re.MULTILINE)
         old = new.replace(f', "{name}"]', "]")

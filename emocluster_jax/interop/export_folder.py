@@ -24,6 +24,7 @@ from emocluster_jax import __version__
 from emocluster_jax.errors import InputError
 from emocluster_jax.inference.model_directory import SavedModel, named_arrays, weights_sha256
 from emocluster_jax.interop.parity import ParityError, check_parity, example_chunks
+from emocluster_jax.models.registry import trains_on_recordings
 from emocluster_jax.settings import to_dict
 from emocluster_jax.storage.atomic_files import replacing, write_json
 from emocluster_jax.storage.disk import check_output_folder
@@ -61,6 +62,8 @@ def check_request(folder: Path, formats: Sequence[Format], model: SavedModel) ->
         for package in _NEEDS[wanted]:
             if find_spec(package) is None:
                 raise InputError(f'--format {wanted} needs {package}: pip install "emocluster_jax[export]"')
+    if "onnx" in formats and trains_on_recordings(model.config):
+        raise InputError("--format onnx cannot hold a model that looks across chunks; give --format stablehlo")
     if not model.knows_labels:
         raise InputError("the model was trained without labels and predicts none; export one that was trained on some")
     check_output_folder("--output", folder)

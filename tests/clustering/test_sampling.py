@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emocluster_jax.clustering.sampling import balanced_indices, shuffled_indices
+from emocluster_jax.clustering.sampling import balanced_indices, balanced_recordings, shuffled_indices
 
 
 @given(
@@ -75,3 +75,15 @@ def test_shuffled_batches_hold_every_example_equally_often(count, batch_size, se
     assert len(times) == count
     assert times.min() >= 1 and np.ptp(times) <= 1
     assert sorted(batches.ravel()[:count]) == list(range(count))
+
+
+def test_recordings_are_drawn_by_the_weights_of_their_chunks() -> None:
+    # Clusters of 6 and 2 chunks: weights of 2/6, 2/6, 1/6 + 1/2 and 1/6 + 1/2.
+    assignments = np.array([[0, 0], [0, 0], [0, 1], [1, 0]])
+    batches = balanced_recordings(np.repeat(assignments, 5_000, axis=0), 64, np.random.default_rng(0))
+    assert batches.shape == (313, 64) and batches.min() >= 0 and batches.max() < 20_000
+    shares = np.bincount(batches.ravel() // 5_000) / batches.size
+    # 20,032 draws: the standard deviation of a share is 0.0034.
+    np.testing.assert_allclose(shares, np.array([2, 2, 4, 4]) / 12, atol=0.015)
+    shown = assignments[batches // 5_000]
+    assert np.mean(shown == 0) == pytest.approx((2 * 2 / 12 + 2 * 4 / 12 / 2), abs=0.015)

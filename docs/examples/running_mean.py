@@ -1,0 +1,26 @@
+"""A temporal network: to each chunk's numbers it adds a layer over the mean of all chunks up to this one."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from emocluster_jax.config import ModelConfig
+from emocluster_jax.models.encoder import dense_init
+
+
+class RunningMean(nn.Module):
+    config: ModelConfig
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(
+        self, shared: Float[Array, "recordings chunks E"], *, train: bool = False
+    ) -> Float[Array, "recordings chunks E"]:
+        _, chunks, width = shared.shape
+        means = jnp.cumsum(shared, axis=1) / jnp.arange(1, chunks + 1)[:, None]
+        return shared + nn.Dense(width, kernel_init=dense_init, name="past")(means)
+
+
+TEMPORAL = RunningMean
