@@ -214,10 +214,8 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.system not in typing.get_args(SystemName):
             raise InputError(f"--model is {self.system}; expected one of {', '.join(typing.get_args(SystemName))}")
-        if self.temporal not in typing.get_args(TemporalName):
-            raise InputError(
-                f"--temporal is {self.temporal}; expected one of {', '.join(typing.get_args(TemporalName))}"
-            )
+        if self.temporal not in (known := typing.get_args(TemporalName)):
+            raise InputError(f"--temporal is {self.temporal}; expected one of {', '.join(known)}")
         if not self.attributes:
             raise InputError(f"--attributes names none; give one or more of {', '.join(ATTRIBUTES)}")
         if isinstance(self.attributes, str) or not set(self.attributes) <= set(ATTRIBUTES):
