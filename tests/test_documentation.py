@@ -6,6 +6,7 @@ import ast
 import csv
 import importlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -106,6 +107,14 @@ def test_the_examples_run_where_they_were_registered(extended: Path) -> None:
     # Dropout of one half: without it, or with one mask for both passes, they would agree.
     assert epoch["stage2_disagreement"] > 0 and epoch["steps"]["stage2"]["weight_norm"] > 0
     assert (extended / "run" / "model" / "model.json").exists()
+
+
+def test_a_temporal_network_sees_whole_recordings_with_their_chunks_in_order(extended: Path) -> None:
+    worker = PROJECT / "tests" / "models" / "temporal_worker.py"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (extended, PROJECT / "tests")))}
+    command = [sys.executable, str(worker), str(extended / "work")]
+    done = subprocess.run(command, cwd=extended, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
