@@ -137,8 +137,11 @@ def chunk_outputs(
     centroids: Float[Array, "K clustered"] | None,
     inputs: Inputs,
 ) -> ChunkOutputs:
-    """What a model says of the chunks of normalised recordings, with the cluster of each: the nearest centroid, or without centroids the
-    classifier's largest logit. The first two arguments are static."""
+    """What a model says of the chunks of normalised recordings, with the cluster of each.
+
+    That is the nearest centroid or, without centroids, the classifier's largest logit. The first two arguments are
+    static.
+    """
     output = network_outputs(config, variables, inputs)
     if output.cluster_logits is None:
         return ChunkOutputs(output.attributes, output.embeddings, None)
