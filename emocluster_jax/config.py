@@ -106,8 +106,8 @@ def channel_number(channel: int | str) -> int | None:
     if text in words:
         return words[text]
     if not re.fullmatch("[0-9]{1,9}", text):
-        raise InputError(f"--channel is {text}; expected {_CHANNEL}")
-    return _CHANNEL.check("--channel", int(text))
+        raise InputError(f"`channel` is {text}; expected {_CHANNEL}")
+    return _CHANNEL.check("`channel`", int(text))
 
 
 @dataclass(frozen=True)
@@ -213,16 +213,16 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         if self.system not in typing.get_args(SystemName):
-            raise InputError(f"--model is {self.system}; expected one of {', '.join(typing.get_args(SystemName))}")
+            raise InputError(f"`system` is {self.system}; expected one of {', '.join(typing.get_args(SystemName))}")
         if self.temporal not in (known := typing.get_args(TemporalName)):
-            raise InputError(f"--temporal is {self.temporal}; expected one of {', '.join(known)}")
+            raise InputError(f"`temporal` is {self.temporal}; expected one of {', '.join(known)}")
         if not self.attributes:
-            raise InputError(f"--attributes names none; give one or more of {', '.join(ATTRIBUTES)}")
+            raise InputError(f"`attributes` names none; give one or more of {', '.join(ATTRIBUTES)}")
         if isinstance(self.attributes, str) or not set(self.attributes) <= set(ATTRIBUTES):
-            raise InputError(f"--attributes is {self.attributes!r}; expected a tuple of {', '.join(ATTRIBUTES)}")
+            raise InputError(f"`attributes` is {self.attributes!r}; expected a tuple of {', '.join(ATTRIBUTES)}")
         for name in self.attributes:
             if self.attributes.count(name) > 1:
-                raise InputError(f"--attributes names {name} twice; name each attribute once")
+                raise InputError(f"`attributes` names {name} twice; name each attribute once")
         check_numbers(self)
 
 
@@ -237,7 +237,7 @@ class ClusteringConfig:
     pca_components: int | None = field(default=None, metadata=within(Range(int, 1, 16_384)))
     """Project the embeddings on this many principal components before clustering; by default on none."""
     whiten: bool = False
-    """Scale the principal components to unit variance (needs --pca-components)."""
+    """Scale the principal components to unit variance (needs `pca_components`)."""
     l2_normalize: bool = False
     """Scale every embedding to unit length before clustering."""
     cosine: bool = False
@@ -247,7 +247,7 @@ class ClusteringConfig:
     def __post_init__(self) -> None:
         check_numbers(self)
         if self.whiten and self.pca_components is None:
-            raise InputError("--whiten scales principal components; give their number by --pca-components as well")
+            raise InputError("`whiten` scales principal components; give their number by `pca_components` as well")
 
     @property
     def unit_length(self) -> bool:
@@ -300,7 +300,7 @@ class LadderConfig:
         check_numbers(self)
         if len(self.denoising_weights) != LADDER_LEVELS:
             raise InputError(
-                f"--denoising-weights is {self.denoising_weights}; expected {LADDER_LEVELS} numbers: of the input, the "
+                f"`denoising_weights` is {self.denoising_weights}; expected {LADDER_LEVELS} numbers: of the input, the "
                 "seven convolutions and the shared layer"
             )
 
@@ -327,7 +327,7 @@ class TrainConfig:
     unlabeled_size: int | None = field(default=None, metadata=within(RECORDINGS))
     """Recordings of the unlabelled pool that training uses: a prefix of one seeded permutation; all by default."""
     fold: int | None = field(default=None, metadata=within(FOLD))
-    """Of records that were prepared with --folds: test on this fold, counted from 1, validate on the next one, and
+    """Of records that were prepared with `folds`: test on this fold, counted from 1, validate on the next one, and
     train on the others."""
     ccc_weight: float = field(
         default=1.0, metadata=_only("emocluster", "cnn_ae", "cnn_vae", "ladder") | within(_FACTOR)
@@ -338,7 +338,7 @@ class TrainConfig:
     recordings, in standard deviations of the training labels; or the lowest loss, 1 - CCC of chunks. Each is a mean
     over the attributes."""
     patience: int | None = field(default=None, metadata=within(Range(int, 1, 1_000_000)))
-    """Stop after this many epochs without a better one by --select-by; by default, never."""
+    """Stop after this many epochs without a better one by `select_by`; by default, never."""
     checkpoint_minutes: float | None = field(
         default=None, metadata=within(Range(float, 0, 1_000_000, excludes="lowest"))
     )
@@ -353,12 +353,12 @@ class TrainConfig:
     def __post_init__(self) -> None:
         check_numbers(self)
         if self.patience is not None and self.stages == "unsupervised":
-            raise InputError("--patience waits for a better epoch, and --stages unsupervised trains no regressor")
+            raise InputError("`patience` waits for a better epoch, and `stages=unsupervised` trains no regressor")
         if self.select_by != "ccc" and self.stages == "unsupervised":
-            raise InputError("--select-by chooses by predictions, and --stages unsupervised trains no regressor")
+            raise InputError("`select_by` chooses by predictions, and `stages=unsupervised` trains no regressor")
         if self.model.system == "cnn_regressor" and self.unlabeled_size:
             raise InputError(
-                "--unlabeled-size is given, but --model cnn_regressor learns from labels alone; leave it out or give 0"
+                "`unlabeled_size` is given, but `system=cnn_regressor` learns from labels alone; leave it out or give 0"
             )
         for setting, value in values_of(self):
             users = setting.systems

@@ -29,9 +29,9 @@ attribute, in audformat's segmented index, one row a recording."""
 class Options:
     """Models, recordings, and where results go."""
 
-    checkpoint: tuple[Path, ...]
+    models: tuple[Path, ...] = field(metadata={"option": "checkpoint"})
     """Model directories, or work directories of training. Several models fill columns side by side."""
-    input: tuple[Path, ...]
+    recordings: tuple[Path, ...] = field(metadata={"option": "input"})
     """Recordings, or folders of them, searched with their subfolders: wav, flac, mp3, ogg and others, of any rate. For
     models of given features .npy files of these, at their rate. A table (.csv, .tsv) names recordings by its column
     `file`, and segments of them by `start` and `end` (seconds or timedeltas), a row each."""
@@ -40,7 +40,7 @@ class Options:
     source: Path | None = None
     """The folder that holds the recordings of a table, and that its paths are relative to; by default the table's
     own."""
-    window_seconds: float | None = field(default=None, metadata=within(WINDOW_S))
+    window_s: float | None = field(default=None, metadata=within(WINDOW_S) | {"option": "window-seconds"})
     """A row for each window of this length: for recordings of which 11 parts of one second, one row, say too little.
 
     A shorter rest is a window from 1 s on."""
@@ -75,7 +75,7 @@ class Options:
 
 def check(options: Options) -> None:
     """Raises InputError where something is wrong with the request that can be known without its models."""
-    for option, given in (("--checkpoint", options.checkpoint), ("--input", options.input)):
+    for option, given in (("--checkpoint", options.models), ("--input", options.recordings)):
         if not given:
             raise InputError(f"{option} is empty; give at least one path")
     for option, path in _outputs(options).items():
@@ -103,8 +103,8 @@ def recordings_of(options: Options, features: Features) -> list[Recording]:
     from emocluster_jax.corpora.audio_files import recording_suffixes
     from emocluster_jax.inference.input_recordings import find_recordings
 
-    recordings = find_recordings(options.input, recording_suffixes(features), options.source)
-    taken = {path.resolve() for path in {*options.input, *(recording.path for recording in recordings)}}
+    recordings = find_recordings(options.recordings, recording_suffixes(features), options.source)
+    taken = {path.resolve() for path in {*options.recordings, *(recording.path for recording in recordings)}}
     for option, path in _outputs(options).items():
         if path.resolve() in taken:
             raise InputError(f"{option} {path} is one of the inputs, or both outputs are one file; give another name")
@@ -154,13 +154,13 @@ def main() -> None:
     from emocluster_jax.inference.predictor import load_model
 
     console = command.console(quiet=options.quiet)
-    predictors = [load_model(directory) for directory in options.checkpoint]
+    predictors = [load_model(directory) for directory in options.models]
     with console.showing_log():
         recordings = recordings_of(options, predictors[0].features)
     predictions = predict(
         predictors,
         recordings,
-        window_s=options.window_seconds,
+        window_s=options.window_s,
         embeddings=options.embeddings is not None,
         batch_size=options.batch_size,
         workers=options.workers,

@@ -68,7 +68,7 @@ class Options:
     """Leave out recordings whose file ends before its data do, instead of using what is there."""
     workers: int | None = field(default=None, metadata=within(WORKERS))
     """Processes that decode and write; all cores by default. The records are the same for any number."""
-    beam_runner: str | None = None
+    beam: str | None = field(default=None, metadata={"option": "beam-runner"})
     """An Apache Beam runner decodes and writes in place of local processes: DirectRunner, FlinkRunner, DataflowRunner,
     ...; see docs/preparation-at-scale.md. The records are the same."""
     beam_options: tuple[str, ...] = ()
@@ -136,7 +136,7 @@ def main() -> None:
             remove_dc=options.remove_dc,
             strict_audio=options.strict_audio,
             workers=options.workers,
-            beam=options.beam_runner,
+            beam=options.beam,
             beam_options=options.beam_options,
             corpus_options=_given(options.of_corpora),
             console=console,

@@ -37,7 +37,7 @@ def test_presets_survive_json(name: Preset) -> None:
         ({"epochs": True}, "here: epochs is True; expected int"),
         ({"model": {"attributes": ["anger"]}}, "here: model: attributes is 'anger'; expected one of arousal"),
         ({"model": {"attributes": "arousal"}}, "attributes is 'arousal'; expected a list"),
-        ({"model": {"clusters": 0}}, "here: model: --clusters is 0; expected 1 to 1000000"),
+        ({"model": {"clusters": 0}}, "here: model: `clusters` is 0; expected 1 to 1000000"),
         ({"model": {"width_multiplier": 1e9}}, "more than 0, and 64 at most"),
         ({"model": {"width_multiplier": 10**400}}, "width_multiplier is 1000.*; expected float"),
         ({"clustering": 4}, "here: clustering: expected an object of settings, found int"),
@@ -51,23 +51,23 @@ def test_refused(values: dict, message: str) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: FeatureConfig(hop_size=0), "hop_size is 0; expected 1 to 16384"),
-        (lambda: FeatureConfig(clip=float("inf")), "clip is inf"),
+        (lambda: FeatureConfig(hop_size=0), "`hop_size` is 0; expected 1 to 16384"),
+        (lambda: FeatureConfig(clip=float("inf")), "`clip` is inf"),
         (lambda: FeatureConfig(mel_bands=1_024, chunk_frames=4_096), "have 46137344 values; expected 16777216 at most"),
-        (lambda: ModelConfig(clusters=0), "clusters is 0"),
+        (lambda: ModelConfig(clusters=0), "`clusters` is 0"),
         (lambda: ModelConfig(attributes=()), "attributes"),
         (lambda: ModelConfig(attributes=("arousal", "arousal")), "arousal twice"),
-        (lambda: ModelConfig(dropout_rate=1.0), "dropout-rate is 1.0"),
-        (lambda: ModelConfig(width_multiplier=0.0), "width-multiplier is 0.0"),
-        (lambda: TrainConfig(epochs=0), "epochs is 0"),
-        (lambda: TrainConfig(batch_size=0), "batch-size is 0"),
-        (lambda: TrainConfig(unlabeled_size=-1), "unlabeled-size is -1"),
-        (lambda: TrainConfig(stages="unsupervised", patience=2), "--patience waits for a better epoch"),
-        (lambda: LadderConfig(noise_std=-0.1), "noise-std is -0.1"),
-        (lambda: LadderConfig(denoising_weights=(1.0, 1.0)), "denoising-weights is"),
-        (lambda: AutoencoderConfig(kl_weight=-1.0), "kl-weight is -1.0"),
-        (lambda: ClusteringConfig(whiten=True), "pca-components"),
-        (lambda: ClusteringConfig(iterations=0), "iterations is 0"),
+        (lambda: ModelConfig(dropout_rate=1.0), "`dropout_rate` is 1.0"),
+        (lambda: ModelConfig(width_multiplier=0.0), "`width_multiplier` is 0.0"),
+        (lambda: TrainConfig(epochs=0), "`epochs` is 0"),
+        (lambda: TrainConfig(batch_size=0), "`batch_size` is 0"),
+        (lambda: TrainConfig(unlabeled_size=-1), "`unlabeled_size` is -1"),
+        (lambda: TrainConfig(stages="unsupervised", patience=2), "`patience` waits for a better epoch"),
+        (lambda: LadderConfig(noise_std=-0.1), "`noise_std` is -0.1"),
+        (lambda: LadderConfig(denoising_weights=(1.0, 1.0)), "`denoising_weights` is"),
+        (lambda: AutoencoderConfig(kl_weight=-1.0), "`kl_weight` is -1.0"),
+        (lambda: ClusteringConfig(whiten=True), "`pca_components`"),
+        (lambda: ClusteringConfig(iterations=0), "`iterations` is 0"),
     ],
 )
 def test_impossible_settings(make, message: str) -> None:
@@ -81,15 +81,15 @@ def test_impossible_settings(make, message: str) -> None:
         (
             "cnn_ae",
             {"clustering": ClusteringConfig(iterations=3)},
-            "--iterations is given, but --model cnn_ae has",
+            "`iterations` is given, but `system=cnn_ae` has",
         ),
-        ("cnn_ae", {"optimizer": OptimizerConfig(freeze_regressor=True)}, "--freeze-regressor is given"),
+        ("cnn_ae", {"optimizer": OptimizerConfig(freeze_regressor=True)}, "`freeze_regressor` is given"),
         ("cnn_ae", {"autoencoder": AutoencoderConfig(kl_weight=2.0)}, "it belongs to cnn_vae"),
-        ("emocluster", {"ladder": LadderConfig(noise_std=0.1)}, "--noise-std is given"),
+        ("emocluster", {"ladder": LadderConfig(noise_std=0.1)}, "`noise_std` is given"),
         ("emocluster", {"autoencoder": AutoencoderConfig(reconstruction_weight=2.0)}, "it belongs to cnn_ae, cnn_vae"),
-        ("ladder", {"stages": "unsupervised"}, "--stages is given"),
-        ("cnn_regressor", {"ccc_weight": 2.0}, "--ccc-weight is given"),
-        ("cnn_regressor", {"unlabeled_size": 10}, "cnn_regressor learns from labels alone"),
+        ("ladder", {"stages": "unsupervised"}, "`stages` is given"),
+        ("cnn_regressor", {"ccc_weight": 2.0}, "`ccc_weight` is given"),
+        ("cnn_regressor", {"unlabeled_size": 10}, "`system=cnn_regressor` learns from labels alone"),
     ],
 )
 def test_options_of_other_systems(system, options: dict, message: str) -> None:
@@ -108,7 +108,7 @@ def test_both_kinds_of_features_survive_json() -> None:
         '"chunks_per_utterance": 11, "clip": 3.0}'
     )
     for values, message in (
-        ({"frames_per_second": 50.0, "dimensions": 10**6}, "here: dimensions is 1000000; expected 1 to 16384"),
+        ({"frames_per_second": 50.0, "dimensions": 10**6}, "here: `dimensions` is 1000000; expected 1 to 16384"),
         ({"frames_per_second": 50.0, "dimensions": 4, "mel_bands": 4}, "here: unknown setting 'mel_bands'"),
         ({"frames_per_second": 50.0}, "here: no setting 'dimensions'"),
     ):

@@ -24,6 +24,7 @@ from emocluster_jax.models.registry import network_of
 from emocluster_jax.records.preparation import read_preparation
 from launch import train
 from launch.options import option_names
+from launch.wording import as_options
 from small_models import noise, write_recording
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -166,14 +167,14 @@ def messages() -> list[str]:
 
 
 def texts() -> Iterator[str]:
-    """Every string of the program, with `...` for what is put into it."""
+    """Every string of the program as commands print it, with `...` for what is put into it."""
     for path in (path for package in ("emocluster_jax", "launch") for path in (PROJECT / package).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.JoinedStr):
                 whole = "".join(str(part.value) if isinstance(part, ast.Constant) else "..." for part in node.values)
-                yield re.sub(r"\.{4,}", "...", whole)
+                yield as_options(re.sub(r"\.{4,}", "...", whole))
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                yield node.value
+                yield as_options(node.value)
 
 
 def test_the_messages_to_look_for_are_those_that_the_program_has() -> None:

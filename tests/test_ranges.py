@@ -206,20 +206,14 @@ def test_words_beside_numbers() -> None:
 def test_absurd_numbers_for_functions(tmp_path: Path) -> None:
     (tmp_path / "pool").mkdir()
     for absurd in (1 << 63, -(1 << 63) - 1, 10**400):
-        for name, option in (
-            ("unlabeled_limit", "--unlabeled-limit"),
-            ("folds", "--folds"),
-            ("workers", "--workers"),
-            ("channel", "--channel"),
-            ("frame_rate", "--frame-rate"),
-        ):
+        for name in ("unlabeled_limit", "folds", "workers", "channel", "frame_rate"):
             values = {"corpus": "crema_d", "unlabeled": tmp_path / "pool", name: absurd}
-            with pytest.raises(InputError, match=f"^{option} is .*; expected "):
+            with pytest.raises(InputError, match=f"^`{name}` is .*; expected "):
                 emocluster_jax.prepare(source=pool_alone(tmp_path), data_dir=tmp_path / "data", **values)
-        for place, option in enumerate(("--window-seconds", "--batch-size", "--workers")):
+        for place, name in enumerate(("window_s", "batch_size", "workers")):
             values = [None, None, None]
             values[place] = absurd
-            with pytest.raises(InputError, match=f"^{option} is .*; expected "):
+            with pytest.raises(InputError, match=f"^`{name}` is .*; expected "):
                 check_extent(*values)
     for rate in (math.nan, math.inf, 1 << 63, 10**400):
         with pytest.raises(RecordingError, match=r"the number of frames per second is .*; expected 1 to 4096"):

@@ -28,7 +28,7 @@ def read_preparation_for(model: SavedModel, data_dir: Path) -> Preparation:
     if not model.normalized_by(statistics.mean, statistics.std):
         raise InputError(
             f"{data_dir} was normalised with other statistics than the model's training data; prepare the corpus for "
-            "this model, with --statistics-from the model directory"
+            "this model, with `statistics_from` the model directory"
         )
     return preparation
 
@@ -53,7 +53,7 @@ def fold_for(model: Path, data_dir: Path, preparation: Preparation, fold: int | 
             fold = run.config.fold if fold is None else fold
             if fold != run.config.fold and parallel.is_primary():
                 console.warn(
-                    f"the run of {model} had --fold {run.config.fold}: it trained on what --fold {fold} tests on, or "
+                    f"the run of {model} had `fold={run.config.fold}`: it trained on what `fold={fold}` tests on, or "
                     "chose its best epoch by it"
                 )
     check_fold(preparation, data_dir, fold)

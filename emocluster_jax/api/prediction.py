@@ -200,7 +200,7 @@ def _audio(
         changes["channel"] = channel_number(channel)
     if changes and not isinstance(predictors[0].features, FeatureConfig):
         raise InputError(
-            f"the models read {predictors[0].features.summary}; leave out --channel, --remove-dc and --strict-audio, "
+            f"the models read {predictors[0].features.summary}; leave out `channel`, `remove_dc` and `strict_audio`, "
             "which are about audio"
         )
     return [dataclasses.replace(predictor.audio, **changes) for predictor in predictors]

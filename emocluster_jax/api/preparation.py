@@ -39,7 +39,7 @@ _WITHOUT = {
     "train": "nothing can be learned from labels",
     "validation": "training cannot tell which epoch is best, and will keep the last",
     "test": "training will end without test scores",
-    "unlabeled": "all that lies in the folder of --unlabeled is in the corpus already",
+    "unlabeled": "all that lies in the folder of `unlabeled` is in the corpus already",
 }
 """What follows from it that a split is empty."""
 _BUCKET = re.compile("[a-z][a-z0-9]+:/")  # a path that was `gs://...`
@@ -71,7 +71,7 @@ def prepare(
     stopped when it is repeated.
 
     Args:
-      corpus: what lies in the source folder, as `launch.prepare --corpus` names it.
+      corpus: what lies in the source folder, as `launch.prepare `corpus`` names it.
       source: the corpus's folder, or, of `manifest`, the CSV file in it. `demo` makes its recordings there.
       data_dir: where the records go.
       unlabeled: a folder of recordings without labels, which join the unlabelled split.
@@ -101,17 +101,17 @@ def prepare(
     source, data_dir, unlabeled = Path(source), Path(data_dir), None if unlabeled is None else Path(unlabeled)
     own = options_of(corpus, corpus_options or {})
     if unlabeled_limit is not None and unlabeled is None:
-        raise InputError("--unlabeled-limit needs --unlabeled, the folder that it limits")
+        raise InputError("`unlabeled_limit` needs `unlabeled`, the folder that it limits")
     if folds is not None:
         folds = checked_request(folds)
     audio = AudioConfig(channel_number(channel), remove_dc, strict_audio)
     if frame_rate is not None:
         if audio != DEFAULT_AUDIO:
             raise InputError(
-                "--frame-rate says that the recordings are features; leave out --channel, --remove-dc and "
-                "--strict-audio, which are about audio"
+                "`frame_rate` says that the recordings are features; leave out `channel`, `remove_dc` and "
+                "`strict_audio`, which are about audio"
             )
-        FRAME_RATE.check("--frame-rate", frame_rate)
+        FRAME_RATE.check("`frame_rate`", frame_rate)
     runner = _workers(workers, beam, beam_options, data_dir)  # before anything is read
     _check_outputs(corpus, source, data_dir)
     suffixes = AUDIO_SUFFIXES if frame_rate is None else FRAME_SUFFIXES
@@ -174,16 +174,16 @@ def _empty_splits(
 
 def _workers(workers: int | None, beam: str | None, beam_options: Sequence[str], data_dir: Path) -> int | BeamRunner:
     if workers is not None:
-        workers = WORKERS.check("--workers", workers)
+        workers = WORKERS.check("`workers`", workers)
     if beam is None:
         if beam_options:
-            raise InputError("--beam-options needs --beam-runner, whose options they are")
+            raise InputError("`beam_options` needs `beam`, whose options they are")
         return workers or usable_cores()
     if workers is not None:
-        raise InputError("--workers counts local processes; with --beam-runner say how many in --beam-options")
+        raise InputError("`workers` counts local processes; with `beam` say how many in `beam_options`")
     if _BUCKET.match(str(data_dir)):
         raise InputError(
-            f"--data-dir {data_dir} is not a folder; Beam workers write to a file system that all of them mount"
+            f"`data_dir={data_dir}` is not a folder; Beam workers write to a file system that all of them mount"
         )
     return beam_runner(beam, beam_options)
 
@@ -192,13 +192,13 @@ def _check_outputs(corpus: CorpusName, source: Path, data_dir: Path) -> None:
     """Raises InputError where nothing can be written to the data directory, or, of the demo, to the source folder."""
     # Records that are there already may be on a disk that can only be read. Others appear by a rename from beside.
     data_dir = Path(os.path.realpath(data_dir))
-    check_path("--data-dir", data_dir)
+    check_path("`data_dir`", data_dir)
     if not (data_dir / FILE_NAME).exists():
-        check_output_folder("--data-dir", data_dir.parent if data_dir.is_dir() else data_dir)
+        check_output_folder("`data_dir`", data_dir.parent if data_dir.is_dir() else data_dir)
     if corpus == "demo":
-        check_path("--source", source)
+        check_path("`source`", source)
         if not source.exists():
-            check_output_folder("--source", source)
+            check_output_folder("`source`", source)
 
 
 def _make_demo(source: Path, console: Console) -> None:
@@ -214,7 +214,7 @@ def _features(frame_rate: float | None, source: Path, utterances: Sequence[Utter
     if frame_rate is None:
         if all(utterance.path.suffix.lower() in FRAME_SUFFIXES for utterance in utterances):
             raise InputError(
-                f"the recordings of {source} are .npy files; say by --frame-rate how many frames a second they have"
+                f"the recordings of {source} are .npy files; say by `frame_rate` how many frames a second they have"
             )
         return FeatureConfig()
 
@@ -230,7 +230,7 @@ def _features(frame_rate: float | None, source: Path, utterances: Sequence[Utter
         first = utterances[0].path
         shape = shape_of(first)
         raise InputError(
-            f"--frame-rate is given, but none of the {len(utterances)} recordings of {source} is a .npy file of frames "
+            f"`frame_rate` is given, but none of the {len(utterances)} recordings of {source} is a .npy file of frames "
             f"(first: {first}{'' if shape is None else f', an array of shape {shape}; expected (frames, dimensions)'})"
         )
     return GivenFeatures(dimensions, frame_rate)

@@ -128,10 +128,10 @@ def fit(
     console, data_dir, workdir = console or Console(), Path(data_dir), Path(workdir)
     config = config or TrainConfig()
     if workdir.resolve() == data_dir.resolve():
-        raise InputError(f"--workdir {workdir} is the data directory; give the run a folder of its own")
+        raise InputError(f"`workdir={workdir}` is the data directory; give the run a folder of its own")
     with parallel.all_or_none():
         if parallel.is_primary():
-            check_output_folder("--workdir", workdir)
+            check_output_folder("`workdir`", workdir)
         preparation = read_preparation(data_dir)
         check_fold(preparation, data_dir, config.fold)
         has_labels, pool = bool(preparation.counts.get("train")), _pool(preparation, config, console)

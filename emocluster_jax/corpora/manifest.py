@@ -79,12 +79,12 @@ def read(
     """
     table = options.manifest
     if table is not None and not source.is_dir():
-        raise InputError(f"--source {source} is not a folder; with --manifest give that of the recordings")
+        raise InputError(f"`source={source}` is not a folder; with `manifest` give that of the recordings")
     root = source if source.is_dir() else source.parent
     path = table or (root / "manifest.csv" if source.is_dir() else source)
     if not os.path.exists(path):  # noqa: PTH110 (a name that no file system takes does not exist either)
         raise InputError(
-            f"{path} does not exist; give by --source a folder with a manifest.csv, or name the table by --manifest"
+            f"{path} does not exist; give by `source` a folder with a manifest.csv, or name the table by `manifest`"
         )
     rows = read_table(path)
     rows.require("file")
@@ -92,7 +92,7 @@ def read(
     if warning := unused_columns(rows, COLUMNS):
         _log.warning("%s", warning)
     listed = listed_recordings(
-        rows, root, suffixes, "give the folder that all recordings lie in by --source, and the table by --manifest"
+        rows, root, suffixes, "give the folder that all recordings lie in by `source`, and the table by `manifest`"
     )
     utterances = [_utterance(row, recording, root) for row, recording in zip(rows, listed, strict=True)]
     if not rows.has("split"):
@@ -107,7 +107,7 @@ def read(
     if not any(is_file(utterance.path) for utterance in utterances):
         raise InputError(
             f"{path}: none of its {len(utterances)} recordings exists (first: {utterances[0].path}); "
-            f"give paths inside {root}, or another --source"
+            f"give paths inside {root}, or another `source`"
         )
     if unlabeled is not None:
         utterances += read_pool(unlabeled, root, utterances, unlabeled_limit, suffixes=suffixes)

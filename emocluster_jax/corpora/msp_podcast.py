@@ -123,7 +123,7 @@ def _test_sets(asked: tuple[str, ...], table: Table) -> set[str]:
     absent = [value for name, value in chosen.items() if name not in there]
     if absent and set(chosen) != set(TEST_SETS):
         raise InputError(
-            f"--test-sets {' '.join(absent)}: {table.path} has no labels of such a test set; "
+            f"`test_sets={' '.join(absent)}`: {table.path} has no labels of such a test set; "
             f"those that it has are: {', '.join(sorted(there.values())) or 'none'}"
         )
     return set(chosen)

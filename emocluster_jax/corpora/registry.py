@@ -42,8 +42,8 @@ def options_of(corpus: CorpusName, given: Mapping[str, Any]) -> Any | None:
     for name in given:
         users = [user for user, cls in classes.items() if name in cls.__dataclass_fields__]
         if corpus not in users:
-            belongs = f"belongs to --corpus {' and '.join(users)}, not to" if users else "is not an option of"
-            raise InputError(f"--{name.replace('_', '-')} {belongs} {corpus}")
+            belongs = f"belongs to `corpus={' and '.join(users)}`, not to" if users else "is not an option of"
+            raise InputError(f"`{name}` {belongs} {corpus}")
     return from_dict(classes[corpus], dict(given), corpus) if corpus in classes else None
 
 

@@ -86,7 +86,7 @@ def shared_speakers_warning(speakers: Sequence[str]) -> str:
     """What a person should know of `shared_speakers`, of which there are some."""
     return (
         f"{_are(speakers)} in more than one of train, validation and test ({_names(speakers)}): scores will be better "
-        "than they are for voices that training never heard; give each speaker one split, or prepare with --folds"
+        "than they are for voices that training never heard; give each speaker one split, or prepare with `folds`"
     )
 
 
@@ -103,7 +103,7 @@ def fold_warnings(utterances: Sequence[Utterance]) -> list[str]:
     if speakers := sorted(pool & {utterance.speaker for utterance in labeled}):
         found.append(
             f"{_are(speakers)} in the folds and in the unlabelled pool ({_names(speakers)}), of which every run hears "
-            "all, without labels; train with --unlabeled-size 0 to do without"
+            "all, without labels; train with `unlabeled_size=0` to do without"
         )
     return found
 

@@ -42,7 +42,7 @@ def read_pool(
       InputError: the folder is missing, unreadable or holds no recording, or the limit is out of range.
     """
     if limit is not None:
-        limit = RECORDINGS.check("--unlabeled-limit", limit)
+        limit = RECORDINGS.check("`unlabeled_limit`", limit)
     if limit == 0:
         return []
     check_folder(folder, "a folder of recordings without labels")

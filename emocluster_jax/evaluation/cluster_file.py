@@ -13,7 +13,7 @@ from emocluster_jax.storage.run_identity import RUN_ENTRY, check_run
 
 CLUSTERS_FILE = "clusters.json"
 """Its name in a work directory."""
-_REMEDY = "end the training again with --resume, which writes it anew"
+_REMEDY = "end the training again with `resume`, which writes it anew"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from emocluster_jax.storage.run_identity import RUN_ENTRY, check_run
 
 TEST_SCORES = "test.json"
 """Of the test split, in a work directory whose run has ended."""
-_REMEDY = "remove it and end the training again with --resume, which writes it anew"
+_REMEDY = "remove it and end the training again with `resume`, which writes it anew"
 _LARGEST = 1e100
 """Far beyond any error of single-precision numbers, and with a square that double precision holds."""
 

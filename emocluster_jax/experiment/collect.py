@@ -68,7 +68,7 @@ def collect(plan: Plan, corpus: str, console: Console) -> Collected:
         for folder in (tables, figures):
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"cannot write to {plan.workdir} ({error.strerror}); choose another --workdir") from None
+        raise InputError(f"cannot write to {plan.workdir} ({error.strerror}); choose another `workdir`") from None
     with console.task("collecting results"):
         results = {run: read_completed(plan, run) for run in runs if is_complete(plan, run)}
         _check_sentences(plan, results)

@@ -38,11 +38,11 @@ def grid_for_data(
     """
     folds = preparation.folds
     if folds is None and "folds" in tables:
-        raise InputError(f"--preset folds needs folds, which {data_dir} does not have; prepare it with --folds")
+        raise InputError(f"`preset=folds` needs folds, which {data_dir} does not have; prepare it with `folds`")
     if folds is not None and tables != ("folds",):
-        raise InputError(f"{data_dir} was prepared in folds; give --preset folds alone, or prepare it without --folds")
+        raise InputError(f"{data_dir} was prepared in folds; give `preset=folds` alone, or prepare it without `folds`")
     if not (tables and clusters):
-        raise InputError("--preset and --clusters need at least one value each")
+        raise InputError("`preset` and `clusters` need at least one value each")
     for split in ("train", "test") if folds is None else ():
         if not preparation.counts.get(split):
             raise InputError(f"{data_dir} has no {split} split, which an experiment needs; prepare one")
@@ -62,7 +62,7 @@ def _attributes(data_dir: Path, preparation: Preparation, asked: tuple[str, ...]
     wanted = labelled if asked is None else tuple(dict.fromkeys(asked))
     if not wanted or not set(wanted) <= set(labelled):
         raise InputError(
-            f"--attributes is {', '.join(wanted) or 'none'}; the training split of {data_dir} has labels of "
+            f"`attributes` is {', '.join(wanted) or 'none'}; the training split of {data_dir} has labels of "
             f"{', '.join(labelled) or 'none'}"
         )
     return wanted
@@ -73,5 +73,5 @@ def _unlabeled_sizes(data_dir: Path, pool: int, asked: tuple[int, ...] | None) -
         return sizes_within(pool)
     if not asked or min(asked) < 0 or max(asked) > pool:
         given = " ".join(map(str, asked)) or "empty"
-        raise InputError(f"--unlabeled-sizes is {given}; {data_dir} has 0 to {pool} unlabelled recordings")
+        raise InputError(f"`unlabeled_sizes` is {given}; {data_dir} has 0 to {pool} unlabelled recordings")
     return tuple(sorted(set(asked)))

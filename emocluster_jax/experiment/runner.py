@@ -97,7 +97,7 @@ def _taken(folder: Path) -> Iterator[bool]:
         yield False
         return
     except OSError as error:
-        raise InputError(f"cannot write to {folder} ({error.strerror}); choose another --workdir") from None
+        raise InputError(f"cannot write to {folder} ({error.strerror}); choose another `workdir`") from None
     try:
         yield True
     finally:

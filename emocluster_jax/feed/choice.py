@@ -37,18 +37,18 @@ def resolve_feed(
       InputError: there is no such feed, or the processes of the run want different things.
     """
     if feed not in (*get_args(Feed), "auto"):
-        raise InputError(f"--feed is {feed}; expected auto, resident or streamed")
+        raise InputError(f"`feed` is {feed}; expected auto, resident or streamed")
     # Devices and hosts may differ; the programs must not.
     if not parallel.same_everywhere(feed):
-        raise InputError(f"--feed is {feed} on this process and not on all others; give all the same")
+        raise InputError(f"`feed` is {feed} on this process and not on all others; give all the same")
     needed = chunk_bytes(recordings, features)
     if feed != "auto":
-        console.line(f"Chunks: {needed / _GB:.2f} GB, {feed}, as --feed says")
+        console.line(f"Chunks: {needed / _GB:.2f} GB, {feed}, as `feed` says")
         return feed
     free = parallel.smallest(free_bytes())
     chosen = "resident" if fits(needed, free) else "streamed"
     where = "resident on the devices" if chosen == "resident" else "streamed from the records"
-    console.line(f"Chunks: {needed / _GB:.2f} GB, {where} ({free / _GB:.1f} GB of memory are free; see --feed)")
+    console.line(f"Chunks: {needed / _GB:.2f} GB, {where} ({free / _GB:.1f} GB of memory are free; see `feed`)")
     return chosen
 
 

@@ -34,9 +34,9 @@ def find_recordings(inputs: Sequence[Path], suffixes: frozenset[str], source: Pa
         two recordings would have the same name, or there is no table for `source`.
     """
     if source is not None and not any(map(_is_table, inputs)):
-        raise InputError(f"--source {source} is for the paths in a table, and none is given by --input")
+        raise InputError(f"`source={source}` is for the paths in a table, and none is given by `recordings`")
     if source is not None and not source.is_dir():
-        raise InputError(f"--source {source} is not a folder; give the one that the tables' paths are relative to")
+        raise InputError(f"`source={source}` is not a folder; give the one that the tables' paths are relative to")
     paths: dict[str, Path] = {}
     found: dict[tuple[str, float | None, float | None], Recording] = {}
     for given in inputs:
@@ -68,12 +68,12 @@ def _read_recordings(path: Path, source: Path, suffixes: frozenset[str]) -> list
     """What a table names, in its order."""
     table = read_table(path)
     table.require("file")
-    listed = listed_recordings(table, source, suffixes, "give the folder that all recordings lie in by --source")
+    listed = listed_recordings(table, source, suffixes, "give the folder that all recordings lie in by `source`")
     recordings = [Recording(_printable(file), source / file, start_s, end_s) for file, start_s, end_s in listed]
     if not any(is_file(recording.path) for recording in recordings):
         raise InputError(
             f"{path}: none of its {len(recordings)} recordings exists (first: {recordings[0].path}); "
-            "give the folder that its paths are relative to by --source"
+            "give the folder that its paths are relative to by `source`"
         )
     return recordings
 

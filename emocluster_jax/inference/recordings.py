@@ -161,9 +161,9 @@ def predict_prepared(predictor: Predictor, source: ChunkSource, positions: Seque
 def check_extent(window_s: float | None, batch_size: int | None, workers: int | None) -> None:
     """Raises InputError for a number that is out of its range: `config.WINDOW_S`, `BATCH_SIZE` and `WORKERS`."""
     for option, limits, number in (
-        ("--window-seconds", WINDOW_S, window_s),
-        ("--batch-size", BATCH_SIZE, batch_size),
-        ("--workers", WORKERS, workers),
+        ("`window_s`", WINDOW_S, window_s),
+        ("`batch_size`", BATCH_SIZE, batch_size),
+        ("`workers`", WORKERS, workers),
     ):
         if number is not None:
             limits.check(option, number)
@@ -285,7 +285,7 @@ class _FrontEnd:
             return segment
         if segment.is_whole and all(quality.is_silent for quality in segment.quality.values()):
             features, _ = self._distinct[0][0]
-            return Skipped(segment.file, f"{silent_reason(features)}; --window-seconds predicts it part by part")
+            return Skipped(segment.file, f"{silent_reason(features)}; `window_s` predicts it part by part")
         frames = {settings: frames_of_parts(parts, settings[0]) for settings, parts in segment.parts.items()}
         chunks = [mel_chunks(frames[settings], p.features, p.statistics) for settings, p in self._distinct]
         quality = [segment.quality[settings] for settings, _ in self._distinct]

@@ -61,14 +61,14 @@ def check_request(folder: Path, formats: Sequence[Format], model: SavedModel) ->
     for wanted in formats:
         for package in _NEEDS[wanted]:
             if find_spec(package) is None:
-                raise InputError(f'--format {wanted} needs {package}: pip install "emocluster_jax[export]"')
+                raise InputError(f'`formats={wanted}` needs {package}: pip install "emocluster_jax[export]"')
     if "onnx" in formats and trains_on_recordings(model.config):
-        raise InputError("--format onnx cannot hold a model that looks across chunks; give --format stablehlo")
+        raise InputError("`formats` onnx cannot hold a model that looks across chunks; give `formats` stablehlo")
     if not model.knows_labels:
         raise InputError("the model was trained without labels and predicts none; export one that was trained on some")
-    check_output_folder("--output", folder)
+    check_output_folder("`output`", folder)
     if folder.is_dir() and any(folder.iterdir()) and _weights_of(folder) != weights_sha256(model):
-        raise InputError(f"--output {folder} holds something else than exports of this model; give a new folder")
+        raise InputError(f"`output={folder}` holds something else than exports of this model; give a new folder")
 
 
 def export(model: SavedModel, wanted: Format) -> Exported:

@@ -85,7 +85,7 @@ def model_card(
       InputError: the preparation is not that of the run's data.
     """
     if preparation is not None and run.saved is not None and run.saved.data not in preparation.fingerprints:
-        raise InputError("--data-dir is not what the model was trained on; give the run's, or leave it out")
+        raise InputError("`data_dir` is not what the model was trained on; give the run's, or leave it out")
     import yaml
 
     front = yaml.safe_dump(_front_matter(model, run, preparation, name, license), sort_keys=False, allow_unicode=True)

@@ -81,7 +81,7 @@ def _refuse_other_attribute(weights: Path, attribute: str) -> None:
     named = next((name for name, theirs in _MARKS.items() if theirs == mark), attribute)
     if named != attribute:
         raise InputError(
-            f"{weights.name} is by its name a model of {named}, not of {attribute}; give --attribute {named}"
+            f"{weights.name} is by its name a model of {named}, not of {attribute}; give `attribute={named}`"
         )
 
 

@@ -246,7 +246,7 @@ def check_signal(samples: int, peak: np.float32, condition: Condition) -> None:
     if not samples:
         raise RecordingError("no samples")
     if condition.channels_cancel:
-        raise RecordingError("the channels cancel: their mean is silent; --channel first takes one of them")
+        raise RecordingError("the channels cancel: their mean is silent; `channel=first` takes one of them")
     if peak == 0:
         raise RecordingError("silent")
     if not np.isfinite(peak):

@@ -56,9 +56,9 @@ class Quality(NamedTuple):
 
 
 NOTICES = {
-    "cut": "with a file that ends early, used as far as it goes (--strict-audio leaves it out)",
+    "cut": "with a file that ends early, used as far as it goes (`strict_audio` leaves it out)",
     "clipped": "with clipped samples",
-    "dc_offset": "with a DC offset of 1 % of the peak or more (--remove-dc subtracts it)",
+    "dc_offset": "with a DC offset of 1 % of the peak or more (`remove_dc` subtracts it)",
     "silent_chunks": "with silent chunks",
 }
 """What is counted of recordings that are used nevertheless, and how messages describe it."""

@@ -70,17 +70,17 @@ def beam_runner(name: str, options: Sequence[str]) -> BeamRunner:
         from apache_beam.runners import create_runner  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise InputError(
-            '--beam-runner needs Apache Beam: in an environment of its own, pip install "emocluster_jax[beam]"'
+            '`beam` needs Apache Beam: in an environment of its own, pip install "emocluster_jax[beam]"'
         ) from None
     for option in options:
         if not re.fullmatch(r"[A-Za-z]\w*(=.*)?", option, re.DOTALL) or option.startswith("runner="):
-            raise InputError(f"--beam-options: {option!r} is no option; give name=value or name, without dashes")
+            raise InputError(f"`beam_options`: {option!r} is no option; give name=value or name, without dashes")
     flags = tuple(f"--{option}" for option in options)
     name = "FnApiRunner" if name.lower() in ("direct", "directrunner") else name
     try:
         create_runner(name)
     except (ValueError, ImportError, AttributeError) as error:
-        raise InputError(f"--beam-runner {name}: {error}") from None
+        raise InputError(f"`beam={name}`: {error}") from None
     _check_options(name, flags)
     return BeamRunner(name, flags)
 
@@ -98,12 +98,12 @@ def _check_options(name: str, flags: Sequence[str]) -> None:
             pipeline = Pipeline(runner=name, options=options)
     except SystemExit:
         # Beam's parser prints its usage and ends the process.
-        raise InputError(f"--beam-options: {printed.getvalue().strip().rpartition('error: ')[2]}") from None
+        raise InputError(f"`beam_options`: {printed.getvalue().strip().rpartition('error: ')[2]}") from None
     except Exception as error:
         # What the runner lacks, one a line below a heading; or what a service answered that Beam asked for defaults.
         problems = " ".join(str(error).split()).rpartition("validations errors: ")[2].rstrip(".")
         raise InputError(
-            f"--beam-options do not suit {name}: {problems or type(error).__name__}; give what it needs as name=value"
+            f"`beam_options` do not suit {name}: {problems or type(error).__name__}; give what it needs as name=value"
         ) from None
     # Removed by Beam only where the pipeline is run.
     shutil.rmtree(pipeline.local_tempdir, ignore_errors=True)
@@ -111,7 +111,7 @@ def _check_options(name: str, flags: Sequence[str]) -> None:
         try:
             import google.cloud.dataflow  # noqa: F401 # pyright: ignore[reportMissingImports]
         except ImportError:
-            raise InputError('--beam-runner DataflowRunner needs pip install "apache-beam[gcp]"') from None
+            raise InputError('`beam=DataflowRunner` needs pip install "apache-beam[gcp]"') from None
 
 
 def run_on_beam(

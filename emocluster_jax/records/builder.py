@@ -61,7 +61,7 @@ class EmoCluster(FileReaderBuilder):
         return data_dir, data_dir
 
     def _download_and_prepare(self, dl_manager: Any, download_config: Any = None) -> None:
-        raise NotImplementedError("prepare recordings with `python -m launch.prepare`")
+        raise NotImplementedError("prepare recordings with `emocluster_jax.prepare`")
 
     def write_metadata(self, files: Mapping[str, Sequence[tuple[int, int]]]) -> None:
         """Writes `dataset_info.json` and `features.json`.

@@ -29,13 +29,13 @@ def existing_preparation(data_dir: Path, request_sha256: str) -> Preparation | N
       InputError: something else lies there, or no directory can be put there.
     """
     if data_dir.exists() and not data_dir.is_dir():
-        raise InputError(f"{data_dir} is a file; give another --data-dir")
+        raise InputError(f"{data_dir} is a file; give another `data_dir`")
     if (data_dir / FILE_NAME).exists():
         preparation = read_preparation(data_dir)
         if preparation.request != request_sha256:
             raise InputError(
                 f"{data_dir} holds other prepared data (corpus {preparation.corpus}, from {preparation.source}, with "
-                "other recordings, labels or settings); give another --data-dir or remove it"
+                "other recordings, labels or settings); give another `data_dir` or remove it"
             )
         return preparation
     if data_dir.is_mount():
@@ -43,9 +43,9 @@ def existing_preparation(data_dir: Path, request_sha256: str) -> Preparation | N
     try:
         has_files = data_dir.is_dir() and any(data_dir.iterdir())
     except OSError as error:
-        raise InputError(f"{data_dir} cannot be read: {error.strerror}; give another --data-dir") from None
+        raise InputError(f"{data_dir} cannot be read: {error.strerror}; give another `data_dir`") from None
     if has_files:
-        raise InputError(f"{data_dir} holds files that are no prepared data; give another --data-dir, a new folder")
+        raise InputError(f"{data_dir} holds files that are no prepared data; give another `data_dir`, a new folder")
     return None
 
 
@@ -67,7 +67,7 @@ def unfinished_folder(data_dir: Path, request_sha256: str) -> Iterator[Path]:
         begun = (_LOCK, f".{request.stem}.*.partial{request.suffix}")
         if folder.exists() and not request.exists() and any(not _is_one_of(path, begun) for path in folder.iterdir()):
             raise InputError(
-                f"{folder} is in the way and no unfinished preparation; move it or give another --data-dir"
+                f"{folder} is in the way and no unfinished preparation; move it or give another `data_dir`"
             )
         folder.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(folder / _LOCK, timeout=0):
@@ -85,7 +85,7 @@ def unfinished_folder(data_dir: Path, request_sha256: str) -> Iterator[Path]:
         raise InputError(f"another process is preparing {data_dir} right now; wait for it to end") from None
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST):
-            raise InputError(f"{folder} cannot be written: {error.strerror}; give another --data-dir") from None
+            raise InputError(f"{folder} cannot be written: {error.strerror}; give another `data_dir`") from None
         with writing(data_dir.parent, AGAIN):
             raise
     finally:

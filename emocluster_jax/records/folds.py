@@ -52,7 +52,7 @@ def in_one_split(utterances: Sequence[Utterance]) -> list[Utterance]:
 
 def checked_request(wanted: FoldsRequest) -> FoldsRequest:
     """The request, if there can be such folds for some recordings; raises InputError otherwise."""
-    return wanted if wanted == "speakers" else FOLDS.check("--folds", wanted)
+    return wanted if wanted == "speakers" else FOLDS.check("`folds`", wanted)
 
 
 def deal_folds(utterances: Sequence[Utterance], wanted: FoldsRequest) -> Folds:
@@ -69,14 +69,14 @@ def deal_folds(utterances: Sequence[Utterance], wanted: FoldsRequest) -> Folds:
     wanted = checked_request(wanted)
     if wanted == "speakers" and utterances and not any(utterance.speaker for utterance in utterances):
         raise InputError(
-            "--folds speakers makes a fold of each speaker, and none is known; name them in a column speaker, or give "
+            "`folds=speakers` makes a fold of each speaker, and none is known; name them in a column speaker, or give "
             "a number of folds"
         )
     speakers = [speaker_of(utterance) for utterance in utterances]
     different = sorted(set(speakers))
     if len(different) < (FEWEST if wanted == "speakers" else wanted):
         raise InputError(
-            f"--folds is {wanted}, and the labelled recordings that can be used are of {len(different)} speakers, "
+            f"`folds` is {wanted}, and the labelled recordings that can be used are of {len(different)} speakers, "
             f"which is too few; folds are by speaker, and at least {FEWEST}"
         )
     if wanted == "speakers":

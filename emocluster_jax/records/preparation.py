@@ -192,16 +192,14 @@ def read_preparation(data_dir: Path) -> Preparation:
     """
     path = data_dir / FILE_NAME
     if not data_dir.is_dir():
-        raise InputError(
-            f"no data directory at {data_dir}; prepare one with `python -m launch.prepare --data-dir {data_dir} ...`"
-        )
+        raise InputError(f"no data directory at {data_dir}; prepare one with `prepare()`")
     check_utf8(data_dir)
     remedy = f"restore a copy, or remove {data_dir} and prepare it again"
     try:
         values = read_json(path, remedy, _MOST_BYTES)
     except FileNotFoundError:
         raise InputError(
-            f"{data_dir} is no prepared data directory, it has no {FILE_NAME}; give one that launch.prepare wrote"
+            f"{data_dir} is no prepared data directory, it has no {FILE_NAME}; give one that `prepare()` wrote"
         ) from None
     version = values.get("format_version") if isinstance(values, dict) else None
     if version != FORMAT_VERSION:

@@ -41,16 +41,16 @@ def check_fold(preparation: Preparation, data_dir: Path, fold: int | None) -> No
     if preparation.folds is None:
         if fold is not None:
             raise InputError(
-                f"--fold {fold} is given, but {data_dir} was prepared without folds; leave it out, or prepare with "
-                "--folds"
+                f"`fold={fold}` is given, but {data_dir} was prepared without folds; leave it out, or prepare with "
+                "`folds`"
             )
         return
     count = preparation.folds.count
     if fold is None:
-        raise InputError(f"{data_dir} was prepared in {count} folds; say by --fold which to test on, from 1 to {count}")
+        raise InputError(f"{data_dir} was prepared in {count} folds; say by `fold` which to test on, from 1 to {count}")
     if not 1 <= fold <= count:
-        raise InputError(f"--fold is {fold}; {data_dir} has folds 1 to {count}")
-    FOLD.check("--fold", fold)
+        raise InputError(f"`fold` is {fold}; {data_dir} has folds 1 to {count}")
+    FOLD.check("`fold`", fold)
 
 
 def split_counts(preparation: Preparation, fold: int | None) -> dict[str, int]:

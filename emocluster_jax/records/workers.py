@@ -77,7 +77,7 @@ def _check_death(examined: Examined) -> None:
         meanwhile = f" while it decoded {' or '.join(map(repr, examined.sound))}" if examined.sound else ""
         raise InputError(
             f"a worker process died{meanwhile}, maybe for want of memory; the same command again goes on from here, "
-            "perhaps with fewer --workers"
+            "perhaps with fewer `workers`"
         )
 
 

@@ -107,7 +107,7 @@ def prepare(
     elif shared := shared_speakers(utterances):
         console.warn(shared_speakers_warning(shared))
     if not isinstance(workers, BeamRunner):
-        workers = WORKERS.check("--workers", workers)
+        workers = WORKERS.check("`workers`", workers)
     shards = plan_shards(utterances)
     if given is None:
         key = basis = _statistics_split(shards)
@@ -199,7 +199,7 @@ def _statistics_split(shards: Sequence[Shard]) -> str:
             return split
     raise InputError(
         "there are neither training nor unlabelled recordings to normalise the features by; "
-        "give --statistics-from a prepared data directory"
+        "give `statistics_from` a prepared data directory"
     )
 
 

@@ -66,7 +66,7 @@ def start_processes(processes: Processes, longest_s: float = _LONGEST_START_S) -
         if start.certain or not isinstance(error, ValueError | OSError):
             raise InputError(
                 f"{start.told_by} says that there are other processes, but this one cannot join them ({error}); give "
-                "--coordinator (with a free port), --num-processes and --process-id, or --num-processes 1 to run alone"
+                "`coordinator` (with a free port), `num_processes` and `process_id`, or `num_processes=1` to run alone"
             ) from error
 
 
@@ -90,12 +90,12 @@ def _not_joined(start: Start, waited_s: float) -> str:
     if start.num_processes is None:
         return (
             f"the processes that {start.told_by} started have not found each other within {waited_s:g} s; let them "
-            "reach process 0's host, name it by --coordinator, or give --num-processes 1 to run this one alone"
+            "reach process 0's host, name it by `coordinator`, or give `num_processes=1` to run this one alone"
         )
     if start.process_id == 0:
         return (
             f"not all {start.num_processes} processes have come to {start.coordinator} within {waited_s:g} s; start "
-            "the others with this --coordinator, on hosts that reach it"
+            "the others with this `coordinator`, on hosts that reach it"
         )
     return (
         f"process 0 was not reached at {start.coordinator} within {waited_s:g} s, or not all {start.num_processes} "

@@ -35,17 +35,17 @@ class Processes:
         check_numbers(self)
         address, count, number = self.coordinator, self.num_processes, self.process_id
         if number is not None and count is None:
-            raise InputError("--process-id is given without --num-processes; give both, and --coordinator")
+            raise InputError("`process_id` is given without `num_processes`; give both, and `coordinator`")
         if number is not None and count is not None and number >= count:
-            raise InputError(f"--process-id is {number}; expected 0 to {count - 1}, as --num-processes is {count}")
+            raise InputError(f"`process_id` is {number}; expected 0 to {count - 1}, as `num_processes` is {count}")
         if address is None and count is not None and count > 1:
-            raise InputError("--num-processes is given without --coordinator; add host:port of process 0")
+            raise InputError("`num_processes` is given without `coordinator`; add host:port of process 0")
         if address is not None:
             host, _, port = address.rpartition(":")
             if not host or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 2**16:
-                raise InputError(f"--coordinator is {address}; expected host:port, such as 10.0.0.1:1234")
+                raise InputError(f"`coordinator` is {address}; expected host:port, such as 10.0.0.1:1234")
             if number is None and count is not None and count > 1:
-                raise InputError("--num-processes is given without --process-id; add this process's number, from 0")
+                raise InputError("`num_processes` is given without `process_id`; add this process's number, from 0")
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def decide_start(processes: Processes, environment: Mapping[str, str], tpu_libra
     if processes.num_processes is not None:
         # By hand, so that JAX shall not ask the platform for what is left, the GPUs: each process uses all it sees.
         return Start(
-            "--num-processes",
+            "`num_processes`",
             processes.coordinator,
             processes.num_processes,
             processes.process_id,
@@ -98,7 +98,7 @@ def decide_start(processes: Processes, environment: Mapping[str, str], tpu_libra
     if processes.coordinator is None:
         return start
     if start is None:
-        raise InputError("--coordinator is given without --num-processes and --process-id; give all three")
+        raise InputError("`coordinator` is given without `num_processes` and `process_id`; give all three")
     return dataclasses.replace(start, coordinator=processes.coordinator)
 
 

@@ -45,10 +45,10 @@ def check_recordings(config: TrainConfig, *, labeled: bool, unlabeled: bool) -> 
     if not labeled and config.stages != "unsupervised":
         raise InputError(
             "there are no labelled recordings to train on; prepare some, or train on the unlabelled ones alone by "
-            "--stages unsupervised"
+            "`stages=unsupervised`"
         )
     if not labeled and not unlabeled:
-        raise InputError("there are no recordings to train on; prepare some, or leave --unlabeled-size out")
+        raise InputError("there are no recordings to train on; prepare some, or leave `unlabeled_size` out")
 
 
 def check_settings(config: TrainConfig, data: TrainingData, selecting: tuple[str, ...]) -> None:
@@ -57,25 +57,25 @@ def check_settings(config: TrainConfig, data: TrainingData, selecting: tuple[str
     if config.patience is not None and not selecting:
         title = SELECTIONS[config.select_by].title
         raise InputError(
-            f"--patience waits for a better validation {title}, but there is no validation split with labels that "
-            "differ; leave --patience out, or prepare validation recordings"
+            f"`patience` waits for a better validation {title}, but there is no validation split with labels that "
+            "differ; leave `patience` out, or prepare validation recordings"
         )
     batch = batch_chunks_of(config, data)
     units = config.batch_size if trains_on_recordings(config.model) else batch
     if units % jax.device_count():
         raise InputError(
             f"a batch of {config.batch_size} recordings is {batch} chunks, which {jax.device_count()} devices cannot "
-            f"share equally; choose a --batch-size that is a multiple of {jax.device_count()}"
+            f"share equally; choose a `batch_size` that is a multiple of {jax.device_count()}"
         )
     if not NETWORKS[config.model.system].clusters:
         return
     components, width = config.clustering.pca_components, scaled_width(DENSE_WIDTH, config.model)
     if components is not None and components > width:
-        raise InputError(f"--pca-components is {components}; expected 1 to {width}, the numbers of an embedding")
+        raise InputError(f"`pca_components` is {components}; expected 1 to {width}, the numbers of an embedding")
     for name, split in (("train", data.train), ("unlabeled", data.unlabeled)):
         if split is not None and config.model.clusters > split.chunk_count:
             raise InputError(
-                f"--clusters {config.model.clusters} is more than the {split.chunk_count} chunks of the {name} split; "
+                f"`clusters={config.model.clusters}` is more than the {split.chunk_count} chunks of the {name} split; "
                 "choose fewer clusters"
             )
 

@@ -61,7 +61,7 @@ def label_statistics(
         if (beyond := column[np.abs(column) > LABEL.highest]).size:
             raise InputError(f"the training split has the {name} label {beyond[0]:g}; expected {LABEL}")
         if not np.isfinite(column).any():
-            raise InputError(f"the training split has no {name} labels; choose other --attributes or add labels")
+            raise InputError(f"the training split has no {name} labels; choose other `attributes` or add labels")
     mean = np.nanmean(values, axis=0, dtype=np.float64)
     std = np.nanstd(values, axis=0, dtype=np.float64)
     return np.asarray(mean, np.float32), np.where(std > 0, std, 1.0).astype(np.float32)

@@ -39,22 +39,22 @@ def read_initial_model(config: TrainConfig, features: Features) -> InitialModel 
     """
     if config.init_from is None:
         return None
-    check_path("--init-from", Path(config.init_from))
+    check_path("`init_from`", Path(config.init_from))
     model = read_model(model_folder(Path(config.init_from)))
     theirs, ours = model.config, config.model
     if theirs.system != ours.system:
         raise InputError(
-            f"--init-from {config.init_from} is a model of --model {theirs.system}, and this run is one of "
-            f"{ours.system}; give that --model, or another model to start from"
+            f"`init_from={config.init_from}` is a model of `system={theirs.system}`, and this run is one of "
+            f"{ours.system}; give that `system`, or another model to start from"
         )
     if theirs.width_multiplier != ours.width_multiplier:
         raise InputError(
-            f"--init-from {config.init_from} has --width-multiplier {theirs.width_multiplier:g}, and this run "
+            f"`init_from={config.init_from}` has `width_multiplier={theirs.width_multiplier:g}`, and this run "
             f"{ours.width_multiplier:g}; give the same, or another model to start from"
         )
     if model.features != features:
         raise InputError(
-            f"--init-from {config.init_from} was trained on chunks of other feature settings than the data; prepare "
+            f"`init_from={config.init_from}` was trained on chunks of other feature settings than the data; prepare "
             "the data with the same, or give another model to start from"
         )
     return InitialModel(model, weights_sha256(model))
@@ -97,5 +97,5 @@ def announce(
     if not initial.normalized_by(data.feature_mean, data.feature_std):
         console.warn(
             f"the data were normalised with other statistics than those that {config.init_from} was trained with; "
-            f"prepare them with --statistics-from {config.init_from} for inputs as its layers expect them"
+            f"prepare them with `statistics_from={config.init_from}` for inputs as its layers expect them"
         )

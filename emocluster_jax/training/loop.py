@@ -205,7 +205,7 @@ def _start(run: _Run, initial: SavedModel | None, console: Console) -> Checkpoin
     position = found.progress, [stage.steps for stage in found.stages]
     if not parallel.same_everywhere(str(position)):
         raise InputError(
-            f"not all processes find the same checkpoint in {run.workdir}; choose a --workdir on a file system that "
+            f"not all processes find the same checkpoint in {run.workdir}; choose a `workdir` on a file system that "
             "all processes share"
         )
     return found._replace(
@@ -246,10 +246,10 @@ def _check_model(run: _Run, progress: Progress) -> None:
     """Refuses to end a run with another model than the best epoch's."""
     model = run.workdir / MODEL
     if progress.best_epoch > 0 and model_epoch(model, run.id) != progress.best_epoch:
-        patience = "" if run.config.patience is None else " and --patience none"
+        patience = "" if run.config.patience is None else " and `patience=none`"
         raise InputError(
             f"{model} is not of this run's epoch {progress.best_epoch}, the best of {progress.epoch}; go on with "
-            f"--epochs {progress.epoch + 1} or more{patience}, so that the next epoch replaces it"
+            f"`epochs={progress.epoch + 1}` or more{patience}, so that the next epoch replaces it"
         )
 
 
@@ -379,7 +379,7 @@ def _heed(run: _Run, found: NotFinite) -> None:
         raise DivergedError(f"{where}; leave out these recordings, or, if it is most of them, lower the learning rates")
     if run.config.on_nan == "stop":
         raise DivergedError(
-            f"{where}; give --resume --on-nan skip to go on without such batches, or lower the learning rates"
+            f"{where}; give `resume` and `on_nan=skip` to go on without such batches, or lower the learning rates"
         )
 
 

@@ -113,7 +113,7 @@ def read_metrics(path: Path, run_id: str | None = None) -> list[dict[str, Any]]:
     try:
         text = read_text(path, "remove it, or restore a copy", _MOST_BYTES)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; metrics are written by `python -m launch.train`") from None
+        raise InputError(f"{path}: no such file; metrics are written by `fit()`") from None
     *whole_lines, _ = text.split("\n")
     epochs: list[dict[str, Any]] = []
     for number, line in enumerate(whole_lines, start=1):

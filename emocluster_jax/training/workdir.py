@@ -80,9 +80,9 @@ def locked(workdir: Path) -> Iterator[None]:
         lock = filelock.FileLock(workdir / _LOCK, blocking=False)
         lock.acquire()
     except filelock.Timeout:
-        raise InputError(f"another process is training in {workdir}; wait for it or choose another --workdir") from None
+        raise InputError(f"another process is training in {workdir}; wait for it or choose another `workdir`") from None
     except OSError as error:
-        raise InputError(f"cannot write to {workdir} ({error.strerror}); choose another --workdir") from None
+        raise InputError(f"cannot write to {workdir} ({error.strerror}); choose another `workdir`") from None
     with lock:
         try:
             for folder in workdir.iterdir():
@@ -133,29 +133,29 @@ def claim(workdir: Path, config: TrainConfig, data: str, *, resume: bool, initia
     if not path.exists():
         raise InputError(
             f"{workdir} has checkpoints, but no {RUN_FILE} that says which run they are of; restore a copy of it, or "
-            "choose another --workdir"
+            "choose another `workdir`"
         )
     if not resume:
-        raise InputError(f"{workdir} holds a run already; add --resume to go on with it, or choose another --workdir")
+        raise InputError(f"{workdir} holds a run already; add `resume` to go on with it, or choose another `workdir`")
     stored = read_run(workdir)
     if not stored.id:
         raise InputError(
             f"the run in {workdir} was begun by an earlier version, whose checkpoints do not say which run they are "
-            f"of; end it with that version, remove {workdir}, or choose another --workdir"
+            f"of; end it with that version, remove {workdir}, or choose another `workdir`"
         )
     if stored.data != data:
-        raise InputError(f"the run in {workdir} was begun on other data; give its --data-dir, or another --workdir")
+        raise InputError(f"the run in {workdir} was begun on other data; give its `data_dir`, or another `workdir`")
     unchanged = dataclasses.replace(config, **{name: getattr(stored.config, name) for name in _CHANGEABLE})
     differences = _differences(to_dict(stored.config), to_dict(unchanged))
     if differences:
         name, old, new = differences[0]
         raise InputError(
-            f"the run in {workdir} was begun with {name} {old}, not {new}; give the same, or choose another --workdir"
+            f"the run in {workdir} was begun with {name} {old}, not {new}; give the same, or choose another `workdir`"
         )
     if epochs > config.epochs:
         raise InputError(
-            f"the run in {workdir} has completed {epochs} epochs, more than --epochs {config.epochs}; give at least as "
-            "many, or choose another --workdir"
+            f"the run in {workdir} has completed {epochs} epochs, more than `epochs={config.epochs}`; give at least as "
+            "many, or choose another `workdir`"
         )
     _write_run(path, config, data, stored.id, stored.initial_sha256)
 
@@ -173,12 +173,12 @@ def check_joined(workdir: Path, config: TrainConfig, data: str) -> None:
     """
     if not (workdir / RUN_FILE).exists():
         raise InputError(
-            f"{workdir} is not where process 0 has just begun the run; choose a --workdir on a file system that all "
+            f"{workdir} is not where process 0 has just begun the run; choose a `workdir` on a file system that all "
             "processes share"
         )
     claimed = read_run(workdir)
     if claimed.data != data:
-        raise InputError("this process reads other data than process 0; give all the same --data-dir, or equal copies")
+        raise InputError("this process reads other data than process 0; give all the same `data_dir`, or equal copies")
     differences = _differences(to_dict(claimed.config), to_dict(config))
     if differences:
         name, first, own = differences[0]
@@ -191,11 +191,11 @@ def read_run(workdir: Path) -> SavedRun:
     Raises:
       InputError: there is none, it is of another format version, or what it says is damaged.
     """
-    path, remedy = workdir / RUN_FILE, "restore a copy, or choose another --workdir"
+    path, remedy = workdir / RUN_FILE, "restore a copy, or choose another `workdir`"
     try:
         values = read_json(path, remedy)
     except FileNotFoundError:
-        raise InputError(f"{workdir} holds no run: it has no {RUN_FILE}; give the --workdir of a training") from None
+        raise InputError(f"{workdir} holds no run: it has no {RUN_FILE}; give the `workdir` of a training") from None
     version = values.get("format_version") if isinstance(values, dict) else None
     if version not in (_WITHOUT_ID, FORMAT_VERSION):
         raise InputError(f"{path}: format version {version}, expected {FORMAT_VERSION}; train anew")

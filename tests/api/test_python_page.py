@@ -191,9 +191,9 @@ def test_requests_that_cannot_be_carried_out(names: dict[str, Any], folder: Path
         emocluster_jax.predict(folder / "run", [], console=QUIET)
     with pytest.raises(InputError, match=r"run and .*run both predict arousal"):
         emocluster_jax.predict([load_model(folder / "run"), folder / "run"], folder, console=QUIET)
-    with pytest.raises(InputError, match="--batch-size is -1; expected 1 to 65536"):
+    with pytest.raises(InputError, match="`batch_size` is -1; expected 1 to 65536"):
         emocluster_jax.predict(folder / "run", folder, batch_size=-1, console=QUIET)
-    with pytest.raises(InputError, match="--unlabeled-limit needs"):
+    with pytest.raises(InputError, match="`unlabeled_limit` needs"):
         emocluster_jax.prepare("manifest", folder, tmp_path / "data", unlabeled_limit=1, console=QUIET)
     assert [path.name for path in tmp_path.iterdir()] == ["without"]
 
@@ -229,10 +229,10 @@ for call in (
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert result.stdout.splitlines() == [
-        "--model is cnn; expected one of emocluster, cnn_regressor, cnn_ae, cnn_vae, ladder",
-        "--attributes is 'arousal'; expected a tuple of arousal, dominance, valence",
-        "--attributes is ('arousal', 'activation'); expected a tuple of arousal, dominance, valence",
-        "--feed is none; expected auto, resident or streamed",
+        "`system` is cnn; expected one of emocluster, cnn_regressor, cnn_ae, cnn_vae, ladder",
+        "`attributes` is 'arousal'; expected a tuple of arousal, dominance, valence",
+        "`attributes` is ('arousal', 'activation'); expected a tuple of arousal, dominance, valence",
+        "`feed` is none; expected auto, resident or streamed",
     ], result.stderr
 
 

@@ -67,7 +67,7 @@ def test_compute_suites_need_neither_librosa_nor_tfds(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"suites": ()}, "no suite is named"),
-        ({"suites": ("train",), "repetitions": 0}, "--repetitions is 0"),
+        ({"suites": ("train",), "repetitions": 0}, "`repetitions` is 0"),
         (
             {"suites": ("train",), "output": Path("no/such/folder/results.jsonl")},
             "there is no folder no/such/folder",

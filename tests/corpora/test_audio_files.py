@@ -117,7 +117,7 @@ def test_what_the_corpus_lists_is_left_out_of_the_pool(tmp_path):
         ("nowhere", None, "does not exist"),
         ("file.wav", None, "is not a folder"),
         ("empty", None, "holds no recordings"),
-        ("empty", -1, "--unlabeled-limit is -1; expected 0 to 1000000000"),
+        ("empty", -1, "`unlabeled_limit` is -1; expected 0 to 1000000000"),
     ],
 )
 def test_pools_that_cannot_be(tmp_path, folder, limit, message):

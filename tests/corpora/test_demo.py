@@ -135,8 +135,8 @@ def test_without_espeak_the_extra_is_named(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"test_speakers": 0}, "demo corpus: test_speakers is 0; expected 1 to 10000"),
-        ({"sample_rate_hz": 16}, "demo corpus: sample_rate_hz is 16; expected 8000 to 768000"),
+        ({"test_speakers": 0}, "`test_speakers` is 0; expected 1 to 10000"),
+        ({"sample_rate_hz": 16}, "`sample_rate_hz` is 16; expected 8000 to 768000"),
         ({"train_speakers": 100}, f"has {MAXIMUM} voices, 123 were asked for"),
     ],
 )

@@ -76,9 +76,9 @@ def test_english_as_a_pool_without_held_out_speakers(clone):
     assert options_of("emotale", {"english": "unlabeled"}) == EmotaleOptions("unlabeled")
     with pytest.raises(InputError, match="english is 'pool'; expected one of labeled, unlabeled"):
         options_of("emotale", {"english": "pool"})
-    with pytest.raises(InputError, match="--english belongs to --corpus emotale, not to iemocap"):
+    with pytest.raises(InputError, match="`english` belongs to `corpus=emotale`, not to iemocap"):
         options_of("iemocap", {"english": "unlabeled"})
-    with pytest.raises(InputError, match="--danish is not an option of emotale"):
+    with pytest.raises(InputError, match="`danish` is not an option of emotale"):
         options_of("emotale", {"danish": "unlabeled"})
 
 

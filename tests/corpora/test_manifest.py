@@ -48,7 +48,7 @@ def test_a_table_elsewhere(tmp_path, write_wavs, write_text, monkeypatch):
         utterances = manifest.read(source, options=ManifestOptions(path))
         assert [u.id for u in utterances] == ["a.wav", "sub/b.wav"]
         assert all(u.path.is_file() for u in utterances)
-    with pytest.raises(InputError, match=r"nowhere is not a folder; with --manifest give that of the recordings"):
+    with pytest.raises(InputError, match=r"nowhere is not a folder; with `manifest` give that of the recordings"):
         manifest.read(tmp_path / "nowhere", options=ManifestOptions(path))
 
 
@@ -62,7 +62,7 @@ def test_a_table_cannot_lead_out_of_its_folder(tmp_path, write_wavs, write_text,
     for place in (folder / "audio", folder, folder.parent):
         write_text(place / "manifest.csv", f"file,split,arousal\na.wav,train,1\n{name},train,1\n")
     monkeypatch.chdir(folder)
-    with pytest.raises(InputError, match=r"manifest\.csv, line 3: .* leads out of .*by --source, .* by --manifest"):
+    with pytest.raises(InputError, match=r"manifest\.csv, line 3: .* leads out of .*by `source`, .* by `manifest`"):
         manifest.read(Path(source))
 
 
@@ -149,7 +149,7 @@ def test_names_with_a_folder_are_looked_for_there_alone(tmp_path, write_wavs, wr
 
 
 def test_absolute_paths_through_links_to_the_folder(tmp_path, write_wavs, write_text):
-    """Either of table and --source may name the folder by a link; links out of it lead out as ever."""
+    """Either of table and `source` may name the folder by a link; links out of it lead out as ever."""
     write_wavs(tmp_path / "real", "sub/a.wav", "b.wav")
     write_wavs(tmp_path / "elsewhere", "c.wav")
     (tmp_path / "link").symlink_to(tmp_path / "real")

@@ -54,9 +54,9 @@ def test_test_sets_are_named_in_any_case_and_with_blanks(release, test_sets):
 @pytest.mark.parametrize(
     ("test_sets", "message"),
     [
-        (("nonsense",), r"--test-sets nonsense: .*labels_consensus\.csv has no .*those that it has are: Test1, Test2$"),
-        (("Test1", "Test5", "Train"), r"--test-sets Test5 Train: "),
-        (("Test3",), r"--test-sets Test3: .* those that it has are: Test1, Test2"),
+        (("nonsense",), r"`test_sets=nonsense`: .*labels_consensus\.csv has no .*those that it has are: Test1, Test2$"),
+        (("Test1", "Test5", "Train"), r"`test_sets=Test5 Train`: "),
+        (("Test3",), r"`test_sets=Test3`: .* those that it has are: Test1, Test2"),
     ],
 )
 def test_test_sets_that_no_row_has_are_refused(release, write_text, test_sets, message):

@@ -398,7 +398,7 @@ def test_a_rest_counts_from_one_second_on(tmp_path: Path, duration_s: float, end
 
 @pytest.mark.parametrize("window_s", [0.0, -1.0, 0.5, float("nan"), float("inf")])
 def test_windows_shorter_than_a_chunk_are_refused(window_s: float) -> None:
-    with pytest.raises(InputError, match=r"--window-seconds is .*; expected 1 "):
+    with pytest.raises(InputError, match=r"`window_s` is .*; expected 1 "):
         list(predict_recordings([Predictor(small_model())], [], window_s=window_s))
 
 
@@ -464,7 +464,7 @@ def test_a_recording_whose_chunks_miss_the_speech_is_left_out(tmp_path: Path, mo
     signal = between_silences(47, 4, 64)  # chunks begin at 45.6 s and 57.0 s
     recording = Recording("a.wav", write_recording(tmp_path / "a.wav", signal))
     predictor = Predictor(small_model())
-    expected = Skipped("a.wav", "all of its 11 chunks are silent; --window-seconds predicts it part by part")
+    expected = Skipped("a.wav", "all of its 11 chunks are silent; `window_s` predicts it part by part")
 
     assert list(predict_recordings([predictor], [recording])) == [expected]
     with pytest.raises(RecordingError, match="all of its 11 chunks are silent"):

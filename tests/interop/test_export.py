@@ -152,7 +152,7 @@ def test_an_edited_card_stays_and_another_model_is_refused(folder: Path, model: 
 
 def test_a_missing_package_is_named(model: SavedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export_folder, "find_spec", lambda name: None if name == "onnxruntime" else True)
-    with pytest.raises(InputError, match=r'--format onnx needs onnxruntime: pip install "emocluster_jax\[export\]"'):
+    with pytest.raises(InputError, match=r'`formats=onnx` needs onnxruntime: pip install "emocluster_jax\[export\]"'):
         check_request(tmp_path, ("stablehlo", "onnx"), model)
 
 

@@ -98,7 +98,7 @@ def test_clusters_of_another_epoch_and_other_data_are_left_out(workdir: Path, tm
     run = read_run_numbers(workdir / "model", later)
     assert run.clusters is None
     preparation = write_records(tmp_path / "records", FEATURES, {"train": draw_recordings(3, seed=0)})
-    with pytest.raises(InputError, match="--data-dir is not what the model was trained on"):
+    with pytest.raises(InputError, match="`data_dir` is not what the model was trained on"):
         assert run.saved is not None
         other = dataclasses.replace(run, saved=dataclasses.replace(run.saved, data="other"))
         model_card(later, other, preparation, name="mine")

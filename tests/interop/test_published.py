@@ -144,7 +144,7 @@ def test_without_pytorch_the_extra_is_named(reference: Path, tmp_path: Path, mon
 
 def test_weights_of_another_attribute_are_refused_by_their_name(reference: Path) -> None:
     weights = next((reference / "pretrained").glob("*_Val.pth.tar"))
-    with pytest.raises(InputError, match="--attribute valence"):
+    with pytest.raises(InputError, match="`attribute=valence`"):
         import_published(weights, reference / "norm", "arousal")
 
 

@@ -161,7 +161,7 @@ def test_channels_that_cancel(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"x.{suffix}"
     kind = {"opus": ("OGG", "OPUS")}.get(suffix, (None, None))
     soundfile.write(path, np.stack([left, -left], axis=1), RATE, format=kind[0], subtype=kind[1])
-    with pytest.raises(RecordingError, match=r"the channels cancel.*--channel first"):
+    with pytest.raises(RecordingError, match=r"the channels cancel.*`channel=first`"):
         read_audio(path, RATE)
     first, second = (read_audio(path, RATE, AudioConfig(channel=i)) for i in (1, 2))
     np.testing.assert_allclose(first, -second, atol=1e-3)  # of a codec
@@ -182,7 +182,7 @@ def test_one_loud_channel_of_many_does_not_cancel() -> None:
 def test_words_for_channels() -> None:
     assert [channel_number(text) for text in ("mix", "first", "3")] == [None, 1, 3]
     for text in ("0", "-1", "last", "", "1.5"):
-        with pytest.raises(InputError, match=r"--channel is .*; expected mix, first, or a channel's number from 1"):
+        with pytest.raises(InputError, match=r"`channel` is .*; expected mix, first, or a channel's number from 1"):
             AudioConfig(channel_number(text))
 
 

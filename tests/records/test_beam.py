@@ -147,12 +147,12 @@ def test_a_cluster_that_does_not_answer_is_one_line(corpus: list[Utterance], tmp
 @pytest.mark.parametrize(
     ("runner", "options", "culprit"),
     [
-        ("SlinkRunner", [], "--beam-runner SlinkRunner"),
-        ("no.such.Runner", [], "--beam-runner no.such.Runner"),
+        ("SlinkRunner", [], "`beam=SlinkRunner`"),
+        ("no.such.Runner", [], "`beam=no.such.Runner`"),
         ("DirectRunner", ["--direct_num_workers=2"], "without dashes"),
         ("DirectRunner", ["runner=FlinkRunner"], "runner=FlinkRunner"),
         ("DirectRunner", ["direct_num_workers=many"], "direct_num_workers.*many"),
-        ("DataflowRunner", [], "^--beam-options do not suit DataflowRunner: .*Missing required option: project.*name="),
+        ("DataflowRunner", [], "^`beam_options` do not suit DataflowRunner: .*Missing required option: project.*name="),
         ("FlinkRunner", ["environment_type=PROCESS"], "process_command is required for environment type PROCESS"),
     ],
 )

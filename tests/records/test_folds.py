@@ -61,13 +61,13 @@ def test_recordings_of_unknown_speakers_are_speakers_of_their_own() -> None:
 
 @pytest.mark.parametrize("wanted", [2, 0, True])
 def test_what_no_recordings_can_have(wanted: int) -> None:
-    with pytest.raises(InputError, match=r"--folds is .*; expected speakers, or a number of 3 or more"):
+    with pytest.raises(InputError, match=r"`folds` is .*; expected speakers, or a number of 3 or more"):
         deal_folds(rows_of(["anna"]), wanted)
 
 
 @pytest.mark.parametrize(("wanted", "speakers"), [(4, ["a", "b", "c"]), ("speakers", ["a", "b", "a"]), (3, [])])
 def test_too_few_speakers(wanted: object, speakers: list[str | None]) -> None:
-    with pytest.raises(InputError, match=f"--folds is {wanted}, .* of {len(set(speakers))} speakers, which is too few"):
+    with pytest.raises(InputError, match=f"`folds` is {wanted}, .* of {len(set(speakers))} speakers, which is too few"):
         deal_folds(rows_of(speakers), wanted)  # type: ignore[arg-type]
 
 
@@ -140,9 +140,9 @@ def test_a_fold_is_described(data_dir: Path) -> None:
 @pytest.mark.parametrize(
     ("fold", "message"),
     [
-        (None, "was prepared in 5 folds; say by --fold which to test on, from 1 to 5"),
-        (6, "--fold is 6; .* has folds 1 to 5"),
-        (0, "--fold is 0; .* has folds 1 to 5"),
+        (None, "was prepared in 5 folds; say by `fold` which to test on, from 1 to 5"),
+        (6, "`fold` is 6; .* has folds 1 to 5"),
+        (0, "`fold` is 0; .* has folds 1 to 5"),
     ],
 )
 def test_a_labelled_split_is_of_a_fold(data_dir: Path, fold: int | None, message: str) -> None:

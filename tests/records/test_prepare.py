@@ -246,7 +246,7 @@ def test_the_same_request_again_is_not_worked_on(data_dir: Path, corpus: list[Ut
 def test_another_request_leaves_the_data_alone(data_dir: Path, corpus: list[Utterance]) -> None:
     before = contents(data_dir)
     relabelled = [dataclasses.replace(u, attributes=(1.0, 1.0, 1.0)) for u in corpus]
-    with pytest.raises(InputError, match=r"holds other prepared data .* --data-dir or remove"):
+    with pytest.raises(InputError, match=r"holds other prepared data .* `data_dir` or remove"):
         prepared(relabelled, data_dir)
     assert contents(data_dir) == before
 
@@ -339,7 +339,7 @@ def test_unlabelled_recordings_alone(data_dir: Path, corpus: list[Utterance], tm
 
 def test_nothing_to_normalise_by(data_dir: Path, corpus: list[Utterance], tmp_path: Path) -> None:
     test = [u for u in corpus if u.split == "test"]
-    with pytest.raises(InputError, match="--statistics-from"):
+    with pytest.raises(InputError, match="`statistics_from`"):
         prepared(test, tmp_path / "tones")
     with pytest.raises(InputError, match="other feature settings"):
         other = FeatureConfig(clip=4.0)
@@ -379,7 +379,7 @@ def conditions(tmp_path: Path) -> list[Utterance]:
 def test_what_is_noticed_is_counted_and_silence_left_out(conditions: list[Utterance], tmp_path: Path) -> None:
     preparation = prepared(conditions, tmp_path / "data")
     assert preparation.skipped == (
-        Skipped("cancel.wav", "the channels cancel: their mean is silent; --channel first takes one of them"),
+        Skipped("cancel.wav", "the channels cancel: their mean is silent; `channel=first` takes one of them"),
         Skipped("missed.wav", "all of its 11 chunks are silent"),
     )
     assert preparation.noticed == {"clipped": 1, "dc_offset": 1, "silent_chunks": 1}

@@ -137,7 +137,7 @@ def test_a_preparation_of_more_recordings_than_its_files_can_hold(copy: Path) ->
 
 
 def test_no_data(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no data directory at .*launch.prepare"):
+    with pytest.raises(InputError, match=r"no data directory at .*`prepare\(\)`"):
         read_preparation(tmp_path / "absent")
     with pytest.raises(InputError, match=r"no prepared data directory.*launch.prepare"):
         read_split(tmp_path, "train")
@@ -166,7 +166,7 @@ def _set(path: list[str | int], value):
         (_set(["feature_statistics", "std"], "x" * 128), "damaged"),
         (_set(["feature_statistics", "std", 3], None), "a feature statistic is missing"),
         (_set(["label_statistics", "mean", 0], 1e308), "infinite statistics"),
-        (_set(["features", "chunk_frames"], 10**12), "chunk_frames is 1000000000000; expected 1 to 4096"),
+        (_set(["features", "chunk_frames"], 10**12), "`chunk_frames` is 1000000000000; expected 1 to 4096"),
         (_set(["files", 0, "records"], -1), "do not hold the 39 recordings"),
         (_set(["label_statistics"], None), "damaged"),
         (_set(["features", "mel_bands"], "many"), "mel_bands is 'many'"),

@@ -75,7 +75,7 @@ def test_data_with_labels_beyond_their_range(label: float, said: str, feed: Any,
 
 def test_more_principal_components_than_an_embedding_has_numbers(tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, clustering=ClusteringConfig(pca_components=257))
-    with pytest.raises(InputError, match=r"--pca-components is 257; expected 1 to \d+, the numbers of an embedding"):
+    with pytest.raises(InputError, match=r"`pca_components` is 257; expected 1 to \d+, the numbers of an embedding"):
         fit(config, make_data(), tmp_path, Console(quiet=True))
 
 
@@ -148,7 +148,7 @@ def test_constant_labels_everywhere(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert metrics[0]["validation_ccc_mean"] is None
     warnings = capsys.readouterr().err.splitlines()
     assert len(warnings) == 3 and warnings[2].endswith("no CCC of arousal and valence: the last epoch is kept")
-    with pytest.raises(InputError, match="--patience waits for a better validation CCC, but there is no validation"):
+    with pytest.raises(InputError, match="`patience` waits for a better validation CCC, but there is no validation"):
         fit(dataclasses.replace(CONFIG, patience=1), data, tmp_path / "patient", Console(quiet=True))
 
 

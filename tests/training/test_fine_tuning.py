@@ -74,10 +74,10 @@ def test_a_model_that_cannot_be_started_from_is_refused(tmp_path: Path) -> None:
     found = read_initial_model(config, model.features)
     assert found is not None and found.sha256 == weights_sha256(model)
     wide = dataclasses.replace(config, model=dataclasses.replace(model.config, width_multiplier=1.0))
-    with pytest.raises(InputError, match=r"has --width-multiplier 0\.125, and this run 1;"):
+    with pytest.raises(InputError, match=r"has `width_multiplier=0\.125`, and this run 1;"):
         read_initial_model(wide, model.features)
     system = dataclasses.replace(config, model=dataclasses.replace(model.config, system="ladder", clusters=10))
-    with pytest.raises(InputError, match="is a model of --model emocluster, and this run is one of ladder"):
+    with pytest.raises(InputError, match="is a model of `system=emocluster`, and this run is one of ladder"):
         read_initial_model(system, model.features)
     with pytest.raises(InputError, match="other feature settings"):
         read_initial_model(config, FEATURES)

@@ -137,7 +137,7 @@ def test_a_model_that_the_checkpoint_does_not_know_is_replaced_or_refused(
     with pytest.raises(InputError) as error:
         fit(dataclasses.replace(CONFIG, epochs=2), data, workdir, console)
     assert str(error.value) == (
-        f"{model} is not of this run's epoch {best}, the best of 2; go on with --epochs 3 or more, so that the next "
+        f"{model} is not of this run's epoch {best}, the best of 2; go on with `epochs=3` or more, so that the next "
         "epoch replaces it"
     )
     fit(CONFIG, data, workdir, console)
@@ -187,7 +187,7 @@ def test_supervised_without_validation_keeps_the_last_epoch(tmp_path: Path) -> N
 def test_a_loss_that_is_not_finite_stops_the_run(data: TrainingData, tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, optimizer=OptimizerConfig(sgd_learning_rate=1e18))
     with pytest.raises(
-        DivergedError, match=r"epoch 1, stage I, step \d+: the cross entropy is (nan|inf).*--on-nan skip"
+        DivergedError, match=r"epoch 1, stage I, step \d+: the cross entropy is (nan|inf).*`on_nan=skip`"
     ):
         fit(config, data, tmp_path, Console(quiet=True))
     assert not (tmp_path / "model").exists()
@@ -198,7 +198,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(data: TrainingData, tmp_path: P
 
 def test_more_clusters_than_chunks(data: TrainingData, tmp_path: Path) -> None:
     config = TrainConfig(model=ModelConfig(clusters=53))
-    with pytest.raises(InputError, match="--clusters 53 is more than the 52 chunks of the unlabeled split"):
+    with pytest.raises(InputError, match="`clusters=53` is more than the 52 chunks of the unlabeled split"):
         fit(config, data, tmp_path, Console(quiet=True))
 
 

@@ -42,7 +42,7 @@ def test_a_run_without_an_epoch_gives_way(tmp_path: Path) -> None:
 def test_a_second_run_needs_resume(tmp_path: Path) -> None:
     claim(tmp_path, CONFIG, "fingerprint", resume=False)
     complete_an_epoch(tmp_path)
-    with pytest.raises(InputError, match="add --resume"):
+    with pytest.raises(InputError, match="add `resume`"):
         claim(tmp_path, CONFIG, "fingerprint", resume=False)
     claim(tmp_path, dataclasses.replace(CONFIG, epochs=5, on_nan="skip"), "fingerprint", resume=True)
     assert (read_run(tmp_path).config.epochs, read_run(tmp_path).config.on_nan) == (5, "skip")
@@ -100,7 +100,7 @@ def test_scores_of_an_earlier_end_go_when_the_run_goes_on(tmp_path: Path) -> Non
     claim(tmp_path, CONFIG, "fingerprint", resume=False)
     complete_an_epoch(tmp_path)
     (tmp_path / "test.json").write_text("{}")
-    with pytest.raises(InputError, match="add --resume"):
+    with pytest.raises(InputError, match="add `resume`"):
         claim(tmp_path, CONFIG, "fingerprint", resume=False)
     assert (tmp_path / "test.json").exists()
     claim(tmp_path, dataclasses.replace(CONFIG, epochs=5), "fingerprint", resume=True)
@@ -110,7 +110,7 @@ def test_scores_of_an_earlier_end_go_when_the_run_goes_on(tmp_path: Path) -> Non
 def test_no_fewer_epochs_than_are_done(tmp_path: Path) -> None:
     claim(tmp_path, CONFIG, "fingerprint", resume=False)
     (tmp_path / "checkpoints" / "epoch-000003").mkdir(parents=True)
-    with pytest.raises(InputError, match="has completed 3 epochs, more than --epochs 2"):
+    with pytest.raises(InputError, match="has completed 3 epochs, more than `epochs=2`"):
         claim(tmp_path, dataclasses.replace(CONFIG, epochs=2), "fingerprint", resume=True)
     assert settings_and_data(read_run(tmp_path)) == (CONFIG, "fingerprint")
 

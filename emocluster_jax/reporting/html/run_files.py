@@ -116,5 +116,5 @@ def _check_attributes(path: Path, names: Collection[str], saved: SavedRun) -> No
     if sorted(names) != sorted(trained):
         raise InputError(
             f"{path} is of {', '.join(names) or 'nothing'}, and the run predicts {', '.join(trained)}; end the "
-            "training again with --resume, which writes it anew"
+            "training again with `resume`, which writes it anew"
         )

@@ -96,9 +96,9 @@ def view_data(run: RunFiles, data_dir: Path, source: Path | None, extent: Extent
     """
     preparation = read_preparation(data_dir)
     if run.saved.data not in preparation.fingerprints:
-        raise InputError(f"the run in {run.workdir} was trained on other data than {data_dir}; give its --data-dir")
+        raise InputError(f"the run in {run.workdir} was trained on other data than {data_dir}; give its `data_dir`")
     if not preparation.counts.get("train"):
-        raise InputError(f"{data_dir} has no labelled recordings, which the page would show; leave --data-dir out")
+        raise InputError(f"{data_dir} has no labelled recordings, which the page would show; leave `data_dir` out")
     fold = run.saved.config.fold
     train = read_descriptions(data_dir, "train", fold)
     source = source or Path(preparation.source)
@@ -142,7 +142,7 @@ def _silent(typical: Sequence[TypicalRecordings], source: Path) -> str:
         return ""
     return (
         f"none of these recordings can be played: {clips[0].reason} (looked for {clips[0].recording.id} in {source}; "
-        "--audio names another folder)"
+        "give the report the folder that they are in)"
     )
 
 
@@ -222,7 +222,7 @@ def _left_out(run: RunFiles, data: DataView | None) -> list[str]:
     notes = []
     if data is None:
         notes.append(
-            "Without --data-dir this page has no map, no recordings and no distributions of labels in the clusters."
+            "Made without the records of the run, this page has no map, no recordings and no distributions of labels."
         )
     elif data.sample is None and not (run.workdir / MODEL).exists():
         notes.append("There is no model yet, hence no map and no recordings to listen to.")

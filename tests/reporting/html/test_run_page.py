@@ -142,7 +142,7 @@ def test_recordings_that_have_gone(
     call(report, *map(str, options), "--quiet")
     text = output.read_text("utf-8")
     assert "None of these recordings can be played: no such file (looked for " in text and "<audio" not in text
-    assert f" in {tmp_path}; --audio names another folder)." in text
+    assert f" in {tmp_path}; give the report the folder that they are in)." in text
     assert capsys.readouterr().err.startswith("warning: none of these recordings can be played: no such file")
     assert "no longer there" in text and f"9 of the {sum(SIZES.values())} labelled recordings" in text
 
