@@ -48,7 +48,7 @@ def test_a_table_elsewhere(tmp_path, write_wavs, write_text, monkeypatch):
         utterances = manifest.read(source, options=ManifestOptions(path))
         assert [u.id for u in utterances] == ["a.wav", "sub/b.wav"]
         assert all(u.path.is_file() for u in utterances)
-    with pytest.raises(InputError, match=r"nowhere is not a folder; with `manifest` give that of the recordings"):
+    with pytest.raises(InputError, match=r"nowhere` is not a folder; with `manifest` give that of the recordings"):
         manifest.read(tmp_path / "nowhere", options=ManifestOptions(path))
 
 

@@ -92,7 +92,7 @@ def test_by_hand_the_platform_is_not_asked() -> None:
     by_hand = Processes(ADDRESS, 2, 1)
     for environment in ({}, slurm(4, CUDA_VISIBLE_DEVICES="0,1,2,3")):
         assert decide_start(by_hand, environment, tpu_library=False) == Start(
-            "--num-processes", ADDRESS, 2, 1, detection="deactivate"
+            "`num_processes`", ADDRESS, 2, 1, detection="deactivate"
         )
 
 
