@@ -56,7 +56,7 @@ def main() -> None:
 
     parallel.start_processes(options.processes)
     from emocluster_jax.api.evaluation import evaluate
-    from emocluster_jax.evaluation.score_file import scores_as_json
+    from emocluster_jax.evaluation.run_results import scores_as_json
     from emocluster_jax.storage.atomic_files import write_json
 
     console = command.console(quiet=options.quiet or not parallel.is_primary())

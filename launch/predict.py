@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from emocluster_jax.config import BATCH_SIZE, WINDOW_S, WORKERS, channel_number
 from emocluster_jax.errors import InputError, one_line
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from emocluster_jax.console import Console
     from emocluster_jax.inference.recordings import Recording
 
-DESCRIPTION = """Predict emotional attributes of recordings: a CSV with the columns file, start, end and one for each
-attribute, in audformat's segmented index, one row a recording."""
+DESCRIPTION = """Predict emotional attributes of recordings: a table (CSV or Parquet) with the columns file, start and
+end and one for each attribute, one row per recording."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,10 @@ class Options:
     models of given features .npy files of these, at their rate. A table (.csv, .tsv) names recordings by its column
     `file`, and segments of them by `start` and `end` (seconds or timedeltas), a row each."""
     output: Path
-    """The CSV file to write."""
+    """The table to write."""
+    format: Literal["csv", "parquet"] | None = None
+    """The table's format; by default Parquet if --output ends in .parquet, else CSV. Parquet needs pyarrow (pip install
+    "emocluster_jax[parquet]")."""
     source: Path | None = None
     """The folder that holds the recordings of a table, and that its paths are relative to; by default the table's
     own."""
@@ -80,8 +83,15 @@ def check(options: Options) -> None:
             raise InputError(f"{option} is empty; give at least one path")
     for option, path in _outputs(options).items():
         check_output_file(option, path)
+    _format(options)
     if options.channel is not None:
         channel_number(options.channel)
+
+
+def _format(options: Options) -> Literal["csv", "parquet"]:
+    from emocluster_jax.api.prediction_tables import table_format
+
+    return table_format(options.output, options.format, spreadsheet_safe=options.spreadsheet_safe)
 
 
 def _outputs(options: Options) -> dict[str, Path]:
@@ -114,10 +124,16 @@ def recordings_of(options: Options, features: Features) -> list[Recording]:
 
 def write(options: Options, predictions: Predictions) -> None:
     """Writes the table and the embeddings."""
-    from emocluster_jax.api.prediction_files import write_embeddings, write_table
+    from emocluster_jax.api.prediction_tables import write_embeddings, write_table
 
     with writing(options.output.parent, AGAIN):
-        write_table(options.output, predictions, quality=options.quality, spreadsheet_safe=options.spreadsheet_safe)
+        write_table(
+            options.output,
+            predictions,
+            format=_format(options),
+            quality=options.quality,
+            spreadsheet_safe=options.spreadsheet_safe,
+        )
     if options.embeddings is not None:
         with writing(options.embeddings.parent, AGAIN):
             write_embeddings(options.embeddings, predictions)

@@ -18,9 +18,8 @@ from emocluster_jax.errors import InputError, one_line
 from emocluster_jax.runtime.memory import keep_freed_memory
 from emocluster_jax.runtime.processes import Processes
 from emocluster_jax.settings import from_dict
-from emocluster_jax.storage.checksums import check_seal
 from emocluster_jax.storage.disk import check_path, writing
-from emocluster_jax.storage.json_files import read_json
+from emocluster_jax.storage.json_files import read_sealed
 from launch import command
 from launch.options import parse as parse_options
 from launch.signals import Deferred, deferred
@@ -103,18 +102,10 @@ def _settings_in(path: Path) -> TrainConfig:
       InputError: it cannot be read, is not what `launch.train` wrote, or holds no settings.
     """
     check_path("--config", path)
-    remedy = "give the run.json of a work directory as --config"
-    try:
-        values = read_json(path, remedy)
-    except FileNotFoundError:
-        raise InputError(f"--config {path} does not exist; {remedy}") from None
-    if isinstance(values, dict) and "config" in values:
-        if "sha256" in values:
-            check_seal(
-                path, values, "restore a copy, or write settings of your own, its `config` alone, to another file"
-            )
-        values = values["config"]
-    return from_dict(TrainConfig, values, str(path))
+    remedy = "give the run.json of a work directory, or settings of your own (its `config` alone) in another file"
+    missing = f"--config {path} does not exist; {remedy}"
+    values = read_sealed(path, remedy, missing=missing, may_lack_seal=True)
+    return from_dict(TrainConfig, values.get("config", values), str(path))
 
 
 def main() -> None:

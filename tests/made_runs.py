@@ -9,8 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from emocluster_jax.config import SystemName, TrainConfig
-from emocluster_jax.evaluation.prediction_file import TEST_PREDICTIONS, SentencePredictions, write_predictions
-from emocluster_jax.evaluation.score_file import TEST_SCORES, RunScores, write_run_scores
+from emocluster_jax.evaluation.run_results import (
+    TEST_PREDICTIONS,
+    TEST_SCORES,
+    RunScores,
+    SentencePredictions,
+    write_predictions,
+    write_run_scores,
+)
 from emocluster_jax.evaluation.sentences import score_sentences
 from emocluster_jax.experiment.grid import Grid, Run, all_runs
 from emocluster_jax.experiment.plan import Plan, Shared

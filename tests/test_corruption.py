@@ -35,7 +35,7 @@ from emocluster_jax.records.shards import plan_shards, request_sha256
 from emocluster_jax.reporting.html.run_files import RunFiles, read_run_files
 from emocluster_jax.runtime import parallel
 from emocluster_jax.storage.atomic_files import write_json
-from emocluster_jax.storage.checksums import sealed
+from emocluster_jax.storage.json_files import sealed
 from emocluster_jax.training.checkpoints import Checkpoint, Progress, restore_checkpoint, save_checkpoint
 from emocluster_jax.training.state import TrainState, create_train_state
 from emocluster_jax.training.workdir import claim, locked, read_assignments, read_run
@@ -426,8 +426,8 @@ def test_run(run_of: tuple[Run, Path, Path], places: int, random: np.random.Gene
         Rule("model/*", run.model),
         Rule("assignments/*.npz", run.assignments, IF_ABSENT),
         Rule("metrics.jsonl", run.report, LOOKED_AT, found=0),
-        Rule("clusters.json", run.report, LOOKED_AT, found=0),
-        Rule("test.json", run.report, LOOKED_AT, found=0),
+        Rule("clusters.json", run.report, IF_ABSENT),
+        Rule("test.json", run.report, IF_ABSENT),
         Rule("test_predictions.csv", run.report, IF_ABSENT),
         Rule("plots/*.png", None),
         Rule("tensorboard/*", None),

@@ -21,7 +21,7 @@ from emocluster_jax.inference.model_directory import read_model, save_model
 from emocluster_jax.records.chunk_source import ChunkSource
 from emocluster_jax.records.preparation import metadata_checksums, read_preparation, write_preparation
 from emocluster_jax.records.reader import read_split
-from emocluster_jax.storage.checksums import sealed
+from emocluster_jax.storage.json_files import sealed
 from emocluster_jax.training.metrics_log import read_metrics
 from emocluster_jax.training.workdir import claim, read_run
 from small_models import small_model

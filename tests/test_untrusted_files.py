@@ -33,7 +33,8 @@ from emocluster_jax.records.preparation import (
     read_preparation,
     write_preparation,
 )
-from emocluster_jax.storage.checksums import CHECKSUMS, file_sha256, sealed, write_checksums
+from emocluster_jax.storage.checksums import CHECKSUMS, file_sha256, write_checksums
+from emocluster_jax.storage.json_files import sealed
 from small_models import small_model
 from small_records import write_records
 

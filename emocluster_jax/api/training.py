@@ -20,14 +20,21 @@ from emocluster_jax.config import TrainConfig
 from emocluster_jax.console import Console
 from emocluster_jax.corpora.speaker_split import shared_speakers_warning
 from emocluster_jax.errors import InputError, one_line
-from emocluster_jax.evaluation.cluster_file import CLUSTERS_FILE, write_clusters
 from emocluster_jax.evaluation.cluster_information import ClusterInformation, cluster_information
 from emocluster_jax.evaluation.evaluate import evaluate_split
-from emocluster_jax.evaluation.prediction_file import TEST_PREDICTIONS, SentencePredictions, write_predictions
-from emocluster_jax.evaluation.score_file import TEST_SCORES, RunScores, write_run_scores
+from emocluster_jax.evaluation.run_results import (
+    CLUSTERS_FILE,
+    TEST_PREDICTIONS,
+    TEST_SCORES,
+    RunScores,
+    SentencePredictions,
+    write_clusters,
+    write_predictions,
+    write_run_scores,
+)
 from emocluster_jax.feed.choice import Feed, resolve_feed
 from emocluster_jax.feed.from_records import load_split, pool_prefix
-from emocluster_jax.inference.model_directory import SavedModel, read_model
+from emocluster_jax.inference.model_directory import MODEL, SavedModel, read_model
 from emocluster_jax.objectives.registry import stages_of
 from emocluster_jax.records.arrays import Descriptions
 from emocluster_jax.records.preparation import Preparation, read_preparation
@@ -38,17 +45,17 @@ from emocluster_jax.reporting.projector import write_projector
 from emocluster_jax.runtime import parallel
 from emocluster_jax.storage.checksums import file_sha256
 from emocluster_jax.storage.disk import check_output_folder
-from emocluster_jax.training.checkpoints import Progress, has_checkpoint
+from emocluster_jax.training.checkpoints import Progress
 from emocluster_jax.training.checks import check_recordings
 from emocluster_jax.training.data import TrainingData
 from emocluster_jax.training.fine_tuning import read_initial_model
-from emocluster_jax.training.loop import MODEL
 from emocluster_jax.training.loop import fit as fit_network
 from emocluster_jax.training.metrics_log import METRICS_FILE, TENSORBOARD_DIR, read_metrics
 from emocluster_jax.training.workdir import (
     SavedRun,
     check_joined,
     claim,
+    has_checkpoint,
     locked,
     read_assignments,
     read_run,

@@ -12,7 +12,7 @@ from emocluster_jax.config import ATTRIBUTES
 from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.cluster_extremes import ClusterExtremes, cluster_extremes
-from emocluster_jax.evaluation.prediction_file import TEST_PREDICTIONS
+from emocluster_jax.evaluation.run_results import TEST_PREDICTIONS
 from emocluster_jax.experiment.comparisons import compare, pairs
 from emocluster_jax.experiment.completed import CompletedRun, is_complete, read_completed
 from emocluster_jax.experiment.figures import epoch_curves, extreme_distributions, unlabeled_size_curves

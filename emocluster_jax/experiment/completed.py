@@ -7,8 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from emocluster_jax.errors import InputError
-from emocluster_jax.evaluation.prediction_file import TEST_PREDICTIONS, SentencePredictions, read_predictions
-from emocluster_jax.evaluation.score_file import TEST_SCORES, RunScores, read_run_scores
+from emocluster_jax.evaluation.run_results import (
+    TEST_PREDICTIONS,
+    TEST_SCORES,
+    RunScores,
+    SentencePredictions,
+    read_predictions,
+    read_run_scores,
+)
 from emocluster_jax.evaluation.sentences import Scores
 from emocluster_jax.experiment.grid import Run
 from emocluster_jax.experiment.plan import Plan

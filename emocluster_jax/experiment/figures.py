@@ -22,14 +22,15 @@ from emocluster_jax.experiment.grid import (
 from emocluster_jax.experiment.tables import full_name, system_name
 from emocluster_jax.experiment.trials import Results, completed_trials, epoch_means, summarize
 from emocluster_jax.models.registry import NETWORKS
-from emocluster_jax.reporting.plots import finish_axes, histogram_edges, new_figure, save_png
+from emocluster_jax.reporting.plot_data import HIGHEST, LOWEST, histogram_edges
+from emocluster_jax.reporting.plots import finish_axes, new_figure, save_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-# Of Okabe & Ito (2008), as in `reporting.plots`.
+# Okabe & Ito's, as in `reporting.plot_data`.
 MODEL_STYLES: dict[str, tuple[str, str]] = {
     "emocluster": ("#D55E00", "o"),
     "cnn_regressor": ("#000000", "v"),
@@ -37,7 +38,6 @@ MODEL_STYLES: dict[str, tuple[str, str]] = {
     "cnn_vae": ("#009E73", "^"),
     "ladder": ("#CC79A7", "D"),
 }
-LOWEST, HIGHEST = "#0072B2", "#D55E00"
 LINE_STYLES = ("-", "--", ":", "-.")
 BINS = 20
 

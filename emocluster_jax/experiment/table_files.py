@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 from emocluster_jax.experiment.tables import Record, ResultTable
-from emocluster_jax.storage.atomic_files import replacing
+from emocluster_jax.storage.atomic_files import replacing, replacing_csv
 
 
 def write_table(folder: Path, table: ResultTable) -> None:
@@ -38,11 +37,10 @@ def latex(table: ResultTable) -> str:
 
 def write_records(path: Path, records: Sequence[Record]) -> None:
     """Writes numbers as CSV, unrounded, with an empty cell for None; an empty file where there are none."""
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with replacing_csv(path) as rows:
         if records:
-            rows = csv.DictWriter(file, list(records[0]), lineterminator="\n")
-            rows.writeheader()
-            rows.writerows(records)
+            rows.writerow(records[0])
+            rows.writerows([record.get(name) for name in records[0]] for record in records)
 
 
 def _alignment(table: ResultTable) -> list[str] | None:

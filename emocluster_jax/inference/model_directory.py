@@ -40,18 +40,12 @@ from emocluster_jax.errors import InputError
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
 from emocluster_jax.models.registry import variables_of
 from emocluster_jax.settings import from_dict, to_dict
-from emocluster_jax.storage.atomic_files import write_json
-from emocluster_jax.storage.checksums import (
-    CHECKSUMS,
-    check_checksums,
-    check_seal,
-    file_sha256,
-    sealed,
-    write_checksums,
-)
-from emocluster_jax.storage.disk import check_utf8
-from emocluster_jax.storage.json_files import read_json
+from emocluster_jax.storage.checksums import CHECKSUMS, check_checksums, file_sha256, write_checksums
+from emocluster_jax.storage.disk import check_room, check_utf8
+from emocluster_jax.storage.json_files import read_sealed, write_sealed
 
+MODEL = "model"
+"""The model directory in a work directory of training."""
 FORMAT_VERSION = 1
 _DESCRIPTION = "model.json"
 _PENDING = ".pending.json"
@@ -171,24 +165,22 @@ def write_pending(directory: Path, model: SavedModel) -> None:
     if model.transform is not None:
         arrays["transform"] = {name: np.asarray(array) for name, array in model.transform._asdict().items()}
     save_arrays(directory / name, arrays)
-    values = sealed(
-        {
-            "format_version": FORMAT_VERSION,
-            "weights": name,
-            "weights_sha256": file_sha256(directory / name / CHECKSUMS),
-            "model": to_dict(model.config),
-            "clustering": to_dict(model.clustering),
-            "features": to_dict(model.features),
-            "audio": to_dict(model.audio),
-            "feature_mean": model.feature_mean.astype(float).tolist(),
-            "feature_std": model.feature_std.astype(float).tolist(),
-            "label_mean": _of_attributes(model, model.label_mean),
-            "label_std": _of_attributes(model, model.label_std),
-            "has_centroids": model.centroids is not None,
-            "origin": model.origin,
-        }
-    )
-    write_json(directory / _PENDING, values)
+    values = {
+        "format_version": FORMAT_VERSION,
+        "weights": name,
+        "weights_sha256": file_sha256(directory / name / CHECKSUMS),
+        "model": to_dict(model.config),
+        "clustering": to_dict(model.clustering),
+        "features": to_dict(model.features),
+        "audio": to_dict(model.audio),
+        "feature_mean": model.feature_mean.astype(float).tolist(),
+        "feature_std": model.feature_std.astype(float).tolist(),
+        "label_mean": _of_attributes(model, model.label_mean),
+        "label_std": _of_attributes(model, model.label_std),
+        "has_centroids": model.centroids is not None,
+        "origin": model.origin,
+    }
+    write_sealed(directory / _PENDING, values)
 
 
 def adopt_pending(directory: Path) -> None:
@@ -293,18 +285,8 @@ def read_model(directory: Path) -> SavedModel:
 
 def _read_description(path: Path) -> dict[str, Any]:
     """A model's description; its entries are not checked."""
-    try:
-        description = read_json(path, _REMEDY)
-    except FileNotFoundError:
-        raise InputError(
-            f"{path.parent} is not a model directory: it has no {path.name}; give the folder that training or import "
-            "wrote"
-        ) from None
-    if not isinstance(description, dict) or description.get("format_version") != FORMAT_VERSION:
-        found = description.get("format_version") if isinstance(description, dict) else None
-        raise InputError(f"{path}: format version {found}, expected {FORMAT_VERSION}; write the model anew")
-    check_seal(path, description, _REMEDY)
-    return description
+    missing = f"{path.parent} is not a model directory: it has no {path.name}; give what training or import wrote"
+    return read_sealed(path, _REMEDY, versions=[FORMAT_VERSION], renewal="write the model anew", missing=missing)
 
 
 def _check_files(directory: Path) -> None:
@@ -320,7 +302,7 @@ def _check_files(directory: Path) -> None:
 
 def model_folder(directory: Path) -> Path:
     """The model directory that is meant: `directory` itself, or the one inside a work directory of training."""
-    inside = directory / "model"
+    inside = directory / MODEL
     return inside if (inside / _DESCRIPTION).exists() and not (directory / _DESCRIPTION).exists() else directory
 
 
@@ -333,24 +315,13 @@ def save_arrays(directory: Path, arrays: Any) -> None:
     options = ocp.options.MultiprocessingOptions(
         primary_host=jax.process_index(), active_processes={jax.process_index()}
     )
-    _check_room(directory, arrays)
+    check_room(directory.parent, _METADATA_BYTES + sum(leaf.nbytes for leaf in jax.tree.leaves(arrays)))
     with ocp.StandardCheckpointer(multiprocessing_options=options) as checkpointer:
         checkpointer.save(temporary.absolute(), arrays, force=True)
     write_checksums(temporary)
     if directory.exists():
         shutil.rmtree(directory)
     temporary.rename(directory)
-
-
-def _check_room(directory: Path, arrays: Any) -> None:
-    """Raises OSError where the disk has no room for these arrays: by Orbax's threads it would fill the screen."""
-    temporary = directory.with_name(f".{directory.name}.room.partial")
-    try:
-        with temporary.open("wb") as file:
-            for size in (_METADATA_BYTES, *(leaf.nbytes for leaf in jax.tree.leaves(arrays))):
-                file.write(bytes(size))
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def restore_arrays(directory: Path, template: Any, remedy: str, sha256: str | None = None) -> Any:

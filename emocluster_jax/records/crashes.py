@@ -22,9 +22,7 @@ from emocluster_jax.preprocessing.sources import read_source
 from emocluster_jax.records.shards import Shard
 from emocluster_jax.runtime.child_processes import end_with_parent, run_child
 from emocluster_jax.settings import from_dict, to_dict
-from emocluster_jax.storage.atomic_files import write_json
-from emocluster_jax.storage.checksums import check_seal, sealed
-from emocluster_jax.storage.json_files import read_json
+from emocluster_jax.storage.json_files import read_sealed, write_sealed
 
 _CRASHING = "crashing.json"
 _LONGEST_NOTE = 20
@@ -80,7 +78,7 @@ def examine(shards: Sequence[Shard], features: Features, audio: AudioConfig, fol
             of_file = (u.id for u in shard.utterances if u.path == utterance.path)
             crashing |= dict.fromkeys(of_file, f"its decoder crashes ({ended_by.name})")
     if crashing:
-        write_json(folder / _CRASHING, sealed({"crashing": read_crashing(folder) | crashing}))
+        write_sealed(folder / _CRASHING, {"crashing": read_crashing(folder) | crashing})
     return Examined(list(crashing), sound)
 
 
@@ -89,9 +87,7 @@ def read_crashing(folder: Path) -> dict[str, str]:
     path = folder / _CRASHING
     remedy = f"remove {folder} and give the same command again"
     try:
-        values = read_json(path, remedy)
-        check_seal(path, values, remedy)
-        return dict(values["crashing"])
+        return dict(read_sealed(path, remedy)["crashing"])
     except FileNotFoundError:
         return {}
     except (AttributeError, TypeError, KeyError, ValueError) as error:

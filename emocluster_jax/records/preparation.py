@@ -27,10 +27,9 @@ from emocluster_jax.preprocessing.normalization import FeatureStatistics
 from emocluster_jax.ranges import Number, Range
 from emocluster_jax.records.folds import FEWEST, Folds
 from emocluster_jax.settings import from_dict, to_dict
-from emocluster_jax.storage.atomic_files import write_json
-from emocluster_jax.storage.checksums import check_files, check_seal, file_sha256, sealed
+from emocluster_jax.storage.checksums import check_files, file_sha256
 from emocluster_jax.storage.disk import check_utf8
-from emocluster_jax.storage.json_files import read_json
+from emocluster_jax.storage.json_files import read_sealed, write_sealed
 
 FORMAT_VERSION = 1
 _LONGEST_NAME = 255
@@ -181,7 +180,7 @@ def write_preparation(data_dir: Path, preparation: Preparation) -> None:
         "shared_speakers": preparation.shared_speakers,
         "folds": None if preparation.folds is None else dataclasses.asdict(preparation.folds),
     }
-    write_json(data_dir / FILE_NAME, sealed(values))
+    write_sealed(data_dir / FILE_NAME, values)
 
 
 def read_preparation(data_dir: Path) -> Preparation:
@@ -194,25 +193,21 @@ def read_preparation(data_dir: Path) -> Preparation:
     if not data_dir.is_dir():
         raise InputError(f"no data directory at {data_dir}; prepare one with `prepare()`")
     check_utf8(data_dir)
-    remedy = f"restore a copy, or remove {data_dir} and prepare it again"
-    try:
-        values = read_json(path, remedy, _MOST_BYTES)
-    except FileNotFoundError:
-        raise InputError(
-            f"{data_dir} is no prepared data directory, it has no {FILE_NAME}; give one that `prepare()` wrote"
-        ) from None
-    version = values.get("format_version") if isinstance(values, dict) else None
-    if version != FORMAT_VERSION:
-        raise InputError(
-            f"{path} is of format version {version}, this program reads version {FORMAT_VERSION}; "
-            f"remove {data_dir} and prepare it again"
-        )
-    check_seal(path, values, remedy)
+    renewal = f"remove {data_dir} and prepare it again"
+    remedy = f"restore a copy, or {renewal}"
+    values = read_sealed(
+        path,
+        remedy,
+        versions=[FORMAT_VERSION],
+        renewal=renewal,
+        missing=f"{data_dir} is not a prepared data directory: it has no {FILE_NAME}; give one that `prepare()` wrote",
+        most_bytes=_MOST_BYTES,
+    )
     try:
         preparation = _preparation(values, str(path))
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         detail = f"no entry {error}" if isinstance(error, KeyError) else str(error)
-        raise InputError(f"{path} is damaged: {detail}; remove {data_dir} and prepare it again") from None
+        raise InputError(f"{path} is damaged: {detail}; {renewal}") from None
     check_files(data_dir, preparation.metadata, remedy)
     return preparation
 

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from emocluster_jax.config import AudioConfig, Features
 from emocluster_jax.corpora.utterance import Utterance
-from emocluster_jax.errors import InputError, RecordingError
+from emocluster_jax.errors import RecordingError
 from emocluster_jax.preprocessing.audio import Condition
 from emocluster_jax.preprocessing.chunks import mel_chunks
 from emocluster_jax.preprocessing.long_recordings import reader
@@ -27,9 +27,9 @@ from emocluster_jax.preprocessing.quality import quality_of, silent_reason
 from emocluster_jax.preprocessing.sources import chunk_parts, cut_segment, read_source, source_frames
 from emocluster_jax.records.crashes import noting, read_crashing
 from emocluster_jax.records.shards import Shard
-from emocluster_jax.storage.atomic_files import replacing, write_json
-from emocluster_jax.storage.checksums import check_files, check_seal, file_sha256, sealed
-from emocluster_jax.storage.json_files import read_json
+from emocluster_jax.storage.atomic_files import replacing
+from emocluster_jax.storage.checksums import check_files, file_sha256
+from emocluster_jax.storage.json_files import read_sealed, write_sealed
 
 _WRITER_OPTIONS = "group_size:1,zstd:1"
 """One record a group, for random access. Overlapping chunks shrink to a sixth; higher levels only cost time."""
@@ -68,7 +68,7 @@ def spool_shard(shard: Shard, features: Features, audio: AudioConfig, folder: Pa
     with replacing(all_moments) as temporary:
         np.save(temporary, np.array(moments, np.float64).reshape(-1, 2, features.dimensions))
     files = {path.name: file_sha256(path) for path in (all_frames, all_moments)}
-    write_json(_spool_file(shard, folder), sealed({"entries": entries, "skipped": skipped, "files": files}))
+    write_sealed(_spool_file(shard, folder), {"entries": entries, "skipped": skipped, "files": files})
 
 
 def spooled_moments(shard: Shard, folder: Path) -> Iterator[FrameMoments]:
@@ -126,7 +126,7 @@ def write_shard(
             writer.close()
         sha256 = file_sha256(temporary)
     report = ShardReport(records, size, duration_s, padded, skipped, sha256, dict(noticed))
-    write_json(_report_file(shard, folder), sealed({"report": asdict(report)}))
+    write_sealed(_report_file(shard, folder), {"report": asdict(report)})
     _spool_file(shard, folder).unlink(missing_ok=True)
     for suffix in _SPOOL:
         (folder / f"{shard.name}{suffix}").unlink(missing_ok=True)
@@ -223,11 +223,7 @@ def _spooled(shard: Shard, features: Features, folder: Path) -> Iterator[tuple[U
 
 def _read_json(path: Path) -> Any:
     """One of the files that these functions leave, found whole."""
-    values = read_json(path, _remedy(path.parent))
-    if not isinstance(values, dict):
-        raise InputError(f"{path} is damaged (no object); {_remedy(path.parent)}")
-    check_seal(path, values, _remedy(path.parent))
-    return values
+    return read_sealed(path, _remedy(path.parent))
 
 
 def _remedy(folder: Path) -> str:

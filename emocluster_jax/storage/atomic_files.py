@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import os
@@ -10,7 +11,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 _NAME_BYTES = 255
 """Of a name, at most, on nearly all file systems."""
@@ -32,6 +33,23 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_csv(path: Path, **options: Any) -> Iterator[Any]:
+    """A `csv.writer`, with options of its own, of a UTF-8 file that takes the place of `path` as by `replacing`."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        yield csv.writer(_UnixLines(file), **options)
+
+
+class _UnixLines:
+    """Ends rows with "\\n", where `csv.writer` quotes a carriage return in a field only if its row ends have one."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, row: str) -> None:
+        self._file.write(row.removesuffix("\r\n") + "\n")
 
 
 def temporary_name(path: Path) -> Path:

@@ -7,11 +7,9 @@ checksum, too.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from emocluster_jax.errors import InputError
 from emocluster_jax.storage.atomic_files import replacing
@@ -20,7 +18,6 @@ from emocluster_jax.storage.bounded_files import read_bytes
 CHECKSUMS = "SHA256SUMS"
 """The file in a folder that lists the checksums of all others, as `sha256sum --check` reads it."""
 _LINE = re.compile(r"([0-9a-f]{64})  ([^/\\]+(?:/[^/\\]+)*)")
-_SEAL = "sha256"
 _MOST_LIST_BYTES = 16 << 20
 
 
@@ -89,36 +86,3 @@ def check_checksums(directory: Path, remedy: str, sha256: str | None = None) -> 
     if unlisted := sorted(there - expected.keys() - {CHECKSUMS}):
         raise InputError(f"{directory / unlisted[0]} is not listed in {path}; remove it, or {remedy}")
     check_files(directory, expected, f"either it or {path} is not what was written; {remedy}")
-
-
-def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A JSON object with the SHA-256 of its entries as another entry; one that it has is replaced."""
-    entries = {name: value for name, value in values.items() if name != _SEAL}
-    return {**entries, _SEAL: _sha256(entries)}
-
-
-def check_seal(path: Path, values: Mapping[str, Any], remedy: str) -> None:
-    """Checks an object that was `sealed`.
-
-    What does not change the values is not seen: blanks, or digits beyond a number's precision.
-
-    Args:
-      path: of the file, for the message.
-      values: what was read from it.
-      remedy: what to do about it, for the message.
-
-    Raises:
-      InputError: they are not the values that were sealed.
-    """
-    if _SEAL not in values:
-        raise InputError(f"{path} has no checksum of itself, as an earlier version wrote it; {remedy}")
-    try:
-        whole = values[_SEAL] == sealed(values)[_SEAL]
-    except RecursionError:
-        whole = False
-    if not whole:
-        raise InputError(f"{path} is damaged or was changed (its SHA-256 differs); {remedy}")
-
-
-def _sha256(values: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

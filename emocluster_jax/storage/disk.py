@@ -17,6 +17,8 @@ AGAIN = "make room or mend it, and give the same command again"
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+_NO_FALLOCATE = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
+_BLOCK_BYTES = 1 << 20
 _GONE = (errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN)
 
 
@@ -41,6 +43,28 @@ def writing(folder: Path, remedy: str) -> Iterator[None]:
             raise
         what, reason = found
         raise InputError(f"{what} {folder}: {reason}; {remedy}") from error
+
+
+def check_room(folder: Path, size: int) -> None:
+    """Takes this many bytes of a folder's disk, and gives them back at once.
+
+    For writers that fail in threads of their own where the disk is full.
+
+    Raises:
+      OSError: there is not so much room, or nothing can be written.
+    """
+    temporary = temporary_name(folder / "room")
+    try:
+        with temporary.open("wb") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, size)
+            except (AttributeError, OSError) as error:  # macOS does not have it, nor do some file systems
+                if isinstance(error, OSError) and error.errno not in _NO_FALLOCATE:
+                    raise
+                for start in range(0, size, _BLOCK_BYTES):
+                    file.write(bytes(min(_BLOCK_BYTES, size - start)))
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def check_output_file(option: str, path: Path) -> None:

@@ -1,36 +1,131 @@
-"""Reads JSON files that may be damaged, or a stranger's."""
+"""JSON files: written with a checksum of themselves, and read although they may be damaged, or a stranger's.
+
+The checksum guards against failing disks and transfers, not against people, who can change it too.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from emocluster_jax.errors import InputError
 from emocluster_jax.settings import from_dict
+from emocluster_jax.storage.atomic_files import write_json
 from emocluster_jax.storage.bounded_files import read_text
 
 MOST_BYTES = 16 << 20
-"""Of a file that describes one thing: a thousand times what they usually take."""
+"""Of a file that describes one thing: a thousand times the usual size."""
+RUN_ENTRY = "run"
+"""The entry by which a file of a work directory names its run (`training.workdir.SavedRun.id`). Files of runs that an
+earlier version began do not have it."""
+_SEAL = "sha256"
 _LARGEST_INTEGER = (1 << 64) - 1
 _LONGEST_REASON = 300
-"""Characters: what is wrong may repeat what the file says."""
+"""Characters."""
 
 Record = TypeVar("Record")
 
 
-def read_json(path: Path, remedy: str, most_bytes: int = MOST_BYTES) -> Any:
-    """What a JSON file holds, whose numbers are finite; types and names are still to be checked.
+def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries, and the SHA-256 of them all as one more entry, in place of an earlier one."""
+    entries = {name: value for name, value in values.items() if name != _SEAL}
+    return {**entries, _SEAL: hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()}
+
+
+def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
+    """Writes a JSON object with its checksum, atomically."""
+    write_json(path, sealed(values))
+
+
+def read_sealed(
+    path: Path,
+    remedy: str,
+    *,
+    versions: Collection[int] = (),
+    renewal: str = "",
+    missing: str = "",
+    may_lack_seal: bool = False,
+    most_bytes: int = MOST_BYTES,
+) -> dict[str, Any]:
+    """Reads what `write_sealed` wrote. Changes that leave all values equal, such as blanks, are not noticed.
 
     Args:
       path: the file.
-      remedy: what to do where it cannot be read, for the message.
-      most_bytes: more is not read.
+      remedy: what to do if it is damaged, for the message.
+      versions: the values that `format_version` may have; none leaves it unchecked.
+      renewal: what to do about another version; by default the same as `remedy`.
+      missing: the message where there is no such file; by default FileNotFoundError is raised.
+      may_lack_seal: also read files without a checksum, which earlier versions wrote.
+      most_bytes: larger files are refused.
+
+    Returns:
+      The object without its checksum; types and names are still to be checked.
+
+    Raises:
+      FileNotFoundError: there is no such file, and `missing` is empty.
+      InputError: there is none, it cannot be read, is not a JSON object, of another version, or damaged.
+    """
+    try:
+        values = read_json(path, remedy, most_bytes)
+    except FileNotFoundError:
+        if not missing:
+            raise
+        raise InputError(missing) from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path} is not a JSON object; {remedy}")
+    if versions and values.get("format_version") not in versions:
+        found = shortened(repr(values.get("format_version")))
+        raise InputError(
+            f"{path} is of format version {found}, and this program reads version {max(versions)}; {renewal or remedy}"
+        )
+    entries = {name: value for name, value in values.items() if name != _SEAL}
+    if _SEAL not in values:
+        if may_lack_seal:
+            return entries
+        raise InputError(f"{path} has no checksum of itself, as an earlier version wrote it; {remedy}")
+    try:
+        whole = values[_SEAL] == sealed(entries)[_SEAL]
+    except RecursionError:
+        whole = False
+    if not whole:
+        raise InputError(f"{path} is damaged or was changed (its SHA-256 differs); {remedy}")
+    return entries
+
+
+def check_run(path: Path, found: object, run_id: str) -> None:
+    """Checks that a file of a work directory belongs to its run.
+
+    Args:
+      path: the file, for the message.
+      found: the run that it names; "" if it names none.
+      run_id: the work directory's run.
+
+    Raises:
+      InputError: it belongs to another run.
+    """
+    if found != run_id:
+        names = found[:40] if isinstance(found, str) and found else "none" if found == "" else "something else"
+        raise InputError(
+            f"{path} is not of the run beside it, which is {run_id or 'of an earlier version'}: it names {names}; put "
+            "back the run's own file, or move this one away"
+        )
+
+
+def read_json(path: Path, remedy: str, most_bytes: int = MOST_BYTES) -> Any:
+    """The value in a JSON file; types and names are still to be checked.
+
+    Args:
+      path: the file.
+      remedy: what to do if it cannot be read, for the message.
+      most_bytes: larger files are refused.
 
     Raises:
       FileNotFoundError: there is no such file.
-      InputError: it is no plain file, too large, or no JSON, or it cannot be read.
+      InputError: it is not a plain file, too large, not JSON (or has infinite numbers), or cannot be read.
     """
     try:
         return parse_json(read_text(path, remedy, most_bytes))
@@ -39,10 +134,10 @@ def read_json(path: Path, remedy: str, most_bytes: int = MOST_BYTES) -> Any:
 
 
 def parse_json(text: str) -> Any:
-    """The value of a JSON text, whose numbers are finite and whose whole numbers fit 64 bits.
+    """The value of a JSON text.
 
     Raises:
-      ValueError: it is no JSON, or nested too deeply, or has other numbers; says so in a few words.
+      ValueError: it is not JSON, nested too deeply, or has infinite numbers or integers of more than 64 bits.
     """
     try:
         return json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=_refuse_constant)
@@ -51,12 +146,12 @@ def parse_json(text: str) -> Any:
 
 
 def as_record(cls: type[Record], values: Any, where: str, remedy: str) -> Record:
-    """A JSON value as a dataclass, each entry of the type that the dataclass says.
+    """A JSON value as a dataclass, with the type of every entry checked.
 
     Args:
       cls: a dataclass of numbers, text, None, tuples of them, and dataclasses of the same kind.
-      values: what the file has in that place; entries that are left out get their defaults, if they have some.
-      where: the file and the place, for the message.
+      values: the JSON value; entries that are left out get their defaults.
+      where: the file and the place in it, for the message.
       remedy: what to do about it, for the message.
 
     Raises:
@@ -69,7 +164,7 @@ def as_record(cls: type[Record], values: Any, where: str, remedy: str) -> Record
 
 
 def shortened(reason: str) -> str:
-    """What is wrong with a file, without the end where it goes on and on."""
+    """A message, cut where it is very long, as it may quote the file."""
     return reason if len(reason) <= _LONGEST_REASON else reason[: _LONGEST_REASON - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 

@@ -9,7 +9,6 @@ begun, in `epoch-000012-stage-2-step-000340`: 12 epochs are complete, and of the
 
 from __future__ import annotations
 
-import re
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -25,14 +24,11 @@ from emocluster_jax.inference.model_directory import restore_arrays, save_arrays
 from emocluster_jax.runtime import parallel
 from emocluster_jax.training.epoch import StageProgress
 from emocluster_jax.training.state import TrainState
-
-CHECKPOINTS = "checkpoints"
-"""The folder of a work directory that takes them."""
+from emocluster_jax.training.workdir import checkpoints_by_position
 
 _ID_BYTES = 16
 _BEST_VALUE = "best_ccc"
 """The array's name is that of earlier versions, which could select by the CCC alone."""
-_NAME = re.compile(r"epoch-(?P<epoch>\d{6})(-stage-(?P<stage>\d)-step-(?P<step>\d{6,}))?")
 
 
 @dataclass(frozen=True)
@@ -101,7 +97,7 @@ def save_checkpoint(directory: Path, checkpoint: Checkpoint, run_id: str = "") -
         name += f"-stage-{len(checkpoint.stages)}-step-{checkpoint.stages[-1].steps:06d}"
         tree["stages"] = _by_name(checkpoint.stages)
     save_arrays(directory / name, jax.tree.map(np.asarray, tree))
-    there = _by_position(directory)
+    there = checkpoints_by_position(directory)
     for position in sorted(there)[:-2]:
         shutil.rmtree(there[position])
 
@@ -124,7 +120,7 @@ def restore_checkpoint(
       InputError: the checkpoint is damaged, of another run, or of a network of another shape. The checkpoint before it
         is not taken in its place: that a disk fails is for a person to know.
     """
-    checkpoints = _by_position(directory)
+    checkpoints = checkpoints_by_position(directory)
     if not checkpoints:
         return None
     *earlier, latest = sorted(checkpoints)
@@ -150,22 +146,6 @@ def restore_checkpoint(
         progress,
         tuple(stage._replace(steps=int(stage.steps)) for stage in restored.get("stages", ())),
     )
-
-
-def has_checkpoint(workdir: Path) -> bool:
-    """Whether a run has left anything to go on with in this work directory."""
-    return bool(_by_position(workdir / CHECKPOINTS))
-
-
-def completed_epochs(workdir: Path) -> int:
-    """How many epochs the run in this work directory has completed."""
-    return max((epochs for epochs, _, _ in _by_position(workdir / CHECKPOINTS)), default=0)
-
-
-def _by_position(directory: Path) -> dict[tuple[int, int, int], Path]:
-    """The checkpoints by (epochs complete, stages begun, steps of the last of these)."""
-    found = ((_NAME.fullmatch(path.name), path) for path in directory.glob("epoch-*"))
-    return {(int(name["epoch"]), int(name["stage"] or 0), int(name["step"] or 0)): path for name, path in found if name}
 
 
 def _by_name(tree: Any) -> dict[str, Any]:

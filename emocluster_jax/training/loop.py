@@ -21,7 +21,14 @@ from emocluster_jax.evaluation.selection import SELECTIONS, Selection, selection
 from emocluster_jax.evaluation.sentences import Scores, score_sentences, sentence_attributes
 from emocluster_jax.feed.split import Split
 from emocluster_jax.inference.forward import Forward, chunk_attributes, make_forward
-from emocluster_jax.inference.model_directory import SavedModel, adopt_pending, model_epoch, settle, write_pending
+from emocluster_jax.inference.model_directory import (
+    MODEL,
+    SavedModel,
+    adopt_pending,
+    model_epoch,
+    settle,
+    write_pending,
+)
 from emocluster_jax.models.registry import NETWORKS, network_of, trains_on_recordings
 from emocluster_jax.objectives.registry import stages_of
 from emocluster_jax.objectives.stage import Stage
@@ -30,7 +37,6 @@ from emocluster_jax.runtime.loops import StoppedError
 from emocluster_jax.settings import to_dict
 from emocluster_jax.training.batches import Batches, ClusteredBatches, ShuffledBatches
 from emocluster_jax.training.checkpoints import (
-    CHECKPOINTS,
     Checkpoint,
     Progress,
     SaveClock,
@@ -47,9 +53,7 @@ from emocluster_jax.training.programs import clustering_program, redraw_head_pro
 from emocluster_jax.training.state import TrainState, create_train_state
 from emocluster_jax.training.steps import step_log
 from emocluster_jax.training.stopwatch import StageView, Stopwatch
-from emocluster_jax.training.workdir import read_assignments, write_assignments
-
-MODEL = "model"
+from emocluster_jax.training.workdir import CHECKPOINTS, read_assignments, write_assignments
 
 
 def fit(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard, cast
 
@@ -14,8 +14,7 @@ import numpy as np
 from emocluster_jax.errors import InputError
 from emocluster_jax.storage.atomic_files import replacing
 from emocluster_jax.storage.bounded_files import read_text
-from emocluster_jax.storage.json_files import parse_json, shortened
-from emocluster_jax.storage.run_identity import RUN_ENTRY, check_run
+from emocluster_jax.storage.json_files import RUN_ENTRY, check_run, parse_json, shortened
 
 METRICS_FILE = "metrics.jsonl"
 TENSORBOARD_DIR = "tensorboard"
@@ -223,7 +222,7 @@ def loss_name(metric: str) -> str | None:
     return f"{_STAGES[stage]} {_TERMS.get(term, term.replace('_', ' '))}" if stage in _STAGES else None
 
 
-def step_curves(metrics: Sequence[dict[str, Any]]) -> dict[str, list[float | None]]:
+def step_curves(metrics: Sequence[Mapping[str, Any]]) -> dict[str, list[float | None]]:
     """An epoch's value of each step metric, by title, e.g. "stage I gradient norm", for a logarithmic axis.
 
     Args:

@@ -8,6 +8,7 @@ import importlib.metadata
 import io
 import json
 import platform
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,19 +23,19 @@ from jaxtyping import Int
 from emocluster_jax import __version__
 from emocluster_jax.config import TrainConfig
 from emocluster_jax.errors import InputError
-from emocluster_jax.evaluation.score_file import TEST_SCORES
+from emocluster_jax.evaluation.run_results import TEST_SCORES
 from emocluster_jax.settings import from_dict, to_dict
-from emocluster_jax.storage.atomic_files import remove_leftovers, replacing, write_json
+from emocluster_jax.storage.atomic_files import remove_leftovers, replacing
 from emocluster_jax.storage.bounded_files import read_bytes
-from emocluster_jax.storage.checksums import check_seal, sealed
-from emocluster_jax.storage.json_files import read_json, shortened
-from emocluster_jax.storage.run_identity import RUN_ENTRY, check_run
-from emocluster_jax.training.checkpoints import completed_epochs, has_checkpoint
+from emocluster_jax.storage.json_files import RUN_ENTRY, check_run, read_sealed, shortened, write_sealed
 
 FORMAT_VERSION = 2
 _WITHOUT_ID = 1
 """Of runs that do not say what tells their files from other runs'."""
 RUN_FILE = "run.json"
+CHECKPOINTS = "checkpoints"
+"""The folder of a work directory that takes its checkpoints."""
+_CHECKPOINT = re.compile(r"epoch-(?P<epoch>\d{6})(-stage-(?P<stage>\d)-step-(?P<step>\d{6,}))?")
 # What may change between the parts of a run without changing the epochs that are done.
 _CHANGEABLE = ("epochs", "patience", "on_nan", "checkpoint_minutes")
 _LOCK = ".lock"
@@ -126,8 +127,8 @@ def claim(workdir: Path, config: TrainConfig, data: str, *, resume: bool, initia
         alone.
     """
     path = workdir / RUN_FILE
-    epochs = completed_epochs(workdir)
-    if not has_checkpoint(workdir):
+    checkpoints = checkpoints_by_position(workdir / CHECKPOINTS)
+    if not checkpoints:
         _write_run(path, config, data, _id_of(config, data, initial_sha256), initial_sha256)
         return
     if not path.exists():
@@ -152,12 +153,23 @@ def claim(workdir: Path, config: TrainConfig, data: str, *, resume: bool, initia
         raise InputError(
             f"the run in {workdir} was begun with {name} {old}, not {new}; give the same, or choose another `workdir`"
         )
-    if epochs > config.epochs:
+    if (epochs := max(checkpoints)[0]) > config.epochs:
         raise InputError(
             f"the run in {workdir} has completed {epochs} epochs, more than `epochs={config.epochs}`; give at least as "
             "many, or choose another `workdir`"
         )
     _write_run(path, config, data, stored.id, stored.initial_sha256)
+
+
+def has_checkpoint(workdir: Path) -> bool:
+    """Whether a run has left anything to go on with in this work directory."""
+    return bool(checkpoints_by_position(workdir / CHECKPOINTS))
+
+
+def checkpoints_by_position(directory: Path) -> dict[tuple[int, int, int], Path]:
+    """The checkpoints in a folder by (epochs complete, stages begun, steps of the last of these)."""
+    found = ((_CHECKPOINT.fullmatch(path.name), path) for path in directory.glob("epoch-*"))
+    return {(int(name["epoch"]), int(name["stage"] or 0), int(name["step"] or 0)): path for name, path in found if name}
 
 
 def check_joined(workdir: Path, config: TrainConfig, data: str) -> None:
@@ -192,14 +204,9 @@ def read_run(workdir: Path) -> SavedRun:
       InputError: there is none, it is of another format version, or what it says is damaged.
     """
     path, remedy = workdir / RUN_FILE, "restore a copy, or choose another `workdir`"
-    try:
-        values = read_json(path, remedy)
-    except FileNotFoundError:
-        raise InputError(f"{workdir} holds no run: it has no {RUN_FILE}; give the `workdir` of a training") from None
-    version = values.get("format_version") if isinstance(values, dict) else None
-    if version not in (_WITHOUT_ID, FORMAT_VERSION):
-        raise InputError(f"{path}: format version {version}, expected {FORMAT_VERSION}; train anew")
-    check_seal(path, values, remedy)
+    missing = f"{workdir} holds no run: it has no {RUN_FILE}; give the `workdir` of a training"
+    versions = (_WITHOUT_ID, FORMAT_VERSION)
+    values = read_sealed(path, remedy, versions=versions, renewal="train again", missing=missing)
     try:
         texts = {"id": "", "init_from_sha256": None, **values}
         initial = texts["init_from_sha256"]
@@ -208,7 +215,7 @@ def read_run(workdir: Path) -> SavedRun:
         return SavedRun(
             config=from_dict(TrainConfig, values["config"], f"{path}: config"),
             data=values["data"],
-            id=texts["id"] if version == FORMAT_VERSION else "",
+            id="" if values["format_version"] == _WITHOUT_ID else texts["id"],
             initial_sha256=initial,
             versions={str(name): str(found) for name, found in values.get("versions", {}).items()},
         )
@@ -327,7 +334,7 @@ def _write_run(path: Path, config: TrainConfig, data: str, run_id: str, initial_
         "config": to_dict(config),
         "versions": versions,
     }
-    write_json(path, sealed(values if initial_sha256 is None else {**values, "init_from_sha256": initial_sha256}))
+    write_sealed(path, values if initial_sha256 is None else {**values, "init_from_sha256": initial_sha256})
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:

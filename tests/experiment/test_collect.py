@@ -13,13 +13,13 @@ from PIL import Image
 from scipy import stats
 
 from emocluster_jax.console import Console
-from emocluster_jax.evaluation.prediction_file import TEST_PREDICTIONS
-from emocluster_jax.evaluation.score_file import TEST_SCORES
+from emocluster_jax.evaluation.run_results import TEST_PREDICTIONS, TEST_SCORES
 from emocluster_jax.evaluation.significance import subset_ccc
 from emocluster_jax.experiment.collect import collect
 from emocluster_jax.experiment.grid import TABLES, Grid, Run, Setting, all_runs
 from emocluster_jax.experiment.plan import Plan
 from emocluster_jax.storage.checksums import file_sha256
+from emocluster_jax.storage.json_files import sealed
 from made_runs import TRUTH, make_plan, make_run, predictions_of
 from small_records import write_records
 from small_training import FEATURES, draw_recordings
@@ -165,7 +165,7 @@ def test_a_prediction_that_is_not_finite_leaves_no_verdict_and_the_table_says_wh
             scores = json.loads((folder / TEST_SCORES).read_text())
             scores["scores"]["arousal"] |= {"n": len(TRUTH) - 1, "not_finite": 1}
             scores["predictions_sha256"] = file_sha256(folder / TEST_PREDICTIONS)
-            (folder / TEST_SCORES).write_text(json.dumps(scores))
+            (folder / TEST_SCORES).write_text(json.dumps(sealed(scores)))
     collect(damaged, "drawn", Console(quiet=True))
     rows = {row["baseline_model"]: row for row in rows_of(damaged, "tables/significance.csv")}
     assert {name: row["significant"] for name, row in rows.items()} == {

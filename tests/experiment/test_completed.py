@@ -14,6 +14,7 @@ from emocluster_jax.experiment.completed import is_complete
 from emocluster_jax.experiment.grid import Grid, Run, Setting
 from emocluster_jax.experiment.plan import Plan, Shared
 from emocluster_jax.experiment.runner import run_all
+from emocluster_jax.storage.json_files import sealed
 from launch import train
 from made_runs import make_plan, make_run
 
@@ -49,7 +50,8 @@ def test_scores_of_other_settings_or_data_do_not_count(plan: Plan) -> None:
     assert not is_complete(dataclasses.replace(plan, shared={"emocluster": longer}), RUN)
     assert not is_complete(dataclasses.replace(plan, data=("other",)), RUN)
     scores = json.loads((folder / "test.json").read_text())
-    (folder / "test.json").write_text(json.dumps(scores | {"scores": {"valence": scores["scores"]["arousal"]}}))
+    valence = {"scores": {"valence": scores["scores"]["arousal"]}}
+    (folder / "test.json").write_text(json.dumps(sealed(scores | valence)))
     assert not is_complete(plan, RUN)
     (folder / "test.json").write_text('{"arousal": {"ccc"')
     assert not is_complete(plan, RUN)

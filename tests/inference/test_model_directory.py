@@ -15,7 +15,7 @@ from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
 from emocluster_jax.config import AudioConfig, ClusteringConfig
 from emocluster_jax.errors import InputError
 from emocluster_jax.inference.model_directory import model_epoch, read_model, save_model, settle, write_pending
-from emocluster_jax.storage.checksums import sealed
+from emocluster_jax.storage.json_files import sealed
 from small_models import small_model
 
 
@@ -107,7 +107,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format_version": 99}, "format version 99, expected 1"),
+        ({"format_version": 99}, "is of format version 99, and this program reads version 1"),
         ({"weights": "../elsewhere"}, "is not the name of a weights folder"),
         ({"weights": "/etc"}, "is not the name of a weights folder"),
         ({"weights": ["weights-000000"]}, "is not the name of a weights folder"),

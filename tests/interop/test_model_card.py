@@ -11,9 +11,14 @@ import yaml
 
 from emocluster_jax.config import TrainConfig
 from emocluster_jax.errors import InputError
-from emocluster_jax.evaluation.cluster_file import CLUSTERS_FILE, write_clusters
 from emocluster_jax.evaluation.cluster_information import ClusterInformation, Information
-from emocluster_jax.evaluation.score_file import TEST_SCORES, RunScores, write_run_scores
+from emocluster_jax.evaluation.run_results import (
+    CLUSTERS_FILE,
+    TEST_SCORES,
+    RunScores,
+    write_clusters,
+    write_run_scores,
+)
 from emocluster_jax.evaluation.sentences import Scores
 from emocluster_jax.inference.model_directory import SavedModel
 from emocluster_jax.interop.model_card import RunNumbers, model_card, read_run_numbers

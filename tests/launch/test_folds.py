@@ -15,7 +15,7 @@ import soundfile
 
 import emocluster_jax
 from emocluster_jax.console import Console
-from emocluster_jax.evaluation.prediction_file import read_predictions
+from emocluster_jax.evaluation.run_results import read_predictions
 from emocluster_jax.inference.model_directory import read_model
 from emocluster_jax.records.preparation import read_preparation
 from emocluster_jax.records.reader import read_descriptions

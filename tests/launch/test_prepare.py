@@ -136,7 +136,7 @@ def test_requests_that_make_no_sense(speech: Path, tmp_path: Path) -> None:
         ((*base, "--beam-options", "parallelism=2"), "--beam-runner"),
         ((*base[:5], "gs://bucket/data", "--beam-runner", "DirectRunner"), "gs:/bucket/data is not a folder"),
         ((*base, "--statistics-from", tmp_path / "nothing"), "nothing"),
-        ((*base[:5], speech), "no prepared data"),
+        ((*base[:5], speech), "not a prepared data directory"),
     ):
         assert culprit in one_line_error(prepare(*options))
     assert [path.name for path in tmp_path.iterdir()] == ["speech"]

@@ -21,11 +21,11 @@ import soundfile
 
 from compile_flags import flags_of_devices
 from emocluster_jax.evaluation.metrics import ccc
-from emocluster_jax.evaluation.prediction_file import read_predictions
+from emocluster_jax.evaluation.run_results import read_predictions
 from emocluster_jax.inference.model_directory import read_model, save_model
 from emocluster_jax.records.preparation import read_preparation
 from emocluster_jax.records.reader import read_descriptions
-from emocluster_jax.storage.checksums import sealed
+from emocluster_jax.storage.json_files import sealed
 from launch import evaluate, predict, prepare, train
 from launch.command import run
 from running import call

@@ -82,7 +82,7 @@ def test_a_file_that_holds_settings_alone(tmp_path: Path) -> None:
     [
         (None, "does not exist"),
         ("{", "cannot be read"),
-        ("[]", "expected an object of settings"),
+        ("[]", "is not a JSON object"),
         ('{"epoch": 4}', "unknown setting 'epoch'"),
         ('{"config": {"epochs": "4"}}', "epochs is '4'; expected int"),
     ],

@@ -23,7 +23,7 @@ from emocluster_jax.records.reader import read_attributes, read_descriptions, re
 from emocluster_jax.records.shards import request_sha256
 from emocluster_jax.records.splits import LABELED_SPLITS, describe_fold, split_counts
 from emocluster_jax.records.writer import prepare
-from emocluster_jax.storage.checksums import sealed
+from emocluster_jax.storage.json_files import sealed
 from small_records import write_records
 from small_training import FEATURES, draw_recordings
 

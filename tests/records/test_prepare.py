@@ -34,7 +34,7 @@ from emocluster_jax.records.reader import read_split
 from emocluster_jax.records.shard_work import spool_shard, spooled_moments
 from emocluster_jax.records.shards import Shard
 from emocluster_jax.records.writer import prepare
-from emocluster_jax.storage.checksums import sealed
+from emocluster_jax.storage.json_files import sealed
 from small_models import noise, write_recording
 
 FEATURES = FeatureConfig()
@@ -259,7 +259,7 @@ def test_foreign_places(corpus: list[Utterance], tmp_path: Path) -> None:
     (tmp_path / "new.preparing" / "photo.jpg").write_text("")
     before = sorted(tmp_path.rglob("*"))
     for name, message in (
-        ("mine", "no prepared data"),
+        ("mine", "not a prepared data directory"),
         ("file", "is a file"),
         ("new", "in the way"),
         ("file/x", "cannot be written"),

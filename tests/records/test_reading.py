@@ -25,7 +25,7 @@ from emocluster_jax.records.preparation import (
 )
 from emocluster_jax.records.reader import read_descriptions, read_split
 from emocluster_jax.records.writer import prepare
-from emocluster_jax.storage.checksums import sealed
+from emocluster_jax.storage.json_files import sealed
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +139,7 @@ def test_a_preparation_of_more_recordings_than_its_files_can_hold(copy: Path) ->
 def test_no_data(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no data directory at .*`prepare\(\)`"):
         read_preparation(tmp_path / "absent")
-    with pytest.raises(InputError, match=r"no prepared data directory.*launch.prepare"):
+    with pytest.raises(InputError, match=r"not a prepared data directory.*launch.prepare"):
         read_split(tmp_path, "train")
 
 
@@ -155,7 +155,7 @@ def _set(path: list[str | int], value):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_set(["format_version"], 99), "format version 99, this program reads version 1"),
+        (_set(["format_version"], 99), "format version 99, and this program reads version 1"),
         (lambda values: values.pop("format_version"), "format version None"),
         (lambda values: values.pop("counts"), "damaged: no entry 'counts'"),
         (_set(["counts", "train"], 38), "38 recordings of the split 'train'"),
@@ -196,7 +196,7 @@ def test_damaged_preparation(copy: Path, change, message: str) -> None:
 @pytest.mark.parametrize("content", ["", "[]", '{"format_version": 1', "null", "\udcff"])
 def test_preparation_that_is_no_json_object(copy: Path, content: str) -> None:
     (copy / "preparation.json").write_bytes(content.encode(errors="surrogateescape"))
-    with pytest.raises(InputError, match=r"preparation.json (cannot be read|is of format version None)"):
+    with pytest.raises(InputError, match=r"preparation.json (cannot be read|is not a JSON object|is of format)"):
         read_preparation(copy)
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emocluster_jax.reporting.plots import histogram_edges, limits_around, prediction_scatter, training_curves
+from emocluster_jax.reporting.plot_data import histogram_edges, limits_around, validation_scores
+from emocluster_jax.reporting.plots import prediction_scatter, training_curves
 
 
 def pixels(path) -> np.ndarray:
@@ -115,3 +116,12 @@ def test_nearly_equal_huge_values_are_drawn(tmp_path):
     values = np.array([16777216.0, 16777217.0], np.float32)
     prediction_scatter(values, values[::-1], "arousal", -1.0, tmp_path / "huge.png")
     assert (pixels(tmp_path / "huge.png") != 255).any()
+
+
+def test_the_kept_epoch_is_the_one_that_the_run_says() -> None:
+    """Whatever it was chosen by; and labels beyond the published three have curves, too."""
+    metrics = [epoch_metrics(epoch, ("arousal", "liking"), False) | {"best_epoch": 1} for epoch in (1, 2)]
+    panel = validation_scores(metrics)
+    assert panel.kept_epoch == 1
+    assert [curve.title for curve in panel.curves] == ["arousal CCC", "liking CCC"]
+    assert len({curve.style for curve in panel.curves}) == 2

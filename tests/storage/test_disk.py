@@ -5,13 +5,15 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
+import signal
 from pathlib import Path
 
 import pytest
 
 from emocluster_jax.errors import InputError
 from emocluster_jax.storage.atomic_files import beside, remove_leftovers, replacing, write_json
-from emocluster_jax.storage.disk import check_output_file, check_output_folder, writing
+from emocluster_jax.storage.disk import check_output_file, check_output_folder, check_room, writing
 
 
 def full() -> None:
@@ -171,3 +173,21 @@ def _furnish(folder: Path) -> list[Path]:
     (folder / "nowhere").symlink_to("gone")
     os.mkfifo(folder / "pipe")
     return sorted(folder.iterdir())
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_room_is_taken_and_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, native: bool) -> None:
+    """Also where the operating system cannot reserve it, as on macOS."""
+    if not native:
+        monkeypatch.delattr(os, "posix_fallocate")
+    check_room(tmp_path, 3 << 20)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2 << 20, limits[1]))
+    try:
+        with pytest.raises(InputError, match="no space left in"), writing(tmp_path, "make room"):
+            check_room(tmp_path, 3 << 20)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert not list(tmp_path.iterdir())

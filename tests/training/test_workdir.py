@@ -13,7 +13,7 @@ import pytest
 import emocluster_jax
 from emocluster_jax.config import ModelConfig, TrainConfig
 from emocluster_jax.errors import InputError
-from emocluster_jax.storage.checksums import sealed
+from emocluster_jax.storage.json_files import sealed
 from emocluster_jax.training.workdir import SavedRun, check_joined, claim, locked, read_run
 
 CONFIG = TrainConfig(epochs=3, model=ModelConfig(clusters=7))

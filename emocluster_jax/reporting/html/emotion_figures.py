@@ -12,9 +12,8 @@ from emocluster_jax.evaluation.cluster_extremes import cluster_extremes
 from emocluster_jax.evaluation.cluster_information import cluster_counts
 from emocluster_jax.reporting.html.figures import GREY, Figure, panels, plain, styled
 from emocluster_jax.reporting.html.run_files import RunFiles
-from emocluster_jax.reporting.plots import ATTRIBUTE_STYLES, histogram_edges, limits_around
+from emocluster_jax.reporting.plot_data import HIGHEST, LOWEST, histogram_edges, label_styles, rated_and_predicted
 
-LOWEST, HIGHEST = "#0072B2", "#D55E00"
 _HISTOGRAM_BINS = 20
 _HEIGHT = 420
 _PANEL = 440
@@ -97,41 +96,35 @@ def prediction_scatter(run: RunFiles) -> Figure | None:
     """Predicted against rated values of the test sentences, an attribute a panel; None where there are none."""
     if run.predictions is None or not run.predictions.ids:
         return None
-    names = run.predictions.attributes
-    titles = [f"{name}: CCC {run.scores[name].ccc:z.3f}" if name in run.scores else name for name in names]
-    figure = panels(titles)
-    ids = np.array([plain(id) for id in run.predictions.ids])
-    for column, name in enumerate(names, start=1):
-        truth, predicted = run.predictions.truth[:, column - 1], run.predictions.predictions[:, column - 1]
-        both = np.isfinite(truth) & np.isfinite(predicted)
-        if not both.any():
+    found, names = run.predictions, run.predictions.attributes
+    styles = label_styles(names)
+    scatters = [
+        rated_and_predicted(
+            name,
+            found.truth[:, i],
+            found.predictions[:, i],
+            run.scores[name].ccc if name in run.scores else None,
+            styles[name].colour,
+        )
+        for i, name in enumerate(names)
+    ]
+    figure = panels([scatter.title for scatter in scatters])
+    ids = np.array([plain(id) for id in found.ids])
+    for column, scatter in enumerate(scatters, start=1):
+        if not scatter.known.any():
             continue
-        limits = list(limits_around(np.concatenate([truth[both], predicted[both]])))
-        figure.add_trace(
-            go.Scatter(
-                x=limits,
-                y=limits,
-                mode="lines",
-                line={"color": GREY, "dash": "dot"},
-                hoverinfo="skip",
-                showlegend=False,
-            ),
-            1,
-            column,
+        limits = list(scatter.limits)
+        diagonal = go.Scatter(x=limits, y=limits, mode="lines", line={"color": GREY, "dash": "dot"}, hoverinfo="skip")
+        dots = go.Scatter(
+            x=scatter.rated,
+            y=np.round(scatter.predicted, 4),
+            mode="markers",
+            marker={"color": scatter.colour, "size": 7, "opacity": 0.6},
+            customdata=ids[scatter.known],
+            hovertemplate="%{customdata}<br>rated %{x:.2f}, predicted %{y:.2f}<extra></extra>",
         )
-        figure.add_trace(
-            go.Scatter(
-                x=truth[both],
-                y=np.round(predicted[both], 4),
-                mode="markers",
-                marker={"color": ATTRIBUTE_STYLES[name][0], "size": 7, "opacity": 0.6},
-                customdata=ids[both],
-                hovertemplate="%{customdata}<br>rated %{x:.2f}, predicted %{y:.2f}<extra></extra>",
-                showlegend=False,
-            ),
-            1,
-            column,
-        )
-        figure.update_xaxes(title_text=f"rated {name}", range=limits, row=1, col=column)
-        figure.update_yaxes(title_text=f"predicted {name}", range=limits, row=1, col=column)
+        for trace in (diagonal, dots):
+            figure.add_trace(trace.update(showlegend=False), 1, column)
+        figure.update_xaxes(title_text=f"rated {scatter.label}", range=limits, row=1, col=column)
+        figure.update_yaxes(title_text=f"predicted {scatter.label}", range=limits, row=1, col=column)
     return Figure("prediction-scatter", styled(figure, _HEIGHT, legend=False), _HEIGHT, widest=_PANEL * len(names))

@@ -15,7 +15,7 @@ import numpy as np
 
 from emocluster_jax.config import ATTRIBUTES
 from emocluster_jax.errors import InputError
-from emocluster_jax.evaluation.score_file import TEST_SCORES
+from emocluster_jax.evaluation.run_results import TEST_SCORES
 from emocluster_jax.reporting.html.run_files import RunFiles, read_run_files, unless_wrong
 from emocluster_jax.storage.bounded_files import read_bytes, read_text
 from emocluster_jax.storage.json_files import shortened

@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 from emocluster_jax.reporting.html.figures import Figure, number_epochs, palette, panels, plain, styled
 from emocluster_jax.reporting.html.grid_files import Grid, GridRun
 from emocluster_jax.reporting.html.rendering import render
-from emocluster_jax.reporting.html.training_figures import Metrics
+from emocluster_jax.reporting.plot_data import Metrics
 
 _HEIGHT = 440
 _LEGEND_ROW, _NAMES_A_ROW = 20, 3

@@ -8,13 +8,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from emocluster_jax.errors import InputError
-from emocluster_jax.evaluation.cluster_file import CLUSTERS_FILE, read_clusters
 from emocluster_jax.evaluation.cluster_information import ClusterInformation
-from emocluster_jax.evaluation.prediction_file import TEST_PREDICTIONS, SentencePredictions, read_predictions
-from emocluster_jax.evaluation.score_file import TEST_SCORES, RunScores, read_run_scores
+from emocluster_jax.evaluation.run_results import (
+    CLUSTERS_FILE,
+    TEST_PREDICTIONS,
+    TEST_SCORES,
+    RunScores,
+    SentencePredictions,
+    read_clusters,
+    read_predictions,
+    read_run_scores,
+)
 from emocluster_jax.evaluation.sentences import Scores
-from emocluster_jax.inference.model_directory import model_epoch
-from emocluster_jax.training.loop import MODEL
+from emocluster_jax.inference.model_directory import MODEL, model_epoch
 from emocluster_jax.training.metrics_log import METRICS_FILE, read_metrics
 from emocluster_jax.training.workdir import SavedRun, read_run
 

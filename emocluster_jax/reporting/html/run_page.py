@@ -15,8 +15,8 @@ from emocluster_jax.config import DEFAULT_AUDIO, FeatureConfig
 from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.cluster_information import Information
-from emocluster_jax.evaluation.score_file import TEST_SCORES
-from emocluster_jax.inference.model_directory import SavedModel, read_model
+from emocluster_jax.evaluation.run_results import TEST_SCORES
+from emocluster_jax.inference.model_directory import MODEL, SavedModel, read_model
 from emocluster_jax.preprocessing.quality import told
 from emocluster_jax.records.arrays import Descriptions
 from emocluster_jax.records.chunk_source import ChunkSource
@@ -33,8 +33,7 @@ from emocluster_jax.reporting.html.rendering import number, render
 from emocluster_jax.reporting.html.run_files import RunFiles, unless_wrong
 from emocluster_jax.reporting.html.training_figures import cluster_curves, training_curves
 from emocluster_jax.settings import values_of
-from emocluster_jax.storage.run_identity import RUN_ENTRY, check_run
-from emocluster_jax.training.loop import MODEL
+from emocluster_jax.storage.json_files import RUN_ENTRY, check_run
 from emocluster_jax.training.workdir import read_training_clusters
 
 _LONGEST_CUT_S = 60.0

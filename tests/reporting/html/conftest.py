@@ -14,8 +14,14 @@ import soundfile
 
 from emocluster_jax.config import AudioConfig, FeatureConfig
 from emocluster_jax.console import Console
-from emocluster_jax.evaluation.prediction_file import TEST_PREDICTIONS, SentencePredictions, write_predictions
-from emocluster_jax.evaluation.score_file import TEST_SCORES, read_run_scores, write_run_scores
+from emocluster_jax.evaluation.run_results import (
+    TEST_PREDICTIONS,
+    TEST_SCORES,
+    SentencePredictions,
+    read_run_scores,
+    write_predictions,
+    write_run_scores,
+)
 from emocluster_jax.records.writer import prepare
 from emocluster_jax.storage.checksums import file_sha256
 from emocluster_jax.training.workdir import read_run

@@ -19,10 +19,17 @@ import pytest
 from emocluster_jax.config import FeatureConfig, ModelConfig, TrainConfig
 from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
-from emocluster_jax.evaluation.cluster_file import CLUSTERS_FILE, write_clusters
 from emocluster_jax.evaluation.cluster_information import ClusterInformation, Information
-from emocluster_jax.evaluation.prediction_file import TEST_PREDICTIONS, SentencePredictions, write_predictions
-from emocluster_jax.evaluation.score_file import TEST_SCORES, RunScores, write_run_scores
+from emocluster_jax.evaluation.run_results import (
+    CLUSTERS_FILE,
+    TEST_PREDICTIONS,
+    TEST_SCORES,
+    RunScores,
+    SentencePredictions,
+    write_clusters,
+    write_predictions,
+    write_run_scores,
+)
 from emocluster_jax.evaluation.sentences import score_sentences
 from emocluster_jax.experiment.collect import collect
 from emocluster_jax.experiment.completed import is_complete, read_completed
@@ -35,7 +42,8 @@ from emocluster_jax.reporting.html.grid_page import grid_page
 from emocluster_jax.reporting.html.run_files import read_run_files
 from emocluster_jax.reporting.html.run_page import Extent, run_page, view_data
 from emocluster_jax.settings import to_dict
-from emocluster_jax.storage.checksums import file_sha256, sealed
+from emocluster_jax.storage.checksums import file_sha256
+from emocluster_jax.storage.json_files import sealed
 from emocluster_jax.training import workdir
 from emocluster_jax.training.metrics_log import METRICS_FILE, MetricsLog
 from emocluster_jax.training.workdir import claim, read_run, write_assignments
@@ -180,7 +188,9 @@ def test_absurd_values_are_named_or_harmless(work: Path, name: str) -> None:
             for key in place[:-1]:
                 inner = inner[key]
             inner[place[-1]] = absurd
-            path.write_text("\n".join([*lines[:-1], json.dumps(values), ""]))
+            path.write_text(
+                "\n".join([*lines[:-1], json.dumps(values if name == METRICS_FILE else sealed(values)), ""])
+            )
             run = read_run_files(work / "run")
             # Of another hash the predictions are not those that were scored.
             assert all(name in problem or TEST_PREDICTIONS in problem for problem in run.problems)
@@ -221,7 +231,7 @@ def trust(run: Path) -> None:
     """Makes the scores be of the predictions that are there, whatever they are."""
     scores = json.loads((run / TEST_SCORES).read_text())
     scores["predictions_sha256"] = file_sha256(run / TEST_PREDICTIONS)
-    (run / TEST_SCORES).write_text(json.dumps(scores))
+    (run / TEST_SCORES).write_text(json.dumps(sealed(scores)))
 
 
 @pytest.mark.parametrize("trusted", [False, True])
@@ -347,6 +357,7 @@ def test_the_files_of_an_earlier_versions_run_are_read_as_before(work: Path) -> 
         objects = [json.loads(line) for line in (text.splitlines() if name == METRICS_FILE else [text])]
         for each in objects:
             del each["run"]
+            each.pop("sha256", None)
         (run / name).write_text("".join(json.dumps(each) + "\n" for each in objects))
     scores = json.loads((run / TEST_SCORES).read_text())["scores"]
     (run / TEST_SCORES).write_text(json.dumps(scores))

@@ -22,7 +22,7 @@ from emocluster_jax.console import Console
 from emocluster_jax.inference.model_directory import read_model, save_model
 from emocluster_jax.records.preparation import read_preparation
 from emocluster_jax.records.writer import prepare
-from emocluster_jax.storage.checksums import sealed
+from emocluster_jax.storage.json_files import sealed
 from emocluster_jax.training.workdir import claim, read_run
 from hostile_corpus import HOSTILE_ID, HOSTILE_SPEAKER, SIZES, write_hostile_corpus
 from launch import report
@@ -207,7 +207,7 @@ def test_tests_say_how_many_sentences_they_rest_on_if_it_is_not_all(run: Path, t
     # Earlier versions did not count them.
     del clusters["attributes"]["valence"]["permuted_sentences"]
     del clusters["attributes"]["valence"]["sentences_within_speakers"]
-    (bare / "clusters.json").write_text(json.dumps(clusters))
+    (bare / "clusters.json").write_text(json.dumps(sealed(clusters)))
     call(report, "--workdir", str(bare), "--quiet")
     cells = [text.strip() for _, text in Elements(bare / "report.html").with_tag("td")]
     assert "0.250 (7)" in cells and cells.count("sentences") >= 2
@@ -253,7 +253,7 @@ def test_refusals(run: Path, data_dir: Path, tmp_path: Path, capsys: pytest.Capt
     broken = tmp_path / "broken"
     shutil.copytree(run, broken, ignore=shutil.ignore_patterns("model"))
     (broken / "run.json").write_text("{}")
-    assert "run.json: format version None" in refused(capsys, "--workdir", str(broken))
+    assert "run.json is of format version None" in refused(capsys, "--workdir", str(broken))
 
 
 def test_a_missing_extra_is_named(run: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from emocluster_jax.errors import InputError
-from emocluster_jax.evaluation.prediction_file import SentencePredictions, read_predictions, write_predictions
+from emocluster_jax.evaluation.run_results import SentencePredictions, read_predictions, write_predictions
 
 
 def test_predictions_come_back(tmp_path: Path) -> None:

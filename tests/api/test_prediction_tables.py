@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import sys
 import tempfile
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from emocluster_jax.api.prediction import ModelPredictions, Predictions
-from emocluster_jax.api.prediction_files import safe_text, write_table
+from emocluster_jax.api.prediction_tables import safe_text, table_format, write_table
+from emocluster_jax.errors import InputError
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "data-formats.md"
 BEGINNINGS = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # the last four are the first ones in full width
@@ -69,3 +71,31 @@ def test_pandas_as_documented_gives_the_names_back(names: list[str]) -> None:
     table = found["table"]
     assert table["file"].tolist() == names
     assert table["valence"].tolist() == pytest.approx(np.linspace(-0.5, -0.25, len(names)), abs=1e-6)
+
+
+def test_parquet_has_the_columns_of_the_csv(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    made = predictions(("a.wav", "\N{MUSICAL SYMBOL G CLEF},\n.wav"))
+    made.starts_s[1], made.models[0].attributes[1] = 1.2345678, np.nan
+    for suffix in ("csv", "parquet"):
+        write_table(tmp_path / f"a.{suffix}", made, format=suffix, quality=True)
+    table, text = pandas.read_parquet(tmp_path / "a.parquet"), pandas.read_csv(tmp_path / "a.csv")
+    assert list(table) == list(text) == ["file", "start", "end", "valence", "dc_offset"]
+    for name in ("start", "end"):
+        assert table[name].dtype == "timedelta64[ns]"
+        assert table[name].tolist() == pandas.to_timedelta(text[name]).tolist()
+    assert table["file"].tolist() == text["file"].tolist()
+    assert table["valence"].tolist() == pytest.approx(text["valence"].tolist(), abs=1e-6, nan_ok=True)
+    assert table["valence"].isna().tolist() == [False, True]
+
+
+def test_the_format_of_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert table_format(Path("a.csv"), None) == table_format(Path("a"), None) == table_format(Path("a.parquet"), "csv")
+    with pytest.raises(InputError, match="`spreadsheet_safe` is about CSV"):
+        table_format(Path("a.parquet"), None, spreadsheet_safe=True)
+    monkeypatch.setattr(sys, "path", [])
+    for name in [name for name in sys.modules if name.split(".")[0] == "pyarrow"]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(InputError, match=r'pip install "emocluster_jax\[parquet\]"'):
+        table_format(Path("a"), "parquet")

@@ -1,0 +1,225 @@
+"""What a run leaves at its end: `test_predictions.csv`, `test.json` (their scores) and `clusters.json`.
+
+`clusters.json` says how informative the clusters of the run's best epoch are. Each JSON file names the run.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32
+
+from emocluster_jax.errors import InputError
+from emocluster_jax.evaluation.cluster_information import ClusterInformation, Information
+from emocluster_jax.evaluation.sentences import Scores
+from emocluster_jax.storage.atomic_files import replacing_csv
+from emocluster_jax.storage.bounded_files import read_bytes
+from emocluster_jax.storage.json_files import RUN_ENTRY, as_record, check_run, read_sealed, shortened, write_sealed
+
+TEST_PREDICTIONS = "test_predictions.csv"
+TEST_SCORES = "test.json"
+CLUSTERS_FILE = "clusters.json"
+_REMEDY = "finish the training again with `resume`, which writes it anew"
+_MOST_PREDICTION_BYTES = 128 << 20
+"""A million sentences."""
+_LARGEST_PREDICTION = float(np.finfo(np.float32).max)
+_LARGEST_SCORE = 1e100
+"""Far beyond any error of single-precision numbers, and its square fits double precision."""
+
+
+@dataclass(frozen=True)
+class SentencePredictions:
+    """Predicted and rated attributes of the sentences of a split, in its order.
+
+    Attributes:
+      ids: of the U sentences.
+      attributes: names of the A attributes.
+      truth: (U, A) in label units, NaN where there is no label.
+      predictions: (U, A) in label units.
+    """
+
+    ids: tuple[str, ...]
+    attributes: tuple[str, ...]
+    truth: Float32[np.ndarray, "utterances A"]
+    predictions: Float32[np.ndarray, "utterances A"]
+
+
+def write_predictions(path: Path, sentences: SentencePredictions) -> None:
+    """Writes `id` and, for each attribute, `NAME_truth,NAME_prediction`; an empty cell where there is no label.
+
+    Numbers have as few digits as identify them in float32.
+    """
+    with replacing_csv(path) as rows:
+        rows.writerow(_header(sentences.attributes))
+        for sentence_id, truth, predictions in zip(sentences.ids, sentences.truth, sentences.predictions, strict=True):
+            pairs = np.stack([truth, predictions], axis=-1).ravel()
+            rows.writerow([sentence_id, *(str(value) if np.isfinite(value) else "" for value in pairs)])
+
+
+def read_predictions(path: Path, sha256: str | None = None) -> SentencePredictions:
+    """Reads what `write_predictions` wrote.
+
+    Args:
+      path: the file.
+      sha256: of the content that the run's scores were computed from; None accepts any.
+
+    Raises:
+      InputError: no such file, not what `write_predictions` wrote, or not what the scores were computed from.
+    """
+    try:
+        content = read_bytes(path, _REMEDY, _MOST_PREDICTION_BYTES)
+    except FileNotFoundError:
+        raise InputError(f"{path} cannot be read (no such file); {_REMEDY}") from None
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise InputError(f"{path} is damaged, or not what the scores beside it are of (its SHA-256 differs); {_REMEDY}")
+    try:
+        header, *rows = csv.reader(io.StringIO(content.decode("utf-8"), newline=""))
+        attributes = tuple(name.removesuffix("_truth") for name in header[1::2])
+        if header != _header(attributes):
+            raise ValueError(f"its columns are {','.join(header)}")
+        values = np.array([_numbers(row, len(header), number) for number, row in enumerate(rows, start=1)])
+    except (ValueError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read ({shortened(str(error))}); {_REMEDY}") from None
+    values = values.astype(np.float32).reshape(len(rows), len(attributes), 2)
+    return SentencePredictions(tuple(row[0] for row in rows), attributes, values[..., 0], values[..., 1])
+
+
+def _header(attributes: Sequence[str]) -> list[str]:
+    return ["id", *(f"{name}_{kind}" for name in attributes for kind in ("truth", "prediction"))]
+
+
+def _numbers(row: Sequence[str], columns: int, number: int) -> list[float]:
+    """The cells after a row's id; NaN for an empty one."""
+    if len(row) != columns:
+        raise ValueError(f"row {number} has {len(row)} cells, the header {columns}")
+    for cell in row[1:]:
+        if cell and not abs(float(cell)) <= _LARGEST_PREDICTION:
+            raise ValueError(f"row {number}: {cell} is not a number of single precision")
+    return [float(cell or "nan") for cell in row[1:]]
+
+
+@dataclass(frozen=True)
+class RunScores:
+    """What a run scored on the test split.
+
+    Attributes:
+      scores: by attribute; empty where there are none.
+      predictions_sha256: of the file of the predictions behind them; None where an earlier version did not record it.
+    """
+
+    scores: Mapping[str, Scores] = field(default_factory=dict)
+    predictions_sha256: str | None = None
+
+
+def scores_as_json(scores: Mapping[str, Scores]) -> dict[str, dict[str, float | int | None]]:
+    """Scores by attribute in JSON's types; None where a score is undefined."""
+    return {
+        name: {key: value if math.isfinite(value) else None for key, value in asdict(of).items()}
+        for name, of in scores.items()
+    }
+
+
+def write_run_scores(path: Path, run_id: str, scores: RunScores) -> None:
+    """Writes a run's scores, with its id and a checksum."""
+    values = {"predictions_sha256": scores.predictions_sha256, "scores": scores_as_json(scores.scores)}
+    write_sealed(path, {RUN_ENTRY: run_id, **values})
+
+
+def read_run_scores(path: Path, run_id: str) -> RunScores:
+    """Reads what `write_run_scores` wrote, or the bare scores by attribute that earlier versions wrote.
+
+    Args:
+      path: the file; if there is none, there are no scores.
+      run_id: the run that it has to belong to.
+
+    Raises:
+      InputError: the file is damaged, or belongs to another run.
+    """
+    try:
+        values = read_sealed(path, _REMEDY, may_lack_seal=True)
+    except FileNotFoundError:
+        return RunScores()
+    # A run's id is text, which no attribute's scores are.
+    if isinstance(values.get(RUN_ENTRY), str):
+        check_run(path, values[RUN_ENTRY], run_id)
+        by_attribute, sha256 = values.get("scores"), values.get("predictions_sha256")
+        if len(values) != 3 or not isinstance(by_attribute, dict) or not isinstance(sha256, str):
+            raise InputError(f"{path}: expected scores (an object) and predictions_sha256 (text); {_REMEDY}")
+    else:
+        check_run(path, "", run_id)
+        by_attribute, sha256 = values, None
+    return RunScores({name: _scores(of, f"{path}: {name}") for name, of in by_attribute.items()}, sha256)
+
+
+@dataclass(frozen=True)
+class _SavedScores:
+    """`Scores` as they are written: None where one is undefined."""
+
+    ccc: float | None
+    pearson: float | None
+    rmse: float | None
+    n: int
+    not_finite: int = 0
+
+
+def _scores(values: object, where: str) -> Scores:
+    saved = as_record(_SavedScores, values, where, _REMEDY)
+    ccc, pearson, rmse = (math.nan if value is None else value for value in (saved.ccc, saved.pearson, saved.rmse))
+    if any(abs(value) > _LARGEST_SCORE for value in (ccc, pearson, rmse)) or min(saved.n, saved.not_finite) < 0:
+        raise InputError(f"{where} has numbers that cannot be scores; {_REMEDY}")
+    return Scores(ccc, pearson, rmse, saved.n, saved.not_finite)
+
+
+@dataclass(frozen=True)
+class _SavedClusters:
+    """The entries of `clusters.json`, except the attributes; `run` is "" in files of earlier versions."""
+
+    epoch: int
+    speaker: Information | None
+    gender: Information | None
+    bins: int
+    permutations: int
+    run: str = ""
+
+
+def write_clusters(path: Path, run_id: str, epoch: int, found: ClusterInformation) -> None:
+    """Writes the information in the clusters of one epoch of a run, with a checksum."""
+    write_sealed(path, {RUN_ENTRY: run_id, "epoch": epoch, **asdict(found)})
+
+
+def read_clusters(path: Path, run_id: str, epoch: int | None) -> ClusterInformation | None:
+    """Reads what `write_clusters` wrote; None if there is no file, or only that of an earlier best epoch.
+
+    Args:
+      path: the file.
+      run_id: the run that it has to belong to.
+      epoch: the run's best epoch.
+
+    Raises:
+      InputError: the file is damaged, or belongs to another run.
+    """
+    try:
+        values = read_sealed(path, _REMEDY, may_lack_seal=True)
+    except FileNotFoundError:
+        return None
+    attributes = values.pop("attributes", None)
+    if not isinstance(attributes, dict):
+        raise InputError(f"{path} has no object of attributes; {_REMEDY}")
+    saved = as_record(_SavedClusters, values, str(path), _REMEDY)
+    check_run(path, saved.run, run_id)
+    if saved.epoch != epoch:
+        return None
+    return ClusterInformation(
+        attributes={name: as_record(Information, of, f"{path}: {name}", _REMEDY) for name, of in attributes.items()},
+        speaker=saved.speaker,
+        gender=saved.gender,
+        bins=saved.bins,
+        permutations=saved.permutations,
+    )
