@@ -56,6 +56,9 @@ LABEL = Range(
     wanted="a number from -1000000 to 1000000, or nothing where it is missing",
 )
 """Attributes' values, in any corpus's units: beyond it lie typing errors, and squares that float32 does not hold."""
+MEL_BANDS = Range(int, 1, 1_024)
+WINDOW_MS = Range(float, 1, 1_000)
+"""Windows of the spectrogram, and the hop between them, in milliseconds."""
 RECORDINGS = Range(int, 0, 1_000_000_000)
 """Recordings to take of those that there are."""
 SEED = Range(int, 0, (1 << 63) - 1)
@@ -117,7 +120,7 @@ class FeatureConfig:
     sample_rate_hz: int = field(default=16_000, metadata=within(Range(int, 1, 768_000)))
     fft_size: int = field(default=512, metadata=within(Range(int, 1, 16_384)))
     hop_size: int = field(default=256, metadata=within(Range(int, 1, 16_384)))
-    mel_bands: int = field(default=128, metadata=within(Range(int, 1, 1_024)))
+    mel_bands: int = field(default=128, metadata=within(MEL_BANDS))
     chunk_frames: int = field(default=62, metadata=within(Range(int, 1, 4_096)))
     """Frames a chunk: about one second."""
     chunks_per_utterance: int = field(default=11, metadata=within(_CHUNKS))
@@ -127,6 +130,25 @@ class FeatureConfig:
 
     def __post_init__(self) -> None:
         _check_features(self)
+
+    @classmethod
+    def of_windows(cls, window_ms: float, hop_ms: float, mel_bands: int) -> FeatureConfig:
+        """Chunks of as many frames as begin within a second: 32 ms, 16 ms and 128 bands are the defaults.
+
+        Args:
+          window_ms: length of a window, and of its Fourier transform.
+          hop_ms: from the beginning of one window to that of the next.
+          mel_bands: of the mel spectrogram.
+
+        Raises:
+          InputError: a value is out of its range, the hop is longer than the window, or a chunk would be too large.
+        """
+        window_ms, hop_ms = WINDOW_MS.check("`window_ms`", window_ms), WINDOW_MS.check("`hop_ms`", hop_ms)
+        if hop_ms > window_ms:
+            raise InputError(f"`hop_ms={hop_ms:g}` leaves out what is between windows; give `window_ms` at most")
+        mel_bands = MEL_BANDS.check("`mel_bands`", mel_bands)
+        window, hop = (round(cls.sample_rate_hz * length / 1_000) for length in (window_ms, hop_ms))
+        return cls(fft_size=window, hop_size=hop, mel_bands=mel_bands, chunk_frames=cls.sample_rate_hz // hop)
 
     @property
     def dimensions(self) -> int:

@@ -49,21 +49,16 @@ class Setting:
 def settings_of(cls: type[Any], systems: tuple[str, ...] | None = None) -> tuple[Setting, ...]:
     """The settings of a dataclass, one per field.
 
-    A field's metadata may have an `option` (its name in commands, if it is another one; None for no option), `systems`,
-    and a `range` (`ranges.within`), which a field of numbers has to have.
+    A field's metadata may have an `option` (its name in commands, if it is another one; None for no option), `systems`
+    and a `range` (`ranges.within`).
 
     Args:
       cls: the dataclass.
       systems: those that have a use for it as a whole; None where that is all.
-
-    Raises:
-      TypeError: a field of numbers has no range of that kind.
     """
     hints, found = typing.get_type_hints(cls), []
     for field in dataclasses.fields(cls):
         hint, limits = hints[field.name], field.metadata.get("range")
-        if number_kind(hint) is not (limits and limits.kind):
-            raise TypeError(f"{cls.__name__}.{field.name} is {hint}, but its metadata have the range {limits!r}")
         users = field.metadata.get("systems", systems)
         found.append(
             Setting(
@@ -109,10 +104,16 @@ def check_numbers(config: Any) -> None:
 
     Raises:
       InputError: a number is out of its range.
+      TypeError: a field of numbers has no range of that kind.
     """
     for setting in settings_of(type(config)):
-        if setting.range is not None:
-            checked = _in_range(getattr(config, setting.name), setting.type, setting.range, f"`{setting.name}`")
+        limits = setting.range
+        if number_kind(setting.type) is not (limits and limits.kind):
+            raise TypeError(
+                f"{type(config).__name__}.{setting.name} is {setting.type}, but its metadata have the range {limits!r}"
+            )
+        if limits is not None:
+            checked = _in_range(getattr(config, setting.name), setting.type, limits, f"`{setting.name}`")
             object.__setattr__(config, setting.name, checked)  # it may be frozen
 
 

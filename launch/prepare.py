@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from emocluster_jax.config import FOLDS, FRAME_RATE, RECORDINGS, WORKERS
+from emocluster_jax.config import FOLDS, FRAME_RATE, MEL_BANDS, RECORDINGS, WINDOW_MS, WORKERS
 from emocluster_jax.corpora.registry import CorpusName, options_classes
 from emocluster_jax.errors import one_line
 from emocluster_jax.ranges import within
@@ -50,6 +50,13 @@ class Options:
     """A folder of recordings without labels, which join the unlabelled split."""
     unlabeled_limit: int | None = field(default=None, metadata=within(RECORDINGS))
     """Take this many of that folder: the same ones each time, and a smaller number is part of a larger."""
+    window_ms: float = field(default=32, metadata=within(WINDOW_MS))
+    """Length of the mel spectrogram's windows, in milliseconds."""
+    hop_ms: float = field(default=16, metadata=within(WINDOW_MS))
+    """From the beginning of one window to that of the next, in milliseconds. Models only take records that were
+    prepared like their training data; what they predict they prepare alike by themselves."""
+    mel_bands: int = field(default=128, metadata=within(MEL_BANDS))
+    """Bands of the mel spectrogram."""
     frame_rate: float | None = field(default=None, metadata=within(FRAME_RATE))
     """The recordings are files of features (.npy, frames by dimensions), with this many frames a second: embeddings of
     WavLM or wav2vec 2.0 have 50."""
@@ -129,6 +136,9 @@ def main() -> None:
             options.data_dir,
             unlabeled=options.unlabeled,
             unlabeled_limit=options.unlabeled_limit,
+            window_ms=options.window_ms,
+            hop_ms=options.hop_ms,
+            mel_bands=options.mel_bands,
             frame_rate=options.frame_rate,
             statistics_from=options.statistics_from,
             folds=options.folds,

@@ -10,6 +10,7 @@ from emocluster_jax.inference.model_directory import SavedModel, model_folder
 from emocluster_jax.records.preparation import Preparation, read_preparation
 from emocluster_jax.records.splits import check_fold
 from emocluster_jax.runtime import parallel
+from emocluster_jax.settings import to_dict
 from emocluster_jax.training.workdir import RUN_FILE, read_run
 
 
@@ -21,8 +22,15 @@ def read_preparation_for(model: SavedModel, data_dir: Path) -> Preparation:
     """
     preparation = read_preparation(data_dir)
     if model.features != preparation.features:
+        own = to_dict(model.features)
+        different = [
+            f"{name} {value}, not {own[name]}"
+            for name, value in to_dict(preparation.features).items()
+            if own.get(name, value) != value
+        ]
         raise InputError(
-            f"{data_dir} was prepared with other feature settings than the model; prepare it with the same"
+            f"{data_dir} was prepared with other feature settings than the model's training data "
+            f"({'; '.join(different) or preparation.features.summary}); prepare it with the same"
         )
     statistics = preparation.feature_statistics
     if not model.normalized_by(statistics.mean, statistics.std):

@@ -52,6 +52,9 @@ def prepare(
     *,
     unlabeled: Path | str | None = None,
     unlabeled_limit: int | None = None,
+    window_ms: float = 32,
+    hop_ms: float = 16,
+    mel_bands: int = 128,
     frame_rate: float | None = None,
     statistics_from: Path | str | None = None,
     folds: int | Literal["speakers"] | None = None,
@@ -76,6 +79,9 @@ def prepare(
       data_dir: where the records go.
       unlabeled: a folder of recordings without labels, which join the unlabelled split.
       unlabeled_limit: take this many of that folder; a smaller number is part of a larger.
+      window_ms: length of the mel spectrogram's windows, in milliseconds.
+      hop_ms: from the beginning of one window to that of the next, in milliseconds.
+      mel_bands: of the mel spectrogram.
       frame_rate: frames a second, where the recordings are files of features (.npy, frames by dimensions).
       statistics_from: a data directory, or a model directory, whose feature statistics the chunks are normalised by,
         instead of those of this corpus's training split.
@@ -105,7 +111,13 @@ def prepare(
     if folds is not None:
         folds = checked_request(folds)
     audio = AudioConfig(channel_number(channel), remove_dc, strict_audio)
+    spectrogram = FeatureConfig.of_windows(window_ms, hop_ms, mel_bands)
     if frame_rate is not None:
+        if spectrogram != FeatureConfig():
+            raise InputError(
+                "`frame_rate` says that the recordings are features; leave out `window_ms`, `hop_ms` and `mel_bands`, "
+                "which make a spectrogram"
+            )
         if audio != DEFAULT_AUDIO:
             raise InputError(
                 "`frame_rate` says that the recordings are features; leave out `channel`, `remove_dc` and "
@@ -124,7 +136,7 @@ def prepare(
     preparation = write_records(
         utterances,
         data_dir,
-        _features(frame_rate, source, utterances, console),
+        _features(spectrogram, frame_rate, source, utterances, console),
         corpus=corpus,
         source=os.path.abspath(source if source.is_dir() else source.parent),  # noqa: PTH100 (links stay)
         workers=runner,
@@ -209,14 +221,20 @@ def _make_demo(source: Path, console: Console) -> None:
         demo.generate(source, config, task.advance)
 
 
-def _features(frame_rate: float | None, source: Path, utterances: Sequence[Utterance], console: Console) -> Features:
+def _features(
+    spectrogram: FeatureConfig,
+    frame_rate: float | None,
+    source: Path,
+    utterances: Sequence[Utterance],
+    console: Console,
+) -> Features:
     """The settings of the mel spectrogram, or of the features that the recordings are given as."""
     if frame_rate is None:
         if all(utterance.path.suffix.lower() in FRAME_SUFFIXES for utterance in utterances):
             raise InputError(
                 f"the recordings of {source} are .npy files; say by `frame_rate` how many frames a second they have"
             )
-        return FeatureConfig()
+        return spectrogram
 
     with console.task("reading headers", total=len(utterances)) as task:
 

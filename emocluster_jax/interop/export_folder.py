@@ -63,7 +63,7 @@ def check_request(folder: Path, formats: Sequence[Format], model: SavedModel) ->
             if find_spec(package) is None:
                 raise InputError(f'`formats={wanted}` needs {package}: pip install "emocluster_jax[export]"')
     if "onnx" in formats and trains_on_recordings(model.config):
-        raise InputError("`formats` onnx cannot hold a model that looks across chunks; give `formats` stablehlo")
+        raise InputError("`formats=onnx` cannot hold a model that looks across chunks; give `formats=stablehlo`")
     if not model.knows_labels:
         raise InputError("the model was trained without labels and predicts none; export one that was trained on some")
     check_output_folder("`output`", folder)

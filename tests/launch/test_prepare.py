@@ -15,13 +15,14 @@ import soundfile
 
 import emocluster_jax
 import launch.prepare
-from emocluster_jax.config import AudioConfig
+from emocluster_jax.api.data_for_model import read_preparation_for
+from emocluster_jax.config import AudioConfig, FeatureConfig
 from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
 from emocluster_jax.records.preparation import read_preparation
 from emocluster_jax.records.reader import read_split
 from running import call
-from small_models import noise, write_recording
+from small_models import noise, small_model, write_recording
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -252,3 +253,26 @@ def test_emotale_as_one_command(emotale: Path, tmp_path: Path) -> None:
     assert np.abs(train).max() == 3
     # Power spectra have heavy tails: clipping at three deviations pulls the mean below 0.
     assert -0.1 < train.mean() < 0
+
+
+def test_windows_hop_and_bands(tmp_path: Path) -> None:
+    write_recording(tmp_path / "0.wav", noise(2.0))
+    (tmp_path / "manifest.csv").write_text("file,split,arousal\n0.wav,train,1\n")
+    options = ["--corpus", "manifest", "--source", str(tmp_path), "--workers", "1"]
+    wide = ["--window-ms", "40", "--hop-ms", "20", "--mel-bands", "64"]
+    call(launch.prepare, *options, "--data-dir", str(tmp_path / "wide"), *wide)
+    preparation = read_preparation(tmp_path / "wide")
+    assert preparation.features == FeatureConfig(fft_size=640, hop_size=320, mel_bands=64, chunk_frames=50)
+    model = small_model()
+    with pytest.raises(
+        InputError, match=r"than the model's training data \(fft_size 640, not 512; hop_size 320, not 256;"
+    ):
+        read_preparation_for(model, tmp_path / "wide")
+    with pytest.raises(InputError, match="--hop-ms 50 leaves out what is between windows"):
+        call(launch.prepare, *options, "--data-dir", str(tmp_path / "gaps"), "--hop-ms", "50")
+    with pytest.raises(InputError, match="leave out --window-ms, --hop-ms and --mel-bands"):
+        call(launch.prepare, *options, "--data-dir", str(tmp_path / "given"), "--frame-rate", "50", *wide)
+
+
+def test_the_windows_of_the_paper_are_the_default() -> None:
+    assert FeatureConfig.of_windows(32, 16, 128) == FeatureConfig()
