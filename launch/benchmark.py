@@ -67,7 +67,7 @@ def benchmark(options: Options, console: Console) -> list[Row]:
     _check(options)
     here = device()
     suites = [suite for suite in SUITES if suite in options.suites or "all" in options.suites]
-    modules = [importlib.import_module(f"emocluster_jax.benchmark.{suite}") for suite in suites]
+    modules = [importlib.import_module(f"emocluster_jax.benchmark.{suite}_suite") for suite in suites]
     cases = [
         _without(case, options.without)
         for module in modules

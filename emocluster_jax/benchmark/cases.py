@@ -1,4 +1,4 @@
-"""What a benchmark consists of, and what comes out of it."""
+"""What a benchmark consists of, and its results."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SUITES = ("train", "embed", "kmeans", "epoch", "feed", "prepare", "predict", "memory")
-"""The modules of this package that have `cases(device, quick) -> list[Case]`."""
+"""Each has a module `<suite>_suite` in this package with `cases(device, quick) -> list[Case]`."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Device:
 
     Attributes:
       platform: "cpu", "gpu" or "tpu".
-      name: for people, e.g. "CPU, 2 cores" or "NVIDIA H200".
+      name: as shown to people, e.g. "CPU, 2 cores" or "NVIDIA H200".
     """
 
     platform: str
@@ -25,14 +25,14 @@ class Device:
 
 @dataclass(frozen=True)
 class Contender:
-    """One way of doing a case's work; it runs in a process of its own.
+    """One way of doing a case's work, in a process of its own.
 
     Attributes:
-      name: for people, e.g. "PyTorch".
-      entry: "module:function" of this package; the function takes `arguments` and returns `Prepared`. A name and not
-        the function, so that the process can be set up before the module's imports.
+      name: as shown to people, e.g. "PyTorch".
+      entry: "module:function"; the function takes `arguments` and returns `Prepared`. It is named, not passed, so that
+        the process can be set up before the module is imported.
       arguments: plain values.
-      keeps_memory: whether the process calls `host_memory.keep_freed_memory`, as this project's commands do.
+      keeps_memory: whether the process calls `runtime.memory.keep_freed_memory`, as this project's commands do.
     """
 
     name: str
@@ -49,8 +49,8 @@ class Case:
       suite: one of `SUITES`.
       name: of the work and its size.
       ours: this project.
-      peers: what it is measured against.
-      once: whether one repetition tells all there is to tell.
+      peers: what it is compared with.
+      once: whether a single repetition is enough.
     """
 
     suite: str
@@ -65,13 +65,14 @@ class Prepared:
     """Work that is ready to be repeated: data in place, compiled, warmed up.
 
     Attributes:
-      repeat: does the work once, to its end, and returns what is to be told of the result (an objective, say).
-      units: how many of what is counted (steps, recordings) one repetition does; seconds are divided by it.
+      repeat: does the work once, to its end, and returns figures about the result (an objective, say).
+      units: how many steps or recordings one repetition does; its seconds are divided by this.
       compile_seconds: tracing and compilation.
-      cached_compile_seconds: the same in a process that finds the program in the persistent cache.
-      floor_seconds: what one unit's memory traffic takes at the device's copy bandwidth; None where this is no limit.
-      peak_bytes: the most memory that was held so far; None for this process's, or its device's where that tells.
-      close: ends what still runs and removes what lies on the disk.
+      cached_compile_seconds: the same if the persistent cache holds the program.
+      floor_seconds: what one unit's memory traffic takes at the device's copy bandwidth; None where that is no limit.
+      audio_seconds: how much audio a repetition processes, to report it as "times real time"; 0 not to.
+      peak_bytes: the most memory held so far; None for that of the device if it tells, or else of this process.
+      close: ends what still runs and removes temporary files.
     """
 
     repeat: Callable[[], Mapping[str, float]]
@@ -79,43 +80,49 @@ class Prepared:
     compile_seconds: float | None = None
     cached_compile_seconds: float | None = None
     floor_seconds: float | None = None
+    audio_seconds: float = 0.0
     peak_bytes: Callable[[], int] | None = None
     close: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the results: a case beside one peer.
+    """One line of the results: a case, and one peer.
 
     Attributes:
       suite: of the case.
       case: its name.
       device: what this project ran on.
       seconds: median over the repetitions.
-      peer: name of the peer; None where there is none.
-      peer_seconds: its median.
-      ratio: peer_seconds / seconds.
-      ratio_range: the lowest and the highest ratio of a repetition to the peer's that followed it.
       repetitions: how many.
-      compile_seconds: apart from `seconds`.
+      compile_seconds: not part of `seconds`.
       cached_compile_seconds: the same with a warm persistent cache.
-      peak_bytes: the device's, where it tells; else the largest resident size of our process, interpreter included; of
-        a preparation and in the suite memory the resident size in any case, workers included.
-      figures: what else is to be told of our result.
-      peer_figures: likewise of the peer's.
+      peak_bytes: the device's, if it tells, or else the largest resident size of our process, interpreter included;
+        for preparation and in the suite memory always the resident size, workers included.
+      figures: more about our result.
+      peer: name of the peer; None if there is none.
+      peer_seconds: the peer's median.
+      ratio: peer_seconds / seconds.
+      ratio_range: the lowest and the highest ratio of one repetition to the peer's that followed it.
+      peer_figures: more about the peer's result.
     """
 
     suite: str
     case: str
     device: str
     seconds: float
-    peer: str | None
-    peer_seconds: float | None
-    ratio: float | None
-    ratio_range: tuple[float, float] | None
     repetitions: int
     compile_seconds: float | None
     cached_compile_seconds: float | None
     peak_bytes: int
     figures: dict[str, float]
-    peer_figures: dict[str, float]
+    peer: str | None = None
+    peer_seconds: float | None = None
+    ratio: float | None = None
+    ratio_range: tuple[float, float] | None = None
+    peer_figures: dict[str, float] = field(default_factory=dict)
+
+
+def ours(function: Callable[..., Prepared], work: Mapping[str, Any], keeps_memory: bool = True) -> Contender:
+    """This project's own side of a case: a function of a suite's module, and its arguments."""
+    return Contender("emocluster_jax", f"{function.__module__}:{function.__name__}", work, keeps_memory)

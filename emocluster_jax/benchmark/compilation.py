@@ -1,4 +1,4 @@
-"""How long a program takes to compile, cold and from the persistent cache that the commands keep."""
+"""How long programs take to compile, and to load from the persistent cache that the commands keep."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ from jax.experimental.compilation_cache import compilation_cache
 
 
 def compile_times(first_call: Callable[[], object]) -> tuple[float, float]:
-    """Seconds of the first call of programs, in an empty persistent cache and in one that holds them.
+    """Seconds of the first call of programs with an empty persistent cache, and with one that holds them.
 
     Args:
-      first_call: calls the programs, with as little to do for them as possible.
+      first_call: calls the programs, with as little work for them as possible.
     """
     with tempfile.TemporaryDirectory() as folder, _cache_in(folder):
-        started = time.perf_counter()
-        first_call()
-        cold = time.perf_counter() - started
+        cold = seconds_of(first_call)
         jax.clear_caches()
-        started = time.perf_counter()
-        first_call()
-        return cold, time.perf_counter() - started
+        return cold, seconds_of(first_call)
+
+
+def seconds_of(call: Callable[[], object]) -> float:
+    """How long a call takes."""
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
 
 
 @contextmanager
@@ -40,4 +43,4 @@ def _cache_in(folder: str) -> Iterator[None]:
 
 def _use(folder: str | None) -> None:
     jax.config.update("jax_compilation_cache_dir", folder)
-    compilation_cache.reset_cache()  # JAX asks for the folder once
+    compilation_cache.reset_cache()  # JAX looks the folder up only once

@@ -1,4 +1,4 @@
-"""Repetitions of a case by all contenders in turn, and the medians of them."""
+"""Repeats a case by all contenders in turn, and takes medians."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ Repetitions = list[tuple[float, dict[str, float]]]
 
 
 def measure(case: Case, device: Device, repetitions: int, console: Console) -> list[Row]:
-    """The case beside each of its peers; one row without a peer where none can take part.
+    """The case with each of its peers; one row without a peer if none can take part.
 
     Repetitions alternate (ours, a peer, the next peer, ours again), so that a machine that slows down, or another
-    program on it, meets all of them alike.
+    program on it, affects all of them alike.
 
     Args:
       case: what to do.
       device: what this project computes on.
-      repetitions: of each contender, unless the case needs but one.
-      console: shows how far it is, and which peers were skipped.
+      repetitions: per contender, unless one is enough for the case.
+      console: shows progress, and which peers were skipped.
 
     Raises:
       UnavailableError: this project itself failed.
@@ -65,22 +65,8 @@ def _without_peer(case: Case, device: Device, readiness: Readiness, own: Repetit
     figures = dict(own[-1][1])
     if readiness.floor_seconds is not None:
         figures["share of bandwidth floor"] = readiness.floor_seconds / seconds
-    return Row(
-        suite=case.suite,
-        case=case.name,
-        device=device.name,
-        seconds=seconds,
-        peer=None,
-        peer_seconds=None,
-        ratio=None,
-        ratio_range=None,
-        repetitions=len(own),
-        compile_seconds=readiness.compile_seconds,
-        cached_compile_seconds=readiness.cached_compile_seconds,
-        peak_bytes=peak_bytes,
-        figures=figures,
-        peer_figures={},
-    )
+    compilation = readiness.compile_seconds, readiness.cached_compile_seconds
+    return Row(case.suite, case.name, device.name, seconds, len(own), *compilation, peak_bytes, figures)
 
 
 def _beside(alone: Row, peer: str, own: Repetitions, theirs: Repetitions) -> Row:

@@ -1,7 +1,7 @@
-"""Contenders in processes of their own, so that repetitions can alternate and neither side's settings reach the other.
+"""Contenders in processes of their own, so that repetitions can alternate and neither side's settings affect the other.
 
-A process imports, compiles and warms up once, then does one repetition for each message on its pipe. While one works
-the others wait, idle.
+A process imports, compiles and warms up once, then does one repetition per message on its pipe. While one works, the
+others are idle.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from emocluster_jax.benchmark.cases import Contender, Device, Prepared
-from emocluster_jax.benchmark.resident import resident_peak_bytes
 from emocluster_jax.runtime.child_processes import end_with_parent
 from emocluster_jax.runtime.cores import usable_cores
 from emocluster_jax.runtime.memory import keep_freed_memory
@@ -34,7 +33,7 @@ class UnavailableError(Exception):
 
 @dataclass(frozen=True)
 class Readiness:
-    """What a process says of itself once it is ready; see `Prepared`."""
+    """What a process reports once it is ready; see `Prepared`."""
 
     compile_seconds: float | None
     cached_compile_seconds: float | None
@@ -42,22 +41,18 @@ class Readiness:
 
 
 class Worker:
-    """The handle of a contender's process.
-
-    Attributes:
-      readiness: what it said of itself.
-    """
+    """A contender's process, as seen from outside; `readiness` is what it reported."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self.readiness: Readiness = self._answer()
 
     def repeat(self) -> tuple[float, dict[str, float]]:
-        """One repetition: seconds a unit, and what is to be told of the result."""
+        """One repetition: seconds per unit, and figures about the result."""
         return self._ask(_REPEAT)
 
     def peak_bytes(self) -> int:
-        """The most memory that the process has held so far: its device's, or its own."""
+        """The most memory held so far: on its device, or by the process."""
         return self._ask(_MEMORY)
 
     def _ask(self, question: str) -> Any:
@@ -79,7 +74,7 @@ def working(contender: Contender) -> Iterator[Worker]:
     """The contender's process, ready for repetitions; it ends with the block.
 
     Raises:
-      UnavailableError: something that it needs is not installed, or it failed.
+      UnavailableError: it failed, or something that it needs is not installed.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
@@ -97,7 +92,7 @@ def working(contender: Contender) -> Iterator[Worker]:
 
 
 def device() -> Device:
-    """What this project computes on; asked in another process, since some devices serve one process at a time."""
+    """What this project computes on; asked in another process, since some devices serve only one at a time."""
     with multiprocessing.get_context("spawn").Pool(1, end_with_parent) as pool:
         return pool.apply(_device)
 
@@ -113,10 +108,10 @@ def _device() -> Device:
 
 
 def _serve(connection: Connection, contender: Contender) -> None:
-    """The process: prepares, says so, and answers until the other end of the pipe is closed."""
+    """Runs in the process: prepares, reports that, and answers until the other end of the pipe is closed."""
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent alone answers Ctrl-C
-    os.dup2(2, 1)  # results alone belong on stdout
+    os.dup2(2, 1)  # only results belong on stdout
     # JAX would take most of a GPU's memory at once, and leave too little for the peers.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     if contender.keeps_memory:
@@ -142,9 +137,23 @@ def _answer_questions(connection: Connection, prepared: Prepared) -> None:
             connection.send((prepared.peak_bytes or _peak_bytes)())
             continue
         started = time.perf_counter()
-        figures = prepared.repeat()
+        figures = dict(prepared.repeat())
         seconds = time.perf_counter() - started
-        connection.send((seconds / prepared.units, dict(figures)))
+        if prepared.audio_seconds:
+            figures["times real time"] = prepared.audio_seconds / seconds
+        connection.send((seconds / prepared.units, figures))
+
+
+def resident_peak_bytes(workers: int = 0) -> int:
+    """The largest resident size of this process so far, plus `workers` times that of the largest process it started.
+
+    That is more than was held at any one time: peaks do not coincide, and libraries are counted in every process.
+    """
+    import resource  # not on Windows
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    own, largest = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return unit * (own + workers * largest)
 
 
 def _peak_bytes() -> int:

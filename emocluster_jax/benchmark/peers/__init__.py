@@ -1,4 +1,4 @@
-"""What the project is measured against, written from the libraries' public interfaces."""
+"""What the project is compared with, written for the libraries' public interfaces."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from emocluster_jax.benchmark.cases import Contender, Device
 
 
 def torch_contenders(entry: str, work: Mapping[str, Any], device: Device, quick: bool) -> tuple[Contender, ...]:
-    """PyTorch in the ways that suit the device: as it is, with malloc tuned on a CPU, and compiled.
+    """PyTorch in the ways that suit the device: plain, on a CPU with malloc tuned, and compiled.
 
     Args:
-      entry: "module:function" of this package.
-      work: the function's arguments, but for `device` and `compiled`.
-      device: what this project computes on; PyTorch takes no part where that is a TPU.
+      entry: "module:function" in this package.
+      work: the function's arguments, except `device` and `compiled`.
+      device: what this project computes on; PyTorch does not take part on a TPU.
       quick: leave out what takes long to prepare.
     """
     if device.platform not in ("cpu", "gpu"):

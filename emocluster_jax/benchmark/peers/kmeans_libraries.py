@@ -1,4 +1,4 @@
-"""K-means of faiss and of scikit-learn: from given centroids, as many iterations, then the assignment."""
+"""K-means by faiss and by scikit-learn, from the same centroids for as many iterations, then the assignment."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from emocluster_jax.benchmark.arrays import grouped_points, random_rows
 from emocluster_jax.benchmark.cases import Prepared
+from emocluster_jax.benchmark.made_data import points_and_centroids
 
 
 def faiss_clustering(count: int, dim: int, clusters: int, iterations: int) -> Prepared:
-    """faiss.Kmeans on all points, without its sampling, and a search for the nearest centroids."""
-    points = grouped_points(count, dim, seed=0)
-    centroids = random_rows(points, clusters, seed=1)
+    """faiss.Kmeans on all points instead of a sample, and a search for the nearest centroids."""
+    points, centroids = points_and_centroids(count, dim, clusters)
 
     def repeat() -> dict[str, float]:
         squared_distances, _ = faiss_clusters(points, clusters, iterations, centroids)
@@ -25,14 +24,13 @@ def faiss_clustering(count: int, dim: int, clusters: int, iterations: int) -> Pr
 
 
 def sklearn_clustering(count: int, dim: int, clusters: int, iterations: int) -> Prepared:
-    """sklearn.cluster.KMeans, which assigns in the end."""
+    """sklearn.cluster.KMeans, which assigns at the end."""
     from sklearn.cluster import KMeans
 
-    points = grouped_points(count, dim, seed=0)
-    centroids = random_rows(points, clusters, seed=1)
+    points, centroids = points_and_centroids(count, dim, clusters)
 
     def repeat() -> dict[str, float]:
-        kmeans: Any = KMeans  # the types of its arguments are guessed from their defaults
+        kmeans: Any = KMeans  # type checkers guess the types of its arguments from their defaults
         fitted = kmeans(clusters, init=centroids, n_init=1, max_iter=iterations, tol=0, algorithm="lloyd").fit(points)
         return {"objective": float(fitted.inertia_), "iterations": float(fitted.n_iter_)}
 
@@ -47,7 +45,7 @@ def faiss_clusters(
     initial_centroids: Float[np.ndarray, "clusters dim"] | None = None,
     seed: int = 0,
 ) -> tuple[Float[np.ndarray, " n"], Int[np.ndarray, " n"]]:
-    """Squared distance of every point to its centroid, and the number of that centroid."""
+    """Every point's squared distance to its centroid, and that centroid's number."""
     import faiss  # type: ignore[import-not-found]
 
     kmeans = faiss.Kmeans(

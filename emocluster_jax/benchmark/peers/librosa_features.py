@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import tempfile
-import time
 from pathlib import Path
 
 import librosa
 import numpy as np
 
 from emocluster_jax.benchmark.cases import Prepared
-from emocluster_jax.benchmark.recordings import write_recordings
+from emocluster_jax.benchmark.made_data import temporary_recordings
 
 CHUNKS, FRAMES, BANDS = 11, 62, 128
 
 
 def features(recordings: int, seconds: float) -> Prepared:
-    """Chunks of `recordings` recordings a repetition, kept in memory."""
-    folder = tempfile.TemporaryDirectory()
-    paths = write_recordings(Path(folder.name), recordings, seconds)
-    mean, std = np.ones(BANDS, np.float32), np.full(BANDS, 3, np.float32)
+    """Computes the chunks of `recordings` recordings per repetition, in memory."""
+    paths, folder = temporary_recordings(recordings, seconds)
 
     def repeat() -> dict[str, float]:
-        started = time.perf_counter()
         for path in paths:
-            chunks_of(path, mean, std)
-        return {"times real time": recordings * seconds / (time.perf_counter() - started)}
+            chunks_of(path)
+        return {}
 
-    chunks_of(paths[0], mean, std)
-    return Prepared(repeat, recordings, close=folder.cleanup)
+    chunks_of(paths[0])
+    return Prepared(repeat, recordings, audio_seconds=recordings * seconds, close=folder.cleanup)
 
 
-def chunks_of(path: Path, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+def chunks_of(path: Path) -> np.ndarray:
     """(11, 62, 128) float32 of a recording that is at least a second long."""
+    mean, std = np.ones(BANDS, np.float32), np.full(BANDS, 3, np.float32)
     signal, rate = librosa.load(path, sr=None, mono=True)
     signal = librosa.resample(signal, orig_sr=rate, target_sr=16_000, res_type="soxr_hq")
     signal = signal / np.abs(signal).max()

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from emocluster_jax.benchmark.arrays import labelled_recordings
 from emocluster_jax.benchmark.cases import Prepared
+from emocluster_jax.benchmark.made_data import labelled_recordings
 from emocluster_jax.benchmark.peers.kmeans_libraries import faiss_clusters
 from emocluster_jax.benchmark.peers.torch_network import make_network, wait_for
 from emocluster_jax.benchmark.peers.torch_training import forward_all, training_step
@@ -21,7 +21,7 @@ ITERATIONS = 20
 
 
 def epochs(train: int, validation: int, batch_size: int, width_multiplier: float, device: str) -> Prepared:
-    """One epoch a repetition; the network goes on learning from one to the next."""
+    """One epoch per repetition; the network goes on learning from each to the next."""
     network = make_network(width_multiplier, device)
     arrays, ratings = labelled_recordings(train, seed=0)
     held_out, true_ratings = labelled_recordings(validation, seed=1)

@@ -10,7 +10,7 @@ STRIDES = (1, 1, 2, 2, 2, 2, 2)
 
 
 class Network(nn.Module):
-    """Chunks (n, time, mel) to embeddings, scores of the clusters and the predicted attribute."""
+    """From chunks (n, time, mel) to embeddings, the clusters' logits and the predicted attribute."""
 
     def __init__(self, width_multiplier: float = 1.0, clusters: int = 10) -> None:
         super().__init__()
@@ -47,6 +47,6 @@ def make_network(width_multiplier: float, device: str) -> Network:
 
 
 def wait_for(device: str) -> None:
-    """Returns when the device has done what it was given."""
+    """Waits until the device has finished."""
     if device == "cuda":
         torch.cuda.synchronize()

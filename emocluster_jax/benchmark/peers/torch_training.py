@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from emocluster_jax.benchmark.arrays import labelled_recordings
 from emocluster_jax.benchmark.cases import Prepared
+from emocluster_jax.benchmark.made_data import labelled_recordings
 from emocluster_jax.benchmark.peers.torch_network import Network, make_network, wait_for
 
 BLOCK = {"cpu": 176, "cuda": 2_048}
-"""Chunks that go through the network at a time where no gradient is asked for."""
+"""Chunks that go through the network at a time when no gradient is needed."""
 
 
 def joint_steps(
@@ -58,12 +58,9 @@ def embedding(recordings: int, width_multiplier: float, device: str, compiled: b
 def training_step(
     network: Network, device: str, forward: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
 ) -> Callable[[Tensor, Tensor, Tensor], None]:
-    """(chunks, pseudo-labels, targets) -> None: one update by the summed optimisers of stage II.
+    """(chunks, pseudo-labels, targets) -> None: one update of the network by the summed optimisers of stage II.
 
-    Args:
-      network: whose parameters are updated.
-      device: "cpu" or "cuda".
-      forward: the network, compiled or not.
+    `forward` is the network, compiled or not.
     """
     head = list(network.cluster_head.parameters())
     body = [p for name, p in network.named_parameters() if not name.startswith("cluster_head")]

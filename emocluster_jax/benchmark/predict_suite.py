@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from emocluster_jax.benchmark.cases import Case, Contender, Device, Prepared
-from emocluster_jax.benchmark.recordings import write_recordings
+from emocluster_jax.benchmark.cases import Case, Contender, Device, Prepared, ours
+from emocluster_jax.benchmark.compilation import seconds_of
+from emocluster_jax.benchmark.made_data import temporary_recordings
 from emocluster_jax.config import ATTRIBUTES, ClusteringConfig, FeatureConfig, ModelConfig
 from emocluster_jax.inference.model_directory import SavedModel, save_model
 from emocluster_jax.inference.predictor import Predictor
@@ -26,53 +26,41 @@ SECONDS = 2.8
 
 
 def cases(device: Device, quick: bool) -> list[Case]:
-    """Recordings a running process predicts, and the command from its start to its end, with a warm cache."""
-    peers = "emocluster_jax.benchmark.peers.torch_prediction"
+    """A recording in a running process; and the command from start to end, with a warm cache."""
     torch_device = {"cpu": "cpu", "gpu": "cuda"}.get(device.platform)
 
-    def case(name: str, entry: str, recordings: int, keeps_memory: bool) -> Case:
+    def case(name: str, function: Callable[..., Prepared], recordings: int, keeps_memory: bool) -> Case:
         work = {"recordings": recordings, "seconds": SECONDS}
-        peer = Contender("librosa and PyTorch", f"{peers}:{entry}", {**work, "device": torch_device})
-        return Case(
-            "predict",
-            name,
-            Contender("emocluster_jax", f"{__name__}:{entry}", work, keeps_memory=keeps_memory),
-            (peer,) if torch_device else (),
-        )
+        entry = f"emocluster_jax.benchmark.peers.torch_prediction:{function.__name__}"
+        peer = Contender("librosa and PyTorch", entry, {**work, "device": torch_device})
+        return Case("predict", name, ours(function, work, keeps_memory), (peer,) if torch_device else ())
 
     several, many = (2, 3) if quick else (60, 450)
     return [
-        case("a recording of 2.8 s, three models", "predictions", several, True),
-        case(f"the command on {many} recordings of 2.8 s, three models", "command", many, False),
+        case("a recording of 2.8 s, three models", predictions, several, True),
+        case(f"the command on {many} recordings of 2.8 s, three models", command, many, False),
     ]
 
 
 def predictions(recordings: int, seconds: float) -> Prepared:
-    """This project's side of a running process; seconds are those of one recording."""
-    folder = tempfile.TemporaryDirectory()
-    paths = write_recordings(Path(folder.name), recordings, seconds)
+    """This project's side in a running process; seconds are per recording."""
+    paths, folder = temporary_recordings(recordings, seconds)
     rows = [Recording(str(i), path) for i, path in enumerate(paths)]
     predictors = [Predictor(model) for model in models()]
 
-    def repeat() -> dict[str, float]:
-        started = time.perf_counter()
+    def predict(rows: list[Recording]) -> dict[str, float]:
         for _ in predict_recordings(predictors, rows):
             pass
-        return {"times real time": recordings * seconds / (time.perf_counter() - started)}
+        return {}
 
-    started = time.perf_counter()
-    for _ in predict_recordings(predictors, rows[:1]):
-        pass
-    return Prepared(repeat, recordings, time.perf_counter() - started, close=folder.cleanup)
+    first = seconds_of(lambda: predict(rows[:1]))
+    return Prepared(lambda: predict(rows), recordings, first, audio_seconds=recordings * seconds, close=folder.cleanup)
 
 
 def command(recordings: int, seconds: float) -> Prepared:
-    """This project's side of the whole command, its start and the compiled programs' way from the cache included."""
-    folder = tempfile.TemporaryDirectory()
+    """This project's side as a whole command, which starts and loads the compiled programs from the cache each time."""
+    paths, folder = temporary_recordings(recordings, seconds)
     root = Path(folder.name)
-    source = root / "recordings"
-    source.mkdir()
-    first = write_recordings(source, recordings, seconds)[0]
     folders = [root / f"model-{i}" for i in range(len(ATTRIBUTES))]
     for path, model in zip(folders, models(), strict=True):
         save_model(path, model)
@@ -85,14 +73,12 @@ def command(recordings: int, seconds: float) -> Prepared:
             raise subprocess.CalledProcessError(status, line)
         return {}
 
-    started = time.perf_counter()
-    run(first)
-    cold = time.perf_counter() - started
-    return Prepared(lambda: run(source), compile_seconds=cold, close=folder.cleanup)
+    cold = seconds_of(lambda: run(paths[0]))
+    return Prepared(lambda: run(paths[0].parent), compile_seconds=cold, close=folder.cleanup)
 
 
 def models(width_multiplier: float = 1.0) -> list[SavedModel]:
-    """Three freshly drawn models with one attribute each, which share their features as the published ones do."""
+    """Three freshly drawn models with one attribute each, and the same features, like the published ones."""
     features = FeatureConfig()
     drawn = []
     for seed, attribute in enumerate(ATTRIBUTES):

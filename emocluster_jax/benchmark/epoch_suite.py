@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tempfile
 import threading
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,12 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from emocluster_jax.benchmark.arrays import labelled_recordings
-from emocluster_jax.benchmark.cases import Case, Contender, Device, Prepared
+from emocluster_jax.benchmark.cases import Case, Contender, Device, Prepared, ours
+from emocluster_jax.benchmark.compilation import seconds_of
+from emocluster_jax.benchmark.train_suite import labelled_split
 from emocluster_jax.config import ATTRIBUTES, FeatureConfig, ModelConfig, TrainConfig
 from emocluster_jax.console import Console
-from emocluster_jax.feed.resident import ResidentSplit, place
+from emocluster_jax.feed.resident import ResidentSplit
 from emocluster_jax.feed.split import AUDIO
 from emocluster_jax.runtime import parallel
 from emocluster_jax.training.data import TrainingData
@@ -28,12 +28,12 @@ from emocluster_jax.training.loop import fit
 from emocluster_jax.training.metrics_log import METRICS_FILE
 
 COMPILED_PARTS = ("embed", "kmeans", "steps", "validate")
-"""The parts of an epoch that compiled programs do."""
+"""The parts of an epoch that compiled programs carry out."""
 
 
 def cases(device: Device, quick: bool) -> list[Case]:
-    """An epoch on a small corpus; on accelerators also one of the paper's 40K setting."""
-    # EmoTale's Danish part without its test speakers.
+    """An epoch on a small corpus; on accelerators also one in the paper's 40K setting."""
+    # The size of EmoTale's Danish part without its test speakers.
     work: dict[str, Any] = {"train": 275, "validation": 75, "batch_size": 16, "width_multiplier": 1.0}
     if quick:
         work = {"train": 6, "validation": 3, "batch_size": 2, "width_multiplier": 0.125}
@@ -44,7 +44,7 @@ def cases(device: Device, quick: bool) -> list[Case]:
         Case(
             "epoch",
             f"supervised, {work['train']} + {work['validation']} recordings, batch {work['batch_size']}",
-            Contender("emocluster_jax", f"{__name__}:small_corpus", work, keeps_memory=True),
+            ours(small_corpus, work),
             (peer,) if device.platform in ("cpu", "gpu") else (),
         )
     ]
@@ -54,7 +54,7 @@ def cases(device: Device, quick: bool) -> list[Case]:
             Case(
                 "epoch",
                 "semi-supervised, 34,280 + 40,000 recordings, batch 64, bfloat16",
-                Contender("emocluster_jax", f"{__name__}:large_corpus", work, keeps_memory=True),
+                ours(large_corpus, work),
             )
         )
     return found
@@ -62,12 +62,12 @@ def cases(device: Device, quick: bool) -> list[Case]:
 
 def small_corpus(train: int, validation: int, batch_size: int, width_multiplier: float) -> Prepared:
     """This project's side: arrays from the host, float32, supervised."""
-    data = _training_data(_labelled_split(train, seed=0), _labelled_split(validation, seed=1))
+    data = _training_data(labelled_split(train, seed=0), labelled_split(validation, seed=1))
     return _epochs(TrainConfig(model=ModelConfig(width_multiplier=width_multiplier), batch_size=batch_size), data)
 
 
 def large_corpus(train: int, unlabeled: int, validation: int, batch_size: int) -> Prepared:
-    """The same with stage I, in bfloat16, on arrays that the devices draw themselves."""
+    """The same with stage I, in bfloat16, on arrays drawn on the devices."""
     data = _training_data(
         _drawn_on_devices(train, 0), _drawn_on_devices(validation, 1), _drawn_on_devices(unlabeled, 2)
     )
@@ -75,17 +75,16 @@ def large_corpus(train: int, unlabeled: int, validation: int, batch_size: int) -
 
 
 def _epochs(config: TrainConfig, data: TrainingData) -> Prepared:
-    """One epoch of a training run a repetition; the first, which compiles, is over when this returns.
+    """One epoch of a training run per repetition; the first, which compiles, has been run when this returns.
 
-    The compile time is that of the steps, the only one that `fit` tells apart.
+    The compile time is that of the steps, the only one that `fit` reports.
     """
     workdir = tempfile.TemporaryDirectory()
     run = _Training(config, data, Path(workdir.name))
 
     def repeat() -> Mapping[str, float]:
-        started = time.perf_counter()
-        metrics = run.next_epoch()
-        took = time.perf_counter() - started
+        metrics: dict[str, Any] = {}
+        took = seconds_of(lambda: metrics.update(run.next_epoch()))
         parts = metrics["seconds"]
         outside = 1 - sum(parts[name] for name in COMPILED_PARTS) / took
         return {**parts, "share outside programs": outside, "validation CCC": metrics["validation_ccc_mean"]}
@@ -102,7 +101,7 @@ class _Stopped(BaseException):
 
 
 class _Training(Console):
-    """A call of `fit` in a thread that waits after every epoch, which is when `fit` prints a line."""
+    """A call of `fit` in a thread, which waits after every epoch: when `fit` prints a line."""
 
     def __init__(self, config: TrainConfig, data: TrainingData, workdir: Path) -> None:
         super().__init__(quiet=True)
@@ -123,7 +122,7 @@ class _Training(Console):
         return json.loads(self._metrics.read_text("utf-8").splitlines()[-1])
 
     def stop(self) -> None:
-        """Ends the training after the epoch that is done."""
+        """Ends the training after the last epoch that was run."""
         self._stopped = True
         self._go.release()
         self._thread.join()
@@ -159,13 +158,8 @@ def _training_data(
     )
 
 
-def _labelled_split(recordings: int, seed: int) -> ResidentSplit:
-    chunks, ratings = labelled_recordings(recordings, seed)
-    return place({AUDIO: chunks}, ratings, recordings)
-
-
 def _drawn_on_devices(recordings: int, seed: int) -> ResidentSplit:
-    """What `labelled_recordings` makes, drawn where it is to lie: the host need not hold it."""
+    """What `labelled_recordings` makes, but drawn on the devices, so that the host need not hold it."""
     features = FeatureConfig()
     share = parallel.padded_length(recordings) // jax.device_count()
     shape = (features.chunks_per_utterance, features.chunk_frames, features.mel_bands)

@@ -8,18 +8,19 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from emocluster_jax.benchmark.arrays import grouped_points, random_rows
 from emocluster_jax.benchmark.bandwidth import floor_seconds
-from emocluster_jax.benchmark.cases import Case, Contender, Device, Prepared
+from emocluster_jax.benchmark.cases import Case, Contender, Device, Prepared, ours
 from emocluster_jax.benchmark.compilation import compile_times
+from emocluster_jax.benchmark.made_data import points_and_centroids
 from emocluster_jax.clustering.kmeans import KMeansResult, kmeans
 from emocluster_jax.runtime import parallel
 
 DIM = 256
 ITERATIONS = 20
-# The paper's 40K setting has 440,000 chunks; with more clusters fewer points take as long.
+# The paper's 40K setting has 440,000 chunks; with more clusters, fewer points take as long.
 SIZES = ((440_000, 10), (220_000, 30), (110_000, 100), (22_000, 1_000))
 QUICK_SIZES = ((2_000, 10),)
+_PEERS = "emocluster_jax.benchmark.peers.kmeans_libraries"
 
 
 def cases(device: Device, quick: bool) -> list[Case]:
@@ -27,32 +28,24 @@ def cases(device: Device, quick: bool) -> list[Case]:
     found = []
     for count, clusters in QUICK_SIZES if quick else SIZES:
         work = {"count": count, "dim": DIM, "clusters": clusters, "iterations": ITERATIONS}
-        peers = "emocluster_jax.benchmark.peers.kmeans_libraries"
-        found.append(
-            Case(
-                "kmeans",
-                f"{count:,} x {DIM}, K = {clusters:,}",
-                Contender("emocluster_jax", f"{__name__}:clustering", work, keeps_memory=True),
-                (
-                    Contender("faiss-cpu", f"{peers}:faiss_clustering", work),
-                    Contender("scikit-learn", f"{peers}:sklearn_clustering", work),
-                ),
-            )
+        peers = (
+            Contender("faiss-cpu", f"{_PEERS}:faiss_clustering", work),
+            Contender("scikit-learn", f"{_PEERS}:sklearn_clustering", work),
         )
+        found.append(Case("kmeans", f"{count:,} x {DIM}, K = {clusters:,}", ours(clustering, work), peers))
     return found
 
 
 def clustering(count: int, dim: int, clusters: int, iterations: int) -> Prepared:
-    """This project's side of the suite: points dealt out over the devices, as in training."""
-    points = grouped_points(count, dim, seed=0)
-    centroids = random_rows(points, clusters, seed=1)
+    """This project's side: points dealt out over the devices, as in training."""
+    points, centroids = points_and_centroids(count, dim, clusters)
     sharded = parallel.shard(points, count), parallel.shard(np.ones(count, np.float32), count)
     del points
 
     def run(_: Any, sharded: tuple[Array, Array], centroids: Float[Array, "clusters dim"]) -> KMeansResult:
         points, weights = sharded
         return kmeans(
-            jax.random.key(0),  # draws nothing where the centroids are given
+            jax.random.key(0),  # draws nothing if the centroids are given
             points,
             weights,
             clusters=clusters,
@@ -64,7 +57,7 @@ def clustering(count: int, dim: int, clusters: int, iterations: int) -> Prepared
     program: Any = parallel.parallel(run)
 
     compile_seconds, cached = compile_times(lambda: program.lower((), sharded, centroids).compile())
-    # What the compiler sets aside on a device, arguments and results included, as a multiple of the points' own size.
+    # What the compiler allocates on a device, arguments and results included, as a multiple of the points' own size.
     sizes = program.lower((), sharded, centroids).compile().memory_analysis()
     needed = sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes
     memory = needed / (sharded[0].nbytes / jax.local_device_count())

@@ -7,14 +7,13 @@ from typing import Any
 
 import jax
 
-from emocluster_jax.benchmark.arrays import labelled_recordings
 from emocluster_jax.benchmark.bandwidth import floor_seconds, forward_bytes
-from emocluster_jax.benchmark.cases import Case, Contender, Device, Prepared
+from emocluster_jax.benchmark.cases import Case, Device, Prepared, ours
 from emocluster_jax.benchmark.compilation import compile_times
 from emocluster_jax.benchmark.peers import torch_contenders
+from emocluster_jax.benchmark.train_suite import labelled_split
 from emocluster_jax.config import FeatureConfig, ModelConfig
-from emocluster_jax.feed.resident import place
-from emocluster_jax.feed.split import AUDIO, Held
+from emocluster_jax.feed.split import Held
 from emocluster_jax.inference.forward import Outputs, make_forward
 from emocluster_jax.models.emocluster import EmoCluster
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
@@ -23,7 +22,7 @@ from emocluster_jax.training.state import create_train_state
 
 
 def cases(device: Device, quick: bool) -> list[Case]:
-    """A small set and a larger one; on accelerators in bfloat16, too. Then a chunk of ever larger sets."""
+    """A small set and a larger one, on accelerators also in bfloat16; then one chunk of ever larger sets."""
     on_cpu = device.platform == "cpu"
     sizes = (2,) if quick else (32, 128) if on_cpu else (32, 10_000)
     types = ("float32",) if on_cpu else ("float32", "bfloat16")
@@ -32,12 +31,7 @@ def cases(device: Device, quick: bool) -> list[Case]:
         Case(
             "embed",
             f"{11 * recordings} chunks, {dtype}",
-            Contender(
-                "emocluster_jax",
-                f"{__name__}:embedding",
-                {"recordings": recordings, "compute_dtype": dtype, **width},
-                keeps_memory=True,
-            ),
+            ours(embedding, {"recordings": recordings, "compute_dtype": dtype, **width}),
             torch_contenders("torch_training:embedding", {"recordings": recordings, **width}, device, quick),
         )
         for recordings in sizes
@@ -46,23 +40,22 @@ def cases(device: Device, quick: bool) -> list[Case]:
         Case(
             "embed",
             f"a chunk of {11 * recordings:,}, an eighth of the width",
-            Contender("emocluster_jax", f"{__name__}:embedding_of_one", {"recordings": recordings}, keeps_memory=True),
+            ours(embedding_of_one, {"recordings": recordings}),
         )
         for recordings in (() if quick else (91, 909, 9_091) if on_cpu else (91, 909, 9_091, 90_909))
     ]
 
 
 def embedding_of_one(recordings: int) -> Prepared:
-    """A narrow network over so many recordings; seconds are those of one chunk."""
+    """A narrow network over this many recordings; seconds are per chunk."""
     prepared = embedding(recordings, "float32", 0.125)
     return dataclasses.replace(prepared, units=recordings * FeatureConfig().chunks_per_utterance)
 
 
 def embedding(recordings: int, compute_dtype: Any, width_multiplier: float) -> Prepared:
-    """This project's side of the suite: embeddings of a split that lies on the devices."""
+    """This project's side: embeddings of a split that lies on the devices."""
     config = ModelConfig(compute_dtype=compute_dtype, width_multiplier=width_multiplier)
-    chunks, ratings = labelled_recordings(recordings, seed=0)
-    split = place({AUDIO: chunks}, ratings, recordings)
+    split = labelled_split(recordings, seed=0)
     state = create_train_state(EmoCluster(config), FeatureConfig(), {}, jax.random.key(0, impl="rbg"))
     variables = parallel.replicate(state.variables)
     forward = make_forward(config, fast=True)

@@ -1,6 +1,6 @@
 """The most memory that preparation and prediction hold: it should not grow with the recordings, in number or length.
 
-The network is an eighth as wide as usual, to be quick; memory that grows with the recordings is not the network's.
+The network is an eighth as wide as usual, to save time; memory that grows with the recordings is not the network's.
 """
 
 from __future__ import annotations
@@ -8,54 +8,48 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from emocluster_jax.benchmark.cases import Case, Contender, Device, Prepared
-from emocluster_jax.benchmark.resident import resident_peak_bytes
+from emocluster_jax.benchmark.cases import Case, Device, Prepared, ours
+from emocluster_jax.benchmark.made_data import temporary_long_recording, temporary_recordings
+from emocluster_jax.benchmark.prepare_suite import records
+from emocluster_jax.benchmark.worker import resident_peak_bytes
 
-_PREPARE = "emocluster_jax.benchmark.prepare:records"
 _SECONDS = 2.8
 _WINDOW_S = 10.0
 
 
 def cases(device: Device, quick: bool) -> list[Case]:
-    """Preparation of many recordings; prediction of few and of many, of an hour and of ten."""
+    """Preparation of many recordings; prediction of few and of many recordings, of an hour and of ten."""
     prepared, few, many = (4, 2, 6) if quick else (20_000, 1_000, 10_000)
     short, long = (0.05, 0.1) if quick else (1, 10)
     work = [
-        (f"{prepared:,} recordings of {_SECONDS} s prepared", _PREPARE, {"recordings": prepared, "seconds": _SECONDS}),
+        (f"{prepared:,} recordings of {_SECONDS} s prepared", records, {"recordings": prepared, "seconds": _SECONDS}),
+        *((f"{count:,} recordings of 1 s predicted", short_recordings, {"recordings": count}) for count in (few, many)),
         *(
-            (f"{count:,} recordings of 1 s predicted", f"{__name__}:short_recordings", {"recordings": count})
-            for count in (few, many)
-        ),
-        *(
-            (f"{hours:g} h predicted {how}", f"{__name__}:long_recording", {"hours": hours, "window_s": window_s})
+            (f"{hours:g} h predicted {how}", long_recording, {"hours": hours, "window_s": window_s})
             for window_s, how in ((_WINDOW_S, f"in windows of {_WINDOW_S:g} s"), (None, "in one row"))
             for hours in (short, long)
         ),
     ]
     return [
-        Case("memory", name, Contender("emocluster_jax", entry, arguments), once=True)
-        for name, entry, arguments in work
+        Case("memory", name, ours(function, arguments, keeps_memory=False), once=True)
+        for name, function, arguments in work
     ]
 
 
 def short_recordings(recordings: int) -> Prepared:
-    """Recordings of 1 s, from a folder, to the rows of a table."""
-    from emocluster_jax.benchmark.recordings import write_recordings
-
-    folder = tempfile.TemporaryDirectory()
-    return _predicted(write_recordings(Path(folder.name), recordings, 1.0), None, folder)
+    """Recordings of 1 s, from a folder to the rows of a table."""
+    paths, folder = temporary_recordings(recordings, 1.0)
+    return _predicted(paths, None, folder)
 
 
 def long_recording(hours: float, window_s: float | None) -> Prepared:
     """One recording, in windows or as a whole."""
-    from emocluster_jax.benchmark.recordings import write_long_recording
-
-    folder = tempfile.TemporaryDirectory()
-    return _predicted([write_long_recording(Path(folder.name) / "long.flac", hours)], window_s, folder)
+    path, folder = temporary_long_recording(hours)
+    return _predicted([path], window_s, folder)
 
 
 def _predicted(paths: list[Path], window_s: float | None, folder: tempfile.TemporaryDirectory[str]) -> Prepared:
-    from emocluster_jax.benchmark.predict import models
+    from emocluster_jax.benchmark.predict_suite import models
     from emocluster_jax.inference.predictor import Predictor
     from emocluster_jax.inference.recordings import Recording, SegmentPrediction, predict_recordings
 
