@@ -15,9 +15,9 @@ from emocluster_jax.evaluation.cluster_extremes import ClusterExtremes, cluster_
 from emocluster_jax.evaluation.run_results import TEST_PREDICTIONS
 from emocluster_jax.experiment.comparisons import compare, pairs
 from emocluster_jax.experiment.completed import CompletedRun, is_complete, read_completed
-from emocluster_jax.experiment.figures import epoch_curves, extreme_distributions, unlabeled_size_curves
 from emocluster_jax.experiment.fold_table import fold_table
 from emocluster_jax.experiment.grid import Grid, Run, all_runs, table_attributes, table_runs, table_settings
+from emocluster_jax.experiment.paper_figures import epoch_curves, extreme_distributions, unlabeled_size_curves
 from emocluster_jax.experiment.plan import Plan
 from emocluster_jax.experiment.table_files import write_records, write_table
 from emocluster_jax.experiment.tables import (

@@ -9,7 +9,7 @@ import numpy as np
 
 from emocluster_jax.console import Console
 from emocluster_jax.evaluation.significance import Comparison, compare_ccc
-from emocluster_jax.experiment.grid import Grid, Setting, Table, table_attributes, table_settings
+from emocluster_jax.experiment.grid import Grid, Setting, TableName, table_attributes, table_settings
 from emocluster_jax.experiment.trials import Results, completed_trials
 
 
@@ -26,7 +26,7 @@ class ComparedPair:
       comparison: the answer.
     """
 
-    table: Table
+    table: TableName
     attribute: str
     setting: Setting
     baseline: Setting
@@ -34,7 +34,7 @@ class ComparedPair:
     comparison: Comparison
 
 
-def pairs(grid: Grid, table: Table) -> list[tuple[Setting, Setting]]:
+def pairs(grid: Grid, table: TableName) -> list[tuple[Setting, Setting]]:
     """What a table asks to be better than what, fixed before any result is known.
 
     Table 1 asks it of DeepEmoCluster and every other system; Table 2 of more clusters and the first K; Figure 2 of
@@ -59,7 +59,7 @@ def pairs(grid: Grid, table: Table) -> list[tuple[Setting, Setting]]:
 
 def compare(grid: Grid, results: Results, console: Console) -> list[ComparedPair]:
     """The answers to all tables' questions, where both settings have complete trials of the same seeds."""
-    asked: list[tuple[Table, str, Setting, Setting]] = [
+    asked: list[tuple[TableName, str, Setting, Setting]] = [
         (table, attribute, setting, baseline)
         for table in grid.tables
         for attribute in table_attributes(grid, table)

@@ -13,9 +13,9 @@ from typing import Literal
 
 from emocluster_jax.config import SystemName, TrainConfig, TrainedStages
 
-Table = Literal["table1", "table2", "figure2", "figure3", "folds"]
+TableName = Literal["table1", "table2", "figure2", "figure3", "folds"]
 
-TABLES: tuple[Table, ...] = ("table1", "table2", "figure2", "figure3")
+TABLES: tuple[TableName, ...] = ("table1", "table2", "figure2", "figure3")
 """Of the paper: of one split into training, validation and test."""
 TABLE1_MODELS: tuple[SystemName, ...] = ("cnn_regressor", "cnn_ae", "cnn_vae", "emocluster", "ladder")
 FIGURE2_MODELS: tuple[SystemName, ...] = ("emocluster", "cnn_ae", "cnn_vae", "ladder")
@@ -87,7 +87,7 @@ class Grid:
       fold_count: how many folds the data have, each of which every trial tests on; 0 where they have none.
     """
 
-    tables: tuple[Table, ...]
+    tables: tuple[TableName, ...]
     attributes: tuple[str, ...]
     clusters: tuple[int, ...]
     unlabeled_sizes: tuple[int, ...]
@@ -108,7 +108,7 @@ def sizes_within(pool: int) -> tuple[int, ...]:
     return tuple(sorted({round(size * pool / largest) for size in PUBLISHED_SIZES}))
 
 
-def table_settings(grid: Grid, table: Table) -> tuple[Setting, ...]:
+def table_settings(grid: Grid, table: TableName) -> tuple[Setting, ...]:
     """The rows of a table, whether or not it is asked for."""
     clusters, largest = grid.clusters[0], grid.unlabeled_sizes[-1]
     if table == "table1":
@@ -122,14 +122,14 @@ def table_settings(grid: Grid, table: Table) -> tuple[Setting, ...]:
     return Setting("emocluster", clusters, largest, "unsupervised"), Setting("emocluster", clusters, largest)
 
 
-def table_attributes(grid: Grid, table: Table) -> tuple[str, ...]:
+def table_attributes(grid: Grid, table: TableName) -> tuple[str, ...]:
     """The attributes that a table has runs for: Figure 3 shows arousal (or what is first, where that is not asked)."""
     if table != "figure3":
         return grid.attributes
     return ("arousal",) if "arousal" in grid.attributes else grid.attributes[:1]
 
 
-def table_runs(grid: Grid, table: Table) -> tuple[Run, ...]:
+def table_runs(grid: Grid, table: TableName) -> tuple[Run, ...]:
     """The runs of a table, trial after trial and fold after fold."""
     settings, attributes = table_settings(grid, table), table_attributes(grid, table)
     return tuple(

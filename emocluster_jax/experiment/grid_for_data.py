@@ -8,7 +8,7 @@ import numpy as np
 
 from emocluster_jax.config import ATTRIBUTES
 from emocluster_jax.errors import InputError
-from emocluster_jax.experiment.grid import Grid, Table, sizes_within
+from emocluster_jax.experiment.grid import Grid, TableName, sizes_within
 from emocluster_jax.records.preparation import Preparation
 
 
@@ -16,7 +16,7 @@ def grid_for_data(
     data_dir: Path,
     preparation: Preparation,
     *,
-    tables: tuple[Table, ...],
+    tables: tuple[TableName, ...],
     attributes: tuple[str, ...] | None,
     clusters: tuple[int, ...],
     unlabeled_sizes: tuple[int, ...] | None,

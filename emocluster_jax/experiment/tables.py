@@ -15,12 +15,12 @@ from emocluster_jax.experiment.grid import (
     Grid,
     Run,
     Setting,
-    Table,
+    TableName,
     table_attributes,
     table_runs,
     table_settings,
 )
-from emocluster_jax.experiment.published import CORPUS, published_ccc
+from emocluster_jax.experiment.published_scores import CORPUS, published_ccc
 from emocluster_jax.experiment.trials import Results, Summary, completed_trials, summarize
 from emocluster_jax.models.registry import NETWORKS
 
@@ -65,7 +65,7 @@ def full_name(setting: Setting) -> str:
     return f"{system_name(setting)}, {setting.unlabeled_size:,} unlabelled"
 
 
-def ccc_table(grid: Grid, table: Table, results: Results, corpus: str) -> ResultTable:
+def ccc_table(grid: Grid, table: TableName, results: Results, corpus: str) -> ResultTable:
     """Table 1, Table 2, or the numbers of Figure 2: mean test CCC over trials, a row a setting.
 
     Args:
@@ -75,7 +75,7 @@ def ccc_table(grid: Grid, table: Table, results: Results, corpus: str) -> Result
       corpus: name of the corpus, for the notes.
     """
     largest = f"{grid.unlabeled_sizes[-1]:,}"
-    titles: dict[Table, str] = {
+    titles: dict[TableName, str] = {
         "table1": "Table 1: test CCC, supervised",
         "table2": f"Table 2: test CCC by the number of clusters, {largest} unlabelled recordings",
         "figure2": "Figure 2: test CCC by the number of unlabelled recordings",
@@ -222,7 +222,7 @@ def _not_compared_note(tested: Sequence[ComparedPair]) -> tuple[str, ...]:
     return (f"No comparison where predictions are NaN or infinite: {'; '.join(pairs)}.",) if pairs else ()
 
 
-def _not_finite_note(grid: Grid, table: Table, results: Results) -> tuple[str, ...]:
+def _not_finite_note(grid: Grid, table: TableName, results: Results) -> tuple[str, ...]:
     """How many of a table's runs have scores of a part of the test sentences; nothing if none has."""
     done = [results[run] for run in table_runs(grid, table) if run in results]
     partial = sum(run.scores.not_finite > 0 for run in done)
@@ -234,7 +234,7 @@ def _not_finite_note(grid: Grid, table: Table, results: Results) -> tuple[str, .
     )
 
 
-def missing_note(grid: Grid, table: Table, results: Results) -> tuple[str, ...]:
+def missing_note(grid: Grid, table: TableName, results: Results) -> tuple[str, ...]:
     """How many runs of a table are not complete; nothing if all are."""
     runs = table_runs(grid, table)
     missing = sum(run not in results for run in runs)
@@ -249,7 +249,7 @@ def summary_text(summary: Summary, expected: int) -> str:
     return f"{summary.mean:z.3f}{deviation}" + (f" ({summary.trials})" if summary.trials < expected else "")
 
 
-_TABLE_TITLES: dict[Table, str] = {
+_TABLE_TITLES: dict[TableName, str] = {
     "table1": "Table 1",
     "table2": "Table 2",
     "figure2": "Figure 2",

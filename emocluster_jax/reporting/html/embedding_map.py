@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from emocluster_jax.config import ATTRIBUTES
 from emocluster_jax.reporting.html.figures import GREY, Figure, palette, plain, styled
-from emocluster_jax.reporting.html.recordings import Recording, Sample
+from emocluster_jax.reporting.html.sample import Sample, SampledRecording
 
 FEWEST = 3
 """Recordings that span a plane."""
@@ -68,23 +68,23 @@ def embedding_map(sample: Sample) -> Figure:
     return Figure("embedding-map", figure, panel + _MARGINS, choices=choices)
 
 
-def _split(recording: Recording) -> str:
+def _split(recording: SampledRecording) -> str:
     return recording.split
 
 
-def _gender(recording: Recording) -> str:
+def _gender(recording: SampledRecording) -> str:
     return recording.gender
 
 
-def _speaker(recording: Recording) -> str:
+def _speaker(recording: SampledRecording) -> str:
     return recording.speaker
 
 
 def _categories(
-    recordings: Sequence[Recording],
+    recordings: Sequence[SampledRecording],
     places: Float[np.ndarray, "n 2"],
     names: Sequence[str],
-    value: Callable[[Recording], str],
+    value: Callable[[SampledRecording], str],
 ) -> list[go.Scatter]:
     """A trace for each of these names, in a colour of its own."""
     traces = []
@@ -94,7 +94,7 @@ def _categories(
     return traces
 
 
-def _values(recordings: Sequence[Recording], places: Float[np.ndarray, "n 2"], name: str) -> list[go.Scatter]:
+def _values(recordings: Sequence[SampledRecording], places: Float[np.ndarray, "n 2"], name: str) -> list[go.Scatter]:
     """A trace of the recordings that have this label, on a scale of colours, and one of those that have not."""
     known = [i for i, recording in enumerate(recordings) if name in recording.labels]
     unknown = [i for i, recording in enumerate(recordings) if name not in recording.labels]
@@ -110,7 +110,7 @@ def _values(recordings: Sequence[Recording], places: Float[np.ndarray, "n 2"], n
 
 
 def _dots(
-    recordings: Sequence[Recording],
+    recordings: Sequence[SampledRecording],
     places: Float[np.ndarray, "n 2"],
     rows: Sequence[int],
     title: str,
@@ -148,7 +148,7 @@ def _centroids(places: Float[np.ndarray, "K 2"]) -> go.Scatter:
     )
 
 
-def _details(recording: Recording) -> str:
+def _details(recording: SampledRecording) -> str:
     lines = [f"<b>{plain(recording.id)}</b>"]
     known = [recording.split, recording.gender, f"{recording.duration_s:.1f} s"]
     if recording.speaker:

@@ -37,7 +37,7 @@ _REMEDY = "run the experiment again, which writes it anew"
 
 
 @dataclass(frozen=True)
-class Table:
+class CsvTable:
     """A CSV file: its header and its rows."""
 
     columns: tuple[str, ...]
@@ -80,7 +80,7 @@ class GridRun:
 
 
 @dataclass(frozen=True)
-class Grid:
+class GridFiles:
     """An experiment.
 
     Attributes:
@@ -93,7 +93,7 @@ class Grid:
     """
 
     workdir: Path
-    results: Table
+    results: CsvTable
     tables: tuple[str, ...]
     pictures: tuple[Picture, ...]
     runs: tuple[GridRun, ...]
@@ -105,14 +105,14 @@ def is_grid(workdir: Path) -> bool:
     return os.path.lexists(workdir / RESULTS_FILE) and not os.path.lexists(workdir / RUN_FILE)
 
 
-def read_grid(workdir: Path) -> Grid:
+def read_grid(workdir: Path) -> GridFiles:
     """Reads the work directory of `launch.experiment`."""
     problems: list[str] = []
-    results = unless_wrong(lambda: _results(workdir / RESULTS_FILE), Table((), ()), problems)
+    results = unless_wrong(lambda: _results(workdir / RESULTS_FILE), CsvTable((), ()), problems)
     pictures = [
         unless_wrong(partial(_picture, path), None, problems) for path in sorted((workdir / "figures").glob("*.png"))
     ]
-    return Grid(
+    return GridFiles(
         workdir=workdir,
         results=results,
         tables=_tables(workdir / "tables", results, problems),
@@ -122,7 +122,7 @@ def read_grid(workdir: Path) -> Grid:
     )
 
 
-def _tables(folder: Path, results: Table, problems: list[str]) -> tuple[str, ...]:
+def _tables(folder: Path, results: CsvTable, problems: list[str]) -> tuple[str, ...]:
     """In the order of the results, and what the results do not name after them."""
     names = dict.fromkeys(record.get("table") for record in results.records)
     order = {name: number for number, name in enumerate(names)}
@@ -131,7 +131,7 @@ def _tables(folder: Path, results: Table, problems: list[str]) -> tuple[str, ...
     return tuple(text for text in texts if text is not None)
 
 
-def _runs(grid: Path, results: Table) -> tuple[GridRun, ...]:
+def _runs(grid: Path, results: CsvTable) -> tuple[GridRun, ...]:
     by_workdir: dict[str, dict[str, str]] = {}
     for record in results.records:
         workdir = record.get("workdir", "")
@@ -176,7 +176,7 @@ def _read_run(workdir: Path, settings: dict[str, str], test_ccc: str) -> RunFile
     return files
 
 
-def _results(path: Path) -> Table:
+def _results(path: Path) -> CsvTable:
     """The table, if it has the columns and numbers that it is written with; an empty one has neither."""
     table = _table(path)
     missing = [name for name in _NEEDED if table.columns and name not in table.columns]
@@ -202,7 +202,7 @@ def _is_number(cell: str) -> bool:
         return False
 
 
-def _table(path: Path) -> Table:
+def _table(path: Path) -> CsvTable:
     try:
         text = read_text(path, _REMEDY, _MOST_RESULT_BYTES)
         # Without a run that is complete the file is empty.
@@ -213,7 +213,7 @@ def _table(path: Path) -> Table:
     if uneven is not None:
         cells = f"{len(uneven)} cells below a header of {len(header)}"
         raise InputError(f"{path}: a row of {cells}; {_REMEDY}")
-    return Table(header, tuple(rows))
+    return CsvTable(header, tuple(rows))
 
 
 def _picture(path: Path) -> Picture:

@@ -12,7 +12,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from emocluster_jax.reporting.html.figures import Figure, number_epochs, palette, panels, plain, styled
-from emocluster_jax.reporting.html.grid_files import Grid, GridRun
+from emocluster_jax.reporting.html.grid_files import GridFiles, GridRun
 from emocluster_jax.reporting.html.rendering import render
 from emocluster_jax.reporting.plot_data import Metrics
 
@@ -21,7 +21,7 @@ _LEGEND_ROW, _NAMES_A_ROW = 20, 3
 """Height in pixels, and how many settings' names usually fit in."""
 
 
-def grid_page(grid: Grid, output: Path) -> str:
+def grid_page(grid: GridFiles, output: Path) -> str:
     """An experiment as a page.
 
     Args:
@@ -53,7 +53,7 @@ def _own_page(run: GridRun, output: Path) -> str | None:
     return quote(Path(os.path.relpath(page.resolve(), output.parent.resolve())).as_posix())
 
 
-def _scores(grid: Grid) -> Figure | None:
+def _scores(grid: GridFiles) -> Figure | None:
     """Test CCC by system and setting of every run that trained a regressor, a panel an attribute, and the means."""
     points: dict[str, dict[str, dict[str, float]]] = {}
     for record in grid.results.records:

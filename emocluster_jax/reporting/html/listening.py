@@ -9,7 +9,7 @@ from emocluster_jax.config import AudioConfig
 from emocluster_jax.console import Console
 from emocluster_jax.corpora.segments import find_recording
 from emocluster_jax.reporting.html.audio_clips import NoClipError, audio_clip
-from emocluster_jax.reporting.html.recordings import Recording, Sample
+from emocluster_jax.reporting.html.sample import Sample, SampledRecording
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Clip:
       reason: why not, in a few words.
     """
 
-    recording: Recording
+    recording: SampledRecording
     audio: str | None
     reason: str = ""
 
@@ -71,7 +71,7 @@ def typical_recordings(
     ]
     with console.task("embedding audio", sum(min(clips, len(recordings)) for recordings in members)) as task:
 
-        def clip(recording: Recording) -> Clip:
+        def clip(recording: SampledRecording) -> Clip:
             task.advance()
             place = find_recording(source, recording.id)
             if place is None:

@@ -28,9 +28,9 @@ from emocluster_jax.reporting.html.embedding_map import FEWEST, embedding_map
 from emocluster_jax.reporting.html.emotion_figures import cluster_figures, prediction_scatter
 from emocluster_jax.reporting.html.figures import Figure
 from emocluster_jax.reporting.html.listening import TypicalRecordings, typical_recordings
-from emocluster_jax.reporting.html.recordings import Sample, draw_sample
 from emocluster_jax.reporting.html.rendering import number, render
 from emocluster_jax.reporting.html.run_files import RunFiles, unless_wrong
+from emocluster_jax.reporting.html.sample import Sample, draw_sample
 from emocluster_jax.reporting.html.training_figures import cluster_curves, training_curves
 from emocluster_jax.settings import values_of
 from emocluster_jax.storage.json_files import RUN_ENTRY, check_run

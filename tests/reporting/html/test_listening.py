@@ -14,7 +14,7 @@ from emocluster_jax.config import DEFAULT_AUDIO, FeatureConfig, GivenFeatures
 from emocluster_jax.console import Console
 from emocluster_jax.reporting.html.cutting import draw_cut
 from emocluster_jax.reporting.html.listening import typical_recordings
-from emocluster_jax.reporting.html.recordings import Recording, Sample
+from emocluster_jax.reporting.html.sample import Sample, SampledRecording
 from small_models import write_recording
 
 TONES_HZ = (400, 800, 1_600, 3_200)
@@ -44,7 +44,7 @@ def heard_hz(audio: str) -> list[int]:
 
 def test_players_play_segments(source: Path) -> None:
     recordings = tuple(
-        Recording(id, "train", "", "", seconds, {}, {}, 0, 11, float(i))
+        SampledRecording(id, "train", "", "", seconds, {}, {}, 0, 11, float(i))
         for i, (id, seconds) in enumerate(SECONDS.items())
     )
     sample = Sample(

@@ -23,7 +23,7 @@ _SEED = 0
 
 
 @dataclass(frozen=True)
-class Recording:
+class SampledRecording:
     """A recording with what is known of it, and what the model says.
 
     Attributes:
@@ -62,7 +62,7 @@ class Sample:
       centroids: of the clusters, in the same space; None for models without.
     """
 
-    recordings: tuple[Recording, ...]
+    recordings: tuple[SampledRecording, ...]
     total: int
     embeddings: Float[np.ndarray, "n E"]
     centroids: Float[np.ndarray, "K E"] | None
@@ -88,7 +88,7 @@ def draw_sample(
     places = [(split, position) for split in splits for position in range(counts[split])]
     drawn = np.sort(np.random.default_rng(_SEED).permutation(len(places))[:size])
     predictor = Predictor(model)
-    recordings: list[Recording] = []
+    recordings: list[SampledRecording] = []
     embeddings: list[np.ndarray] = []
     with console.task("embedding recordings", len(drawn)) as task:
         for split in splits:
@@ -111,10 +111,10 @@ def _recording(
     prediction: Prediction,
     embedding: Float[np.ndarray, " E"],
     centroids: Float[np.ndarray, "K E"] | None,
-) -> Recording:
+) -> SampledRecording:
     cluster = prediction.cluster
     labels = zip(ATTRIBUTES, descriptions.attributes[position].tolist(), strict=True)
-    return Recording(
+    return SampledRecording(
         id=descriptions.ids[position],
         split=split,
         speaker=descriptions.speakers[position],

@@ -15,7 +15,7 @@ from emocluster_jax.experiment.grid import (
     Grid,
     Run,
     Setting,
-    Table,
+    TableName,
     table_attributes,
     table_settings,
 )
@@ -90,7 +90,7 @@ def extreme_distributions(grid: Grid, extremes: Mapping[Run, ClusterExtremes], p
     save_png(figure, path)
 
 
-def epoch_curves(grid: Grid, table: Table, results: Results, path: Path) -> None:
+def epoch_curves(grid: Grid, table: TableName, results: Results, path: Path) -> None:
     """Validation CCC and the NMI of consecutive clusterings over epochs, means over trials, of a table's settings."""
     attributes = table_attributes(grid, table)
     settings = table_settings(grid, table)
