@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -24,7 +25,6 @@ TemporalName = Literal["none"]
 """What `--temporal` knows: "none", and the modules of `models.temporal`."""
 TrainedStages = Literal["both", "unsupervised"]
 SelectBy = Literal["ccc", "rmse", "loss"]
-ATTRIBUTES = ("arousal", "dominance", "valence")
 SPLITS = ("train", "validation", "test", "unlabeled")
 
 
@@ -77,7 +77,42 @@ _CLIP = Range(float, 0, 65_504, excludes="lowest")
 _MOST_VALUES = 1 << 24
 """Numbers that the chunks of one recording may have: 64 MiB of float32, 192 times as many as by default."""
 
+_LABEL_NAME = re.compile("[A-Za-z][A-Za-z0-9_]{0,63}")
+_TAKEN_NAMES = frozenset(
+    {"file", "start", "end", "id", "split", "speaker", "gender", "chunk", "cluster", "duration_s", "mean"}
+)
+"""Other columns of the tables that labels stand in."""
+
 _CHANNEL = Range(int, 1, 65_535, wanted="mix, first, or a channel's number from 1 to 65535")
+
+
+def is_label_name(name: object) -> bool:
+    """Whether a label can have this name, which becomes a column of tables and a part of file names."""
+    return isinstance(name, str) and bool(_LABEL_NAME.fullmatch(name)) and name.casefold() not in _TAKEN_NAMES
+
+
+def check_label_names(names: Sequence[str], where: str) -> None:
+    """Checks the names of labels.
+
+    Args:
+      names: one or more.
+      where: the setting that gives them.
+
+    Raises:
+      InputError: there are none, one cannot be a label's name, or two differ in case at most.
+    """
+    if isinstance(names, str) or not names:
+        raise InputError(f"{where} is {names!r}; give the names of one or more labels")
+    seen = set()
+    for name in names:
+        if not is_label_name(name):
+            raise InputError(
+                f"{where}: {name!r} cannot be the name of a label; use letters, digits and underscores, at most 64, "
+                f"the first a letter, and none of {', '.join(sorted(_TAKEN_NAMES))}"
+            )
+        if name.casefold() in seen:
+            raise InputError(f"{where} names {name} twice; name each label once")
+        seen.add(name.casefold())
 
 
 @dataclass(frozen=True)
@@ -219,8 +254,8 @@ class ModelConfig:
 
     system: SystemName = field(default="emocluster", metadata={"option": "model"})
     """What is trained: DeepEmoCluster, or one of the systems that it is compared with, on the same encoder."""
-    attributes: tuple[Literal["arousal", "dominance", "valence"], ...] = ("arousal",)
-    """Emotional attributes that the regressor predicts, one output each."""
+    attributes: tuple[str, ...] = ("arousal",)
+    """Labels of the data that the regressor predicts, one output each, such as arousal, dominance and valence."""
     clusters: int = field(default=10, metadata=_only("emocluster") | within(CLUSTERS))
     """Number of clusters K, which is also the number of pseudo-labels."""
     temporal: TemporalName = field(default="none", metadata=_only("emocluster"))
@@ -238,13 +273,7 @@ class ModelConfig:
             raise InputError(f"`system` is {self.system}; expected one of {', '.join(typing.get_args(SystemName))}")
         if self.temporal not in (known := typing.get_args(TemporalName)):
             raise InputError(f"`temporal` is {self.temporal}; expected one of {', '.join(known)}")
-        if not self.attributes:
-            raise InputError(f"`attributes` names none; give one or more of {', '.join(ATTRIBUTES)}")
-        if isinstance(self.attributes, str) or not set(self.attributes) <= set(ATTRIBUTES):
-            raise InputError(f"`attributes` is {self.attributes!r}; expected a tuple of {', '.join(ATTRIBUTES)}")
-        for name in self.attributes:
-            if self.attributes.count(name) > 1:
-                raise InputError(f"`attributes` names {name} twice; name each attribute once")
+        check_label_names(self.attributes, "`attributes`")
         check_numbers(self)
 
 

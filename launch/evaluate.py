@@ -63,7 +63,7 @@ def main() -> None:
     evaluation = evaluate(
         options.checkpoint, options.data_dir, options.split, fold=options.fold, feed=options.feed, console=console
     )
-    fold = "" if evaluation.fold is None else f", fold {evaluation.fold}"
+    fold = "" if evaluation.data.fold is None else f", fold {evaluation.data.fold}"
     console.table(
         f"{options.checkpoint} on {options.split} of {options.data_dir}{fold}",
         ("attribute", "CCC", "Pearson r", "RMSE", "recordings"),

@@ -53,7 +53,7 @@ class Options:
     """Takes a work directory for each run, results.csv, tables and figures."""
     trials: int = field(default=5, metadata=within(Range(int, 1, 10_000)))
     """Trainings of each setting (on each fold), with seeds from 0."""
-    attributes: tuple[Literal["arousal", "dominance", "valence"], ...] | None = None
+    attributes: tuple[str, ...] | None = None
     """Each has runs of its own. [default: those that the training split has labels of]"""
     clusters: tuple[int, ...] = field(default=(10, 20, 30), metadata=within(CLUSTERS))
     """K of Table 2; the first one is that of all else."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from emocluster_jax.corpora.utterance import Utterance
 from small_models import noise, write_recording
+from small_records import vad
 
 HOSTILE_ID = "a<script>window.hacked = true</script>\"'&amp;<b onmouseover='hacked=1'>%{x}${y}{{ 7 * 7 }}\n漢é.wav"
 HOSTILE_SPEAKER = "</script><img src=x onerror='window.hacked = true'>"
@@ -23,5 +24,5 @@ def write_hostile_corpus(source: Path) -> list[Utterance]:
             path.parent.mkdir(exist_ok=True)
             write_recording(path, noise(0.2 + 0.15 * i, seed=len(utterances)))
             speaker, gender = (HOSTILE_SPEAKER, "male") if i % 2 else ("Zoë", "female")
-            utterances.append(Utterance(id, path, split, speaker, gender, (1 + i % 5, math.nan, 3 + i / 8)))
+            utterances.append(Utterance(id, path, split, speaker, gender, vad(1.0 + i % 5, math.nan, 3 + i / 8)))
     return utterances

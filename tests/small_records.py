@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from emocluster_jax.config import ATTRIBUTES, FeatureConfig
+from emocluster_jax.config import FeatureConfig
+from emocluster_jax.corpora.labels import VAD
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.preprocessing.normalization import FeatureStatistics
-from emocluster_jax.records.builder import EmoCluster, record_file_name, record_serializer
+from emocluster_jax.records.builder import RecordsBuilder, record_file_name, record_serializer
 from emocluster_jax.records.folds import Folds
 from emocluster_jax.records.preparation import (
     LabelStatistics,
@@ -24,6 +25,11 @@ from emocluster_jax.records.preparation import (
 PER_FILE = 6
 
 
+def vad(*values: float) -> dict[str, float]:
+    """Labels of a row: arousal, dominance and valence."""
+    return dict(zip(VAD, values, strict=True))
+
+
 def write_records(
     data_dir: Path,
     features: FeatureConfig,
@@ -32,7 +38,7 @@ def write_records(
 ) -> Preparation:
     """Writes chunks (n, C, time, mel) and labels (n, 3) of every split into a new directory, `PER_FILE` a file."""
     data_dir.mkdir(parents=True)
-    serialize = record_serializer(features)
+    serialize = record_serializer(features, VAD)
     files: list[RecordFile] = []
     sizes: dict[str, list[tuple[int, int]]] = {}
     for split, (chunks, labels) in splits.items():
@@ -41,7 +47,7 @@ def write_records(
             path = data_dir / record_file_name(split, number, len(starts))
             examples = [
                 serialize(
-                    Utterance(f"{split}-{i:03d}", Path("x"), split, attributes=tuple(map(float, labels[i]))),
+                    Utterance(f"{split}-{i:03d}", Path("x"), split, labels=vad(*map(float, labels[i]))),
                     chunks[i],
                     1.0,
                 )
@@ -53,7 +59,7 @@ def write_records(
             writer.close()
             files.append(RecordFile(path.name, split, len(examples), hashlib.sha256(path.read_bytes()).hexdigest()))
             sizes.setdefault(split, []).append((len(examples), sum(map(len, examples))))
-    EmoCluster(data_dir=data_dir, features=features).write_metadata(sizes)
+    RecordsBuilder(data_dir=data_dir, features=features, labels=VAD).write_metadata(sizes)
     nothing, one = np.zeros(features.dimensions, np.float32), np.ones(features.mel_bands, np.float32)
     preparation = Preparation(
         corpus="drawn",
@@ -62,7 +68,8 @@ def write_records(
         features=features,
         feature_statistics=FeatureStatistics(nothing, one),
         statistics_from="train",
-        label_statistics=LabelStatistics(np.full(len(ATTRIBUTES), 4, np.float32), np.ones(len(ATTRIBUTES), np.float32)),
+        labels=VAD,
+        label_statistics=LabelStatistics(np.full(3, 4, np.float32), np.ones(3, np.float32)),
         counts={split: len(chunks) for split, (chunks, _) in splits.items()},
         hours=dict.fromkeys(splits, 1.0),
         skipped=(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from emocluster_jax.config import FeatureConfig, ModelConfig
+from emocluster_jax.corpora.labels import VAD, LabelColumns
 from emocluster_jax.feed.resident import ResidentSplit, place
 from emocluster_jax.feed.split import AUDIO
 from emocluster_jax.runtime import parallel
@@ -28,7 +29,8 @@ def make_split(utterances: int, seed: int) -> ResidentSplit:
     """Such recordings on the devices."""
     chunks, labels = draw_recordings(utterances, seed)
     rows = parallel.local_rows(utterances)
-    return place({AUDIO: chunks[rows.start : rows.stop]}, labels[rows.start : rows.stop], utterances)
+    own = LabelColumns(VAD, labels[rows.start : rows.stop])
+    return place({AUDIO: chunks[rows.start : rows.stop]}, own, utterances)
 
 
 def make_data(unlabeled: bool = True, validation: bool = True) -> TrainingData:

@@ -35,7 +35,10 @@ def test_presets_survive_json(name: Preset) -> None:
         ({"epoch": 3}, "here: unknown setting 'epoch'; known are model, "),
         ({"epochs": "3"}, "here: epochs is '3'; expected int"),
         ({"epochs": True}, "here: epochs is True; expected int"),
-        ({"model": {"attributes": ["anger"]}}, "here: model: attributes is 'anger'; expected one of arousal"),
+        (
+            {"model": {"attributes": ["file"]}},
+            "here: model: `attributes`: 'file' cannot be the name of a label; use letters",
+        ),
         ({"model": {"attributes": "arousal"}}, "attributes is 'arousal'; expected a list"),
         ({"model": {"clusters": 0}}, "here: model: `clusters` is 0; expected 1 to 1000000"),
         ({"model": {"width_multiplier": 1e9}}, "more than 0, and 64 at most"),

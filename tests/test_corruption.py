@@ -29,7 +29,7 @@ from emocluster_jax.records import writer
 from emocluster_jax.records.chunk_source import ChunkSource
 from emocluster_jax.records.data_folder import unfinished_folder
 from emocluster_jax.records.preparation import read_preparation
-from emocluster_jax.records.reader import read_attributes, read_split
+from emocluster_jax.records.reader import open_data
 from emocluster_jax.records.shard_work import write_shard
 from emocluster_jax.records.shards import plan_shards, request_sha256
 from emocluster_jax.reporting.html.run_files import RunFiles, read_run_files
@@ -41,7 +41,7 @@ from emocluster_jax.training.state import TrainState, create_train_state
 from emocluster_jax.training.workdir import claim, locked, read_assignments, read_run
 from harms import Harm, harmed, harms_of_file, harms_of_folder
 from small_models import noise, small_model, write_recording
-from small_records import write_records
+from small_records import vad, write_records
 from small_training import FEATURES, MODEL, draw_recordings
 
 pytestmark = pytest.mark.hypothesis  # few places of each file, unless its profile is `fuzz`
@@ -195,15 +195,15 @@ def random() -> np.random.Generator:
 
 def read_data(data_dir: Path) -> Any:
     """All that is in a data directory, by both ways to its chunks."""
-    preparation = read_preparation(data_dir)
+    data = open_data(data_dir)
     found = {}
-    for split in preparation.counts:
-        resident, attributes = read_split(data_dir, split), read_attributes(data_dir, split)
-        source = ChunkSource(data_dir, preparation, split)
+    for split in data.counts:
+        resident, labels = data.read(split), data.labels(split)
+        source = ChunkSource(data, split)
         streamed = np.array([source[i] for i in range(len(source))])
-        assert same(streamed, resident.chunks) and same(attributes, resident.attributes)
+        assert same(streamed, resident.chunks) and same(labels, resident.labels)
         found[split] = resident
-    return preparation, found
+    return data.preparation, found
 
 
 @pytest.fixture(scope="module")
@@ -232,15 +232,15 @@ def test_records_that_are_damaged_after_a_streaming_run_began(
 ) -> None:
     """What ArrayRecord's own checksums do not cover decides on nothing."""
     data_dir, _ = data
-    preparation, expected = read_preparation(data_dir), read_split(data_dir, "train").chunks
-    path = data_dir / preparation.files[1].name
-    began = ChunkSource(data_dir, preparation, "train")
+    data = open_data(data_dir)
+    expected, path = data.read("train").chunks, data_dir / data.preparation.files[1].name
+    began = ChunkSource(data, "train")
     outcomes = []
     for harm in harms_of_file(path, 10 * places, random, [], [], giant=False):
         if harm.kind != "flip":
             continue
         with harmed(path, harm, tmp_path / "whole"):
-            for source in (began, ChunkSource(data_dir, preparation, "train")):
+            for source in (began, ChunkSource(data, "train")):
                 read: list[np.ndarray] = []
                 try:
                     read.extend(source[i] for i in range(len(expected)))
@@ -264,7 +264,7 @@ class Corpus:
         self.rows = []
         for i, (name, split) in enumerate(splits.items(), start=seed):
             path = write_recording(folder / name, noise(0.3, seed=i))
-            self.rows.append(Utterance(name, path, split, attributes=(1.0, 2.0, float(i))))
+            self.rows.append(Utterance(name, path, split, labels=vad(1.0, 2.0, float(i))))
 
     def prepare(self, data_dir: Path) -> Any:
         """Begins, or goes on where it was left."""

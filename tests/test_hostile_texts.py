@@ -20,7 +20,7 @@ from emocluster_jax.errors import InputError
 from emocluster_jax.inference.model_directory import read_model, save_model
 from emocluster_jax.records.chunk_source import ChunkSource
 from emocluster_jax.records.preparation import metadata_checksums, read_preparation, write_preparation
-from emocluster_jax.records.reader import read_split
+from emocluster_jax.records.reader import open_data
 from emocluster_jax.storage.json_files import sealed
 from emocluster_jax.training.metrics_log import read_metrics
 from emocluster_jax.training.workdir import claim, read_run
@@ -31,12 +31,11 @@ FEATURES = FeatureConfig(mel_bands=4, chunk_frames=2, chunks_per_utterance=2)
 
 
 def read_data(folder: Path) -> None:
-    assert len(read_split(folder, "train")) == 8
+    assert len(open_data(folder).read("train")) == 8
 
 
 def stream_data(folder: Path) -> None:
-    preparation = read_preparation(folder)
-    assert ChunkSource(folder, preparation, "train")[7].shape == (2, 2, 4)
+    assert ChunkSource(open_data(folder), "train")[7].shape == (2, 2, 4)
 
 
 @dataclass(frozen=True)

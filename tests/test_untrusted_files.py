@@ -30,9 +30,9 @@ from emocluster_jax.records.chunk_source import ChunkSource
 from emocluster_jax.records.preparation import (
     Preparation,
     metadata_checksums,
-    read_preparation,
     write_preparation,
 )
+from emocluster_jax.records.reader import open_data
 from emocluster_jax.storage.checksums import CHECKSUMS, file_sha256, write_checksums
 from emocluster_jax.storage.json_files import sealed
 from small_models import small_model
@@ -173,7 +173,7 @@ def test_metadata_that_name_modules_import_none(tmp_path: Path, monkeypatch: pyt
     monkeypatch.syspath_prepend(tmp_path)
     assert "trapped_module" in metadata.read_text()
     reseal(data_dir, preparation)
-    assert ChunkSource(data_dir, read_preparation(data_dir), "train")[2].shape == (2, 2, 4)
+    assert ChunkSource(open_data(data_dir), "train")[2].shape == (2, 2, 4)
 
     information = json.loads((data_dir / "dataset_info.json").read_text())
     information["splits"][0]["filepathTemplate"] = str(
@@ -182,7 +182,7 @@ def test_metadata_that_name_modules_import_none(tmp_path: Path, monkeypatch: pyt
     (data_dir / "dataset_info.json").write_text(json.dumps(information))
     reseal(data_dir, preparation)
     with pytest.raises(InputError, match=r"dataset_info\.json"):
-        ChunkSource(data_dir, read_preparation(data_dir), "train")
+        ChunkSource(open_data(data_dir), "train")
 
 
 def reseal(data_dir: Path, preparation: Preparation) -> None:

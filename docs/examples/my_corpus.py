@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -39,7 +38,7 @@ def read(source: Path, options: MyCorpusOptions = _DEFAULT) -> list[Utterance]:
             path=source / "wav" / f"{row.text('clip')}.wav",
             split=splits[row.text("person")],
             speaker=row.text("person"),
-            attributes=(row.number("activation"), math.nan, row.number("valence")),
+            labels={"arousal": row.number("activation"), "valence": row.number("valence")},
         )
         for row in table
     ]

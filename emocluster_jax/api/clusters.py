@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from emocluster_jax.api.data_for_model import fold_for, read_preparation_for
+from emocluster_jax.api.data_for_model import open_data_for
 from emocluster_jax.api.frames import recordings_frame
 from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
@@ -17,9 +17,8 @@ from emocluster_jax.inference.model_directory import model_folder, read_model
 from emocluster_jax.inference.predictor import Predictor
 from emocluster_jax.inference.recordings import predict_prepared
 from emocluster_jax.models.registry import NETWORKS
-from emocluster_jax.records.arrays import Descriptions
 from emocluster_jax.records.chunk_source import ChunkSource
-from emocluster_jax.records.reader import read_descriptions
+from emocluster_jax.records.reader import Descriptions
 
 if TYPE_CHECKING:
     import pandas
@@ -88,12 +87,10 @@ def clusters(
     saved = read_model(model_folder(Path(model)))
     if not NETWORKS[saved.config.system].clusters:
         raise InputError(f"{model} is a model of {saved.config.system}, which has no clusters; give one of emocluster")
-    preparation = read_preparation_for(saved, data_dir)
-    if split != "unlabeled":
-        fold = fold_for(Path(model), data_dir, preparation, fold, console)
-    recordings = read_descriptions(data_dir, split, fold)
-    source, predictor = ChunkSource(data_dir, preparation, split, fold), Predictor(saved)
-    found = np.empty((len(recordings), preparation.features.chunks_per_utterance), np.int32)
+    data = open_data_for(saved, Path(model), data_dir, fold, console, pool=split == "unlabeled")
+    recordings = data.describe(split)
+    source, predictor = ChunkSource(data, split), Predictor(saved)
+    found = np.empty((len(recordings), data.preparation.features.chunks_per_utterance), np.int32)
     majority, distances = np.empty(len(recordings), np.int32), np.empty(found.shape, np.float32)
     with console.task("clusters of recordings", len(recordings)) as task:
         for row, prediction in enumerate(predict_prepared(predictor, source, range(len(recordings)))):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from jaxtyping import Float
 
-from emocluster_jax.api.data_for_model import fold_for, read_preparation_for
+from emocluster_jax.api.data_for_model import open_data_for
 from emocluster_jax.api.frames import recordings_frame
 from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
@@ -19,9 +19,7 @@ from emocluster_jax.evaluation.sentences import Scores
 from emocluster_jax.feed.choice import resolve_feed
 from emocluster_jax.feed.from_records import load_split
 from emocluster_jax.inference.model_directory import model_folder, read_model
-from emocluster_jax.records.arrays import Descriptions
-from emocluster_jax.records.reader import read_descriptions, read_ids
-from emocluster_jax.records.splits import locate
+from emocluster_jax.records.reader import Descriptions, PreparedData
 from emocluster_jax.runtime import parallel
 
 if TYPE_CHECKING:
@@ -35,18 +33,16 @@ class SplitEvaluation(Evaluation):
     """An evaluation, and the prepared sentences that it is of.
 
     Attributes:
-      data_dir: the prepared records.
+      data: the prepared records.
       split: which of their splits.
-      fold: of data that have folds, the one that the split's run tests on.
     """
 
-    data_dir: Path
+    data: PreparedData
     split: str
-    fold: int | None = None
 
     def describe(self) -> Descriptions:
         """Ids, speakers, genders and durations of the sentences, in the same order; read from the records."""
-        return read_descriptions(self.data_dir, self.split, self.fold)
+        return self.data.describe(self.split)
 
     def to_frame(self) -> pandas.DataFrame:
         """`arousal_truth` and `arousal_prediction`, and so on, in label units, in audformat's segmented index.
@@ -96,12 +92,11 @@ def evaluate(
         saved = read_model(model_folder(Path(model)))
         if not saved.knows_labels:
             raise InputError(f"{model} was trained without labels and predicts none; give a model to score that does")
-        preparation = read_preparation_for(saved, data_dir)
-        fold = fold_for(Path(model), data_dir, preparation, fold, console)
-        size = locate(preparation, data_dir, split, fold).size
-    if not parallel.same_everywhere(repr((split, fold, preparation.fingerprint, saved.config, saved.origin))):
+        data = open_data_for(saved, Path(model), data_dir, fold, console)
+        size = data.locate(split).size
+    if not parallel.same_everywhere(repr((split, data.fold, data.preparation.fingerprint, saved.config, saved.origin))):
         raise InputError("the processes have different models, data or splits; give all the same options")
-    chosen = resolve_feed(feed, [size], preparation.features, console)
-    loaded = load_split(data_dir, preparation, split, console, feed=chosen, fold=fold)
-    evaluation = evaluate_split(saved, loaded, partial(read_ids, data_dir, split, fold=fold), console)
-    return SplitEvaluation(**vars(evaluation), data_dir=data_dir, split=split, fold=fold)
+    chosen = resolve_feed(feed, [size], data.preparation.features, console)
+    loaded = load_split(data, split, console, feed=chosen)
+    evaluation = evaluate_split(saved, loaded, partial(data.ids, split), console)
+    return SplitEvaluation(**vars(evaluation), data=data, split=split)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from emocluster_jax.corpora.segments import split_id
 from emocluster_jax.errors import InputError
-from emocluster_jax.records.arrays import Descriptions
+from emocluster_jax.records.reader import Descriptions
 
 if TYPE_CHECKING:
     import pandas

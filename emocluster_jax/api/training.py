@@ -34,12 +34,12 @@ from emocluster_jax.evaluation.run_results import (
 )
 from emocluster_jax.feed.choice import Feed, resolve_feed
 from emocluster_jax.feed.from_records import load_split, pool_prefix
+from emocluster_jax.feed.split import Split
 from emocluster_jax.inference.model_directory import MODEL, SavedModel, read_model
 from emocluster_jax.objectives.registry import stages_of
-from emocluster_jax.records.arrays import Descriptions
-from emocluster_jax.records.preparation import Preparation, read_preparation
-from emocluster_jax.records.reader import read_descriptions, read_ids
-from emocluster_jax.records.splits import check_fold, describe_fold, split_counts
+from emocluster_jax.records.folds import describe_fold
+from emocluster_jax.records.preparation import Preparation
+from emocluster_jax.records.reader import Descriptions, PreparedData, open_data
 from emocluster_jax.reporting.plots import prediction_scatter, training_curves
 from emocluster_jax.reporting.projector import write_projector
 from emocluster_jax.runtime import parallel
@@ -139,10 +139,11 @@ def fit(
     with parallel.all_or_none():
         if parallel.is_primary():
             check_output_folder("`workdir`", workdir)
-        preparation = read_preparation(data_dir)
-        check_fold(preparation, data_dir, config.fold)
+        prepared = open_data(data_dir, config.fold)
+        prepared.check_fold()
+        preparation = prepared.preparation
         has_labels, pool = bool(preparation.counts.get("train")), _pool(preparation, config, console)
-        check_recordings(config, labeled=has_labels, unlabeled=len(pool) > 0)
+        check_recordings(config, preparation.labels, labeled=has_labels, unlabeled=len(pool) > 0)
         # A run that goes on has weights of its own, and needs those that it began with no more.
         initial = None if has_checkpoint(workdir) else read_initial_model(config, preparation.features)
     if not parallel.same_everywhere(str(initial and initial.sha256)):
@@ -162,21 +163,21 @@ def fit(
             console.line(one_line(describe_fold(preparation, config.fold)))
         if preparation.shared_speakers and parallel.is_primary():
             console.warn(shared_speakers_warning(preparation.shared_speakers))
-        counts = {**split_counts(preparation, config.fold), "unlabeled": len(pool)}
+        counts = {**prepared.counts, "unlabeled": len(pool)}
         chosen = resolve_feed(feed, list(counts.values()), preparation.features, console)
-        data = _load(data_dir, preparation, config.fold, pool, chosen, console)
+        data = _load(prepared, pool, chosen, console)
         draw_curves = partial(_draw_curves, workdir)
         with stopping or contextlib.nullcontext(_never) as stop:
             progress = fit_network(
                 config, data, workdir, console, stop, initial and initial.model, draw_curves, saved.id
             )
         parallel.wait_for_all("the best model is written")
-        test = _test(data_dir, workdir, preparation, config.fold, chosen, console) if has_labels else None
+        test = _test(prepared, workdir, chosen, console) if has_labels else None
         clusters = None
         if parallel.is_primary():
             _draw_curves(workdir)
             clustered_pool = None if has_labels else pool
-            clusters = _examine_clusters(data_dir, workdir, saved, preparation, progress, clustered_pool, console)
+            clusters = _examine_clusters(prepared, workdir, saved, progress, clustered_pool, console)
             if test is not None:
                 # Last, and with what tells that the predictions are those that were scored.
                 predictions_sha256 = file_sha256(workdir / TEST_PREDICTIONS)
@@ -200,28 +201,22 @@ def _pool(preparation: Preparation, config: TrainConfig, console: Console) -> In
     return pool
 
 
-def _load(
-    data_dir: Path,
-    preparation: Preparation,
-    fold: int | None,
-    pool: Int[np.ndarray, " n"],
-    feed: Feed,
-    console: Console,
-) -> TrainingData:
+def _load(data: PreparedData, pool: Int[np.ndarray, " n"], feed: Feed, console: Console) -> TrainingData:
     """The splits that training uses."""
+    preparation = data.preparation
+
+    def labeled(split: str) -> Split | None:
+        return load_split(data, split, console, feed=feed) if data.counts.get(split) else None
+
     return TrainingData(
-        train=load_split(data_dir, preparation, "train", console, feed=feed, fold=fold)
-        if preparation.counts.get("train")
-        else None,
-        validation=load_split(data_dir, preparation, "validation", console, feed=feed, fold=fold)
-        if split_counts(preparation, fold).get("validation")
-        else None,
-        unlabeled=load_split(data_dir, preparation, "unlabeled", console, pool, feed) if len(pool) else None,
+        train=labeled("train"),
+        validation=labeled("validation"),
+        unlabeled=load_split(data, "unlabeled", console, pool, feed) if len(pool) else None,
         features=preparation.features,
         feature_mean=preparation.feature_statistics.mean,
         feature_std=preparation.feature_statistics.std,
         audio=preparation.audio,
-        recording_ids=lambda split, rows: read_ids(data_dir, split, pool[rows] if split == "unlabeled" else rows, fold),
+        recording_ids=lambda split, rows: data.ids(split, pool[rows] if split == "unlabeled" else rows),
     )
 
 
@@ -235,18 +230,15 @@ def _plots(workdir: Path) -> Path:
     return workdir / PLOTS
 
 
-def _test(
-    data_dir: Path, workdir: Path, preparation: Preparation, fold: int | None, feed: Feed, console: Console
-) -> SplitEvaluation | None:
+def _test(data: PreparedData, workdir: Path, feed: Feed, console: Console) -> SplitEvaluation | None:
     """The best epoch's model on the test split, if there is one; its predictions as CSV, plots and for TensorBoard."""
-    if not split_counts(preparation, fold).get("test"):
+    if not data.counts.get("test"):
         return None
-    split = load_split(data_dir, preparation, "test", console, feed=feed, fold=fold)
+    split = load_split(data, "test", console, feed=feed)
     with parallel.all_or_none():
         model = read_model(workdir / MODEL)
-    recording_ids = partial(read_ids, data_dir, "test", fold=fold)
-    evaluation = evaluate_split(model, split, recording_ids, console, sample=_PROJECTED)
-    test = SplitEvaluation(**vars(evaluation), data_dir=data_dir, split="test", fold=fold)
+    evaluation = evaluate_split(model, split, partial(data.ids, "test"), console, sample=_PROJECTED)
+    test = SplitEvaluation(**vars(evaluation), data=data, split="test")
     if parallel.is_primary():
         with console.task("writing test predictions"):
             sentences = test.describe()
@@ -279,10 +271,9 @@ def _project(workdir: Path, model: SavedModel, test: SplitEvaluation, sentences:
 
 
 def _examine_clusters(
-    data_dir: Path,
+    data: PreparedData,
     workdir: Path,
     run: SavedRun,
-    preparation: Preparation,
     progress: Progress,
     pool: Int[np.ndarray, " n"] | None,
     console: Console,
@@ -292,19 +283,16 @@ def _examine_clusters(
     They are those of the training split, or, where there is none, of these recordings of the pool.
     """
     epoch = progress.best_epoch
-    fold, clusters = run.config.fold, run.config.model.clusters
     if pool is None:
-        recordings = split_counts(preparation, fold)["train"]
-        assignments = read_training_clusters(
-            workdir, epoch, run, recordings * preparation.features.chunks_per_utterance
-        )
+        chunks = data.counts["train"] * data.preparation.features.chunks_per_utterance
+        assignments = read_training_clusters(workdir, epoch, run, chunks)
     else:
-        assignments = read_assignments(workdir, epoch, run.id, clusters).get("stage1")
+        assignments = read_assignments(workdir, epoch, run.id, run.config.model.clusters).get("stage1")
     if assignments is None:
         return None
-    clustered = read_descriptions(data_dir, "train", fold) if pool is None else read_descriptions(data_dir, "unlabeled")
+    clustered = data.describe("train" if pool is None else "unlabeled")
     rows = np.arange(len(clustered)) if pool is None else pool
     speakers, genders = ([values[row] for row in rows] for values in (clustered.speakers, clustered.genders))
-    found = cluster_information(assignments, clustered.attributes[rows], speakers, genders, console=console)
+    found = cluster_information(assignments, clustered.labels.rows(rows), speakers, genders, console=console)
     write_clusters(workdir / CLUSTERS_FILE, run.id, epoch, found)
     return found

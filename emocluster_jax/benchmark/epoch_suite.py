@@ -18,8 +18,9 @@ from jaxtyping import Array
 from emocluster_jax.benchmark.cases import Case, Contender, Device, Prepared, ours
 from emocluster_jax.benchmark.compilation import seconds_of
 from emocluster_jax.benchmark.train_suite import labelled_split
-from emocluster_jax.config import ATTRIBUTES, FeatureConfig, ModelConfig, TrainConfig
+from emocluster_jax.config import FeatureConfig, ModelConfig, TrainConfig
 from emocluster_jax.console import Console
+from emocluster_jax.corpora.labels import VAD, LabelColumns
 from emocluster_jax.feed.resident import ResidentSplit
 from emocluster_jax.feed.split import AUDIO
 from emocluster_jax.runtime import parallel
@@ -163,7 +164,7 @@ def _drawn_on_devices(recordings: int, seed: int) -> ResidentSplit:
     features = FeatureConfig()
     share = parallel.padded_length(recordings) // jax.device_count()
     shape = (features.chunks_per_utterance, features.chunk_frames, features.mel_bands)
-    ratings = np.random.default_rng(seed).normal(4, 1, (recordings, len(ATTRIBUTES))).clip(1, 7).astype(np.float32)
+    ratings = np.random.default_rng(seed).normal(4, 1, (recordings, len(VAD))).clip(1, 7).astype(np.float32)
 
     def draw(ratings: Array) -> Array:
         def one(row: tuple[Array, Array]) -> Array:
@@ -176,4 +177,5 @@ def _drawn_on_devices(recordings: int, seed: int) -> ResidentSplit:
         return lax.map(one, (numbers, ratings), batch_size=64)
 
     program = parallel.parallel(lambda _, ratings, __: draw(ratings))
-    return ResidentSplit({AUDIO: program((), parallel.shard(ratings[:, 0], recordings), ())}, ratings)
+    chunks = program((), parallel.shard(ratings[:, 0], recordings), ())
+    return ResidentSplit({AUDIO: chunks}, LabelColumns(VAD, ratings))

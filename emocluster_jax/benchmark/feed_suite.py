@@ -53,17 +53,18 @@ def cases(device: Device, quick: bool) -> list[Case]:
 def embedding_and_steps(recordings: int, batch: int, steps: int, eighths: int, feed: Feed) -> Prepared:
     """Embeds and trains on records of noise; a resident split has been read when this returns."""
     from emocluster_jax.console import Console
+    from emocluster_jax.corpora.labels import VAD
     from emocluster_jax.corpora.utterance import Utterance
     from emocluster_jax.feed.from_records import load_split
-    from emocluster_jax.records.preparation import read_preparation
+    from emocluster_jax.records.reader import open_data
     from emocluster_jax.records.writer import prepare
 
     paths, folder = temporary_recordings(recordings, 2.8)
     data_dir = Path(folder.name) / "records"
-    rows = [Utterance(f"{i:06d}", path, "train", attributes=(4.0, 4.0, 4.0)) for i, path in enumerate(paths)]
+    rows = [Utterance(f"{i:06d}", path, "train", labels=dict.fromkeys(VAD, 4.0)) for i, path in enumerate(paths)]
     console = Console(quiet=True)
     prepare(rows, data_dir, FeatureConfig(), "random", folder.name, 1, console)
-    split = load_split(data_dir, read_preparation(data_dir), "train", console, feed=feed)
+    split = load_split(open_data(data_dir), "train", console, feed=feed)
     config = ModelConfig(width_multiplier=eighths / 8)
     forward = make_forward(config, fast=True)
     training = JointSteps(config, recordings, steps, batch * split.chunks_per_utterance)

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float16, Float32
 
-from emocluster_jax.config import ATTRIBUTES, FeatureConfig
+from emocluster_jax.config import FeatureConfig
+from emocluster_jax.corpora.labels import VAD
 
 _GROUPS = 30
 _RATE_HZ = 48_000
@@ -22,7 +23,7 @@ def labelled_recordings(
     """Chunks of noise with means that follow the first rating, and ratings from 1 to 7."""
     features = FeatureConfig()
     rng = np.random.default_rng(seed)
-    ratings = rng.normal(4, 1, (count, len(ATTRIBUTES))).clip(1, 7).astype(np.float32)
+    ratings = rng.normal(4, 1, (count, len(VAD))).clip(1, 7).astype(np.float32)
     shape = (features.chunks_per_utterance, features.chunk_frames, features.mel_bands)
     chunks = np.empty((count, *shape), np.float16)
     for i in range(count):

@@ -14,7 +14,8 @@ import numpy as np
 from emocluster_jax.benchmark.cases import Case, Contender, Device, Prepared, ours
 from emocluster_jax.benchmark.compilation import seconds_of
 from emocluster_jax.benchmark.made_data import temporary_recordings
-from emocluster_jax.config import ATTRIBUTES, ClusteringConfig, FeatureConfig, ModelConfig
+from emocluster_jax.config import ClusteringConfig, FeatureConfig, ModelConfig
+from emocluster_jax.corpora.labels import VAD
 from emocluster_jax.inference.model_directory import SavedModel, save_model
 from emocluster_jax.inference.predictor import Predictor
 from emocluster_jax.inference.recordings import Recording, predict_recordings
@@ -61,7 +62,7 @@ def command(recordings: int, seconds: float) -> Prepared:
     """This project's side as a whole command, which starts and loads the compiled programs from the cache each time."""
     paths, folder = temporary_recordings(recordings, seconds)
     root = Path(folder.name)
-    folders = [root / f"model-{i}" for i in range(len(ATTRIBUTES))]
+    folders = [root / f"model-{i}" for i in range(len(VAD))]
     for path, model in zip(folders, models(), strict=True):
         save_model(path, model)
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(root / "cache")}
@@ -81,7 +82,7 @@ def models(width_multiplier: float = 1.0) -> list[SavedModel]:
     """Three freshly drawn models with one attribute each, and the same features, like the published ones."""
     features = FeatureConfig()
     drawn = []
-    for seed, attribute in enumerate(ATTRIBUTES):
+    for seed, attribute in enumerate(VAD):
         config = ModelConfig(attributes=(attribute,), width_multiplier=width_multiplier)
         state = create_train_state(EmoCluster(config), features, {}, jax.random.key(seed, impl="rbg"))
         drawn.append(

@@ -13,6 +13,7 @@ from emocluster_jax.benchmark.compilation import compile_times
 from emocluster_jax.benchmark.made_data import labelled_recordings
 from emocluster_jax.benchmark.peers import torch_contenders
 from emocluster_jax.config import FeatureConfig, ModelConfig, TrainConfig
+from emocluster_jax.corpora.labels import VAD, LabelColumns
 from emocluster_jax.feed.resident import ResidentSplit, place
 from emocluster_jax.feed.split import AUDIO, Held, Inputs
 from emocluster_jax.models.registry import network_of
@@ -64,7 +65,7 @@ def joint_steps(recordings: int, chunks: int, steps: int, compute_dtype: Any, wi
 def labelled_split(recordings: int, seed: int) -> ResidentSplit:
     """Labelled noise on the devices."""
     chunks, ratings = labelled_recordings(recordings, seed)
-    return place({AUDIO: chunks}, ratings, recordings)
+    return place({AUDIO: chunks}, LabelColumns(VAD, ratings), recordings)
 
 
 class JointSteps:

@@ -21,13 +21,14 @@ import numpy as np
 import soundfile
 from jaxtyping import Float
 
-from emocluster_jax.config import ATTRIBUTES, SEED
+from emocluster_jax.config import SEED
 from emocluster_jax.corpora import manifest
 from emocluster_jax.corpora.demo_prosody import Emotion, speech_of, voice_quality
 from emocluster_jax.corpora.demo_ratings import draw_annotators, on_scale, rate
 from emocluster_jax.corpora.demo_sentences import neutral_sentence
 from emocluster_jax.corpora.demo_speakers import Speaker, draw_speakers
 from emocluster_jax.corpora.espeak import check_installed, say
+from emocluster_jax.corpora.labels import VAD
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.ranges import Range, within
@@ -176,7 +177,7 @@ def _plan(
     recordings = []
     factor = np.linalg.cholesky(_CORRELATION)
     for number in range(config.recordings_per_speaker):
-        hidden = np.clip(_SPREAD * factor @ rng.standard_normal(len(ATTRIBUTES)), -1, 1)
+        hidden = np.clip(_SPREAD * factor @ rng.standard_normal(len(VAD)), -1, 1)
         file = f"audio/{speaker.name}/{speaker.name}_{number:03d}.flac"
         recordings.append(_Recording(file, split, neutral_sentence(rng), hidden, rate(hidden, annotators, rng)))
     return recordings
@@ -218,9 +219,9 @@ def _write_tables(directory: Path, speakers: Sequence[Speaker], plans: Sequence[
             yield [recording.file, recording.text, *(f"{value:.6f}" for value in recording.hidden)]
 
     tables = {
-        "manifest.csv": (["file", "split", "speaker", "gender", *ATTRIBUTES], manifest_rows()),
-        "annotations.csv": (["file", "annotator", *ATTRIBUTES], annotation_rows()),
-        "hidden.csv": (["file", "text", *ATTRIBUTES], hidden_rows()),
+        "manifest.csv": (["file", "split", "speaker", "gender", *VAD], manifest_rows()),
+        "annotations.csv": (["file", "annotator", *VAD], annotation_rows()),
+        "hidden.csv": (["file", "text", *VAD], hidden_rows()),
     }
     for name, (header, rows) in tables.items():
         with (directory / name).open("w", newline="") as file:
@@ -237,7 +238,7 @@ def _readme(plans: Sequence[Sequence[_Recording]], config: DemoCorpus) -> str:
     # Lin's concordance of the consensus with the hidden values.
     covariance = ((ratings - ratings.mean(0)) * (hidden - hidden.mean(0))).mean(0)
     ceiling = 2 * covariance / (ratings.var(0) + hidden.var(0) + (ratings.mean(0) - hidden.mean(0)) ** 2)
-    best = ", ".join(f"{name} {value:.2f}" for name, value in zip(ATTRIBUTES, ceiling, strict=True))
+    best = ", ".join(f"{name} {value:.2f}" for name, value in zip(VAD, ceiling, strict=True))
     return (
         "# The demo corpus of emocluster_jax\n\n"
         "Synthetic speech, rendered by eSpeak NG (voices of the package espeakng-loader) and filtered; its prosody\n"

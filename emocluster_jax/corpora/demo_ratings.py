@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from emocluster_jax.config import ATTRIBUTES
+from emocluster_jax.corpora.labels import VAD
 
 LOWEST, HIGHEST, STEP = 1.0, 7.0, 0.5
 """The rating scale, as in MSP-Podcast."""
@@ -16,9 +16,7 @@ _SPREAD = 0.12
 
 def draw_annotators(count: int, rng: np.random.Generator) -> Float[np.ndarray, "annotators 2 attributes"]:
     """Each annotator's bias (scale units) and use of the scale (factor), per attribute."""
-    return np.stack(
-        [rng.normal(0, _BIAS, (count, len(ATTRIBUTES))), rng.normal(1, _SPREAD, (count, len(ATTRIBUTES)))], axis=1
-    )
+    return np.stack([rng.normal(0, _BIAS, (count, len(VAD))), rng.normal(1, _SPREAD, (count, len(VAD)))], axis=1)
 
 
 def rate(
@@ -29,7 +27,7 @@ def rate(
     """Ratings of one recording.
 
     Args:
-      hidden: what the speaker expressed, from -1 to 1, in the order of `ATTRIBUTES`.
+      hidden: what the speaker expressed, from -1 to 1, in the order of `VAD`.
       annotators: who rates it, from `draw_annotators`.
       rng: for the annotators' noise.
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from emocluster_jax.config import ATTRIBUTES
 from emocluster_jax.corpora.audio_files import check_folder, check_inside, is_file
 from emocluster_jax.corpora.gender import parse_gender
+from emocluster_jax.corpora.labels import VAD
 from emocluster_jax.corpora.recording_names import fitting_recordings
 from emocluster_jax.corpora.split_names import parse_split
 from emocluster_jax.corpora.table import Row, Table, read_table
@@ -53,7 +53,7 @@ def read(source: Path, options: EmotaleOptions = _DEFAULT) -> list[Utterance]:
         and leaves out the others (the arrangement of this project's published results).
 
     Returns:
-      One row a recording, sorted by id; attributes are the mean of the annotators. A recording that is listed but not
+      One row a recording, sorted by id; labels are the mean over the annotators. A recording that is listed but not
       found keeps its row, with a path that does not exist.
 
     Raises:
@@ -66,7 +66,6 @@ def read(source: Path, options: EmotaleOptions = _DEFAULT) -> list[Utterance]:
     files = _files(source, [name for _, name in splits.values()])
     utterances = []
     for stem, (split, name) in splits.items():
-        labeled = split != "unlabeled"
         speaker = _speaker(stem)
         utterances.append(
             Utterance(
@@ -75,7 +74,7 @@ def read(source: Path, options: EmotaleOptions = _DEFAULT) -> list[Utterance]:
                 split=split,
                 speaker=speaker,
                 gender=genders.get(speaker) if speaker else None,
-                attributes=_consensus(annotations[stem]) if labeled else (math.nan,) * len(ATTRIBUTES),
+                labels=_consensus(annotations[stem]) if split != "unlabeled" else {},
             )
         )
     if not any(is_file(utterance.path) for utterance in utterances):
@@ -143,16 +142,16 @@ def _files(source: Path, names: list[str]) -> dict[str, str]:
     return files
 
 
-def _consensus(row: Row) -> tuple[float, ...]:
-    """The mean over the annotators of each attribute, in the order of `ATTRIBUTES`; NaN where nobody rated."""
-    consensus = []
-    for attribute in ATTRIBUTES:
+def _consensus(row: Row) -> dict[str, float]:
+    """The mean over the annotators of each attribute; NaN where nobody rated it."""
+    consensus = {}
+    for attribute in VAD:
         columns = [name for name in row.table.columns if re.fullmatch(rf"a\d+_{attribute[0]}", name, re.IGNORECASE)]
         if not columns:
             row.table.require(f"a1_{attribute[0].upper()}")
         ratings = [rating for rating in map(row.label, columns) if not math.isnan(rating)]
-        consensus.append(sum(ratings) / len(ratings) if ratings else math.nan)
-    return tuple(consensus)
+        consensus[attribute] = sum(ratings) / len(ratings) if ratings else math.nan
+    return consensus
 
 
 def _speaker(stem: str) -> str | None:

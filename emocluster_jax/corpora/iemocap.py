@@ -13,6 +13,7 @@ from pathlib import Path
 
 from emocluster_jax.config import LABEL
 from emocluster_jax.corpora.audio_files import check_folder, is_file
+from emocluster_jax.corpora.labels import VAD
 from emocluster_jax.corpora.text_files import read_text
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
@@ -91,10 +92,7 @@ def _utterance(line: str, session: Path, where: str) -> Utterance:
     number = int(turn["session"])
     if number not in SPLITS or session.name != f"Session{number}":
         raise InputError(f"{where}: {turn[0]} is not a turn of {session.name}, one of IEMOCAP's five; mend that line")
-    valence, arousal, dominance = (
-        LABEL.check(f"{where}: {name}", float(rating))
-        for name, rating in zip(("valence", "arousal", "dominance"), rated.groups()[1:], strict=True)
-    )
+    ratings = dict(zip(("valence", "arousal", "dominance"), map(float, rated.groups()[1:]), strict=True))
     name = f"sentences/wav/{turn['dialogue']}/{turn[0]}.wav"
     return Utterance(
         id=f"{session.name}/{name}",
@@ -102,5 +100,5 @@ def _utterance(line: str, session: Path, where: str) -> Utterance:
         split=SPLITS[number],
         speaker=f"Ses0{number}{turn['gender']}",
         gender=_GENDERS[turn["gender"]],
-        attributes=(arousal, dominance, valence),
+        labels={name: LABEL.check(f"{where}: {name}", ratings[name]) for name in VAD},
     )

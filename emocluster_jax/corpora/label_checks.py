@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from emocluster_jax.config import ATTRIBUTES
+from emocluster_jax.corpora.labels import VAD, label_columns, label_names
 from emocluster_jax.corpora.table import Table, is_missing
 from emocluster_jax.corpora.utterance import Utterance
 
@@ -26,29 +26,31 @@ _ROUNDING = 1e-6
 """Of their magnitude; values that differ by less are equal."""
 
 
-def unused_columns(table: Table, used: Collection[str]) -> str | None:
+def unused_columns(table: Table, used: Collection[str], labels: Sequence[str]) -> str | None:
     """A warning that names the columns which hold numbers and are not used, and those to rename.
 
     Args:
       table: a table of labels.
-      used: the columns that are read, in lower case.
+      used: other columns that are read, in lower case.
+      labels: the columns that labels are read from.
 
     Returns:
       The warning, or None where there is nothing to warn of.
     """
-    unused = [name for name in table.columns if name.casefold() not in used and _holds_numbers(table, name)]
+    read = {*used, *map(str.casefold, labels)}
+    unused = [name for name in table.columns if name.casefold() not in read and _holds_numbers(table, name)]
     if not unused:
         return None
     renames = []
-    for attribute in ATTRIBUTES:
+    for attribute in VAD:
         candidates = [name for name in unused if _OTHER_NAMES[attribute].search(name.casefold())]
         if candidates and not table.has(attribute):
             renames.append(f"{' or '.join(candidates)} to {attribute}")
     more = f" and {len(unused) - _SHOWN} more" if len(unused) > _SHOWN else ""
-    advice = f"; to use them as labels, rename {', '.join(renames)}" if renames else ""
+    advice = f", or rename {', '.join(renames)}" if renames else ""
     return (
         f"{table.path}: columns of numbers that are not used: {', '.join(unused[:_SHOWN])}{more} "
-        f"(labels are read from {', '.join(ATTRIBUTES)}){advice}"
+        f"(labels are read from {', '.join(labels) or 'none'}); to use them as labels, name them by `labels`{advice}"
     )
 
 
@@ -62,7 +64,7 @@ def _holds_numbers(table: Table, column: str) -> bool:
 
 
 def outlying_labels(utterances: Sequence[Utterance]) -> list[str]:
-    """A warning for each attribute that has values much farther from its median than most are.
+    """A warning for each label that has values much farther from its median than most are.
 
     Much farther is more than ten times the median absolute deviation. Where that is 0, since more than half of the
     values are equal, the median deviation of the others takes its place, or, where hardly any differ, the median.
@@ -74,8 +76,7 @@ def outlying_labels(utterances: Sequence[Utterance]) -> list[str]:
       The warnings, which name the number of such values, and the recording of the most extreme one.
     """
     warnings = []
-    labels = np.array([utterance.attributes for utterance in utterances], np.float64).reshape(-1, len(ATTRIBUTES))
-    for attribute, values in zip(ATTRIBUTES, labels.T, strict=True):
+    for attribute, values in label_columns(utterances, label_names(utterances)).columns():
         labeled = np.flatnonzero(np.isfinite(values))
         if not len(labeled):
             continue

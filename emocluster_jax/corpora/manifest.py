@@ -1,9 +1,8 @@
 """Any recordings, described by a CSV file.
 
 Columns: `file` (a path inside the recordings' folder, relative to it or absolute, or a name that one recording below it
-has), any of `arousal`, `dominance`, `valence` (numbers on any scale, empty where missing), and optionally `split`
-(train, validation, test, unlabeled), `speaker` and `gender`, and `start` and `end` (of a segment of the file:
-`segments`).
+has), labels (numbers on any scale, empty where missing), and optionally `split` (train, validation, test, unlabeled),
+`speaker` and `gender`, and `start` and `end` (of a segment of the file: `segments`).
 """
 
 from __future__ import annotations
@@ -16,10 +15,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from emocluster_jax.config import ATTRIBUTES
+from emocluster_jax.config import check_label_names
 from emocluster_jax.corpora.audio_files import AUDIO_SUFFIXES, is_file, is_inside
 from emocluster_jax.corpora.gender import parse_gender
 from emocluster_jax.corpora.label_checks import unused_columns
+from emocluster_jax.corpora.labels import VAD
 from emocluster_jax.corpora.recording_names import fitting_recordings, path_below
 from emocluster_jax.corpora.segments import read_segment, segment_suffix
 from emocluster_jax.corpora.speaker_names import parse_speaker
@@ -30,8 +30,8 @@ from emocluster_jax.corpora.unlabeled_pool import read_pool
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 
-COLUMNS = ("file", "start", "end", "split", "speaker", "gender", *ATTRIBUTES)
-"""All that are read."""
+COLUMNS = ("file", "start", "end", "split", "speaker", "gender")
+"""All that are read beside the labels."""
 
 _SHOWN = 5
 _log = logging.getLogger(__name__)
@@ -44,6 +44,9 @@ class ManifestOptions:
     manifest: Path | None = None
     """With corpus manifest: the CSV file, if it is not the folder's manifest.csv. The recordings still lie in
     `source`."""
+    labels: tuple[str, ...] | None = None
+    """With corpus manifest: the columns that hold labels, e.g. `arousal liking`. [default: arousal, dominance and
+    valence, as far as it has them]"""
 
 
 _DEFAULT = ManifestOptions()
@@ -67,7 +70,8 @@ def read(
       unlabeled: a folder whose recordings, apart from those that the CSV file lists, join the unlabelled split.
       unlabeled_limit: take this many of that folder; None takes all.
       suffixes: file name endings that count as recordings there.
-      options: with `manifest`, the CSV file, where it is not the folder's `manifest.csv`.
+      options: with `manifest`, the CSV file, where it is not the folder's `manifest.csv`, and with `labels`, its
+        columns that hold labels.
 
     Returns:
       One row a recording, sorted by id: its path relative to the folder, and, of a segment, where it begins and ends.
@@ -77,7 +81,7 @@ def read(
       InputError: the table or the folder is missing, unreadable or wrong, names a recording outside of the folder, or
         by a name that several have, or no listed recording exists.
     """
-    table = options.manifest
+    table, labels = options.manifest, options.labels
     if table is not None and not source.is_dir():
         raise InputError(f"`source={source}` is not a folder; with `manifest` give that of the recordings")
     root = source if source.is_dir() else source.parent
@@ -88,22 +92,29 @@ def read(
         )
     rows = read_table(path)
     rows.require("file")
-    attributes = [name for name in ATTRIBUTES if rows.has(name)]
-    if warning := unused_columns(rows, COLUMNS):
+    if labels is None:
+        labels = [name for name in VAD if rows.has(name)]
+    else:
+        check_label_names(labels, "`labels`")
+        rows.require(*labels)
+    if warning := unused_columns(rows, COLUMNS, labels):
         _log.warning("%s", warning)
     listed = listed_recordings(
         rows, root, suffixes, "give the folder that all recordings lie in by `source`, and the table by `manifest`"
     )
-    utterances = [_utterance(row, recording, root) for row, recording in zip(rows, listed, strict=True)]
+    utterances = [_utterance(row, recording, root, labels) for row, recording in zip(rows, listed, strict=True)]
     if not rows.has("split"):
-        if not attributes:
+        if not labels:
             raise InputError(
-                f"{path} has neither labels ({', '.join(ATTRIBUTES)}) nor a column split; it has "
-                f"{', '.join(rows.columns)}"
+                f"{path} has neither labels ({', '.join(VAD)}) nor a column split; it has {', '.join(rows.columns)}; "
+                "name the columns that hold labels by `labels`"
             )
         utterances = _split(path, utterances, rows.has("speaker"))
-    elif not attributes and any(utterance.split != "unlabeled" for utterance in utterances):
-        raise InputError(f"{path} has none of the columns {', '.join(ATTRIBUTES)}; it has {', '.join(rows.columns)}")
+    elif not labels and any(utterance.split != "unlabeled" for utterance in utterances):
+        raise InputError(
+            f"{path} has none of the columns {', '.join(VAD)}; it has {', '.join(rows.columns)}; name those that hold "
+            "labels by `labels`"
+        )
     if not any(is_file(utterance.path) for utterance in utterances):
         raise InputError(
             f"{path}: none of its {len(utterances)} recordings exists (first: {utterances[0].path}); "
@@ -114,11 +125,11 @@ def read(
     return sorted(utterances, key=lambda utterance: utterance.id)
 
 
-def _utterance(row: Row, recording: Listed, root: Path) -> Utterance:
+def _utterance(row: Row, recording: Listed, root: Path, labels: Sequence[str]) -> Utterance:
     """A row of the manifest; its split is "" where there is no such column."""
     split = parse_split(row.text("split"), row.where) if row.table.has("split") else ""
-    attributes = tuple(row.label(name) for name in ATTRIBUTES)
-    if row.ends_early and split not in ("", "unlabeled") and all(map(math.isnan, attributes)):
+    values = {name: row.label(name) for name in labels}
+    if row.ends_early and split not in ("", "unlabeled") and all(map(math.isnan, values.values())):
         raise InputError(f"{row.where}: ends before the labels of a {split} recording; add them, or cells without any")
     return Utterance(
         id=recording.id,
@@ -126,7 +137,7 @@ def _utterance(row: Row, recording: Listed, root: Path) -> Utterance:
         split=split,
         speaker=parse_speaker(row.text("speaker")),
         gender=parse_gender(row.text("gender")),
-        attributes=(math.nan,) * len(ATTRIBUTES) if split == "unlabeled" else attributes,
+        labels={} if split == "unlabeled" else values,
         start_s=recording.start_s,
         end_s=recording.end_s,
     )
@@ -212,7 +223,7 @@ def _only(fitting: Sequence[Listed], row: Row) -> Listed:
 
 def _split(path: Path, utterances: list[Utterance], with_speakers: bool) -> list[Utterance]:
     """The rows with a split by speaker; those without labels become unlabelled."""
-    labeled = [not all(map(math.isnan, utterance.attributes)) for utterance in utterances]
+    labeled = [utterance.has_labels for utterance in utterances]
     speakers = [speaker_of(utterance) for utterance in utterances]
     if not with_speakers:
         _log.warning("%s has no column 'speaker': the split treats every file as a speaker of its own", path)

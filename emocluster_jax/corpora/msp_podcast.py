@@ -37,6 +37,7 @@ _SPLITS = {
     "test2": "test",
     "test3": None,  # its labels are kept back
 }
+_LABELS = {"arousal": "EmoAct", "dominance": "EmoDom", "valence": "EmoVal"}
 _PARTITIONS = "Partitions.txt"
 
 
@@ -88,7 +89,7 @@ def read(
     if audio is None:
         raise InputError(f"{source} has no folder Audios (nor Audio, wav); unpack the recordings there")
     table = read_json_table(labels, "FileName") if labels.suffix == ".json" else read_table(labels)
-    table.require("FileName", "EmoAct", "EmoDom", "EmoVal", "Split_Set")
+    table.require("FileName", *_LABELS.values(), "Split_Set")
     chosen = _test_sets(options.test_sets, table)
     places: dict[str, str] = {}
     utterances = []
@@ -158,5 +159,5 @@ def _utterance(row: Row, split: str, source: Path, path: Path) -> Utterance:
         split=split,
         speaker=parse_speaker(row.text("SpkrID")),
         gender=parse_gender(row.text("Gender")),
-        attributes=(row.label("EmoAct"), row.label("EmoDom"), row.label("EmoVal")),
+        labels={name: row.label(column) for name, column in _LABELS.items()},
     )

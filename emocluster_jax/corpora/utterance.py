@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-
-from emocluster_jax.config import ATTRIBUTES
 
 
 @dataclass(frozen=True)
@@ -20,7 +19,7 @@ class Utterance:
       split: one of `config.SPLITS`.
       speaker: the corpus's name for the speaker, or None where unknown.
       gender: "female", "male" or None where unknown.
-      attributes: one value per name of `config.ATTRIBUTES`, in the corpus's own label units; NaN where missing.
+      labels: value by name, in the corpus's own units; NaN or absent where missing.
       start_s: where the segment begins, in seconds from the file's beginning; None for 0.
       end_s: where it ends; None for the file's end.
     """
@@ -30,6 +29,11 @@ class Utterance:
     split: str
     speaker: str | None = None
     gender: str | None = None
-    attributes: tuple[float, ...] = (math.nan,) * len(ATTRIBUTES)
+    labels: Mapping[str, float] = field(default_factory=dict, hash=False)
     start_s: float | None = None
     end_s: float | None = None
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether any label is a number."""
+        return not all(map(math.isnan, self.labels.values()))

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from emocluster_jax.config import ATTRIBUTES
 from emocluster_jax.console import Console
+from emocluster_jax.corpora.labels import LabelColumns
 
 PERMUTATIONS = 999
 BINS = 5
@@ -95,7 +95,7 @@ class ClusterInformation:
 
 def cluster_information(
     assignments: Int[np.ndarray, " chunks"],
-    attributes: Float[np.ndarray, "sentences 3"],
+    labels: LabelColumns,
     speakers: Sequence[str],
     genders: Sequence[str],
     *,
@@ -107,27 +107,27 @@ def cluster_information(
 
     Args:
       assignments: cluster of every chunk, those of a sentence one after another, equally many a sentence.
-      attributes: labels in the order of `config.ATTRIBUTES`, NaN where missing.
+      labels: of the sentences.
       speakers: of the sentences, "" where unknown.
       genders: of the sentences, "" where unknown.
       bins: quantile bins of the attributes; equal labels share a bin, so there may be fewer.
       permutations: draws for what chance gives.
       console: shows how far it is, which takes a minute for tens of thousands of sentences; None for nothing.
     """
-    counts = cluster_counts(assignments, len(attributes))
+    counts = cluster_counts(assignments, len(labels))
     speaker = _classes(speakers)
     gender = _classes(genders)
-    bins_of = {name: quantile_bins(labels, bins) for name, labels in zip(ATTRIBUTES, attributes.T, strict=True)}
-    asked = [(speaker, None), (gender, None), *((labels, speaker) for labels in bins_of.values())]
+    bins_of = {name: quantile_bins(values, bins) for name, values in labels.columns()}
+    asked = [(speaker, None), (gender, None), *((binned, speaker) for binned in bins_of.values())]
     gender_of_speakers = _labels_of_groups(gender, speaker)
     over = speaker if gender_of_speakers is not None and len(np.unique(gender_of_speakers)) > 1 else None
-    total = permutations * sum(_tests(labels, groups) for labels, groups in asked)
+    total = permutations * sum(_tests(classes, groups) for classes, groups in asked)
     with (console or Console(quiet=True)).task("what the clusters tell", total) as task:
 
-        def found(labels: Int[np.ndarray, " sentences"], **others: Any) -> Information | None:
-            return information(counts, labels, permutations=permutations, advance=task.advance, **others)
+        def found(classes: Int[np.ndarray, " sentences"], **others: Any) -> Information | None:
+            return information(counts, classes, permutations=permutations, advance=task.advance, **others)
 
-        by_name = {name: found(labels, within=speaker) for name, labels in bins_of.items()}
+        by_name = {name: found(binned, within=speaker) for name, binned in bins_of.items()}
         return ClusterInformation(
             attributes={name: known for name, known in by_name.items() if known is not None},
             speaker=found(speaker),

@@ -9,7 +9,6 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from emocluster_jax.config import ATTRIBUTES
 from emocluster_jax.console import Console
 from emocluster_jax.evaluation.sentences import Scores, score_sentences, sentence_attributes
 from emocluster_jax.feed.split import Split
@@ -75,7 +74,7 @@ def evaluate_split(
         outputs = forward(parallel.replicate(model.variables), split, task.advance)
         predictions = sentence_attributes(chunk_attributes(outputs, split), model.label_mean, model.label_std)
     names = model.config.attributes
-    truth = split.attributes[:, [ATTRIBUTES.index(name) for name in names]]
+    truth = split.labels.of(names)
     bad = np.flatnonzero(~np.isfinite(predictions).all(axis=1))
     if len(bad) and parallel.is_primary():
         ids = recording_ids(bad[:_NAMES_SHOWN])

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emocluster_jax.config import ATTRIBUTES
 from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.cluster_extremes import ClusterExtremes, cluster_extremes
@@ -29,8 +28,7 @@ from emocluster_jax.experiment.tables import (
     significance_table,
 )
 from emocluster_jax.experiment.trials import Results, completed_trials, epoch_means
-from emocluster_jax.records.preparation import read_preparation
-from emocluster_jax.records.reader import read_attributes
+from emocluster_jax.records.reader import open_data
 from emocluster_jax.training.workdir import read_run, read_training_clusters
 
 RESULTS = "results.csv"
@@ -156,13 +154,14 @@ def _extremes(plan: Plan, results: Results) -> Mapping[Run, ClusterExtremes]:
     runs = [run for run in table_runs(plan.grid, "figure3") if run in results]
     if not runs:
         return {}
-    labels = read_attributes(plan.data_dir, "train")
-    chunks = len(labels) * read_preparation(plan.data_dir).features.chunks_per_utterance
+    data = open_data(plan.data_dir)
+    labels = data.labels("train")
+    chunks = len(labels) * data.preparation.features.chunks_per_utterance
     found = {}
     for run in runs:
         folder = plan.folder(run)
         assignments = read_training_clusters(folder, results[run].best_epoch, read_run(folder), chunks)
         if assignments is None:
             raise InputError(f"{folder} has no cluster assignments; remove it and run it again")
-        found[run] = cluster_extremes(assignments, labels[:, ATTRIBUTES.index(run.attribute)])
+        found[run] = cluster_extremes(assignments, labels.of([run.attribute])[:, 0])
     return found

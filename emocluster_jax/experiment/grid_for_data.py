@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from emocluster_jax.config import ATTRIBUTES
 from emocluster_jax.errors import InputError
 from emocluster_jax.experiment.grid import Grid, TableName, sizes_within
 from emocluster_jax.records.preparation import Preparation
@@ -57,7 +56,7 @@ def grid_for_data(
 
 
 def _attributes(data_dir: Path, preparation: Preparation, asked: tuple[str, ...] | None) -> tuple[str, ...]:
-    means = zip(ATTRIBUTES, preparation.label_statistics.mean, strict=True)
+    means = zip(preparation.labels, preparation.label_statistics.mean, strict=True)
     labelled = tuple(name for name, mean in means if np.isfinite(mean))
     wanted = labelled if asked is None else tuple(dict.fromkeys(asked))
     if not wanted or not set(wanted) <= set(labelled):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from jaxtyping import Int
 
@@ -13,9 +11,7 @@ from emocluster_jax.feed.resident import place
 from emocluster_jax.feed.split import AUDIO, Split, labels_of_all
 from emocluster_jax.feed.streamed import StreamedSplit
 from emocluster_jax.records.chunk_source import ChunkSource
-from emocluster_jax.records.preparation import Preparation
-from emocluster_jax.records.reader import read_attributes, read_split
-from emocluster_jax.records.splits import locate
+from emocluster_jax.records.reader import PreparedData
 from emocluster_jax.runtime import parallel
 
 # The pool's order is drawn once and for all, so that every run's 15,000 recordings are part of another's 40,000.
@@ -23,41 +19,37 @@ _POOL_SEED = 2021
 
 
 def load_split(
-    data_dir: Path,
-    preparation: Preparation,
+    data: PreparedData,
     split: str,
     console: Console,
     indices: Int[np.ndarray, " n"] | None = None,
     feed: Feed = "resident",
-    fold: int | None = None,
 ) -> Split:
     """Opens a split: its chunks are put on the devices, or read whenever they are needed.
 
     Args:
-      data_dir: prepared records.
-      preparation: what `data_dir` says of itself.
+      data: prepared records.
       split: one of `config.SPLITS`.
       console: shows how far it is.
       indices: the recordings of the split to use; None uses all.
       feed: of `choice.resolve_feed`.
-      fold: of data that have folds, the one that the split's run tests on (`records.splits.locate`).
 
     Raises:
       InputError: there is no such split or fold, or a damaged file.
     """
     if indices is None:
-        indices = np.arange(locate(preparation, data_dir, split, fold).size)
+        indices = np.arange(data.locate(split).size)
     rows = parallel.local_rows(len(indices))
     own = indices[rows.start : rows.stop]
     with console.task(f"reading {split} records", len(own)) as task:
         if feed == "resident":
             with parallel.all_or_none():
-                arrays = read_split(data_dir, split, own, task.advance, fold)
-            return place({AUDIO: arrays.chunks}, arrays.attributes, len(indices))
+                arrays = data.read(split, own, task.advance)
+            return place({AUDIO: arrays.chunks}, arrays.labels, len(indices))
         with parallel.all_or_none():
-            attributes = read_attributes(data_dir, split, own, task.advance, fold)
-            source = ChunkSource(data_dir, preparation, split, fold)
-        return StreamedSplit(source, indices, labels_of_all(attributes, len(indices)))
+            labels = data.labels(split, own, task.advance)
+            source = ChunkSource(data, split)
+        return StreamedSplit(source, indices, labels_of_all(labels, len(indices)))
 
 
 def pool_prefix(pool_size: int, wanted: int | None) -> Int[np.ndarray, " n"]:

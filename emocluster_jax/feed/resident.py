@@ -7,8 +7,9 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Int, Shaped
 
+from emocluster_jax.corpora.labels import LabelColumns
 from emocluster_jax.feed.split import AUDIO, Held, Inputs, Spans, Split, labels_of_all
 from emocluster_jax.runtime import parallel
 
@@ -19,11 +20,11 @@ class ResidentSplit(Split):
 
     Attributes:
       inputs: by name, (local devices, recordings per device, ...); recordings past the last are padding.
-      attributes: as of every split.
+      labels: as of every split.
     """
 
     inputs: Inputs
-    attributes: Float[np.ndarray, "all_utterances attributes"]
+    labels: LabelColumns
 
     @property
     def chunks_per_utterance(self) -> int:
@@ -41,15 +42,15 @@ class ResidentSplit(Split):
 
 def place(
     inputs: Mapping[str, Shaped[np.ndarray, "rows ..."]],
-    attributes: Float[np.ndarray, "rows attributes"],
+    labels: LabelColumns,
     utterances: int,
 ) -> ResidentSplit:
     """Puts a split on the devices.
 
     Args:
       inputs: by name, of this process's recordings, `parallel.local_rows(utterances)` as far as they are real.
-      attributes: labels of the same recordings.
+      labels: of the same recordings.
       utterances: real recordings over all processes.
     """
     dealt = {name: parallel.shard(rows, utterances) for name, rows in inputs.items()}
-    return ResidentSplit(dealt, labels_of_all(attributes, utterances))
+    return ResidentSplit(dealt, labels_of_all(labels, utterances))

@@ -10,8 +10,9 @@ from typing import NamedTuple, TypeVar
 import jax
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
+from emocluster_jax.corpora.labels import LabelColumns
 from emocluster_jax.runtime import parallel
 
 AUDIO = "audio"
@@ -43,10 +44,10 @@ class Split(ABC):
     """The inputs of U recordings of C chunks each, dealt out over the devices by recording.
 
     Attributes:
-      attributes: (U, attributes) float32, the labels of all recordings of all processes, NaN where missing.
+      labels: of all recordings of all processes.
     """
 
-    attributes: Float[np.ndarray, "all_utterances attributes"]
+    labels: LabelColumns
 
     @property
     @abstractmethod
@@ -55,7 +56,7 @@ class Split(ABC):
     @property
     def utterances(self) -> int:
         """Real recordings over all processes."""
-        return len(self.attributes)
+        return len(self.labels)
 
     @property
     def utterances_per_device(self) -> int:
@@ -127,11 +128,9 @@ def drawn(given: Held | Inputs, batch: Int[Array, " batch"], together: int) -> d
     return _float32(given)
 
 
-def labels_of_all(
-    attributes: Float[np.ndarray, "rows attributes"], utterances: int
-) -> Float[np.ndarray, "all_utterances attributes"]:
+def labels_of_all(labels: LabelColumns, utterances: int) -> LabelColumns:
     """The labels of all recordings, from those of this process's share of them."""
-    return parallel.collect(parallel.shard(attributes, utterances), utterances)
+    return LabelColumns(labels.names, parallel.collect(parallel.shard(labels.values, utterances), utterances))
 
 
 def _float32(inputs: Inputs) -> dict[str, Array]:

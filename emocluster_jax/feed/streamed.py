@@ -11,8 +11,9 @@ from itertools import pairwise
 import grain
 import jax
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Int, Shaped
 
+from emocluster_jax.corpora.labels import LabelColumns
 from emocluster_jax.feed.split import AUDIO, Inputs, Spans, Split, block_starts
 from emocluster_jax.records.chunk_source import ChunkSource
 from emocluster_jax.runtime import parallel
@@ -33,12 +34,12 @@ class StreamedSplit(Split):
     Attributes:
       source: the chunks of the records' split, by position.
       indices: (U,) the recordings of the split that are used, as positions.
-      attributes: as of every split.
+      labels: as of every split.
     """
 
     source: ChunkSource
     indices: Int[np.ndarray, " all_utterances"]
-    attributes: Float[np.ndarray, "all_utterances attributes"]
+    labels: LabelColumns
 
     @property
     def chunks_per_utterance(self) -> int:

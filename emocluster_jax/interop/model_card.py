@@ -19,8 +19,8 @@ from emocluster_jax.evaluation.selection import SELECTIONS
 from emocluster_jax.evaluation.sentences import Scores
 from emocluster_jax.inference.model_directory import SavedModel
 from emocluster_jax.models.registry import NETWORKS
+from emocluster_jax.records.folds import describe_fold
 from emocluster_jax.records.preparation import Preparation
-from emocluster_jax.records.splits import describe_fold
 from emocluster_jax.training.workdir import RUN_FILE, SavedRun, read_run
 
 PAPER = (

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from emocluster_jax.config import ATTRIBUTES, DEFAULT_AUDIO, ClusteringConfig, FeatureConfig, ModelConfig
+from emocluster_jax.config import DEFAULT_AUDIO, ClusteringConfig, FeatureConfig, ModelConfig
 from emocluster_jax.errors import InputError
 from emocluster_jax.inference.model_directory import SavedModel
 from emocluster_jax.interop.torch_weights import variables_from_torch
@@ -41,8 +41,8 @@ def import_published(weights: Path, norm: Path, attribute: str) -> SavedModel:
       InputError: PyTorch is not installed; a file is missing, damaged, holds anything but plain arrays, or belongs to
         another attribute or network.
     """
-    if attribute not in ATTRIBUTES:
-        raise InputError(f"attribute {attribute!r} is unknown; expected one of {', '.join(ATTRIBUTES)}")
+    if attribute not in _MARKS:
+        raise InputError(f"attribute {attribute!r} is unknown; expected one of {', '.join(_MARKS)}")
     _refuse_other_attribute(weights, attribute)
     features = FeatureConfig()
     label = _MARKS[attribute]

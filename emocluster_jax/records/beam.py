@@ -178,7 +178,7 @@ def _element(shard: Shard, folder: Path) -> _Element:
 
 def _read_shard(name: str, folder: Path) -> Shard:
     values = json.loads(_rows_file(folder, name).read_text())
-    rows = [{**row, "path": Path(row["path"]), "attributes": tuple(row["attributes"])} for row in values["rows"]]
+    rows = [{**row, "path": Path(row["path"])} for row in values["rows"]]
     return Shard(values["split"], values["index"], tuple(Utterance(**row) for row in rows))
 
 

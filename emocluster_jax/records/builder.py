@@ -13,7 +13,7 @@ from tensorflow_datasets.core.dataset_builder import FileReaderBuilder
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 from tensorflow_datasets.core.splits import SplitDict
 
-from emocluster_jax.config import ATTRIBUTES, Features
+from emocluster_jax.config import Features
 from emocluster_jax.corpora.utterance import Utterance
 
 NAME = "emocluster"
@@ -22,7 +22,7 @@ Chunks = Float[np.ndarray, "chunks frames mel"]
 
 _DESCRIPTION = """\
 Recordings of speech as normalised mel spectrograms, or features that were given, cut into equally many chunks each,
-with ratings of arousal, dominance and valence (NaN where there are none).
+with their labels (NaN where missing), which preparation.json names.
 """
 _CITATION = """\
 @inproceedings{lin2021deepemocluster,
@@ -34,7 +34,7 @@ _CITATION = """\
 """
 
 
-class EmoCluster(FileReaderBuilder):
+class RecordsBuilder(FileReaderBuilder):
     """ArrayRecord files directly in `data_dir`; `records.writer` writes them, in parallel, and calls `write_metadata`.
 
     What it wrote needs no builder: `tfds.builder_from_directory(data_dir).as_data_source("train")`.
@@ -43,8 +43,8 @@ class EmoCluster(FileReaderBuilder):
     name = NAME
     VERSION = tfds.core.Version("1.0.0")
 
-    def __init__(self, *, data_dir: Path, features: Features) -> None:
-        self.features = features
+    def __init__(self, *, data_dir: Path, features: Features, labels: Sequence[str]) -> None:
+        self._features = record_features(features, labels)
         super().__init__(data_dir=data_dir, file_format=tfds.core.FileFormat.ARRAY_RECORD)
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -52,7 +52,7 @@ class EmoCluster(FileReaderBuilder):
             builder=self,
             description=_DESCRIPTION,
             citation=_CITATION,
-            features=record_features(self.features),
+            features=self._features,
             disable_shuffling=True,
         )
 
@@ -85,37 +85,39 @@ class EmoCluster(FileReaderBuilder):
         self.info.write_to_directory(self.data_path)
 
 
-def record_features(features: Features, names: Sequence[str] | None = None) -> tfds.features.FeaturesDict:
-    """What a record holds, or the named ones of it, as far as one wants to decode it.
+def record_features(
+    features: Features, labels: Sequence[str], fields: Sequence[str] | None = None
+) -> tfds.features.FeaturesDict:
+    """What a record holds, or those of its fields that are to be decoded.
 
     Arrays are stored as their bytes: TFDS's lists of floats take 8 ms a recording to read.
     """
     chunks = (features.chunks_per_utterance, features.chunk_frames, features.dimensions)
     stored = tfds.features.Encoding.BYTES
-    fields = {
+    all_fields = {
         "chunks": tfds.features.Tensor(shape=chunks, dtype=np.float16, encoding=stored),
-        "attributes": tfds.features.Tensor(shape=(len(ATTRIBUTES),), dtype=np.float32, encoding=stored),
+        "attributes": tfds.features.Tensor(shape=(len(labels),), dtype=np.float32, encoding=stored),
         "id": tfds.features.Text(),
         "speaker": tfds.features.Text(),
         "gender": tfds.features.Text(),
         "duration_s": tfds.features.Scalar(dtype=np.float32),
     }
-    return tfds.features.FeaturesDict({name: fields[name] for name in names or fields})
+    return tfds.features.FeaturesDict({name: all_fields[name] for name in fields or all_fields})
 
 
-def record_serializer(features: Features) -> Callable[[Utterance, Chunks, float], bytes]:
+def record_serializer(features: Features, labels: Sequence[str]) -> Callable[[Utterance, Chunks, float], bytes]:
     """A function that makes a record of a recording, its chunks and its duration in seconds.
 
     The same recording gives the same bytes in every process, unlike `FeaturesDict.serialize_example`, which leaves the
     order of the fields to protobuf.
     """
-    fields = record_features(features)
+    fields = record_features(features, labels)
     serializer = ExampleSerializer(cast(Any, fields.get_serialized_info()))
 
     def serialize(utterance: Utterance, chunks: Chunks, duration_s: float) -> bytes:
         values = {
             "chunks": chunks.astype(np.float16),
-            "attributes": np.array(utterance.attributes, np.float32),
+            "attributes": np.array([utterance.labels.get(name, np.nan) for name in labels], np.float32),
             "id": utterance.id,
             "speaker": utterance.speaker or "",
             "gender": utterance.gender or "",

@@ -10,10 +10,8 @@ import tensorflow_datasets as tfds
 from jaxtyping import Float16
 
 from emocluster_jax.errors import InputError
-from emocluster_jax.records.builder import EmoCluster, record_features
-from emocluster_jax.records.preparation import Preparation
-from emocluster_jax.records.reader import Deserialize
-from emocluster_jax.records.splits import locate
+from emocluster_jax.records.builder import RecordsBuilder, record_features
+from emocluster_jax.records.reader import Deserialize, PreparedData
 
 
 class ChunkSource:
@@ -23,29 +21,25 @@ class ChunkSource:
       shape: of a recording's chunks, (C, time, mel).
     """
 
-    def __init__(self, data_dir: Path, preparation: Preparation, split: str, fold: int | None = None) -> None:
-        """Opens a split of prepared records whose files `reader.read_attributes` has found whole.
-
-        Args:
-          data_dir: the records.
-          preparation: what they say of themselves.
-          split: one of `config.SPLITS`.
-          fold: of data that have folds, the one that the split's run tests on (`splits.locate`).
+    def __init__(self, data: PreparedData, split: str) -> None:
+        """Opens a split, the files of which `PreparedData.labels` has verified.
 
         Raises:
           InputError: there is no such split or fold, or TFDS's metadata are missing or damaged.
         """
-        self._place = place = locate(preparation, data_dir, split, fold)
-        features = preparation.features
+        self._place = place = data.locate(split)
+        data_dir, preparation, features = data.data_dir, data.preparation, data.preparation.features
         self.shape = (features.chunks_per_utterance, features.chunk_frames, features.dimensions)
         records = [file for file in preparation.files if file.split == place.records]
         self._names = [data_dir / file.name for file in records]
         self._ends = np.cumsum([file.records for file in records])
         # Only the chunks are decoded: the other fields take as long.
-        self._deserialize = cast(Deserialize, record_features(features, ("chunks",)).deserialize_example_np)
+        self._deserialize = cast(
+            Deserialize, record_features(features, preparation.labels, ("chunks",)).deserialize_example_np
+        )
         try:
             # Not by `tfds.builder_from_directory`, which imports whatever modules features.json names.
-            builder = EmoCluster(data_dir=data_dir, features=features)
+            builder = RecordsBuilder(data_dir=data_dir, features=features, labels=preparation.labels)
             files = [Path(part.filename) for part in builder.info.splits[place.records].file_instructions]
             if files != self._names:
                 raise ValueError("other record files than those of the preparation")

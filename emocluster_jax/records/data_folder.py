@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -22,8 +22,8 @@ _FINISHED = "finished"
 _NAME_LENGTH = 16
 
 
-def existing_preparation(data_dir: Path, request_sha256: str) -> Preparation | None:
-    """What lies in `data_dir` if the same request made it, None if nothing lies there.
+def existing_preparation(data_dir: Path, requests: Collection[str]) -> Preparation | None:
+    """What lies in `data_dir` if one of these requests made it, None if nothing lies there.
 
     Raises:
       InputError: something else lies there, or no directory can be put there.
@@ -32,7 +32,7 @@ def existing_preparation(data_dir: Path, request_sha256: str) -> Preparation | N
         raise InputError(f"{data_dir} is a file; give another `data_dir`")
     if (data_dir / FILE_NAME).exists():
         preparation = read_preparation(data_dir)
-        if preparation.request != request_sha256:
+        if preparation.request not in requests:
             raise InputError(
                 f"{data_dir} holds other prepared data (corpus {preparation.corpus}, from {preparation.source}, with "
                 "other recordings, labels or settings); give another `data_dir` or remove it"

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from emocluster_jax.config import FOLDS
 from emocluster_jax.corpora.speaker_split import FRACTIONS, deal, speaker_of
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 
+if TYPE_CHECKING:
+    from emocluster_jax.records.preparation import Preparation
+
 FoldsRequest = int | Literal["speakers"]
 """A number of folds, or a fold for each speaker."""
 
 FEWEST = FOLDS.lowest
 """One to test on, one to validate on, and one to train on."""
+LABELED_SPLITS = ("train", "validation", "test")
+_NAMES_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -88,3 +94,35 @@ def deal_folds(utterances: Sequence[Utterance], wanted: FoldsRequest) -> Folds:
         if utterance.speaker:
             known[fold_of[speaker] - 1].add(utterance.speaker)
     return Folds(tuple(tuple(sorted(names)) for names in known), tuple(fold_of[speaker] for speaker in speakers))
+
+
+def split_counts(preparation: Preparation, fold: int | None) -> dict[str, int]:
+    """Recordings per split of the run that tests on `fold`; of data with folds, None counts what the records hold."""
+    if preparation.folds is None or fold is None:
+        return preparation.counts
+    by_fold = Counter(preparation.folds.of_recordings)
+    labeled = {
+        split: sum(by_fold[number] for number in preparation.folds.of_split(split, fold)) for split in LABELED_SPLITS
+    }
+    return labeled | {split: count for split, count in preparation.counts.items() if split not in LABELED_SPLITS}
+
+
+def describe_fold(preparation: Preparation, fold: int) -> str:
+    """One line about what the run that tests on `fold` does with the data's folds."""
+    folds, counts = preparation.folds, split_counts(preparation, fold)
+    assert folds is not None
+    tested, validated = (
+        f"{counts[split]} recordings{_of(folds.speakers[next(iter(folds.of_split(split, fold))) - 1])}"
+        for split in ("test", "validation")
+    )
+    return (
+        f"Fold {fold} of {folds.count}: tests on {tested}, validates on {validated}, trains on {counts['train']} "
+        "recordings"
+    )
+
+
+def _of(speakers: tuple[str, ...]) -> str:
+    if not speakers:
+        return ""
+    more = f" and {len(speakers) - _NAMES_SHOWN} more" if len(speakers) > _NAMES_SHOWN else ""
+    return f" of {', '.join(speakers[:_NAMES_SHOWN])}{more}"

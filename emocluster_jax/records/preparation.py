@@ -14,13 +14,14 @@ import numpy as np
 from jaxtyping import Float
 
 from emocluster_jax.config import (
-    ATTRIBUTES,
     DEFAULT_AUDIO,
     SPLITS,
     AudioConfig,
     Features,
+    check_label_names,
     features_from_dict,
 )
+from emocluster_jax.corpora.labels import VAD, label_columns
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.preprocessing.normalization import FeatureStatistics
@@ -31,7 +32,9 @@ from emocluster_jax.storage.checksums import check_files, file_sha256
 from emocluster_jax.storage.disk import check_utf8
 from emocluster_jax.storage.json_files import read_sealed, write_sealed
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_READ_VERSIONS = (1, 2)
+"""Records of version 1 have the labels `VAD`, and do not say so."""
 _LONGEST_NAME = 255
 """Bytes of a file's name, beyond which file systems raise errors of their own."""
 _COUNT = Range(int, 0, (1 << 63) - 1)
@@ -45,13 +48,10 @@ METADATA = ("dataset_info.json", "features.json")
 
 @dataclass(frozen=True)
 class LabelStatistics:
-    """Mean and population standard deviation of the training labels, in the order of `config.ATTRIBUTES`.
+    """Mean and population standard deviation of each label over the training split; NaN where it is always missing."""
 
-    NaN where the training split has no label of an attribute.
-    """
-
-    mean: Float[np.ndarray, " 3"]
-    std: Float[np.ndarray, " 3"]
+    mean: Float[np.ndarray, " labels"]
+    std: Float[np.ndarray, " labels"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class RecordFile:
 
 
 @dataclass(frozen=True)
-class Skipped:
+class SkippedRecording:
     """A recording that was left out, and why."""
 
     id: str
@@ -98,7 +98,8 @@ class Preparation:
       features: how the recordings became chunks.
       feature_statistics: what the chunks are normalised by.
       statistics_from: the split that the feature statistics are of, or the data directory they were taken from.
-      label_statistics: of the records' split `train`.
+      labels: their names, in the order in which the records hold them.
+      label_statistics: in the same order, of the records' split `train`.
       counts: recordings per split; splits without any are left out.
       hours: duration per split.
       skipped: recordings that could not be used.
@@ -118,10 +119,11 @@ class Preparation:
     features: Features
     feature_statistics: FeatureStatistics
     statistics_from: str
+    labels: tuple[str, ...]
     label_statistics: LabelStatistics
     counts: dict[str, int]
     hours: dict[str, float]
-    skipped: tuple[Skipped, ...]
+    skipped: tuple[SkippedRecording, ...]
     padded: int
     files: tuple[RecordFile, ...]
     metadata: dict[str, str]
@@ -152,10 +154,9 @@ def metadata_checksums(data_dir: Path) -> dict[str, str]:
     return {name: file_sha256(data_dir / name) for name in METADATA}
 
 
-def label_statistics(utterances: Sequence[Utterance]) -> LabelStatistics:
+def label_statistics(utterances: Sequence[Utterance], names: Sequence[str]) -> LabelStatistics:
     """Statistics of the finite labels of these rows, summed in float64."""
-    labels = np.array([utterance.attributes for utterance in utterances], np.float64).reshape(-1, len(ATTRIBUTES))
-    columns = [column[np.isfinite(column)] for column in labels.T]
+    columns = [column[np.isfinite(column)] for _, column in label_columns(utterances, names).columns()]
     mean = [column.mean() if len(column) else np.nan for column in columns]
     std = [column.std() if len(column) else np.nan for column in columns]
     return LabelStatistics(np.array(mean, np.float32), np.array(std, np.float32))
@@ -173,6 +174,7 @@ def write_preparation(data_dir: Path, preparation: Preparation) -> None:
             "mean": _numbers(preparation.feature_statistics.mean),
             "std": _numbers(preparation.feature_statistics.std),
         },
+        "labels": preparation.labels,
         "label_statistics": {"mean": _numbers(labels.mean), "std": _numbers(labels.std)},
         "skipped": [dataclasses.asdict(skipped) for skipped in preparation.skipped],
         "files": [dataclasses.asdict(file) for file in preparation.files],
@@ -198,7 +200,7 @@ def read_preparation(data_dir: Path) -> Preparation:
     values = read_sealed(
         path,
         remedy,
-        versions=[FORMAT_VERSION],
+        versions=_READ_VERSIONS,
         renewal=renewal,
         missing=f"{data_dir} is not a prepared data directory: it has no {FILE_NAME}; give one that `prepare()` wrote",
         most_bytes=_MOST_BYTES,
@@ -239,6 +241,9 @@ def _preparation(values: dict[str, Any], where: str) -> Preparation:
         if min(records, default=0) < 1 or sum(records) != count:
             raise ValueError(f"the record files do not hold the {count} recordings of the split {split!r}")
     given, labels = values["feature_statistics"], values["label_statistics"]
+    names = VAD if values["format_version"] == 1 else tuple(values["labels"])
+    if names:
+        check_label_names(names, f"{where}: labels")
     if None in given["mean"] or None in given["std"]:
         raise ValueError("a feature statistic is missing")
     if min(given["std"], default=1) <= 0:  # versions before wrote 0 for a band that never varied
@@ -254,12 +259,11 @@ def _preparation(values: dict[str, Any], where: str) -> Preparation:
             _vector(given["mean"], features.dimensions), _vector(given["std"], features.dimensions)
         ),
         statistics_from=values["statistics_from"],
-        label_statistics=LabelStatistics(
-            _vector(labels["mean"], len(ATTRIBUTES)), _vector(labels["std"], len(ATTRIBUTES))
-        ),
+        labels=names,
+        label_statistics=LabelStatistics(_vector(labels["mean"], len(names)), _vector(labels["std"], len(names))),
         counts=counts,
         hours=hours,
-        skipped=tuple(Skipped(str(s["id"]), str(s["reason"])) for s in values["skipped"]),
+        skipped=tuple(SkippedRecording(str(s["id"]), str(s["reason"])) for s in values["skipped"]),
         padded=_COUNT.check(f"{where}: padded", values["padded"]),
         files=files,
         metadata={name: str(values["metadata"][name]) for name in METADATA},

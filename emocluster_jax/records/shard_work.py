@@ -7,7 +7,7 @@ is done. Results depend on the shard alone, not on the worker.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -92,7 +92,12 @@ def is_spooled(shard: Shard, folder: Path) -> bool:
 
 
 def write_shard(
-    shard: Shard, features: Features, audio: AudioConfig, statistics: FeatureStatistics, folder: Path
+    shard: Shard,
+    features: Features,
+    labels: Sequence[str],
+    audio: AudioConfig,
+    statistics: FeatureStatistics,
+    folder: Path,
 ) -> None:
     """Second pass: writes the records, from the spool where the shard has one, and removes the spool."""
     # They take a while to load, and the first pass has no use for them.
@@ -100,7 +105,7 @@ def write_shard(
 
     from emocluster_jax.records.builder import record_serializer
 
-    serialize = record_serializer(features)
+    serialize = record_serializer(features, labels)
     records = size = padded = 0
     duration_s = 0.0
     skipped = []

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from emocluster_jax.config import (
-    ATTRIBUTES,
     DEFAULT_AUDIO,
     LABEL,
     SPLITS,
@@ -17,15 +16,16 @@ from emocluster_jax.config import (
     Features,
     GivenFeatures,
 )
+from emocluster_jax.corpora.labels import VAD
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.records.folds import FoldsRequest
-from emocluster_jax.records.preparation import FORMAT_VERSION
 from emocluster_jax.settings import to_dict
 
 _SMALLEST, _LARGEST = 16, 256
 _SHARDS = 16
 """A split is cut into about this many shards, so that many cores have work, of 16 to 256 recordings."""
+_REQUEST_VERSION = 1
 _BEGINNING_BYTES = 4096
 _MOST_SHARDS = 256
 """Never into more, however large they get: a random-access reader keeps all of a split's files open."""
@@ -71,7 +71,7 @@ def check_utterances(utterances: Sequence[Utterance]) -> None:
         if utterance.id in seen:
             raise InputError(f"two recordings have the id {utterance.id!r}; ids must be unique within a corpus")
         seen.add(utterance.id)
-        for name, label in zip(ATTRIBUTES, utterance.attributes, strict=True):
+        for name, label in utterance.labels.items():
             if not (isinstance(label, float) and math.isnan(label)):
                 LABEL.check(f"{utterance.id}: {name}", label)
         try:
@@ -86,21 +86,25 @@ def request_sha256(
     statistics_from: str,
     folds: FoldsRequest | None = None,
     audio: AudioConfig = DEFAULT_AUDIO,
+    labels: Sequence[str] = VAD,
 ) -> str:
     """SHA-256 of everything that the records depend on: rows, settings, and the sizes of the recordings' files.
 
     Where the corpus lies is no part of it: moved to another folder, it is the same corpus. Files of given features have
     the same sizes whatever layer they are of; so the beginnings of these are part of it.
     """
-    request = [FORMAT_VERSION, to_dict(features), statistics_from]
-    # Without folds, and with the usual audio settings, it is what it was before there were any.
+    request = [_REQUEST_VERSION, to_dict(features), statistics_from]
+    # With the defaults it is what it was before there were any others.
+    if tuple(labels) != VAD:
+        request.append({"labels": list(labels)})
     if folds is not None:
         request.append({"folds": folds})
     if audio != DEFAULT_AUDIO:
         request.append({"audio": to_dict(audio)})
     digest = hashlib.sha256(json.dumps(request).encode())
     for u in sorted(utterances, key=lambda u: (u.split, u.id)):
-        row = [u.id, u.split, u.speaker, u.gender, [float(value).hex() for value in u.attributes], _size(u)]
+        row = [u.id, u.split, u.speaker, u.gender, [float(u.labels.get(name, math.nan)).hex() for name in labels]]
+        row.append(_size(u))
         if isinstance(features, GivenFeatures):
             row.append(_beginning(u))
         if u.start_s is not None or u.end_s is not None:

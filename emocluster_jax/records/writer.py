@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emocluster_jax.config import DEFAULT_AUDIO, SPLITS, WORKERS, AudioConfig, Features
+from emocluster_jax.corpora.labels import VAD, label_names
 from emocluster_jax.corpora.speaker_split import fold_warnings, shared_speakers, shared_speakers_warning
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
@@ -37,7 +38,7 @@ from emocluster_jax.records.preparation import (
     GivenStatistics,
     Preparation,
     RecordFile,
-    Skipped,
+    SkippedRecording,
     label_statistics,
     metadata_checksums,
     write_preparation,
@@ -90,7 +91,7 @@ def prepare(
       given: feature statistics of other data to use; None computes them over the training split, or over the
         unlabelled one where there is no training split.
       folds: deal all labelled recordings, whatever split they have, out to folds by speaker; they become the split
-        `train`, and a run picks its own three out of it (`records.splits`).
+        `train`, and a run picks its own three out of it (`PreparedData.locate`).
       audio: how audio files become signals.
 
     Raises:
@@ -117,9 +118,13 @@ def prepare(
         basis = given.source
         key = "".join(vector.tobytes().hex() for vector in (given.values.mean, given.values.std))
 
-    request = request_sha256(utterances, features, key, folds, audio)
+    labels = label_names(utterances)
+    request = request_sha256(utterances, features, key, folds, audio, labels)
+    requests = {request}
+    if set(labels) <= set(VAD):  # earlier versions always kept all three
+        requests.add(request_sha256(utterances, features, key, folds, audio, VAD))
     data_dir = Path(os.path.realpath(data_dir))
-    existing = existing_preparation(data_dir, request)
+    existing = existing_preparation(data_dir, requests)
     if existing is not None:
         clear_unfinished(data_dir, request)
         console.line(f"{data_dir} holds these recordings already; using them")
@@ -136,7 +141,9 @@ def prepare(
         of_split = [shard for shard in shards if shard.split == basis]
         statistics = given.values if given else _computed_statistics(of_split, features, audio, folder, run, console)
         write = ShardPass(
-            work=partial(write_shard, features=features, audio=audio, statistics=statistics, folder=folder),
+            work=partial(
+                write_shard, features=features, labels=labels, audio=audio, statistics=statistics, folder=folder
+            ),
             is_done=partial(is_written, folder=folder),
             examine=partial(examine, features=features, audio=audio, folder=folder),
         )
@@ -152,10 +159,11 @@ def prepare(
             features=features,
             feature_statistics=statistics,
             statistics_from=basis,
-            files=tuple(_collect(reports, finished, folder, features)),
+            files=tuple(_collect(reports, finished, folder, features, labels)),
             metadata=metadata_checksums(finished),
             audio=audio,
-            **_totals(reports, folds),
+            labels=labels,
+            **_totals(reports, labels, folds),
         )
         write_preparation(finished, preparation)
         publish(folder, data_dir)
@@ -166,7 +174,7 @@ def _shard_runner(workers: int | BeamRunner, folder: Path) -> AbstractContextMan
     return shard_workers(workers) if isinstance(workers, int) else nullcontext(partial(run_on_beam, workers, folder))
 
 
-def _totals(reports: dict[Shard, ShardReport], folds: FoldsRequest | None) -> dict[str, Any]:
+def _totals(reports: dict[Shard, ShardReport], labels: Sequence[str], folds: FoldsRequest | None) -> dict[str, Any]:
     """What `Preparation` says of the recordings, added up over the shards."""
     counts: Counter[str] = Counter()
     hours: defaultdict[str, float] = defaultdict(float)
@@ -176,12 +184,12 @@ def _totals(reports: dict[Shard, ShardReport], folds: FoldsRequest | None) -> di
         if report.records:
             counts[shard.split] += report.records
             hours[shard.split] += report.duration_s / 3600
-    skipped = [Skipped(*pair) for report in reports.values() for pair in report.skipped]
+    skipped = [SkippedRecording(*pair) for report in reports.values() for pair in report.skipped]
     left_out = {entry.id for entry in skipped}
     used = [u for shard in reports for u in shard.utterances if u.id not in left_out]
     train = [u for u in used if u.split == "train"]
     return {
-        "label_statistics": label_statistics(train),
+        "label_statistics": label_statistics(train, labels),
         "counts": dict(counts),
         "hours": dict(hours),
         "skipped": tuple(skipped),
@@ -271,12 +279,14 @@ def _nothing_left(what: str, reasons: Sequence[tuple[str, str]], folder: Path) -
     )
 
 
-def _collect(reports: dict[Shard, ShardReport], finished: Path, folder: Path, features: Features) -> list[RecordFile]:
+def _collect(
+    reports: dict[Shard, ShardReport], finished: Path, folder: Path, features: Features, labels: Sequence[str]
+) -> list[RecordFile]:
     """Moves the record files to `finished` under TFDS's names, with TFDS's metadata; shards without records are left.
 
     The names hold the number of files, which is known only now. A run killed in here finds some files moved already.
     """
-    from emocluster_jax.records.builder import EmoCluster, record_file_name
+    from emocluster_jax.records.builder import RecordsBuilder, record_file_name
 
     files = []
     sizes: dict[str, list[tuple[int, int]]] = {}
@@ -293,5 +303,5 @@ def _collect(reports: dict[Shard, ShardReport], finished: Path, folder: Path, fe
                 )
             files.append(RecordFile(name, split, report.records, report.sha256))
             sizes.setdefault(split, []).append((report.records, report.bytes))
-    EmoCluster(data_dir=finished, features=features).write_metadata(sizes)
+    RecordsBuilder(data_dir=finished, features=features, labels=labels).write_metadata(sizes)
     return files

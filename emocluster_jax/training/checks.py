@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax
 import numpy as np
 
 from emocluster_jax.config import TrainConfig
+from emocluster_jax.corpora.labels import check_known
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.selection import SELECTIONS
 from emocluster_jax.feed.split import Split
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
 from emocluster_jax.models.registry import NETWORKS, trains_on_recordings
-from emocluster_jax.training.data import TrainingData, attribute_columns
+from emocluster_jax.training.data import TrainingData
 
 
 def selecting_attributes(config: TrainConfig, data: TrainingData) -> tuple[str, ...]:
@@ -40,8 +43,18 @@ def label_warnings(config: TrainConfig, data: TrainingData, selecting: tuple[str
     return warnings
 
 
-def check_recordings(config: TrainConfig, *, labeled: bool, unlabeled: bool) -> None:
-    """Raises InputError where there are no labelled recordings, or none at all, for a run that needs them."""
+def check_recordings(config: TrainConfig, labels: Sequence[str], *, labeled: bool, unlabeled: bool) -> None:
+    """Checks that there are recordings to train on, and labels to predict.
+
+    Args:
+      config: the run's settings.
+      labels: names of the labels that the data have.
+      labeled: whether the data have labelled recordings.
+      unlabeled: whether they have unlabelled ones.
+
+    Raises:
+      InputError: there are no labelled recordings, or none at all, for a run that needs them, or no such labels.
+    """
     if not labeled and config.stages != "unsupervised":
         raise InputError(
             "there are no labelled recordings to train on; prepare some, or train on the unlabelled ones alone by "
@@ -49,11 +62,14 @@ def check_recordings(config: TrainConfig, *, labeled: bool, unlabeled: bool) -> 
         )
     if not labeled and not unlabeled:
         raise InputError("there are no recordings to train on; prepare some, or leave `unlabeled_size` out")
+    if config.stages != "unsupervised":
+        check_known(config.model.attributes, labels)
 
 
 def check_settings(config: TrainConfig, data: TrainingData, selecting: tuple[str, ...]) -> None:
     """Raises InputError where the settings do not fit data or devices; `selecting` is `selecting_attributes`."""
-    check_recordings(config, labeled=data.train is not None, unlabeled=data.unlabeled is not None)
+    labels = () if data.train is None else data.train.labels.names
+    check_recordings(config, labels, labeled=data.train is not None, unlabeled=data.unlabeled is not None)
     if config.patience is not None and not selecting:
         title = SELECTIONS[config.select_by].title
         raise InputError(
@@ -87,7 +103,7 @@ def batch_chunks_of(config: TrainConfig, data: TrainingData) -> int:
 
 def _varying(split: Split, config: TrainConfig) -> tuple[str, ...]:
     """The attributes whose labels are not all the same: others have a CCC of 0 or none, whatever is predicted."""
-    columns = attribute_columns(split.attributes, config.model.attributes).T
+    columns = split.labels.of(config.model.attributes).T
     present = [column[np.isfinite(column)] for column in columns]
     return tuple(
         name

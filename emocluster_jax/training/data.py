@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
-from emocluster_jax.config import ATTRIBUTES, DEFAULT_AUDIO, LABEL, AudioConfig, Features
+from emocluster_jax.config import DEFAULT_AUDIO, LABEL, AudioConfig, Features
 from emocluster_jax.errors import InputError
 from emocluster_jax.feed.split import Split
 
@@ -40,13 +40,6 @@ class TrainingData:
     feature_std: Float[np.ndarray, " bands"]
     audio: AudioConfig = DEFAULT_AUDIO
     recording_ids: Callable[[str, Int[np.ndarray, " n"]], list[str]] = _positions
-
-
-def attribute_columns(
-    values: Float[np.ndarray, "utterances attributes"], names: tuple[str, ...]
-) -> Float[np.ndarray, "utterances A"]:
-    """The columns of the named attributes."""
-    return values[:, [ATTRIBUTES.index(name) for name in names]]
 
 
 def label_statistics(

@@ -44,7 +44,7 @@ from emocluster_jax.training.checkpoints import (
     save_checkpoint,
 )
 from emocluster_jax.training.checks import batch_chunks_of, check_settings, label_warnings, selecting_attributes
-from emocluster_jax.training.data import TrainingData, attribute_columns, label_statistics, normalized_labels
+from emocluster_jax.training.data import TrainingData, label_statistics, normalized_labels
 from emocluster_jax.training.epoch import StagePrograms, StageProgress, progress_shape, run_stage
 from emocluster_jax.training.fine_tuning import announce, start_from
 from emocluster_jax.training.metrics_log import STEP_METRICS, MetricsLog, loss_name
@@ -161,7 +161,7 @@ def _prepare_run(config: TrainConfig, data: TrainingData, workdir: Path, run_id:
     if data.train is None:
         label_mean = label_std = np.full(len(names), np.nan, np.float32)
     else:
-        label_mean, label_std = label_statistics(attribute_columns(data.train.attributes, names), names)
+        label_mean, label_std = label_statistics(data.train.labels.of(names), names)
     whole_recordings = trains_on_recordings(config.model)
     embed, redraw_head = make_forward(config.model, fast=True), redraw_head_program()
 
@@ -172,9 +172,7 @@ def _prepare_run(config: TrainConfig, data: TrainingData, workdir: Path, run_id:
         return ClusteredBatches(split, whole_recordings, embed, cluster, redraw_head)
 
     def programs(stage: Stage, title: str, source: str, split: Split) -> StagePrograms:
-        targets, present = normalized_labels(
-            attribute_columns(split.attributes, config.model.attributes), label_mean, label_std
-        )
+        targets, present = normalized_labels(split.labels.of(config.model.attributes), label_mean, label_std)
         drawn = batches(split)
         train = training_program(stage, split.chunks_per_utterance, drawn.together)
         log = step_log(config, data.features, stage.name)
@@ -423,7 +421,7 @@ def _validate(run: _Run, state: TrainState, epoch: int, task: Task) -> _Validati
         _heed(run, NotFinite(epoch, "validation", "validation", 0, {"prediction": math.nan}, bad))
     predictions = sentence_attributes(of_chunks, run.label_mean, run.label_std)
     names = run.config.model.attributes
-    truth = attribute_columns(split.attributes, names)
+    truth = split.labels.of(names)
     scores = score_sentences(truth, predictions, names)
     targets = (truth - run.label_mean) / run.label_std
     return _Validation(scores, selection_values(scores, of_chunks, targets, run.label_std, run.selecting))

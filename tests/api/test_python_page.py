@@ -24,8 +24,7 @@ from emocluster_jax.inference.predictor import load_model
 from emocluster_jax.preprocessing.audio import read_audio
 from emocluster_jax.preprocessing.chunks import mel_chunks
 from emocluster_jax.preprocessing.sources import as_source, source_frames
-from emocluster_jax.records.arrays import Descriptions
-from emocluster_jax.records.reader import read_split
+from emocluster_jax.records.reader import Descriptions, open_data
 from small_models import noise, small_model, write_recording
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "python.md"
@@ -118,7 +117,7 @@ def test_clusters_of_the_corpus(names: dict[str, Any], folder: Path) -> None:
     found, predictor = names["found"], load_model(folder / "run")
     assert found.chunk_clusters.shape == found.chunk_distances.shape == (6, 11)
     assert found.centroids.shape == (5, 32)
-    train = read_split(folder / "data", "train")
+    train = open_data(folder / "data").read("train")
     assert found.recordings.ids == train.ids
     predictions = predictor.predict_chunks(train.chunks.reshape(-1, *train.chunks.shape[2:]).astype(np.float32))
     embeddings = np.stack([prediction.chunk_embeddings for prediction in predictions])
@@ -219,7 +218,7 @@ from emocluster_jax.feed.choice import resolve_feed
 for call in (
     lambda: ModelConfig(system="cnn"),
     lambda: ModelConfig(attributes="arousal"),
-    lambda: ModelConfig(attributes=("arousal", "activation")),
+    lambda: ModelConfig(attributes=("arousal", "a label")),
     lambda: resolve_feed("none", [], FeatureConfig(), Console()),
 ):
     try:
@@ -230,8 +229,9 @@ for call in (
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert result.stdout.splitlines() == [
         "`system` is cnn; expected one of emocluster, cnn_regressor, cnn_ae, cnn_vae, ladder",
-        "`attributes` is 'arousal'; expected a tuple of arousal, dominance, valence",
-        "`attributes` is ('arousal', 'activation'); expected a tuple of arousal, dominance, valence",
+        "`attributes` is 'arousal'; give the names of one or more labels",
+        "`attributes`: 'a label' cannot be the name of a label; use letters, digits and underscores, at most 64, the "
+        "first a letter, and none of chunk, cluster, duration_s, end, file, gender, id, mean, speaker, split, start",
         "`feed` is none; expected auto, resident or streamed",
     ], result.stderr
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 
 from emocluster_jax.corpora import crema_d
@@ -19,7 +17,7 @@ def test_everything_is_unlabelled(tmp_path, write_wavs, write_text):
         ("AudioWAV/1002_IEO_SAD_HI.wav", "1002", "female"),
         ("AudioWAV/1003_DFA_ANG_XX.wav", "1003", None),
     ]
-    assert all(u.split == "unlabeled" and all(map(math.isnan, u.attributes)) for u in utterances)
+    assert all(u.split == "unlabeled" and not u.has_labels for u in utterances)
 
 
 def test_mp3_where_there_is_no_wav_and_no_demographics(tmp_path, write_wavs):

@@ -19,6 +19,7 @@ from emocluster_jax.corpora.demo_ratings import draw_annotators, rate
 from emocluster_jax.corpora.demo_sentences import neutral_sentence
 from emocluster_jax.corpora.demo_speakers import MAXIMUM, draw_speakers
 from emocluster_jax.corpora.espeak import Speech, say
+from emocluster_jax.corpora.labels import VAD
 from emocluster_jax.corpora.table import read_table
 from emocluster_jax.errors import InputError
 
@@ -57,7 +58,7 @@ def test_it_is_read_as_any_corpus(small):
         assert sample_rate_hz == 16_000
         assert 0.9 < len(signal) / sample_rate_hz < 6
         assert np.abs(signal).max() == pytest.approx(0.9, abs=1e-3)
-        assert np.isnan(utterance.attributes).all() == (utterance.split == "unlabeled")
+        assert utterance.has_labels == (utterance.split != "unlabeled")
 
 
 def test_labels_are_the_mean_of_the_annotations(small):
@@ -71,7 +72,9 @@ def test_labels_are_the_mean_of_the_annotations(small):
     for utterance in labeled:
         assert len(ratings[utterance.id]) == SMALL.annotators
         # The manifest keeps four decimals.
-        np.testing.assert_allclose(utterance.attributes, np.mean(ratings[utterance.id], axis=0), atol=6e-5)
+        np.testing.assert_allclose(
+            [utterance.labels[name] for name in VAD], np.mean(ratings[utterance.id], axis=0), atol=6e-5
+        )
 
 
 def test_what_is_there_is_used_again(small):

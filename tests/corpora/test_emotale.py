@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 
 import pytest
@@ -11,6 +10,7 @@ from emocluster_jax.corpora import emotale as emotale_corpus
 from emocluster_jax.corpora.emotale import EmotaleOptions
 from emocluster_jax.corpora.registry import options_of
 from emocluster_jax.errors import InputError
+from small_records import vad
 
 HEADER = "file,a1_A,a1_V,a1_D,a1_cat,a2_A,a2_V,a2_D,a2_cat,a3_A,a3_V,a3_D,a3_cat,gt_emotion\n"
 
@@ -38,8 +38,8 @@ def test_the_part_with_its_own_split(emotale):
     first = utterances[0]
     assert (first.id, first.split, first.speaker, first.gender) == ("audio/DK_001_A_1.flac", "train", "001", "female")
     # Ratings 4, 4, 5 of arousal; 4.5, 5, 4.5 of dominance; 1.5, 2.5, 1 of valence.
-    assert first.attributes == pytest.approx((13 / 3, 14 / 3, 5 / 3))
-    assert all(math.isnan(value) for u in utterances if u.split == "unlabeled" for value in u.attributes)
+    assert first.labels == pytest.approx(vad(13 / 3, 14 / 3, 5 / 3))
+    assert not any(u.has_labels for u in utterances if u.split == "unlabeled")
     held_out = {u.speaker for u in utterances if u.split in ("validation", "test")}
     assert held_out == emotale_corpus.VALIDATION_SPEAKERS | emotale_corpus.TEST_SPEAKERS
     assert held_out.isdisjoint(u.speaker for u in utterances if u.split in ("train", "unlabeled"))
@@ -51,8 +51,8 @@ def test_a_clone_gets_the_same_split(emotale, tmp_path):
     (tmp_path / "audio").symlink_to(emotale / "audio")
     labeled = {u.id: u for u in emotale_corpus.read(emotale) if u.split != "unlabeled"}
     clone = {u.id: u for u in emotale_corpus.read(tmp_path)}
-    assert {name: (u.split, u.attributes) for name, u in clone.items()} == {
-        name: (u.split, u.attributes) for name, u in labeled.items()
+    assert {name: (u.split, u.labels) for name, u in clone.items()} == {
+        name: (u.split, u.labels) for name, u in labeled.items()
     }
 
 

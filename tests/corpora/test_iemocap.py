@@ -8,6 +8,7 @@ import pytest
 
 from emocluster_jax.corpora import iemocap
 from emocluster_jax.errors import InputError
+from small_records import vad
 
 HEADER = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
 
@@ -48,10 +49,10 @@ def test_sessions_are_splits_and_turns_have_their_own_speakers(corpus):
     assert spoken.id == "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_M003.wav"
     assert spoken.path == corpus / spoken.id and spoken.path.is_file()
     assert (spoken.speaker, spoken.gender) == ("Ses01M", "male")
-    assert spoken.attributes == (3.0, 1.5, 2.5)  # arousal, dominance, valence
+    assert spoken.labels == {"arousal": 3.0, "dominance": 1.5, "valence": 2.5}
     other = utterances["Ses01M_script01_1b_F000.wav"]
     assert (other.speaker, other.gender) == ("Ses01F", "female")
-    assert utterances["Ses05F_impro01_MXX0.wav"].attributes == (5.0, 5.5, 4.0)
+    assert utterances["Ses05F_impro01_MXX0.wav"].labels == vad(5.0, 5.5, 4.0)
     assert len({u.speaker for u in utterances.values()}) == 9
 
 

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from emocluster_jax.corpora.label_checks import outlying_labels, unused_columns
+from emocluster_jax.corpora.labels import VAD
 from emocluster_jax.corpora.table import read_table
 from emocluster_jax.corpora.utterance import Utterance
+from small_records import vad
 
-USED = ("file", "split", "speaker", "gender", "arousal", "dominance", "valence")
+USED = ("file", "split", "speaker", "gender")
 
 
 @pytest.mark.parametrize(
@@ -36,7 +38,7 @@ USED = ("file", "split", "speaker", "gender", "arousal", "dominance", "valence")
 )
 def test_columns_of_numbers_that_are_not_used_are_named(tmp_path: Path, write_text, text, columns, advice) -> None:
     path = write_text(tmp_path / "m.csv", text)
-    warning = unused_columns(read_table(path), USED)
+    warning = unused_columns(read_table(path), USED, VAD)
     assert warning and str(path) in warning
     assert f"not used: {columns} (" in warning or f", {columns} (" in warning
     assert (f"rename {advice.removeprefix('rename ')}" in warning) if advice else ("rename" not in warning)
@@ -50,12 +52,12 @@ def test_columns_of_numbers_that_are_not_used_are_named(tmp_path: Path, write_te
     ],
 )
 def test_columns_of_words_are_nobodys_labels(tmp_path: Path, write_text, text) -> None:
-    assert unused_columns(read_table(write_text(tmp_path / "m.csv", text)), USED) is None
+    assert unused_columns(read_table(write_text(tmp_path / "m.csv", text)), USED, VAD) is None
 
 
 def warnings_of(arousal: list[float] | np.ndarray) -> list[str]:
     rows = [
-        Utterance(f"{i}.wav", Path(f"{i}.wav"), "train", attributes=(value, math.nan, math.nan))
+        Utterance(f"{i}.wav", Path(f"{i}.wav"), "train", labels=vad(value, math.nan, math.nan))
         for i, value in enumerate(arousal)
     ]
     return outlying_labels(rows)
@@ -94,7 +96,7 @@ def test_a_value_a_thousand_times_the_others_is(values: np.ndarray) -> None:
 def test_a_second_scale_is_counted_in_each_attribute() -> None:
     rows = [
         Utterance(
-            f"{i}.wav", Path(f"{i}.wav"), "train", attributes=(1 + i % 5, 20.0 + i if i > 35 else 1 + i % 5, math.nan)
+            f"{i}.wav", Path(f"{i}.wav"), "train", labels=vad(1 + i % 5, 20.0 + i if i > 35 else 1 + i % 5, math.nan)
         )
         for i in range(40)
     ]

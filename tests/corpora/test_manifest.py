@@ -31,11 +31,9 @@ def test_all_columns(tmp_path, write_wavs, write_text):
     assert [u.split for u in (a, b, c, d)] == ["train", "validation", "test", "unlabeled"]
     assert [u.speaker for u in (a, b, c, d)] == ["bob", "ann", None, None]
     assert [u.gender for u in (a, b, c, d)] == ["male", "female", None, None]
-    assert a.attributes[0] == -0.3
-    assert math.isnan(a.attributes[1])
-    assert a.attributes[2] == 1.0
-    assert math.isnan(b.attributes[0])
-    assert all(map(math.isnan, d.attributes))  # a pool has no labels, whatever the table says
+    assert a.labels == {"arousal": -0.3, "valence": 1.0}
+    assert math.isnan(b.labels["arousal"])
+    assert not d.has_labels  # a pool has no labels, whatever the table says
     assert [u.id for u in manifest.read(tmp_path)] == [u.id for u in (a, c, d, b)]  # by the folder
 
 
@@ -78,7 +76,7 @@ def test_what_people_call_missing_or_unknown(tmp_path, write_wavs, write_text):
     rows = "a.wav;train;Unknown;-;#N/A\nb.wav;train;UNK;1,5;.\nc.wav;train;n.a.;<NA>;2\nd.wav;unlabeled\n"
     utterances = manifest.read(write_text(tmp_path / "m.csv", f"sep=;\nfile;split;speaker;arousal;valence;;\n{rows}"))
     assert [u.speaker for u in utterances] == [None] * 4
-    assert [repr(u.attributes[0]) for u in utterances] == ["nan", "1.5", "nan", "nan"]
+    assert [repr(u.labels.get("arousal", math.nan)) for u in utterances] == ["nan", "1.5", "nan", "nan"]
     assert [u.split for u in utterances] == ["train", "train", "train", "unlabeled"]
 
 
@@ -128,7 +126,7 @@ def test_a_file_that_a_row_names_exactly_is_no_other_row_s(tmp_path, write_wavs,
     """On most file systems A.wav is not a.wav: where one is missing, the other one is not taken for it."""
     write_wavs(tmp_path, "sub/a.wav")
     path = write_text(tmp_path / "m.csv", "file,split,arousal\nsub/A.wav,train,1\nsub/a.wav,train,2\na,train,3\n")
-    assert {u.id: (u.path.is_file(), u.attributes[0]) for u in manifest.read(path)} == {
+    assert {u.id: (u.path.is_file(), u.labels["arousal"]) for u in manifest.read(path)} == {
         "sub/A.wav": (False, 1),
         "sub/a.wav": (True, 2),
         "a": (False, 3),
@@ -230,7 +228,7 @@ def test_segments_of_files(tmp_path, write_wavs, write_text):
     )
     path = write_text(tmp_path / "m.csv", text)
     found = {u.id: u for u in manifest.read(path)}
-    assert {id: (u.start_s, u.end_s, u.attributes[0]) for id, u in found.items()} == {
+    assert {id: (u.start_s, u.end_s, u.labels["arousal"]) for id, u in found.items()} == {
         "a.wav#1.5-4": (1.5, 4, 1),
         "a.wav#4-60.25": (4, 60.25, 2),
         "a.wav#3-": (3, None, 3),
@@ -345,7 +343,7 @@ def test_what_a_manifest_says_comes_back(folder, rows, delimiter):
     for utterance, row in zip(utterances, sorted(rows), strict=True):
         assert utterance.path == folder / row[0]
         assert (utterance.split, utterance.speaker) == (row[1], row[2] or None)
-        assert [repr(value) for value in utterance.attributes] == [repr(value) for value in row[3]]
+        assert list(map(repr, utterance.labels.values())) == ([] if row[1] == "unlabeled" else list(map(repr, row[3])))
 
 
 PARTS = ["file", "split", "speaker", "arousal", "train", "test", "a.wav", "file,split,arousal\na.wav,train,1\n"]

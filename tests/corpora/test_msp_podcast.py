@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 
 from emocluster_jax.corpora import msp_podcast
 from emocluster_jax.corpora.msp_podcast import MspPodcastOptions
 from emocluster_jax.errors import InputError
+from small_records import vad
 
 HEADER = "FileName,EmoClass,EmoAct,EmoVal,EmoDom,SpkrID,Gender,Split_Set\n"
 ROWS = [
@@ -34,7 +36,7 @@ def test_a_late_release(release):
     assert [u.split for u in utterances] == ["test", "test", "train", "validation"]
     assert [u.speaker for u in utterances] == ["127", "127", "9", None]
     assert [u.gender for u in utterances] == ["male", "male", "female", None]
-    assert utterances[2].attributes == (5.1, 5.0, 5.5)  # arousal, dominance, valence
+    assert utterances[2].labels == {"arousal": 5.1, "dominance": 5.0, "valence": 5.5}
     assert all(u.path.is_file() for u in utterances)
 
 
@@ -77,7 +79,8 @@ def test_a_release_whose_labels_are_json(release, write_text):
     write_text(release / "Labels/labels_consensus.json", json.dumps(entries))
     *known, last = msp_podcast.read(release)
     assert known == expected[:3]
-    assert (last.speaker, last.attributes[:2]) == (None, (6.2, 6.0)) and last.attributes[2] != last.attributes[2]
+    assert (last.speaker, last.labels["arousal"], last.labels["dominance"]) == (None, 6.2, 6.0)
+    assert math.isnan(last.labels["valence"])
 
 
 @pytest.mark.parametrize(
@@ -124,7 +127,7 @@ def test_an_early_release(tmp_path, write_wavs, write_text):
         f"filename,emoact,emodom,emoval,spkrid,split_set\n{NAMES[0]},1,2,3,7,Test\n{NAMES[1]},4,5,6,8,Validation\n",
     )
     first, second = msp_podcast.read(tmp_path)
-    assert (first.split, first.attributes, first.gender) == ("test", (1.0, 2.0, 3.0), None)
+    assert (first.split, first.labels, first.gender) == ("test", vad(1.0, 2.0, 3.0), None)
     assert second.split == "validation"
 
 

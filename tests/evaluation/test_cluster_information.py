@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import entropy
 from sklearn.metrics import mutual_info_score
 
+from emocluster_jax.corpora.labels import VAD, LabelColumns
 from emocluster_jax.evaluation.cluster_information import (
     cluster_counts,
     cluster_information,
@@ -26,9 +27,10 @@ def chunks(clusters: np.ndarray) -> np.ndarray:
     return np.repeat(clusters, CHUNKS)
 
 
-def labels(column: np.ndarray) -> np.ndarray:
-    """Arousal alone."""
-    return np.stack([column, np.full(len(column), np.nan), np.full(len(column), np.nan)], axis=1)
+def labels(column: np.ndarray) -> LabelColumns:
+    """Arousal alone; the others are always missing."""
+    missing = np.full(len(column), np.nan)
+    return LabelColumns(VAD, np.stack([column, missing, missing], axis=1))
 
 
 def test_clusters_that_are_the_bins() -> None:
@@ -65,12 +67,17 @@ def test_progress_ends_at_its_total() -> None:
     """With speakers whose labels vary, with missing labels, and with an attribute that has no label."""
     random = np.random.default_rng(0)
     arousal = random.normal(size=SENTENCES)
-    attributes = np.stack([arousal, np.where(arousal > 0, np.nan, arousal), np.full(SENTENCES, np.nan)], axis=1)
+    values = np.stack([arousal, np.where(arousal > 0, np.nan, arousal), np.full(SENTENCES, np.nan)], axis=1)
     names = [f"s{speaker}" for speaker in random.integers(0, 9, SENTENCES)]
     console = WatchedConsole()
     for speakers in (names, [""] * SENTENCES):
         cluster_information(
-            chunks(random.integers(0, 5, SENTENCES)), attributes, speakers, names, permutations=9, console=console
+            chunks(random.integers(0, 5, SENTENCES)),
+            LabelColumns(VAD, values),
+            speakers,
+            names,
+            permutations=9,
+            console=console,
         )
     (one, other) = console.tasks
     # Of two attributes each, and again within speakers where they are known; and of speakers and genders.
@@ -146,7 +153,7 @@ def test_information_of_gender_is_that_of_the_labels_dealt_out_anew_over_speaker
     speakers, genders, clusters = encoded_gender(recordings, women)
     p_value, ami, permuted = brute_force(clusters, genders, speakers, 499, seed=0)
     names = [f"s{speaker}" for speaker in speakers]
-    unrated = np.full((len(names), 3), np.nan)
+    unrated = labels(np.full(len(genders), np.nan))
     found = cluster_information(clusters, unrated, names, genders.tolist(), permutations=1999).gender
     assert found is not None and found.permuted == "speakers"
     # Four standard errors, of 499 and of 1,999 draws.
@@ -159,7 +166,7 @@ def test_information_of_gender_is_that_of_the_labels_dealt_out_anew_over_speaker
 
 def test_clusters_that_encode_gender_are_found_out() -> None:
     speakers, genders, clusters = encoded_gender([100] * 4 + [10] * 20, women=4)
-    unrated = np.full((len(speakers), 3), np.nan)
+    unrated = labels(np.full(len(genders), np.nan))
     names = [f"s{speaker}" for speaker in speakers]
     found = cluster_information(clusters, unrated, names, genders.tolist()).gender
     # Of the 10,626 ways to deal out four women, hardly one tells as much.

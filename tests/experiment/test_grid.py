@@ -7,7 +7,8 @@ from collections import Counter
 
 import pytest
 
-from emocluster_jax.config import ATTRIBUTES, TrainConfig
+from emocluster_jax.config import TrainConfig
+from emocluster_jax.corpora.labels import VAD
 from emocluster_jax.experiment.grid import (
     TABLES,
     Grid,
@@ -22,7 +23,7 @@ from emocluster_jax.experiment.grid import (
 )
 from launch import train
 
-PAPER = Grid(TABLES, ATTRIBUTES, (10, 20, 30), (0, 15_000, 40_000), trials=5)
+PAPER = Grid(TABLES, VAD, (10, 20, 30), (0, 15_000, 40_000), trials=5)
 
 
 def test_what_tables_share_is_run_once() -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from emocluster_jax.console import Console
 from emocluster_jax.feed.from_records import load_split
 from emocluster_jax.feed.split import Spans, block_of, block_starts, drawn
-from emocluster_jax.records.preparation import read_preparation
+from emocluster_jax.records.reader import open_data
 from emocluster_jax.runtime import parallel
 from emocluster_jax.runtime.processes import Processes
 
@@ -34,10 +34,10 @@ def rows_on_devices(spans: Spans, steps: int, program) -> list[list[np.ndarray]]
 def compare(data_dir: Path, recordings: int) -> None:
     """Blocks and drawn batches of the first recordings, which the devices must not be able to share equally."""
     resident, streamed = (
-        load_split(data_dir, read_preparation(data_dir), "train", Console(quiet=True), np.arange(recordings), feed=feed)
+        load_split(open_data(data_dir), "train", Console(quiet=True), np.arange(recordings), feed=feed)
         for feed in ("resident", "streamed")
     )
-    np.testing.assert_array_equal(resident.attributes, streamed.attributes)
+    np.testing.assert_array_equal(resident.labels.values, streamed.labels.values)
     count, each = resident.utterances_per_device, resident.chunks_per_utterance
     assert count * jax.device_count() > resident.utterances
     size = min(BLOCK, count)

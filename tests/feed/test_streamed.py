@@ -23,6 +23,7 @@ from emocluster_jax.feed.from_records import load_split
 from emocluster_jax.feed.split import Split
 from emocluster_jax.inference.model_directory import read_model
 from emocluster_jax.records.preparation import Preparation, read_preparation
+from emocluster_jax.records.reader import open_data
 from emocluster_jax.runtime.loops import StoppedError
 from emocluster_jax.training.data import TrainingData
 from emocluster_jax.training.loop import fit
@@ -45,7 +46,7 @@ def data_dir(tmp_path: Path) -> Path:
 
 
 def load(data_dir: Path, split: str, feed: Feed, indices: np.ndarray | None = None) -> Split:
-    return load_split(data_dir, read_preparation(data_dir), split, Console(quiet=True), indices, feed)
+    return load_split(open_data(data_dir), split, Console(quiet=True), indices, feed)
 
 
 def training_data(data_dir: Path, feed: Feed) -> TrainingData:

@@ -18,7 +18,7 @@ from emocluster_jax.console import Console
 from emocluster_jax.evaluation.run_results import read_predictions
 from emocluster_jax.inference.model_directory import read_model
 from emocluster_jax.records.preparation import read_preparation
-from emocluster_jax.records.reader import read_descriptions
+from emocluster_jax.records.reader import open_data
 from emocluster_jax.reporting.html.run_files import read_run_files
 from emocluster_jax.reporting.html.run_page import Extent, view_data
 from emocluster_jax.training.workdir import read_run
@@ -99,20 +99,20 @@ def test_all_labelled_recordings_are_in_folds(data_dir: Path) -> None:
 def test_a_run_trains_validates_and_tests_on_its_own_folds(workdir: Path, data_dir: Path) -> None:
     assert read_run(workdir).config.fold == 2
     printed = (workdir.parent / "printed.txt").read_text()
-    test, validation = (read_descriptions(data_dir, split, 2) for split in ("test", "validation"))
+    test, validation = (open_data(data_dir, 2).describe(split) for split in ("test", "validation"))
     assert set(test.speakers) == {"ben"} and set(validation.speakers) == {"carla"}
     assert f"Fold 2 of 4: tests on {len(test)} recordings of ben, validates on {len(validation)}" in printed
     assert "Test, on fold 2:" in printed
     kept = read_predictions(workdir / "test_predictions.csv")
     assert kept.ids == tuple(test.ids)
-    np.testing.assert_array_equal(kept.truth[:, 0], test.attributes[:, 0])
+    np.testing.assert_array_equal(kept.truth[:, 0], test.labels.of(["arousal"])[:, 0])
     # What the clusters know is about the speakers that it was trained on, and TensorBoard shows the one that it tests.
     assert json.loads((workdir / "clusters.json").read_text())["speaker"]["classes"] == 2
     (metadata,) = (workdir / "tensorboard").rglob("embeddings_metadata.tsv")
     with metadata.open(newline="") as file:
         assert {row["speaker"] for row in csv.DictReader(file, delimiter="\t")} == {"ben"}
     # Labels are normalised by those of anna and dora alone.
-    labels = read_descriptions(data_dir, "train", 2).attributes[:, 0]
+    labels = open_data(data_dir, 2).describe("train").labels.of(["arousal"])[:, 0]
     # Both are means of six or so float32 numbers, summed in float64.
     assert read_model(workdir / "model").label_mean == pytest.approx([labels.mean(dtype=np.float64)], rel=1e-6)
 
@@ -127,7 +127,7 @@ def test_evaluate_goes_by_the_runs_fold(
         assert json.loads(printed.out) == scores and not printed.err
     call(evaluate, "--checkpoint", str(workdir), "--data-dir", str(data_dir), "--quiet", "--fold", "4")
     printed = capsys.readouterr()
-    assert json.loads(printed.out)["arousal"]["n"] == len(read_descriptions(data_dir, "test", 4))
+    assert json.loads(printed.out)["arousal"]["n"] == len(open_data(data_dir, 4).describe("test"))
     assert "had --fold 2: it trained on what --fold 4 tests on, or chose its best epoch by it" in printed.err
 
     shutil.copytree(workdir / "model", tmp_path / "model")

@@ -13,7 +13,7 @@ import pytest
 
 from emocluster_jax.inference.model_directory import save_model
 from emocluster_jax.records.preparation import read_preparation
-from emocluster_jax.records.reader import read_split
+from emocluster_jax.records.reader import open_data
 from hostile_recordings import Outcome, write_hostile_recordings
 from small_models import small_model
 
@@ -69,7 +69,7 @@ def skipped(recordings: tuple[Path, dict[str, Outcome]], tmp_path_factory: pytes
     # TensorFlow Datasets takes a quarter of that; headers here claim up to 4 EiB.
     assert ended.peak_bytes < 1 << 30
     preparation = read_preparation(place / "data")
-    assert read_split(place / "data", "train").ids == sorted(
+    assert open_data(place / "data").read("train").ids == sorted(
         outcomes.keys() - {recording.id for recording in preparation.skipped}
     )
     reasons = {recording.id: recording.reason for recording in preparation.skipped}

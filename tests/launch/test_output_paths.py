@@ -14,7 +14,7 @@ import pytest
 
 from emocluster_jax.errors import InputError
 from emocluster_jax.records.preparation import read_preparation
-from emocluster_jax.records.reader import read_ids
+from emocluster_jax.records.reader import open_data
 from launch import prepare
 from running import call
 from small_models import noise, write_recording
@@ -131,4 +131,4 @@ def test_names_of_any_length_and_any_bytes_are_prepared(tmp_path: Path, capsys: 
     assert read_preparation(data_dir).source == str(source)
     data_dir.rename(tmp_path / os.fsdecode(b"\xff"))
     with pytest.raises(InputError, match="needs a name in UTF-8; rename it"):
-        read_ids(tmp_path / os.fsdecode(b"\xff"), "train", [0])
+        open_data(tmp_path / os.fsdecode(b"\xff")).ids("train", [0])

@@ -24,7 +24,7 @@ from emocluster_jax.inference.recordings import Recording, Skipped, predict_reco
 from emocluster_jax.interop.export_folder import description
 from emocluster_jax.models.registry import NETWORKS, network_of
 from emocluster_jax.records.preparation import read_preparation
-from emocluster_jax.records.reader import read_split
+from emocluster_jax.records.reader import open_data
 from launch import evaluate, predict, prepare, report, train
 from running import call
 from small_models import noise, small_model, write_recording
@@ -70,7 +70,7 @@ def test_the_example_learns_arousal(worked: Path) -> None:
 
 
 def test_records_are_the_normalised_chunks_of_the_frames(worked: Path) -> None:
-    train = read_split(worked / "data", "train")
+    train = open_data(worked / "data").read("train")
     assert train.chunks.shape[1:] == (11, 50, 24)
     frames = [np.load(worked / "features" / name) for name in train.ids]
     together = np.concatenate(frames).astype(np.float64)

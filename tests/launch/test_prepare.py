@@ -20,7 +20,7 @@ from emocluster_jax.config import AudioConfig, FeatureConfig
 from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
 from emocluster_jax.records.preparation import read_preparation
-from emocluster_jax.records.reader import read_split
+from emocluster_jax.records.reader import open_data
 from running import call
 from small_models import noise, small_model, write_recording
 
@@ -78,10 +78,10 @@ def test_a_manifest_with_bad_recordings(speech: Path, tmp_path: Path) -> None:
     assert str(tmp_path / "d") in result.stdout
     preparation = read_preparation(tmp_path / "d")
     assert preparation.counts == {"train": 2, "validation": 2, "test": 1, "unlabeled": 3}
-    train = read_split(tmp_path / "d", "train")
+    train = open_data(tmp_path / "d").read("train")
     assert train.ids == ["labelled/0.wav", "labelled/1.wav"]
-    np.testing.assert_array_equal(train.attributes[:, 0], [0, 0.5])
-    assert np.isnan(train.attributes[:, 1]).all()  # no column for dominance
+    np.testing.assert_array_equal(train.labels.values[:, 0], [0, 0.5])
+    assert train.labels.names == ("arousal", "valence")  # no column for dominance
 
     again = prepare(*options)
     assert again.returncode == 0
@@ -224,9 +224,9 @@ def test_iemocap_as_one_command(tmp_path: Path) -> None:
         *("--workers", "1", "--quiet"),
     )
     assert read_preparation(tmp_path / "d").counts == {"train": 3, "validation": 1, "test": 1}
-    train = read_split(tmp_path / "d", "train")
+    train = open_data(tmp_path / "d").read("train")
     assert train.speakers == ["Ses01M", "Ses02M", "Ses03M"]
-    np.testing.assert_array_equal(train.attributes, [[0.5, 3, 2.5], [1, 3, 2.5], [1.5, 3, 2.5]])
+    np.testing.assert_array_equal(train.labels.values, [[0.5, 3, 2.5], [1, 3, 2.5], [1.5, 3, 2.5]])
 
 
 def test_without_beam_the_extra_is_named(speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,10 +246,10 @@ def test_emotale_as_one_command(emotale: Path, tmp_path: Path) -> None:
     preparation = read_preparation(tmp_path / "d")
     assert preparation.counts == {"train": 275, "validation": 75, "test": 100, "unlabeled": 225}
     assert preparation.skipped == ()
-    validation = read_split(tmp_path / "d", "validation")
+    validation = open_data(tmp_path / "d").read("validation")
     assert set(validation.speakers) == {"008", "012", "019"}
-    assert 1 <= validation.attributes.min() <= validation.attributes.max() <= 5
-    train = read_split(tmp_path / "d", "train").chunks.astype(np.float32)
+    assert 1 <= validation.labels.values.min() <= validation.labels.values.max() <= 5
+    train = open_data(tmp_path / "d").read("train").chunks.astype(np.float32)
     assert np.abs(train).max() == 3
     # Power spectra have heavy tails: clipping at three deviations pulls the mean below 0.
     assert -0.1 < train.mean() < 0

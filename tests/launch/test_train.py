@@ -24,7 +24,7 @@ from emocluster_jax.evaluation.metrics import ccc
 from emocluster_jax.evaluation.run_results import read_predictions
 from emocluster_jax.inference.model_directory import read_model, save_model
 from emocluster_jax.records.preparation import read_preparation
-from emocluster_jax.records.reader import read_descriptions
+from emocluster_jax.records.reader import open_data
 from emocluster_jax.storage.json_files import sealed
 from launch import evaluate, predict, prepare, train
 from launch.command import run
@@ -98,9 +98,9 @@ def test_a_run_ends_with_commands_that_can_be_given(workdir: Path, data_dir: Pat
 
 def test_a_run_keeps_its_test_predictions(workdir: Path, data_dir: Path) -> None:
     kept = read_predictions(workdir / "test_predictions.csv")
-    test = read_descriptions(data_dir, "test")
+    test = open_data(data_dir).describe("test")
     assert kept.ids == tuple(test.ids) and kept.attributes == ("arousal",)
-    np.testing.assert_array_equal(kept.truth[:, 0], test.attributes[:, 0])
+    np.testing.assert_array_equal(kept.truth[:, 0], test.labels.of(["arousal"])[:, 0])
     scores = json.loads((workdir / "test.json").read_text())["scores"]
     # Every bit of the predictions is kept, so the scores are those of the run.
     assert ccc(kept.predictions[:, 0], kept.truth[:, 0]) == scores["arousal"]["ccc"]
@@ -134,7 +134,7 @@ def test_evaluate_tells_of_predictions_that_are_not_finite(
     save_model(tmp_path / "model", dataclasses.replace(model, variables=broken))
     call(evaluate, "--checkpoint", str(tmp_path / "model"), "--data-dir", str(data_dir), "--quiet")
     printed = capsys.readouterr()
-    ids = read_descriptions(data_dir, "test").ids
+    ids = open_data(data_dir).describe("test").ids
     assert json.loads(printed.out) == {
         "arousal": {"ccc": None, "pearson": None, "rmse": None, "n": 0, "not_finite": len(ids)}
     }

@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from emocluster_jax.corpora.utterance import Utterance
+from small_records import vad
 
 SIZES = {"train": 40, "validation": 4, "test": 3, "unlabeled": 18}
 
@@ -29,7 +30,7 @@ def write_corpus(folder: Path) -> list[Utterance]:
             soundfile.write(folder / name, signal, rate)
             if name == "unlabeled-004.flac":
                 (folder / name).write_bytes((folder / name).read_bytes()[:-500])
-            labels = (math.nan,) * 3 if split == "unlabeled" else (float(i % 7), 3.0 + i / 8, math.nan)
+            labels = {} if split == "unlabeled" else vad(float(i % 7), 3.0 + i / 8, math.nan)
             gender = ("female", "male", None)[i % 3]
             speaker = None if split == "unlabeled" else f"speaker{i % 5}"
             utterances.append(Utterance(name, folder / name, split, speaker, gender, labels))

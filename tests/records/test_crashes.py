@@ -15,10 +15,11 @@ from emocluster_jax.console import Console
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.records.crashes import Examined, examine, noting, read_crashing
-from emocluster_jax.records.preparation import Preparation, Skipped, read_preparation
+from emocluster_jax.records.preparation import Preparation, SkippedRecording, read_preparation
 from emocluster_jax.records.shards import Shard
 from emocluster_jax.records.writer import prepare
 from small_models import noise, write_recording
+from small_records import vad
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 DECODER = """
@@ -54,7 +55,7 @@ def corpus(folder: Path, *names: str) -> list[Utterance]:
     train = [f"{i:02d}.wav" for i in range(17)]
     rows = [(name, "test" if "test" in name else "train") for name in (*train, "test.wav", *names)]
     return [
-        Utterance(name, write_recording(folder / name, noise(0.2, seed=i)), split, attributes=(float(i), 1.0, 1.0))
+        Utterance(name, write_recording(folder / name, noise(0.2, seed=i)), split, labels=vad(float(i), 1.0, 1.0))
         for i, (name, split) in enumerate(rows)
     ]
 
@@ -70,9 +71,9 @@ def test_recordings_that_crash_workers_are_left_out(tmp_path: Path) -> None:
     preparation = prepared(corpus(tmp_path / "audio", *names), tmp_path / "data")
     assert preparation.counts == {"train": 17, "test": 1}
     assert preparation.skipped == (
-        Skipped("05.SIGSEGV.wav", "its decoder crashes (SIGSEGV)"),
-        Skipped("11.SIGABRT.wav", "its decoder crashes (SIGABRT)"),
-        Skipped("test.SIGSEGV.wav", "its decoder crashes (SIGSEGV)"),
+        SkippedRecording("05.SIGSEGV.wav", "its decoder crashes (SIGSEGV)"),
+        SkippedRecording("11.SIGABRT.wav", "its decoder crashes (SIGABRT)"),
+        SkippedRecording("test.SIGSEGV.wav", "its decoder crashes (SIGSEGV)"),
     )
     assert read_preparation(tmp_path / "data").skipped == preparation.skipped
 

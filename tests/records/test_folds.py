@@ -12,19 +12,19 @@ import pytest
 
 from emocluster_jax.config import FeatureConfig
 from emocluster_jax.console import Console
+from emocluster_jax.corpora.labels import label_columns
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.feed.from_records import load_split
 from emocluster_jax.feed.split import Held
 from emocluster_jax.records.chunk_source import ChunkSource
-from emocluster_jax.records.folds import deal_folds
+from emocluster_jax.records.folds import LABELED_SPLITS, deal_folds, describe_fold, split_counts
 from emocluster_jax.records.preparation import FILE_NAME, read_preparation
-from emocluster_jax.records.reader import read_attributes, read_descriptions, read_ids, read_split
+from emocluster_jax.records.reader import open_data
 from emocluster_jax.records.shards import request_sha256
-from emocluster_jax.records.splits import LABELED_SPLITS, describe_fold, split_counts
 from emocluster_jax.records.writer import prepare
 from emocluster_jax.storage.json_files import sealed
-from small_records import write_records
+from small_records import vad, write_records
 from small_training import FEATURES, draw_recordings
 
 UNUSABLE = {"train-021.wav", "unlabeled-004.flac"}
@@ -78,7 +78,7 @@ def test_leaving_out_speakers_takes_some_that_are_known() -> None:
 
 
 def test_without_folds_a_request_is_what_it_was() -> None:
-    rows = [dataclasses.replace(u, attributes=(1.0, 2.0, 3.0)) for u in rows_of(["anna", "ben"])]
+    rows = [dataclasses.replace(u, labels=vad(1.0, 2.0, 3.0)) for u in rows_of(["anna", "ben"])]
     # Computed before there were folds.
     assert (
         request_sha256(rows, FeatureConfig(), "train")
@@ -102,28 +102,29 @@ def test_every_labelled_recording_is_in_one_fold(data_dir: Path, corpus: list[Ut
     labeled = sorted((u for u in corpus if u.split != "unlabeled" and u.id not in UNUSABLE), key=lambda u: u.id)
     assert preparation.folds.of_recordings == tuple(int((u.speaker or "")[-1]) + 1 for u in labeled)
     for fold in range(1, 6):
-        read = {split: read_descriptions(data_dir, split, fold) for split in LABELED_SPLITS}
+        read = {split: open_data(data_dir, fold).describe(split) for split in LABELED_SPLITS}
         assert set(read["test"].speakers) == {f"speaker{fold - 1}"}
         assert set(read["validation"].speakers) == {f"speaker{fold % 5}"}
         assert len(set(read["train"].speakers)) == 3
         assert sorted(id for of in read.values() for id in of.ids) == [u.id for u in labeled]
         assert split_counts(preparation, fold) == {**{name: len(of) for name, of in read.items()}, "unlabeled": 17}
-    assert len(read_descriptions(data_dir, "unlabeled")) == len(read_descriptions(data_dir, "unlabeled", 2)) == 17
+    assert len(open_data(data_dir).describe("unlabeled")) == len(open_data(data_dir, 2).describe("unlabeled")) == 17
 
 
 def test_whatever_reads_a_split_reads_the_folds(data_dir: Path, corpus: list[Utterance]) -> None:
-    preparation, by_id = read_preparation(data_dir), {u.id: u for u in corpus}
-    arrays = read_split(data_dir, "validation", fold=5)
+    data, by_id = open_data(data_dir, 5), {u.id: u for u in corpus}
+    arrays = data.read("validation")
     assert {by_id[id].speaker for id in arrays.ids} == {"speaker0"}
-    np.testing.assert_array_equal(arrays.attributes, np.array([by_id[id].attributes for id in arrays.ids], np.float32))
-    np.testing.assert_array_equal(read_attributes(data_dir, "validation", fold=5), arrays.attributes)
-    assert read_ids(data_dir, "validation", [3, 1], fold=5) == [arrays.ids[3], arrays.ids[1]]
-    source = ChunkSource(data_dir, preparation, "validation", 5)
+    expected = label_columns([by_id[id] for id in arrays.ids], arrays.labels.names).values
+    np.testing.assert_array_equal(arrays.labels.values, expected.astype(np.float32))
+    np.testing.assert_array_equal(data.labels("validation").values, arrays.labels.values)
+    assert data.ids("validation", [3, 1]) == [arrays.ids[3], arrays.ids[1]]
+    source = ChunkSource(data, "validation")
     assert len(source) == len(arrays)
     np.testing.assert_array_equal(np.stack([source[i] for i in range(len(source))]), arrays.chunks)
     for feed in ("resident", "streamed"):
-        split = load_split(data_dir, preparation, "validation", Console(quiet=True), feed=feed, fold=5)
-        np.testing.assert_array_equal(split.attributes, arrays.attributes)
+        split = load_split(data, "validation", Console(quiet=True), feed=feed)
+        np.testing.assert_array_equal(split.labels.values, arrays.labels.values)
         with split.blocks(split.utterances) as spans:
             ((given, _, _),) = list(spans(0, 1))
         rows = given.inputs if isinstance(given, Held) else given
@@ -147,7 +148,7 @@ def test_a_fold_is_described(data_dir: Path) -> None:
 )
 def test_a_labelled_split_is_of_a_fold(data_dir: Path, fold: int | None, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        read_split(data_dir, "train", fold=fold)
+        open_data(data_dir, fold).read("train")
 
 
 def test_the_same_request_uses_the_data_again(
@@ -169,7 +170,7 @@ def test_earlier_data_have_no_folds(tmp_path: Path) -> None:
     path.write_text(json.dumps(sealed({name: value for name, value in values.items() if name != "sha256"})))
     preparation = read_preparation(tmp_path / "data")
     assert (preparation.folds, preparation.shared_speakers) == (None, ())
-    assert len(read_split(tmp_path / "data", "train")) == 3
+    assert len(open_data(tmp_path / "data").read("train")) == 3
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ import pytest
 
 from emocluster_jax.config import DEFAULT_AUDIO, AudioConfig, FeatureConfig
 from emocluster_jax.console import Console
+from emocluster_jax.corpora.labels import label_columns
 from emocluster_jax.corpora.segments import segment_suffix
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
@@ -29,18 +30,19 @@ from emocluster_jax.preprocessing.normalization import feature_statistics, merge
 from emocluster_jax.preprocessing.sources import read_source
 from emocluster_jax.preprocessing.spectrogram import mel_spectrogram
 from emocluster_jax.records import data_folder, shard_work, writer
-from emocluster_jax.records.preparation import GivenStatistics, Preparation, Skipped, read_preparation
-from emocluster_jax.records.reader import read_split
+from emocluster_jax.records.preparation import GivenStatistics, Preparation, SkippedRecording, read_preparation
+from emocluster_jax.records.reader import open_data
 from emocluster_jax.records.shard_work import spool_shard, spooled_moments
 from emocluster_jax.records.shards import Shard
 from emocluster_jax.records.writer import prepare
 from emocluster_jax.storage.json_files import sealed
 from small_models import noise, write_recording
+from small_records import vad
 
 FEATURES = FeatureConfig()
 BAD = (
-    Skipped("train-021.wav", "silent"),
-    Skipped("unlabeled-004.flac", "truncated or damaged: decoding fails half-way"),
+    SkippedRecording("train-021.wav", "silent"),
+    SkippedRecording("unlabeled-004.flac", "truncated or damaged: decoding fails half-way"),
 )
 
 
@@ -63,12 +65,13 @@ def test_records_are_bit_for_bit_what_preprocessing_gives(data_dir: Path, corpus
     statistics = read_preparation(data_dir).feature_statistics
     left_out = {skipped.id for skipped in BAD}
     for split in ("train", "validation", "test", "unlabeled"):
-        arrays = read_split(data_dir, split)
+        arrays = open_data(data_dir).read(split)
         rows = [u for u in corpus if u.split == split and u.id not in left_out]
         assert arrays.ids == [u.id for u in rows]
         assert arrays.speakers == [u.speaker or "" for u in rows]
         assert arrays.genders == [u.gender or "" for u in rows]
-        np.testing.assert_array_equal(arrays.attributes, np.array([u.attributes for u in rows], np.float32))
+        labels = label_columns(rows, arrays.labels.names).values
+        np.testing.assert_array_equal(arrays.labels.values, labels.astype(np.float32))
         signals = [read_audio(u.path, 16_000) for u in rows]
         np.testing.assert_allclose(arrays.durations_s, [len(signal) / 16_000 for signal in signals], rtol=1e-6)
         assert arrays.chunks.dtype == np.float16
@@ -83,7 +86,7 @@ def test_records_of_other_sounds_in_files_of_the_same_names_and_sizes_are_other_
         folder = tmp_path / str(len(made))
         folder.mkdir()
         path = write_recording(folder / "a.wav", noise(2, seed=seed))
-        rows = [Utterance("a.wav", path, "train", attributes=(1.0, 2.0, 3.0))]
+        rows = [Utterance("a.wav", path, "train", labels=vad(1.0, 2.0, 3.0))]
         made.append(prepared(rows, folder / "data"))
         assert read_preparation(folder / "data").fingerprint == made[-1].fingerprint
     assert len({preparation.request for preparation in made}) == 1
@@ -100,7 +103,7 @@ def test_segments_are_cut_out_of_their_file_which_is_decoded_once(
     bad |= {(3.5, None): "the segment is empty", (5.0, None): "the segment reaches beyond the file's end"}
     rows = [
         Utterance(
-            f"a.wav{segment_suffix(*pair)}", path, "train", attributes=(1.0, 1.0, 1.0), start_s=pair[0], end_s=pair[1]
+            f"a.wav{segment_suffix(*pair)}", path, "train", labels=vad(1.0, 1.0, 1.0), start_s=pair[0], end_s=pair[1]
         )
         for pair in (*times, *bad)
     ]
@@ -117,7 +120,7 @@ def test_segments_are_cut_out_of_their_file_which_is_decoded_once(
     assert {skipped.id: skipped.reason for skipped in preparation.skipped} == {
         f"a.wav{segment_suffix(*pair)}": reason for pair, reason in bad.items()
     }
-    arrays, statistics = read_split(tmp_path / "data", "train"), preparation.feature_statistics
+    arrays, statistics = open_data(tmp_path / "data").read("train"), preparation.feature_statistics
     chunks = dict(zip(arrays.ids, arrays.chunks, strict=True))
     durations_s = dict(zip(arrays.ids, arrays.durations_s.tolist(), strict=True))
     signal = read_audio(path, 16_000)  # divided by the whole file's peak
@@ -138,7 +141,7 @@ def test_preparation_says_what_happened(data_dir: Path, corpus: list[Utterance])
     assert preparation.statistics_from == "train"
     assert preparation.features == FEATURES
     train = [u for u in corpus if u.split == "train" and u.id != BAD[0].id]
-    labels = np.array([u.attributes for u in train])
+    labels = label_columns(train, preparation.labels).values
     np.testing.assert_allclose(preparation.label_statistics.mean[:2], labels.mean(axis=0)[:2], rtol=1e-6)
     np.testing.assert_allclose(preparation.label_statistics.std[:2], labels.std(axis=0)[:2], rtol=1e-6)
     assert np.isnan(preparation.label_statistics.mean[2])
@@ -245,7 +248,7 @@ def test_the_same_request_again_is_not_worked_on(data_dir: Path, corpus: list[Ut
 
 def test_another_request_leaves_the_data_alone(data_dir: Path, corpus: list[Utterance]) -> None:
     before = contents(data_dir)
-    relabelled = [dataclasses.replace(u, attributes=(1.0, 1.0, 1.0)) for u in corpus]
+    relabelled = [dataclasses.replace(u, labels=vad(1.0, 1.0, 1.0)) for u in corpus]
     with pytest.raises(InputError, match=r"holds other prepared data .* `data_dir` or remove"):
         prepared(relabelled, data_dir)
     assert contents(data_dir) == before
@@ -275,7 +278,7 @@ def test_an_empty_folder_is_a_fine_place(corpus: list[Utterance], tmp_path: Path
     (tmp_path / "there").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "there")
     prepared(corpus[:3], tmp_path / "link")
-    assert read_split(tmp_path / "there", "train").ids == [u.id for u in corpus[:3]]
+    assert open_data(tmp_path / "there").read("train").ids == [u.id for u in corpus[:3]]
 
 
 def test_two_runs_at_once(corpus: list[Utterance], tmp_path: Path) -> None:
@@ -316,7 +319,7 @@ def test_a_split_without_usable_recordings_is_left_out(corpus: list[Utterance], 
     assert preparation.counts == {"train": 3}
     assert [skipped.reason for skipped in preparation.skipped] == ["no such file"] * 3
     with pytest.raises(InputError, match="no split 'test'; it has train"):
-        read_split(tmp_path / "tones", "test")
+        open_data(tmp_path / "tones").read("test")
 
 
 def statistics_of(data_dir: Path) -> GivenStatistics:
@@ -332,9 +335,9 @@ def test_unlabelled_recordings_alone(data_dir: Path, corpus: list[Utterance], tm
     assert np.isnan(own.label_statistics.mean).all()
     borrowed = prepared(pool, tmp_path / "borrowed", given=statistics_of(data_dir))
     assert borrowed.statistics_from == str(data_dir)
-    original = read_split(data_dir, "unlabeled")
-    assert np.array_equal(read_split(tmp_path / "borrowed", "unlabeled").chunks, original.chunks)
-    assert not np.array_equal(read_split(tmp_path / "own", "unlabeled").chunks, original.chunks)
+    original = open_data(data_dir).read("unlabeled")
+    assert np.array_equal(open_data(tmp_path / "borrowed").read("unlabeled").chunks, original.chunks)
+    assert not np.array_equal(open_data(tmp_path / "own").read("unlabeled").chunks, original.chunks)
 
 
 def test_nothing_to_normalise_by(data_dir: Path, corpus: list[Utterance], tmp_path: Path) -> None:
@@ -379,8 +382,8 @@ def conditions(tmp_path: Path) -> list[Utterance]:
 def test_what_is_noticed_is_counted_and_silence_left_out(conditions: list[Utterance], tmp_path: Path) -> None:
     preparation = prepared(conditions, tmp_path / "data")
     assert preparation.skipped == (
-        Skipped("cancel.wav", "the channels cancel: their mean is silent; `channel=first` takes one of them"),
-        Skipped("missed.wav", "all of its 11 chunks are silent"),
+        SkippedRecording("cancel.wav", "the channels cancel: their mean is silent; `channel=first` takes one of them"),
+        SkippedRecording("missed.wav", "all of its 11 chunks are silent"),
     )
     assert preparation.noticed == {"clipped": 1, "dc_offset": 1, "silent_chunks": 1}
     assert preparation.audio == AudioConfig()
@@ -399,7 +402,7 @@ def test_records_are_of_the_chosen_channel_without_its_offset(
     preparation = prepared(conditions, tmp_path / "data", workers, audio=audio)
     assert preparation.counts == {"train": 5} and preparation.audio == audio
     assert read_preparation(tmp_path / "data").audio == audio
-    arrays = read_split(tmp_path / "data", "train")
+    arrays = open_data(tmp_path / "data").read("train")
     paths = {u.id: u.path for u in conditions}
     assert arrays.ids == [name for name in sorted(paths) if name != "missed.wav"]
     for name, chunks in zip(arrays.ids, arrays.chunks, strict=True):
@@ -409,7 +412,7 @@ def test_records_are_of_the_chosen_channel_without_its_offset(
     with pytest.raises(InputError, match="holds other prepared data"):
         prepared(conditions, tmp_path / "data")
     second = prepared(conditions, tmp_path / "second", audio=AudioConfig(channel=2))
-    assert Skipped("clipped.wav", "no channel 2: it has 1") in second.skipped and second.counts == {"train": 3}
+    assert SkippedRecording("clipped.wav", "no channel 2: it has 1") in second.skipped and second.counts == {"train": 3}
 
 
 def test_data_from_before_audio_settings_are_read_and_used_again(corpus: list[Utterance], data_dir: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from emocluster_jax.config import FeatureConfig
 from emocluster_jax.console import Console
+from emocluster_jax.corpora.labels import VAD
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.records.preparation import (
@@ -23,9 +24,10 @@ from emocluster_jax.records.preparation import (
     read_preparation,
     write_preparation,
 )
-from emocluster_jax.records.reader import read_descriptions, read_split
+from emocluster_jax.records.reader import open_data
 from emocluster_jax.records.writer import prepare
 from emocluster_jax.storage.json_files import sealed
+from small_records import vad
 
 
 @pytest.fixture(scope="module")
@@ -41,23 +43,24 @@ def copy(data_dir: Path, tmp_path: Path) -> Path:
 
 
 def test_chosen_recordings_in_the_order_asked_for(data_dir: Path) -> None:
-    everything = read_split(data_dir, "train")
+    everything = open_data(data_dir).read("train")
     indices = np.random.default_rng(0).permutation(len(everything))[:25]
     counts: list[int] = []
-    some = read_split(data_dir, "train", indices, counts.append)
+    some = open_data(data_dir).read("train", indices, counts.append)
     assert sum(counts) == len(some) == 25
     assert some.ids == [everything.ids[i] for i in indices]
     assert some.speakers == [everything.speakers[i] for i in indices]
     assert np.array_equal(some.chunks, everything.chunks[indices])
-    np.testing.assert_array_equal(some.attributes, everything.attributes[indices])
+    np.testing.assert_array_equal(some.labels.values, everything.labels.values[indices])
     np.testing.assert_array_equal(some.durations_s, everything.durations_s[indices])
-    assert len(read_split(data_dir, "train", [])) == 0
+    assert len(open_data(data_dir).read("train", [])) == 0
 
 
 def test_all_but_the_chunks(data_dir: Path) -> None:
-    everything = vars(read_split(data_dir, "train"))
-    descriptions = vars(read_descriptions(data_dir, "train"))
+    everything = vars(open_data(data_dir).read("train"))
+    descriptions = vars(open_data(data_dir).describe("train"))
     assert set(everything) - set(descriptions) == {"chunks"}
+    np.testing.assert_array_equal(descriptions.pop("labels").values, everything["labels"].values)
     for name, values in descriptions.items():
         np.testing.assert_array_equal(values, everything[name])
 
@@ -67,7 +70,7 @@ def test_all_but_the_chunks(data_dir: Path) -> None:
 )
 def test_impossible_choices(data_dir: Path, indices: list[int], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        read_split(data_dir, "train", indices)
+        open_data(data_dir).read("train", indices)
 
 
 def test_tfds_reads_it_without_tensorflow_and_without_this_project(data_dir: Path, tmp_path: Path) -> None:
@@ -84,11 +87,11 @@ assert builder.as_data_source("unlabeled[:5]")[4]["gender"] == b""
 assert not {"tensorflow", "emocluster_jax", "jax"} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code, data_dir, tmp_path / "read.npz"], check=True, cwd=tmp_path)
-    arrays = read_split(data_dir, "train")
+    arrays = open_data(data_dir).read("train")
     with np.load(tmp_path / "read.npz") as read:
         assert np.array_equal(read["chunks"], arrays.chunks)
         assert read["chunks"].dtype == np.float16
-        np.testing.assert_array_equal(read["attributes"], arrays.attributes)
+        np.testing.assert_array_equal(read["attributes"], arrays.labels.values)
 
 
 def test_one_flipped_bit(copy: Path) -> None:
@@ -97,16 +100,16 @@ def test_one_flipped_bit(copy: Path) -> None:
     content[len(content) // 2] ^= 1
     damaged.write_bytes(content)
     with pytest.raises(InputError, match=rf"{damaged.name} is damaged"):
-        read_split(copy, "train")
-    assert len(read_split(copy, "train", range(16))) == 16  # the first file is whole
-    assert len(read_split(copy, "test")) == 3
+        open_data(copy).read("train")
+    assert len(open_data(copy).read("train", range(16))) == 16  # the first file is whole
+    assert len(open_data(copy).read("test")) == 3
 
 
 def test_a_record_file_is_gone(copy: Path) -> None:
     (name,) = [path.name for path in copy.glob("*test*")]
     (copy / name).unlink()
     with pytest.raises(InputError, match=f"{name} cannot be read"):
-        read_split(copy, "test")
+        open_data(copy).read("test")
 
 
 def test_preparation_round_trip(data_dir: Path, tmp_path: Path) -> None:
@@ -133,14 +136,14 @@ def test_a_preparation_of_more_recordings_than_its_files_can_hold(copy: Path) ->
     test["records"] = values["counts"]["test"] = 10**15
     path.write_text(json.dumps(sealed(values)))
     with pytest.raises(InputError, match=rf"{test['name']} is too short for {10**15} recordings"):
-        read_split(copy, "test")
+        open_data(copy).read("test")
 
 
 def test_no_data(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no data directory at .*`prepare\(\)`"):
         read_preparation(tmp_path / "absent")
-    with pytest.raises(InputError, match=r"not a prepared data directory.*launch.prepare"):
-        read_split(tmp_path, "train")
+    with pytest.raises(InputError, match=r"not a prepared data directory.*prepare"):
+        open_data(tmp_path).read("train")
 
 
 def _set(path: list[str | int], value):
@@ -155,7 +158,7 @@ def _set(path: list[str | int], value):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_set(["format_version"], 99), "format version 99, and this program reads version 1"),
+        (_set(["format_version"], 99), "format version 99, and this program reads version"),
         (lambda values: values.pop("format_version"), "format version None"),
         (lambda values: values.pop("counts"), "damaged: no entry 'counts'"),
         (_set(["counts", "train"], 38), "38 recordings of the split 'train'"),
@@ -203,9 +206,9 @@ def test_preparation_that_is_no_json_object(copy: Path, content: str) -> None:
 def test_label_statistics_over_finite_labels() -> None:
     nan = float("nan")
     labels = [(1.0, 2.0, nan), (3.0, nan, nan), (nan, 4.0, nan)]
-    rows = [Utterance(f"{i}", Path("x"), "train", attributes=values) for i, values in enumerate(labels)]
-    for statistics in (label_statistics(rows), label_statistics(rows[::-1])):
+    rows = [Utterance(f"{i}", Path("x"), "train", labels=vad(*values)) for i, values in enumerate(labels)]
+    for statistics in (label_statistics(rows, VAD), label_statistics(rows[::-1], VAD)):
         assert isinstance(statistics, LabelStatistics)
         np.testing.assert_array_equal(statistics.mean, [2, 3, nan])
         np.testing.assert_array_equal(statistics.std, [1, 1, nan])
-    assert np.isnan(label_statistics([]).std).all()
+    assert np.isnan(label_statistics([], VAD).std).all()

@@ -16,6 +16,7 @@ from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.records import shards
 from emocluster_jax.records.shards import check_utterances, plan_shards, request_sha256
+from small_records import vad
 
 
 def rows(count: int, split: str = "train") -> list[Utterance]:
@@ -46,11 +47,11 @@ def test_a_large_split_has_a_limited_number_of_files(monkeypatch: pytest.MonkeyP
         (rows(2) + rows(1), "two recordings have the id 'train000000.wav'"),
         (rows(1, "eval"), "unknown split 'eval'"),
         (
-            [Utterance("a.wav", Path("x"), "train", attributes=(1.0, 2.0, 4e30))],
+            [Utterance("a.wav", Path("x"), "train", labels=vad(1.0, 2.0, 4e30))],
             r"a\.wav: valence is 4e\+30; expected a number from -1000000 to 1000000, or nothing where it is missing",
         ),
-        ([Utterance("a.wav", Path("x"), "train", attributes=(-math.inf, 2.0, 3.0))], r"a\.wav: arousal is -inf; "),
-        ([Utterance("a.wav", Path("x"), "train", attributes=(10**400, 2.0, 3.0))], "more than 30 digits; expected"),
+        ([Utterance("a.wav", Path("x"), "train", labels=vad(-math.inf, 2.0, 3.0))], r"a\.wav: arousal is -inf; "),
+        ([Utterance("a.wav", Path("x"), "train", labels=vad(10**400, 2.0, 3.0))], "more than 30 digits; expected"),
         ([Utterance(id="b\udcff.wav", path=Path("x"), split="train")], "not UTF-8"),
     ],
 )
@@ -62,7 +63,7 @@ def test_rows_that_cannot_be_prepared(utterances: list[Utterance], message: str)
 def test_the_request_sees_what_matters(tmp_path: Path) -> None:
     audio = tmp_path / "a.wav"
     audio.write_bytes(b"1234")
-    row = Utterance(id="a.wav", path=audio, split="train", attributes=(1.0, 2.0, float("nan")))
+    row = Utterance(id="a.wav", path=audio, split="train", labels=vad(1.0, 2.0, float("nan")))
     other = rows(1)[0]
     features = FeatureConfig()
     first = request_sha256([row, other], features, "train")
@@ -75,7 +76,7 @@ def test_the_request_sees_what_matters(tmp_path: Path) -> None:
 
     changed = [
         request_sha256([row], features, "train"),
-        request_sha256([dataclasses.replace(row, attributes=(1.0, 2.5, float("nan"))), other], features, "train"),
+        request_sha256([dataclasses.replace(row, labels=vad(1.0, 2.5, float("nan"))), other], features, "train"),
         request_sha256([dataclasses.replace(row, speaker="A"), other], features, "train"),
         request_sha256([dataclasses.replace(row, split="test"), other], features, "train"),
         request_sha256([dataclasses.replace(row, start_s=1.5), other], features, "train"),
@@ -93,5 +94,5 @@ def test_the_request_sees_what_matters(tmp_path: Path) -> None:
 
 
 def test_requests_of_whole_files_are_what_they_were_before_there_were_segments() -> None:
-    row = Utterance("a.wav", Path("absent"), "train", "s", "male", (1.0, 2.5, float("nan")))
+    row = Utterance("a.wav", Path("absent"), "train", "s", "male", vad(1.0, 2.5, float("nan")))
     assert request_sha256([row], FeatureConfig(), "train").startswith("3eccb1fcf0e817a2")

@@ -45,7 +45,7 @@ def one_joint_step(split: ResidentSplit) -> dict[str, np.ndarray]:
     state = create_train_state(
         network_of(MODEL), FEATURES, {stage.name: stage.optimizer}, jax.random.key(1, impl="rbg")
     )
-    values = split.attributes[:, [0, 2]]
+    values = split.labels.of(("arousal", "valence"))
     labels = Labels(
         (np.arange(split.chunk_count) % MODEL.clusters).astype(np.int32),
         np.nan_to_num(values - 4).astype(np.float32),

@@ -14,12 +14,13 @@ import pytest
 import emocluster_jax
 from emocluster_jax.config import ClusteringConfig, TrainConfig
 from emocluster_jax.console import Console
+from emocluster_jax.corpora.labels import VAD, LabelColumns
 from emocluster_jax.errors import InputError
 from emocluster_jax.feed.resident import ResidentSplit, place
 from emocluster_jax.feed.split import AUDIO
 from emocluster_jax.inference.model_directory import read_model
 from emocluster_jax.inference.predictor import load_model
-from emocluster_jax.records.reader import read_descriptions
+from emocluster_jax.records.reader import open_data
 from emocluster_jax.training.checkpoints import Progress
 from emocluster_jax.training.data import TrainingData, label_statistics
 from emocluster_jax.training.loop import fit
@@ -35,10 +36,10 @@ CONFIG = TrainConfig(model=dataclasses.replace(MODEL, dropout_rate=0.5), epochs=
 
 def relabelled(split: Any, **columns: float) -> Any:
     """The split with every label of these attributes replaced."""
-    labels = split.attributes.copy()
+    labels = split.labels.values.copy()
     for name, value in columns.items():
-        labels[:, ("arousal", "dominance", "valence").index(name)] = value
-    return dataclasses.replace(split, attributes=labels)
+        labels[:, VAD.index(name)] = value
+    return dataclasses.replace(split, labels=LabelColumns(VAD, labels))
 
 
 def of_few_chunks(recordings: int, distinct: int) -> ResidentSplit:
@@ -46,7 +47,7 @@ def of_few_chunks(recordings: int, distinct: int) -> ResidentSplit:
     chunks, labels = draw_recordings(recordings, seed=6)
     all_chunks = chunks.reshape(-1, *chunks.shape[2:])
     numbers = np.arange(len(all_chunks)) % distinct
-    return place({AUDIO: all_chunks[numbers].reshape(chunks.shape)}, labels, recordings)
+    return place({AUDIO: all_chunks[numbers].reshape(chunks.shape)}, LabelColumns(VAD, labels), recordings)
 
 
 def trained(config: TrainConfig, data: TrainingData, workdir: Path) -> tuple[Progress, list[dict]]:
@@ -68,7 +69,7 @@ def test_data_with_labels_beyond_their_range(label: float, said: str, feed: Any,
     with pytest.raises(InputError, match=re.escape(message)):
         emocluster_jax.fit(tmp_path / "data", tmp_path / "run", CONFIG, feed=feed, console=Console(quiet=True))
     with pytest.raises(InputError, match=re.escape(message)):
-        read_descriptions(tmp_path / "data", "train")
+        open_data(tmp_path / "data").describe("train")
     with pytest.raises(InputError, match=re.escape(f"the training split has the arousal label {said}; expected a")):
         label_statistics(labels[:, :1], ("arousal",))
 
@@ -81,9 +82,9 @@ def test_more_principal_components_than_an_embedding_has_numbers(tmp_path: Path)
 
 def test_the_largest_labels_that_there_are(tmp_path: Path) -> None:
     data = make_data(unlabeled=False)
-    labels = np.full(data.train.attributes.shape, 1e6, np.float32)  # type: ignore[union-attr]
+    labels = np.full(data.train.labels.values.shape, 1e6, np.float32)  # type: ignore[union-attr]
     labels[::2] = -1e6
-    train_split = dataclasses.replace(data.train, attributes=labels)  # type: ignore[type-var]
+    train_split = dataclasses.replace(data.train, labels=LabelColumns(VAD, labels))  # type: ignore[type-var]
     trained(dataclasses.replace(CONFIG, epochs=1), dataclasses.replace(data, train=train_split), tmp_path)
     model = read_model(tmp_path / "model")
     mean = labels.mean(dtype=np.float64)

@@ -12,6 +12,7 @@ import pytest
 
 from emocluster_jax.config import AudioConfig, ClusteringConfig, ModelConfig, OptimizerConfig, TrainConfig
 from emocluster_jax.console import Console
+from emocluster_jax.corpora.labels import VAD, LabelColumns
 from emocluster_jax.errors import InputError
 from emocluster_jax.inference.model_directory import model_epoch, read_model
 from emocluster_jax.training.checkpoints import Progress
@@ -203,9 +204,9 @@ def test_more_clusters_than_chunks(data: TrainingData, tmp_path: Path) -> None:
 
 
 def test_attribute_without_labels(data: TrainingData, tmp_path: Path) -> None:
-    labels = data.train.attributes.copy()
+    labels = data.train.labels.values.copy()
     labels[:, 1] = np.nan
-    unrated = dataclasses.replace(data, train=dataclasses.replace(data.train, attributes=labels))
+    unrated = dataclasses.replace(data, train=dataclasses.replace(data.train, labels=LabelColumns(VAD, labels)))
     with pytest.raises(InputError, match="the training split has no dominance labels"):
         fit(TrainConfig(model=ModelConfig(attributes=("dominance",))), unrated, tmp_path, Console(quiet=True))
 

@@ -17,6 +17,7 @@ import pytest
 from emocluster_jax.clustering.sampling import shuffled_indices
 from emocluster_jax.config import ClusteringConfig, ModelConfig, OptimizerConfig, TrainConfig
 from emocluster_jax.console import Console
+from emocluster_jax.corpora.labels import VAD, LabelColumns
 from emocluster_jax.feed.resident import place
 from emocluster_jax.inference.forward import Outputs, make_forward
 from emocluster_jax.inference.model_directory import read_model
@@ -48,7 +49,7 @@ def data_with_nan(split: Literal["train", "validation"], recordings: list[int]) 
     chunks, labels = draw_recordings(count, seed)
     chunks[recordings, 2, 5, 5] = np.nan
     whole = make_data(unlabeled=False)
-    damaged = dataclasses.replace(whole, **{split: place(chunks, labels, count)})
+    damaged = dataclasses.replace(whole, **{split: place(chunks, LabelColumns(VAD, labels), count)})
     return dataclasses.replace(damaged, recording_ids=lambda split, rows: [f"{split}/{row}.wav" for row in rows])
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from emocluster_jax.config import ATTRIBUTES
 from emocluster_jax.reporting.html.figures import GREY, Figure, palette, plain, styled
 from emocluster_jax.reporting.html.sample import Sample, SampledRecording
 
@@ -42,9 +41,8 @@ def embedding_map(sample: Sample) -> Figure:
         colourings["cluster"] = _categories(recordings, places, names, lambda r: f"cluster {r.cluster}")
         if sample.centroids is not None:
             colourings["cluster"].append(_centroids(components.transform(np.asarray(sample.centroids))))
-    for name in ATTRIBUTES:
-        if any(name in recording.labels for recording in recordings):
-            colourings[name] = _values(recordings, places, name)
+    for name in dict.fromkeys(name for recording in recordings for name in recording.labels):
+        colourings[name] = _values(recordings, places, name)
     for title, value in (("split", _split), ("gender", _gender), ("speaker", _speaker)):
         names = sorted({value(recording) for recording in recordings} - {""})
         if 2 <= len(names) <= _MOST_CATEGORIES:
@@ -154,7 +152,7 @@ def _details(recording: SampledRecording) -> str:
     if recording.speaker:
         known.insert(1, f"speaker {plain(recording.speaker)}")
     lines.append(", ".join(part for part in known if part))
-    for name in ATTRIBUTES:
+    for name in recording.labels | recording.predictions:
         parts = []
         if name in recording.labels:
             parts.append(f"rated {recording.labels[name]:.2f}")

@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float, Int
 
-from emocluster_jax.config import ATTRIBUTES
+from emocluster_jax.corpora.labels import LabelColumns
 from emocluster_jax.evaluation.cluster_distributions import distributions
 from emocluster_jax.evaluation.cluster_extremes import cluster_extremes
 from emocluster_jax.evaluation.cluster_information import cluster_counts
@@ -20,23 +20,18 @@ _PANEL = 440
 """Pixels: width of a panel that is about square."""
 
 
-def cluster_figures(
-    assignments: Int[np.ndarray, " chunks"], attributes: Float[np.ndarray, "sentences 3"]
-) -> list[Figure]:
-    """For every attribute with labels: its distribution in each cluster, and in the two that differ most.
+def cluster_figures(assignments: Int[np.ndarray, " chunks"], labels: LabelColumns) -> list[Figure]:
+    """For every label that is not always missing: its distribution in each cluster, and in the two that differ most.
 
     Args:
       assignments: cluster of every chunk, those of a sentence one after another.
-      attributes: labels in the order of `config.ATTRIBUTES`, NaN where missing.
+      labels: of the sentences.
     """
-    figures = []
-    for name, labels in zip(ATTRIBUTES, attributes.T, strict=True):
-        if np.isfinite(labels).any():
-            figures.append(_attribute_figure(name, assignments, labels))
-    return figures
+    known = ((name, values) for name, values in labels.columns() if np.isfinite(values).any())
+    return [_label_figure(name, assignments, values) for name, values in known]
 
 
-def _attribute_figure(
+def _label_figure(
     name: str, assignments: Int[np.ndarray, " chunks"], labels: Float[np.ndarray, " sentences"]
 ) -> Figure:
     counts = cluster_counts(assignments, len(labels))

@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from emocluster_jax.config import ATTRIBUTES
+from emocluster_jax.config import is_label_name
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.run_results import TEST_SCORES
 from emocluster_jax.reporting.html.run_files import RunFiles, read_run_files, unless_wrong
@@ -186,7 +186,7 @@ def _results(path: Path) -> CsvTable:
         for name in _NUMBERS:
             if not _is_number(record.get(name, "")):
                 raise InputError(f"{path}, row {number}: {name} is {shortened(repr(record[name]))}; {_REMEDY}")
-        if record["attribute"] not in ATTRIBUTES:
+        if not is_label_name(record["attribute"]):
             raise InputError(f"{path}, row {number}: no attribute {shortened(repr(record['attribute']))}; {_REMEDY}")
         workdir = PurePath(record["workdir"])
         if workdir.is_absolute() or ".." in workdir.parts:

@@ -18,11 +18,10 @@ from emocluster_jax.evaluation.cluster_information import Information
 from emocluster_jax.evaluation.run_results import TEST_SCORES
 from emocluster_jax.inference.model_directory import MODEL, SavedModel, read_model
 from emocluster_jax.preprocessing.quality import told
-from emocluster_jax.records.arrays import Descriptions
 from emocluster_jax.records.chunk_source import ChunkSource
-from emocluster_jax.records.preparation import Preparation, read_preparation
-from emocluster_jax.records.reader import read_descriptions
-from emocluster_jax.records.splits import describe_fold, split_counts
+from emocluster_jax.records.folds import describe_fold
+from emocluster_jax.records.preparation import Preparation
+from emocluster_jax.records.reader import Descriptions, PreparedData, open_data
 from emocluster_jax.reporting.html.cutting import Cut, draw_cut
 from emocluster_jax.reporting.html.embedding_map import FEWEST, embedding_map
 from emocluster_jax.reporting.html.emotion_figures import cluster_figures, prediction_scatter
@@ -93,26 +92,26 @@ def view_data(run: RunFiles, data_dir: Path, source: Path | None, extent: Extent
     Raises:
       InputError: other data than the run's, or damaged ones.
     """
-    preparation = read_preparation(data_dir)
+    data = open_data(data_dir, run.saved.config.fold)
+    preparation = data.preparation
     if run.saved.data not in preparation.fingerprints:
         raise InputError(f"the run in {run.workdir} was trained on other data than {data_dir}; give its `data_dir`")
     if not preparation.counts.get("train"):
         raise InputError(f"{data_dir} has no labelled recordings, which the page would show; leave `data_dir` out")
-    fold = run.saved.config.fold
-    train = read_descriptions(data_dir, "train", fold)
+    train = data.describe("train")
     source = source or Path(preparation.source)
     problems: list[str] = []
     sample, typical = None, ()
     if os.path.lexists(run.workdir / MODEL):
         model = unless_wrong(lambda: _read_model(run, preparation), None, problems)
         if model is not None:
-            sample = draw_sample(data_dir, preparation, fold, model, extent.recordings, console)
+            sample = draw_sample(data, model, extent.recordings, console)
             typical = typical_recordings(sample, source, preparation.audio, extent.clips, extent.clip_seconds, console)
-    assignments = unless_wrong(lambda: _read_assignments(run, preparation), None, problems)
+    assignments = unless_wrong(lambda: _read_assignments(run, data), None, problems)
     silent = _silent(typical, source)
     if silent and isinstance(preparation.features, FeatureConfig):
         console.warn(silent)
-    cuts = _cuts(data_dir, preparation, fold, train, source)
+    cuts = _cuts(data, train, source)
     return DataView(preparation, train, assignments, sample, typical, silent, cuts, tuple(problems))
 
 
@@ -126,12 +125,11 @@ def _read_model(run: RunFiles, preparation: Preparation) -> SavedModel:
     return model
 
 
-def _read_assignments(run: RunFiles, preparation: Preparation) -> Int[np.ndarray, " chunks"] | None:
+def _read_assignments(run: RunFiles, data: PreparedData) -> Int[np.ndarray, " chunks"] | None:
     """The clusters of the epoch that was kept; None for systems without."""
     if run.best_epoch is None:
         return None
-    recordings = split_counts(preparation, run.saved.config.fold)["train"]
-    chunks = recordings * preparation.features.chunks_per_utterance
+    chunks = data.counts["train"] * data.preparation.features.chunks_per_utterance
     return read_training_clusters(run.workdir, run.best_epoch, run.saved, chunks)
 
 
@@ -183,17 +181,15 @@ def run_page(run: RunFiles, data: DataView | None, extent: Extent) -> str:
     )
 
 
-def _cuts(
-    data_dir: Path, preparation: Preparation, fold: int | None, train: Descriptions, source: Path
-) -> tuple[Cut, ...]:
+def _cuts(data: PreparedData, train: Descriptions, source: Path) -> tuple[Cut, ...]:
     """A short training recording, with a tenth of all below it, and the longest whose chunks can be told apart."""
-    features = preparation.features
+    features = data.preparation.features
     by_duration = sorted(range(len(train)), key=lambda i: (float(train.durations_s[i]), train.ids[i]))
     short = by_duration[len(train) // 10]
     long = next((i for i in reversed(by_duration) if train.durations_s[i] <= _LONGEST_CUT_S), short)
-    chunks = ChunkSource(data_dir, preparation, "train", fold)
+    chunks = ChunkSource(data, "train")
     return tuple(
-        draw_cut(train.ids[i], source, float(train.durations_s[i]), chunks[i], features, preparation.audio)
+        draw_cut(train.ids[i], source, float(train.durations_s[i]), chunks[i], features, data.preparation.audio)
         for i in dict.fromkeys((short, long))
     )
 
@@ -241,7 +237,7 @@ def _information_rows(run: RunFiles) -> list[tuple[str, Information]]:
 def _distributions(data: DataView | None) -> list[Figure]:
     if data is None or data.assignments is None:
         return []
-    return cluster_figures(data.assignments, data.train.attributes)
+    return cluster_figures(data.assignments, data.train.labels)
 
 
 def _sampled(sample: Sample) -> str:

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
-from emocluster_jax.config import ATTRIBUTES
 from emocluster_jax.console import Console
 from emocluster_jax.inference.model_directory import SavedModel
 from emocluster_jax.inference.predictor import Prediction, Predictor
 from emocluster_jax.inference.recordings import predict_prepared
-from emocluster_jax.records.arrays import Descriptions
 from emocluster_jax.records.chunk_source import ChunkSource
-from emocluster_jax.records.preparation import Preparation
-from emocluster_jax.records.reader import read_descriptions
-from emocluster_jax.records.splits import LABELED_SPLITS, split_counts
+from emocluster_jax.records.folds import LABELED_SPLITS
+from emocluster_jax.records.reader import Descriptions, PreparedData
 
 _SEED = 0
 
@@ -28,7 +24,7 @@ class SampledRecording:
 
     Attributes:
       id: unique within the corpus.
-      split: one of `records.splits.LABELED_SPLITS`.
+      split: one of `records.folds.LABELED_SPLITS`.
       speaker: "" where unknown.
       gender: "female", "male", or "" where unknown.
       duration_s: its duration in seconds.
@@ -68,22 +64,18 @@ class Sample:
     centroids: Float[np.ndarray, "K E"] | None
 
 
-def draw_sample(
-    data_dir: Path, preparation: Preparation, fold: int | None, model: SavedModel, size: int, console: Console
-) -> Sample:
+def draw_sample(data: PreparedData, model: SavedModel, size: int, console: Console) -> Sample:
     """Draws recordings from the labelled splits, all of them if there are no more, and runs the model on them.
 
     The same data and the same size give the same recordings.
 
     Args:
-      data_dir: prepared records.
-      preparation: what `data_dir` says of itself.
-      fold: of data that have folds, the one that the model's run tests on.
+      data: prepared records, as the model's run sees them.
       model: what was trained on them.
       size: how many to draw.
       console: shows how far it is.
     """
-    counts = split_counts(preparation, fold)
+    counts = data.counts
     splits = [split for split in LABELED_SPLITS if counts.get(split)]
     places = [(split, position) for split in splits for position in range(counts[split])]
     drawn = np.sort(np.random.default_rng(_SEED).permutation(len(places))[:size])
@@ -93,8 +85,8 @@ def draw_sample(
     with console.task("embedding recordings", len(drawn)) as task:
         for split in splits:
             positions = [places[i][1] for i in drawn if places[i][0] == split]
-            descriptions = read_descriptions(data_dir, split, fold)
-            source = ChunkSource(data_dir, preparation, split, fold)
+            descriptions = data.describe(split)
+            source = ChunkSource(data, split)
             for position, prediction in zip(positions, predict_prepared(predictor, source, positions), strict=True):
                 clustered = model.clustered(prediction.chunk_embeddings).mean(axis=0)
                 embeddings.append(clustered)
@@ -113,7 +105,7 @@ def _recording(
     centroids: Float[np.ndarray, "K E"] | None,
 ) -> SampledRecording:
     cluster = prediction.cluster
-    labels = zip(ATTRIBUTES, descriptions.attributes[position].tolist(), strict=True)
+    labels = zip(descriptions.labels.names, descriptions.labels.values[position].tolist(), strict=True)
     return SampledRecording(
         id=descriptions.ids[position],
         split=split,
