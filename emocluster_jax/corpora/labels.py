@@ -1,4 +1,4 @@
-"""Labels by name: those of many recordings as an array whose columns have names."""
+"""Labels by name: an array of many recordings' labels, with a name for each column."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class LabelColumns:
         return len(self.values)
 
     def of(self, names: Sequence[str]) -> Float[np.ndarray, "recordings A"]:
-        """The columns with these names, in this order; NaN throughout for a name that there is not."""
+        """The columns with these names, in this order; NaN throughout for a name that is absent."""
         missing = np.full((len(self), 1), np.nan, self.values.dtype)
         positions = [self.names.index(name) if name in self.names else -1 for name in names]
         return np.concatenate([self.values, missing], axis=1)[:, positions]
@@ -43,10 +43,6 @@ class LabelColumns:
     def rows(self, positions: Int[np.ndarray, " n"]) -> LabelColumns:
         """The labels of the recordings at these positions."""
         return LabelColumns(self.names, self.values[positions])
-
-    def check_names(self, names: Iterable[str]) -> None:
-        """Raises InputError for a name that is not among the columns'."""
-        check_known(names, self.names)
 
 
 def check_known(names: Iterable[str], known: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ import emocluster_jax
 from emocluster_jax.api.frames import recordings_frame
 from emocluster_jax.config import ModelConfig, TrainConfig
 from emocluster_jax.console import Console
+from emocluster_jax.corpora.labels import LabelColumns
 from emocluster_jax.errors import InputError
 from emocluster_jax.inference.model_directory import save_model
 from emocluster_jax.inference.predictor import load_model
@@ -166,7 +167,7 @@ def test_the_best_models_chunks_are_in_tensorboards_projector(names: dict[str, A
 def test_frames_have_the_times_of_segments() -> None:
     pytest.importorskip("pandas")
     ids = ["a.wav", "a.wav#1.5-4", "a.wav#3-", "b#1-2.wav"]
-    nothing, durations_s = np.full((4, 3), np.nan, np.float32), np.array([9, 2.5, 6, 1], np.float32)
+    nothing, durations_s = LabelColumns((), np.zeros((4, 0), np.float32)), np.array([9, 2.5, 6, 1], np.float32)
     frame = recordings_frame(Descriptions(nothing, ids, [""] * 4, [""] * 4, durations_s), {"x": range(4)})
     assert [(file, start.total_seconds(), end.total_seconds()) for file, start, end in frame.index] == [
         ("a.wav", 0, 9),

@@ -15,7 +15,7 @@ import soundfile
 
 import emocluster_jax
 import launch.prepare
-from emocluster_jax.api.data_for_model import read_preparation_for
+from emocluster_jax.api.data_for_model import open_data_for
 from emocluster_jax.config import AudioConfig, FeatureConfig
 from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
@@ -267,7 +267,7 @@ def test_windows_hop_and_bands(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"than the model's training data \(fft_size 640, not 512; hop_size 320, not 256;"
     ):
-        read_preparation_for(model, tmp_path / "wide")
+        open_data_for(model, tmp_path / "model", tmp_path / "wide", None, Console(quiet=True))
     with pytest.raises(InputError, match="--hop-ms 50 leaves out what is between windows"):
         call(launch.prepare, *options, "--data-dir", str(tmp_path / "gaps"), "--hop-ms", "50")
     with pytest.raises(InputError, match="leave out --window-ms, --hop-ms and --mel-bands"):

@@ -17,7 +17,7 @@ from emocluster_jax.console import Console
 from emocluster_jax.feed.from_records import load_split
 from emocluster_jax.inference.model_directory import read_model
 from emocluster_jax.inference.predictor import Predictor
-from emocluster_jax.records.preparation import read_preparation
+from emocluster_jax.records.reader import open_data
 from emocluster_jax.training.loop import fit
 from small_records import write_records
 from small_training import FEATURES, MODEL, draw_recordings, make_data
@@ -26,10 +26,10 @@ from small_training import FEATURES, MODEL, draw_recordings, make_data
 def main(folder: Path) -> None:
     model = dataclasses.replace(MODEL, temporal="running_mean")
     write_records(folder / "data", FEATURES, {"train": draw_recordings(10, seed=6)})
-    preparation = read_preparation(folder / "data")
+    prepared = open_data(folder / "data")
     models = []
     for feed in ("resident", "streamed"):
-        split = load_split(folder / "data", preparation, "train", Console(quiet=True), feed=feed)
+        split = load_split(prepared, "train", Console(quiet=True), feed=feed)
         data = dataclasses.replace(make_data(unlabeled=False, validation=False), train=split)
         fit(TrainConfig(model=model, epochs=1, batch_size=4), data, folder / feed, Console(quiet=True))
         models.append(read_model(folder / feed / "model"))
