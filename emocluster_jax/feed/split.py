@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 import jax
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from emocluster_jax.corpora.labels import LabelColumns
 from emocluster_jax.runtime import parallel
