@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
 from emocluster_jax.reporting import plot_data
-from emocluster_jax.reporting.html.figures import GREY, Figure, number_epochs, panels, styled
+from emocluster_jax.reporting.html.figures import GREY, Figure, number_epochs, panels, plain, styled
 from emocluster_jax.reporting.plot_data import ClusterSizes, Metrics, Panel
 
 _HEIGHT = 400
@@ -45,7 +45,7 @@ def _add_curves(figure: go.Figure, column: int, panel: Panel) -> None:
         trace = go.Scatter(
             x=panel.epochs,
             y=curve.values,
-            name=curve.title,
+            name=plain(curve.title),
             mode="lines+markers" if len(panel.epochs) <= 60 else "lines",
             line={"color": curve.style.colour},
             hovertemplate="%{y:.4f}",
