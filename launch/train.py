@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from emocluster_jax.config import PRESETS, Preset, TrainConfig
 from emocluster_jax.errors import InputError, one_line
-from emocluster_jax.runtime.memory import keep_freed_memory
+from emocluster_jax.runtime.host import keep_freed_memory
 from emocluster_jax.runtime.processes import Processes
 from emocluster_jax.settings import from_dict
 from emocluster_jax.storage.disk import check_path, writing

@@ -24,7 +24,7 @@ from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.inference.model_directory import model_epoch, read_model, save_model
 from emocluster_jax.models.registry import network_of
-from emocluster_jax.objectives.registry import stages_of
+from emocluster_jax.objectives.stage import stages_of
 from emocluster_jax.records import writer
 from emocluster_jax.records.chunk_source import ChunkSource
 from emocluster_jax.records.data_folder import unfinished_folder

@@ -32,7 +32,7 @@ from emocluster_jax.records.beam import BeamRunner, beam_runner
 from emocluster_jax.records.folds import checked_request, in_one_split
 from emocluster_jax.records.preparation import FILE_NAME, GivenStatistics, Preparation, read_preparation
 from emocluster_jax.records.writer import prepare as write_records
-from emocluster_jax.runtime.cores import usable_cores
+from emocluster_jax.runtime.host import usable_cores
 from emocluster_jax.storage.disk import check_output_folder, check_path
 
 _WITHOUT = {

@@ -36,7 +36,7 @@ from emocluster_jax.feed.choice import Feed, resolve_feed
 from emocluster_jax.feed.from_records import load_split, pool_prefix
 from emocluster_jax.feed.split import Split
 from emocluster_jax.inference.model_directory import MODEL, SavedModel, read_model
-from emocluster_jax.objectives.registry import stages_of
+from emocluster_jax.objectives.stage import stages_of
 from emocluster_jax.records.folds import describe_fold
 from emocluster_jax.records.preparation import Preparation
 from emocluster_jax.records.reader import Descriptions, PreparedData, open_data

@@ -32,7 +32,7 @@ class Contender:
       entry: "module:function"; the function takes `arguments` and returns `Prepared`. It is named, not passed, so that
         the process can be set up before the module is imported.
       arguments: plain values.
-      keeps_memory: whether the process calls `runtime.memory.keep_freed_memory`, as this project's commands do.
+      keeps_memory: whether the process calls `runtime.host.keep_freed_memory`, as this project's commands do.
     """
 
     name: str

@@ -10,7 +10,7 @@ from emocluster_jax.benchmark.cases import Case, Contender, Device, Prepared, ou
 from emocluster_jax.benchmark.made_data import temporary_recordings
 from emocluster_jax.benchmark.worker import resident_peak_bytes
 from emocluster_jax.config import FeatureConfig
-from emocluster_jax.runtime.cores import usable_cores
+from emocluster_jax.runtime.host import usable_cores
 
 
 def cases(device: Device, quick: bool) -> list[Case]:

@@ -17,7 +17,7 @@ from emocluster_jax.corpora.labels import VAD, LabelColumns
 from emocluster_jax.feed.resident import ResidentSplit, place
 from emocluster_jax.feed.split import AUDIO, Held, Inputs
 from emocluster_jax.models.registry import network_of
-from emocluster_jax.objectives.registry import stages_of
+from emocluster_jax.objectives.stage import stages_of
 from emocluster_jax.runtime import parallel
 from emocluster_jax.training.programs import Labels, StageArrays, StepRange, Trained, training_program
 from emocluster_jax.training.state import create_train_state

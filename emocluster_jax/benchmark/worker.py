@@ -21,8 +21,7 @@ from typing import Any
 
 from emocluster_jax.benchmark.cases import Contender, Device, Prepared
 from emocluster_jax.runtime.child_processes import end_with_parent
-from emocluster_jax.runtime.cores import usable_cores
-from emocluster_jax.runtime.memory import keep_freed_memory
+from emocluster_jax.runtime.host import keep_freed_memory, usable_cores
 
 _REPEAT, _MEMORY = "repeat", "memory"
 

@@ -32,7 +32,7 @@ from emocluster_jax.corpora.labels import VAD
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.ranges import Range, within
-from emocluster_jax.runtime.cores import usable_cores
+from emocluster_jax.runtime.host import usable_cores
 from emocluster_jax.settings import check_numbers
 from emocluster_jax.storage.atomic_files import beside
 

@@ -11,7 +11,7 @@ from emocluster_jax.config import Features
 from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
 from emocluster_jax.runtime import parallel
-from emocluster_jax.runtime.memory import available_bytes
+from emocluster_jax.runtime.host import available_bytes
 
 Feed = Literal["resident", "streamed"]
 

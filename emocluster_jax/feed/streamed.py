@@ -17,7 +17,7 @@ from emocluster_jax.corpora.labels import LabelColumns
 from emocluster_jax.feed.split import AUDIO, Inputs, Spans, Split, block_starts
 from emocluster_jax.records.chunk_source import ChunkSource
 from emocluster_jax.runtime import parallel
-from emocluster_jax.runtime.cores import usable_cores
+from emocluster_jax.runtime.host import usable_cores
 
 _ROWS = 128
 """Chunks that one thread reads at a time, or more: a recording that gives several of them is read once for all."""

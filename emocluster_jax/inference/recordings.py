@@ -31,7 +31,7 @@ from emocluster_jax.preprocessing.long_recordings import LongRecording, Read, re
 from emocluster_jax.preprocessing.quality import Quality, quality_of, silent_reason
 from emocluster_jax.preprocessing.sources import chunk_parts, frames_of_parts, open_source, segment_bounds
 from emocluster_jax.records.chunk_source import ChunkSource
-from emocluster_jax.runtime.cores import usable_cores
+from emocluster_jax.runtime.host import usable_cores
 
 SHORTEST_WINDOW_S = 1.0
 """What is left of a recording after its last whole window is a window if it is this long, and dropped otherwise."""

@@ -1,4 +1,4 @@
-"""The encoder with the attribute regressor and a decoder: an autoencoder whose code also predicts the attributes."""
+"""An autoencoder with the attribute regressor on its code."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from emocluster_jax.models.network import Network, Output, chunks_of
 
 
 class CnnAutoencoder(Network):
-    """The paper's CNN-AE.
+    """The paper's CNN-AE; its embeddings are the code, the shared layer's output.
 
-    The embeddings are the code: the shared layer's output. `extras` has `reconstruction` (n, time, mel), the chunks as
-    the decoder makes them from the code.
+    `extras` has `reconstruction` (n, time, mel), the chunks decoded from the code.
     """
 
     title = "CNN-AE"

@@ -1,4 +1,4 @@
-"""The encoder with the attribute regressor alone: what every other system is measured against."""
+"""The encoder with the attribute regressor alone: the baseline of all other systems."""
 
 from __future__ import annotations
 

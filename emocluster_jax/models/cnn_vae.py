@@ -1,4 +1,4 @@
-"""The encoder with the attribute regressor and a decoder as a variational autoencoder (Kingma & Welling 2014)."""
+"""A variational autoencoder (Kingma & Welling 2014) with the attribute regressor on its code."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from emocluster_jax.models.network import Network, Output, chunks_of
 
 
 class CnnVariationalAutoencoder(Network):
-    """The paper's CNN-VAE. Its code is Gaussian: a sample of it in training, its mean otherwise.
+    """The paper's CNN-VAE; the code is sampled in training and is its mean otherwise, as are the embeddings.
 
-    The embeddings are the code's mean. `extras` has `log_variance` (n, E), the logarithm of its variance, and
-    `reconstruction` (n, time, mel), the chunks as the decoder makes them from the code.
+    `extras` has `log_variance` (n, E) of the code and `reconstruction` (n, time, mel), the chunks decoded from it.
     """
 
     title = "CNN-VAE"

@@ -42,7 +42,7 @@ def conv3x3(x: Float[Array, "n h w c_in"], kernel: Float[Array, "3 3 c_in c_out"
     For the network's input, where `relu_conv3x3` has nothing to normalise. x and kernel have the same dtype.
     """
     _check(x, kernel, stride)
-    return _conv3x3(x, kernel, stride)
+    return _conv3x3((x, kernel), (stride,))
 
 
 def relu_conv3x3(
@@ -52,40 +52,39 @@ def relu_conv3x3(
     kernel: Float[Array, "3 3 c_in c_out"],
     stride: int,
 ) -> Convolved:
-    """Convolve relu(x · multiplier + offset) with padding 1 and stride 1 or 2: h_out = ⌈h / stride⌉, w_out likewise.
+    """Convolve relu(x · multiplier + offset) as `conv3x3` does.
 
     Args:
         x: the previous layer's pre-activation.
         multiplier: batch normalisation's scale / √(variance + ε), float32.
         offset: batch normalisation's bias - mean · multiplier, float32.
-        kernel: of x's dtype.
+        kernel: of the same dtype as x.
         stride: 1 or 2.
     """
     _check(x, kernel, stride)
-    return _relu_conv3x3(x, multiplier, offset, kernel, stride)
+    return _relu_conv3x3((x, multiplier, offset, kernel), (stride,))
 
 
 def transposed_conv3x3(
     x: Float[Array, "n h w c_in"], kernel: Float[Array, "3 3 c_out c_in"], stride: int, shape: tuple[int, int]
 ) -> Convolved:
-    """The transpose of the convolution with this kernel, padding 1 and stride 1 or 2, without a bias.
+    """The transpose of `conv3x3` with this kernel and stride.
 
     Args:
-        x: of the shape of that convolution's output.
-        kernel: of that convolution, and of x's dtype: its last two dimensions are the channels of this one's result and
-            of x.
-        stride: of that convolution, 1 or 2.
-        shape: height and width of that convolution's input, hence of this one's result: h = ⌈height / stride⌉.
+        x: has the shape of that convolution's output.
+        kernel: of the same dtype as x; its last two dimensions are the channels of the result and of x.
+        stride: 1 or 2.
+        shape: height and width of the result, that is of the convolution's input: h = ⌈height / stride⌉.
     """
     _check(x, kernel, stride)
     if tuple(-(-size // stride) for size in shape) != x.shape[1:3]:
-        raise ValueError(f"no convolution of stride {stride} makes {x.shape[1:3]} of {shape}")
-    return _transposed_conv3x3(x, kernel, stride, shape)
+        raise ValueError(f"a convolution of stride {stride} does not turn {shape} into {x.shape[1:3]}")
+    return _transposed_conv3x3((x, kernel), (stride, shape))
 
 
 def _check(x: Array, kernel: Array, stride: int) -> None:
     if stride not in (1, 2):
-        raise ValueError(f"stride is {stride}; these convolutions know 1 and 2")
+        raise ValueError(f"stride is {stride}; expected 1 or 2")
     if x.dtype != kernel.dtype:
         raise ValueError(f"x is {x.dtype} and the kernel {kernel.dtype}: cast the kernel to the dtype to compute in")
 
@@ -110,128 +109,84 @@ def _sums(pre_activation: Array) -> tuple[Array, Array, Array]:
     return pre_activation, y.sum((0, 1, 2)), (y * y).sum((0, 1, 2))
 
 
+def _pixels(x: Array) -> int:
+    return x.size // x.shape[-1]
+
+
 def _by_platform(on_cpu: Callable, elsewhere: Callable, *arrays: Array):
     # Only float32 is worth the matrix products: XLA widens bfloat16 on CPUs that lack it, one operation at a time. And
-    # their loops over groups need a number of images: a program for any number, as exported, convolves plainly.
+    # their loops over groups need a known number of images: a program for any number, as exported, convolves plainly.
     if arrays[0].dtype != jnp.float32 or export.is_symbolic_dim(arrays[0].shape[0]):
         return elsewhere(*arrays)
     return lax.platform_dependent(*arrays, cpu=on_cpu, default=elsewhere)
 
 
-def _with_moments(pre_activation: Array, total: Array, square: Array) -> Convolved:
-    pixels = pre_activation.size // pre_activation.shape[-1]
-    return Convolved(pre_activation, total / pixels, square / pixels)
+def _differentiable(plain: Callable, on_cpu: Callable, gradients: Callable) -> Callable[..., Convolved]:
+    """A function (arrays, settings) -> `Convolved` with gradients of its own.
 
+    Args:
+        plain: (*arrays, *settings) -> the pre-activation.
+        on_cpu: likewise, with its sums and sums of squares per channel.
+        gradients: (settings, arrays and pre-activation, parts of the cotangent) -> gradients of the arrays.
+    """
 
-def _scaled_cotangents(cotangents: Convolved) -> tuple[Array, Array, Array]:
-    """The cotangent of an output value v is first + second + third · v."""
-    pixels = cotangents.pre_activation.size // cotangents.pre_activation.shape[-1]
-    return cotangents.pre_activation, cotangents.mean / pixels, 2 * cotangents.mean_square / pixels
+    @partial(jax.custom_vjp, nondiff_argnums=(1,))
+    def layer(arrays: tuple[Array, ...], settings: tuple) -> Convolved:
+        pre_activation, total, square = _by_platform(
+            lambda *arrays: on_cpu(*arrays, *settings), lambda *arrays: _sums(plain(*arrays, *settings)), *arrays
+        )
+        pixels = _pixels(pre_activation)
+        return Convolved(pre_activation, total / pixels, square / pixels)
+
+    def forward(arrays: tuple[Array, ...], settings: tuple):
+        out: Any = layer(arrays, settings)
+        return out, (*arrays, out.pre_activation)
+
+    def backward(settings: tuple, residuals: tuple[Array, ...], cotangents: Convolved):
+        # The cotangent of an output value v is first + second + third * v.
+        pixels = _pixels(cotangents.pre_activation)
+        parts = cotangents.pre_activation, cotangents.mean / pixels, 2 * cotangents.mean_square / pixels
+        return (gradients(settings, residuals, parts),)
+
+    layer.defvjp(forward, backward)
+    return layer  # type: ignore[return-value]
 
 
 def _total_cotangent(pre_activation: Array, cotangent: Array, mean_cotangent: Array, square_cotangent: Array) -> Array:
     return (cotangent + mean_cotangent + square_cotangent * pre_activation).astype(pre_activation.dtype)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _conv3x3(x: Array, kernel: Array, stride: int) -> Convolved:
-    return _with_moments(
-        *_by_platform(
-            partial(convolution_on_cpu.input_forward, stride=stride),
-            lambda x, kernel: _sums(_convolve(x, kernel, stride)),
-            x,
-            kernel,
-        )
-    )
-
-
-def _conv3x3_forward(x: Array, kernel: Array, stride: int):
-    out: Any = _conv3x3(x, kernel, stride)
-    return out, (x, kernel, out.pre_activation)
-
-
-def _conv3x3_backward(stride: int, residuals, cotangents: Convolved):
-    x, kernel, pre_activation = residuals
-    parts = _scaled_cotangents(cotangents)
+def _input_gradients(settings: tuple[int], residuals: tuple[Array, ...], parts: tuple[Array, ...]):
+    (stride,), (x, _, pre_activation) = settings, residuals
 
     def kernel_gradient(x, kernel, pre_activation, *parts):
         _, transpose = jax.vjp(lambda kernel: _convolve(x, kernel, stride), kernel)
         return transpose(_total_cotangent(pre_activation, *parts))[0]
 
     # Apart from the kernel's, so that XLA drops it where x is data and nobody asks for its gradient.
-    _, transpose = jax.vjp(lambda x: _convolve(x, kernel, stride), x)
+    _, transpose = jax.vjp(lambda x: _convolve(x, residuals[1], stride), x)
     (x_gradient,) = transpose(_total_cotangent(pre_activation, *parts))
-    return x_gradient, _by_platform(
-        partial(convolution_on_cpu.input_backward, stride=stride), kernel_gradient, x, kernel, pre_activation, *parts
-    )
+    on_cpu = partial(convolution_on_cpu.input_backward, stride=stride)
+    return x_gradient, _by_platform(on_cpu, kernel_gradient, *residuals, *parts)
 
 
-_conv3x3.defvjp(_conv3x3_forward, _conv3x3_backward)
+def _all_gradients(plain: Callable, on_cpu: Callable, settings: tuple, residuals: tuple[Array, ...], parts: tuple):
+    def elsewhere(*values):
+        *arrays, pre_activation = values[:-3]
+        _, transpose = jax.vjp(lambda *arrays: plain(*arrays, *settings), *arrays)
+        return transpose(_total_cotangent(pre_activation, *values[-3:]))
+
+    return _by_platform(partial(on_cpu, stride=settings[0]), elsewhere, *residuals, *parts)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _relu_conv3x3(x: Array, multiplier: Array, offset: Array, kernel: Array, stride: int) -> Convolved:
-    return _with_moments(
-        *_by_platform(
-            partial(convolution_on_cpu.relu_forward, stride=stride),
-            lambda *arrays: _sums(_relu_convolve(*arrays, stride=stride)),
-            x,
-            multiplier,
-            offset,
-            kernel,
-        )
-    )
-
-
-def _relu_conv3x3_forward(x: Array, multiplier: Array, offset: Array, kernel: Array, stride: int):
-    out: Any = _relu_conv3x3(x, multiplier, offset, kernel, stride)
-    return out, (x, multiplier, offset, kernel, out.pre_activation)
-
-
-def _relu_conv3x3_backward(stride: int, residuals, cotangents: Convolved):
-    def elsewhere(x, multiplier, offset, kernel, pre_activation, *parts):
-        _, transpose = jax.vjp(partial(_relu_convolve, stride=stride), x, multiplier, offset, kernel)
-        return transpose(_total_cotangent(pre_activation, *parts))
-
-    return _by_platform(
-        partial(convolution_on_cpu.relu_backward, stride=stride),
-        elsewhere,
-        *residuals,
-        *_scaled_cotangents(cotangents),
-    )
-
-
-_relu_conv3x3.defvjp(_relu_conv3x3_forward, _relu_conv3x3_backward)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _transposed_conv3x3(x: Array, kernel: Array, stride: int, shape: tuple[int, int]) -> Convolved:
-    return _with_moments(
-        *_by_platform(
-            partial(convolution_on_cpu.transposed_forward, stride=stride, shape=shape),
-            lambda x, kernel: _sums(_transposed_convolve(x, kernel, stride, shape)),
-            x,
-            kernel,
-        )
-    )
-
-
-def _transposed_conv3x3_forward(x: Array, kernel: Array, stride: int, shape: tuple[int, int]):
-    out: Any = _transposed_conv3x3(x, kernel, stride, shape)
-    return out, (x, kernel, out.pre_activation)
-
-
-def _transposed_conv3x3_backward(stride: int, shape: tuple[int, int], residuals, cotangents: Convolved):
-    def elsewhere(x, kernel, pre_activation, *parts):
-        _, transpose = jax.vjp(partial(_transposed_convolve, stride=stride, shape=shape), x, kernel)
-        return transpose(_total_cotangent(pre_activation, *parts))
-
-    return _by_platform(
-        partial(convolution_on_cpu.transposed_backward, stride=stride),
-        elsewhere,
-        *residuals,
-        *_scaled_cotangents(cotangents),
-    )
-
-
-_transposed_conv3x3.defvjp(_transposed_conv3x3_forward, _transposed_conv3x3_backward)
+_conv3x3 = _differentiable(_convolve, convolution_on_cpu.input_forward, _input_gradients)
+_relu_conv3x3 = _differentiable(
+    _relu_convolve,
+    convolution_on_cpu.relu_forward,
+    partial(_all_gradients, _relu_convolve, convolution_on_cpu.relu_backward),
+)
+_transposed_conv3x3 = _differentiable(
+    _transposed_convolve,
+    convolution_on_cpu.transposed_forward,
+    partial(_all_gradients, _transposed_convolve, convolution_on_cpu.transposed_backward),
+)

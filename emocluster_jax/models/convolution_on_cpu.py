@@ -1,16 +1,15 @@
 """3x3 convolutions as matrix products over a few images at a time, for the CPU.
 
-XLA compiles convolutions for the CPU into kernels that run the forward pass at a third of the processor's speed and the
-gradients at a tenth of it or less; its matrix products are near full speed. So a loop takes as many images as leave the
-patch matrix in the cache, and does within one pass all that a layer needs: normalise and rectify the previous layer's
-output, collect the patches, multiply, write the result, and sum what batch normalisation asks for. Between the passes
-only pre-activations lie in memory.
+XLA's convolutions for the CPU run the forward pass at a third of the processor's speed and the gradients at a tenth of
+it or less; its matrix products are near full speed. So a loop takes as many images as keep the patch matrix in the
+cache, and does in one pass all that a layer needs: normalise and rectify the previous layer's output, collect the
+patches, multiply, write the result, and sum its moments. Only pre-activations are kept in memory between layers.
 
-A convolution's transpose, by which decoders go back to the shapes that the encoder came through, is its input gradient,
-and the gradients of that are a convolution and a kernel gradient: the same few functions.
+A transposed convolution, as in a decoder, is the input gradient of a convolution, and its own gradients are a
+convolution and a kernel gradient: the same few functions.
 
-At stride 1 only the three horizontal taps are copied side by side (three times the input, not nine); one product yields
-the contributions to the three output rows, which are added with a shift of a row each. At stride 2 the nine taps are
+At stride 1 only the three horizontal taps are copied side by side (three times the input, not nine); one product gives
+the contributions to the three output rows, which are added with a shift of one row each. At stride 2 the nine taps are
 copied, 2.25 times the input.
 """
 
@@ -22,8 +21,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-# Output pixels in one turn of the loop. Fewer make the products of the last layers too small to be fast, more let the
-# patch matrices of the first layers fall out of the cache.
+# Output pixels per iteration. With fewer, the products of the last layers are too small to be fast; with more, the
+# patch matrices of the first layers no longer fit into the cache.
 PIXELS_PER_GROUP = 4096
 
 
@@ -95,8 +94,8 @@ def relu_backward(
 ) -> tuple[Float[Array, "n h w c_in"], Float[Array, " c_in"], Float[Array, " c_in"], Float[Array, "3 3 c_in c_out"]]:
     """Gradients of `relu_forward` with respect to x, multiplier, offset and kernel.
 
-    The cotangent of one output value v is cotangent + mean_cotangent + square_cotangent · v: the latter two bring back
-    what arrives through the batch's moments. It is formed group by group, which spares a pass over the memory.
+    The cotangent of an output value v is cotangent + mean_cotangent + square_cotangent · v, where the latter two come
+    from the batch's moments. Forming it group by group saves a pass over the memory.
     """
 
     def gradients(sums, x, pre_activation, cotangent):
@@ -170,7 +169,7 @@ def _input_gradient(
     (h, w), (c_in, c_out) = shape, kernel.shape[2:]
     n, h_out, w_out, _ = cotangent.shape
     if stride == 1:
-        # One column more on either side, where the cotangent is zero, lets the shifted sum below read within bounds.
+        # A column of zeros on either side keeps the shifted sum below within bounds.
         products = _three_rows(cotangent) @ kernel.transpose(0, 3, 1, 2).reshape(3 * c_out, 3 * c_in)
         products = products.reshape(n, h, w + 2, 3, c_in)
         return reduce(jnp.add, [products[:, :, 2 - column : 2 - column + w, column] for column in range(3)])
@@ -190,7 +189,7 @@ def _kernel_gradient(
 
 
 def _three_rows(cotangent: Float[Array, "n h w c"]) -> Float[Array, "pixels 3*c"]:
-    """The pixels, with a column of zeros on either side, each beside those below and above it."""
+    """Each pixel beside those below and above it, with a column of zeros on either side of the image."""
     h, c = cotangent.shape[1], cotangent.shape[-1]
     padded = jnp.pad(cotangent, ((0, 0), (1, 1), (1, 1), (0, 0)))
     return jnp.concatenate([padded[:, 2 - row : 2 - row + h] for row in range(3)], -1).reshape(-1, 3 * c)
@@ -215,7 +214,7 @@ def _patches(x: Float[Array, "n h w c"]) -> Float[Array, "n h_out w_out 9*c"]:
 
 
 def _patch_rows(x: Float[Array, "n h w c"], stride: int) -> Float[Array, "9*c n h_out w_out"]:
-    """The nine taps of every pixel as rows: with few channels long rows copy faster than short columns."""
+    """The nine taps of every pixel as rows: with few channels, long rows are copied faster than short columns."""
     planes = jnp.pad(jnp.moveaxis(x, -1, 0), ((0, 0), (0, 0), (1, 1), (1, 1)))
     h, w = x.shape[1:3]
     taps = [planes[:, :, i : i + h : stride, j : j + w : stride] for i in range(3) for j in range(3)]
@@ -223,10 +222,10 @@ def _patch_rows(x: Float[Array, "n h w c"], stride: int) -> Float[Array, "9*c n 
 
 
 def _interleaved(products: Array, axis: int, tap_axis: int) -> Array:
-    """Add what the three taps of one direction give to each pixel of the finer grid, in pairs (even, odd) after `axis`.
+    """Sums the three taps of one direction per pixel of the finer grid, in pairs (even, odd) after `axis`.
 
-    Output i of stride 2 reads the pixels 2i - 1, 2i and 2i + 1. So an even pixel 2i is met by the middle tap of output
-    i alone, an odd one 2i + 1 by the last tap of output i and the first of output i + 1.
+    Output i of stride 2 reads the pixels 2i - 1, 2i and 2i + 1. So the even pixel 2i gets the middle tap of output i,
+    and the odd pixel 2i + 1 the last tap of output i and the first of output i + 1.
     """
     first, middle, last = (lax.index_in_dim(products, tap, tap_axis, keepdims=False) for tap in range(3))
     shift = [(-1, 1, 0) if dimension == axis else (0, 0, 0) for dimension in range(first.ndim)]
@@ -249,9 +248,9 @@ def _forward_in_groups(convolve: Callable[[Array], Array], x: Array, c_out: int)
 
 
 def _loop(function: Callable, sums, arrays: Sequence[Array], size: int):
-    """Run `function(sums, *images) -> (sums, results)` over groups of `size` images and over what remains.
+    """Runs `function(sums, *images) -> (sums, results)` over groups of `size` images and over the remaining ones.
 
-    The arrays are sliced in place: `lax.scan` over groups would reshape them, for which XLA copies each whole.
+    The arrays are sliced in place: `lax.scan` over groups would reshape them, and XLA would copy each one whole.
     """
     n = len(arrays[0])
     shapes = jax.eval_shape(function, sums, *(x[:size] for x in arrays))[1]

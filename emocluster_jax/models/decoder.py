@@ -1,4 +1,4 @@
-"""The mirror of the encoder: from a code back to a chunk."""
+"""The mirror image of the encoder: from a code back to a chunk."""
 
 from __future__ import annotations
 
@@ -21,15 +21,11 @@ from emocluster_jax.models.encoder import (
 
 
 class Decoder(nn.Module):
-    """A dense layer and seven transposed 3x3 convolutions, from each of the encoder's shapes back to the one before.
+    """A dense layer and seven transposed 3x3 convolutions, which undo the encoder's convolutions in reverse order.
 
-    The transposed convolutions have the channels, strides and kernel shapes of the encoder's convolutions, the last
-    first: of a published chunk (2, 4, 128), (4, 8, 128), (8, 16, 128), (16, 32, 64), (31, 64, 64), (62, 128, 32),
-    (62, 128, 32), (62, 128, 1). Batch normalisation and ReLU stand before each, which is after all layers but the last.
-
-    Attributes:
-      config: the width multiplier and arithmetic precision.
-      axis_name: the mapped axis over which batch statistics are shared in training; None on a single device.
+    A published chunk passes through (2, 4, 128), (4, 8, 128), (8, 16, 128), (16, 32, 64), (31, 64, 64), (62, 128, 32),
+    (62, 128, 32) and (62, 128, 1). Batch normalisation and ReLU come before each convolution. With an `axis_name`,
+    batch statistics are shared over that mapped axis.
     """
 
     config: ModelConfig
@@ -39,7 +35,7 @@ class Decoder(nn.Module):
     def __call__(
         self, code: Float[Array, "n width"], frames: int, mel_bands: int, *, train: bool = False
     ) -> Float[Array, "n {frames} {mel_bands}"]:
-        """Chunks of so many frames and mel bands, float32."""
+        """Reconstructed chunks, float32."""
         dtype = jnp.dtype(self.config.compute_dtype)
         shapes = layer_shapes(frames, mel_bands, self.config)
         dense = nn.Dense(math.prod(shapes[-1]), kernel_init=dense_init, dtype=dtype, name="dense")

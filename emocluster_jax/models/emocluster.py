@@ -11,7 +11,7 @@ from emocluster_jax.models.temporal import temporal_of
 
 
 class EmoCluster(Network):
-    """The network of Lin, Sridhar & Busso (ICASSP 2021), with a place for a temporal network before both heads.
+    """The network of Lin, Sridhar & Busso (ICASSP 2021), optionally with a temporal network before both heads.
 
     The embeddings are the cluster classifier's hidden layer before its ReLU. `extras` has `shared` (n, E), the shared
     layer's output after ReLU and dropout.

@@ -28,11 +28,11 @@ def convolution_init(key: jax.Array, shape: Sequence[int], dtype: jnp.dtype = jn
 
 
 dense_init = nn.initializers.normal(stddev=0.01)
-"""N(0, 0.01 squared), for every dense layer; biases start at zero."""
+"""N(0, 0.01²) for every dense layer; biases start at zero."""
 
 
 def scaled_width(width: int, config: ModelConfig) -> int:
-    """A layer's width under the configured multiplier: at least 4."""
+    """A layer's width times the configured multiplier, at least 4."""
     return max(4, round(width * config.width_multiplier))
 
 
@@ -51,7 +51,7 @@ def inverse_deviation(mean: Float[Array, " c"], mean_square: Float[Array, " c"])
 
 
 class Normalization(NamedTuple):
-    """What batch normalisation does to every channel: scale · (x - mean) · inverse_deviation + bias."""
+    """Batch normalisation of each channel: scale · (x - mean) · inverse_deviation + bias."""
 
     mean: Float[Array, " channels"]
     inverse_deviation: Float[Array, " channels"]
@@ -68,10 +68,9 @@ class Normalization(NamedTuple):
 
 
 class BatchNormalization(nn.Module):
-    """Batch normalisation (Ioffe & Szegedy 2015), handed over as numbers for the next layer to apply.
+    """Batch normalisation (Ioffe & Szegedy 2015) as numbers that the next layer applies.
 
-    Attributes:
-      axis_name: the mapped axis over which batch statistics are shared; None on a single device.
+    With an `axis_name`, batch statistics are shared over that mapped axis.
     """
 
     axis_name: str | None
@@ -85,13 +84,9 @@ class BatchNormalization(nn.Module):
         train: bool,
         remember: bool = True,
     ) -> Normalization:
-        """In training it follows the moments given, and the running ones are updated.
+        """Normalises by these moments of this device's batch in training, otherwise by the running ones.
 
-        Args:
-          mean: over this device's batch, height and width.
-          mean_square: likewise, of the squares.
-          train: whether to normalise by the batch's statistics or by the running ones.
-          remember: whether training updates the running ones.
+        Training also updates the running moments, unless `remember` is false.
         """
         channels = mean.shape
         scale = self.param("scale", nn.initializers.ones, channels)
@@ -122,22 +117,19 @@ class ConvolutionKernel(nn.Module):
 
 
 class Level(NamedTuple):
-    """A convolution's output with the normalisation that follows it; ReLU comes after that.
-
-    A layer is cut here because the next layer's convolution takes the normalisation in: see `convolution`.
-    """
+    """A convolution's output and the normalisation that follows it, which the next convolution applies."""
 
     values: Float[Array, "n h w c"]
     normalization: Normalization
 
     @property
     def normalized(self) -> Float[Array, "n h w c"]:
-        """Of mean 0 and variance 1 over the batch, before scale and bias; float32."""
+        """The values with mean 0 and variance 1 over the batch, before scale and bias, float32."""
         return (self.values.astype(jnp.float32) - self.normalization.mean) * self.normalization.inverse_deviation
 
     @property
     def activation(self) -> Float[Array, "n h w c"]:
-        """What the next layer sees."""
+        """What the next layer reads: normalised, scaled and rectified."""
         affine = self.values * self.normalization.multiplier + self.normalization.offset
         return nn.relu(affine).astype(self.values.dtype)
 
@@ -158,7 +150,7 @@ class Encoder(nn.Module):
         self.convolution = [ConvolutionKernel(*channels) for channels in pairwise([1, *widths])]
         self.norm = [BatchNormalization(self.axis_name) for _ in widths]
         self.shared = nn.Dense(scaled_width(DENSE_WIDTH, self.config), kernel_init=dense_init, dtype=self._dtype)
-        # Its name goes into the keys of its draws: another would change what every seed gives.
+        # The name determines the dropout's random keys: changing it would change the results of every seed.
         self.dropout = nn.Dropout(self.config.dropout_rate, name="Dropout_0")
 
     def __call__(self, chunks: Float[Array, "n time mel"], *, train: bool = False) -> Float[Array, "n width"]:
@@ -178,8 +170,8 @@ class Encoder(nn.Module):
         Args:
           chunks: normalised mel spectrograms.
           train: whether to normalise by the batch's statistics.
-          noise_std: standard deviation of the Gaussian noise that is added to every normalised output; needs a "noise"
-            key, and leaves the running statistics as they are. None for no noise.
+          noise_std: standard deviation of Gaussian noise added to every normalised output. It needs a "noise" key and
+            leaves the running statistics as they are.
         """
         levels: list[Level] = []
         for kernel, norm, stride in zip(self.convolution, self.norm, CONVOLUTION_STRIDES, strict=True):
@@ -205,7 +197,7 @@ class Encoder(nn.Module):
         return jnp.dtype(self.config.compute_dtype)
 
     def _noisy(self, level: Level, noise_std: float | Float[Array, ""]) -> Level:
-        """The level with noise on its normalised values, which leaves scale and bias to be applied."""
+        """The level with noise added to its normalised values; scale and bias are still to be applied."""
         _, _, scale, bias = level.normalization
         values = level.normalized + noise_std * jax.random.normal(self.make_rng("noise"), level.values.shape)
         unchanged = Normalization(jnp.zeros_like(scale), jnp.ones_like(scale), scale, bias)

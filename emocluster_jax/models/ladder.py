@@ -4,20 +4,19 @@ S. Parthasarathy and C. Busso, "Semi-supervised speech emotion recognition with 
 on Audio, Speech, and Language Processing 28, 2020; after A. Rasmus, H. Valpola, M. Honkala, M. Berglund and T. Raiko,
 "Semi-supervised learning with ladder networks", NeurIPS 2015, whose symbols these are.
 
-The encoder runs twice, clean and with Gaussian noise on its input and on every layer's normalised activations z. A
-decoder comes down from the noisy top; at each level a combinator ẑ = g(z̃, u) estimates the clean activations from the
-noisy ones beside it (the lateral connection) and from what comes from above. The squared errors of these estimates, the
+The encoder runs twice: clean, and with Gaussian noise on its input and on every layer's normalised activations z. A
+decoder starts at the noisy top; at each level a combinator ẑ = g(z̃, u) estimates the clean activations from the noisy
+ones of that level (the lateral connection) and from the level above. The squared errors of these estimates, the
 denoising costs, need no labels. The regressor reads the noisy path in training and the clean one otherwise.
 
-Levels are the input, the seven convolutions and the shared layer. What is this project's own:
+The levels are the input, the seven convolutions and the shared layer. Differences from Rasmus et al.:
 
-- The ladder ends at the shared layer. Rasmus et al. start their decoder from the class probabilities; the few numbers
-  that a regressor predicts would tell it next to nothing.
-- The shared layer has no batch normalisation, here as in every system; it is a level in units of its own batch
-  statistics: z = (a - mean) / deviation, and noise is added in these units. So the clean path is the plain encoder.
-- ẑ estimates z, which is normalised. Rasmus et al. normalise ẑ once more by the clean path's statistics; without it the
-  combinator that passes z̃ on is a perfect estimate where there is no noise. That is how combinators are initialised, so
-  that with noise of 0 all denoising costs are 0, but for rounding.
+- The ladder ends at the shared layer. Theirs starts the decoder from the class probabilities; the few numbers that a
+  regressor predicts would tell it next to nothing.
+- The shared layer has no batch normalisation, so that the clean path is the plain encoder. As a level, it is
+  standardised by its own batch statistics, z = (a - mean) / deviation, and noise is added to that.
+- They normalise ẑ once more by the clean path's statistics. Here combinators start as the identity on z̃, so that
+  without noise all denoising costs are 0 up to rounding.
 """
 
 from __future__ import annotations
@@ -42,11 +41,11 @@ from emocluster_jax.models.encoder import (
 from emocluster_jax.models.network import Network, Output, chunks_of
 
 _IDENTITY = (0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0)
-"""a1 to a10 of the combinator that passes its first argument on: the mean is 0, the slope 1."""
+"""a1 to a10 of the combinator that returns its first argument: the mean is 0, the slope 1."""
 
 
 class Combinator(nn.Module):
-    """The denoising function g of Rasmus et al. (2015), often called "vanilla": ten parameters a channel."""
+    """The "vanilla" denoising function g of Rasmus et al. (2015), with ten parameters per channel."""
 
     @nn.compact
     def __call__(self, noisy: Float[Array, "*n c"], above: Float[Array, "*n c"]) -> Float[Array, "*n c"]:
@@ -54,7 +53,7 @@ class Combinator(nn.Module):
 
         Args:
           noisy: z̃, normalised activations with noise.
-          above: u, what the decoder's level above makes of its own estimate, normalised.
+          above: u, from the decoder's level above, normalised.
         """
 
         def identity(key: Array, shape: tuple[int, int]) -> Float[Array, "10 c"]:
@@ -67,30 +66,22 @@ class Combinator(nn.Module):
 
 
 class Ladder(Network):
-    """The ladder network.
+    """The ladder network; its embeddings are the output of the clean path's shared layer, after ReLU.
 
-    The embeddings are the output of the clean path's shared layer, after ReLU; in training the attributes come from
-    the noisy path. `extras` has `denoising_costs` (levels,), the mean squared error of each level's estimate, from the
-    input up to the shared layer.
+    `extras` has `denoising_costs` (levels,), the mean squared error of each level's estimate, from the input up.
     """
 
     title = "Ladder network"
 
     @nn.compact
-    def __call__(
-        self,
-        inputs: Inputs,
-        *,
-        train: bool = False,
-        noise_std: float | Float[Array, ""] = 0.0,
-    ) -> Output:
+    def __call__(self, inputs: Inputs, *, train: bool = False, noise_std: float | Float[Array, ""] = 0.0) -> Output:
         """Runs the network.
 
         Args:
           inputs: normalised mel spectrograms.
-          train: whether to add noise, normalise by the batch's statistics and drop out. Without it there is one path,
-            the clean one, and the denoising costs mean nothing.
-          noise_std: standard deviation of the noise; that of the activations is 1.
+          train: whether to add noise, normalise by the batch's statistics and drop out. Otherwise there is only the
+            clean path, and the denoising costs mean nothing.
+          noise_std: standard deviation of the noise, relative to that of the activations.
         """
         chunks = chunks_of(inputs)
         encoder = self.encoder
@@ -117,7 +108,7 @@ class Ladder(Network):
         return Output(embeddings, self.regress(dropout(shared)), extras={"denoising_costs": jnp.stack(costs)})
 
     def _decode(self, lateral: list[Array], shared: Float[Array, "n E"]) -> list[Array]:
-        """The estimates of all levels, from the input up, from the noisy activations beside them and the noisy top."""
+        """The estimates of all levels, from the input up, given the noisy activations and the noisy top."""
         dtype = jnp.dtype(self.config.compute_dtype)
         _, frames, mel_bands, _ = lateral[0].shape
         shapes = layer_shapes(frames, mel_bands, self.config)

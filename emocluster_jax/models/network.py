@@ -1,4 +1,4 @@
-"""What every network is built on: its settings, its inputs, the shared encoder and the heads on top of it."""
+"""What all networks share: settings, inputs, the encoder and the heads on top of it."""
 
 from __future__ import annotations
 

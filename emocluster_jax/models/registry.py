@@ -1,4 +1,4 @@
-"""The networks by the names that `--model` knows: each is `NETWORK` in the module of that name in this package."""
+"""The networks by name, as `--model` takes it: each is `NETWORK` in the module of that name in this package."""
 
 from __future__ import annotations
 
@@ -17,27 +17,17 @@ NETWORKS: dict[SystemName, type[Network]] = {
 
 
 def network_of(config: ModelConfig, axis_name: str | None = None) -> Network:
-    """The network that `config` describes.
-
-    Args:
-      config: names the system.
-      axis_name: the mapped axis over which batch statistics are shared in training; None on a single device.
-    """
+    """The network that `config` describes; with an `axis_name`, devices share batch statistics in training."""
     return NETWORKS[config.system](config, axis_name)
 
 
 def trains_on_recordings(config: ModelConfig) -> bool:
-    """Whether batches are made of whole recordings, with their chunks in order, instead of chunks."""
+    """Whether batches consist of whole recordings, with their chunks in order, instead of single chunks."""
     return NETWORKS[config.system].whole_recordings or config.temporal != "none"
 
 
 @lru_cache(maxsize=64)  # tracing the network takes longer than all the rest of reading a model
 def variables_of(config: ModelConfig, features: Features) -> Any:
-    """The network's variables, "params" and "batch_stats", as `jax.ShapeDtypeStruct`s.
-
-    Args:
-      config: describes the network.
-      features: the shape of its chunks.
-    """
+    """The network's variables, "params" and "batch_stats", as `jax.ShapeDtypeStruct`s."""
     network = network_of(config)
     return jax.eval_shape(network.init, jax.random.key(0), example_inputs(network.inputs, features))

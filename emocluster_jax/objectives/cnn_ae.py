@@ -9,16 +9,14 @@ from jaxtyping import Array, Float
 
 from emocluster_jax.config import TrainConfig
 from emocluster_jax.objectives.losses import reconstruction_error
-from emocluster_jax.objectives.optimizers import adam
 from emocluster_jax.objectives.stage import Batch, Stages, Terms, semi_supervised_stages
 
 
 def stages(network: nn.Module, config: TrainConfig, axis_name: str | None) -> Stages:
-    """`reconstruction_weight` times the mean squared error of a pixel; with labels, `ccc_weight` times the CCC loss."""
+    """`reconstruction_weight` times the reconstruction error, with labels also `ccc_weight` times the CCC loss."""
 
     def objective(output: Any, batch: Batch) -> tuple[Float[Array, ""], Terms]:
         error = reconstruction_error(output.extras["reconstruction"], batch.chunks)
         return config.autoencoder.reconstruction_weight * error, {"reconstruction": error}
 
-    optimizer = adam(config.optimizer)
-    return semi_supervised_stages(network, config, axis_name, objective, (optimizer, optimizer))
+    return semi_supervised_stages(network, config, axis_name, objective)

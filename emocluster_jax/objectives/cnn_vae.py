@@ -1,9 +1,9 @@
 """The paper's CNN-VAE: reconstruction error, KL divergence and CCC loss, by Adam, on plainly shuffled batches.
 
-The reconstruction error is the mean over a chunk's P pixels, and the KL divergence, summed over the code's dimensions,
-is divided by P as well. With both weights 1 their sum is then, a pixel and up to a constant, the negative evidence
-lower bound of a decoder with Gaussian noise of variance 1/2, where -log p(x|z) is the sum of the squared errors. So the
-weights mean the same for chunks and codes of any size, and a `kl_weight` of β is that of a β-VAE (Higgins et al. 2017).
+The reconstruction error is the mean over a chunk's P pixels, and the KL divergence, a sum over the code's dimensions,
+is divided by P as well. With both weights 1, their sum is (per pixel and up to a constant) the negative evidence lower
+bound of a decoder with Gaussian noise of variance 1/2. So the weights mean the same for chunks and codes of any size,
+and a `kl_weight` of β is that of a β-VAE (Higgins et al. 2017).
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from jaxtyping import Array, Float
 
 from emocluster_jax.config import TrainConfig
 from emocluster_jax.objectives.losses import gaussian_kl, reconstruction_error
-from emocluster_jax.objectives.optimizers import adam
 from emocluster_jax.objectives.stage import Batch, Stages, Terms, semi_supervised_stages
 
 
@@ -27,10 +26,9 @@ def stages(network: nn.Module, config: TrainConfig, axis_name: str | None) -> St
     def objective(output: Any, batch: Batch) -> tuple[Float[Array, ""], Terms]:
         error = reconstruction_error(output.extras["reconstruction"], batch.chunks)
         divergence = gaussian_kl(output.embeddings, output.extras["log_variance"]) / batch.chunks[0].size
-        # Numbers below it are 0 in float32.
+        # Smaller numbers are 0 in float32.
         warm = jnp.minimum(batch.epochs / weights.kl_warmup_epochs, 1.0) if weights.kl_warmup_epochs > 1e-30 else 1.0
         loss = weights.reconstruction_weight * error + weights.kl_weight * warm * divergence
         return loss, {"reconstruction": error, "kl": divergence}
 
-    optimizer = adam(config.optimizer)
-    return semi_supervised_stages(network, config, axis_name, objective, (optimizer, optimizer))
+    return semi_supervised_stages(network, config, axis_name, objective)

@@ -17,7 +17,7 @@ from emocluster_jax.objectives.stage import Batch, Stages, Terms, semi_supervise
 def stages(network: nn.Module, config: TrainConfig, axis_name: str | None) -> Stages:
     """Stage I minimises the cross-entropy, stage II cross-entropy plus `ccc_weight` times the CCC loss (equation 3).
 
-    With `stages` "unsupervised" the labelled recordings, too, are trained on as stage I trains.
+    With `stages` "unsupervised" the labelled recordings are trained on as in stage I, too.
     """
 
     def objective(output: Any, batch: Batch) -> tuple[Float[Array, ""], Terms]:

@@ -1,7 +1,7 @@
 """The losses of the systems, as means over the global batch.
 
-But for the CCC loss each is a mean over this device's examples; devices hold equally many, so the mean of their
-gradients is the gradient over the global batch.
+All but the CCC loss are means over this device's examples; devices hold equally many, so the mean of their gradients is
+the gradient over the global batch.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ def reconstruction_error(
 
 
 def gaussian_kl(mean: Float[Array, "n E"], log_variance: Float[Array, "n E"]) -> Float[Array, ""]:
-    """Kullback-Leibler divergence of N(mean, exp(log_variance)) from N(0, 1) in nats, summed over the E dimensions.
+    """KL divergence of N(mean, exp(log_variance)) from N(0, 1) in nats: a sum over E, averaged over the examples.
 
-    Kingma & Welling (2014), appendix B; a mean over the examples.
+    Kingma & Welling (2014), appendix B.
     """
     return 0.5 * jnp.mean(jnp.sum(mean**2 + jnp.exp(log_variance) - 1.0 - log_variance, axis=1))
 
@@ -40,13 +40,13 @@ def ccc_loss(
 ) -> Float[Array, ""]:
     """1 - CCC over the global batch, averaged over the attributes (paper, equation 2; Lin 1989).
 
-    The covariance is divided by N and the variances by N - 1, as in the published training code. The CCC is no mean
-    over examples: over several devices its moments are averaged over `axis_name` inside the loss, so the result is the
-    same on every device, and `lax.pmean` of the gradients gives the gradient over the global batch.
+    The covariance is divided by N and the variances by N - 1, as in the published training code. The CCC is not a mean
+    over examples: its moments are averaged over `axis_name` inside the loss, so the result is the same on every device,
+    and `lax.pmean` of the gradients gives the gradient over the global batch.
 
     Args:
       predictions: predicted attributes.
-      targets: true attributes in the same units; what they hold where `present` is false does not matter.
+      targets: true attributes in the same units; ignored where `present` is false.
       present: which targets exist. An attribute with fewer than two of them in the batch has no CCC and is left out.
       axis_name: the mapped axis that shares the batch, or None.
     """

@@ -1,8 +1,8 @@
 """The two stages' optimisers: summed updates from one gradient, by layer.
 
 The published method updates the network with several optimisers at once. Stage I: SGD on the encoder and the cluster
-classifier, with a rate of its own for the classifier's last layer. Stage II: SGD and Adam, their updates summed, on
-everything but that layer, regressor included; SGD with its own rate on it.
+classifier, with a separate rate for the classifier's last layer. Stage II: the sum of SGD's and Adam's updates on
+everything else, including the regressor, and SGD with that separate rate on the last layer.
 """
 
 from __future__ import annotations
@@ -19,12 +19,7 @@ REGRESSOR = ("attribute_regressor",)
 
 
 class Optimizer(NamedTuple):
-    """How a stage's gradient becomes an update.
-
-    Attributes:
-      transformation: of the gradient.
-      learning_rates: by group of parameters, for the log.
-    """
+    """How a stage's gradient becomes an update, and the learning rates by group of parameters, for the log."""
 
     transformation: optax.GradientTransformation
     learning_rates: dict[str, float]
@@ -36,12 +31,7 @@ def adam(config: OptimizerConfig) -> Optimizer:
 
 
 def layer_labels(params: Any, freeze_regressor: bool) -> Any:
-    """Names for every parameter the group that updates it: "head", "frozen" or "body".
-
-    Args:
-      params: the network's parameters.
-      freeze_regressor: whether the attribute regressor is left as it is.
-    """
+    """For every parameter the group that it is updated with: "head", "frozen" or "body"."""
 
     def label(path: tuple[Any, ...], _: Any) -> str:
         names = tuple(key.key for key in path)
@@ -53,7 +43,7 @@ def layer_labels(params: Any, freeze_regressor: bool) -> Any:
 
 
 def summed(*transformations: optax.GradientTransformation) -> optax.GradientTransformation:
-    """One transformation whose update is the sum of what the given ones make of the same gradient."""
+    """A transformation that sums the updates that the given ones make of the same gradient."""
 
     def init(params: optax.Params) -> optax.OptState:
         return tuple(transformation.init(params) for transformation in transformations)
@@ -70,29 +60,24 @@ def summed(*transformations: optax.GradientTransformation) -> optax.GradientTran
 
 
 def stage_one_optimizer(config: OptimizerConfig) -> Optimizer:
-    """Plain SGD; stateless. The regressor takes no part in stage I."""
-    transformation = optax.partition(
-        {
-            "body": optax.sgd(config.sgd_learning_rate),
-            "head": optax.sgd(config.cluster_head_learning_rate),
-            "frozen": optax.set_to_zero(),
-        },
-        lambda params: layer_labels(params, freeze_regressor=True),
-    )
-    return Optimizer(
-        transformation, {"sgd": config.sgd_learning_rate, "cluster_head": config.cluster_head_learning_rate}
-    )
+    """Plain SGD; stateless. Stage I leaves the regressor as it is."""
+    rate = config.sgd_learning_rate
+    return _by_layer(config, optax.sgd(rate), {"sgd": rate}, freeze_regressor=True)
 
 
 def stage_two_optimizer(config: OptimizerConfig) -> Optimizer:
-    """SGD plus Adam (Kingma & Ba 2015); its state, Adam's moments, lives across epochs."""
+    """SGD plus Adam (Kingma & Ba 2015); its state, Adam's moments, is kept across epochs."""
+    sgd, adam = config.sgd_learning_rate, config.adam_learning_rate
+    body = summed(optax.sgd(sgd), optax.adam(adam))
+    return _by_layer(config, body, {"sgd": sgd, "adam": adam}, freeze_regressor=config.freeze_regressor)
+
+
+def _by_layer(
+    config: OptimizerConfig, body: optax.GradientTransformation, rates: dict[str, float], *, freeze_regressor: bool
+) -> Optimizer:
+    head = config.cluster_head_learning_rate
     transformation = optax.partition(
-        {
-            "body": summed(optax.sgd(config.sgd_learning_rate), optax.adam(config.adam_learning_rate)),
-            "head": optax.sgd(config.cluster_head_learning_rate),
-            "frozen": optax.set_to_zero(),
-        },
-        lambda params: layer_labels(params, freeze_regressor=config.freeze_regressor),
+        {"body": body, "head": optax.sgd(head), "frozen": optax.set_to_zero()},
+        lambda params: layer_labels(params, freeze_regressor),
     )
-    rates = {"sgd": config.sgd_learning_rate, "adam": config.adam_learning_rate}
-    return Optimizer(transformation, {**rates, "cluster_head": config.cluster_head_learning_rate})
+    return Optimizer(transformation, {**rates, "cluster_head": head})

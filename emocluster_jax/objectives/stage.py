@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -14,19 +15,20 @@ from jaxtyping import Array, Bool, Float, Int
 from emocluster_jax.config import TrainConfig
 from emocluster_jax.feed.split import Inputs
 from emocluster_jax.models.network import chunks_of
+from emocluster_jax.models.registry import network_of
 from emocluster_jax.objectives.losses import ccc_loss
-from emocluster_jax.objectives.optimizers import Optimizer
+from emocluster_jax.objectives.optimizers import Optimizer, adam
 
 
 class Batch(NamedTuple):
     """One device's share of a batch of b chunks.
 
     Attributes:
-      inputs: by name, as the network takes them (`models.network.Network`).
+      inputs: by name, as the network takes them.
       pseudo_labels: the cluster of every chunk; None for systems without clusters.
       targets: z-normalised labels of the chunks' recordings.
       present: which targets exist.
-      epochs: how far training has come before this step, in epochs and fractions of one.
+      epochs: epochs of training before this step, with a fraction.
     """
 
     inputs: Inputs
@@ -37,7 +39,7 @@ class Batch(NamedTuple):
 
     @property
     def chunks(self) -> Float[Array, "b time mel"]:
-        """The batch's chunks of normalised mel spectrograms."""
+        """The batch's normalised mel spectrograms."""
         return chunks_of(self.inputs)
 
 
@@ -53,14 +55,7 @@ Loss = Callable[[Any, Any, Batch, Array], tuple[Float[Array, ""], tuple[Terms, A
 
 @dataclass(frozen=True)
 class Stage:
-    """One of the stages that an epoch consists of.
-
-    Attributes:
-      name: under which its optimiser's state is kept and its loss terms are logged.
-      loss: what its steps minimise.
-      optimizer: how its gradient becomes an update.
-      learning_rates: of the optimiser, by group of parameters, for the log.
-    """
+    """One of the stages of an epoch; its optimiser's state and its loss terms are known by its name."""
 
     name: str
     loss: Loss
@@ -69,13 +64,7 @@ class Stage:
 
 
 def training_loss(network: nn.Module, objective: Objective, **arguments: Any) -> Loss:
-    """The loss that an objective makes of the network's output in training mode.
-
-    Args:
-      network: what is trained.
-      objective: what is made of its output.
-      arguments: further keyword arguments of the network.
-    """
+    """An objective of the network's output in training mode, as a loss; `arguments` are passed to the network."""
 
     def loss(params: Any, batch_stats: Any, batch: Batch, key: Array) -> tuple[Float[Array, ""], tuple[Terms, Any]]:
         output, updated = network.apply(
@@ -93,12 +82,7 @@ def training_loss(network: nn.Module, objective: Objective, **arguments: Any) ->
 
 
 class Stages(NamedTuple):
-    """What an epoch consists of.
-
-    Attributes:
-      unlabeled: on the unlabelled pool, where there is one; None for systems that have no use for it.
-      labeled: on the labelled recordings.
-    """
+    """What an epoch consists of: a stage on the unlabelled pool, for systems that use it, and one on labelled data."""
 
     unlabeled: Stage | None
     labeled: Stage
@@ -109,19 +93,20 @@ def semi_supervised_stages(
     config: TrainConfig,
     axis_name: str | None,
     objective: Objective,
-    optimizers: tuple[Optimizer, Optimizer],
+    optimizers: tuple[Optimizer, Optimizer] | None = None,
     **arguments: Any,
 ) -> Stages:
-    """The usual pair: an objective that needs no labels, and the same with the CCC loss (`ccc_weight` times) added.
+    """The usual pair: an objective that needs no labels, and the same plus `ccc_weight` times the CCC loss.
 
     Args:
       network: what is trained.
       config: of the run.
       axis_name: the mapped axis that shares the batch, or None.
       objective: what the unlabelled stage minimises.
-      optimizers: of the unlabelled and of the labelled stage.
+      optimizers: of the unlabelled and of the labelled stage; None for Adam in both.
       arguments: further keyword arguments of the network in training.
     """
+    unlabeled, labeled = optimizers or (adam(config.optimizer), adam(config.optimizer))
 
     def with_labels(output: Any, batch: Batch) -> tuple[Float[Array, ""], Terms]:
         unsupervised, found = objective(output, batch)
@@ -129,6 +114,17 @@ def semi_supervised_stages(
         return unsupervised + config.ccc_weight * concordance, {**found, "ccc_loss": concordance}
 
     return Stages(
-        Stage("stage1", training_loss(network, objective, **arguments), *optimizers[0]),
-        Stage("stage2", training_loss(network, with_labels, **arguments), *optimizers[1]),
+        Stage("stage1", training_loss(network, objective, **arguments), *unlabeled),
+        Stage("stage2", training_loss(network, with_labels, **arguments), *labeled),
     )
+
+
+def stages_of(config: TrainConfig, axis_name: str | None = None) -> Stages:
+    """What the system named by `config` minimises: `stages` in the module of that name in this package.
+
+    Args:
+      config: of the run.
+      axis_name: the mapped axis that shares a batch; None on a single device.
+    """
+    objectives = importlib.import_module(f"emocluster_jax.objectives.{config.model.system}")
+    return objectives.stages(network_of(config.model, axis_name), config, axis_name)

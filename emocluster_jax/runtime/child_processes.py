@@ -1,10 +1,9 @@
-"""Processes that this one starts and that do not outlive it, even where it is killed and can tell them nothing.
+"""Child processes that do not outlive this one, even if it is killed.
 
-A child has the reading end of a pipe whose only writing end is its parent's. However the parent ends, the system closes
-that end, which wakes a thread of the child's. `multiprocessing` gives its processes such a pipe; commands get it as
-their stdin. Linux could send a signal instead (PR_SET_PDEATHSIG), but other systems could not, the signal goes by the
-thread that started the child, and a parent that dies before the child asks for it goes unnoticed. A thread is late only
-while C code of the child holds Python's lock, which compiling and computing do not.
+The parent alone holds the writing end of a pipe that the child reads. However the parent ends, the system closes that
+end, which wakes a thread of the child. `multiprocessing` gives its processes such a pipe; commands get it as stdin.
+Linux's PR_SET_PDEATHSIG would not do: it follows the thread that started the child, and misses a parent that dies
+before the child asks for it.
 """
 
 from __future__ import annotations
@@ -29,17 +28,16 @@ def run_child(
 ) -> int:
     """Runs a command that calls `end_with_parent`, and waits for it.
 
-    It does not outlive this function either: if this is interrupted, it is terminated, and killed if it does not heed
-    that within 20 s.
+    If this function is interrupted, the command is terminated, and killed if it is still running after 20 s.
 
     Args:
       command: a program and its arguments.
       environment: the command's environment variables.
-      output: a file descriptor, or `subprocess.DEVNULL`, for its stdout and stderr; None leaves them as they are here.
+      output: a file descriptor, or `subprocess.DEVNULL`, for its stdout and stderr; None shares those of this process.
       own_session: keep Ctrl-C from it.
 
     Returns:
-      Its exit status, or the number of the signal that ended it with a minus.
+      Its exit status; negative if a signal ended it.
     """
     process = subprocess.Popen(
         command,
@@ -64,11 +62,8 @@ def run_child(
 
 
 def end_with_parent() -> None:
-    """Ends this process once its parent has gone, if that started it by `run_child` or by `multiprocessing`.
-
-    It ends on the spot, as if it were killed.
-    """
-    marked = os.environ.pop(_MARK, None)  # what this process starts has another stdin
+    """Ends this process at once when its parent, which started it by `run_child` or `multiprocessing`, has gone."""
+    marked = os.environ.pop(_MARK, None)  # children of this process have another stdin
     if multiprocessing.parent_process() is not None or marked:
         Thread(target=_end_after_parent, name="parent", daemon=True).start()
 

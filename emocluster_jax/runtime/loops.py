@@ -11,26 +11,25 @@ SEGMENT_S = 1.5
 
 
 class StoppedError(Exception):
-    """Work was left half-done because it was asked to stop; what it was to give is not there."""
+    """Work was asked to stop before it was done, and has no result."""
 
 
 def in_segments(
     total: int, run: Callable[[int, int], None], *, first: int = 0, stop: Callable[[], bool] | None = None
 ) -> int:
-    """Calls `run(first, last)` over consecutive ranges that make up the steps to `total`, each about `SEGMENT_S` long.
+    """Calls `run(first, last)` over consecutive ranges of steps, each about `SEGMENT_S` long.
 
-    Between two calls the host may show progress, heed a signal or look at results; the longer ones keep that cheap.
-    Where there are several processes, all must come here with the same steps, and their ranges are the same.
+    Between two calls the host can show progress, handle a signal or look at results. All processes of a run must call
+    this with the same steps, and get the same ranges.
 
     Args:
       total: number of steps.
       run: runs the steps from `first` up to, but not including, `last`, and returns when they are done.
       first: steps that were done before.
-      stop: asked after each call whether to leave it at that. Where there are several processes, all must give the
-        same answer.
+      stop: asked after each call whether to stop; must be the same on all processes.
 
     Returns:
-      The steps that are done: `total`, unless it was stopped.
+      The number of steps done: `total`, unless it was stopped.
     """
     length = 1
     while first < total:
@@ -40,7 +39,7 @@ def in_segments(
         took = max(time.monotonic() - started, 1e-6)
         length = max(1, min(4 * length, int((last - first) * SEGMENT_S / took)))
         first = last
-        # By the slowest one's clock: with other ranges the processes would not launch the same programs.
+        # The slowest process decides: with different ranges they would not launch the same programs.
         length = int(parallel.smallest(length))
         if stop is not None and stop():
             break

@@ -1,8 +1,8 @@
 """Data parallelism over devices and hosts; the only file that says pmap.
 
 Arrays of examples are split over all devices of all processes along one mapped axis, `AXIS`; each process holds the
-shares of its own devices, with the device as leading axis. `jax.pmap` compiles one program for all of them; whatever
-concerns the global batch goes through `jax.lax` collectives over `AXIS`.
+shares of its own devices, with the device as leading axis. `jax.pmap` compiles one program for all of them, in which
+`jax.lax` collectives over `AXIS` compute over the global batch.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from emocluster_jax.runtime.processes import Processes, Start, decide_start
 
 AXIS = "devices"
 _LONGEST_START_S = 300.0
-# For process 0 to write the report, while the others, which have done their part, wait to end with it.
+# Time for process 0 to write the report, while the others wait to end with it.
 _LONGEST_END_S = 3_600
 
 _met = False
@@ -38,10 +38,10 @@ _forked_from_jax = False
 
 
 def start_processes(processes: Processes, longest_s: float = _LONGEST_START_S) -> None:
-    """Joins this process to the others of its run, if there are any; must come before anything else touches JAX.
+    """Joins this process to the others of its run, if there are any; call it before anything else uses JAX.
 
     Args:
-      processes: the options. What they leave open, the platform says.
+      processes: the options; the platform decides what they leave open.
       longest_s: how long to wait for the others, in seconds.
 
     Raises:
@@ -50,11 +50,11 @@ def start_processes(processes: Processes, longest_s: float = _LONGEST_START_S) -
     start = decide_start(processes, os.environ, importlib.util.find_spec("libtpu") is not None)
     if start is None:
         return
-    # JAX would catch SIGTERM, for a service that is not used here, and the process live on.
+    # JAX would catch SIGTERM for a service that is not used here, and the process would live on.
     jax.config.update("jax_enable_preemption_service", False)
     global _met
     joined: Future[None] = Future()
-    # JAX aborts the whole process where the others do not come, so it gets more time than there is.
+    # JAX aborts the whole process when the others do not come, so it is given more time than is waited here.
     Thread(target=_join, args=(start, round(2 * longest_s) + 60, joined), daemon=True).start()
     try:
         joined.result(longest_s)
@@ -62,7 +62,7 @@ def start_processes(processes: Processes, longest_s: float = _LONGEST_START_S) -
     except TimeoutError:
         raise InputError(_not_joined(start, longest_s)) from None
     except Exception as error:
-        # On a TPU VM outside of a slice, JAX finds no other processes, or no coordinator.
+        # On a TPU VM outside a slice, JAX finds no other processes, or no coordinator.
         if start.certain or not isinstance(error, ValueError | OSError):
             raise InputError(
                 f"{start.told_by} says that there are other processes, but this one cannot join them ({error}); give "
@@ -104,7 +104,7 @@ def _not_joined(start: Start, waited_s: float) -> str:
 
 
 def have_met() -> bool:
-    """Whether this process has joined others, so that they are to hear of its end."""
+    """Whether this process has joined others, which then have to be told when it ends."""
     return _met
 
 
@@ -125,12 +125,12 @@ def smallest(value: float) -> float:
 
 
 def anywhere(holds: bool) -> bool:
-    """Whether it holds on any process of the run; all must come here."""
+    """Whether it holds on any process of the run; all must call this."""
     return smallest(0.0 if holds else 1.0) == 0.0
 
 
 def same_everywhere(text: str) -> bool:
-    """Whether all processes of the run come here with the same text."""
+    """Whether all processes of the run call this with the same text."""
     if jax.process_count() == 1:
         return True
     digest = np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)
@@ -139,12 +139,12 @@ def same_everywhere(text: str) -> bool:
 
 @contextmanager
 def all_or_none() -> Iterator[None]:
-    """Where the block fails on one process it fails on all of them: none waits for one that has gone.
+    """If the block fails on one process it fails on all of them, so that none waits for one that has gone.
 
-    All processes must come here, and in the block none may wait for another.
+    All processes must enter the block, and none may wait for another in it.
 
     Raises:
-      InputError: the block failed on another process. On that one its own error goes on.
+      InputError: the block failed on another process, which raises its own error.
     """
     failure: Exception | None = None
     try:
@@ -160,22 +160,19 @@ def all_or_none() -> Iterator[None]:
 
 
 def parallel(function: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any, Any], Any]:
-    """`function(donated, sharded, replicated)` compiled to run on every device at once.
+    """`function(donated, sharded, replicated)` compiled to run on every device at once; it may use collectives.
 
-    Each argument is a tree of arrays, `()` where there are none. Those of `donated` and `sharded` have a leading device
-    axis, and `function` gets one device's part of them; those of `replicated` have none and go to every device as they
-    are. The results may take over the memory of `donated`, which is used up.
-
-    Args:
-      function: may use collectives over `AXIS`.
+    Each argument is a tree of arrays, `()` for none. Those of `donated` and `sharded` have a leading device axis, and
+    `function` gets one device's part of them; those of `replicated` go to every device as they are. The results may
+    reuse the memory of `donated`, which must not be used afterwards.
     """
     return jax.pmap(function, axis_name=AXIS, in_axes=(0, 0, None), donate_argnums=0)
 
 
 def check_not_forked() -> None:
-    """Raises InputError in a process that was forked from one in which JAX had started: whatever it computes hangs.
+    """Raises InputError in a process that was forked from one in which JAX had started.
 
-    JAX's threads are not there, and what they had locked stays locked. It warns of it as the process is forked.
+    JAX would hang in it: its threads are missing, and what they had locked stays locked.
     """
     if _forked_from_jax:
         raise InputError(
@@ -185,15 +182,15 @@ def check_not_forked() -> None:
 
 
 def _before_fork() -> None:
-    # Not asked in the child, where JAX's lock may be held by a thread that is not there.
+    # In the child, JAX's lock may be held by a thread that does not exist there.
     global _started_before_fork
     try:
-        # JAX has no public way to ask whether it has started that does not start it.
+        # The public ways of asking whether JAX has started would start it.
         from jax._src.xla_bridge import backends_are_initialized
 
         _started_before_fork = backends_are_initialized()
     except ImportError:
-        pass  # a JAX that has it elsewhere: the child is not refused, and may hang as it would without this check
+        pass  # another version of JAX: the child is not refused, and may hang as it would without this check
 
 
 def _after_fork_in_child() -> None:
@@ -207,10 +204,10 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def freed_programs() -> Iterator[None]:
-    """Frees at the block's end what was compiled in this process; it is compiled again if it is needed later.
+    """Frees all compiled programs of this process at the block's end.
 
     `jax.pmap` keeps its programs as long as the process lives (JAX 0.10 and 0.11): 3,000 memory maps per training, of
-    the 65,530 that Linux allows. The process that trains a twentieth time, in a notebook say, would crash inside XLA.
+    the 65,530 that Linux allows. The twentieth training in a notebook would crash inside XLA.
     """
     check_not_forked()
     try:
@@ -230,12 +227,12 @@ def zeros(shape: Sequence[int]) -> Float[Array, "devices ..."]:
 
 
 def first_replica(tree: Any) -> Any:
-    """The host's copy of what is the same on every device: `tree` without its device axis, as NumPy arrays."""
+    """A replicated `tree` as NumPy arrays, without its device axis."""
     return jax.tree.map(lambda x: np.asarray(x.addressable_shards[0].data)[0], tree)
 
 
 def padded_length(length: int) -> int:
-    """`length` rounded up to a multiple of the number of devices: the rows that equal shares need."""
+    """`length` rounded up to a multiple of the number of devices."""
     devices = jax.device_count()
     return -(-length // devices) * devices
 
@@ -248,11 +245,11 @@ def local_rows(length: int) -> range:
 
 
 def shard(rows: np.ndarray, length: int) -> Array:
-    """Deals this process's rows out over its devices, padded with zeros to equal shares.
+    """Distributes this process's rows over its devices, padded with zeros to equal shares.
 
     Args:
       rows: the real rows among `local_rows(length)`, in order.
-      length: number of real rows over all processes.
+      length: number of real rows of all processes.
 
     Returns:
       An array (local devices, rows per device, ...).
@@ -271,24 +268,19 @@ def deal(rows: np.ndarray) -> Array:
 
 
 def collect(rows: Array, length: int) -> np.ndarray:
-    """All processes' rows of a sharded array on every host, without the padding.
-
-    Args:
-      rows: (local devices, rows per device, ...).
-      length: number of real rows over all processes.
-    """
+    """The rows (local devices, rows per device, ...) of all processes on every host, without the padding."""
     return first_replica(_gather(rows))[:length]
 
 
 def gather_rows(rows: Array, indices: Int[Array, " batch"]) -> Array:
-    """This device's equal share of a batch that is drawn from rows spread over all devices.
+    """This device's equal share of a batch drawn from rows spread over all devices, inside a mapped function.
 
-    To be called inside a mapped function. Each device lays out the rows of the batch that it holds, zeros elsewhere;
-    a reduce-scatter adds them up (exactly: all but one term are zero) and deals the sums out.
+    Each device fills in the rows of the batch that it holds, with zeros elsewhere; a reduce-scatter adds them up
+    (exactly: all but one term are zero) and distributes the sums.
 
     Args:
       rows: this device's rows (share, ...).
-      indices: global row numbers of the whole batch, the same on every device; a multiple of the number of devices.
+      indices: global row numbers of the batch, the same on every device; as many as a multiple of the devices.
 
     Returns:
       (batch / devices, ...), in the order of `indices`.
@@ -312,6 +304,6 @@ def _local_sharding() -> NamedSharding:
     return NamedSharding(Mesh(np.array(jax.local_devices()), (AXIS,)), PartitionSpec(AXIS))
 
 
-# At module level, so that each shape is compiled once and not once a call.
+# At module level, so that each shape is compiled once and not once per call.
 _replicate = jax.pmap(lambda _, x: x, axis_name=AXIS, in_axes=(0, None))
 _gather = jax.pmap(lambda mine: lax.all_gather(mine, AXIS, tiled=True), axis_name=AXIS)

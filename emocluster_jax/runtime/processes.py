@@ -1,6 +1,6 @@
-"""Which processes make up a run: what the options say, and what the platform that started this process says.
+"""Which processes make up a run, according to the options and to the platform that started this process.
 
-It only decides; `parallel.start_processes` joins the processes. The module imports nothing but the standard library.
+`parallel.start_processes` joins them.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from emocluster_jax.errors import InputError
 from emocluster_jax.ranges import Range, within
 from emocluster_jax.settings import check_numbers
 
-# What JAX needs in order to ask Slurm. A batch script and a shell that salloc opens have only some of them: they are
-# no tasks of the job.
+# What JAX needs in order to ask Slurm. A batch script and a shell opened by salloc, which are not tasks of the job,
+# have only some of them.
 _SLURM_TASK = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
 
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes of a run. Slurm, Open MPI, Kubernetes and TPU slices say it themselves: then nothing is given."""
+    """The processes of a run. Leave all of it out under Slurm, Open MPI, Kubernetes and on TPU slices."""
 
     coordinator: str | None = None
     """host:port of process 0, where several processes are started by hand."""
@@ -53,14 +53,14 @@ class Start:
     """How a process joins the others of its run, in the terms of `jax.distributed.initialize`.
 
     Attributes:
-      told_by: who says that there are others, for messages.
-      coordinator: host:port of process 0; None where JAX finds it out, like the next two.
+      told_by: where it is known from that there are others, for messages.
+      coordinator: host:port of process 0; None lets JAX find out, as for the next two.
       num_processes: in the run.
       process_id: this process's number.
-      detection: how JAX finds out what is None; None lets it look.
-      gpus: those to use, counted among the ones that this process sees. None leaves it to JAX: all of them or, where
-        Slurm or MPI start several processes on a host, the one of the process's number there.
-      certain: whether there are others; otherwise JAX may find that there are none.
+      detection: how JAX finds out what is None; None lets it choose.
+      gpus: those to use, by their numbers among the visible ones. None leaves it to JAX: all of them or, where Slurm or
+        MPI start several processes on a host, the one with the process's number there.
+      certain: whether there are others; otherwise JAX may find none.
     """
 
     told_by: str
@@ -73,7 +73,7 @@ class Start:
 
 
 def decide_start(processes: Processes, environment: Mapping[str, str], tpu_library: bool) -> Start | None:
-    """How this process joins others; None for a run of this process alone.
+    """How this process joins others; None if it runs alone.
 
     Args:
       processes: the options.
@@ -81,12 +81,12 @@ def decide_start(processes: Processes, environment: Mapping[str, str], tpu_libra
       tpu_library: whether libtpu is installed, without which JAX uses no TPU.
 
     Raises:
-      InputError: there is a coordinator, and neither options nor platform say how many processes there are.
+      InputError: a coordinator is given, but neither options nor platform tell the number of processes.
     """
     if processes.num_processes == 1:
         return None
     if processes.num_processes is not None:
-        # By hand, so that JAX shall not ask the platform for what is left, the GPUs: each process uses all it sees.
+        # "deactivate" keeps JAX from asking the platform for the GPUs: each process uses all that it sees.
         return Start(
             "`num_processes`",
             processes.coordinator,
@@ -103,7 +103,7 @@ def decide_start(processes: Processes, environment: Mapping[str, str], tpu_libra
 
 
 def _told_by_platform(environment: Mapping[str, str], tpu_library: bool) -> Start | None:
-    """What the platform says by its environment variables; the launcher closest to the process is asked first."""
+    """The start that the platform's environment variables ask for; the innermost launcher comes first."""
     if "OMPI_COMM_WORLD_SIZE" in environment:
         if _number(environment, "OMPI_COMM_WORLD_SIZE") == 1:
             return None
@@ -119,7 +119,7 @@ def _told_by_platform(environment: Mapping[str, str], tpu_library: bool) -> Star
         hosts = environment.get("TPU_PROCESS_ADDRESSES") or environment.get("TPU_WORKER_HOSTNAMES")
         if "," in (hosts or "") or _number(environment, "MEGASCALE_NUM_SLICES") > 1:
             return Start("the TPU slice")
-        # A TPU VM's hosts stand in its metadata, which JAX asks for, unless the TPU was cut down to one process.
+        # JAX asks a TPU VM's metadata for its hosts, unless the TPU was restricted to one process.
         alone = hosts or environment.get("TPU_PROCESS_BOUNDS") == "1,1,1"
         return None if alone else Start("the TPU VM", certain=False)
     if "KUBERNETES_SERVICE_HOST" in environment and "JOB_COMPLETION_INDEX" in environment:
@@ -133,9 +133,10 @@ def _number(environment: Mapping[str, str], *names: str) -> int:
 
 
 def _gpus(environment: Mapping[str, str], only_one_here: bool) -> list[int] | None:
-    """All GPUs that the process sees, where it is the only one on its host or where the launcher has picked one for it.
+    """All visible GPUs, if the process is the only one on its host or if the launcher has picked one GPU for it.
 
-    JAX would take the first in the one case, and in the other that of the process's number, which it does not see.
+    JAX would take only the first in the one case, and in the other the one with the process's number, which is not
+    visible.
     """
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     if not visible or "JAX_LOCAL_DEVICE_IDS" in environment:

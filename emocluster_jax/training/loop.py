@@ -30,8 +30,7 @@ from emocluster_jax.inference.model_directory import (
     write_pending,
 )
 from emocluster_jax.models.registry import NETWORKS, network_of, trains_on_recordings
-from emocluster_jax.objectives.registry import stages_of
-from emocluster_jax.objectives.stage import Stage
+from emocluster_jax.objectives.stage import Stage, stages_of
 from emocluster_jax.runtime import parallel
 from emocluster_jax.runtime.loops import StoppedError
 from emocluster_jax.settings import to_dict

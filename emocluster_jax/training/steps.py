@@ -15,8 +15,7 @@ from jaxtyping import Array, Bool, Float
 from emocluster_jax.config import Features, TrainConfig
 from emocluster_jax.models.network import example_inputs
 from emocluster_jax.models.registry import NETWORKS, variables_of
-from emocluster_jax.objectives.registry import stages_of
-from emocluster_jax.objectives.stage import Batch, Stage, Terms
+from emocluster_jax.objectives.stage import Batch, Stage, Terms, stages_of
 from emocluster_jax.training.state import TrainState
 
 LOST_UPDATE = -float("inf")

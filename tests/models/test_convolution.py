@@ -219,5 +219,5 @@ def test_names_the_stride_and_the_dtypes_it_refuses():
         conv3x3(x, kernel, 3)
     with pytest.raises(ValueError, match="x is bfloat16 and the kernel float32"):
         conv3x3(x.astype(jnp.bfloat16), kernel, 1)
-    with pytest.raises(ValueError, match=r"no convolution of stride 2 makes \(4, 4\) of \(9, 8\)"):
+    with pytest.raises(ValueError, match=r"a convolution of stride 2 does not turn \(9, 8\) into \(4, 4\)"):
         transposed_conv3x3(x, kernel, 2, (9, 8))

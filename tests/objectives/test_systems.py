@@ -20,8 +20,7 @@ from emocluster_jax.feed.split import Inputs
 from emocluster_jax.inference.model_directory import read_model
 from emocluster_jax.inference.predictor import load_model
 from emocluster_jax.models.network import Output
-from emocluster_jax.objectives.registry import stages_of
-from emocluster_jax.objectives.stage import Batch
+from emocluster_jax.objectives.stage import Batch, stages_of
 from emocluster_jax.training.data import TrainingData
 from emocluster_jax.training.loop import fit
 from emocluster_jax.training.metrics_log import read_metrics

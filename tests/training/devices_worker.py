@@ -18,8 +18,7 @@ from emocluster_jax.console import Console
 from emocluster_jax.feed.resident import ResidentSplit
 from emocluster_jax.feed.split import Held
 from emocluster_jax.models.registry import network_of
-from emocluster_jax.objectives.registry import stages_of
-from emocluster_jax.objectives.stage import Stage
+from emocluster_jax.objectives.stage import Stage, stages_of
 from emocluster_jax.runtime import parallel
 from emocluster_jax.training.loop import fit
 from emocluster_jax.training.programs import (

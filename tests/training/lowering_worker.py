@@ -21,7 +21,7 @@ from emocluster_jax.config import ClusteringConfig, FeatureConfig, ModelConfig, 
 from emocluster_jax.inference.forward import Forward, Outputs, make_forward
 from emocluster_jax.inference.predictor import Predictor
 from emocluster_jax.models.registry import NETWORKS, network_of
-from emocluster_jax.objectives.registry import stages_of
+from emocluster_jax.objectives.stage import stages_of
 from emocluster_jax.runtime import parallel
 from emocluster_jax.training.programs import (
     Labels,

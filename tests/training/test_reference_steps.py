@@ -13,8 +13,7 @@ import pytest
 
 from emocluster_jax.config import ModelConfig, TrainConfig
 from emocluster_jax.interop.torch_weights import parameter_from_torch, variables_from_torch
-from emocluster_jax.objectives.registry import stages_of
-from emocluster_jax.objectives.stage import Batch, Stage
+from emocluster_jax.objectives.stage import Batch, Stage, stages_of
 from emocluster_jax.training.state import TrainState
 from emocluster_jax.training.steps import train_step
 

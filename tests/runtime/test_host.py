@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from emocluster_jax.runtime.memory import available_bytes
+from emocluster_jax.runtime.host import available_bytes
 
 
 @pytest.mark.parametrize(
