@@ -1,10 +1,12 @@
-"""What a stage's steps go over in an epoch: an equal share from every cluster, or everything, plainly shuffled."""
+"""The batches of a stage's steps in an epoch: an equal share from every cluster, or everything, plainly shuffled."""
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -14,25 +16,65 @@ from jaxtyping import Array, Float, Int
 
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
 from emocluster_jax.clustering.sampling import balanced_indices, balanced_recordings, shuffled_indices
+from emocluster_jax.console import Task
 from emocluster_jax.feed.split import Split
 from emocluster_jax.inference.forward import Forward
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
 from emocluster_jax.runtime import parallel
 from emocluster_jax.training.programs import Clustering
 from emocluster_jax.training.state import TrainState
-from emocluster_jax.training.stopwatch import StageView
 
 Seed = tuple[int, int, int]
-"""(run's seed, epoch, stage number): all that is drawn in a stage follows from it."""
+"""(run's seed, epoch, stage number), which determine everything that is drawn in a stage."""
+
+
+@dataclass
+class Stopwatch:
+    """Seconds by part of the epoch."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Adds the duration of the block to `seconds[name]`."""
+        started = time.monotonic()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
+
+
+@dataclass(frozen=True)
+class StageView:
+    """How a running stage shows its progress, and learns whether to go on.
+
+    Attributes:
+      title: what to call the stage on the screen.
+      task: advances by the chunks that are done.
+      watch: times each part.
+      stop: asked now and then whether to stop; the same on all processes.
+      pause: asked after steps whether a checkpoint is due; the same on all processes.
+    """
+
+    title: str
+    task: Task
+    watch: Stopwatch
+    stop: Callable[[], bool]
+    pause: Callable[[], bool] = lambda: False
+
+    @contextmanager
+    def part(self, name: str, description: str) -> Iterator[None]:
+        """Shows the description, and adds the duration of the block to the epoch's part `name`."""
+        self.task.describe(f"{self.title}: {description}")
+        with self.watch.part(name):
+            yield
 
 
 class Clusters(NamedTuple):
     """Clusters of a split's chunks.
 
     Attributes:
-      assignments: (chunks,) int32, the pseudo-labels that the stage trains on.
+      assignments: int32, the pseudo-labels that the stage trains on.
       fitted: the principal components that the embeddings were projected on; None without them.
-      centroids: (K, E) float32, of the projected embeddings.
+      centroids: float32, of the projected embeddings.
     """
 
     assignments: Int[np.ndarray, " chunks"]
@@ -41,11 +83,7 @@ class Clusters(NamedTuple):
 
 
 class EmbeddingError(Exception):
-    """Some chunks have no finite embedding, and nothing can be clustered.
-
-    Attributes:
-      chunks: their numbers, (n,); none where all are finite and their distances too large.
-    """
+    """Embeddings cannot be clustered: those of `chunks` are not finite or, without any, distances are too large."""
 
     def __init__(self, chunks: Int[np.ndarray, " n"]) -> None:
         super().__init__(f"{len(chunks)} chunks have no finite embedding")
@@ -54,19 +92,14 @@ class EmbeddingError(Exception):
 
 @dataclass(frozen=True)
 class Batches(ABC):
-    """How a stage draws its batches.
-
-    Attributes:
-      split: the recordings that it trains on.
-      whole_recordings: whether batches are made of recordings with all of their chunks in order, or of chunks.
-    """
+    """How a stage draws its batches from a split: as single chunks, or as recordings with their chunks in order."""
 
     split: Split
     whole_recordings: bool
 
     @property
     def together(self) -> int:
-        """How many consecutive chunks of a batch are those of one recording, in order."""
+        """Consecutive chunks of a batch that belong to one recording."""
         return self.split.chunks_per_utterance if self.whole_recordings else 1
 
     @property
@@ -77,32 +110,29 @@ class Batches(ABC):
     @property
     @abstractmethod
     def clusters_shape(self) -> Clusters | None:
-        """`jax.ShapeDtypeStruct`s in place of the arrays that `begin` gives."""
+        """The clusters that `begin` returns, as `jax.ShapeDtypeStruct`s."""
 
     @abstractmethod
     def begin(self, state: TrainState, seed: Seed, view: StageView) -> tuple[TrainState, Clusters | None]:
-        """The network that the steps of one epoch start from, and what their batches are drawn from.
+        """The network that the steps of one epoch start from, and the clusters that their batches are drawn from.
 
         Args:
-          state: the network before the stage, on every device; it is used up.
-          seed: all that is drawn follows from it.
-          view: told what is going on.
-
-        Returns:
-          The network, on every device, and the clusters; None for systems without clusters.
+          state: the network before the stage, on every device; it must not be used afterwards.
+          seed: determines all draws.
+          view: shows progress.
 
         Raises:
-          EmbeddingError: embeddings that are to be clustered are not finite.
-          StoppedError: the view asked for it; `state` is not used up.
+          EmbeddingError: embeddings cannot be clustered.
+          StoppedError: the view asked to stop; `state` can still be used.
         """
 
     def draw(self, clusters: Clusters | None, batch_chunks: int, seed: Seed) -> Int[np.ndarray, "steps batch"]:
-        """The batches of one epoch: (steps, batch) int32, global chunk numbers; every batch is full.
+        """The global chunk numbers of an epoch's batches, int32; every batch is full.
 
         Args:
-          clusters: that `begin` gave.
+          clusters: from `begin`.
           batch_chunks: chunks per batch over all devices.
-          seed: that `begin` was given.
+          seed: the same as for `begin`.
         """
         rng, each = np.random.default_rng(seed), self.together
         units = self._draw(clusters, batch_chunks // each, rng)
@@ -112,19 +142,14 @@ class Batches(ABC):
     def _draw(
         self, clusters: Clusters | None, batch_size: int, rng: np.random.Generator
     ) -> Int[np.ndarray, "steps batch"]:
-        """The batches by the numbers of their chunks, or of their recordings."""
+        """The numbers of the batches' chunks, or of their recordings."""
 
 
 @dataclass(frozen=True)
 class ClusteredBatches(Batches):
     """Embeds and clusters the chunks, and draws every cluster equally often (paper, section 2.2).
 
-    Attributes:
-      split: as of all batches.
-      whole_recordings: likewise.
-      forward: runs the network in evaluation mode.
-      cluster: of `programs.clustering_program`.
-      redraw_head: of `programs.redraw_head_program`.
+    `cluster` and `redraw_head` are of `programs.clustering_program` and `programs.redraw_head_program`.
     """
 
     forward: Forward
@@ -147,7 +172,7 @@ class ClusteredBatches(Batches):
         return Clusters(cast(Any, assignments), fitted, found.centroids)
 
     def begin(self, state: TrainState, seed: Seed, view: StageView) -> tuple[TrainState, Clusters]:
-        # Threefry for what must not depend on the number of devices; RBG, quick to compile and to run, for the rest.
+        # Threefry where draws must not depend on the number of devices; RBG, which compiles and runs faster, elsewhere.
         clustering_key = jax.random.key(np.random.SeedSequence(seed).generate_state(1)[0])
         head_key, _ = device_keys(seed)
         with view.part("embed", "embedding"):
@@ -193,7 +218,7 @@ class ShuffledBatches(Batches):
 
 
 def device_keys(seed: Seed) -> tuple[Array, Array]:
-    """RBG keys for what a stage draws on the devices: the new cluster head, and the steps' dropout and noise."""
+    """RBG keys for a stage's draws on the devices: the new cluster head, and the steps' dropout and noise."""
     head_key, steps_key = jax.random.split(
         jax.random.key(np.random.SeedSequence(seed).generate_state(2)[1], impl="rbg")
     )

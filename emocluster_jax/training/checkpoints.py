@@ -1,10 +1,10 @@
-"""The latest training state of a run, so that a stopped run goes on as if it had never stopped.
+"""Checkpoints, from which a stopped run continues as if it had never stopped.
 
-A checkpoint is one Orbax folder an epoch, `epoch-000012`; it appears by a rename once it is complete. The one before is
-kept beside it, in case the newest turns out to be damaged; older ones are removed. The random keys of an epoch follow
-from the seed and the epoch's number, so that parameters, batch statistics, Adam's moments and the record of the best
-epoch are all there is to keep. A run that is stopped within an epoch also keeps the clusters of the stages that it has
-begun, in `epoch-000012-stage-2-step-000340`: 12 epochs are complete, and of the next one's second stage 340 steps.
+A checkpoint is an Orbax folder per epoch, `epoch-000012`, which appears by a rename once it is complete. The previous
+one is kept in case the newest is damaged. An epoch's random keys follow from the seed and its number, so that a
+checkpoint only holds parameters, batch statistics, Adam's moments and which epoch was best. One within an epoch,
+`epoch-000012-stage-2-step-000340` (12 epochs and 340 steps of the next one's second stage), also holds the clusters of
+the stages begun.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from emocluster_jax.training.workdir import checkpoints_by_position
 
 _ID_BYTES = 16
 _BEST_VALUE = "best_ccc"
-"""The array's name is that of earlier versions, which could select by the CCC alone."""
+"""Named as by earlier versions, which could only select by the CCC."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Progress:
 
     Attributes:
       epoch: epochs completed.
-      best_epoch: the one with the best value of what selects (`config.TrainConfig.select_by`); 0 before there is one.
-      best_value: that value; minus infinity before there is one.
+      best_epoch: the one that `config.TrainConfig.select_by` chose; 0 before there is one.
+      best_value: its value of that metric; minus infinity before there is one.
     """
 
     epoch: int = 0
@@ -47,13 +47,12 @@ class Progress:
 
 
 class Checkpoint(NamedTuple):
-    """All that a run needs to go on.
+    """All that a run needs to continue.
 
     Attributes:
       state: without a device axis.
-      progress: of the epochs completed.
-      stages: of the epoch that was begun after them, those that were begun, in their order; all but the last are
-        complete.
+      progress: of the completed epochs.
+      stages: those begun of the next epoch, in order; all but the last are complete.
     """
 
     state: TrainState
@@ -65,7 +64,7 @@ class SaveClock:
     """Says when the next checkpoint within an epoch is due, at the same time on all processes.
 
     Args:
-      minutes: between the end of one and the beginning of the next; None for none within epochs.
+      minutes: from the end of one checkpoint to the beginning of the next; None for none within epochs.
     """
 
     def __init__(self, minutes: float | None) -> None:
@@ -83,13 +82,7 @@ class SaveClock:
 
 
 def save_checkpoint(directory: Path, checkpoint: Checkpoint, run_id: str = "") -> None:
-    """Writes a checkpoint, and removes all earlier ones but the last.
-
-    Args:
-      directory: of all checkpoints of the run.
-      checkpoint: further than those that are there.
-      run_id: what the run's files are known by (`SavedRun.id`).
-    """
+    """Writes a checkpoint to the run's folder of checkpoints, and removes all but the two latest."""
     directory.mkdir(parents=True, exist_ok=True)
     name = f"epoch-{checkpoint.progress.epoch:06d}"
     tree = {"state": _by_name(checkpoint.state), "progress": _as_arrays(checkpoint.progress), "run": _run(run_id)}
@@ -108,17 +101,17 @@ def restore_checkpoint(
     stages: Callable[[], Sequence[StageProgress]] = tuple,
     run_id: str = "",
 ) -> Checkpoint | None:
-    """The latest checkpoint, or None where there is none.
+    """The latest checkpoint, or None if there is none.
 
     Args:
-      directory: of all checkpoints of the run.
+      directory: the run's folder of checkpoints.
       template: a state of the same structure, shapes and types.
-      stages: the same of an epoch's stages, asked for where the run was stopped within an epoch.
-      run_id: what the run's files are known by.
+      stages: returns the same for an epoch's stages; called if the checkpoint was written within an epoch.
+      run_id: `SavedRun.id`.
 
     Raises:
-      InputError: the checkpoint is damaged, of another run, or of a network of another shape. The checkpoint before it
-        is not taken in its place: that a disk fails is for a person to know.
+      InputError: the checkpoint is damaged, of another run, or of a network of another shape. The previous checkpoint
+        is not used instead, since the user should know that a disk fails.
     """
     checkpoints = checkpoints_by_position(directory)
     if not checkpoints:
@@ -149,7 +142,7 @@ def restore_checkpoint(
 
 
 def _by_name(tree: Any) -> dict[str, Any]:
-    """A tree's arrays by their path: a plain dictionary outlives changes in how the optimisers nest their states."""
+    """A tree's arrays by path, which does not depend on how the optimisers nest their states."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 

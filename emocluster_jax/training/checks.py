@@ -1,4 +1,4 @@
-"""Whether a run's settings fit its data, and what a person should know before it begins."""
+"""Checks of a run's settings against its data, and warnings before it begins."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from emocluster_jax.training.data import TrainingData
 
 
 def selecting_attributes(config: TrainConfig, data: TrainingData) -> tuple[str, ...]:
-    """The attributes whose validation scores choose the best epoch: none without labels that differ, or a regressor."""
+    """The attributes by which the best epoch is chosen: those with different validation labels, given a regressor."""
     if data.validation is None or config.stages == "unsupervised":
         return ()
     return _varying(data.validation, config)
 
 
 def label_warnings(config: TrainConfig, data: TrainingData, selecting: tuple[str, ...]) -> list[str]:
-    """What a person should know of the labels before the run begins; `selecting` is `selecting_attributes`."""
+    """Warnings about the labels; `selecting` is `selecting_attributes`."""
     names, unsupervised = config.model.attributes, config.stages == "unsupervised"
     varying = names if unsupervised or data.train is None else _varying(data.train, config)
     warnings = [
@@ -48,12 +48,12 @@ def check_recordings(config: TrainConfig, labels: Sequence[str], *, labeled: boo
 
     Args:
       config: the run's settings.
-      labels: names of the labels that the data have.
+      labels: names of the data's labels.
       labeled: whether the data have labelled recordings.
       unlabeled: whether they have unlabelled ones.
 
     Raises:
-      InputError: there are no labelled recordings, or none at all, for a run that needs them, or no such labels.
+      InputError: recordings or labels that the run needs are missing.
     """
     if not labeled and config.stages != "unsupervised":
         raise InputError(
@@ -67,7 +67,7 @@ def check_recordings(config: TrainConfig, labels: Sequence[str], *, labeled: boo
 
 
 def check_settings(config: TrainConfig, data: TrainingData, selecting: tuple[str, ...]) -> None:
-    """Raises InputError where the settings do not fit data or devices; `selecting` is `selecting_attributes`."""
+    """Raises InputError if the settings do not fit data or devices; `selecting` is `selecting_attributes`."""
     labels = () if data.train is None else data.train.labels.names
     check_recordings(config, labels, labeled=data.train is not None, unlabeled=data.unlabeled is not None)
     if config.patience is not None and not selecting:
@@ -97,12 +97,12 @@ def check_settings(config: TrainConfig, data: TrainingData, selecting: tuple[str
 
 
 def batch_chunks_of(config: TrainConfig, data: TrainingData) -> int:
-    """Chunks a batch over all devices."""
+    """Chunks per batch over all devices."""
     return config.batch_size * data.features.chunks_per_utterance
 
 
 def _varying(split: Split, config: TrainConfig) -> tuple[str, ...]:
-    """The attributes whose labels are not all the same: others have a CCC of 0 or none, whatever is predicted."""
+    """The attributes with different labels: others have a CCC of 0 or none, whatever is predicted."""
     columns = split.labels.of(config.model.attributes).T
     present = [column[np.isfinite(column)] for column in columns]
     return tuple(

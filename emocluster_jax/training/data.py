@@ -1,4 +1,4 @@
-"""What a training run reads: chunks and labels, as arrays."""
+"""The data of a training run: chunks and labels, as arrays."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class TrainingData:
       features: how the chunks were made.
       feature_mean: mean of every mel band, or dimension of given features.
       feature_std: their standard deviation.
-      audio: how audio files became the signals that chunks were made of.
-      recording_ids: (split, positions among its recordings here) -> their ids; asked only where something is wrong.
+      audio: how audio files were read.
+      recording_ids: (split, positions of recordings in it) -> their ids, for messages.
     """
 
     train: Split | None
@@ -45,10 +45,10 @@ class TrainingData:
 def label_statistics(
     values: Float[np.ndarray, "utterances A"], names: tuple[str, ...]
 ) -> tuple[Float[np.ndarray, " A"], Float[np.ndarray, " A"]]:
-    """Mean and population standard deviation of the training labels that exist; 1 stands in for a deviation of 0.
+    """Mean and population standard deviation of the training labels that exist; 1 instead of a deviation of 0.
 
     Raises:
-      InputError: an attribute has no label at all, or one that is out of `config.LABEL`.
+      InputError: an attribute has no labels, or one outside `config.LABEL`.
     """
     for name, column in zip(names, values.T, strict=True):
         if (beyond := column[np.abs(column) > LABEL.highest]).size:

@@ -14,12 +14,11 @@ from jaxtyping import Bool, Float, Int
 from emocluster_jax.objectives.stage import Stage
 from emocluster_jax.runtime import parallel
 from emocluster_jax.runtime.loops import in_segments
-from emocluster_jax.training.batches import Batches, Clusters, EmbeddingError, Seed, device_keys
+from emocluster_jax.training.batches import Batches, Clusters, EmbeddingError, Seed, StageView, device_keys
 from emocluster_jax.training.not_finite import NotFinite
 from emocluster_jax.training.programs import Labels, StageArrays, StepRange, Trained
 from emocluster_jax.training.state import TrainState
 from emocluster_jax.training.steps import LOST_UPDATE, StepLog, empty_log
-from emocluster_jax.training.stopwatch import StageView
 
 
 @dataclass(frozen=True)
@@ -30,11 +29,11 @@ class StagePrograms:
       stage: what is minimised.
       title: what to call it on the screen.
       source: the split that it trains on, one of `config.SPLITS`.
-      log: of a step, as `jax.ShapeDtypeStruct`s (`steps.step_log`).
-      batches: how they are drawn, and from which split.
-      targets: (U, A) z-normalised labels, 0 where missing.
-      present: (U, A) which of them exist.
-      train: of `programs.training_program`.
+      log: of a step, from `steps.step_log`.
+      batches: how they are drawn, and from which recordings.
+      targets: z-normalised labels, 0 where missing.
+      present: which of them exist.
+      train: from `programs.training_program`.
     """
 
     stage: Stage
@@ -48,11 +47,11 @@ class StagePrograms:
 
 
 class StageProgress(NamedTuple):
-    """How far a stage of an epoch has come: with the network, all that it takes to go on.
+    """How far a stage of an epoch has come; with the network, all that it needs to continue.
 
     Attributes:
-      clusters: that it trains on; None for systems without clusters.
-      log: (steps,) float32 by name; 0 for the steps to come.
+      clusters: None for systems without clusters.
+      log: of all steps; 0 for the steps to come.
       steps: those that were taken.
     """
 
@@ -72,7 +71,7 @@ class StageProgress(NamedTuple):
 
 
 def progress_shape(programs: StagePrograms, batch_chunks: int) -> StageProgress:
-    """`jax.ShapeDtypeStruct`s in place of the arrays of a stage's progress."""
+    """A stage's progress with `jax.ShapeDtypeStruct`s instead of arrays."""
     steps = -(-programs.batches.split.chunk_count // batch_chunks)
     log = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((steps,), leaf.dtype), programs.log)
     shape: Any = (programs.batches.clusters_shape, log, jax.ShapeDtypeStruct((), np.int64))
@@ -89,25 +88,25 @@ def run_stage(
     view: StageView,
     report: Callable[[NotFinite], None],
 ) -> tuple[TrainState, StageProgress]:
-    """Trains the network for one stage, or for the rest of it, until it is done or the view asks to stop or pause.
+    """Trains the network for the rest of a stage, until it is done or the view asks to stop or pause.
 
     At least one step is taken between two pauses.
 
     Args:
       programs: the stage.
-      state: the network before the stage, or as it was left, on every device; it is used up.
+      state: the network before the stage, or as it was left, on every device; it must not be used afterwards.
       begun: what was done of the stage before; None for nothing.
-      batch_chunks: chunks a batch over all devices.
-      seed: all that is drawn here follows from it.
-      view: told what is going on.
-      report: told, soon after, of steps that were left out, and of embeddings that cannot be clustered, where it must
-        raise; it may raise to stop the run.
+      batch_chunks: chunks per batch over all devices.
+      seed: determines all draws.
+      view: shows progress.
+      report: called with steps that were left out, when it may raise to stop the run, and with embeddings that cannot
+        be clustered, when it must raise.
 
     Returns:
       The network, on every device, and how far the stage has come.
 
     Raises:
-      StoppedError: the view asked to stop before there was anything worth keeping; `state` is not used up.
+      StoppedError: the view asked to stop before there was anything worth keeping; `state` can still be used.
     """
     epoch = seed[1]
 

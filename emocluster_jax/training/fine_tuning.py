@@ -1,4 +1,4 @@
-"""Where a fine-tuning starts: at the weights of another model, as far as they fit."""
+"""Fine-tuning: a run that starts from the weights of another model, as far as they fit."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from emocluster_jax.training.state import TrainState
 
 @dataclass(frozen=True)
 class InitialModel:
-    """A model to start from, and the hash that `run.json` keeps of its weights."""
+    """A model to start from, and the hash of its weights for `run.json`."""
 
     model: SavedModel
     sha256: str
 
 
 def read_initial_model(config: TrainConfig, features: Features) -> InitialModel | None:
-    """The model that `config.init_from` names, or None where it names none.
+    """The model that `config.init_from` names, if any.
 
     Args:
       config: of the run.
       features: how the run's data were prepared.
 
     Raises:
-      InputError: it is not a model directory, or of a network or of features that the run's weights cannot be.
+      InputError: it is not a model directory, or its network or features differ from the run's.
     """
     if config.init_from is None:
         return None
@@ -61,16 +61,11 @@ def read_initial_model(config: TrainConfig, features: Features) -> InitialModel 
 
 
 def start_from(state: TrainState, initial: SavedModel, config: ModelConfig) -> tuple[TrainState, tuple[str, ...]]:
-    """A fresh state with the weights and running statistics of another model, but for last layers that do not fit.
-
-    Args:
-      state: freshly drawn.
-      initial: of the same system and width.
-      config: of the network to train.
+    """A fresh state with the weights and running statistics of another model of the same system and width.
 
     Returns:
-      The state, and the names of the layers that stay as they were drawn: the regressor's last layer where the
-      attributes are others, the cluster classifier's where the clusters are of another number.
+      The state, and the names of the layers that keep their random draw: the regressor's last layer if the attributes
+      differ, the cluster classifier's if the number of clusters does.
     """
     drawn = [
         layer
@@ -91,7 +86,7 @@ def start_from(state: TrainState, initial: SavedModel, config: ModelConfig) -> t
 def announce(
     initial: SavedModel, config: TrainConfig, drawn: Sequence[str], data: TrainingData, console: Console
 ) -> None:
-    """Says which layers a fine-tuning takes over, and warns where the model is used to another normalisation."""
+    """Says which layers a fine-tuning takes over, and warns if the model was trained with another normalisation."""
     taken = "all layers taken over" if not drawn else f"drawn anew: {', '.join(drawn)}; all other layers taken over"
     console.line(f"Starts from {config.init_from}: {taken}")
     if not initial.normalized_by(data.feature_mean, data.feature_std):

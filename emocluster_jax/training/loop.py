@@ -34,7 +34,7 @@ from emocluster_jax.objectives.stage import Stage, stages_of
 from emocluster_jax.runtime import parallel
 from emocluster_jax.runtime.loops import StoppedError
 from emocluster_jax.settings import to_dict
-from emocluster_jax.training.batches import Batches, ClusteredBatches, ShuffledBatches
+from emocluster_jax.training.batches import Batches, ClusteredBatches, ShuffledBatches, StageView, Stopwatch
 from emocluster_jax.training.checkpoints import (
     Checkpoint,
     Progress,
@@ -51,7 +51,6 @@ from emocluster_jax.training.not_finite import NOT_FINITE, DivergedError, NotFin
 from emocluster_jax.training.programs import clustering_program, redraw_head_program, training_program
 from emocluster_jax.training.state import TrainState, create_train_state
 from emocluster_jax.training.steps import step_log
-from emocluster_jax.training.stopwatch import StageView, Stopwatch
 from emocluster_jax.training.workdir import CHECKPOINTS, read_assignments, write_assignments
 
 

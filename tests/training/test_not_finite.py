@@ -22,7 +22,7 @@ from emocluster_jax.feed.resident import place
 from emocluster_jax.inference.forward import Outputs, make_forward
 from emocluster_jax.inference.model_directory import read_model
 from emocluster_jax.objectives.stage import Batch, Stage
-from emocluster_jax.training.batches import ClusteredBatches, EmbeddingError
+from emocluster_jax.training.batches import ClusteredBatches, EmbeddingError, StageView, Stopwatch
 from emocluster_jax.training.data import TrainingData
 from emocluster_jax.training.loop import fit
 from emocluster_jax.training.metrics_log import read_metrics
@@ -30,7 +30,6 @@ from emocluster_jax.training.not_finite import NOT_FINITE, DivergedError
 from emocluster_jax.training.programs import clustering_program, redraw_head_program
 from emocluster_jax.training.state import TrainState
 from emocluster_jax.training.steps import LOST_UPDATE, StepLog, train_step
-from emocluster_jax.training.stopwatch import StageView, Stopwatch
 from small_training import MODEL, draw_recordings, make_data, make_split
 
 CHUNKS = 4
