@@ -1,4 +1,4 @@
-"""Finding recordings in folders, also in folders of half a million files."""
+"""Finds recordings in folders, even of half a million files."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ AUDIO_SUFFIXES = (AV_SUFFIXES if importlib.util.find_spec("av") else frozenset()
     {".wav", ".wave", ".bwf", ".rf64", ".w64", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".sph", ".nist"}
     | {".voc", ".flac", ".mp2", ".mp3", ".ogg", ".oga", ".opus"}
 )
-"""File name endings that count as recordings in folders, in lower case: those of formats that are decoded."""
+"""File name endings that count as recordings, in lower case: those of formats that can be decoded."""
 FRAME_SUFFIXES = frozenset({".npy"})
-"""Those that do where recordings are given as frames of features."""
+"""The same where recordings are given as frames of features."""
 
 _COMPANION_SUFFIXES = frozenset(
     # tables, texts, documents
@@ -34,7 +34,7 @@ _COMPANION_SUFFIXES = frozenset(
     # pictures, programs, checksums
     | {".png", ".jpg", ".jpeg", ".gif", ".svg", ".py", ".ipynb", ".sh", ".m", ".r", ".md5", ".sha1", ".sha256"}
 )
-"""Endings of files that lie beside recordings and are not taken for some that were left out."""
+"""Endings of files that usually lie beside recordings; they are ignored without a warning."""
 _COMPANIONS = frozenset({"readme", "license", "licence", "copying", "notice", "changelog", "md5sums", "sha256sums"})
 """The same for names without an ending."""
 _SUFFIXES_SHOWN = 5
@@ -48,15 +48,7 @@ def recording_suffixes(features: Features) -> frozenset[str]:
 
 
 def check_folder(folder: Path, expected: str) -> None:
-    """Checks that a folder is there.
-
-    Args:
-      folder: the folder that the user named.
-      expected: what should lie in it, for the message.
-
-    Raises:
-      InputError: it does not exist or is not a folder.
-    """
+    """Raises InputError if a folder that the user named, and that is `expected`, does not exist or is not a folder."""
     if not folder.exists():
         raise InputError(f"{folder} does not exist; give {expected}")
     if not folder.is_dir():
@@ -64,29 +56,18 @@ def check_folder(folder: Path, expected: str) -> None:
 
 
 def is_file(path: Path) -> bool:
-    """Whether a file lies there; False also for names that no file system takes, where `Path.is_file` raises errors."""
+    """Whether it is a file; False for names that no file system allows, for which `Path.is_file` raises an error."""
     return os.path.isfile(path)  # noqa: PTH113
 
 
 def is_inside(name: str) -> bool:
-    """Whether a path, seen from a folder, names something below it: it is not absolute, and does not climb out.
-
-    What it says is judged, not where symbolic links on its way lead.
-    """
+    """Whether a path relative to a folder stays below it, by its text alone: symbolic links are not followed."""
     normal = os.path.normpath(name)
     return normal != os.curdir and not Path(normal).is_absolute() and Path(normal).parts[0] != os.pardir
 
 
 def check_inside(name: str, where: str) -> None:
-    """Checks that a path which a corpus's table gives stays in the corpus's folder.
-
-    Args:
-      name: the path, as the table spells it.
-      where: file and line, for the message.
-
-    Raises:
-      InputError: it does not name anything below that folder.
-    """
+    """Raises InputError if a path from a corpus's table, at `where`, leads out of the corpus's folder."""
     if not is_inside(name):
         raise InputError(f"{where}: {name!r} leads out of the corpus's folder; name a recording inside of it")
 
@@ -100,11 +81,11 @@ def find_audio_files(folder: Path, suffixes: frozenset[str] = AUDIO_SUFFIXES, re
     Args:
       folder: where to look.
       suffixes: file name endings that count as recordings.
-      remedy: of a folder that a person means as one of recordings, what to do where it has none; a warning then counts
-        by suffix what else is left out, apart from tables, texts and the like. None where single files are looked for.
+      remedy: what to do if a folder that should hold recordings has none. A warning then counts other files by suffix,
+        except tables, texts and the like. None if the caller looks for single files.
 
     Returns:
-      Paths relative to the folder, with forward slashes, sorted. Strings, since half a million `Path`s take seconds.
+      Sorted paths relative to the folder, with forward slashes; strings, since half a million `Path`s take seconds.
 
     Raises:
       InputError: the folder or one of its subfolders cannot be read, or it holds no recording and `remedy` is given.
@@ -124,7 +105,7 @@ def find_audio_files(folder: Path, suffixes: frozenset[str] = AUDIO_SUFFIXES, re
 
 
 def _walk(folder: Path, suffixes: frozenset[str], left_out: Counter[str]) -> Iterator[str]:
-    """Relative paths of the recordings below a folder, in no particular order; counts other files by their suffix."""
+    """Relative paths of the recordings below a folder, unsorted; counts other files by their suffix."""
     pending = [""]
     seen: set[tuple[int, int]] = set()
     while pending:

@@ -10,23 +10,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from emocluster_jax.corpora.audio_files import check_folder, find_audio_files
-from emocluster_jax.corpora.gender import parse_gender
-from emocluster_jax.corpora.table import read_table
-from emocluster_jax.corpora.utterance import Utterance
+from emocluster_jax.corpora.utterance import Utterance, read_genders
 from emocluster_jax.errors import InputError
 
 _AUDIO_FOLDERS = ("AudioWAV", "AudioMP3")
 
 
 def read(source: Path) -> list[Utterance]:
-    """Reads CREMA-D; all of it is unlabelled, since its tables hold no attribute ratings.
+    """Reads CREMA-D; all of it is unlabelled, since its tables have no attribute ratings.
 
     Args:
-      source: the clone: `AudioWAV/` (or `AudioMP3/`), and `VideoDemographics.csv` for the actors' genders if it is
-        there.
+      source: the clone: `AudioWAV/` (or `AudioMP3/`) and, optionally, `VideoDemographics.csv` for the actors' genders.
 
     Returns:
-      One row a recording, sorted by id.
+      One row per recording, sorted by id.
 
     Raises:
       InputError: the folder, its audio or a column of its table is missing.
@@ -36,26 +33,9 @@ def read(source: Path) -> list[Utterance]:
     if folder is None:
         raise InputError(f"{source} has no folder {' or '.join(_AUDIO_FOLDERS)}; give the folder of CREMA-D's clone")
     files = find_audio_files(source / folder, remedy="unpack CREMA-D's audio there")
-    genders = _genders(source / "VideoDemographics.csv")
-    utterances = []
-    for relative in files:
-        actor = relative.rpartition("/")[2].partition("_")[0]
-        utterances.append(
-            Utterance(
-                id=f"{folder}/{relative}",
-                path=source / folder / relative,
-                split="unlabeled",
-                speaker=actor,
-                gender=genders.get(actor),
-            )
-        )
-    return utterances
-
-
-def _genders(path: Path) -> dict[str, str | None]:
-    """Gender by actor; empty where there is no table."""
-    if not path.exists():
-        return {}
-    table = read_table(path)
-    table.require("ActorID", "Sex")
-    return {row.text("ActorID"): parse_gender(row.text("Sex")) for row in table}
+    genders = read_genders(source / "VideoDemographics.csv", "ActorID", "Sex")
+    actors = [relative.rpartition("/")[2].partition("_")[0] for relative in files]
+    return [
+        Utterance(f"{folder}/{relative}", source / folder / relative, "unlabeled", actor, genders.get(actor))
+        for relative, actor in zip(files, actors, strict=True)
+    ]

@@ -1,7 +1,7 @@
 """The demo corpus: English speech by eSpeak NG whose prosody follows hidden arousal, dominance and valence.
 
-Made on the user's machine in seconds, so that everything can be tried without a licensed corpus. It shows that the
-system works; it says nothing about how well it hears people.
+It is made on the user's machine in seconds, to try everything without a licensed corpus. It shows that the system works
+and says nothing about how well it understands people. Simulated annotators rate it, each a little differently.
 """
 
 from __future__ import annotations
@@ -23,11 +23,15 @@ from jaxtyping import Float
 
 from emocluster_jax.config import SEED
 from emocluster_jax.corpora import manifest
-from emocluster_jax.corpora.demo_prosody import Emotion, speech_of, voice_quality
-from emocluster_jax.corpora.demo_ratings import draw_annotators, on_scale, rate
-from emocluster_jax.corpora.demo_sentences import neutral_sentence
-from emocluster_jax.corpora.demo_speakers import Speaker, draw_speakers
-from emocluster_jax.corpora.espeak import check_installed, say
+from emocluster_jax.corpora.demo_voices import (
+    Emotion,
+    Speaker,
+    draw_speakers,
+    neutral_sentence,
+    speech_of,
+    voice_quality,
+)
+from emocluster_jax.corpora.espeak import installed_paths, say
 from emocluster_jax.corpora.labels import VAD
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
@@ -38,15 +42,19 @@ from emocluster_jax.storage.atomic_files import beside
 
 FORMAT_VERSION = 1
 _MARKER = "demo.json"
-# Arousal and dominance go together in every corpus of natural speech, valence less so with either.
+# In natural speech arousal and dominance are correlated, valence less so with either.
 _CORRELATION = np.array([[1.0, 0.5, 0.1], [0.5, 1.0, 0.2], [0.1, 0.2, 1.0]])
 _SPREAD = 0.45
+LOWEST, HIGHEST, STEP = 1.0, 7.0, 0.5
+"""The rating scale, as in MSP-Podcast."""
+_NOISE = np.array([1.1, 1.2, 1.2])  # arousal, dominance, valence, in scale units
+_ANNOTATOR_BIAS, _ANNOTATOR_SPREAD = 0.4, 0.12
 _SOME = Range(int, 1, 10_000)
 
 
 @dataclass(frozen=True)
 class DemoCorpus:
-    """What to make. The same settings give the same files, byte for byte, with the same versions of the libraries."""
+    """What to make. The same settings and library versions give the same files, byte for byte."""
 
     train_speakers: int = field(default=24, metadata=within(_SOME))
     validation_speakers: int = field(default=5, metadata=within(_SOME))
@@ -70,22 +78,21 @@ def generate(directory: Path, config: DemoCorpus, progress: Callable[[int], None
     """Makes the demo corpus, unless it is there already.
 
     The folder gets `audio/SPEAKER/*.flac`, `manifest.csv` (the annotators' mean), `annotations.csv` (every rating),
-    `hidden.csv` (what was expressed, from -1 to 1), a README and the settings. It is written in a hidden folder beside
-    and renamed at the end; what a process that was killed left there is removed.
+    `hidden.csv` (what was expressed, from -1 to 1), a README and the settings. It is written to a hidden folder beside
+    it, which is renamed at the end; leftovers of a killed process are removed.
 
     Args:
-      directory: where to make it; it must not exist, be empty, or hold the demo corpus of the same settings.
+      directory: a folder that does not exist, is empty, or holds the demo corpus of the same settings.
       config: what to make.
-      progress: called with the number of recordings finished since the last call, `config.recordings` in all.
+      progress: called with the number of recordings finished since the last call.
 
     Raises:
-      InputError: the folder holds something else, another process is making it, or eSpeak NG is not
-        installed.
+      InputError: the folder holds something else, another process is making it, or eSpeak NG is not installed.
     """
     if directory.is_file() or (directory.is_dir() and any(directory.iterdir())):
         _check_same(directory, config)
         return
-    check_installed()
+    installed_paths()
     rendering = beside(directory, ".{}.rendering")
     lock, unfinished = rendering / "lock", rendering / "corpus"
     rendering.mkdir(parents=True, exist_ok=True)
@@ -105,24 +112,17 @@ def generate(directory: Path, config: DemoCorpus, progress: Callable[[int], None
             finally:
                 shutil.rmtree(unfinished, ignore_errors=True)
     except filelock.Timeout:
-        raise InputError(f"another process is making {directory} right now; wait for it to end") from None
+        raise InputError(f"another process is making {directory} right now; wait until it has finished") from None
     finally:
         if mine:
-            # After the lock is let go: NFS cannot remove a file that is held open, nor the folder that it is in.
+            # Only after the lock is released: NFS cannot remove an open file or its folder.
             with suppress(OSError):
                 lock.unlink()
                 rendering.rmdir()
 
 
 def read(source: Path) -> list[Utterance]:
-    """Reads the demo corpus that `generate` made.
-
-    Returns:
-      One row a recording, sorted by id; ratings from 1 to 7.
-
-    Raises:
-      InputError: the folder holds no demo corpus.
-    """
+    """Reads what `generate` made: one row per recording, sorted by id, with ratings from 1 to 7."""
     if not (source / _MARKER).is_file():
         raise InputError(f"{source} holds no demo corpus (no {_MARKER}); make it first or name another folder")
     return manifest.read(source / "manifest.csv")
@@ -130,8 +130,6 @@ def read(source: Path) -> list[Utterance]:
 
 @dataclass(frozen=True)
 class _Recording:
-    """One recording to be made."""
-
     file: str
     split: str
     text: str
@@ -140,7 +138,6 @@ class _Recording:
 
 
 def _write(directory: Path, config: DemoCorpus, progress: Callable[[int], None]) -> None:
-    """All files of the corpus."""
     rng = np.random.default_rng(config.seed)
     splits = _interleaved_splits(config)
     speakers = draw_speakers(len(splits), rng)
@@ -149,7 +146,7 @@ def _write(directory: Path, config: DemoCorpus, progress: Callable[[int], None])
         _plan(speaker, split, annotators, config, np.random.default_rng([config.seed, 1, index]))
         for index, (speaker, split) in enumerate(zip(speakers, splits, strict=True))
     ]
-    # Threads suffice: eSpeak NG has processes of its own, and NumPy, soxr and the encoder release the interpreter.
+    # Threads suffice: eSpeak NG runs in processes of its own, and NumPy, soxr and the encoder release the GIL.
     with ThreadPoolExecutor(max_workers=usable_cores()) as pool:
         jobs = [
             pool.submit(_record, directory, speaker, plan, config, np.random.default_rng([config.seed, 2, index]))
@@ -198,8 +195,30 @@ def _record(
     return len(plan)
 
 
+def draw_annotators(count: int, rng: np.random.Generator) -> Float[np.ndarray, "annotators 2 attributes"]:
+    """Each annotator's bias (scale units) and use of the scale (factor), per attribute."""
+    return np.stack(
+        [rng.normal(0, _ANNOTATOR_BIAS, (count, len(VAD))), rng.normal(1, _ANNOTATOR_SPREAD, (count, len(VAD)))], axis=1
+    )
+
+
+def rate(
+    hidden: Float[np.ndarray, " attributes"],
+    annotators: Float[np.ndarray, "annotators 2 attributes"],
+    rng: np.random.Generator,
+) -> Float[np.ndarray, "annotators attributes"]:
+    """Rates one recording on the scale, given what was expressed, from -1 to 1, in the order of `VAD`."""
+    bias, spread = annotators[:, 0], annotators[:, 1]
+    heard = on_scale(hidden * spread) + bias + rng.normal(0, 1, bias.shape) * _NOISE
+    return np.clip(np.round(heard / STEP) * STEP, LOWEST, HIGHEST)
+
+
+def on_scale(hidden: Float[np.ndarray, "*any"]) -> Float[np.ndarray, "*any"]:
+    """Values from -1 to 1 on the rating scale, without any annotator's error."""
+    return (LOWEST + HIGHEST) / 2 + hidden * (HIGHEST - LOWEST) / 2
+
+
 def _write_tables(directory: Path, speakers: Sequence[Speaker], plans: Sequence[Sequence[_Recording]]) -> None:
-    """The manifest, every single rating, and what was expressed."""
     recordings = [(speaker, recording) for speaker, plan in zip(speakers, plans, strict=True) for recording in plan]
 
     def manifest_rows() -> Iterator[list[object]]:
@@ -231,7 +250,7 @@ def _write_tables(directory: Path, speakers: Sequence[Speaker], plans: Sequence[
 
 
 def _readme(plans: Sequence[Sequence[_Recording]], config: DemoCorpus) -> str:
-    """Where the corpus comes from, and the best CCC that its annotators' noise allows on the test split."""
+    """Describes the corpus, with the best CCC that the annotators' noise allows on the test split."""
     test = [recording for plan in plans for recording in plan if recording.split == "test"]
     ratings = np.stack([recording.ratings.mean(axis=0) for recording in test])
     hidden = on_scale(np.stack([recording.hidden for recording in test]))
@@ -261,7 +280,7 @@ def _speakers_per_split(config: DemoCorpus) -> list[tuple[str, int]]:
 
 
 def _interleaved_splits(config: DemoCorpus) -> list[str]:
-    """The split of each speaker, every split spread evenly over the list: each gets its share of women and men."""
+    """Each speaker's split. Splits are spread evenly over the list, so that each gets its share of women and men."""
     places = [((index + 0.5) / count, split) for split, count in _speakers_per_split(config) for index in range(count)]
     return [split for _, split in sorted(places)]
 
@@ -271,7 +290,7 @@ def _settings(config: DemoCorpus) -> dict[str, object]:
 
 
 def _check_same(directory: Path, config: DemoCorpus) -> None:
-    """Checks that a folder holds the demo corpus of these settings."""
+    """Raises InputError unless a folder holds the demo corpus of these settings."""
     try:
         found = json.loads((directory / _MARKER).read_text())
     except (OSError, ValueError):

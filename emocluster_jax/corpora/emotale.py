@@ -13,18 +13,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from emocluster_jax.corpora.audio_files import check_folder, check_inside, is_file
-from emocluster_jax.corpora.gender import parse_gender
+from emocluster_jax.corpora.audio_files import check_folder, check_inside
 from emocluster_jax.corpora.labels import VAD
 from emocluster_jax.corpora.recording_names import fitting_recordings
-from emocluster_jax.corpora.split_names import parse_split
 from emocluster_jax.corpora.table import Row, Table, read_table
-from emocluster_jax.corpora.utterance import Utterance
+from emocluster_jax.corpora.utterance import (
+    Utterance,
+    check_some_exist,
+    parse_split,
+    read_genders,
+    sorted_rows,
+)
 from emocluster_jax.errors import InputError
 
 VALIDATION_SPEAKERS = frozenset({"008", "012", "019"})
 TEST_SPEAKERS = frozenset({"005", "011", "016", "018"})
-"""Held-out speakers where the corpus comes without `splits.csv`; all others train."""
+"""Held-out speakers if there is no `splits.csv`; all others train."""
 
 _log = logging.getLogger(__name__)
 
@@ -45,23 +49,27 @@ def read(source: Path, options: EmotaleOptions = _DEFAULT) -> list[Utterance]:
     """Reads EmoTale, as cloned or as a part of it with its own `splits.csv`.
 
     Args:
-      source: the folder of `annotations.csv`. The recordings may lie in any subfolder, with any audio suffix.
-        `speaker_info.csv` (genders), `splits.csv` (file, split) and `unlabeled.csv` (file) are read where they are
-        there. With `splits.csv`, annotated recordings that it does not name are left out.
-      options: with `english`, what becomes of annotated English recordings where there is no `splits.csv`: "labeled"
-        puts them beside the Danish ones of the same speaker; "unlabeled" makes a pool of those of the training speakers
-        and leaves out the others (the arrangement of this project's published results).
+      source: the folder of `annotations.csv`. The recordings may be in any subfolder, with any audio suffix.
+        `speaker_info.csv` (genders), `splits.csv` (file, split) and `unlabeled.csv` (file) are optional. Annotated
+        recordings that `splits.csv` does not name are left out.
+      options: `english` says what to do with annotated English recordings without `splits.csv`: "labeled" gives them
+        the split of the same speaker's Danish ones; "unlabeled" makes a pool of those of the training speakers and
+        leaves out the others (as in this project's published results).
 
     Returns:
-      One row a recording, sorted by id; labels are the mean over the annotators. A recording that is listed but not
-      found keeps its row, with a path that does not exist.
+      One row per recording, sorted by id; labels are means over the annotators. A recording that is listed but missing
+      keeps its row, with a path that does not exist.
 
     Raises:
       InputError: a table is missing, unreadable or at odds with another, or no recording is found.
     """
     check_folder(source, "the folder of EmoTale's annotations.csv")
     annotations = _by_stem(read_table(source / "annotations.csv"))
-    genders = _genders(source / "speaker_info.csv")
+    # Spreadsheets turn 001 into 1.
+    genders = {
+        speaker.zfill(3): gender
+        for speaker, gender in read_genders(source / "speaker_info.csv", "speaker", "gender").items()
+    }
     splits = _splits(source, annotations, options.english)
     files = _files(source, [name for _, name in splits.values()])
     utterances = []
@@ -77,16 +85,12 @@ def read(source: Path, options: EmotaleOptions = _DEFAULT) -> list[Utterance]:
                 labels=_consensus(annotations[stem]) if split != "unlabeled" else {},
             )
         )
-    if not any(is_file(utterance.path) for utterance in utterances):
-        raise InputError(
-            f"{source}: none of the {len(utterances)} listed recordings is there (first: {utterances[0].id}); "
-            "unpack the corpus's audio below that folder"
-        )
-    return sorted(utterances, key=lambda utterance: utterance.id)
+    check_some_exist(utterances, source, "unpack the corpus's audio below that folder")
+    return sorted_rows(utterances)
 
 
 def _splits(source: Path, annotations: dict[str, Row], english: str) -> dict[str, tuple[str, str]]:
-    """Split and file name of every recording that takes part, by the stem of its name."""
+    """Split and file name of every recording that is used, by the stem of its name."""
     splits: dict[str, tuple[str, str]] = {}
     if (source / "splits.csv").exists():
         table = read_table(source / "splits.csv")
@@ -108,14 +112,13 @@ def _splits(source: Path, annotations: dict[str, Row], english: str) -> dict[str
             if stem in splits:
                 raise InputError(f"{row.where}: {row.text('file')} has a split already ({splits[stem][0]})")
             splits[stem] = ("unlabeled", row.text("file"))
-    left_out = sum(stem not in splits for stem in annotations)
-    if left_out:
+    if left_out := sum(stem not in splits for stem in annotations):
         _log.warning("%s: %d annotated recordings belong to no split and are left out", source, left_out)
     return splits
 
 
 def _by_stem(table: Table) -> dict[str, Row]:
-    """A table's rows by their file's name without suffix, in lower case, since copies differ in the suffix."""
+    """A table's rows by their file's name, in lower case and without the suffix, in which copies differ."""
     table.require("file")
     rows: dict[str, Row] = {}
     for row in table:
@@ -128,16 +131,16 @@ def _by_stem(table: Table) -> dict[str, Row]:
 
 
 def _files(source: Path, names: list[str]) -> dict[str, str]:
-    """Where below the folder each recording lies, by its name in the table, or the name itself where it is missing.
+    """Each recording's path below the folder, by its name in the table; the name itself if it is missing.
 
-    The folder and the suffix that the table gives do not count: copies of the corpus differ in them.
+    The table's folders and suffixes are ignored: copies of the corpus differ in them.
     """
     wanted = {name: Path(name) for name in names}
     fits = fitting_recordings({form for path in wanted.values() for form in (path.name, path.stem)}, source)
     files = {}
     for name, path in wanted.items():
         fitting = fits[path.name] or fits[path.stem]
-        # The shallowest file wins, then the alphabet, so that the choice is the same everywhere.
+        # The shallowest file, then the first by name, so that the choice is the same everywhere.
         files[name] = min(fitting, key=lambda file: (file.count("/"), file), default=path.as_posix())
     return files
 
@@ -164,13 +167,3 @@ def _split_of_speaker(speaker: str | None) -> str:
     if speaker in VALIDATION_SPEAKERS:
         return "validation"
     return "test" if speaker in TEST_SPEAKERS else "train"
-
-
-def _genders(path: Path) -> dict[str, str | None]:
-    """Gender by speaker, from `speaker_info.csv`; empty where there is none."""
-    if not path.exists():
-        return {}
-    table = read_table(path)
-    table.require("speaker", "gender")
-    # Spreadsheets turn 001 into 1.
-    return {row.text("speaker").zfill(3): parse_gender(row.text("gender")) for row in table}

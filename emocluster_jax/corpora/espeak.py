@@ -1,6 +1,6 @@
-"""Speech from eSpeak NG, out of the package `espeakng-loader`, which brings the library and its voices.
+"""Speech by eSpeak NG, from the package `espeakng-loader`, which has the library and its voices.
 
-The library is licensed under the GPL; it is an optional extra and runs in processes of its own (`espeak_process`).
+The library is under the GPL: it is an optional extra and runs in processes of its own (`espeak_process`).
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ SAMPLE_RATE_HZ = 22_050
 
 @dataclass(frozen=True)
 class Speech:
-    """One thing to say, and how.
+    """What to say, and how.
 
     Attributes:
       text: English words.
       voice: language and variant as eSpeak NG names them, such as "en-us+f3".
-      rate_wpm: words a minute, 80 to 450.
+      rate_wpm: words per minute, 80 to 450.
       pitch: 0 to 99; 50 is the voice's own.
       pitch_range: 0 (monotonous) to 99; 50 is the voice's own.
-      word_gap: further silence between words, in tens of milliseconds at a rate of 175.
+      word_gap: extra silence between words, in tens of milliseconds at a rate of 175.
     """
 
     text: str
@@ -42,30 +42,18 @@ class Speech:
     word_gap: int
 
 
-def check_installed() -> None:
-    """Checks that eSpeak NG is there.
-
-    Raises:
-      InputError: the package `espeakng-loader` is not installed.
-    """
-    _paths()
-
-
 def say(speeches: Sequence[Speech]) -> list[Int16[np.ndarray, " samples"]]:
     """Renders speech in one fresh process: the same list always gives the same samples.
 
-    Args:
-      speeches: what to say, in this order.
-
     Returns:
-      One signal for each, mono, at `SAMPLE_RATE_HZ`.
+      One mono signal for each, at `SAMPLE_RATE_HZ`.
 
     Raises:
       InputError: the package `espeakng-loader` is not installed.
       RuntimeError: eSpeak NG failed.
     """
-    library, data = _paths()
-    # -P and -S: the process needs the standard library alone, and starts in 20 ms that way.
+    library, data = installed_paths()
+    # With -P and -S, as the standard library is all it needs, the process starts in 20 ms.
     command = [sys.executable, "-P", "-S", str(Path(__file__).with_name("espeak_process.py")), library, data]
     requests = "".join(json.dumps(asdict(speech)) + "\n" for speech in speeches)
     process = subprocess.run(command, input=requests.encode(), capture_output=True, check=False)
@@ -81,8 +69,8 @@ def say(speeches: Sequence[Speech]) -> list[Int16[np.ndarray, " samples"]]:
     return signals
 
 
-def _paths() -> tuple[str, str]:
-    """Where eSpeak NG's library and its data lie."""
+def installed_paths() -> tuple[str, str]:
+    """The paths of eSpeak NG's library and of its data; InputError if it is not installed."""
     try:
         import espeakng_loader  # pyright: ignore[reportMissingImports]
     except ImportError:

@@ -1,11 +1,10 @@
 """The process that eSpeak NG runs in: `python espeak_process.py LIBRARY DATA` reads requests, writes samples.
 
-The library keeps hidden state (pitch flutter, the C library's random numbers), so that what it says depends on what it
-said before; in a process of its own a list of requests always gives the same samples. A fault in it cannot take the
-caller down either. `emocluster_jax.corpora.espeak` is the caller; this file needs nothing but the standard library and
-is run by its path.
+The library keeps hidden state (pitch flutter, the C library's random numbers), so its output depends on what it said
+before. In a fresh process a list of requests always gives the same samples, and a crash does not take the caller down.
+The caller is `emocluster_jax.corpora.espeak`; this file needs only the standard library and is run by its path.
 
-Input, one JSON object a line: {"text", "voice", "rate_wpm", "pitch", "pitch_range", "word_gap"}. Output for each: the
+Input, one JSON object per line: {"text", "voice", "rate_wpm", "pitch", "pitch_range", "word_gap"}. Output for each: the
 number of bytes (4 bytes, little endian), then mono 16-bit samples in the machine's byte order.
 """
 
@@ -34,15 +33,9 @@ def main(library_path: str, data_path: str) -> None:
     library.espeak_SetSynthCallback.restype = None
     library.espeak_SetVoiceByName.argtypes = [ctypes.c_char_p]
     library.espeak_SetParameter.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int]
+    unsigned, pointer = ctypes.c_uint, ctypes.c_void_p
     library.espeak_Synth.argtypes = [
-        ctypes.c_char_p,
-        ctypes.c_size_t,
-        ctypes.c_uint,
-        ctypes.c_int,
-        ctypes.c_uint,
-        ctypes.c_uint,
-        ctypes.c_void_p,
-        ctypes.c_void_p,
+        *(ctypes.c_char_p, ctypes.c_size_t, unsigned, ctypes.c_int, unsigned, unsigned, pointer, pointer)
     ]
     pieces: list[bytes] = []
 
@@ -55,13 +48,13 @@ def main(library_path: str, data_path: str) -> None:
     rate = library.espeak_Initialize(_SYNCHRONOUS, 0, data_path.encode(), 0)
     if rate != 22_050:
         sys.exit(f"eSpeak NG did not start with its data in {data_path} (sample rate {rate}, expected 22050)")
-    library.espeak_ng_SetRandSeed(1)  # the noise of breathy voices, which starting seeds with the clock
+    library.espeak_ng_SetRandSeed(1)  # for the noise of breathy voices, else seeded with the clock
     library.espeak_SetSynthCallback(keep)
     for line in sys.stdin.buffer:
         request = json.loads(line)
         if library.espeak_SetVoiceByName(request["voice"].encode()):
             sys.exit(f"eSpeak NG has no voice {request['voice']}")
-        # After the voice, since a voice brings its own settings.
+        # After the voice, which resets them.
         settings = {
             _RATE: request["rate_wpm"],
             _VOLUME: 100,

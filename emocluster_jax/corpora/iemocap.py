@@ -2,7 +2,7 @@
 
 Busso, Bulut, Lee, Kazemzadeh, Mower, Kim, Chang, Lee & Narayanan, "IEMOCAP: Interactive emotional dyadic motion capture
 database", Language Resources and Evaluation 2008. The corpus is licensed to each user. Each of its five sessions has
-two speakers whom no other has, so that sessions make folds.
+two speakers of its own, so that sessions make folds.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from emocluster_jax.config import LABEL
-from emocluster_jax.corpora.audio_files import check_folder, is_file
+from emocluster_jax.corpora.audio_files import check_folder
 from emocluster_jax.corpora.labels import VAD
-from emocluster_jax.corpora.text_files import read_text
-from emocluster_jax.corpora.utterance import Utterance
+from emocluster_jax.corpora.table import read_text
+from emocluster_jax.corpora.utterance import Utterance, check_some_exist, sorted_rows
 from emocluster_jax.errors import InputError
 
 SPLITS = {1: "train", 2: "train", 3: "train", 4: "validation", 5: "test"}
@@ -30,16 +30,15 @@ _RATED = re.compile(rf"\[.*\]\s+(?P<turn>\S+)\s+\S+\s+\[{_NUMBER},{_NUMBER},{_NU
 def read(source: Path) -> list[Utterance]:
     """Reads IEMOCAP as it is distributed.
 
-    Sessions 1 to 3 train, 4 validates, 5 tests. A turn's speaker is its session and the gender in its own name, not the
-    one in its dialogue's, which is that of the speaker who wore the markers: turn M003 of Ses01F_impro01 is spoken by
-    Ses01M.
+    Sessions 1 to 3 train, 4 validates, 5 tests. A turn's speaker is its session and the gender in the turn's name. (The
+    dialogue's name has the gender of the speaker who wore the markers: Ses01M speaks turn M003 of Ses01F_impro01.)
 
     Args:
-      source: the folder of `Session1` to `Session5`. Ratings are read from `dialog/EmoEvaluation/*.txt` of each,
-        recordings from `sentences/wav`.
+      source: the folder of `Session1` to `Session5`, each with ratings in `dialog/EmoEvaluation/*.txt` and recordings
+        in `sentences/wav`.
 
     Returns:
-      One row a turn, sorted by id. A turn whose recording is missing keeps its row.
+      One row per turn, sorted by id. A turn without its recording keeps its row.
 
     Raises:
       InputError: a folder is missing, a line or session is not as expected, a turn is rated twice, or no recording
@@ -57,12 +56,8 @@ def read(source: Path) -> list[Utterance]:
                 raise InputError(f"{where}: {utterance.path.stem} is rated twice (also {places[utterance.id]})")
             places[utterance.id] = where
             utterances.append(utterance)
-    if not any(is_file(utterance.path) for utterance in utterances):
-        raise InputError(
-            f"{source}: none of the {len(utterances)} rated turns has its recording (first: {utterances[0].path}); "
-            "unpack IEMOCAP's sentences there"
-        )
-    return sorted(utterances, key=lambda utterance: utterance.id)
+    check_some_exist(utterances, source, "unpack IEMOCAP's sentences there")
+    return sorted_rows(utterances)
 
 
 def _turns(session: Path) -> Iterator[tuple[Utterance, str]]:
@@ -91,7 +86,7 @@ def _utterance(line: str, session: Path, where: str) -> Utterance:
         )
     number = int(turn["session"])
     if number not in SPLITS or session.name != f"Session{number}":
-        raise InputError(f"{where}: {turn[0]} is not a turn of {session.name}, one of IEMOCAP's five; mend that line")
+        raise InputError(f"{where}: {turn[0]} is not a turn of {session.name}, one of IEMOCAP's five; fix that line")
     ratings = dict(zip(("valence", "arousal", "dominance"), map(float, rated.groups()[1:]), strict=True))
     name = f"sentences/wav/{turn['dialogue']}/{turn[0]}.wav"
     return Utterance(

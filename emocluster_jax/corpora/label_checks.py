@@ -1,4 +1,4 @@
-"""What about a corpus's labels deserves a second look: columns that are not used, and values far from all others."""
+"""Warnings about a corpus's labels: columns that are not used, and values far from all others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OTHER_NAMES = {
     "dominance": re.compile(r"dominance|potency|(^|[^a-z])((emo)?dom|control|power)([^a-z]|$)|^d$"),
     "valence": re.compile(r"valence|pleasure|pleasantness|(^|[^a-z])(emo)?val([^a-z]|$)|^v$"),
 }
-"""What columns are called, in lower case, that may well hold an attribute."""
+"""Names of columns, in lower case, that probably hold an attribute."""
 _SHOWN = 8
 _FAR = 10
 """Times the median absolute deviation."""
@@ -27,15 +27,12 @@ _ROUNDING = 1e-6
 
 
 def unused_columns(table: Table, used: Collection[str], labels: Sequence[str]) -> str | None:
-    """A warning that names the columns which hold numbers and are not used, and those to rename.
+    """A warning that names columns of numbers that are not used, and those to rename; None if there are none.
 
     Args:
       table: a table of labels.
       used: other columns that are read, in lower case.
       labels: the columns that labels are read from.
-
-    Returns:
-      The warning, or None where there is nothing to warn of.
     """
     read = {*used, *map(str.casefold, labels)}
     unused = [name for name in table.columns if name.casefold() not in read and _holds_numbers(table, name)]
@@ -55,7 +52,7 @@ def unused_columns(table: Table, used: Collection[str], labels: Sequence[str]) -
 
 
 def _holds_numbers(table: Table, column: str) -> bool:
-    """Whether the fields that are not missing, if there are any, are all numbers, with whatever decimal sign."""
+    """Whether all fields that are not missing, at least one, are numbers, with a decimal point or comma."""
     fields = [field for row in table if not is_missing(field := row.text(column))]
     try:
         return bool([float(field.replace(",", ".")) for field in fields])
@@ -64,16 +61,10 @@ def _holds_numbers(table: Table, column: str) -> bool:
 
 
 def outlying_labels(utterances: Sequence[Utterance]) -> list[str]:
-    """A warning for each label that has values much farther from its median than most are.
+    """A warning for each label with values more than ten times the median absolute deviation away from the median.
 
-    Much farther is more than ten times the median absolute deviation. Where that is 0, since more than half of the
-    values are equal, the median deviation of the others takes its place, or, where hardly any differ, the median.
-
-    Args:
-      utterances: a corpus's rows.
-
-    Returns:
-      The warnings, which name the number of such values, and the recording of the most extreme one.
+    If that deviation is 0, as more than half of the values are equal, the median deviation of the others takes its
+    place, or the median itself if hardly any differ. The warning names the recording with the most extreme value.
     """
     warnings = []
     for attribute, values in label_columns(utterances, label_names(utterances)).columns():
@@ -95,7 +86,7 @@ def outlying_labels(utterances: Sequence[Utterance]) -> list[str]:
 
 
 def _spread(deviations: Float[np.ndarray, " n"], median: float) -> float:
-    """How far from the median most values lie, in their unit."""
+    """How far most values are from the median, in their unit."""
     magnitude = abs(median) or 1.0
     spread = float(np.median(deviations))
     if spread > _ROUNDING * magnitude:

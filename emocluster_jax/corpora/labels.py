@@ -12,7 +12,7 @@ from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 
 VAD = ("arousal", "dominance", "valence")
-"""What the published corpora are rated for, and the labels that a manifest is searched for by default."""
+"""The labels of the published corpora, and those that a manifest is searched for by default."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ class LabelColumns:
 
 
 def check_known(names: Iterable[str], known: Sequence[str]) -> None:
-    """Raises InputError for the first name of a label that the data do not have."""
+    """Raises InputError for the first label that the data do not have."""
     for name in names:
         if name not in known:
             raise InputError(
@@ -56,7 +56,7 @@ def check_known(names: Iterable[str], known: Sequence[str]) -> None:
 
 
 def label_names(utterances: Iterable[Utterance]) -> tuple[str, ...]:
-    """The names of all labels of these rows, in the order in which they first come."""
+    """The names of all labels of these rows, in order of appearance."""
     return tuple(dict.fromkeys(name for utterance in utterances for name in utterance.labels))
 
 

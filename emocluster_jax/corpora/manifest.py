@@ -17,17 +17,21 @@ from typing import NamedTuple
 
 from emocluster_jax.config import check_label_names
 from emocluster_jax.corpora.audio_files import AUDIO_SUFFIXES, is_file, is_inside
-from emocluster_jax.corpora.gender import parse_gender
 from emocluster_jax.corpora.label_checks import unused_columns
 from emocluster_jax.corpora.labels import VAD
 from emocluster_jax.corpora.recording_names import fitting_recordings, path_below
 from emocluster_jax.corpora.segments import read_segment, segment_suffix
-from emocluster_jax.corpora.speaker_names import parse_speaker
 from emocluster_jax.corpora.speaker_split import speaker_of, split_by_speaker
-from emocluster_jax.corpora.split_names import parse_split
 from emocluster_jax.corpora.table import Row, Table, read_table
 from emocluster_jax.corpora.unlabeled_pool import read_pool
-from emocluster_jax.corpora.utterance import Utterance
+from emocluster_jax.corpora.utterance import (
+    Utterance,
+    check_some_exist,
+    parse_gender,
+    parse_speaker,
+    parse_split,
+    sorted_rows,
+)
 from emocluster_jax.errors import InputError
 
 COLUMNS = ("file", "start", "end", "split", "speaker", "gender")
@@ -115,14 +119,10 @@ def read(
             f"{path} has none of the columns {', '.join(VAD)}; it has {', '.join(rows.columns)}; name those that hold "
             "labels by `labels`"
         )
-    if not any(is_file(utterance.path) for utterance in utterances):
-        raise InputError(
-            f"{path}: none of its {len(utterances)} recordings exists (first: {utterances[0].path}); "
-            f"give paths inside {root}, or another `source`"
-        )
+    check_some_exist(utterances, path, f"give paths inside {root}, or another `source`")
     if unlabeled is not None:
         utterances += read_pool(unlabeled, root, utterances, unlabeled_limit, suffixes=suffixes)
-    return sorted(utterances, key=lambda utterance: utterance.id)
+    return sorted_rows(utterances)
 
 
 def _utterance(row: Row, recording: Listed, root: Path, labels: Sequence[str]) -> Utterance:

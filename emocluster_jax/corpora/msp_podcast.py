@@ -9,33 +9,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from emocluster_jax.corpora.audio_files import check_folder, check_inside, is_file
-from emocluster_jax.corpora.gender import parse_gender
-from emocluster_jax.corpora.json_table import read_json_table
-from emocluster_jax.corpora.speaker_names import parse_speaker
-from emocluster_jax.corpora.table import Row, Table, read_table
-from emocluster_jax.corpora.text_files import read_text
+from emocluster_jax.corpora.audio_files import check_folder, check_inside
+from emocluster_jax.corpora.table import Row, Table, read_json_table, read_table, read_text
 from emocluster_jax.corpora.unlabeled_pool import lowercase_stem, read_pool
-from emocluster_jax.corpora.utterance import Utterance
+from emocluster_jax.corpora.utterance import (
+    Utterance,
+    check_some_exist,
+    parse_gender,
+    parse_speaker,
+    sorted_rows,
+)
 from emocluster_jax.errors import InputError
 
 LABEL_FILES = ("labels_consensus.csv", "labels_concensus.csv", "labels_consensus.json", "labels_concensus.json")
-"""Spellings and formats over the releases; the first that there is is read."""
+"""The names in different releases; the first one that exists is read."""
 TEST_SETS = ("test", "test1", "test2")
 """The test sets of all releases whose labels are public."""
 _LABEL_FOLDERS = ("Labels", "labels", "")
 _AUDIO_FOLDERS = ("Audios", "Audio", "audios", "audio", "wav", "wavs")
 
 _SPLITS = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "development": "validation",
-    "dev": "validation",
-    "test": "test",
-    "test1": "test",
-    "test2": "test",
-    "test3": None,  # its labels are kept back
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "development", "dev"), "validation"),
+    **dict.fromkeys(TEST_SETS, "test"),
+    "test3": None,  # its labels are not public
 }
 _LABELS = {"arousal": "EmoAct", "dominance": "EmoDom", "valence": "EmoVal"}
 _PARTITIONS = "Partitions.txt"
@@ -61,22 +58,22 @@ def read(
     """Reads a release of MSP-Podcast.
 
     Args:
-      source: the release's folder: the label file (CSV, or JSON as of late), in it or in its folder `Labels`, and the
-        recordings in `Audios` (`Audio`, `wav`).
-      unlabeled: the folder of the unlabelled pool, some 500,000 recordings. What the label file or `Partitions.txt`
-        names is left out of it, whatever its split.
-      unlabeled_limit: take this many of the pool, such as 15,000 or 40,000, which contain one another; None takes all.
-      options: with `test_sets`, the values of Split_Set that make up the test split, without regard to case and
-        blanks; by default all that have labels. The paper's release 1.6 has one test set; later ones have Test1 and
-        Test2. Test3 has no public labels and is always left out.
+      source: the release's folder: the label file (CSV, or JSON in newer releases), in it or in its folder `Labels`,
+        and the recordings in `Audios` (`Audio`, `wav`).
+      unlabeled: the folder of the unlabelled pool, some 500,000 recordings. Recordings that the label file or
+        `Partitions.txt` names, in whatever split, are left out of it.
+      unlabeled_limit: take this many of the pool; smaller samples are subsets of larger ones. None takes all.
+      options: `test_sets` are the values of Split_Set that make up the test split, whatever their case and blanks; by
+        default all that have labels. The paper's release 1.6 has one test set; later ones have Test1 and Test2. Test3
+        has no public labels and is always left out.
 
     Returns:
-      One row a recording, sorted by id: the path relative to `source`. A recording that is listed but does not exist
+      One row per recording, sorted by id: the path relative to `source`. A recording that is listed but does not exist
       keeps its row.
 
     Raises:
-      InputError: a file, folder or column is missing, a label is not a number, a split is unknown, no row is of a test
-        set that was asked for, or no recording exists.
+      InputError: a file, folder or column is missing, a label is not a number, a split is unknown, a requested test set
+        has no rows, or no recording exists.
     """
     check_folder(source, "the folder of an MSP-Podcast release")
     candidates = [source / folder / name for folder in _LABEL_FOLDERS for name in LABEL_FILES]
@@ -102,21 +99,17 @@ def read(
         split = _split(row, chosen)
         if split is not None:
             utterances.append(_utterance(row, split, source, audio / name))
-    if not any(is_file(utterance.path) for utterance in utterances):
-        raise InputError(
-            f"{audio}: none of the {len(utterances)} recordings in {labels.name} is there; unpack the recordings there"
-        )
+    check_some_exist(utterances, audio, "unpack the recordings there")
     if unlabeled is not None:
         named = {lowercase_stem(name) for name in (*places, *_partitioned(source))}
         utterances += read_pool(unlabeled, source, utterances, unlabeled_limit, skip=named)
-    return sorted(utterances, key=lambda utterance: utterance.id)
+    return sorted_rows(utterances)
 
 
 def _test_sets(asked: tuple[str, ...], table: Table) -> set[str]:
-    """The test sets that were asked for, without regard to case and blanks.
+    """The requested test sets, whatever their case and blanks; InputError if the table has no rows of one.
 
-    Raises:
-      InputError: no row is of one of them. The default asks for those that there are.
+    The default takes those that exist.
     """
     there = {_plain(row.text("Split_Set")): row.text("Split_Set") for row in table}
     there = {name: spelling for name, spelling in there.items() if _SPLITS.get(name) == "test"}
@@ -125,7 +118,7 @@ def _test_sets(asked: tuple[str, ...], table: Table) -> set[str]:
     if absent and set(chosen) != set(TEST_SETS):
         raise InputError(
             f"`test_sets={' '.join(absent)}`: {table.path} has no labels of such a test set; "
-            f"those that it has are: {', '.join(sorted(there.values())) or 'none'}"
+            f"its test sets are: {', '.join(sorted(there.values())) or 'none'}"
         )
     return set(chosen)
 
@@ -136,7 +129,7 @@ def _plain(split_set: str) -> str:
 
 
 def _split(row: Row, test_sets: set[str]) -> str | None:
-    """The split of a row, or None where it takes no part."""
+    """The split of a row; None if it is not used."""
     value = _plain(row.text("Split_Set"))
     if value not in _SPLITS:
         raise InputError(f"{row.where}: unknown Split_Set {row.text('Split_Set')!r}; known are {', '.join(_SPLITS)}")
@@ -145,7 +138,7 @@ def _split(row: Row, test_sets: set[str]) -> str | None:
 
 
 def _partitioned(source: Path) -> list[str]:
-    """The recordings in the list of a release's partitions, which has lines such as `Test3; MSP-PODCAST_1.wav`."""
+    """The recordings in a release's list of partitions, which has lines such as `Test3; MSP-PODCAST_1.wav`."""
     path = source / _PARTITIONS
     if not path.exists():
         return []

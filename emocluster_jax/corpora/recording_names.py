@@ -1,4 +1,4 @@
-"""Which file a table means by a name: people's tables are not as exact as file systems are."""
+"""Finds the files that inexact names in people's tables mean."""
 
 from __future__ import annotations
 
@@ -16,24 +16,20 @@ from emocluster_jax.corpora.audio_files import AUDIO_SUFFIXES, find_audio_files,
 def fitting_recordings(
     names: Collection[str], folder: Path, suffixes: frozenset[str] = AUDIO_SUFFIXES
 ) -> dict[str, list[str]]:
-    """The recordings that names may mean.
+    """The recordings that each name may mean, as sorted paths below the folder.
 
-    A name fits a recording if it is its path below the folder, or that path without the suffix; a name without a folder
-    also fits every recording of that name, or of that name without its suffix. The first of these four that there is
-    decides. Case does not matter, nor whether accents are characters of their own (NFD, as macOS writes names) or not
-    (NFC).
+    A name may be a recording's path below the folder, or that path without the suffix; a name without a folder may also
+    be a recording's name in any subfolder, with or without the suffix. The first of these four that exists decides.
+    Case and the Unicode form of accents (NFD, as macOS writes names, or NFC) do not matter.
 
     Args:
       names: paths below the folder, or names without a folder.
-      folder: where the recordings lie. It is walked through, once, only for names without a folder that do not lie in
-        it directly.
+      folder: the folder of the recordings. It is searched, once, only for names without a folder that are not directly
+        in it.
       suffixes: file name endings that count as recordings.
 
-    Returns:
-      For each name the paths below the folder that fit it, in the order of the alphabet; none where nothing fits.
-
     Raises:
-      InputError: the folder or one of its subfolders cannot be read, and is walked through.
+      InputError: the folder is searched, and it or one of its subfolders cannot be read.
     """
     listing = functools.cache(lambda place: _Files.of(_entries(folder, place), suffixes))
     fits = {name: _at_path(name, folder, listing) for name in names}
@@ -47,7 +43,7 @@ def fitting_recordings(
 
 @dataclass(frozen=True)
 class _Files:
-    """Paths below a folder by the keys of their files' names, and of recordings' names without suffix."""
+    """Paths below a folder by the keys of their files' names, and of recordings' names without the suffix."""
 
     by_name: dict[str, list[str]]
     by_stem: dict[str, list[str]]
@@ -67,7 +63,7 @@ class _Files:
 
 
 def _at_path(name: str, folder: Path, listing: Callable[[str], _Files]) -> list[str]:
-    """The files whose path below the folder a name is, or else the recordings whose path without the suffix it is."""
+    """The files with this path below the folder, or else the recordings with this path before their suffix."""
     *parents, file = name.split("/")
     places = [""]
     for parent in parents:
@@ -79,7 +75,7 @@ def _at_path(name: str, folder: Path, listing: Callable[[str], _Files]) -> list[
 
 
 def _entries(folder: Path, place: str) -> list[str]:
-    """The paths of what lies directly in a place below the folder; none where that is not a folder to be read."""
+    """The paths of what is directly in a place below the folder; none if it is not a folder that can be read."""
     try:
         return [f"{place}{name}" for name in os.listdir(folder / place)]  # noqa: PTH208
     except OSError:
@@ -87,19 +83,14 @@ def _entries(folder: Path, place: str) -> list[str]:
 
 
 def _key(name: str) -> str:
-    """What names that differ in case and in the normal form of their characters have in common."""
+    """The same text for names that differ only in case and in the Unicode form of their characters."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
 def path_below(path: str, root: Path) -> str | None:
-    """A path as seen from a folder that one of its parents is, under whatever name symbolic links give it.
+    """An absolute path without `..`, relative to a folder that one of its parents is, also by a symbolic link.
 
-    Args:
-      path: an absolute path without `..`.
-      root: the folder.
-
-    Returns:
-      The path relative to that folder, or None where no parent of it is the folder.
+    None if no parent is that folder.
     """
     for parent in Path(path).parents:
         if os.path.exists(parent) and os.path.samefile(parent, root):  # noqa: PTH110, PTH121 (any name may be asked for)

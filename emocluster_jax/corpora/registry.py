@@ -1,4 +1,4 @@
-"""The corpora by name: each is the module of that name in this package, found when it is asked for."""
+"""The corpora by name: each is the module of that name in this package, imported when it is needed."""
 
 from __future__ import annotations
 
@@ -20,17 +20,13 @@ CorpusName = Literal["demo", "manifest", "msp_podcast", "emotale", "iemocap", "c
 
 @functools.cache
 def options_classes() -> dict[str, type[Any]]:
-    """The corpora that have options of their own, with the dataclass that their `read` takes as `options`."""
+    """The dataclass that `read` takes as `options`, by corpus, for corpora that have options of their own."""
     hints = {name: typing.get_type_hints(_module(name).read) for name in typing.get_args(CorpusName)}
     return {name: found["options"] for name, found in hints.items() if "options" in found}
 
 
 def options_of(corpus: CorpusName, given: Mapping[str, Any]) -> Any | None:
-    """The corpus's own options, by default where they are not given; None for a corpus without.
-
-    Args:
-      corpus: its name.
-      given: values by name.
+    """The corpus's own options from values by name, with defaults for the rest; None for a corpus without options.
 
     Raises:
       InputError: there is no such corpus, it has no such option, or a value is wrong.
@@ -55,20 +51,17 @@ def read_corpus(
     unlabeled: Path | None = None,
     unlabeled_limit: int | None = None,
 ) -> list[Utterance]:
-    """The rows of a corpus, and of a folder of recordings without labels beside it.
+    """The rows of a corpus and of a folder of recordings without labels.
 
-    A reader gets what its parameters name; one without the parameter `unlabeled` leaves that folder to this function.
+    A reader gets the arguments that its parameters name. The folder is read here if it has no parameter `unlabeled`.
 
     Args:
       corpus: its name.
       source: its folder.
-      options: its own, as `options_of` makes them.
+      options: its own, from `options_of`.
       suffixes: file name endings that count as recordings.
       unlabeled: the folder of recordings without labels.
       unlabeled_limit: take this many of them.
-
-    Raises:
-      InputError: what is wrong with the corpus or the folder.
     """
     read = _module(corpus).read
     takes = inspect.signature(read).parameters

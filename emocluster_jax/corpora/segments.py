@@ -1,8 +1,8 @@
-"""Parts of files as recordings of their own: how tables give them, and how ids spell them.
+"""Parts of files as recordings of their own, in tables and in ids.
 
-A segment is a beginning and an end in seconds from the file's beginning. The end is None where it is the file's; a
-whole file has neither. Tables have the columns `start` and `end`, as audformat's segmented index and the tables of
-`launch.predict` do.
+A segment has a start and an end in seconds from the file's beginning; an end of None is the file's end, and a whole
+file has neither. Tables have columns `start` and `end`, like audformat's segmented index and the tables of
+`launch.predict`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from emocluster_jax.corpora.table import Row
 from emocluster_jax.errors import InputError
 
 _LATEST_S = 1e9
-"""Beyond it floats do not hold microseconds, and no recording ends."""
+"""Longer than any recording; floats beyond it do not hold microseconds."""
 _TIMEDELTA = re.compile(
     r"(?:(?P<days>[+-]?\d{1,6}) days?)?[ ,]*"
     r"(?:(?P<sign>[+-])?(?P<hours>\d{1,6}):(?P<minutes>[0-5]\d):(?P<seconds>[0-5]\d(?:\.\d+)?))?"
@@ -25,13 +25,13 @@ _SUFFIX = re.compile(r"#(\d+(?:\.\d{1,6})?)-(\d+(?:\.\d{1,6})?)?\Z")
 
 
 def read_segment(row: Row) -> tuple[float | None, float | None]:
-    """The part of its file that a table's line is about, by its columns `start` and `end`, to microseconds.
+    """The segment that a table's row gives by its columns `start` and `end`, rounded to microseconds.
 
-    They hold seconds, or timedeltas as pandas writes them ("0 days 00:00:01.500000"). Without a start it begins at 0;
-    without an end (also NaT) it goes to the file's.
+    They hold seconds, or timedeltas as pandas writes them ("0 days 00:00:01.500000"). An empty start is 0; an empty end
+    (or NaT) is the file's.
 
     Returns:
-      Beginning and end in seconds; None and None for a whole file, None for the end where it is the file's.
+      Start and end in seconds: None and None for a whole file, None for an end that is the file's.
 
     Raises:
       InputError: a field is not a time, or the end is not after the start.
@@ -71,20 +71,16 @@ def _timedelta_s(match: re.Match[str]) -> float:
 
 
 def segment_suffix(start_s: float | None, end_s: float | None) -> str:
-    """What a segment's id has behind its file's, `#start-end` in seconds, e.g. `#1.5-4` or `#1.5-`.
-
-    Nothing for a whole file.
-    """
+    """What follows the file in a segment's id: start and end in seconds, e.g. `#1.5-4` or `#1.5-`; "" for a file."""
     if start_s is None and end_s is None:
         return ""
     return f"#{_seconds_text(start_s or 0.0)}-{'' if end_s is None else _seconds_text(end_s)}"
 
 
 def split_id(id: str) -> tuple[str, float | None, float | None]:
-    """A recording's id as the id of its file, and beginning and end in seconds: the reverse of `segment_suffix`.
+    """The file, start and end in seconds of a recording's id: the reverse of `segment_suffix`.
 
-    A whole file whose name ends as segments' ids do, such as `take#1-2`, is taken for a segment: where files can be
-    looked for, look for the id first.
+    A whole file with a name such as `take#1-2` is taken for a segment: if the files are at hand, look for the id first.
     """
     match = _SUFFIX.search(id)
     if not match or not match.start():
@@ -96,19 +92,19 @@ def split_id(id: str) -> tuple[str, float | None, float | None]:
 
 
 def find_recording(source: Path, id: str) -> tuple[Path, float | None, float | None] | None:
-    """Where a recording lies by its id: its file, and of a segment beginning and end in seconds.
+    """The file of a recording, which need not exist, and a segment's start and end in seconds, by its id.
 
     Args:
       source: the folder that ids are relative to.
       id: the recording's.
 
     Returns:
-      None where the id leads out of the folder. The file need not exist.
+      None if the id leads out of the folder.
     """
     file, start_s, end_s = (id, None, None) if is_inside(id) and is_file(source / id) else split_id(id)
     return (source / file, start_s, end_s) if is_inside(file) else None
 
 
 def _seconds_text(seconds: float) -> str:
-    """To microseconds, without zeros at its end."""
+    """To microseconds, without trailing zeros."""
     return f"{seconds:.6f}".rstrip("0").rstrip(".")

@@ -1,4 +1,4 @@
-"""Speakers dealt out: to training, validation and test, or to folds, with no speaker in two of them."""
+"""Assigns speakers to training, validation and test, or to folds, with no speaker in two of them."""
 
 from __future__ import annotations
 
@@ -14,19 +14,16 @@ from emocluster_jax.errors import InputError
 Part = TypeVar("Part", str, int)
 
 FRACTIONS = {"train": 0.70, "validation": 0.15, "test": 0.15}
-"""Share of the recordings that each split should get."""
+"""The share of the recordings for each split."""
 _NAMES_SHOWN = 3
 
 
 def split_by_speaker(speakers: Sequence[str], where: str) -> dict[str, str]:
-    """Deals speakers out to splits so that the recordings come as near as possible to 70, 15 and 15 %; see `deal`.
+    """The split of each speaker, by `deal` with `FRACTIONS`.
 
     Args:
       speakers: the speaker of each recording.
       where: what the recordings were read from, for the message.
-
-    Returns:
-      Split by speaker.
 
     Raises:
       InputError: fewer than three speakers.
@@ -34,17 +31,16 @@ def split_by_speaker(speakers: Sequence[str], where: str) -> dict[str, str]:
     if (count := len(set(speakers))) < len(FRACTIONS):
         raise InputError(
             f"{where}: {count} speakers are too few to make a split of; "
-            "add a column 'split' that says train, validation or test"
+            "add a column 'split' with train, validation or test"
         )
     return deal(speakers, FRACTIONS)
 
 
 def deal(speakers: Sequence[str], fractions: Mapping[Part, float]) -> dict[str, Part]:
-    """Deals speakers out to parts so that the recordings come as near as possible to the parts' shares of them.
+    """Assigns speakers to parts so that each part's number of recordings is close to its share.
 
-    Speakers are dealt in the order of their number of recordings, the largest first, each to the part that lacks
-    most; equals come in the order of a hash of their name. The result depends on nothing but names and counts: not on
-    the order of the recordings, the machine or a random seed.
+    Speakers with the most recordings come first, each goes to the part that lacks most; ties are broken by a hash of
+    the name. The result depends only on names and counts, not on the order of the recordings, the machine or a seed.
 
     Args:
       speakers: the speaker of each recording; at least as many different ones as there are parts.
@@ -60,7 +56,7 @@ def deal(speakers: Sequence[str], fractions: Mapping[Part, float]) -> dict[str, 
         part = max(lacking, key=lambda name: lacking[name])
         dealt[part].append(speaker)
         lacking[part] -= counts[speaker]
-    # With few or very unequal speakers a part may still be empty: it gets the smallest speaker of the largest part.
+    # With few or very unequal speakers a part may be empty: it gets the smallest speaker of the largest part.
     for empty in [part for part in fractions if not dealt[part]]:
         largest = max(dealt, key=lambda name: len(dealt[name]))
         dealt[empty].append(dealt[largest].pop())
@@ -68,8 +64,8 @@ def deal(speakers: Sequence[str], fractions: Mapping[Part, float]) -> dict[str, 
 
 
 def speaker_of(utterance: Utterance) -> str:
-    """The name by which a recording is dealt out: a file of an unknown speaker is a speaker of its own."""
-    # The blank keeps its name apart from real ones.
+    """The recording's speaker; a file of an unknown speaker counts as a speaker of its own."""
+    # The blank tells it from real names.
     return utterance.speaker or f" {utterance.id.removesuffix(segment_suffix(utterance.start_s, utterance.end_s))}"
 
 
@@ -83,7 +79,7 @@ def shared_speakers(utterances: Iterable[Utterance]) -> tuple[str, ...]:
 
 
 def shared_speakers_warning(speakers: Sequence[str]) -> str:
-    """What a person should know of `shared_speakers`, of which there are some."""
+    """The warning about `shared_speakers`."""
     return (
         f"{_are(speakers)} in more than one of train, validation and test ({_names(speakers)}): scores will be better "
         "than they are for voices that training never heard; give each speaker one split, or prepare with `folds`"
@@ -91,7 +87,7 @@ def shared_speakers_warning(speakers: Sequence[str]) -> str:
 
 
 def fold_warnings(utterances: Sequence[Utterance]) -> list[str]:
-    """What a person should know of the speakers of these rows before they become folds: who cannot be kept apart."""
+    """Warnings, before these rows become folds, about speakers that the folds cannot keep apart."""
     labeled = [utterance for utterance in utterances if utterance.split in FRACTIONS]
     pool = {utterance.speaker for utterance in utterances if utterance.speaker and utterance.split == "unlabeled"}
     found = []
@@ -117,5 +113,5 @@ def _names(speakers: Sequence[str]) -> str:
 
 
 def stable_hash(text: str) -> bytes:
-    """Eight bytes that order texts as good as randomly, and the same in every process (Python's `hash` does not)."""
+    """Eight bytes that order texts randomly, but alike in every process (unlike Python's `hash`)."""
     return hashlib.blake2b(text.encode(), digest_size=8).digest()

@@ -1,24 +1,27 @@
-"""Tables of labels: CSV files read with errors that name the file, the line and the column.
+"""Tables of labels, CSV or JSON, read with errors that name the file, the line and the column.
 
-Comma, semicolon and tab are told apart by the header line, and a first line such as `sep=;` is obeyed. Column names are
-compared without regard to case and surrounding blanks. What spreadsheets leave behind is understood: rows that end
-early, empty columns at the end, and every usual spelling of a missing value.
+The header line tells whether comma, semicolon or tab separates fields, unless a first line such as `sep=;` does. Column
+names are compared without case and surrounding blanks. Rows that end early, empty columns at the end, and every usual
+spelling of a missing value are accepted, as spreadsheets write them.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
+import json
 import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from emocluster_jax.config import LABEL
-from emocluster_jax.corpora.text_files import read_text
 from emocluster_jax.errors import InputError
 
+_BYTE_ORDER_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _DELIMITERS = (",", ";", "\t")
 _SEPARATOR_LINE = re.compile(r'"?sep=(?P<delimiter>[^\w\s"]|\t|\\t)(?P=delimiter)*"?(?:\r\n?|\n|$)', re.IGNORECASE)
 _MISSING = frozenset(
@@ -27,7 +30,7 @@ _MISSING = frozenset(
 
 
 def is_missing(field: str) -> bool:
-    """Whether a field says that there is no value: it is empty, "NA", "#N/A", "-" or the like, in any case."""
+    """Whether a field stands for no value: it is empty, "NA", "#N/A", "-" or the like, in any case."""
     return field.strip().casefold() in _MISSING
 
 
@@ -36,10 +39,10 @@ class Row:
     """One row of a table.
 
     Attributes:
-      table: the table that the row belongs to.
-      place: where it stands in the file, for messages, such as "line 7" (the header of a CSV file is line 1).
-      values: the row's fields, without surrounding blanks, in the order of the file's columns.
-      ends_early: the row has fewer fields than the header; the last values are empty.
+      table: the table that it belongs to.
+      place: where it is in the file, for messages, such as "line 7" (the header of a CSV file is line 1).
+      values: its fields, without surrounding blanks, in the order of the file's columns.
+      ends_early: whether it has fewer fields than the header; the last values are then empty.
     """
 
     table: Table
@@ -58,11 +61,7 @@ class Row:
         return "" if index is None else self.values[index]
 
     def number(self, column: str) -> float:
-        """The field of `column` as a finite number, or NaN where it is missing.
-
-        Raises:
-          InputError: the field is something else.
-        """
+        """The field of `column` as a finite number, or NaN where it is missing; InputError for anything else."""
         field = self.text(column)
         if is_missing(field):
             return math.nan
@@ -77,11 +76,7 @@ class Row:
         return number
 
     def label(self, column: str) -> float:
-        """The field of `column` as an attribute's value, or NaN where it is missing.
-
-        Raises:
-          InputError: the field is something else, or out of `config.LABEL`.
-        """
+        """The same as `number`, and InputError for a number outside of `config.LABEL`."""
         number = self.number(column)
         return number if math.isnan(number) else LABEL.check(f"{self.where}: {column}", number)
 
@@ -91,7 +86,7 @@ class Table:
     """A file's columns and rows.
 
     Attributes:
-      path: where the file lies.
+      path: the file.
       delimiter: what separates the fields of a CSV file; empty for other files.
       columns: the names of the columns, as spelt in the file; those without a name are left out.
       index: position of each column, by its name in lower case.
@@ -105,15 +100,10 @@ class Table:
     rows: list[Row]
 
     def has(self, column: str) -> bool:
-        """Whether the table has this column."""
         return column.casefold() in self.index
 
     def require(self, *columns: str) -> None:
-        """Checks that the table has these columns.
-
-        Raises:
-          InputError: one is missing.
-        """
+        """Raises InputError if the table lacks one of these columns."""
         for column in columns:
             if not self.has(column):
                 raise InputError(f"{self.path} has no column {column!r}; it has {', '.join(self.columns)}")
@@ -123,16 +113,10 @@ class Table:
 
 
 def read_table(path: Path) -> Table:
-    """Reads a CSV file with a header line.
+    """Reads a CSV file with a header line and at least one row.
 
-    Columns at the end that have neither a name nor a value are ignored. A row with fewer fields than the header has
-    empty ones at its end.
-
-    Args:
-      path: the file.
-
-    Returns:
-      The table, with at least one row.
+    Columns at the end that have neither a name nor a value are ignored. Where a row has fewer fields than the header,
+    the missing ones are empty.
 
     Raises:
       InputError: the file is missing, not text, empty, has two columns of one name, or a row with more values than the
@@ -165,13 +149,13 @@ def read_table(path: Path) -> Table:
         values += [""] * (len(names) - len(values))
         table.rows.append(Row(table, f"line {line}", values, ends_early=len(fields) < len(names)))
     if not table.rows:
-        raise InputError(f"{path} has a header but no rows; add one row a recording")
+        raise InputError(f"{path} has a header but no rows; add one row per recording")
     return table
 
 
 def _lines(path: Path, text: str, delimiter: str, first_line: int) -> Iterator[tuple[int, list[str]]]:
     """Number and fields of every line that is not blank."""
-    # Without translation of line ends, which may be part of a quoted field: of a file's name, say.
+    # Line ends are kept: they may be part of a quoted field, such as a file's name.
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
 
     def line() -> int:
@@ -183,7 +167,7 @@ def _lines(path: Path, text: str, delimiter: str, first_line: int) -> Iterator[t
             if any(fields):
                 yield line(), fields
     except csv.Error as error:
-        raise InputError(f"{path}, line {line()}: not readable as CSV ({error}); mend that line") from None
+        raise InputError(f"{path}, line {line()}: not readable as CSV ({error}); fix that line") from None
 
 
 def _without_empty_end(fields: list[str]) -> list[str]:
@@ -196,3 +180,73 @@ def _delimiter(text: str) -> str:
     header = next((line for line in io.StringIO(text, newline="") if line.strip()), "")
     outside_quotes = "".join(header.split('"')[::2])
     return max(_DELIMITERS, key=outside_quotes.count)
+
+
+def read_json_table(path: Path, key: str) -> Table:
+    """Reads a JSON file such as `{"a.wav": {"EmoAct": 4.2, "Split_Set": "Train"}, ...}`.
+
+    Args:
+      path: the file.
+      key: the name of the column that gets the outer object's keys.
+
+    Returns:
+      The table, with at least one row. A field is empty where the recording's object has no such entry, or null.
+
+    Raises:
+      InputError: the file is missing, not JSON, empty, of another form, or an object has an entry twice.
+    """
+    try:
+        # Objects as tuples of their entries: a dictionary would keep the last of two entries of one name.
+        entries = json.loads(read_text(path), object_pairs_hook=tuple)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not readable as JSON ({error}); correct it or download it again") from None
+    if not isinstance(entries, tuple) or not all(isinstance(entry, tuple) for _, entry in entries):
+        raise InputError(f"{path}: expected a JSON object that has an object for each recording, by its file name")
+    if not entries:
+        raise InputError(f"{path} is empty; expected a JSON object that has an object for each recording")
+    columns = {key.casefold(): key}
+    for _, entry in entries:
+        for name, _ in entry:
+            columns.setdefault(name.casefold(), name)
+    table = Table(path, "", tuple(columns.values()), {name: i for i, name in enumerate(columns)}, [])
+    for number, (recording, entry) in enumerate(entries, start=1):
+        place = f"entry {number} ({recording})"
+        fields = {key.casefold(): recording.strip()}
+        for name, value in entry:
+            if name.casefold() in fields:
+                raise InputError(f"{path}, {place} has {name!r} twice; remove one")
+            fields[name.casefold()] = _json_field(value)
+        table.rows.append(Row(table, place, [fields.get(name, "") for name in columns]))
+    return table
+
+
+def _json_field(value: Any) -> str:
+    """A JSON value as a CSV file would have it."""
+    if isinstance(value, str):
+        return value.strip()
+    return "" if value is None else json.dumps(value)
+
+
+def read_text(path: Path) -> str:
+    """Reads a text file: UTF-8 with or without a byte order mark, or UTF-16 with one.
+
+    Raises:
+      InputError: the file is missing, cannot be read or is not text.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; check its name and folder") from None
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder; give the path of a file") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}; check its permissions") from None
+    encoding = next((name for mark, name in _BYTE_ORDER_MARKS if content.startswith(mark)), "utf-8")
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not {encoding} text (byte {error.start}); save it in UTF-8") from None
+    if "\0" in text:
+        # UTF-16 without a byte order mark looks like this, and no file name may hold one.
+        raise InputError(f"{path} is not {encoding} text (it holds null characters); save it in UTF-8")
+    return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -25,14 +26,12 @@ def read_pool(
 
     Args:
       folder: where the recordings lie.
-      root: the corpus's own folder. Ids are relative to it where the pool lies inside; elsewhere they are the pool
-        folder's name and the path below it.
-      listed: rows that the corpus has already; their recordings are left out, so that the pool may be the folder that
-        the labelled recordings lie in.
-      limit: take this many, chosen by a hash of their ids: a smaller choice is always part of a larger one. None takes
-        all.
-      skip: names of further recordings to leave out wherever they lie, in lower case and without folder and suffix,
-        such as those of a test set whose labels are kept back.
+      root: the corpus's folder. Ids are relative to it if the pool lies inside; otherwise they are the pool folder's
+        name and the path below it.
+      listed: the corpus's rows. Their recordings are left out, so the pool may be the folder that they are in.
+      limit: take this many, chosen by a hash of their ids: smaller samples are subsets of larger ones. None takes all.
+      skip: names of further recordings to leave out wherever they are, in lower case, without folder and suffix, such
+        as those of a test set without public labels.
       suffixes: file name endings that count as recordings.
 
     Returns:
@@ -47,11 +46,11 @@ def read_pool(
         return []
     check_folder(folder, "a folder of recordings without labels")
     files = find_audio_files(folder, suffixes, "give a folder that does")
-    resolve = _Resolver()
-    resolved_folder = os.path.realpath(folder)
-    taken = {resolve(utterance.path) for utterance in listed}
-    inside = Path(resolved_folder).is_relative_to(os.path.realpath(root))
-    prefix = os.path.relpath(resolved_folder, os.path.realpath(root)) if inside else Path(resolved_folder).name
+    real_path = functools.cache(os.path.realpath)  # which looks up every part of a path: once per folder
+    taken = {f"{real_path(parent)}/{name}" for parent, name in (os.path.split(row.path) for row in listed)}
+    resolved_folder, resolved_root = os.path.realpath(folder), os.path.realpath(root)
+    inside = Path(resolved_folder).is_relative_to(resolved_root)
+    prefix = os.path.relpath(resolved_folder, resolved_root) if inside else Path(resolved_folder).name
     prefix = "" if prefix == "." else f"{Path(prefix).as_posix()}/"
     files = [
         relative
@@ -71,16 +70,3 @@ def read_pool(
 def lowercase_stem(path: str) -> str:
     """A file's name in lower case, without folder and suffix."""
     return os.path.splitext(path.rpartition("/")[2])[0].casefold()  # noqa: PTH122
-
-
-class _Resolver:
-    """Real paths of files; each parent folder is resolved once, since that costs one look-up a path component."""
-
-    def __init__(self) -> None:
-        self._folders: dict[str, str] = {}
-
-    def __call__(self, path: Path) -> str:
-        folder, name = os.path.split(path)
-        if folder not in self._folders:
-            self._folders[folder] = os.path.realpath(folder)
-        return f"{self._folders[folder]}/{name}"

@@ -1,11 +1,32 @@
-"""The row that every corpus reader produces, whatever the corpus looks like on disk."""
+"""The row that every corpus reader produces, and its fields from what people write in tables."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from emocluster_jax.corpora.audio_files import is_file
+from emocluster_jax.corpora.table import is_missing, read_table
+from emocluster_jax.errors import InputError
+
+_SPLITS = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "devel": "validation",
+    "development": "validation",
+    "test": "test",
+    "testing": "test",
+    "unlabeled": "unlabeled",
+    "unlabelled": "unlabeled",
+}
+_GENDERS = {"f": "female", "female": "female", "woman": "female", "m": "male", "male": "male", "man": "male"}
+_UNKNOWN_SPEAKERS = frozenset({"unknown", "unk", "unknown speaker", "unknown_speaker"})
 
 
 @dataclass(frozen=True)
@@ -13,9 +34,9 @@ class Utterance:
     """One recording with what is known of it: a file, or a segment of one.
 
     Attributes:
-      id: unique within the corpus; the path relative to the corpus root, with forward slashes, and behind it, of a
-        segment, `#start-end` (`segments.segment_suffix`).
-      path: where the audio file lies.
+      id: unique within the corpus: the path relative to the corpus's folder, with forward slashes, followed by
+        `#start-end` for a segment (`segments.segment_suffix`).
+      path: the file.
       split: one of `config.SPLITS`.
       speaker: the corpus's name for the speaker, or None where unknown.
       gender: "female", "male" or None where unknown.
@@ -37,3 +58,43 @@ class Utterance:
     def has_labels(self) -> bool:
         """Whether any label is a number."""
         return not all(map(math.isnan, self.labels.values()))
+
+
+def parse_split(text: str, where: str) -> str:
+    """One of `config.SPLITS` from any usual spelling; InputError, with `where` in front, for anything else."""
+    try:
+        return _SPLITS[text.strip().casefold()]
+    except KeyError:
+        raise InputError(f"{where}: unknown split {text!r}; known are {', '.join(_SPLITS)}") from None
+
+
+def parse_speaker(text: str) -> str | None:
+    """The speaker's name; None where it is missing, "Unknown" or the like."""
+    name = text.strip()
+    return None if is_missing(name) or name.casefold() in _UNKNOWN_SPEAKERS else name
+
+
+def parse_gender(text: str) -> str | None:
+    """The gender as "female" or "male"; None for anything else."""
+    return _GENDERS.get(text.strip().casefold())
+
+
+def read_genders(path: Path, speaker: str, gender: str) -> dict[str, str | None]:
+    """Gender by speaker, from these two columns of a table; empty if there is no such file."""
+    if not path.exists():
+        return {}
+    table = read_table(path)
+    table.require(speaker, gender)
+    return {row.text(speaker): parse_gender(row.text(gender)) for row in table}
+
+
+def sorted_rows(utterances: Iterable[Utterance]) -> list[Utterance]:
+    """The rows by their ids."""
+    return sorted(utterances, key=lambda utterance: utterance.id)
+
+
+def check_some_exist(utterances: Sequence[Utterance], where: Path, remedy: str) -> None:
+    """Raises InputError if none of the listed files exists: then the folder is wrong, not single rows."""
+    if not any(is_file(utterance.path) for utterance in utterances):
+        first = f" (first: {utterances[0].path})" if utterances else ""
+        raise InputError(f"{where}: none of the {len(utterances)} listed recordings exists{first}; {remedy}")

@@ -14,10 +14,15 @@ import pytest
 import soundfile
 
 from emocluster_jax.corpora import demo
-from emocluster_jax.corpora.demo_prosody import Emotion, speech_of, voice_quality
-from emocluster_jax.corpora.demo_ratings import draw_annotators, rate
-from emocluster_jax.corpora.demo_sentences import neutral_sentence
-from emocluster_jax.corpora.demo_speakers import MAXIMUM, draw_speakers
+from emocluster_jax.corpora.demo import draw_annotators, rate
+from emocluster_jax.corpora.demo_voices import (
+    MAXIMUM,
+    Emotion,
+    draw_speakers,
+    neutral_sentence,
+    speech_of,
+    voice_quality,
+)
 from emocluster_jax.corpora.espeak import Speech, say
 from emocluster_jax.corpora.labels import VAD
 from emocluster_jax.corpora.table import read_table

@@ -110,7 +110,7 @@ def test_recordings_in_no_split_are_left_out(clone, write_text, caplog):
             r"line 2: a3_V is 4e\+30; expected a number from -1000000",
         ),
         ("annotations.csv", HEADER + 2 * annotation("DK_001_A_1.wav"), "line 3: DK_001_A_1.wav is listed twice"),
-        ("annotations.csv", HEADER + annotation("XX_1.wav"), "none of the 1 listed recordings is there"),
+        ("annotations.csv", HEADER + annotation("XX_1.wav"), "none of the 1 listed recordings exists"),
         ("splits.csv", "file\nDK_001_A_1.wav\n", "no column 'split'"),
         ("splits.csv", "file,split\nDK_001_A_1.wav,later\n", "unknown split 'later'"),
         ("splits.csv", "file,split\nDK_999_A_1.wav,train\n", "not in annotations.csv"),

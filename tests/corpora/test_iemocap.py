@@ -87,7 +87,7 @@ def test_missing_folders(tmp_path, corpus):
         iemocap.read(corpus / "Session1")
     for wav in corpus.glob("*/sentences/wav/*/*.wav"):
         wav.unlink()
-    with pytest.raises(InputError, match="none of the 11 rated turns has its recording"):
+    with pytest.raises(InputError, match="none of the 11 listed recordings exists"):
         iemocap.read(corpus)
     evaluation(corpus, "Ses05F_impro01").unlink()
     with pytest.raises(InputError, match=r"EmoEvaluation has no ratings \(\*\.txt\)"):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from emocluster_jax.config import LABEL
 from emocluster_jax.corpora import manifest, recording_names
 from emocluster_jax.corpora.manifest import ManifestOptions
-from emocluster_jax.corpora.speaker_names import parse_speaker
+from emocluster_jax.corpora.utterance import parse_speaker
 from emocluster_jax.errors import InputError
 
 
@@ -290,7 +290,7 @@ def test_a_split_leaves_the_segments_of_a_file_together(tmp_path, write_wavs, wr
         ("file,split,arousal\na.wav,train,1\n./a.wav,test,1\n", r"line 3: a\.wav is listed twice \(also line 2\)"),
         ("file,split,arousal\n,train,1\n", "line 2: file is empty"),
         ("file,split,arousal\na.wav,train\n", "line 2: ends before the labels of a train recording"),
-        ("file,split,arousal\ngone.wav,train,1\n", r"none of its 1 recordings exists \(first: .*gone\.wav"),
+        ("file,split,arousal\ngone.wav,train,1\n", r"none of the 1 listed recordings exists \(first: .*gone\.wav"),
         ("file,arousal\na.wav,1\nb.wav,2\n", "2 speakers are too few"),
     ],
 )

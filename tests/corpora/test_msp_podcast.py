@@ -56,9 +56,9 @@ def test_test_sets_are_named_in_any_case_and_with_blanks(release, test_sets):
 @pytest.mark.parametrize(
     ("test_sets", "message"),
     [
-        (("nonsense",), r"`test_sets=nonsense`: .*labels_consensus\.csv has no .*those that it has are: Test1, Test2$"),
+        (("nonsense",), r"`test_sets=nonsense`: .*labels_consensus\.csv has no .*its test sets are: Test1, Test2$"),
         (("Test1", "Test5", "Train"), r"`test_sets=Test5 Train`: "),
-        (("Test3",), r"`test_sets=Test3`: .* those that it has are: Test1, Test2"),
+        (("Test3",), r"`test_sets=Test3`: .* its test sets are: Test1, Test2"),
     ],
 )
 def test_test_sets_that_no_row_has_are_refused(release, write_text, test_sets, message):
@@ -175,7 +175,7 @@ def test_the_pool_holds_nothing_that_the_release_names(release, tmp_path, write_
         (HEADER + ROWS[0].replace("Test1", "Test4"), "line 2: unknown Split_Set 'Test4'; known are train"),
         (HEADER + ROWS[0].replace("2.2", "calm"), "line 2: EmoAct is 'calm'"),
         (HEADER + ROWS[0] + ROWS[0], r"line 3: MSP-PODCAST_0001_0008.wav is listed twice \(also line 2\)"),
-        (HEADER + ROWS[0].replace("0001", "0009"), "none of the 1 recordings"),
+        (HEADER + ROWS[0].replace("0001", "0009"), "none of the 1 listed recordings exists"),
     ],
 )
 def test_complaints(release, write_text, text, message):

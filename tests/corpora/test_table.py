@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emocluster_jax.corpora.json_table import read_json_table
-from emocluster_jax.corpora.table import read_table
+from emocluster_jax.corpora.table import read_json_table, read_table
 from emocluster_jax.errors import InputError
 
 

@@ -201,7 +201,7 @@ def test_test_sets_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixt
         lines.append(f"{i}.wav,1,2,{i},{7 + i},Male,{split}")
     (tmp_path / "r" / "labels_consensus.csv").write_text("\n".join(lines))
     given = ("--corpus", "msp_podcast", "--source", str(tmp_path / "r"), "--data-dir", str(tmp_path / "d"))
-    with pytest.raises(InputError, match=r"--test-sets Test1 Test2: .*those that it has are: Test$"):
+    with pytest.raises(InputError, match=r"--test-sets Test1 Test2: .*its test sets are: Test$"):
         call(launch.prepare, *given, "--test-sets", "Test1", "Test2")
     assert not (tmp_path / "d").exists()
     for options in ((), ("--test-sets", "TEST"), ("--test-sets", "test", "test1", "test2")):

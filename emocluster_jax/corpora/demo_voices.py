@@ -1,0 +1,174 @@
+"""The demo corpus's sentences and speakers, and how hidden arousal, dominance and valence sound in them.
+
+The cues are those that studies of vocal emotion agree on (Scherer, "Vocal communication of emotion: a review of
+research paradigms", Speech Communication 2003), kept few and simple: arousal raises rate, pitch, pitch range and vocal
+effort (a flatter spectrum) and shortens pauses; dominance lowers the pitch and strengthens the low frequencies; valence
+widens the pitch range, and smiling shortens the vocal tract, which shifts the formants up (Tartter, "Happy talk",
+Perception & Psychophysics 1980). Loudness is left out, since recordings are divided by their peak.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import soxr
+from jaxtyping import Float, Int16
+
+from emocluster_jax.corpora.espeak import SAMPLE_RATE_HZ, Speech
+from emocluster_jax.errors import InputError
+
+_TEMPLATES = (
+    "The {adjective} {thing} is {place}.",
+    "{person} puts the {thing} {place}.",
+    "On {day} they carry the {adjective} {thing} away.",
+    "There is a {adjective} {thing} {place}.",
+    "{person} will look for the {thing} on {day}.",
+    "At {hour} {person} moves the {thing}.",
+    "The {thing} has been {place} since {day}.",
+    "{person} keeps {number} {adjective} boxes {place}.",
+    "They bring {number} letters to {person} at {hour}.",
+    "It takes {number} hours to paint the {thing}.",
+)
+
+_WORDS = {
+    "adjective": ("black", "small", "round", "wooden", "yellow", "narrow", "heavy", "folded", "plain", "square"),
+    "thing": (
+        "table", "paper", "window", "bottle", "ladder", "basket", "curtain", "notebook", "kettle", "bicycle", "carpet",
+        "lantern", "drawer", "blanket", "calendar",
+    ),
+    "place": (
+        "by the door", "under the stairs", "next to the window", "in the kitchen", "behind the house", "on the shelf",
+        "near the station", "above the desk", "in the garden", "at the office",
+    ),
+    "person": ("Maria", "Peter", "Susan", "Robert", "Anna", "Daniel", "Helen", "Martin", "Laura", "Simon"),
+    "day": ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
+    "hour": ("seven", "eight", "nine", "ten", "noon", "half past four"),
+    "number": ("two", "three", "four", "five", "six", "eleven"),
+}  # fmt: skip
+# Variants that sound like a person and follow pitch, range and rate; one of each family of similar ones.
+_FEMALE = ("f1", "f2", "f3", "f4", "f5", "Alicia", "Andrea", "Annie", "aunty", "belinda", "grandma", "shelby", "steph")
+_MALE = (
+    "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "Alex", "Andy", "Denis", "Diogo", "Gene", "Hugo", "Lee", "Mike",
+    "Nguyen", "Reed", "adam", "antonio", "benjamin", "boris", "david", "ed", "edward", "grandpa", "iven", "john",
+    "max", "michel", "miguel", "norbert", "pablo", "pedro", "sandro", "victor",
+)  # fmt: skip
+_ACCENTS = ("en-us", "en", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-gbcwmd")
+MAXIMUM = len(_FEMALE) + len(_MALE)
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """A voice of eSpeak NG with an accent and habits of its own; emotion moves its prosody around these values.
+
+    Attributes:
+      name: unique in the corpus.
+      gender: "female" or "male".
+      voice: language and variant as eSpeak NG names them.
+      rate_wpm: words per minute.
+      pitch: on eSpeak NG's scale.
+      pitch_range: likewise.
+      tilt_db_per_octave: slope of the spectrum, by voice and microphone.
+      noise_db: background noise, relative to the speech's root mean square.
+    """
+
+    name: str
+    gender: str
+    voice: str
+    rate_wpm: float
+    pitch: float
+    pitch_range: float
+    tilt_db_per_octave: float
+    noise_db: float
+
+
+@dataclass(frozen=True)
+class Emotion:
+    """What a speaker means to express; each value from -1 to 1."""
+
+    arousal: float
+    dominance: float
+    valence: float
+
+
+def neutral_sentence(rng: np.random.Generator) -> str:
+    """One of some ten thousand sentences, 5 to 9 words long."""
+    template = _TEMPLATES[rng.integers(len(_TEMPLATES))]
+    return template.format(**{kind: words[rng.integers(len(words))] for kind, words in _WORDS.items()})
+
+
+def draw_speakers(count: int, rng: np.random.Generator) -> list[Speaker]:
+    """Speakers of different voices, women first, in the proportion of women's and men's voices."""
+    if count > MAXIMUM:
+        raise InputError(f"the demo corpus has {MAXIMUM} voices, {count} were asked for; ask for fewer speakers")
+    women = min(round(count * len(_FEMALE) / MAXIMUM), count)
+    drawn = [("female", name) for name in rng.permutation(_FEMALE)[:women]]
+    drawn += [("male", name) for name in rng.permutation(_MALE)[: count - women]]
+    return [
+        Speaker(
+            name=f"speaker{index:02d}",
+            gender=gender,
+            voice=f"{_ACCENTS[rng.integers(len(_ACCENTS))]}+{variant}",
+            rate_wpm=float(rng.normal(170, 8)),
+            pitch=float(rng.normal(45, 4)),
+            pitch_range=float(rng.normal(45, 5)),
+            tilt_db_per_octave=float(rng.normal(0, 0.5)),
+            noise_db=float(rng.uniform(-50, -38)),
+        )
+        for index, (gender, variant) in enumerate(drawn)
+    ]
+
+
+def speech_of(text: str, speaker: Speaker, emotion: Emotion, rng: np.random.Generator) -> Speech:
+    """How a speaker says a sentence with an emotion, as far as eSpeak NG can."""
+    arousal, dominance, valence = emotion.arousal, emotion.dominance, emotion.valence
+    octaves = 0.45 * arousal + rng.normal(0, 0.05)
+    pitch = speaker.pitch + 20 * arousal - 14 * dominance + rng.normal(0, 2)
+    pitch_range = speaker.pitch_range + 20 * arousal + 25 * valence + rng.normal(0, 4)
+    return Speech(
+        text=text,
+        voice=speaker.voice,
+        # `voice_quality` shifts the formants by speeding everything up, which is undone here.
+        rate_wpm=round(speaker.rate_wpm * 2**octaves / _formant_shift(emotion)),
+        pitch=round(np.clip(pitch, 0, 99)),
+        pitch_range=round(np.clip(pitch_range, 0, 99)),
+        word_gap=round(max(0.0, 3 * -arousal)),
+    )
+
+
+def voice_quality(
+    signal: Int16[np.ndarray, " samples"],
+    speaker: Speaker,
+    emotion: Emotion,
+    sample_rate_hz: int,
+    rng: np.random.Generator,
+) -> Float[np.ndarray, " samples_out"]:
+    """Adds what eSpeak NG cannot do: vocal effort, chest voice and smile as filters, and the room's noise.
+
+    Args:
+      signal: eSpeak NG's samples, at its rate.
+      speaker: who speaks.
+      emotion: what to express.
+      sample_rate_hz: rate of the result.
+      rng: for the noise.
+
+    Returns:
+      float32 with a peak of 0.9.
+    """
+    shift = _formant_shift(emotion)
+    resampled = soxr.resample(signal.astype(np.float32), SAMPLE_RATE_HZ * shift, sample_rate_hz, quality="HQ")
+    transform_size = 1 << len(resampled).bit_length()  # a power of two: fast whatever the length
+    frequencies_hz = np.fft.rfftfreq(transform_size, 1 / sample_rate_hz)
+    effort_db_per_octave = speaker.tilt_db_per_octave + 4.0 * emotion.arousal
+    octaves = np.log2(np.clip(frequencies_hz, 125, 8_000) / 1_000)
+    chest_db = 8.0 * emotion.dominance * np.exp(-0.5 * ((frequencies_hz - 350) / 150) ** 2)
+    gain = 10 ** ((effort_db_per_octave * octaves + chest_db) / 20)
+    filtered = np.fft.irfft(np.fft.rfft(resampled, transform_size) * gain)[: len(resampled)]
+    level = np.sqrt(np.mean(filtered**2)) * 10 ** (speaker.noise_db / 20)
+    noisy = filtered + level * rng.standard_normal(len(filtered))
+    return (0.9 * noisy / np.abs(noisy).max()).astype(np.float32)
+
+
+def _formant_shift(emotion: Emotion) -> float:
+    """Factor on all frequencies by which a smile shortens the vocal tract."""
+    return 1 + 0.08 * emotion.valence
