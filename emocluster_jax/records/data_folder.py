@@ -45,7 +45,9 @@ def existing_preparation(data_dir: Path, requests: Collection[str]) -> Preparati
     except OSError as error:
         raise InputError(f"{data_dir} cannot be read: {error.strerror}; give another `data_dir`") from None
     if has_files:
-        raise InputError(f"{data_dir} holds files that are no prepared data; give another `data_dir`, a new folder")
+        raise InputError(
+            f"{data_dir} is not a prepared data directory and holds other files; give another `data_dir`, such as a new folder"
+        )
     return None
 
 
