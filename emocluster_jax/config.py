@@ -83,7 +83,7 @@ _TAKEN_NAMES = frozenset(
 )
 """Other columns of the tables that labels stand in."""
 
-_CHANNEL = Range(int, 1, 65_535, wanted="mix, first, or a channel's number from 1 to 65535")
+CHANNEL = Range(int, 1, 65_535, wanted="mix, first, or a channel's number from 1 to 65535")
 
 
 def is_label_name(name: object) -> bool:
@@ -119,7 +119,7 @@ def check_label_names(names: Sequence[str], where: str) -> None:
 class AudioConfig:
     """How an audio file becomes one signal; models and data made with different ones fit together."""
 
-    channel: int | None = field(default=None, metadata=within(_CHANNEL))
+    channel: int | None = field(default=None, metadata=within(CHANNEL))
     """The channel to use, from 1; None takes the mean of all."""
     remove_dc: bool = False
     """Subtract the signal's mean before its peak is taken."""
@@ -144,8 +144,8 @@ def channel_number(channel: int | str) -> int | None:
     if text in words:
         return words[text]
     if not re.fullmatch("[0-9]{1,9}", text):
-        raise InputError(f"`channel` is {text}; expected {_CHANNEL}")
-    return _CHANNEL.check("`channel`", int(text))
+        raise InputError(f"`channel` is {text}; expected {CHANNEL}")
+    return CHANNEL.check("`channel`", int(text))
 
 
 @dataclass(frozen=True)

@@ -118,10 +118,12 @@ def check_numbers(config: Any) -> None:
 
 
 def _in_range(value: Any, hint: Any, limits: Range[Any], name: str) -> Any:
-    """The value with its numbers as Python's; None and words pass where they are alternatives."""
+    """The value with its numbers as Python's; None, texts and words pass where they are alternatives."""
     for alternative in typing.get_args(hint) if _is_union(hint) else (hint,):
         origin = typing.get_origin(alternative)
         if value is None and alternative is types.NoneType:
+            return value
+        if isinstance(value, str) and alternative is str:
             return value
         if origin is Literal and isinstance(value, str) and value in typing.get_args(alternative):
             return value

@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
-from emocluster_jax.config import FOLD
-from emocluster_jax.ranges import within
+from emocluster_jax.api.requests import EvaluateRequest
 from emocluster_jax.runtime.processes import Processes
-from emocluster_jax.settings import check_numbers
 from emocluster_jax.storage.disk import AGAIN, check_output_file, writing
 from launch import command
 from launch.options import parse
@@ -18,28 +15,12 @@ from launch.options import parse
 
 @dataclass(frozen=True)
 class Options:
-    """What to evaluate on what."""
-
-    checkpoint: Path
-    """A model directory, or a work directory of training."""
-    data_dir: Path
-    """Records that launch.prepare wrote."""
-    split: Literal["train", "validation", "test"] = "test"
-    """The recordings to evaluate on."""
-    fold: int | None = field(default=None, metadata=within(FOLD))
-    """Of records that were prepared with --folds: the fold whose run's split is meant. [default: that of the run, where
-    the model lies in its work directory and these are its records]"""
-    feed: Literal["auto", "resident", "streamed"] = "auto"
-    """Hold all chunks in the devices' memory, or read them from the records as they are needed; results are the same.
-    `auto` holds them where they fit."""
+    evaluation: EvaluateRequest
     output: Path | None = None
     """Also write the scores to this file, as JSON."""
     processes: Processes = field(default_factory=Processes)
     quiet: bool = False
     """Print the JSON alone."""
-
-    def __post_init__(self) -> None:
-        check_numbers(self)
 
 
 def main() -> None:
@@ -60,12 +41,11 @@ def main() -> None:
     from emocluster_jax.storage.atomic_files import write_json
 
     console = command.console(quiet=options.quiet or not parallel.is_primary())
-    evaluation = evaluate(
-        options.checkpoint, options.data_dir, options.split, fold=options.fold, feed=options.feed, console=console
-    )
+    request = options.evaluation
+    evaluation = evaluate(**dict(vars(request), console=console))
     fold = "" if evaluation.data.fold is None else f", fold {evaluation.data.fold}"
     console.table(
-        f"{options.checkpoint} on {options.split} of {options.data_dir}{fold}",
+        f"{request.model} on {request.split} of {request.data_dir}{fold}",
         ("attribute", "CCC", "Pearson r", "RMSE", "recordings"),
         [(name, s.ccc, s.pearson, s.rmse, s.n) for name, s in evaluation.scores.items()],
     )

@@ -190,8 +190,8 @@ def _house_rules() -> ConstructorRegistry:
         if spec.default in (None, ()):
             shown["help_behavior_hint"] = ""
         kinds = set(get_args(spec.type)) if get_origin(spec.type) in (UnionType, Union) else {spec.type}
-        if {Path, str} <= kinds:  # Python users give either
-            kinds.remove(str)
+        if str in kinds:  # Python users may also give a path, or a number
+            kinds -= {str} if Path in kinds else {int}
         kind = Annotated[Union[*kinds], tyro.conf.arg(**shown)]
         if NoneType in kinds:
             kind = Annotated[kind, given(Union[*(kinds - {NoneType})])]

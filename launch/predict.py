@@ -7,10 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from emocluster_jax.config import BATCH_SIZE, WINDOW_S, WORKERS, channel_number
+from emocluster_jax.api.requests import PredictionSettings
 from emocluster_jax.errors import InputError, one_line
-from emocluster_jax.ranges import within
-from emocluster_jax.settings import check_numbers
 from emocluster_jax.storage.disk import AGAIN, check_output_file, writing
 from launch import command
 from launch.options import parse
@@ -40,29 +38,12 @@ class Options:
     format: Literal["csv", "parquet"] | None = None
     """The table's format; by default Parquet if --output ends in .parquet, else CSV. Parquet needs pyarrow (pip install
     "emocluster_jax[parquet]")."""
-    source: Path | None = None
-    """The folder that holds the recordings of a table, and that its paths are relative to; by default the table's
-    own."""
-    window_s: float | None = field(default=None, metadata=within(WINDOW_S) | {"option": "window-seconds"})
-    """A row for each window of this length: for recordings of which 11 parts of one second, one row, say too little.
-
-    A shorter rest is a window from 1 s on."""
+    prediction: PredictionSettings = field(default_factory=PredictionSettings)
     embeddings: Path | None = None
     """Also write this .npz file: file, start, end (in seconds), embeddings and (where a model has some) clusters of the
     table's rows.
 
     Several models: arousal_embeddings, arousal_clusters and so on."""
-    batch_size: int | None = field(default=None, metadata=within(BATCH_SIZE))
-    """Recordings or windows that go through a network at a time; by default 4 on a CPU and 32 elsewhere."""
-    workers: int | None = field(default=None, metadata=within(WORKERS))
-    """Threads that decode; one a core by default."""
-    channel: str | None = None
-    """The channel of a recording to use: `first`, its number from 1, or `mix` for the mean of all. By default what the
-    model was trained on, as with the next two."""
-    remove_dc: bool | None = None
-    """Subtract a recording's constant offset before its peak is taken."""
-    strict_audio: bool | None = None
-    """Leave out recordings whose file ends before its data do, instead of using what is there."""
     quality: bool = False
     """Also write columns on the quality of each row: how much of it the chunks cover, how much is padding, silent or
     clipped, its DC offset, and whether the file is cut short."""
@@ -71,9 +52,6 @@ class Options:
     begin with one; and all cells in quotation marks."""
     quiet: bool = False
     """Print nothing but warnings and errors."""
-
-    def __post_init__(self) -> None:
-        check_numbers(self)
 
 
 def check(options: Options) -> None:
@@ -84,8 +62,6 @@ def check(options: Options) -> None:
     for option, path in _outputs(options).items():
         check_output_file(option, path)
     _format(options)
-    if options.channel is not None:
-        channel_number(options.channel)
 
 
 def _format(options: Options) -> Literal["csv", "parquet"]:
@@ -113,7 +89,10 @@ def recordings_of(options: Options, features: Features) -> list[Recording]:
     from emocluster_jax.corpora.audio_files import recording_suffixes
     from emocluster_jax.inference.input_recordings import find_recordings
 
-    recordings = find_recordings(options.recordings, recording_suffixes(features), options.source)
+    source = options.prediction.source
+    recordings = find_recordings(
+        options.recordings, recording_suffixes(features), None if source is None else Path(source)
+    )
     taken = {path.resolve() for path in {*options.recordings, *(recording.path for recording in recordings)}}
     for option, path in _outputs(options).items():
         if path.resolve() in taken:
@@ -173,18 +152,9 @@ def main() -> None:
     predictors = [load_model(directory) for directory in options.models]
     with console.showing_log():
         recordings = recordings_of(options, predictors[0].features)
-    predictions = predict(
-        predictors,
-        recordings,
-        window_s=options.window_s,
-        embeddings=options.embeddings is not None,
-        batch_size=options.batch_size,
-        workers=options.workers,
-        channel=options.channel,
-        remove_dc=options.remove_dc,
-        strict_audio=options.strict_audio,
-        console=console,
-    )
+    # The recordings are found already, with the tables' folder.
+    given = dict(vars(options.prediction), source=None, console=console)
+    predictions = predict(predictors, recordings, embeddings=options.embeddings is not None, **given)
     write(options, predictions)
     summarize(options, predictions, len(recordings), console)
 

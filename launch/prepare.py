@@ -7,13 +7,11 @@ import sys
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from emocluster_jax.config import FOLDS, FRAME_RATE, MEL_BANDS, RECORDINGS, WINDOW_MS, WORKERS
-from emocluster_jax.corpora.registry import CorpusName, options_classes
+from emocluster_jax.api.requests import PrepareRequest
+from emocluster_jax.corpora.registry import options_classes
 from emocluster_jax.errors import one_line
-from emocluster_jax.ranges import within
-from emocluster_jax.settings import check_numbers
 from launch import command
 from launch.options import parse
 from launch.wording import invocation
@@ -39,53 +37,10 @@ else:
 
 @dataclass(frozen=True)
 class Options:
-    corpus: CorpusName
-    """What lies in the source folder."""
-    source: Path
-    """The corpus's folder; for corpus manifest, the CSV file in it will do. `demo` makes its recordings there
-    if they are missing."""
-    data_dir: Path
-    """Where the records go. A run that was killed goes on where it stopped, with the same command."""
-    unlabeled: Path | None = None
-    """A folder of recordings without labels, which join the unlabelled split."""
-    unlabeled_limit: int | None = field(default=None, metadata=within(RECORDINGS))
-    """Take this many of that folder: the same ones each time, and a smaller number is part of a larger."""
-    window_ms: float = field(default=32, metadata=within(WINDOW_MS))
-    """Length of the mel spectrogram's windows, in milliseconds."""
-    hop_ms: float = field(default=16, metadata=within(WINDOW_MS))
-    """From the beginning of one window to that of the next, in milliseconds. Models only take records that were
-    prepared like their training data; what they predict they prepare alike by themselves."""
-    mel_bands: int = field(default=128, metadata=within(MEL_BANDS))
-    """Bands of the mel spectrogram."""
-    frame_rate: float | None = field(default=None, metadata=within(FRAME_RATE))
-    """The recordings are files of features (.npy, frames by dimensions), with this many frames a second: embeddings of
-    WavLM or wav2vec 2.0 have 50."""
-    statistics_from: Path | None = None
-    """Normalise by the feature statistics of this data directory, or of this model directory to evaluate the model,
-    instead of those of this corpus's training split."""
-    folds: int | Literal["speakers"] | None = field(default=None, metadata=within(FOLDS))
-    """Deal all labelled recordings, whatever their split, out to this many folds by speaker, or to a fold for each
-    speaker; launch.train --fold says which one to test on."""
-    channel: str = "mix"
-    """The channel of a recording to use: `first`, its number from 1, or `mix` for the mean of all. A model that is
-    trained on the records predicts alike."""
-    remove_dc: bool = False
-    """Subtract a recording's constant offset before its peak is taken. The published models had none subtracted."""
-    strict_audio: bool = False
-    """Leave out recordings whose file ends before its data do, instead of using what is there."""
-    workers: int | None = field(default=None, metadata=within(WORKERS))
-    """Processes that decode and write; all cores by default. The records are the same for any number."""
-    beam: str | None = field(default=None, metadata={"option": "beam-runner"})
-    """An Apache Beam runner decodes and writes in place of local processes: DirectRunner, FlinkRunner, DataflowRunner,
-    ...; see docs/preparation-at-scale.md. The records are the same."""
-    beam_options: tuple[str, ...] = ()
-    """Its pipeline options without their dashes, e.g. `flink_master=host:8081 parallelism=64`."""
+    preparation: PrepareRequest
     of_corpora: _OfCorpora = field(default_factory=_OfCorpora)
     quiet: bool = False
     """Print nothing but warnings and errors."""
-
-    def __post_init__(self) -> None:
-        check_numbers(self)
 
 
 def _given(of_corpora: Any) -> dict[str, Any]:
@@ -97,7 +52,7 @@ def _given(of_corpora: Any) -> dict[str, Any]:
     return given
 
 
-def summarize(preparation: Preparation, data_dir: Path, console: Console) -> None:
+def summarize(preparation: Preparation, data_dir: Path | str, console: Console) -> None:
     """Prints what a data directory holds, what was noticed of it, and what was left out and why."""
     from emocluster_jax.preprocessing.quality import told
 
@@ -130,30 +85,11 @@ def main() -> None:
 
     console = command.console(quiet=options.quiet)
     try:
-        preparation = prepare(
-            options.corpus,
-            options.source,
-            options.data_dir,
-            unlabeled=options.unlabeled,
-            unlabeled_limit=options.unlabeled_limit,
-            window_ms=options.window_ms,
-            hop_ms=options.hop_ms,
-            mel_bands=options.mel_bands,
-            frame_rate=options.frame_rate,
-            statistics_from=options.statistics_from,
-            folds=options.folds,
-            channel=options.channel,
-            remove_dc=options.remove_dc,
-            strict_audio=options.strict_audio,
-            workers=options.workers,
-            beam=options.beam,
-            beam_options=options.beam_options,
-            corpus_options=_given(options.of_corpora),
-            console=console,
-        )
+        own = _given(options.of_corpora)
+        preparation = prepare(**dict(vars(options.preparation), corpus_options=own, console=console))
     except KeyboardInterrupt as signal:
         raise type(signal)(f"go on with: {invocation('prepare')} {shlex.join(sys.argv[1:])}") from None
-    summarize(preparation, options.data_dir, console)
+    summarize(preparation, options.preparation.data_dir, console)
 
 
 if __name__ == "__main__":

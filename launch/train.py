@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import math
 import shlex
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from emocluster_jax.api.requests import FitSettings
 from emocluster_jax.config import PRESETS, Preset, TrainConfig
 from emocluster_jax.errors import InputError, one_line
 from emocluster_jax.runtime.host import keep_freed_memory
@@ -51,11 +51,7 @@ class Options:
     config_file: Path | None = field(default=None, metadata={"option": "config"})
     """Starting point of the settings in place of a preset: the run.json of another run."""
     config: TrainConfig = field(default_factory=TrainConfig)
-    resume: bool = False
-    """Go on with the run that is in --workdir, or begin it."""
-    feed: Literal["auto", "resident", "streamed"] = "auto"
-    """Hold all chunks in the devices' memory, or read them from the records as they are needed; results are the same.
-    `auto` holds them where they fit."""
+    running: FitSettings = field(default_factory=FitSettings)
     deterministic: bool = False
     """On GPUs, use only algorithms that give the same bits in every process, which may be slower; on CPUs all do. Like
     --feed it is not a setting of the run: --resume may go on with it or without it."""
@@ -131,7 +127,9 @@ def main() -> None:
     console = command.console(quiet=options.quiet or not parallel.is_primary())
     if options.data_dir is None or options.workdir is None:
         _prepare_demo(console, options.config)
-        options = dataclasses.replace(options, data_dir=DEMO / "records", workdir=DEMO / "run", resume=True)
+        options = replace(
+            options, data_dir=DEMO / "records", workdir=DEMO / "run", running=replace(options.running, resume=True)
+        )
     assert options.workdir is not None
     try:
         with writing(options.workdir, f"make room or mend it, then go on with: {_command_to_resume(options)}"):
@@ -141,7 +139,7 @@ def main() -> None:
 
 
 def _command_to_resume(options: Options) -> str:
-    return f"{invocation('train')} {shlex.join([*sys.argv[1:], *([] if options.resume else ['--resume'])])}"
+    return f"{invocation('train')} {shlex.join([*sys.argv[1:], *([] if options.running.resume else ['--resume'])])}"
 
 
 def _prepare_demo(console: Console, config: TrainConfig) -> None:
@@ -161,15 +159,9 @@ def _train(options: Options, console: Console) -> None:
     from emocluster_jax.runtime import parallel
 
     assert options.data_dir is not None and options.workdir is not None
-    run = fit(
-        options.data_dir,
-        options.workdir,
-        options.config,
-        resume=options.resume,
-        feed=options.feed,
-        stopping=_stopping(_STOPPING if parallel.is_primary() else ""),
-        console=console,
-    )
+    stopping = _stopping(_STOPPING if parallel.is_primary() else "")
+    running = dict(vars(options.running), console=console)
+    run = fit(options.data_dir, options.workdir, options.config, stopping=stopping, **running)
     if parallel.is_primary():
         _summarize(run, options, console)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 
 from emocluster_jax.api.data_for_model import open_data_for
 from emocluster_jax.api.frames import recordings_frame
+from emocluster_jax.api.requests import EvaluateRequest, asked_by
 from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.evaluate import EmbeddingSample, Evaluation, evaluate_split
@@ -59,44 +60,30 @@ class SplitEvaluation(Evaluation):
         return recordings_frame(sentences, columns)
 
 
+@asked_by(EvaluateRequest)
 @parallel.freed_programs()
-def evaluate(
-    model: Path | str,
-    data_dir: Path | str,
-    split: Literal["train", "validation", "test"] = "test",
-    *,
-    fold: int | None = None,
-    feed: Literal["auto", "resident", "streamed"] = "auto",
-    console: Console | None = None,
-) -> SplitEvaluation:
-    """Predicts every sentence of a prepared split, the mean over its chunks, and scores the predictions.
+def evaluate(request: EvaluateRequest) -> SplitEvaluation:
+    """Predicts every sentence of a prepared split as the mean over its chunks, and scores the predictions.
 
-    Args:
-      model: a model directory, or a work directory of training.
-      data_dir: records that were prepared as the model's training data were, and normalised by the same statistics.
-      split: the sentences to evaluate on.
-      fold: of data that have folds, the one whose test, validation or training sentences are meant; None for that of
-        the model's run, where the model lies in its work directory.
-      feed: hold all chunks in the devices' memory, or read them as they are needed; "auto" holds them where they fit.
-      console: shows how far it is; None for one that prints.
+    The arguments are the fields of `EvaluateRequest`.
 
     Returns:
       U sentences' truth and predictions, (U, A) float32 in label units, and by attribute CCC, Pearson's r (both -1 to
       1) and RMSE (in label units) over the sentences that have a label and a finite prediction.
 
     Raises:
-      InputError: no model, no such data, split or fold, or data that were prepared for another model.
+      InputError: there is no model, no such data, split or fold, or the data were prepared for another model.
     """
-    console, data_dir = console or Console(), Path(data_dir)
+    console, model, split = request.console or Console(), Path(request.model), request.split
     with parallel.all_or_none():
-        saved = read_model(model_folder(Path(model)))
+        saved = read_model(model_folder(model))
         if not saved.knows_labels:
             raise InputError(f"{model} was trained without labels and predicts none; give a model to score that does")
-        data = open_data_for(saved, Path(model), data_dir, fold, console)
+        data = open_data_for(saved, model, Path(request.data_dir), request.fold, console)
         size = data.locate(split).size
     if not parallel.same_everywhere(repr((split, data.fold, data.preparation.fingerprint, saved.config, saved.origin))):
         raise InputError("the processes have different models, data or splits; give all the same options")
-    chosen = resolve_feed(feed, [size], data.preparation.features, console)
+    chosen = resolve_feed(request.feed, [size], data.preparation.features, console)
     loaded = load_split(data, split, console, feed=chosen)
     evaluation = evaluate_split(saved, loaded, partial(data.ids, split), console)
     return SplitEvaluation(**vars(evaluation), data=data, split=split)

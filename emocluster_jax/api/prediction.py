@@ -1,11 +1,11 @@
-"""What models say of recordings, or of windows of them, as arrays."""
+"""What models predict for recordings, or for windows of them, as arrays."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from emocluster_jax.api.frames import segmented_frame
+from emocluster_jax.api.requests import PredictionSettings, asked_by
 from emocluster_jax.config import AudioConfig, FeatureConfig, channel_number
 from emocluster_jax.console import Console
 from emocluster_jax.corpora.audio_files import recording_suffixes
@@ -28,14 +29,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class ModelPredictions:
-    """What one model says of n recordings or windows.
+    """What one model predicts for n recordings or windows.
 
     Attributes:
       names: of its A attributes.
       attributes: in label units, (n, A) float64; NaN where a row is silent.
       embeddings: (n, E) float32, NaN where a row is silent; None where they were not asked for.
       clusters: (n,) int32, the cluster of most chunks, -1 where a row is silent; None for systems without clusters.
-      silent: (n,), whether all chunks of a row are silent, so that the model has nothing to say of it.
+      silent: (n,), whether all chunks of a row are silent, so that the model predicts nothing.
     """
 
     names: tuple[str, ...]
@@ -47,16 +48,16 @@ class ModelPredictions:
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What models say of recordings: a row a recording, which may be a segment of a file, or a window of one.
+    """What models predict: one row per recording (which may be a segment of a file) or per window of one.
 
     Attributes:
       files: names of the n rows' files.
       starts_s: where each row begins, in seconds from its file's beginning, (n,) float64.
       ends_s: where it ends, (n,) float64.
-      models: one entry a model, in the given order.
+      models: one entry per model, in the given order.
       skipped: recordings that could not be used.
-      quality: each row's `preprocessing.quality.Quality` by its names, (n,) float64 each, as the first model takes it.
-      noticed: how many recordings have what `preprocessing.quality.NOTICES` tells, by its names.
+      quality: the fields of each row's `preprocessing.quality.Quality`, (n,) float64 each, for the first model.
+      noticed: by the names in `preprocessing.quality.NOTICES`, in how many recordings this was noticed.
     """
 
     files: tuple[str, ...]
@@ -93,44 +94,31 @@ class Predictions:
         return segmented_frame(self.files, self.starts_s, self.ends_s, columns)
 
 
-def predict(
-    models: Predictor | Path | str | Sequence[Predictor | Path | str],
-    recordings: Path | str | Recording | Sequence[Path | str | Recording],
-    *,
-    source: Path | str | None = None,
-    window_s: float | None = None,
-    embeddings: bool = True,
-    batch_size: int | None = None,
-    workers: int | None = None,
-    channel: int | str | None = None,
-    remove_dc: bool | None = None,
-    strict_audio: bool | None = None,
-    console: Console | None = None,
-) -> Predictions:
+@dataclass(frozen=True)
+class PredictRequest(PredictionSettings):
+    """Which models predict which recordings."""
+
+    models: Predictor | Path | str | Sequence[Predictor | Path | str]
+    """Model directories, work directories of training, or what `load_model` made of them."""
+    recordings: Path | str | Recording | Sequence[Path | str | Recording]
+    """Files, and folders that are searched with their subfolders; audio of any format, rate and number of channels. A
+    table (.csv, .tsv) names files in its column `file`, and segments of them in `start` and `end`. A `Recording` has a
+    name of its own, and may be a segment."""
+    embeddings: bool = field(default=True, kw_only=True)
+    """Keep the embeddings, 1 KB per row and model."""
+
+
+@asked_by(PredictRequest)
+def predict(request: PredictRequest) -> Predictions:
     """Predicts recordings with one or several models, which share what they have in common.
 
-    All batches have one shape, whatever the recordings' durations, and are compiled once a model's shape.
-
-    Args:
-      models: model directories, work directories of training, or what `load_model` made of them.
-      recordings: files, and folders that are searched with their subfolders; audio of any format, rate and number of
-        channels. A table (.csv, .tsv) names files by its column `file`, and segments of them by `start` and `end`. A
-        `Recording` has a name of its own, and may be a segment.
-      source: the folder that the paths in tables are relative to; None for each table's own.
-      window_s: None for a row a recording; otherwise a row for each window of so many seconds, at least 1.
-      embeddings: keep them, 1 KB a row and model.
-      batch_size: recordings or windows that go through a network at a time; None for 4 on a CPU and 32 elsewhere.
-      workers: threads that decode; None for one a core.
-      channel: which channel of a recording to use, from 1, "first", or "mix" for the mean of all; None for what a model
-        was trained on, like the next two.
-      remove_dc: whether to subtract a recording's mean before its peak is taken.
-      strict_audio: whether to leave out a recording whose file was cut short, instead of using what is there.
-      console: shows how far it is, and warns of recordings that are left out; None for one that prints.
+    The arguments are the fields of `PredictRequest`. All batches have one shape, whatever the recordings' durations,
+    and are compiled once per model's shape.
 
     Raises:
       InputError: what is wrong with the request, or no recording can be used.
     """
-    console = console or Console()
+    console, models = request.console or Console(), request.models
     given = [models] if isinstance(models, Predictor | Path | str) else list(models)
     predictors = [model if isinstance(model, Predictor) else load_model(model) for model in given]
     if not predictors:
@@ -144,8 +132,8 @@ def predict(
             )
     suffixes = recording_suffixes(predictors[0].features)
     with console.showing_log():
-        found = _recordings(recordings, suffixes, None if source is None else Path(source))
-    audio = _audio(predictors, channel, remove_dc, strict_audio)
+        found = _recordings(request, suffixes)
+    audio = _audio(predictors, request)
     collected = [_Collected(predictor.attributes) for predictor in predictors]
     files: list[str] = []
     times_s: list[tuple[float, float]] = []
@@ -155,7 +143,12 @@ def predict(
     of_recording: set[str] = set()
     with console.task("predicting", total=len(found)) as task:
         for result in predict_recordings(
-            predictors, found, window_s=window_s, batch_size=batch_size, workers=workers, audio=audio
+            predictors,
+            found,
+            window_s=request.window_s,
+            batch_size=request.batch_size,
+            workers=request.workers,
+            audio=audio,
         ):
             if isinstance(result, Skipped):
                 console.warn(f"skipped {result.file!r}: {result.reason}")
@@ -168,7 +161,7 @@ def predict(
             quality.append(result.quality)
             of_recording.update(result.quality.noticed)
             for of_model, prediction in zip(collected, result.predictions, strict=True):
-                of_model.add(prediction, embeddings)
+                of_model.add(prediction, request.embeddings)
             if result.is_last:
                 noticed.update(of_recording)
                 of_recording.clear()
@@ -187,17 +180,12 @@ def predict(
     )
 
 
-def _audio(
-    predictors: Sequence[Predictor],
-    channel: int | str | None,
-    remove_dc: bool | None,
-    strict_audio: bool | None,
-) -> list[AudioConfig]:
-    """Each model's own settings, but for those that are given."""
-    given = {"remove_dc": remove_dc, "strict": strict_audio}
+def _audio(predictors: Sequence[Predictor], request: PredictionSettings) -> list[AudioConfig]:
+    """Each model's own settings, unless the request gives others."""
+    given = {"remove_dc": request.remove_dc, "strict": request.strict_audio}
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    if channel is not None:
-        changes["channel"] = channel_number(channel)
+    if request.channel is not None:
+        changes["channel"] = channel_number(request.channel)
     if changes and not isinstance(predictors[0].features, FeatureConfig):
         raise InputError(
             f"the models read {predictors[0].features.summary}; leave out `channel`, `remove_dc` and `strict_audio`, "
@@ -206,20 +194,19 @@ def _audio(
     return [dataclasses.replace(predictor.audio, **changes) for predictor in predictors]
 
 
-def _recordings(
-    given: Path | str | Recording | Sequence[Path | str | Recording], suffixes: frozenset[str], source: Path | None
-) -> list[Recording]:
+def _recordings(request: PredictRequest, suffixes: frozenset[str]) -> list[Recording]:
+    given = request.recordings
     items = [given] if isinstance(given, Path | str | Recording) else list(given)
     named = [item for item in items if isinstance(item, Recording)]
     paths = [Path(item) for item in items if not isinstance(item, Recording)]
-    found = named + find_recordings(paths, suffixes, source)
+    found = named + find_recordings(paths, suffixes, None if request.source is None else Path(request.source))
     if not found:
         raise InputError("no recording is given; give at least one")
     return found
 
 
 def _check_distinct_attributes(predictors: Sequence[Predictor]) -> None:
-    """Refuses models that would fill the same column, with an InputError that names both."""
+    """Raises InputError where two models would fill the same column."""
     seen: dict[str, str] = {}
     for predictor in predictors:
         for name in predictor.attributes:
@@ -229,7 +216,7 @@ def _check_distinct_attributes(predictors: Sequence[Predictor]) -> None:
 
 
 class _Collected:
-    """What one model has said so far: of each row no more than is kept."""
+    """What one model has predicted so far, as far as it is kept."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self._names = names

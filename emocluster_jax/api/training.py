@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Int
 
 from emocluster_jax.api.evaluation import SplitEvaluation
+from emocluster_jax.api.requests import FitSettings, asked_by
 from emocluster_jax.clustering.kmeans import assign
 from emocluster_jax.config import TrainConfig
 from emocluster_jax.console import Console
@@ -101,39 +102,37 @@ class TrainingRun:
         return read_metrics(self.workdir / METRICS_FILE)
 
 
+@dataclass(frozen=True)
+class FitRequest(FitSettings):
+    """What is trained on which records."""
+
+    data_dir: Path | str
+    """Records that `prepare()` wrote."""
+    workdir: Path | str
+    """Takes checkpoints, the best model, metrics, plots and test scores."""
+    config: TrainConfig | None = None
+    """The run's settings; None for those of the paper."""
+    stopping: AbstractContextManager[Callable[[], bool]] | None = field(default=None, kw_only=True)
+    """Entered while epochs run; every second or two, what it gives is asked whether to stop after the step, with a
+    checkpoint. None never stops."""
+
+
+@asked_by(FitRequest)
 @parallel.freed_programs()
-def fit(
-    data_dir: Path | str,
-    workdir: Path | str,
-    config: TrainConfig | None = None,
-    *,
-    resume: bool = False,
-    feed: Literal["auto", "resident", "streamed"] = "auto",
-    stopping: AbstractContextManager[Callable[[], bool]] | None = None,
-    console: Console | None = None,
-) -> TrainingRun:
+def fit(request: FitRequest) -> TrainingRun:
     """Trains on prepared records, on all devices, and evaluates the best epoch on the test split.
 
-    An interrupt (Ctrl-C, a notebook's stop button) leaves the last whole epoch; with `resume` the run goes on from
-    there, and on a CPU its numbers are those of a run that nothing interrupted, to the bit.
-
-    Args:
-      data_dir: records that `prepare` wrote.
-      workdir: takes checkpoints, the best model, metrics, plots and test scores.
-      config: the run's settings; None for the paper's.
-      resume: go on with the run that is in `workdir`, or begin it.
-      feed: hold all chunks in the devices' memory, or read them as they are needed; "auto" holds them where they fit.
-      stopping: entered while epochs run; what it gives is asked every second or two whether to stop after the step,
-        with a checkpoint. None never stops.
-      console: shows how far it is; None for one that prints.
+    The arguments are the fields of `FitRequest`. An interrupt (Ctrl-C, a notebook's stop button) leaves the last whole
+    epoch; with `resume` the run goes on from there, and on a CPU its numbers are bit-equal to those of a run that was
+    never interrupted.
 
     Raises:
       InputError: what is wrong with the data, the settings or the work directory.
       DivergedError: the loss is not finite, and nothing is learned any more.
       StoppedError: `stopping` asked for it.
     """
-    console, data_dir, workdir = console or Console(), Path(data_dir), Path(workdir)
-    config = config or TrainConfig()
+    console, data_dir, workdir = request.console or Console(), Path(request.data_dir), Path(request.workdir)
+    config = request.config or TrainConfig()
     if workdir.resolve() == data_dir.resolve():
         raise InputError(f"`workdir={workdir}` is the data directory; give the run a folder of its own")
     with parallel.all_or_none():
@@ -155,7 +154,7 @@ def fit(
         with parallel.all_or_none():
             if parallel.is_primary():
                 held.enter_context(locked(workdir))
-                claim(*run, resume=resume, initial_sha256=initial and initial.sha256)
+                claim(*run, resume=request.resume, initial_sha256=initial and initial.sha256)
         with parallel.all_or_none():
             check_joined(*run)
             saved = read_run(workdir)
@@ -164,10 +163,10 @@ def fit(
         if preparation.shared_speakers and parallel.is_primary():
             console.warn(shared_speakers_warning(preparation.shared_speakers))
         counts = {**prepared.counts, "unlabeled": len(pool)}
-        chosen = resolve_feed(feed, list(counts.values()), preparation.features, console)
+        chosen = resolve_feed(request.feed, list(counts.values()), preparation.features, console)
         data = _load(prepared, pool, chosen, console)
         draw_curves = partial(_draw_curves, workdir)
-        with stopping or contextlib.nullcontext(_never) as stop:
+        with request.stopping or contextlib.nullcontext(_never) as stop:
             progress = fit_network(
                 config, data, workdir, console, stop, initial and initial.model, draw_curves, saved.id
             )

@@ -228,7 +228,7 @@ def test_inputs_of_the_other_kind(corpus: Path) -> None:
 def test_audio_settings_are_refused_and_quality_has_what_is_known(corpus: Path) -> None:
     predictor = Predictor(small_model(features=FEATURES))
     for audio in ({"channel": "first"}, {"remove_dc": False}, {"strict_audio": True}):
-        with pytest.raises(InputError, match="leave out --channel, --remove-dc and --strict-audio"):
+        with pytest.raises(InputError, match="leave out `channel`, `remove_dc` and `strict_audio`"):
             emocluster_jax.predict(predictor, corpus / "pool", **audio)
     np.save(corpus / "pool" / "a.npy", np.zeros((40, 24)))
     predictions = emocluster_jax.predict(predictor, corpus / "pool")

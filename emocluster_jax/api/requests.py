@@ -1,0 +1,214 @@
+"""What `prepare`, `fit`, `evaluate` and `predict` are asked: the settings that functions and commands share.
+
+The functions take the fields of these dataclasses as arguments; a command's options are the same dataclasses, with what
+it needs besides, such as where to write. The module imports nothing heavy, so that commands read their options at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
+
+from emocluster_jax.config import (
+    BATCH_SIZE,
+    CHANNEL,
+    DEFAULT_AUDIO,
+    FOLD,
+    FOLDS,
+    FRAME_RATE,
+    MEL_BANDS,
+    RECORDINGS,
+    WINDOW_MS,
+    WINDOW_S,
+    WORKERS,
+    AudioConfig,
+    FeatureConfig,
+    channel_number,
+)
+from emocluster_jax.corpora.registry import CorpusName
+from emocluster_jax.errors import InputError
+from emocluster_jax.ranges import within
+from emocluster_jax.settings import check_numbers
+
+if TYPE_CHECKING:
+    from emocluster_jax.console import Console
+else:  # it is no option, and commands read their options before they load it
+    Console = Any
+
+Asked = ParamSpec("Asked")
+Request = TypeVar("Request")
+Result = TypeVar("Result")
+FeedChoice = Literal["auto", "resident", "streamed"]
+
+_NO_OPTION = {"option": None}
+
+
+def asked_by(request: Callable[Asked, Request]) -> Callable[[Callable[[Request], Result]], Callable[Asked, Result]]:
+    """Turns a function of a request into one that takes the request's fields as its arguments."""
+
+    def of(carry_out: Callable[[Request], Result]) -> Callable[Asked, Result]:
+        @functools.wraps(carry_out)
+        def function(*args: Asked.args, **kwargs: Asked.kwargs) -> Result:
+            return carry_out(request(*args, **kwargs))
+
+        hints, signature = typing.get_type_hints(request), inspect.signature(request)
+        parameters = [p.replace(annotation=hints[name]) for name, p in signature.parameters.items()]
+        result = inspect.signature(carry_out).return_annotation
+        function.__signature__ = inspect.Signature(parameters, return_annotation=result)  # type: ignore[attr-defined]
+        return function
+
+    return of
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnyRequest:
+    """What all requests have in common."""
+
+    console: Console | None = field(default=None, metadata=_NO_OPTION)
+    """Shows progress and warnings; None for one that prints them."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
+
+
+@dataclass(frozen=True)
+class PrepareRequest(AnyRequest):
+    """Which recordings are prepared, and how."""
+
+    corpus: CorpusName
+    """What lies in the source folder."""
+    source: Path | str
+    """The corpus's folder; for corpus manifest, the CSV file in it will do. `demo` makes its recordings there if they
+    are missing."""
+    data_dir: Path | str
+    """Where the records go. A run that was killed goes on where it stopped, with the same command."""
+    _: KW_ONLY
+    unlabeled: Path | str | None = None
+    """A folder of recordings without labels, which join the unlabelled split."""
+    unlabeled_limit: int | None = field(default=None, metadata=within(RECORDINGS))
+    """Take this many of that folder: the same ones each time, and smaller samples are subsets of larger ones."""
+    window_ms: float = field(default=32.0, metadata=within(WINDOW_MS))
+    """Length of the spectrogram's windows, and of their Fourier transform, in milliseconds."""
+    hop_ms: float = field(default=16.0, metadata=within(WINDOW_MS))
+    """From the beginning of one window to that of the next, in milliseconds."""
+    mel_bands: int = field(default=128, metadata=within(MEL_BANDS))
+    """Bands of the mel spectrogram. A model only takes recordings that are prepared like its training data, and
+    prepares what it predicts by itself."""
+    frame_rate: float | None = field(default=None, metadata=within(FRAME_RATE))
+    """The recordings are files of features (.npy, frames by dimensions), with this many frames per second: embeddings
+    of WavLM or wav2vec 2.0 have 50."""
+    statistics_from: Path | str | None = None
+    """Normalise by the feature statistics of this data directory, or of this model directory to evaluate the model,
+    instead of those of this corpus's training split."""
+    folds: int | Literal["speakers"] | None = field(default=None, metadata=within(FOLDS))
+    """Distribute all labelled recordings, whatever their split, over this many folds by speaker, or one fold per
+    speaker; training's `fold` says which one to test on."""
+    channel: str | int = field(default="mix", metadata=within(CHANNEL))
+    """The channel of a recording to use: `first`, its number from 1, or `mix` for the mean of all. A model that is
+    trained on the records predicts alike."""
+    remove_dc: bool = False
+    """Subtract a recording's constant offset before its peak is taken. The published models had none subtracted."""
+    strict_audio: bool = False
+    """Leave out recordings whose file was cut short, instead of using what is there."""
+    workers: int | None = field(default=None, metadata=within(WORKERS))
+    """Processes that decode and write; by default one per core. The records are the same for any number. With more than
+    one, a Python script calls the function below `if __name__ == "__main__":`; a notebook need not."""
+    beam: str | None = field(default=None, metadata={"option": "beam-runner"})
+    """An Apache Beam runner decodes and writes in place of local processes: DirectRunner, FlinkRunner, DataflowRunner,
+    ...; see docs/preparation-at-scale.md. The records are the same."""
+    beam_options: tuple[str, ...] = ()
+    """Its pipeline options without their dashes, e.g. `flink_master=host:8081 parallelism=64`."""
+    corpus_options: Mapping[str, Any] = field(default_factory=dict, metadata=_NO_OPTION)
+    """Options of the corpus's own by name, such as `{"english": "unlabeled"}` of emotale."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        audio, spectrogram = self.audio, self.spectrogram
+        if self.unlabeled_limit is not None and self.unlabeled is None:
+            raise InputError("`unlabeled_limit` needs `unlabeled`, the folder that it limits")
+        if self.frame_rate is not None and spectrogram != FeatureConfig():
+            raise InputError(
+                "`frame_rate` says that the recordings are features; leave out `window_ms`, `hop_ms` and `mel_bands`, "
+                "which make a spectrogram"
+            )
+        if self.frame_rate is not None and audio != DEFAULT_AUDIO:
+            raise InputError(
+                "`frame_rate` says that the recordings are features; leave out `channel`, `remove_dc` and "
+                "`strict_audio`, which are about audio"
+            )
+        if self.beam is None and self.beam_options:
+            raise InputError("`beam_options` needs `beam`, the runner that has them")
+        if self.beam is not None and self.workers is not None:
+            raise InputError("`workers` counts local processes; with `beam` say how many in `beam_options`")
+
+    @property
+    def audio(self) -> AudioConfig:
+        """How files become signals."""
+        return AudioConfig(channel_number(self.channel), self.remove_dc, self.strict_audio)
+
+    @property
+    def spectrogram(self) -> FeatureConfig:
+        """How signals become chunks."""
+        return FeatureConfig.of_windows(self.window_ms, self.hop_ms, self.mel_bands)
+
+
+@dataclass(frozen=True)
+class EvaluateRequest(AnyRequest):
+    """Which model is evaluated, on what."""
+
+    model: Path | str = field(metadata={"option": "checkpoint"})
+    """A model directory, or a work directory of training."""
+    data_dir: Path | str
+    """Records that were prepared as the model's training data were, and normalised by the same statistics."""
+    split: Literal["train", "validation", "test"] = "test"
+    """The recordings to evaluate on."""
+    _: KW_ONLY
+    fold: int | None = field(default=None, metadata=within(FOLD))
+    """For records that were prepared with `folds`: the fold of the run whose split is meant. By default that of the
+    model's run, if the model lies in its work directory and these are its records."""
+    feed: FeedChoice = "auto"
+    """Hold all chunks in the devices' memory, or read them from the records as they are needed; results are the same.
+    `auto` holds them where they fit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSettings(AnyRequest):
+    """How a training run is carried out; its results do not depend on it."""
+
+    resume: bool = False
+    """Go on with the run in the work directory, or begin it."""
+    feed: FeedChoice = "auto"
+    """Hold all chunks in the devices' memory, or read them from the records as they are needed; results are the same.
+    `auto` holds them where they fit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionSettings(AnyRequest):
+    """How recordings are predicted."""
+
+    source: Path | str | None = None
+    """The folder that the paths in tables are relative to; by default the table's own."""
+    window_s: float | None = field(default=None, metadata=within(WINDOW_S) | {"option": "window-seconds"})
+    """One row per window of this length, in seconds: for recordings that are too long for one average over 11 chunks of
+    a second. A remainder of at least 1 s gets a row, too."""
+    batch_size: int | None = field(default=None, metadata=within(BATCH_SIZE))
+    """Recordings or windows that go through a network at a time; by default 4 on a CPU and 32 elsewhere."""
+    workers: int | None = field(default=None, metadata=within(WORKERS))
+    """Threads that decode; by default one per core."""
+    channel: str | int | None = field(default=None, metadata=within(CHANNEL))
+    """The channel of a recording to use: `first`, its number from 1, or `mix` for the mean of all. By default what the
+    model was trained on, as for the next two."""
+    remove_dc: bool | None = None
+    """Subtract a recording's constant offset before its peak is taken."""
+    strict_audio: bool | None = None
+    """Leave out recordings whose file was cut short, instead of using what is there."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.channel is not None:
+            channel_number(self.channel)
