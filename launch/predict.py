@@ -32,7 +32,8 @@ class Options:
     recordings: tuple[Path, ...] = field(metadata={"option": "input"})
     """Recordings, or folders of them, searched with their subfolders: wav, flac, mp3, ogg and others, of any rate. For
     models of given features .npy files of these, at their rate. A table (.csv, .tsv) names recordings by its column
-    `file`, and segments of them by `start` and `end` (seconds or timedeltas), a row each."""
+    `file`, and segments of them by `start` and `end` (seconds or timedeltas), a row each; and by `input:NAME` the files
+    (.npy) of further inputs that a model reads."""
     output: Path
     """The table to write."""
     format: Literal["csv", "parquet"] | None = None

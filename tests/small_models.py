@@ -22,7 +22,7 @@ def small_model(
     config = ModelConfig(system=system, attributes=attributes, clusters=5, width_multiplier=1 / 8)
     features = changes.get("features", FeatureConfig())
     network = network_of(config)
-    shapes = jax.eval_shape(network.init, jax.random.key(0), example_inputs(network.inputs, features))
+    shapes = jax.eval_shape(network.init, jax.random.key(0), example_inputs(features))
     random = np.random.default_rng(seed)
     variables = jax.tree_util.tree_map_with_path(lambda path, leaf: _draw(path[-1].key, leaf.shape, random), shapes)
     settings: dict[str, Any] = {

@@ -16,6 +16,7 @@ from emocluster_jax.records.builder import RecordsBuilder, record_file_name, rec
 from emocluster_jax.records.folds import Folds
 from emocluster_jax.records.preparation import (
     LabelStatistics,
+    Layout,
     Preparation,
     RecordFile,
     metadata_checksums,
@@ -38,7 +39,8 @@ def write_records(
 ) -> Preparation:
     """Writes chunks (n, C, time, mel) and labels (n, 3) of every split into a new directory, `PER_FILE` a file."""
     data_dir.mkdir(parents=True)
-    serialize = record_serializer(features, VAD)
+    layout = Layout(features, VAD)
+    serialize = record_serializer(layout)
     files: list[RecordFile] = []
     sizes: dict[str, list[tuple[int, int]]] = {}
     for split, (chunks, labels) in splits.items():
@@ -49,6 +51,7 @@ def write_records(
                 serialize(
                     Utterance(f"{split}-{i:03d}", Path("x"), split, labels=vad(*map(float, labels[i]))),
                     chunks[i],
+                    {},
                     1.0,
                 )
                 for i in range(start, min(start + PER_FILE, len(chunks)))
@@ -59,7 +62,7 @@ def write_records(
             writer.close()
             files.append(RecordFile(path.name, split, len(examples), hashlib.sha256(path.read_bytes()).hexdigest()))
             sizes.setdefault(split, []).append((len(examples), sum(map(len, examples))))
-    RecordsBuilder(data_dir=data_dir, features=features, labels=VAD).write_metadata(sizes)
+    RecordsBuilder(data_dir, layout).write_metadata(sizes)
     nothing, one = np.zeros(features.dimensions, np.float32), np.ones(features.mel_bands, np.float32)
     preparation = Preparation(
         corpus="drawn",

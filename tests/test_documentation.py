@@ -154,7 +154,7 @@ def commands(page: Path) -> Iterator[tuple[str, str]]:
 
 
 def test_the_network_has_the_parameters_that_the_method_says() -> None:
-    inputs = example_inputs(("audio",), FeatureConfig())
+    inputs = example_inputs(FeatureConfig())
     shapes = jax.eval_shape(network_of(ModelConfig()).init, jax.random.key(0), inputs)
     count = sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
     page = (PROJECT / "docs" / "method.md").read_text("utf-8")

@@ -89,7 +89,7 @@ def clusters(
         raise InputError(f"{model} is a model of {saved.config.system}, which has no clusters; give one of emocluster")
     data = open_data_for(saved, Path(model), data_dir, fold, console, pool=split == "unlabeled")
     recordings = data.describe(split)
-    source, predictor = ChunkSource(data, split), Predictor(saved)
+    source, predictor = ChunkSource(data, split, saved.inputs), Predictor(saved)
     found = np.empty((len(recordings), data.preparation.features.chunks_per_utterance), np.int32)
     majority, distances = np.empty(len(recordings), np.int32), np.empty(found.shape, np.float32)
     with console.task("clusters of recordings", len(recordings)) as task:

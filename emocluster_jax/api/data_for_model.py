@@ -50,6 +50,12 @@ def open_data_for(
             f"{data_dir} was normalised with other statistics than the model's training data; prepare the corpus for "
             "this model, with `statistics_from` the model directory"
         )
+    if missing := dict(saved.inputs).items() - dict(data.preparation.inputs).items():
+        raise InputError(
+            f"{data_dir} does not have all inputs that the model reads: "
+            f"{', '.join(f'{name} of {length} numbers' for name, length in sorted(missing))}; prepare recordings with "
+            "them"
+        )
     if pool:
         return data
     workdir = model_folder(model).absolute().parent

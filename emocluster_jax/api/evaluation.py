@@ -84,6 +84,6 @@ def evaluate(request: EvaluateRequest) -> SplitEvaluation:
     if not parallel.same_everywhere(repr((split, data.fold, data.preparation.fingerprint, saved.config, saved.origin))):
         raise InputError("the processes have different models, data or splits; give all the same options")
     chosen = resolve_feed(request.feed, [size], data.preparation.features, console)
-    loaded = load_split(data, split, console, feed=chosen)
+    loaded = load_split(data, split, console, feed=chosen, inputs=saved.inputs)
     evaluation = evaluate_split(saved, loaded, partial(data.ids, split), console)
     return SplitEvaluation(**vars(evaluation), data=data, split=split)

@@ -20,7 +20,7 @@ from emocluster_jax.corpora.audio_files import recording_suffixes
 from emocluster_jax.errors import InputError
 from emocluster_jax.inference.input_recordings import find_recordings
 from emocluster_jax.inference.predictor import Prediction, Predictor, load_model
-from emocluster_jax.inference.recordings import Recording, Skipped, predict_recordings
+from emocluster_jax.inference.recordings import Recording, Skipped, inputs_of, predict_recordings
 from emocluster_jax.preprocessing.quality import Quality
 
 if TYPE_CHECKING:
@@ -102,8 +102,8 @@ class PredictRequest(PredictionSettings):
     """Model directories, work directories of training, or what `load_model` made of them."""
     recordings: Path | str | Recording | Sequence[Path | str | Recording]
     """Files, and folders that are searched with their subfolders; audio of any format, rate and number of channels. A
-    table (.csv, .tsv) names files in its column `file`, and segments of them in `start` and `end`. A `Recording` has a
-    name of its own, and may be a segment."""
+    table (.csv, .tsv) names files in its column `file`, segments of them in `start` and `end`, and the files of further
+    inputs in `input:NAME`. A `Recording` has a name of its own, and may be a segment."""
     embeddings: bool = field(default=True, kw_only=True)
     """Keep the embeddings, 1 KB per row and model."""
 
@@ -133,6 +133,12 @@ def predict(request: PredictRequest) -> Predictions:
     suffixes = recording_suffixes(predictors[0].features)
     with console.showing_log():
         found = _recordings(request, suffixes)
+    for name, _ in inputs_of(predictors):
+        if missing := sum(name not in recording.inputs for recording in found):
+            console.warn(
+                f"the input {name} is missing for {missing} of {len(found)} recordings: their predictions do without; "
+                f"a table gives it in a column input:{name}"
+            )
     audio = _audio(predictors, request)
     collected = [_Collected(predictor.attributes) for predictor in predictors]
     files: list[str] = []

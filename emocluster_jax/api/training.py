@@ -19,6 +19,7 @@ from emocluster_jax.api.requests import FitSettings, asked_by
 from emocluster_jax.clustering.kmeans import assign
 from emocluster_jax.config import TrainConfig
 from emocluster_jax.console import Console
+from emocluster_jax.corpora.inputs import InputSizes
 from emocluster_jax.corpora.speaker_split import shared_speakers_warning
 from emocluster_jax.errors import InputError, one_line
 from emocluster_jax.evaluation.cluster_information import ClusterInformation, cluster_information
@@ -37,6 +38,7 @@ from emocluster_jax.feed.choice import Feed, resolve_feed
 from emocluster_jax.feed.from_records import load_split, pool_prefix
 from emocluster_jax.feed.split import Split
 from emocluster_jax.inference.model_directory import MODEL, SavedModel, read_model
+from emocluster_jax.models.registry import further_inputs
 from emocluster_jax.objectives.stage import stages_of
 from emocluster_jax.records.folds import describe_fold
 from emocluster_jax.records.preparation import Preparation
@@ -143,8 +145,9 @@ def fit(request: FitRequest) -> TrainingRun:
         preparation = prepared.preparation
         has_labels, pool = bool(preparation.counts.get("train")), _pool(preparation, config, console)
         check_recordings(config, preparation.labels, labeled=has_labels, unlabeled=len(pool) > 0)
+        inputs = further_inputs(config.model, preparation.inputs, str(data_dir))
         # A run that goes on has weights of its own, and needs those that it began with no more.
-        initial = None if has_checkpoint(workdir) else read_initial_model(config, preparation.features)
+        initial = None if has_checkpoint(workdir) else read_initial_model(config, preparation.features, inputs)
     if not parallel.same_everywhere(str(initial and initial.sha256)):
         raise InputError(f"not all processes find the same model in {config.init_from}; give equal copies")
     if jax.process_count() > 1:
@@ -164,7 +167,7 @@ def fit(request: FitRequest) -> TrainingRun:
             console.warn(shared_speakers_warning(preparation.shared_speakers))
         counts = {**prepared.counts, "unlabeled": len(pool)}
         chosen = resolve_feed(request.feed, list(counts.values()), preparation.features, console)
-        data = _load(prepared, pool, chosen, console)
+        data = _load(prepared, inputs, pool, chosen, console)
         draw_curves = partial(_draw_curves, workdir)
         with request.stopping or contextlib.nullcontext(_never) as stop:
             progress = fit_network(
@@ -200,21 +203,24 @@ def _pool(preparation: Preparation, config: TrainConfig, console: Console) -> In
     return pool
 
 
-def _load(data: PreparedData, pool: Int[np.ndarray, " n"], feed: Feed, console: Console) -> TrainingData:
+def _load(
+    data: PreparedData, inputs: InputSizes, pool: Int[np.ndarray, " n"], feed: Feed, console: Console
+) -> TrainingData:
     """The splits that training uses."""
     preparation = data.preparation
 
     def labeled(split: str) -> Split | None:
-        return load_split(data, split, console, feed=feed) if data.counts.get(split) else None
+        return load_split(data, split, console, feed=feed, inputs=inputs) if data.counts.get(split) else None
 
     return TrainingData(
         train=labeled("train"),
         validation=labeled("validation"),
-        unlabeled=load_split(data, "unlabeled", console, pool, feed) if len(pool) else None,
+        unlabeled=load_split(data, "unlabeled", console, pool, feed, inputs) if len(pool) else None,
         features=preparation.features,
         feature_mean=preparation.feature_statistics.mean,
         feature_std=preparation.feature_statistics.std,
         audio=preparation.audio,
+        inputs=inputs,
         recording_ids=lambda split, rows: data.ids(split, pool[rows] if split == "unlabeled" else rows),
     )
 
@@ -233,9 +239,9 @@ def _test(data: PreparedData, workdir: Path, feed: Feed, console: Console) -> Sp
     """The best epoch's model on the test split, if there is one; its predictions as CSV, plots and for TensorBoard."""
     if not data.counts.get("test"):
         return None
-    split = load_split(data, "test", console, feed=feed)
     with parallel.all_or_none():
         model = read_model(workdir / MODEL)
+    split = load_split(data, "test", console, feed=feed, inputs=model.inputs)
     evaluation = evaluate_split(model, split, partial(data.ids, "test"), console, sample=_PROJECTED)
     test = SplitEvaluation(**vars(evaluation), data=data, split="test")
     if parallel.is_primary():

@@ -2,7 +2,8 @@
 
 Columns: `file` (a path inside the recordings' folder, relative to it or absolute, or a name that one recording below it
 has), labels (numbers on any scale, empty where missing), and optionally `split` (train, validation, test, unlabeled),
-`speaker` and `gender`, and `start` and `end` (of a segment of the file: `segments`).
+`speaker` and `gender`, `start` and `end` (of a segment of the file: `segments`), and `input:NAME` (the file of a
+further input: `inputs`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import NamedTuple
 
 from emocluster_jax.config import check_label_names
 from emocluster_jax.corpora.audio_files import AUDIO_SUFFIXES, is_file, is_inside
+from emocluster_jax.corpora.inputs import input_columns, input_files
 from emocluster_jax.corpora.label_checks import unused_columns
 from emocluster_jax.corpora.labels import VAD
 from emocluster_jax.corpora.recording_names import fitting_recordings, path_below
@@ -35,7 +37,7 @@ from emocluster_jax.corpora.utterance import (
 from emocluster_jax.errors import InputError
 
 COLUMNS = ("file", "start", "end", "split", "speaker", "gender")
-"""All that are read beside the labels."""
+"""All that are read beside labels and further inputs."""
 
 _SHOWN = 5
 _log = logging.getLogger(__name__)
@@ -101,7 +103,8 @@ def read(
     else:
         check_label_names(labels, "`labels`")
         rows.require(*labels)
-    if warning := unused_columns(rows, COLUMNS, labels):
+    inputs = [column.casefold() for column in input_columns(rows).values()]
+    if warning := unused_columns(rows, (*COLUMNS, *inputs), labels):
         _log.warning("%s", warning)
     listed = listed_recordings(
         rows, root, suffixes, "give the folder that all recordings lie in by `source`, and the table by `manifest`"
@@ -138,6 +141,7 @@ def _utterance(row: Row, recording: Listed, root: Path, labels: Sequence[str]) -
         speaker=parse_speaker(row.text("speaker")),
         gender=parse_gender(row.text("gender")),
         labels={} if split == "unlabeled" else values,
+        inputs=input_files(row),
         start_s=recording.start_s,
         end_s=recording.end_s,
     )

@@ -41,6 +41,7 @@ class Utterance:
       speaker: the corpus's name for the speaker, or None where unknown.
       gender: "female", "male" or None where unknown.
       labels: value by name, in the corpus's own units; NaN or absent where missing.
+      inputs: by name, the files of its further inputs (`corpora.inputs`); absent where missing.
       start_s: where the segment begins, in seconds from the file's beginning; None for 0.
       end_s: where it ends; None for the file's end.
     """
@@ -51,6 +52,7 @@ class Utterance:
     speaker: str | None = None
     gender: str | None = None
     labels: Mapping[str, float] = field(default_factory=dict, hash=False)
+    inputs: Mapping[str, Path] = field(default_factory=dict, hash=False)
     start_s: float | None = None
     end_s: float | None = None
 

@@ -6,9 +6,10 @@ import numpy as np
 from jaxtyping import Int
 
 from emocluster_jax.console import Console
+from emocluster_jax.corpora.inputs import InputSizes
 from emocluster_jax.feed.choice import Feed
 from emocluster_jax.feed.resident import place
-from emocluster_jax.feed.split import AUDIO, Split, labels_of_all
+from emocluster_jax.feed.split import AUDIO, Split, labels_of_all, masked
 from emocluster_jax.feed.streamed import StreamedSplit
 from emocluster_jax.records.chunk_source import ChunkSource
 from emocluster_jax.records.reader import PreparedData
@@ -24,8 +25,9 @@ def load_split(
     console: Console,
     indices: Int[np.ndarray, " n"] | None = None,
     feed: Feed = "resident",
+    inputs: InputSizes = (),
 ) -> Split:
-    """Opens a split: its chunks are put on the devices, or read whenever they are needed.
+    """Opens a split: its inputs are put on the devices, or read whenever they are needed.
 
     Args:
       data: prepared records.
@@ -33,6 +35,7 @@ def load_split(
       console: shows how far it is.
       indices: the recordings of the split to use; None uses all.
       feed: of `choice.resolve_feed`.
+      inputs: further inputs that the network is given.
 
     Raises:
       InputError: there is no such split or fold, or a damaged file.
@@ -44,11 +47,11 @@ def load_split(
     with console.task(f"reading {split} records", len(own)) as task:
         if feed == "resident":
             with parallel.all_or_none():
-                arrays = data.read(split, own, task.advance)
-            return place({AUDIO: arrays.chunks}, arrays.labels, len(indices))
+                arrays = data.read(split, own, task.advance, inputs)
+            return place({AUDIO: arrays.chunks} | masked(arrays.inputs), arrays.labels, len(indices))
         with parallel.all_or_none():
             labels = data.labels(split, own, task.advance)
-            source = ChunkSource(data, split)
+            source = ChunkSource(data, split, inputs)
         return StreamedSplit(source, indices, labels_of_all(labels, len(indices)))
 
 

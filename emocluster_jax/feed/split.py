@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 import jax
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Float32, Int
 
 from emocluster_jax.corpora.labels import LabelColumns
 from emocluster_jax.runtime import parallel
@@ -80,6 +80,15 @@ class Split(ABC):
 def mask_name(name: str) -> str:
     """The name of the array that says which recordings have this input."""
     return f"{name}_present"
+
+
+def masked(vectors: Mapping[str, Float[np.ndarray, "recordings dims"]]) -> dict[str, Float32[np.ndarray, ...]]:
+    """Further inputs as networks get them: with zeros where a vector is missing (NaN), and the masks that say so."""
+    arrays: dict[str, np.ndarray] = {}
+    for name, rows in vectors.items():
+        present = np.asarray(np.isfinite(rows).all(axis=1))
+        arrays |= {name: np.where(present[:, None], rows, np.float32(0)), mask_name(name): present.astype(np.float32)}
+    return arrays
 
 
 def block_starts(blocks: Indices, size: int, count: int) -> Indices:

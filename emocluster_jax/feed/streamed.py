@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Int, Shaped
 
 from emocluster_jax.corpora.labels import LabelColumns
-from emocluster_jax.feed.split import AUDIO, Inputs, Spans, Split, block_starts
+from emocluster_jax.feed.split import AUDIO, Inputs, Spans, Split, block_starts, masked
 from emocluster_jax.records.chunk_source import ChunkSource
 from emocluster_jax.runtime import parallel
 from emocluster_jax.runtime.host import usable_cores
@@ -32,7 +32,7 @@ class StreamedSplit(Split):
     needs all of the split's files; it reads only the rows that its own devices take.
 
     Attributes:
-      source: the chunks of the records' split, by position.
+      source: the inputs of the records' split, by position.
       indices: (U,) the recordings of the split that are used, as positions.
       labels: as of every split.
     """
@@ -90,13 +90,19 @@ class StreamedSplit(Split):
         """The inputs of these chunk numbers, step by step; every recording is read once, in the order of the files."""
         numbers = rows.reshape(-1)
         chunks = np.zeros((numbers.size, *self.source.shape[1:]), np.float16)
+        vectors = {
+            name: np.full((numbers.size // together, length), np.nan, np.float32) for name, length in self.source.inputs
+        }
         order = np.argsort(numbers, kind="stable")
         order = order[numbers[order] < self.chunk_count]
         recordings, firsts = np.unique(numbers[order] // self.chunks_per_utterance, return_index=True)
         for recording, (first, last) in zip(recordings, pairwise([*firsts, len(order)]), strict=True):
             places = order[first:last]
-            held = self.source[int(self.indices[recording])]
-            chunks[places] = held[numbers[places] % self.chunks_per_utterance]
+            held = self.source.read(int(self.indices[recording]))
+            chunks[places] = held.chunks[numbers[places] % self.chunks_per_utterance]
+            for name, vector in held.vectors.items():
+                vectors[name][places // together] = vector
+        inputs = {AUDIO: chunks.reshape(-1, together, *chunks.shape[1:])} | masked(vectors)
         steps, devices, size = rows.shape
-        dealt = chunks.reshape(steps, devices, size // together, together, *chunks.shape[1:])
-        return [{AUDIO: step} for step in dealt]
+        dealt = {name: held.reshape(steps, devices, size // together, *held.shape[1:]) for name, held in inputs.items()}
+        return [{name: held[step] for name, held in dealt.items()} for step in range(steps)]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from emocluster_jax.corpora.audio_files import find_audio_files, is_file
+from emocluster_jax.corpora.inputs import input_files
 from emocluster_jax.corpora.manifest import listed_recordings
 from emocluster_jax.corpora.table import read_table
 from emocluster_jax.errors import InputError
@@ -21,7 +22,8 @@ def find_recordings(inputs: Sequence[Path], suffixes: frozenset[str], source: Pa
     A folder's recordings, found by these endings of their names, are called by their path relative to it, with forward
     slashes; a file that is named itself is taken whatever its suffix, and called by its name. A table (.csv, .tsv) has
     the column `file`, a path in the table's folder, relative to it or absolute, by which the recording is called; the
-    columns `start` and `end` make it a segment (`corpora.segments`). Bytes in names that are not UTF-8 are written as
+    columns `start` and `end` make it a segment (`corpora.segments`), and `input:NAME` name the files of its further
+    inputs (`corpora.inputs`). Bytes in names that are not UTF-8 are written as
     escapes.
 
     Args:
@@ -41,7 +43,7 @@ def find_recordings(inputs: Sequence[Path], suffixes: frozenset[str], source: Pa
     found: dict[tuple[str, float | None, float | None], Recording] = {}
     for given in inputs:
         for recording in _recordings_of(given, suffixes, source):
-            name, path, start_s, end_s = recording
+            name, path, start_s, end_s, _ = recording
             if paths.setdefault(name, path) != path and not _is_same_file(paths[name], path):
                 raise InputError(
                     f"{paths[name]} and {path} would both be called {name}; give the folder that holds both, "
@@ -69,7 +71,10 @@ def _read_recordings(path: Path, source: Path, suffixes: frozenset[str]) -> list
     table = read_table(path)
     table.require("file")
     listed = listed_recordings(table, source, suffixes, "give the folder that all recordings lie in by `source`")
-    recordings = [Recording(_printable(file), source / file, start_s, end_s) for file, start_s, end_s in listed]
+    recordings = [
+        Recording(_printable(file), source / file, start_s, end_s, input_files(row))
+        for (file, start_s, end_s), row in zip(listed, table, strict=True)
+    ]
     if not any(is_file(recording.path) for recording in recordings):
         raise InputError(
             f"{path}: none of its {len(recordings)} recordings exists (first: {recordings[0].path}); "

@@ -36,9 +36,10 @@ from emocluster_jax.config import (
     ModelConfig,
     features_from_dict,
 )
+from emocluster_jax.corpora.inputs import LENGTH, InputSizes
 from emocluster_jax.errors import InputError
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
-from emocluster_jax.models.registry import variables_of
+from emocluster_jax.models.registry import further_inputs, variables_of
 from emocluster_jax.settings import from_dict, to_dict
 from emocluster_jax.storage.checksums import CHECKSUMS, check_checksums, file_sha256, write_checksums
 from emocluster_jax.storage.disk import check_room, check_utf8
@@ -78,6 +79,7 @@ class SavedModel:
         models and for systems without clusters, which have none.
       origin: where the model comes from, for people: the run's settings and scores, or the imported file.
       audio: how audio files became the signals that it was trained on.
+      inputs: the network's further inputs.
     """
 
     config: ModelConfig
@@ -92,6 +94,7 @@ class SavedModel:
     centroids: Float[np.ndarray, "K E"] | None
     origin: dict[str, Any]
     audio: AudioConfig = DEFAULT_AUDIO
+    inputs: InputSizes = ()
 
     @property
     def knows_labels(self) -> bool:
@@ -173,6 +176,7 @@ def write_pending(directory: Path, model: SavedModel) -> None:
         "clustering": to_dict(model.clustering),
         "features": to_dict(model.features),
         "audio": to_dict(model.audio),
+        "inputs": dict(model.inputs),
         "feature_mean": model.feature_mean.astype(float).tolist(),
         "feature_std": model.feature_std.astype(float).tolist(),
         "label_mean": _of_attributes(model, model.label_mean),
@@ -254,7 +258,8 @@ def read_model(directory: Path) -> SavedModel:
         has_centroids, origin = description["has_centroids"], description.get("origin", {})
         if not isinstance(has_centroids, bool) or not isinstance(origin, dict):
             raise InputError(f"{path}: has_centroids or origin is damaged; write the model anew")
-        template = _array_template(config, clustering, features, has_centroids)
+        inputs = _inputs(description.get("inputs", {}), config, f"{path}: inputs")
+        template = _array_template(config, clustering, features, inputs, has_centroids)
         if (size := _bytes_of(template)) > _MOST_BYTES:
             raise InputError(f"{path} describes {size} bytes of weights; {_MOST_BYTES} are allowed at most")
         # Models of earlier versions do not say it.
@@ -274,6 +279,7 @@ def read_model(directory: Path) -> SavedModel:
             origin=origin,
             # Models of earlier versions say nothing of it.
             audio=from_dict(AudioConfig, description.get("audio", {}), f"{path}: audio"),
+            inputs=inputs,
         )
         beyond = (np.abs(model.label_mean) > LABEL.highest).any() or (model.label_std <= 0).any()
         if np.isfinite(model.label_mean).all() != model.knows_labels or beyond:
@@ -369,10 +375,10 @@ def restore_arrays(directory: Path, template: Any, remedy: str, sha256: str | No
 
 
 def _array_template(
-    config: ModelConfig, clustering: ClusteringConfig, features: Features, has_centroids: bool
+    config: ModelConfig, clustering: ClusteringConfig, features: Features, inputs: InputSizes, has_centroids: bool
 ) -> dict[str, Any]:
     """The arrays that a model of these settings has, by shape and type."""
-    template: dict[str, Any] = {"variables": variables_of(config, features)}
+    template: dict[str, Any] = {"variables": variables_of(config, features, inputs)}
     if has_centroids:
         width = scaled_width(DENSE_WIDTH, config)
         clustered = clustering.pca_components or width
@@ -424,6 +430,13 @@ def _deviations(values: Any, length: int, where: str) -> Float[np.ndarray, " n"]
     if vector.min() <= 0:
         raise InputError(f"{where} holds {vector.min()}, expected numbers above 0; write the model anew")
     return vector
+
+
+def _inputs(values: Any, config: ModelConfig, where: str) -> InputSizes:
+    if not isinstance(values, dict):
+        raise InputError(f"{where} is not an object of lengths by name; write the model anew")
+    sizes = tuple(sorted((name, LENGTH.check(f"{where}: {name}", length)) for name, length in values.items()))
+    return further_inputs(config, sizes, where)
 
 
 def _by_attribute(values: Any, config: ModelConfig, where: str) -> Float[np.ndarray, " A"]:

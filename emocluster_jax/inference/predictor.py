@@ -10,9 +10,11 @@ For many files, with several models at once, see `inference.recordings`.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -21,20 +23,24 @@ from jaxtyping import Float, Int, Shaped
 from numpy.typing import DTypeLike
 
 from emocluster_jax.config import AudioConfig, Features
-from emocluster_jax.errors import RecordingError
-from emocluster_jax.feed.split import AUDIO
+from emocluster_jax.corpora.inputs import InputSizes
+from emocluster_jax.errors import InputError, RecordingError
+from emocluster_jax.feed.split import AUDIO, masked
 from emocluster_jax.inference.forward import ChunkOutputs, chunk_outputs
 from emocluster_jax.inference.model_directory import SavedModel, model_folder, read_model
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
 from emocluster_jax.models.registry import NETWORKS
 from emocluster_jax.preprocessing.audio import Condition
 from emocluster_jax.preprocessing.chunks import mel_chunks
+from emocluster_jax.preprocessing.given_frames import checked_vector
 from emocluster_jax.preprocessing.long_recordings import reader
 from emocluster_jax.preprocessing.normalization import FeatureStatistics
 from emocluster_jax.preprocessing.quality import quality_of, silent_reason
 from emocluster_jax.preprocessing.sources import as_source, chunk_parts, frames_of_parts
 from emocluster_jax.runtime.parallel import check_not_forked
 
+Vectors = Mapping[str, Float[np.ndarray, "recordings length"]]
+"""Further inputs by name, with NaN where a recording's is missing."""
 NO_CLUSTER = -1
 """The cluster of what is silent."""
 
@@ -83,6 +89,7 @@ class Predictor:
       silence: the prediction of what is silent.
       title: what messages call it: its directory.
       knows_labels: whether it was trained on labels; otherwise its attributes are NaN.
+      inputs: the further inputs that it reads.
     """
 
     def __init__(self, model: SavedModel, title: str = "a model") -> None:
@@ -92,6 +99,7 @@ class Predictor:
         self.audio: AudioConfig = model.audio
         self.statistics = FeatureStatistics(model.feature_mean, model.feature_std)
         self.knows_labels: bool = model.knows_labels
+        self.inputs: InputSizes = model.inputs
         self._label_mean = model.label_mean
         self._label_std = model.label_std
         self._config = model.config
@@ -108,7 +116,10 @@ class Predictor:
         return {name: value for name, value in vars(self).items() if name != "_arrays"}
 
     def __call__(
-        self, signal: Shaped[np.ndarray, " samples"] | Shaped[np.ndarray, "rows columns"], sampling_rate: float
+        self,
+        signal: Shaped[np.ndarray, " samples"] | Shaped[np.ndarray, "rows columns"],
+        sampling_rate: float,
+        inputs: Mapping[str, Shaped[np.ndarray, " length"] | None] = MappingProxyType({}),
     ) -> Prediction:
         """Predicts one recording.
 
@@ -116,34 +127,61 @@ class Predictor:
           signal: samples of any scale, (samples,) or (channels, samples); divided by their peak. Integers are PCM:
             `preprocessing.audio.to_mono_resampled`. For a model of given features, frames (frames, dimensions).
           sampling_rate: in Hz; any. Of frames: that of the model's features.
+          inputs: by name, the vector of each further input that the model reads, or None where it is missing, which
+            the network is told as in training.
 
         Raises:
+          InputError: `inputs` has other names than the model's.
           RecordingError: no samples, silent (or all of its chunks are), not finite, or of an absurd rate; frames of
-            other dimensions or another rate than the model's.
+            other dimensions or another rate than the model's; a vector that is not finite or has another length.
         """
+        vectors = self._vectors(inputs)
         source = as_source(signal, sampling_rate, self.features, self.audio)
         parts = chunk_parts(reader(source), 0, len(source), self.features)
         if quality_of(parts, self.features, Condition()).is_silent:
             raise RecordingError(silent_reason(self.features))
         chunks = mel_chunks(frames_of_parts(parts, self.features), self.features, self.statistics)
-        return self.predict_chunks(chunks)[0]
+        return self.predict_chunks(chunks, vectors)[0]
 
-    def predict_chunks(self, chunks: Float[np.ndarray, "n frames mel"]) -> list[Prediction]:
+    def _vectors(self, given: Mapping[str, Shaped[np.ndarray, " length"] | None]) -> Vectors:
+        """One recording's vectors, with NaN for those that are missing."""
+        if given.keys() != (sizes := dict(self.inputs)).keys():
+            raise InputError(
+                f"{self.title} reads {', '.join(sizes) or 'nothing'} besides audio, and `inputs` has "
+                f"{', '.join(given) or 'nothing'}; give the vector of each, or None where it is missing"
+            )
+        vectors = {}
+        for name, length in self.inputs:
+            try:
+                vector = given[name]
+                found = np.full(length, np.nan, np.float32) if vector is None else checked_vector(vector, length)
+            except RecordingError as error:
+                raise RecordingError(f"input {name}: {error}") from None
+            vectors[name] = found[None]
+        return vectors
+
+    def predict_chunks(
+        self, chunks: Float[np.ndarray, "n frames mel"], vectors: Vectors = MappingProxyType({})
+    ) -> list[Prediction]:
         """Predicts recordings by their normalised chunks; compiled once for each number of chunks.
 
         Args:
           chunks: n = recordings · `features.chunks_per_utterance`, those of a recording one after another.
+          vectors: of the same recordings, each further input that the model reads; NaN where it is missing.
         """
-        return self.predictions(self.forward(chunks))
+        return self.predictions(self.forward(chunks, vectors))
 
-    def forward(self, chunks: Float[np.ndarray, "n frames mel"]) -> ChunkOutputs:
-        """Starts the network on normalised chunks and returns without waiting for the device.
+    def forward(
+        self, chunks: Float[np.ndarray, "n frames mel"], vectors: Vectors = MappingProxyType({})
+    ) -> ChunkOutputs:
+        """Starts the network on inputs as of `predict_chunks` and returns without waiting for the device.
 
         Raises:
           InputError: this process was forked from one in which JAX had started.
         """
         check_not_forked()
-        inputs = {AUDIO: chunks.reshape(-1, self.features.chunks_per_utterance, *chunks.shape[1:])}
+        audio = chunks.reshape(-1, self.features.chunks_per_utterance, *chunks.shape[1:])
+        inputs = {AUDIO: audio} | masked({name: vectors[name] for name, _ in self.inputs})
         return _forward(self._config, self._clustering, *self._arrays, inputs)
 
     def predictions(self, outputs: ChunkOutputs) -> list[Prediction]:

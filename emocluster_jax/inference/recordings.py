@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from itertools import groupby, islice
+from itertools import groupby, islice, pairwise
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -22,11 +22,13 @@ import numpy as np
 from jaxtyping import Float
 
 from emocluster_jax.config import BATCH_SIZE, WINDOW_S, WORKERS, AudioConfig, Features, GivenFeatures
+from emocluster_jax.corpora.inputs import InputSizes
 from emocluster_jax.corpora.segments import segment_suffix
 from emocluster_jax.errors import InputError, RecordingError
 from emocluster_jax.inference.predictor import Prediction, Predictor
 from emocluster_jax.preprocessing.audio import Condition
 from emocluster_jax.preprocessing.chunks import ChunkParts, mel_chunks
+from emocluster_jax.preprocessing.given_frames import read_vectors
 from emocluster_jax.preprocessing.long_recordings import LongRecording, Read, reader
 from emocluster_jax.preprocessing.quality import Quality, quality_of, silent_reason
 from emocluster_jax.preprocessing.sources import chunk_parts, frames_of_parts, open_source, segment_bounds
@@ -48,12 +50,14 @@ class Recording(NamedTuple):
       path: where it lies.
       start_s: where the segment begins, in seconds from the file's beginning; None, or NaN, for 0.
       end_s: where it ends; None, or NaN, as pandas' NaT has for its seconds, for the file's end.
+      inputs: by name, the files of its further inputs; absent where missing.
     """
 
     name: str
     path: Path
     start_s: float | None = None
     end_s: float | None = None
+    inputs: Mapping[str, Path] = {}
 
 
 class SegmentPrediction(NamedTuple):
@@ -149,13 +153,17 @@ def predict_prepared(predictor: Predictor, source: ChunkSource, positions: Seque
     """What the model says of the recordings at these positions, in their order; all batches have one shape."""
     size, threads = default_batch_size(), usable_cores()
     with ThreadPoolExecutor(threads, thread_name_prefix="read") as pool:
-        recordings = in_order(pool, source.__getitem__, positions, ahead=size + threads)
+        recordings = in_order(pool, source.read, positions, ahead=size + threads)
         for start in range(0, len(positions), size):
             count = min(size, len(positions) - start)
             chunks = np.zeros((size, *source.shape), np.float32)
+            vectors = _no_vectors(source.inputs, size)
             for row in range(count):
-                chunks[row] = next(recordings)
-            yield from predictor.predict_chunks(chunks.reshape(-1, *source.shape[1:]))[:count]
+                stored = next(recordings)
+                chunks[row] = stored.chunks
+                for name, vector in stored.vectors.items():
+                    vectors[name][row] = vector
+            yield from predictor.predict_chunks(chunks.reshape(-1, *source.shape[1:]), vectors)[:count]
 
 
 def check_extent(window_s: float | None, batch_size: int | None, workers: int | None) -> None:
@@ -180,7 +188,10 @@ class _Opened(NamedTuple):
 
 
 class _Segment(NamedTuple):
-    """A recording or a window of it: for each of the models' settings what its chunks are made of, and its quality."""
+    """A recording or a window of it: for each of the models' settings what its chunks are made of, and its quality.
+
+    Its vectors are the recording's further inputs, of all models.
+    """
 
     file: str
     start_s: float
@@ -189,6 +200,7 @@ class _Segment(NamedTuple):
     is_whole: bool
     parts: dict[_Settings, ChunkParts]
     quality: dict[_Settings, Quality]
+    vectors: dict[str, Float[np.ndarray, " length"]]
 
 
 class _Chunked(NamedTuple):
@@ -200,6 +212,7 @@ class _Chunked(NamedTuple):
     is_last: bool
     chunks: tuple[Float[np.ndarray, "C frames mel"], ...]
     quality: tuple[Quality, ...]
+    vectors: dict[str, Float[np.ndarray, " length"]]
 
     @property
     def is_silent(self) -> bool:
@@ -216,6 +229,7 @@ class _FrontEnd:
 
     def __init__(self, predictors: Sequence[Predictor], audio: Sequence[AudioConfig]) -> None:
         _check_one_input([predictor.features for predictor in predictors])
+        self._inputs = inputs_of(predictors)
         positions: dict[tuple[_Settings, bytes, bytes], int] = {}
         self._distinct: list[tuple[_Settings, Predictor]] = []
         self.chunks_of: list[int] = []
@@ -258,6 +272,7 @@ class _FrontEnd:
         rate, length = features.source_rate, len(first)
         try:
             segment_bounds(length, rate, recording.start_s, recording.end_s)
+            vectors = read_vectors(recording.inputs, self._inputs)
         except RecordingError as error:
             yield _skipped(recording, error)
             return
@@ -278,7 +293,7 @@ class _FrontEnd:
             except RecordingError as error:
                 yield _skipped(recording, error)
                 return
-            yield _Segment(recording.name, start_s, end_s, i == count - 1, is_whole_file, parts, quality)
+            yield _Segment(recording.name, start_s, end_s, i == count - 1, is_whole_file, parts, quality, vectors)
 
     def with_chunks(self, segment: _Segment | Skipped) -> _Chunked | Skipped:
         if isinstance(segment, Skipped):
@@ -289,7 +304,15 @@ class _FrontEnd:
         frames = {settings: frames_of_parts(parts, settings[0]) for settings, parts in segment.parts.items()}
         chunks = [mel_chunks(frames[settings], p.features, p.statistics) for settings, p in self._distinct]
         quality = [segment.quality[settings] for settings, _ in self._distinct]
-        return _Chunked(segment.file, segment.start_s, segment.end_s, segment.is_last, tuple(chunks), tuple(quality))
+        return _Chunked(
+            segment.file,
+            segment.start_s,
+            segment.end_s,
+            segment.is_last,
+            tuple(chunks),
+            tuple(quality),
+            segment.vectors,
+        )
 
 
 def _check_one_input(models: Sequence[Features]) -> None:
@@ -301,6 +324,23 @@ def _check_one_input(models: Sequence[Features]) -> None:
     if len(inputs) > 1:
         found = ", ".join(dict.fromkeys(features.summary for features in models))
         raise InputError(f"the models read different things ({found}); predict with one after the other")
+
+
+def inputs_of(predictors: Sequence[Predictor]) -> InputSizes:
+    """The further inputs of all models; raises InputError where two read one of different lengths."""
+    inputs = sorted({size for predictor in predictors for size in predictor.inputs})
+    for (one, shorter), (other, longer) in pairwise(inputs):
+        if one == other:
+            raise InputError(
+                f"the models read the input {one} with {shorter} and with {longer} numbers; predict with one after the "
+                "other"
+            )
+    return tuple(inputs)
+
+
+def _no_vectors(inputs: InputSizes, recordings: int) -> dict[str, Float[np.ndarray, "recordings length"]]:
+    """Rows to fill: every input of every recording missing."""
+    return {name: np.full((recordings, length), np.nan, np.float32) for name, length in inputs}
 
 
 def _of_files(recordings: Iterable[Recording]) -> Iterator[list[Recording]]:
@@ -341,8 +381,12 @@ def _through_networks(
         predictions = []
         if usable:
             stacked = [_stacked(position, usable, batch_size) for position in range(len(usable[0].chunks))]
+            vectors = _no_vectors(inputs_of(predictors), batch_size)
+            for row, segment in enumerate(usable):
+                for name, vector in segment.vectors.items():
+                    vectors[name][row] = vector
             predictions = [
-                networks.submit(predictor.predict_chunks, stacked[position])
+                networks.submit(predictor.predict_chunks, stacked[position], vectors)
                 for predictor, position in zip(predictors, front_end.chunks_of, strict=True)
             ]
         if running is not None:

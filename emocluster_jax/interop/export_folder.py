@@ -64,6 +64,11 @@ def check_request(folder: Path, formats: Sequence[Format], model: SavedModel) ->
                 raise InputError(f'`formats={wanted}` needs {package}: pip install "emocluster_jax[export]"')
     if "onnx" in formats and trains_on_recordings(model.config):
         raise InputError("`formats=onnx` cannot hold a model that looks across chunks; give `formats=stablehlo`")
+    if model.inputs:
+        raise InputError(
+            f"the model reads {', '.join(dict(model.inputs))} besides audio, and exported models take audio alone; "
+            "predict with the model itself"
+        )
     if not model.knows_labels:
         raise InputError("the model was trained without labels and predicts none; export one that was trained on some")
     check_output_folder("`output`", folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
@@ -13,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from emocluster_jax.config import Features, ModelConfig
+from emocluster_jax.corpora.inputs import InputSizes
 from emocluster_jax.feed.split import AUDIO, Inputs, mask_name
 from emocluster_jax.models.encoder import DENSE_WIDTH, Encoder, dense_init, scaled_width
 
@@ -91,19 +91,15 @@ def per_chunk(inputs: Inputs, name: str) -> Float[Array, "n ..."]:
     return jnp.repeat(inputs[name], inputs[AUDIO].shape[1], axis=0)
 
 
-def example_inputs(
-    names: tuple[str, ...], features: Features, sizes: Mapping[str, int] = MappingProxyType({})
-) -> dict[str, jax.ShapeDtypeStruct]:
+def example_inputs(features: Features, further: InputSizes = ()) -> dict[str, jax.ShapeDtypeStruct]:
     """The inputs of one recording by shape and type: what a network is initialised on.
 
     Args:
-      names: of the inputs that the network is given.
       features: how recordings become chunks.
-      sizes: dimensions of the further inputs, by name.
+      further: the further inputs that the network is given.
     """
     audio = (1, features.chunks_per_utterance, features.chunk_frames, features.dimensions)
     shapes: dict[str, tuple[int, ...]] = {AUDIO: audio}
-    for name in names:
-        if name != AUDIO:
-            shapes |= {name: (1, sizes[name]), mask_name(name): (1,)}
+    for name, length in further:
+        shapes |= {name: (1, length), mask_name(name): (1,)}
     return {name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in shapes.items()}

@@ -9,6 +9,9 @@ from typing import Any, get_args
 import jax
 
 from emocluster_jax.config import Features, ModelConfig, SystemName
+from emocluster_jax.corpora.inputs import InputSizes
+from emocluster_jax.errors import InputError
+from emocluster_jax.feed.split import AUDIO
 from emocluster_jax.models.network import Network, example_inputs
 
 NETWORKS: dict[SystemName, type[Network]] = {
@@ -26,8 +29,28 @@ def trains_on_recordings(config: ModelConfig) -> bool:
     return NETWORKS[config.system].whole_recordings or config.temporal != "none"
 
 
+def further_inputs(config: ModelConfig, available: InputSizes, where: str) -> InputSizes:
+    """Those of the further inputs that the network is given.
+
+    Args:
+      config: names the system.
+      available: what the data have, or the model.
+      where: what has them, for the message.
+
+    Raises:
+      InputError: one is not available.
+    """
+    wanted = [name for name in NETWORKS[config.system].inputs if name != AUDIO]
+    for name in wanted:
+        if name not in dict(available):
+            has = ", ".join(dict(available)) or "none beside the audio"
+            raise InputError(
+                f"`system={config.system}` reads the input {name!r}; {where} has {has}; prepare recordings with it"
+            )
+    return tuple((name, length) for name, length in available if name in wanted)
+
+
 @lru_cache(maxsize=64)  # tracing the network takes longer than all the rest of reading a model
-def variables_of(config: ModelConfig, features: Features) -> Any:
-    """The network's variables, "params" and "batch_stats", as `jax.ShapeDtypeStruct`s."""
-    network = network_of(config)
-    return jax.eval_shape(network.init, jax.random.key(0), example_inputs(network.inputs, features))
+def variables_of(config: ModelConfig, features: Features, further: InputSizes = ()) -> Any:
+    """The variables of a network with these further inputs, "params" and "batch_stats", as `jax.ShapeDtypeStruct`s."""
+    return jax.eval_shape(network_of(config).init, jax.random.key(0), example_inputs(features, further))

@@ -1,4 +1,7 @@
-"""Frames that a corpus provides: a NumPy file per recording, (frames, dimensions), as `numpy.save` writes it."""
+"""Arrays that a corpus provides in NumPy files, as `numpy.save` writes them.
+
+Either a recording's frames, (frames, dimensions), in place of audio, or a vector as a further input.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,15 @@ import io
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Float32, Shaped
 
 from emocluster_jax.config import FRAME_RATE, GivenFeatures
+from emocluster_jax.corpora.inputs import LENGTH, InputSizes
 from emocluster_jax.errors import InputError, RecordingError
 from emocluster_jax.preprocessing.audio import LONGEST_S
 from emocluster_jax.preprocessing.containers import is_known_container, is_npy
@@ -53,6 +57,45 @@ def read_frames(path: Path, features: GivenFeatures) -> Float[np.ndarray, "time 
         _check_form(shape, dtype, features)
         frames = np.fromfile(file, dtype, math.prod(shape)).reshape(shape, order="F" if by_columns else "C")
     return _finite(frames)
+
+
+def read_vectors(files: Mapping[str, Path], sizes: InputSizes) -> dict[str, Float32[np.ndarray, " length"]]:
+    """Reads a recording's further inputs, each a NumPy file of float16, float32 or float64, (length,).
+
+    Args:
+      files: by name; of an input without one all numbers are NaN.
+      sizes: the inputs to read.
+
+    Raises:
+      RecordingError: as of `read_frames`, or a vector has another length.
+    """
+    vectors = {}
+    for name, length in sizes:
+        vectors[name] = np.full(length, np.nan, np.float32)
+        if name not in files:
+            continue
+        try:
+            with opened(files[name]) as file:
+                shape, _, dtype = _header(file)
+                _check_vector(shape, dtype, length)
+                vectors[name] = _finite(np.fromfile(file, dtype, length))
+        except RecordingError as error:
+            raise RecordingError(f"input {name}: {error}") from None
+    return vectors
+
+
+def checked_vector(vector: Shaped[np.ndarray, " ..."], length: int) -> Float32[np.ndarray, " length"]:
+    """Does what `read_vectors` does for a vector in memory."""
+    vector = np.asarray(vector)
+    _check_vector(vector.shape, vector.dtype, length)
+    return _finite(vector)
+
+
+def vector_length(paths: Iterable[Path]) -> int | None:
+    """The most frequent length of the vectors in these files, by their headers; None if none of them has one."""
+    found = Counter(shape[0] for shape in filter(None, map(shape_of, paths)) if len(shape) == 1)
+    allowed = [length for length in found if LENGTH.lowest <= length <= LENGTH.highest]
+    return max(allowed, key=lambda length: (found[length], length), default=None)
 
 
 def checked_frames(
@@ -111,8 +154,7 @@ def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
 
 
 def _check_form(shape: tuple[int, ...], dtype: np.dtype, features: GivenFeatures) -> None:
-    if not np.issubdtype(dtype, np.floating) or dtype.itemsize > 8:
-        raise RecordingError(f"numbers of type {dtype}; expected float16, float32 or float64")
+    _check_type(dtype)
     if len(shape) != 2:
         raise RecordingError(f"an array of shape {shape}; expected (frames, {features.dimensions})")
     if shape[1] != features.dimensions:
@@ -124,9 +166,20 @@ def _check_form(shape: tuple[int, ...], dtype: np.dtype, features: GivenFeatures
         raise RecordingError(f"longer than {LONGEST_S / 3600:g} hours or {_MOST_VALUES} numbers")
 
 
-def _finite(frames: Shaped[np.ndarray, "time dimensions"]) -> Float[np.ndarray, "time dimensions"]:
-    if not np.isfinite(frames).all():
+def _check_vector(shape: tuple[int, ...], dtype: np.dtype, length: int) -> None:
+    _check_type(dtype)
+    if shape != (length,):
+        raise RecordingError(f"an array of shape {shape}; expected ({length},)")
+
+
+def _check_type(dtype: np.dtype) -> None:
+    if not np.issubdtype(dtype, np.floating) or dtype.itemsize > 8:
+        raise RecordingError(f"numbers of type {dtype}; expected float16, float32 or float64")
+
+
+def _finite(numbers: Shaped[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
+    if not np.isfinite(numbers).all():
         raise RecordingError("NaN or infinite numbers")
-    if max(float(frames.max()), -float(frames.min())) > _LARGEST:
+    if max(float(numbers.max()), -float(numbers.min())) > _LARGEST:
         raise RecordingError(f"numbers beyond {_LARGEST:g}")
-    return np.ascontiguousarray(frames, np.float32)
+    return np.ascontiguousarray(numbers, np.float32)

@@ -8,21 +8,22 @@ from typing import Any, cast
 
 import numpy as np
 import tensorflow_datasets as tfds
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from tensorflow_datasets.core.dataset_builder import FileReaderBuilder
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 from tensorflow_datasets.core.splits import SplitDict
 
-from emocluster_jax.config import Features
 from emocluster_jax.corpora.utterance import Utterance
+from emocluster_jax.records.preparation import Layout, input_field
 
 NAME = "emocluster"
 
 Chunks = Float[np.ndarray, "chunks frames mel"]
+Vectors = Mapping[str, Float32[np.ndarray, " length"]]
 
 _DESCRIPTION = """\
 Recordings of speech as normalised mel spectrograms, or features that were given, cut into equally many chunks each,
-with their labels (NaN where missing), which preparation.json names.
+with their labels and further inputs (NaN where missing), which preparation.json names.
 """
 _CITATION = """\
 @inproceedings{lin2021deepemocluster,
@@ -43,8 +44,8 @@ class RecordsBuilder(FileReaderBuilder):
     name = NAME
     VERSION = tfds.core.Version("1.0.0")
 
-    def __init__(self, *, data_dir: Path, features: Features, labels: Sequence[str]) -> None:
-        self._features = record_features(features, labels)
+    def __init__(self, data_dir: Path, layout: Layout) -> None:
+        self._features = record_features(layout)
         super().__init__(data_dir=data_dir, file_format=tfds.core.FileFormat.ARRAY_RECORD)
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -85,18 +86,22 @@ class RecordsBuilder(FileReaderBuilder):
         self.info.write_to_directory(self.data_path)
 
 
-def record_features(
-    features: Features, labels: Sequence[str], fields: Sequence[str] | None = None
-) -> tfds.features.FeaturesDict:
+def record_features(layout: Layout, fields: Sequence[str] | None = None) -> tfds.features.FeaturesDict:
     """What a record holds, or those of its fields that are to be decoded.
 
-    Arrays are stored as their bytes: TFDS's lists of floats take 8 ms a recording to read.
+    Arrays are stored as their bytes: TFDS's lists of floats take 8 ms per recording to read.
     """
+    features = layout.features
     chunks = (features.chunks_per_utterance, features.chunk_frames, features.dimensions)
     stored = tfds.features.Encoding.BYTES
+
+    def vector(length: int) -> tfds.features.Tensor:
+        return tfds.features.Tensor(shape=(length,), dtype=np.float32, encoding=stored)
+
     all_fields = {
         "chunks": tfds.features.Tensor(shape=chunks, dtype=np.float16, encoding=stored),
-        "attributes": tfds.features.Tensor(shape=(len(labels),), dtype=np.float32, encoding=stored),
+        **{input_field(name): vector(length) for name, length in layout.inputs},
+        "attributes": vector(len(layout.labels)),
         "id": tfds.features.Text(),
         "speaker": tfds.features.Text(),
         "gender": tfds.features.Text(),
@@ -105,19 +110,20 @@ def record_features(
     return tfds.features.FeaturesDict({name: all_fields[name] for name in fields or all_fields})
 
 
-def record_serializer(features: Features, labels: Sequence[str]) -> Callable[[Utterance, Chunks, float], bytes]:
-    """A function that makes a record of a recording, its chunks and its duration in seconds.
+def record_serializer(layout: Layout) -> Callable[[Utterance, Chunks, Vectors, float], bytes]:
+    """A function that makes a record of a recording, its chunks, its further inputs and its duration in seconds.
 
     The same recording gives the same bytes in every process, unlike `FeaturesDict.serialize_example`, which leaves the
     order of the fields to protobuf.
     """
-    fields = record_features(features, labels)
+    fields = record_features(layout)
     serializer = ExampleSerializer(cast(Any, fields.get_serialized_info()))
 
-    def serialize(utterance: Utterance, chunks: Chunks, duration_s: float) -> bytes:
+    def serialize(utterance: Utterance, chunks: Chunks, vectors: Vectors, duration_s: float) -> bytes:
         values = {
             "chunks": chunks.astype(np.float16),
-            "attributes": np.array([utterance.labels.get(name, np.nan) for name in labels], np.float32),
+            **{input_field(name): vector for name, vector in vectors.items()},
+            "attributes": np.array([utterance.labels.get(name, np.nan) for name in layout.labels], np.float32),
             "id": utterance.id,
             "speaker": utterance.speaker or "",
             "gender": utterance.gender or "",

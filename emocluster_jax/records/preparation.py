@@ -21,6 +21,7 @@ from emocluster_jax.config import (
     check_label_names,
     features_from_dict,
 )
+from emocluster_jax.corpora.inputs import LENGTH, InputSizes, check_input_names
 from emocluster_jax.corpora.labels import VAD, label_columns
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
@@ -73,6 +74,26 @@ class SkippedRecording:
 
 
 @dataclass(frozen=True)
+class Layout:
+    """What every record holds.
+
+    Attributes:
+      features: how a recording becomes chunks.
+      labels: their names.
+      inputs: further inputs, a vector each.
+    """
+
+    features: Features
+    labels: tuple[str, ...]
+    inputs: InputSizes = ()
+
+
+def input_field(name: str) -> str:
+    """The field of a record that holds a further input: its vector, NaN where it is missing."""
+    return f"input_{name}"
+
+
+@dataclass(frozen=True)
 class GivenStatistics:
     """Feature statistics of other data, which the chunks are to be normalised by.
 
@@ -111,6 +132,7 @@ class Preparation:
       audio: how audio files became signals.
       noticed: how many recordings have what `preprocessing.quality.NOTICES` tells, by its names; empty in what earlier
         versions wrote.
+      inputs: further inputs that the records hold; none in what earlier versions wrote.
     """
 
     corpus: str
@@ -131,6 +153,12 @@ class Preparation:
     folds: Folds | None = None
     audio: AudioConfig = DEFAULT_AUDIO
     noticed: dict[str, int] = field(default_factory=dict)
+    inputs: InputSizes = ()
+
+    @property
+    def layout(self) -> Layout:
+        """What every record holds."""
+        return Layout(self.features, self.labels, self.inputs)
 
     @property
     def fingerprint(self) -> str:
@@ -175,6 +203,7 @@ def write_preparation(data_dir: Path, preparation: Preparation) -> None:
             "std": _numbers(preparation.feature_statistics.std),
         },
         "labels": preparation.labels,
+        "inputs": dict(preparation.inputs),
         "label_statistics": {"mean": _numbers(labels.mean), "std": _numbers(labels.std)},
         "skipped": [dataclasses.asdict(skipped) for skipped in preparation.skipped],
         "files": [dataclasses.asdict(file) for file in preparation.files],
@@ -272,11 +301,17 @@ def _preparation(values: dict[str, Any], where: str) -> Preparation:
         folds=None if values.get("folds") is None else _folds(values["folds"], counts),
         audio=from_dict(AudioConfig, values.get("audio", {}), f"{where}: audio"),
         noticed=_checked(_COUNT, values.get("noticed", {}), f"{where}: noticed"),
+        inputs=_inputs(values.get("inputs", {}), f"{where}: inputs"),
     )
 
 
 def _checked(limits: Range[Number], values: dict[str, Any], where: str) -> dict[str, Number]:
     return {str(name): limits.check(f"{where}: {name}", value) for name, value in values.items()}
+
+
+def _inputs(values: dict[str, Any], where: str) -> InputSizes:
+    check_input_names(values, where)
+    return tuple(sorted(_checked(LENGTH, values, where).items()))
 
 
 def _folds(values: dict[str, Any], counts: dict[str, int]) -> Folds:

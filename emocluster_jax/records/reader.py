@@ -10,18 +10,21 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from jaxtyping import Float, Float16, Int
+from jaxtyping import Float, Float16, Float32, Int
 
 from emocluster_jax.config import FOLD, LABEL
+from emocluster_jax.corpora.inputs import InputSizes
 from emocluster_jax.corpora.labels import LabelColumns
 from emocluster_jax.errors import InputError
 from emocluster_jax.records.folds import LABELED_SPLITS, split_counts
-from emocluster_jax.records.preparation import FILE_NAME, Preparation, RecordFile, read_preparation
+from emocluster_jax.records.preparation import FILE_NAME, Preparation, RecordFile, input_field, read_preparation
 from emocluster_jax.storage.checksums import check_files
 
 Deserialize = Callable[[bytes], dict[str, Any]]
 
 _THREADS = 4
+_DESCRIPTION = ("attributes", "id", "speaker", "gender", "duration_s")
+"""Fields of a record that say what is known of the recording."""
 _BATCH = 64
 """Records decompressed at a time, so that a large file is not held in memory twice."""
 
@@ -54,9 +57,11 @@ class SplitArrays(Descriptions):
 
     Attributes:
       chunks: normalised, clipped chunks of mel spectrograms or given features; by default (11, 62, 128) per recording.
+      inputs: those further inputs that were asked for, by name, (recordings, length) float32; NaN where missing.
     """
 
     chunks: Float16[np.ndarray, "recordings chunks frames mel"]
+    inputs: dict[str, Float32[np.ndarray, "recordings length"]]
 
 
 @dataclass(frozen=True)
@@ -138,6 +143,7 @@ class PreparedData:
         split: str,
         indices: Sequence[int] | np.ndarray | None = None,
         progress: Callable[[int], None] | None = None,
+        inputs: InputSizes = (),
     ) -> SplitArrays:
         """Reads a split, or some of it, into memory.
 
@@ -146,6 +152,7 @@ class PreparedData:
           indices: positions within the split, which is sorted by id, in the order wanted, each at most once; None reads
             all. Only the files that hold them are read.
           progress: called with the number of recordings read since the last call.
+          inputs: further inputs to read, as `Preparation.inputs` has them.
 
         Raises:
           InputError: no such split or fold, an index outside of it, or a damaged or missing file, which it names.
@@ -154,21 +161,25 @@ class PreparedData:
         rows = self._rows(split, indices)
         shape = (rows.count, features.chunks_per_utterance, features.chunk_frames, features.dimensions)
         chunks = np.empty(shape, np.float16)
+        vectors = {name: np.empty((rows.count, length), np.float32) for name, length in inputs}
         descriptions, put_description = self._descriptions(rows.count)
 
         def put(row: int, record: dict[str, Any]) -> None:
             chunks[row] = record["chunks"]
+            for name, held in vectors.items():
+                held[row] = record[input_field(name)]
             put_description(row, record)
 
-        self._read(rows, None, put, progress)
+        fields = ("chunks", *map(input_field, vectors), *_DESCRIPTION)
+        self._read(rows, fields, put, progress)
         self._check_labels(split, descriptions.labels, descriptions.ids)
-        return SplitArrays(**vars(descriptions), chunks=chunks)
+        return SplitArrays(**vars(descriptions), chunks=chunks, inputs=vectors)
 
     def describe(self, split: str) -> Descriptions:
         """Reads all that is known of a split but its chunks, and verifies its files; raises as `read`."""
         rows = self._rows(split, None)
         descriptions, put = self._descriptions(rows.count)
-        self._read(rows, ("attributes", "id", "speaker", "gender", "duration_s"), put, None)
+        self._read(rows, _DESCRIPTION, put, None)
         self._check_labels(split, descriptions.labels, descriptions.ids)
         return descriptions
 
@@ -257,7 +268,7 @@ class PreparedData:
     def _read(
         self,
         rows: _Rows,
-        fields: Sequence[str] | None,
+        fields: Sequence[str],
         put: Callable[[int, dict[str, Any]], None],
         progress: Callable[[int], None] | None,
     ) -> None:
@@ -265,8 +276,7 @@ class PreparedData:
         from emocluster_jax.records.builder import record_features
 
         # Here and not in the threads: TFDS loads its features at their first use, which is not safe in several at once.
-        features = record_features(self.preparation.features, self.preparation.labels, fields)
-        deserialize = cast(Deserialize, features.deserialize_example_np)
+        deserialize = cast(Deserialize, record_features(self.preparation.layout, fields).deserialize_example_np)
         files = [file for file in self.preparation.files if file.split == rows.records]
         starts = np.cumsum([0, *(file.records for file in files)])
         with ThreadPoolExecutor(_THREADS) as executor:

@@ -7,25 +7,28 @@ is done. Results depend on the shard alone, not on the worker.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from threadpoolctl import threadpool_limits
 
 from emocluster_jax.config import AudioConfig, Features
+from emocluster_jax.corpora.inputs import InputSizes
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import RecordingError
 from emocluster_jax.preprocessing.audio import Condition
 from emocluster_jax.preprocessing.chunks import mel_chunks
+from emocluster_jax.preprocessing.given_frames import read_vectors
 from emocluster_jax.preprocessing.long_recordings import reader
 from emocluster_jax.preprocessing.normalization import FeatureStatistics, FrameMoments, frame_moments
 from emocluster_jax.preprocessing.quality import quality_of, silent_reason
 from emocluster_jax.preprocessing.sources import chunk_parts, cut_segment, read_source, source_frames
 from emocluster_jax.records.crashes import noting, read_crashing
+from emocluster_jax.records.preparation import Layout
 from emocluster_jax.records.shards import Shard
 from emocluster_jax.storage.atomic_files import replacing
 from emocluster_jax.storage.checksums import check_files, file_sha256
@@ -52,12 +55,12 @@ class ShardReport:
     noticed: dict[str, int] = field(default_factory=dict)
 
 
-def spool_shard(shard: Shard, features: Features, audio: AudioConfig, folder: Path) -> None:
+def spool_shard(shard: Shard, layout: Layout, audio: AudioConfig, folder: Path) -> None:
     """First pass: decodes the recordings and keeps frames and moments in `folder`."""
     moments, entries, skipped = [], [], []
     all_frames, all_moments = (folder / f"{shard.name}{suffix}" for suffix in _SPOOL)
     with threadpool_limits(1), replacing(all_frames) as temporary, temporary.open("wb") as file:
-        for row, (utterance, outcome) in enumerate(_decoded(shard, features, audio, folder)):
+        for row, (utterance, outcome) in enumerate(_decoded(shard, layout, audio, folder)):
             if isinstance(outcome, str):
                 skipped.append((utterance.id, outcome))
                 continue
@@ -66,7 +69,7 @@ def spool_shard(shard: Shard, features: Features, audio: AudioConfig, folder: Pa
             moments.append((recording.mean, recording.m2))
             entries.append((row, recording.count, outcome.duration_s, outcome.noticed))
     with replacing(all_moments) as temporary:
-        np.save(temporary, np.array(moments, np.float64).reshape(-1, 2, features.dimensions))
+        np.save(temporary, np.array(moments, np.float64).reshape(-1, 2, layout.features.dimensions))
     files = {path.name: file_sha256(path) for path in (all_frames, all_moments)}
     write_sealed(_spool_file(shard, folder), {"entries": entries, "skipped": skipped, "files": files})
 
@@ -91,36 +94,30 @@ def is_spooled(shard: Shard, folder: Path) -> bool:
     return _spool_file(shard, folder).exists()
 
 
-def write_shard(
-    shard: Shard,
-    features: Features,
-    labels: Sequence[str],
-    audio: AudioConfig,
-    statistics: FeatureStatistics,
-    folder: Path,
-) -> None:
+def write_shard(shard: Shard, layout: Layout, audio: AudioConfig, statistics: FeatureStatistics, folder: Path) -> None:
     """Second pass: writes the records, from the spool where the shard has one, and removes the spool."""
     # They take a while to load, and the first pass has no use for them.
     from array_record.python.array_record_module import ArrayRecordWriter
 
     from emocluster_jax.records.builder import record_serializer
 
-    serialize = record_serializer(features, labels)
+    features, serialize = layout.features, record_serializer(layout)
     records = size = padded = 0
     duration_s = 0.0
     skipped = []
     noticed: Counter[str] = Counter()
     decoded_before = is_spooled(shard, folder)
-    recordings = _spooled(shard, features, folder) if decoded_before else _decoded(shard, features, audio, folder)
+    recordings = _spooled(shard, features, folder) if decoded_before else _decoded(shard, layout, audio, folder)
     with threadpool_limits(1), replacing(folder / f"{shard.name}.array_record") as temporary:
         writer = ArrayRecordWriter(str(temporary), _WRITER_OPTIONS)
         try:
             for utterance, outcome in recordings:
-                if isinstance(outcome, str):
-                    skipped.append((utterance.id, outcome))
+                vectors = outcome if isinstance(outcome, str) else _vectors(utterance, layout.inputs)
+                if isinstance(outcome, str) or isinstance(vectors, str):
+                    skipped.append((utterance.id, str(vectors)))
                     continue
                 chunks = mel_chunks(outcome.frames, features, statistics)
-                example = serialize(utterance, chunks, outcome.duration_s)
+                example = serialize(utterance, chunks, vectors, outcome.duration_s)
                 writer.write(example)
                 records += 1
                 size += len(example)
@@ -170,9 +167,8 @@ _Outcome = _Decoded | str
 """What a recording became, or the reason why it became nothing."""
 
 
-def _decoded(
-    shard: Shard, features: Features, audio: AudioConfig, folder: Path
-) -> Iterator[tuple[Utterance, _Outcome]]:
+def _decoded(shard: Shard, layout: Layout, audio: AudioConfig, folder: Path) -> Iterator[tuple[Utterance, _Outcome]]:
+    features = layout.features
     crashing = read_crashing(folder)
     path: Path | None = None
     file: Float[np.ndarray, " time *frame"] | str = ""
@@ -180,6 +176,10 @@ def _decoded(
     for utterance in noting(shard, folder):
         if utterance.id in crashing:
             yield utterance, crashing[utterance.id]
+            continue
+        # Also in the first pass, so that statistics are of the very recordings that get records.
+        if isinstance(reason := _vectors(utterance, layout.inputs), str):
+            yield utterance, reason
             continue
         # A file's segments follow one another, by their ids, and it is read once for all of them.
         if utterance.path != path:
@@ -194,6 +194,14 @@ def _read(
     """A file's source, or why it has none."""
     try:
         return read_source(path, features, audio, condition)
+    except RecordingError as error:
+        return str(error)
+
+
+def _vectors(utterance: Utterance, inputs: InputSizes) -> dict[str, Float32[np.ndarray, " length"]] | str:
+    """A recording's further inputs, or why one cannot be used."""
+    try:
+        return read_vectors(utterance.inputs, inputs)
     except RecordingError as error:
         return str(error)
 

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from emocluster_jax.config import (
     DEFAULT_AUDIO,
@@ -16,6 +17,7 @@ from emocluster_jax.config import (
     Features,
     GivenFeatures,
 )
+from emocluster_jax.corpora.inputs import InputSizes, check_input_names
 from emocluster_jax.corpora.labels import VAD
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
@@ -27,6 +29,9 @@ _SHARDS = 16
 """A split is cut into about this many shards, so that many cores have work, of 16 to 256 recordings."""
 _REQUEST_VERSION = 1
 _BEGINNING_BYTES = 4096
+"""Of a file of given features: its header and some frames."""
+_VECTOR_BYTES = 1 << 20
+"""More than any file of an input has that can be used."""
 _MOST_SHARDS = 256
 """Never into more, however large they get: a random-access reader keeps all of a split's files open."""
 
@@ -59,8 +64,8 @@ def plan_shards(utterances: Sequence[Utterance]) -> list[Shard]:
 def check_utterances(utterances: Sequence[Utterance]) -> None:
     """Raises InputError where there are none, or a row cannot be stored.
 
-    A split is unknown, an id is doubled or not UTF-8, or a label is out of `config.LABEL`, which the readers of corpora
-    look at by themselves, to say in which line it is.
+    A split is unknown, an id is doubled or not UTF-8, an input has an impossible name, or a label is out of
+    `config.LABEL`, which the readers of corpora look at by themselves, to say in which line it is.
     """
     if not utterances:
         raise InputError("there are no recordings to prepare; check the corpus folder")
@@ -71,6 +76,7 @@ def check_utterances(utterances: Sequence[Utterance]) -> None:
         if utterance.id in seen:
             raise InputError(f"two recordings have the id {utterance.id!r}; ids must be unique within a corpus")
         seen.add(utterance.id)
+        check_input_names(utterance.inputs, utterance.id)
         for name, label in utterance.labels.items():
             if not (isinstance(label, float) and math.isnan(label)):
                 LABEL.check(f"{utterance.id}: {name}", label)
@@ -87,16 +93,19 @@ def request_sha256(
     folds: FoldsRequest | None = None,
     audio: AudioConfig = DEFAULT_AUDIO,
     labels: Sequence[str] = VAD,
+    inputs: InputSizes = (),
 ) -> str:
     """SHA-256 of everything that the records depend on: rows, settings, and the sizes of the recordings' files.
 
     Where the corpus lies is no part of it: moved to another folder, it is the same corpus. Files of given features have
-    the same sizes whatever layer they are of; so the beginnings of these are part of it.
+    the same sizes whatever layer they are of; so their beginnings are part of it, and all of the files of inputs.
     """
     request = [_REQUEST_VERSION, to_dict(features), statistics_from]
     # With the defaults it is what it was before there were any others.
     if tuple(labels) != VAD:
         request.append({"labels": list(labels)})
+    if inputs:
+        request.append({"inputs": inputs})
     if folds is not None:
         request.append({"folds": folds})
     if audio != DEFAULT_AUDIO:
@@ -106,9 +115,11 @@ def request_sha256(
         row = [u.id, u.split, u.speaker, u.gender, [float(u.labels.get(name, math.nan)).hex() for name in labels]]
         row.append(_size(u))
         if isinstance(features, GivenFeatures):
-            row.append(_beginning(u))
+            row.append(_beginning(u.path, _BEGINNING_BYTES))
         if u.start_s is not None or u.end_s is not None:
             row.append({"segment": [u.start_s, u.end_s]})
+        if u.inputs:
+            row.append({"inputs": {name: _beginning(u.inputs[name], _VECTOR_BYTES) for name in sorted(u.inputs)}})
         digest.update(json.dumps(row).encode())
     return digest.hexdigest()
 
@@ -120,10 +131,12 @@ def _size(utterance: Utterance) -> int:
         return -1
 
 
-def _beginning(utterance: Utterance) -> str:
-    """SHA-256 of the first bytes: of the header, and of some frames."""
+def _beginning(path: Path, size: int) -> str:
+    """SHA-256 of so many first bytes of a file; "" for what is not one, or cannot be read."""
     try:
-        with utterance.path.open("rb") as file:
-            return hashlib.sha256(file.read(_BEGINNING_BYTES)).hexdigest()
-    except OSError:
+        if not path.is_file():  # whoever opens a pipe waits for its writer
+            return ""
+        with path.open("rb") as file:
+            return hashlib.sha256(file.read(size)).hexdigest()
+    except (OSError, ValueError):
         return ""

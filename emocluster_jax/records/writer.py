@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emocluster_jax.config import DEFAULT_AUDIO, SPLITS, WORKERS, AudioConfig, Features
+from emocluster_jax.corpora.inputs import LENGTH, InputSizes
 from emocluster_jax.corpora.labels import VAD, label_names
 from emocluster_jax.corpora.speaker_split import fold_warnings, shared_speakers, shared_speakers_warning
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
+from emocluster_jax.preprocessing.given_frames import vector_length
 from emocluster_jax.preprocessing.normalization import FeatureStatistics, feature_statistics, merge, no_frames
 from emocluster_jax.records.beam import BeamRunner, run_on_beam
 from emocluster_jax.records.crashes import examine
@@ -36,6 +38,7 @@ from emocluster_jax.records.data_folder import (
 from emocluster_jax.records.folds import FoldsRequest, deal_folds, in_one_split
 from emocluster_jax.records.preparation import (
     GivenStatistics,
+    Layout,
     Preparation,
     RecordFile,
     SkippedRecording,
@@ -95,8 +98,9 @@ def prepare(
       audio: how audio files become signals.
 
     Raises:
-      InputError: the rows are at odds, `data_dir` holds something else, no training recording could be used, there are
-        too few speakers for the folds, a worker died, the Beam runner failed, or the disk is full.
+      InputError: the rows are at odds, `data_dir` holds something else, no training recording could be used, none of
+        the files of an input has a vector, there are too few speakers for the folds, a worker died, the Beam runner
+        failed, or the disk is full.
     """
     check_utterances(utterances)
     if folds is not None:
@@ -118,11 +122,12 @@ def prepare(
         basis = given.source
         key = "".join(vector.tobytes().hex() for vector in (given.values.mean, given.values.std))
 
-    labels = label_names(utterances)
-    request = request_sha256(utterances, features, key, folds, audio, labels)
+    labels, inputs = label_names(utterances), _input_sizes(utterances)
+    layout = Layout(features, labels, inputs)
+    request = request_sha256(utterances, features, key, folds, audio, labels, inputs)
     requests = {request}
     if set(labels) <= set(VAD):  # earlier versions always kept all three
-        requests.add(request_sha256(utterances, features, key, folds, audio, VAD))
+        requests.add(request_sha256(utterances, features, key, folds, audio, VAD, inputs))
     data_dir = Path(os.path.realpath(data_dir))
     existing = existing_preparation(data_dir, requests)
     if existing is not None:
@@ -139,11 +144,9 @@ def prepare(
 
     with unfinished_folder(data_dir, request) as folder, _shard_runner(workers, folder) as run:
         of_split = [shard for shard in shards if shard.split == basis]
-        statistics = given.values if given else _computed_statistics(of_split, features, audio, folder, run, console)
+        statistics = given.values if given else _computed_statistics(of_split, layout, audio, folder, run, console)
         write = ShardPass(
-            work=partial(
-                write_shard, features=features, labels=labels, audio=audio, statistics=statistics, folder=folder
-            ),
+            work=partial(write_shard, layout=layout, audio=audio, statistics=statistics, folder=folder),
             is_done=partial(is_written, folder=folder),
             examine=partial(examine, features=features, audio=audio, folder=folder),
         )
@@ -159,15 +162,32 @@ def prepare(
             features=features,
             feature_statistics=statistics,
             statistics_from=basis,
-            files=tuple(_collect(reports, finished, folder, features, labels)),
+            files=tuple(_collect(reports, finished, folder, layout)),
             metadata=metadata_checksums(finished),
             audio=audio,
             labels=labels,
+            inputs=inputs,
             **_totals(reports, labels, folds),
         )
         write_preparation(finished, preparation)
         publish(folder, data_dir)
     return preparation
+
+
+def _input_sizes(utterances: Sequence[Utterance]) -> InputSizes:
+    """The further inputs of these rows, with the length that most of their vectors have."""
+    files: defaultdict[str, list[Path]] = defaultdict(list)
+    for utterance in utterances:
+        for name, path in utterance.inputs.items():
+            files[name].append(path)
+    sizes = {name: vector_length(paths) for name, paths in files.items()}
+    for name, length in sizes.items():
+        if length is None:
+            raise InputError(
+                f"none of the {len(files[name])} files of the input {name} is a .npy file of one vector of "
+                f"{LENGTH} numbers (first: {files[name][0]}); check their paths, and what they hold"
+            )
+    return tuple(sorted((name, length) for name, length in sizes.items() if length is not None))
 
 
 def _shard_runner(workers: int | BeamRunner, folder: Path) -> AbstractContextManager[RunShards]:
@@ -212,7 +232,7 @@ def _statistics_split(shards: Sequence[Shard]) -> str:
 
 
 def _computed_statistics(
-    shards: Sequence[Shard], features: Features, audio: AudioConfig, folder: Path, run: RunShards, console: Console
+    shards: Sequence[Shard], layout: Layout, audio: AudioConfig, folder: Path, run: RunShards, console: Console
 ) -> FeatureStatistics:
     """First pass over the shards of the split that the statistics are of."""
     kept = folder / "statistics.npz"
@@ -228,12 +248,12 @@ def _computed_statistics(
             # Every array has a CRC; zipfile, zlib and NumPy raise many types where it or what is around it is damaged.
             raise InputError(f"{kept} is damaged ({error}); remove it and give the same command again") from None
     spool = ShardPass(
-        work=partial(spool_shard, features=features, audio=audio, folder=folder),
+        work=partial(spool_shard, layout=layout, audio=audio, folder=folder),
         is_done=partial(is_spooled, folder=folder),
-        examine=partial(examine, features=features, audio=audio, folder=folder),
+        examine=partial(examine, features=layout.features, audio=audio, folder=folder),
     )
     _run("decoding for statistics", spool, shards, run, console)
-    moments = no_frames(features.dimensions)
+    moments = no_frames(layout.features.dimensions)
     for shard in shards:
         for recording in spooled_moments(shard, folder):
             moments = merge(moments, recording)
@@ -279,9 +299,7 @@ def _nothing_left(what: str, reasons: Sequence[tuple[str, str]], folder: Path) -
     )
 
 
-def _collect(
-    reports: dict[Shard, ShardReport], finished: Path, folder: Path, features: Features, labels: Sequence[str]
-) -> list[RecordFile]:
+def _collect(reports: dict[Shard, ShardReport], finished: Path, folder: Path, layout: Layout) -> list[RecordFile]:
     """Moves the record files to `finished` under TFDS's names, with TFDS's metadata; shards without records are left.
 
     The names hold the number of files, which is known only now. A run killed in here finds some files moved already.
@@ -303,5 +321,5 @@ def _collect(
                 )
             files.append(RecordFile(name, split, report.records, report.sha256))
             sizes.setdefault(split, []).append((report.records, report.bytes))
-    RecordsBuilder(data_dir=finished, features=features, labels=labels).write_metadata(sizes)
+    RecordsBuilder(finished, layout).write_metadata(sizes)
     return files

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
 from emocluster_jax.config import DEFAULT_AUDIO, LABEL, AudioConfig, Features
+from emocluster_jax.corpora.inputs import InputSizes
 from emocluster_jax.errors import InputError
 from emocluster_jax.feed.split import Split
 
@@ -29,6 +30,7 @@ class TrainingData:
       feature_mean: mean of every mel band, or dimension of given features.
       feature_std: their standard deviation.
       audio: how audio files were read.
+      inputs: the further inputs that the splits hold, which are those that the network is given.
       recording_ids: (split, positions of recordings in it) -> their ids, for messages.
     """
 
@@ -39,6 +41,7 @@ class TrainingData:
     feature_mean: Float[np.ndarray, " bands"]
     feature_std: Float[np.ndarray, " bands"]
     audio: AudioConfig = DEFAULT_AUDIO
+    inputs: InputSizes = ()
     recording_ids: Callable[[str, Int[np.ndarray, " n"]], list[str]] = _positions
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from emocluster_jax.config import Features, ModelConfig, TrainConfig
 from emocluster_jax.console import Console
+from emocluster_jax.corpora.inputs import InputSizes
 from emocluster_jax.errors import InputError
 from emocluster_jax.inference.model_directory import SavedModel, model_folder, read_model, weights_sha256
 from emocluster_jax.objectives.optimizers import CLUSTER_HEAD, REGRESSOR
@@ -27,12 +28,13 @@ class InitialModel:
     sha256: str
 
 
-def read_initial_model(config: TrainConfig, features: Features) -> InitialModel | None:
+def read_initial_model(config: TrainConfig, features: Features, inputs: InputSizes = ()) -> InitialModel | None:
     """The model that `config.init_from` names, if any.
 
     Args:
       config: of the run.
       features: how the run's data were prepared.
+      inputs: the further inputs that the run's network is given.
 
     Raises:
       InputError: it is not a model directory, or its network or features differ from the run's.
@@ -56,6 +58,11 @@ def read_initial_model(config: TrainConfig, features: Features) -> InitialModel 
         raise InputError(
             f"`init_from={config.init_from}` was trained on chunks of other feature settings than the data; prepare "
             "the data with the same, or give another model to start from"
+        )
+    if model.inputs != inputs:
+        raise InputError(
+            f"`init_from={config.init_from}` reads vectors of other lengths than those of the data "
+            f"({dict(model.inputs)}, and the data have {dict(inputs)}); give another model to start from"
         )
     return InitialModel(model, weights_sha256(model))
 

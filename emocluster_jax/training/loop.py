@@ -173,7 +173,7 @@ def _prepare_run(config: TrainConfig, data: TrainingData, workdir: Path, run_id:
         targets, present = normalized_labels(split.labels.of(config.model.attributes), label_mean, label_std)
         drawn = batches(split)
         train = training_program(stage, split.chunks_per_utterance, drawn.together)
-        log = step_log(config, data.features, stage.name)
+        log = step_log(config, data.features, stage.name, data.inputs)
         return StagePrograms(stage, title, source, log, drawn, targets, present, train)
 
     stages = stages_of(config, parallel.AXIS)
@@ -191,7 +191,7 @@ def _start(run: _Run, initial: SavedModel | None, console: Console) -> Checkpoin
     # RBG instead of Threefry, which takes XLA many seconds to compile for so many arrays.
     key = jax.random.key(run.config.seed, impl="rbg")
     optimizers = {programs.stage.name: programs.stage.optimizer for programs in run.stages}
-    state = create_train_state(network_of(run.config.model), run.data.features, optimizers, key)
+    state = create_train_state(network_of(run.config.model), run.data.features, optimizers, key, run.data.inputs)
 
     def stages() -> list[StageProgress]:
         return [progress_shape(programs, batch_chunks_of(run.config, run.data)) for programs in run.stages]
@@ -464,6 +464,7 @@ def _save_best(run: _Run, state: TrainState, last: StageProgress, progress: Prog
             label_mean=run.label_mean,
             label_std=run.label_std,
             audio=run.data.audio,
+            inputs=run.data.inputs,
             variables=parallel.first_replica(state.variables),
             transform=None if clusters is None else clusters.fitted,
             centroids=None if clusters is None else clusters.centroids,

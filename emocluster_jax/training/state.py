@@ -11,6 +11,7 @@ import optax
 from jaxtyping import Array
 
 from emocluster_jax.config import Features
+from emocluster_jax.corpora.inputs import InputSizes
 from emocluster_jax.models.encoder import dense_init
 from emocluster_jax.models.network import Network, example_inputs
 from emocluster_jax.objectives.optimizers import CLUSTER_HEAD
@@ -37,7 +38,11 @@ class TrainState:
 
 
 def create_train_state(
-    network: Network, features: Features, optimizers: dict[str, optax.GradientTransformation], key: Array
+    network: Network,
+    features: Features,
+    optimizers: dict[str, optax.GradientTransformation],
+    key: Array,
+    further: InputSizes = (),
 ) -> TrainState:
     """A freshly drawn network with its optimisers at rest.
 
@@ -46,8 +51,9 @@ def create_train_state(
       features: the chunks' shape.
       optimizers: per stage name.
       key: all parameters are drawn from it.
+      further: the network's further inputs.
     """
-    zeros = jax.tree.map(lambda given: jnp.zeros(given.shape, given.dtype), example_inputs(network.inputs, features))
+    zeros = jax.tree.map(lambda given: jnp.zeros(given.shape, given.dtype), example_inputs(features, further))
     variables = jax.jit(network.init)(key, zeros)
     params = variables["params"]
     states = {name: optimizer.init(params) for name, optimizer in optimizers.items()}

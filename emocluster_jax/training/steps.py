@@ -13,8 +13,9 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from emocluster_jax.config import Features, TrainConfig
+from emocluster_jax.corpora.inputs import InputSizes
 from emocluster_jax.models.network import example_inputs
-from emocluster_jax.models.registry import NETWORKS, variables_of
+from emocluster_jax.models.registry import variables_of
 from emocluster_jax.objectives.stage import Batch, Stage, Terms, stages_of
 from emocluster_jax.training.state import TrainState
 
@@ -96,16 +97,17 @@ def train_step(
 
 
 @lru_cache(maxsize=64)  # tracing a network takes a good part of a second
-def step_log(config: TrainConfig, features: Features, stage_name: str) -> StepLog:
+def step_log(config: TrainConfig, features: Features, stage_name: str, further: InputSizes = ()) -> StepLog:
     """The log of a stage's step, as `jax.ShapeDtypeStruct`s: its names are those that loss and metrics return.
 
     Args:
       config: of the run.
       features: the shape of the chunks.
       stage_name: which of the run's stages.
+      further: the network's further inputs.
     """
     (stage,) = (stage for stage in stages_of(config) if stage is not None and stage.name == stage_name)
-    inputs = example_inputs(NETWORKS[config.model.system].inputs, features)
+    inputs = example_inputs(features, further)
     rows, attributes = features.chunks_per_utterance, len(config.model.attributes)
     batch = Batch(
         inputs=jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), inputs),
@@ -119,7 +121,7 @@ def step_log(config: TrainConfig, features: Features, stage_name: str) -> StepLo
         _, (terms, _) = stage.loss(variables["params"], variables["batch_stats"], batch, key)
         return StepLog(terms, step_metrics(stage, variables["params"], variables["params"]))
 
-    return jax.eval_shape(log, variables_of(config.model, features), jax.random.key(0, impl="rbg"))
+    return jax.eval_shape(log, variables_of(config.model, features, further), jax.random.key(0, impl="rbg"))
 
 
 def empty_log(log: StepLog, steps: int) -> StepLog:

@@ -20,7 +20,7 @@ import pytest
 
 from emocluster_jax.config import DEFAULT_AUDIO, AudioConfig, FeatureConfig
 from emocluster_jax.console import Console
-from emocluster_jax.corpora.labels import label_columns
+from emocluster_jax.corpora.labels import VAD, label_columns
 from emocluster_jax.corpora.segments import segment_suffix
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
@@ -30,7 +30,7 @@ from emocluster_jax.preprocessing.normalization import feature_statistics, merge
 from emocluster_jax.preprocessing.sources import read_source
 from emocluster_jax.preprocessing.spectrogram import mel_spectrogram
 from emocluster_jax.records import data_folder, shard_work, writer
-from emocluster_jax.records.preparation import GivenStatistics, Preparation, SkippedRecording, read_preparation
+from emocluster_jax.records.preparation import GivenStatistics, Layout, Preparation, SkippedRecording, read_preparation
 from emocluster_jax.records.reader import open_data
 from emocluster_jax.records.shard_work import spool_shard, spooled_moments
 from emocluster_jax.records.shards import Shard
@@ -164,7 +164,7 @@ def test_any_partition_into_shards_gives_the_same_statistics(
     moments = no_frames(FEATURES.mel_bands)
     for i, (start, end) in enumerate(pairwise([0, *cuts, len(rows)])):
         shard = Shard("train", i, tuple(rows[start:end]))
-        spool_shard(shard, FEATURES, DEFAULT_AUDIO, tmp_path)
+        spool_shard(shard, Layout(FEATURES, VAD), DEFAULT_AUDIO, tmp_path)
         moments = reduce(merge, spooled_moments(shard, tmp_path), moments)
     statistics, expected = feature_statistics(moments), read_preparation(data_dir).feature_statistics
     # To the bit: recordings are merged one by one in the order of their ids, whichever shards they are in.

@@ -86,7 +86,7 @@ def draw_sample(data: PreparedData, model: SavedModel, size: int, console: Conso
         for split in splits:
             positions = [places[i][1] for i in drawn if places[i][0] == split]
             descriptions = data.describe(split)
-            source = ChunkSource(data, split)
+            source = ChunkSource(data, split, model.inputs)
             for position, prediction in zip(positions, predict_prepared(predictor, source, positions), strict=True):
                 clustered = model.clustered(prediction.chunk_embeddings).mean(axis=0)
                 embeddings.append(clustered)
