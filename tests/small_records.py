@@ -36,10 +36,16 @@ def write_records(
     features: FeatureConfig,
     splits: dict[str, tuple[np.ndarray, np.ndarray]],
     folds: Folds | None = None,
+    vectors: dict[str, np.ndarray] | None = None,
 ) -> Preparation:
-    """Writes chunks (n, C, time, mel) and labels (n, 3) of every split into a new directory, `PER_FILE` a file."""
+    """Writes chunks (n, C, time, mel) and labels (n, 3) of every split into a new directory, `PER_FILE` a file.
+
+    The vectors, by name (n, length), are further inputs of every split; NaN where missing.
+    """
+    vectors = {name: rows.astype(np.float32) for name, rows in (vectors or {}).items()}
+    inputs = tuple((name, rows.shape[1]) for name, rows in sorted(vectors.items()))
     data_dir.mkdir(parents=True)
-    layout = Layout(features, VAD)
+    layout = Layout(features, VAD, inputs)
     serialize = record_serializer(layout)
     files: list[RecordFile] = []
     sizes: dict[str, list[tuple[int, int]]] = {}
@@ -51,7 +57,7 @@ def write_records(
                 serialize(
                     Utterance(f"{split}-{i:03d}", Path("x"), split, labels=vad(*map(float, labels[i]))),
                     chunks[i],
-                    {},
+                    {name: rows[i] for name, rows in vectors.items()},
                     1.0,
                 )
                 for i in range(start, min(start + PER_FILE, len(chunks)))
@@ -80,6 +86,7 @@ def write_records(
         files=tuple(files),
         metadata=metadata_checksums(data_dir),
         folds=folds,
+        inputs=inputs,
     )
     write_preparation(data_dir, preparation)
     return preparation

@@ -38,9 +38,9 @@ def code_blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", ["my_corpus.py", "pi_network.py", "pi_objective.py", "running_mean.py"])
+@pytest.mark.parametrize("name", ["my_corpus", "pi_network", "pi_objective", "running_mean", "text_regressor"])
 def test_the_page_shows_the_example_which_has_less_than_50_lines(name: str) -> None:
-    example = (EXAMPLES / name).read_text("utf-8")
+    example = (EXAMPLES / f"{name}.py").read_text("utf-8")
     assert example in code_blocks("extending.md", "python")
     assert len(example.splitlines()) < 50
 
@@ -56,18 +56,20 @@ def extended(tmp_path: Path) -> Path:
         ("pi_network", "models/pi_model"),
         ("pi_objective", "objectives/pi_model"),
         ("running_mean", "models/temporal/running_mean"),
+        ("text_regressor", "models/text_regressor"),
     ):
         shutil.copy(EXAMPLES / f"{example}.py", tmp_path / "emocluster_jax" / f"{new}.py")
     for file, name in (
         ("emocluster_jax/corpora/registry.py", "my_corpus"),
         ("emocluster_jax/config.py", "pi_model"),
         ("emocluster_jax/config.py", "running_mean"),
+        ("emocluster_jax/config.py", "text_regressor"),
     ):
         (new,) = re.findall(rf'^\w+ = Literal\[.*"{name}"\]$', page, re.MULTILINE)
-        old = new.replace(f', "{name}"]', "]")
+        old = new.removesuffix(f', "{name}"]')
+        assert (PROJECT / file).read_text("utf-8").count(f"{old}]\n") == 1
         text = (tmp_path / file).read_text("utf-8")
-        assert text.count(old) == 1
-        (tmp_path / file).write_text(text.replace(old, new), "utf-8")
+        (tmp_path / file).write_text(text.replace(old, f'{old}, "{name}"'), "utf-8")  # others may follow
     (metrics,) = re.findall(r"^ +return .*weight_norm.*$", page, re.MULTILINE)
     steps = tmp_path / "emocluster_jax" / "training" / "steps.py"
     text, count = re.subn(r"^ +return .*gradient_norm.*$", metrics, steps.read_text("utf-8"), flags=re.MULTILINE)
@@ -111,9 +113,16 @@ def test_the_examples_run_where_they_were_registered(extended: Path) -> None:
 
 
 def test_a_temporal_network_sees_whole_recordings_with_their_chunks_in_order(extended: Path) -> None:
-    worker = PROJECT / "tests" / "models" / "temporal_worker.py"
+    run_worker("temporal_worker.py", extended)
+
+
+def test_a_vector_is_a_second_input_from_the_manifest_to_the_prediction(extended: Path) -> None:
+    run_worker("text_worker.py", extended)
+
+
+def run_worker(name: str, extended: Path) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (extended, PROJECT / "tests")))}
-    command = [sys.executable, str(worker), str(extended / "work")]
+    command = [sys.executable, str(PROJECT / "tests" / "models" / name), str(extended / "work")]
     done = subprocess.run(command, cwd=extended, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

@@ -59,6 +59,7 @@ class Network(nn.Module):
       clusters: whether it has a cluster classifier: then the output has `cluster_logits`, and each stage begins with
         K-means and trains on its clusters as pseudo-labels.
       inputs: names of the inputs that it is given.
+      objective: the system that it is trained as, by its module in `objectives`; empty for one of its own name.
       whole_recordings: whether its batches are made of recordings with all of their chunks in order, for networks and
         losses that look across chunks; otherwise they are made of chunks.
     """
@@ -69,6 +70,7 @@ class Network(nn.Module):
     title: ClassVar[str]
     clusters: ClassVar[bool] = False
     inputs: ClassVar[tuple[str, ...]] = (AUDIO,)
+    objective: ClassVar[str] = ""
     whole_recordings: ClassVar[bool] = False
 
     def setup(self) -> None:

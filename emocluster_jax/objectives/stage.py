@@ -126,5 +126,6 @@ def stages_of(config: TrainConfig, axis_name: str | None = None) -> Stages:
       config: of the run.
       axis_name: the mapped axis that shares a batch; None on a single device.
     """
-    objectives = importlib.import_module(f"emocluster_jax.objectives.{config.model.system}")
-    return objectives.stages(network_of(config.model, axis_name), config, axis_name)
+    network = network_of(config.model, axis_name)
+    objectives = importlib.import_module(f"emocluster_jax.objectives.{network.objective or config.model.system}")
+    return objectives.stages(network, config, axis_name)

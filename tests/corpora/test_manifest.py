@@ -367,3 +367,20 @@ def test_no_such_file(tmp_path):
         manifest.read(tmp_path)
     with pytest.raises(InputError, match=r"gone\.csv does not exist"):
         manifest.read(tmp_path / "gone.csv")
+
+
+def test_columns_of_further_inputs(tmp_path, write_wavs, write_text, caplog):
+    write_wavs(tmp_path / "audio", "a.wav", "b.wav")
+    rows = "file,split,arousal,Input:Text,input:face_2\na.wav,train,1,../x/a.npy,n/a\nb.wav,unlabeled,,,\n"
+    table = write_text(tmp_path / "labels" / "m.csv", rows)
+    a, b = manifest.read(tmp_path / "audio", options=ManifestOptions(table))
+    assert a.inputs == {"text": tmp_path / "labels" / "../x/a.npy"} and b.inputs == {}
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("name", ["", "audio", "text_present", "2d", "a-b", "é", "x" * 65])
+def test_a_further_input_needs_a_name(tmp_path, write_wavs, write_text, name):
+    write_wavs(tmp_path, "a.wav")
+    write_text(tmp_path / "manifest.csv", f"file,split,arousal,input:{name}\na.wav,train,1,a.npy\n")
+    with pytest.raises(InputError, match=f"'{name}' cannot be the name of an input; use small letters"):
+        manifest.read(tmp_path)

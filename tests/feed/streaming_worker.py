@@ -23,18 +23,19 @@ BLOCK = 2
 
 
 def rows_on_devices(spans: Spans, steps: int, program) -> list[list[np.ndarray]]:
-    """What `program` makes of the inputs, by step and local device."""
+    """What `program` makes of the inputs, by step, input and local device."""
     return [
-        [np.asarray(shard.data) for shard in program((), given, step)["audio"].addressable_shards]
+        [np.asarray(shard.data) for shard in rows.addressable_shards]
         for step in range(steps)
         for given, _, _ in spans(step, step + 1)
+        for _, rows in sorted(program((), given, step).items())
     ]
 
 
 def compare(data_dir: Path, recordings: int) -> None:
     """Blocks and drawn batches of the first recordings, which the devices must not be able to share equally."""
     resident, streamed = (
-        load_split(open_data(data_dir), "train", Console(quiet=True), np.arange(recordings), feed=feed)
+        load_split(open_data(data_dir), "train", Console(quiet=True), np.arange(recordings), feed, (("text", 3),))
         for feed in ("resident", "streamed")
     )
     np.testing.assert_array_equal(resident.labels.values, streamed.labels.values)
@@ -55,6 +56,7 @@ def compare(data_dir: Path, recordings: int) -> None:
         for split, rows in zip((resident, streamed), found, strict=True):
             with split.draws(np.asarray(batches), together) as draws:
                 rows += rows_on_devices(draws, 5, draw)
+    assert len({rows[0].shape for rows in found[0]}) > 2  # vectors and masks as well
     for resident_rows, streamed_rows in zip(*found, strict=True):
         assert len(resident_rows) == jax.local_device_count()
         np.testing.assert_array_equal(resident_rows, streamed_rows)

@@ -41,7 +41,9 @@ def data_dir(tmp_path: Path) -> Path:
     """25 recordings for training, 9 for validation, a pool of 20."""
     sizes = {"train": 25, "validation": 9, "unlabeled": 20}
     splits = {split: draw_recordings(size, seed) for seed, (split, size) in enumerate(sizes.items())}
-    write_records(tmp_path / "records", FEATURES, splits)
+    vectors = np.random.default_rng(9).normal(size=(25, 3))
+    vectors[::4] = np.nan
+    write_records(tmp_path / "records", FEATURES, splits, vectors={"text": vectors})
     return tmp_path / "records"
 
 

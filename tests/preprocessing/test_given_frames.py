@@ -17,6 +17,8 @@ from emocluster_jax.preprocessing.given_frames import (
     checked_frames,
     most_frequent_dimensions,
     read_frames,
+    read_vectors,
+    vector_length,
 )
 from emocluster_jax.preprocessing.sources import cut_segment
 from small_models import noise, write_recording
@@ -148,3 +150,40 @@ def test_segments_go_by_the_frame_rate() -> None:
     for start_s, end_s, reason in ((1.0, 1.86, "beyond the file's end"), (0.5, 0.505, "is empty")):
         with pytest.raises(RecordingError, match=reason):
             cut_segment(frames, FEATURES, start_s, end_s)
+
+
+def test_a_vector_of_every_type_and_a_missing_one(tmp_path: Path) -> None:
+    vector = FRAMES[0].astype(np.float16)
+    files = {}
+    for dtype in ("<f2", ">f4", "<f8"):
+        files[dtype] = tmp_path / dtype
+        np.lib.format.write_array(files[dtype].open("wb"), vector.astype(dtype))
+    vectors = read_vectors(files, (*((dtype, 24) for dtype in files), ("missing", 3)))
+    assert all(read.dtype == np.float32 for read in vectors.values())
+    assert np.isnan(vectors.pop("missing")).tolist() == [True] * 3
+    for read in vectors.values():
+        np.testing.assert_array_equal(read, vector)
+    assert vector_length([*files.values(), tmp_path / "no"]) == 24
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty file"),
+        (b"1 2 3", "no NumPy file"),
+        (npy(np.ones(3)), r"an array of shape \(3,\); expected \(24,\)"),
+        (npy(np.ones((1, 24))), r"an array of shape \(1, 24\); expected \(24,\)"),
+        (npy(np.ones(24, int)), "numbers of type int64; expected float16, float32 or float64"),
+        (npy(np.full(24, np.nan)), "NaN or infinite numbers"),
+        (npy(np.full(24, 1e19)), r"numbers beyond 1e\+18"),
+        (npy(np.ones(24))[:-1], "truncated"),
+        (npy(np.array([None] * 24)), "pickled objects"),
+        (None, "no such file"),
+    ],
+)
+def test_vectors_that_cannot_be_used(tmp_path: Path, content: bytes | None, reason: str) -> None:
+    path = tmp_path / "x.npy"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(RecordingError, match=f"^input text: {reason}"):
+        read_vectors({"text": path}, (("text", 24),))

@@ -59,7 +59,7 @@ def test_chosen_recordings_in_the_order_asked_for(data_dir: Path) -> None:
 def test_all_but_the_chunks(data_dir: Path) -> None:
     everything = vars(open_data(data_dir).read("train"))
     descriptions = vars(open_data(data_dir).describe("train"))
-    assert set(everything) - set(descriptions) == {"chunks"}
+    assert set(everything) - set(descriptions) == {"chunks", "inputs"}
     np.testing.assert_array_equal(descriptions.pop("labels").values, everything["labels"].values)
     for name, values in descriptions.items():
         np.testing.assert_array_equal(values, everything[name])
