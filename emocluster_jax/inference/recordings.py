@@ -225,11 +225,12 @@ class _FrontEnd:
 
     Attributes:
       chunks_of: for each predictor, the position of its chunks, and of their quality, in `_Chunked`.
+      inputs: the further inputs of all models.
     """
 
     def __init__(self, predictors: Sequence[Predictor], audio: Sequence[AudioConfig]) -> None:
         _check_one_input([predictor.features for predictor in predictors])
-        self._inputs = inputs_of(predictors)
+        self.inputs = inputs_of(predictors)
         positions: dict[tuple[_Settings, bytes, bytes], int] = {}
         self._distinct: list[tuple[_Settings, Predictor]] = []
         self.chunks_of: list[int] = []
@@ -272,7 +273,7 @@ class _FrontEnd:
         rate, length = features.source_rate, len(first)
         try:
             segment_bounds(length, rate, recording.start_s, recording.end_s)
-            vectors = read_vectors(recording.inputs, self._inputs)
+            vectors = read_vectors(recording.inputs, self.inputs)
         except RecordingError as error:
             yield _skipped(recording, error)
             return
@@ -381,7 +382,7 @@ def _through_networks(
         predictions = []
         if usable:
             stacked = [_stacked(position, usable, batch_size) for position in range(len(usable[0].chunks))]
-            vectors = _no_vectors(inputs_of(predictors), batch_size)
+            vectors = _no_vectors(front_end.inputs, batch_size)
             for row, segment in enumerate(usable):
                 for name, vector in segment.vectors.items():
                     vectors[name][row] = vector
