@@ -46,7 +46,8 @@ def existing_preparation(data_dir: Path, requests: Collection[str]) -> Preparati
         raise InputError(f"{data_dir} cannot be read: {error.strerror}; give another `data_dir`") from None
     if has_files:
         raise InputError(
-            f"{data_dir} is not a prepared data directory and holds other files; give another `data_dir`, such as a new folder"
+            f"{data_dir} is not a prepared data directory and holds other files; give another `data_dir`, such as a "
+            "new folder"
         )
     return None
 
