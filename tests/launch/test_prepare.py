@@ -171,7 +171,7 @@ def test_splits_that_are_empty_to_ones_surprise_are_warned_of(warnings_of: Warni
     assert test.startswith("warning: the test split is empty, since no recording is in it: ")
     assert warnings_of(["unlabeled,", "unlabeled,"]) == []  # no labels, no splits of them
     (pool,) = warnings_of(["train,1", "validation,2", "test,3"], unlabeled=tmp_path / "corpus")
-    assert pool.startswith("warning: the unlabeled split is empty") and "--unlabeled is in the corpus" in pool
+    assert pool.startswith("warning: the unlabeled split is empty") and "`unlabeled` is in the corpus" in pool
     warnings_of(["train,1", "validation,2", "test,3"])
     shutil.move(tmp_path / "d", tmp_path / "other")
     assert warnings_of(["test,1", "test,2"], statistics_from=tmp_path / "other") == []  # a model's evaluation
