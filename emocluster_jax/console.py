@@ -1,8 +1,7 @@
-"""What a person sees while a command works: progress on stderr, results on stdout.
+"""Progress on stderr and results on stdout.
 
-On a terminal a running task is a bar with rate, elapsed and remaining time, drawn from a thread of its own, so that it
-moves while XLA compiles. Elsewhere (a log file, a CI job) it is a plain line at its start, one every ten seconds, and
-one at its end.
+On a terminal a running task is a bar with rate, elapsed and remaining time, which its own thread keeps moving while XLA
+compiles. Elsewhere (a log file, a CI job) it is a line at its start, one every ten seconds, and one at its end.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 
 _LEGIBLE = 10
-"""Columns of a table have at least so many letters, if there are so many to be shown."""
+"""The narrowest a table's column may be folded to, in letters."""
 _BETWEEN_COLUMNS = 3
 
 
@@ -36,9 +35,9 @@ class Task:
 
     description: str
     total: int | None = None
-    """Units of work, or None where they cannot be known beforehand."""
+    """Units of work; None if unknown."""
     note: str = ""
-    """Shown as long as the task runs."""
+    """Shown while the task runs."""
     done: int = 0
     detail: str = ""
     started: float = field(default_factory=time.monotonic)
@@ -50,7 +49,7 @@ class Task:
         self._show()
 
     def describe(self, text: str) -> None:
-        """Shows `text` beside the description, in place of what the last call showed; "" shows nothing."""
+        """Shows `text` beside the description, replacing the last one; "" shows nothing."""
         self.detail = text
         self._show()
 
@@ -77,12 +76,12 @@ class _WarningHandler(logging.Handler):
 
 
 class Console:
-    """The one way in which commands and long functions talk to the person who started them.
+    """How commands and long functions talk to the person who started them.
 
     Args:
-      quiet: print nothing but warnings.
-      interval_s: seconds between the progress lines where stderr is no terminal.
-      wording: what is printed in place of a text, for commands, which call settings by other names.
+      quiet: print only warnings.
+      interval_s: seconds between progress lines if stderr is not a terminal.
+      wording: rewrites texts for commands, which have other names for settings.
     """
 
     def __init__(
@@ -100,12 +99,12 @@ class Console:
             self._print(self._wording(text))
 
     def warn(self, text: str) -> None:
-        """Prints `warning: ...` on stderr, in one line (names in it are escaped), also when quiet."""
+        """Prints `warning: ...` on stderr, in one line with names escaped, even if quiet."""
         self._print(f"warning: {one_line(self._wording(text))}", to_stderr=True)
 
     @contextmanager
     def showing_log(self) -> Iterator[None]:
-        """In the block, shows what the package logs, such as what its corpus readers find odd, as warnings of here."""
+        """Shows what the package logs in the block, such as oddities of a corpus, as warnings."""
         logger, handler = logging.getLogger("emocluster_jax"), _WarningHandler(self)
         propagates, logger.propagate = logger.propagate, False  # some libraries have the root logger print it, too
         logger.addHandler(handler)
@@ -130,8 +129,7 @@ class Console:
             table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
         for row in rows:
             table.add_row(*(Text(_cell(value)) for value in row))
-        # A pipe has no width: a table in a log file or under `grep` must not be folded at 80 columns. On a terminal too
-        # narrow for the columns rich would leave some out.
+        # In a pipe, rich would fold at 80 columns; on a narrow terminal it would leave columns out.
         rich = RichConsole(file=sys.stdout, width=None if _stdout_is_terminal() else 200)
         rich.width = max(rich.width, _least_width(columns, rows))
         with rich.capture() as captured:
@@ -140,12 +138,12 @@ class Console:
 
     @contextmanager
     def task(self, description: str, total: int | None = None, note: str = "") -> Iterator[Task]:
-        """Shows a task until the block ends. Tasks may be nested; an inner one disappears with its end.
+        """Shows a task until the block ends; nested tasks disappear when they end.
 
         Args:
-          description: what is being done, e.g. "preparing recordings".
-          total: units of work, which `Task.advance` counts; None shows the elapsed time alone.
-          note: what to show beside it all the time, e.g. the last score.
+          description: e.g. "preparing recordings".
+          total: units of work, which `Task.advance` counts; None shows only the elapsed time.
+          note: shown beside it, e.g. the last score.
         """
         if self.quiet:
             yield Task(description, total, note)
@@ -170,7 +168,7 @@ class Console:
     def _print(self, text: str, to_stderr: bool = False) -> None:
         display = self._display
         stream = sys.stderr if to_stderr else sys.stdout
-        # Names of files may have what the terminal's encoding, or any, has not.
+        # File names may have characters that the terminal's encoding lacks.
         encoding = getattr(stream, "encoding", None) or "utf-8"
         text = text.encode(encoding, "backslashreplace").decode(encoding)
         if display is None or not display.print_above(text, to_stderr):
@@ -195,7 +193,7 @@ class _Bars:
     def __init__(self) -> None:
         from rich.console import Console as RichConsole
 
-        # Asked before `start`, which puts a proxy in the place of sys.stdout so that stray prints land above the bars.
+        # Before `start`, which replaces sys.stdout by a proxy so that stray prints appear above the bars.
         self._stdout_is_terminal = _stdout_is_terminal()
         self._progress = _progress(RichConsole(file=sys.stderr), redirect_stdout=self._stdout_is_terminal)
         self._ids: dict[Task, TaskID] = {}
@@ -213,7 +211,7 @@ class _Bars:
         if self._ids:
             self._progress.remove_task(task_id)
         elif finished:
-            # The outermost bar stays on the screen, full: the record of what was done and how long it took.
+            # The outermost bar stays on the screen, full, with its time.
             done = max(task.done, 1)
             self._progress.update(task_id, description=task.description, total=done, completed=done)
 
@@ -228,7 +226,7 @@ class _Bars:
 
 
 class _Lines:
-    """Plain lines on stderr; a timer thread reports also while nothing advances."""
+    """Plain lines on stderr, from a timer thread, even while nothing advances."""
 
     def __init__(self, interval_s: float) -> None:
         self._interval_s = interval_s
@@ -269,7 +267,7 @@ class _Lines:
 
 
 def _write(text: str, to_stderr: bool) -> None:
-    """Prints a line; where it cannot be written, or there is no such stream (`pythonw`), the work goes on without."""
+    """Prints a line; if it cannot be written, or there is no such stream (`pythonw`), the work goes on."""
     stream = sys.stderr if to_stderr else sys.stdout
     if stream is not None:
         with suppress(OSError):
@@ -312,7 +310,7 @@ def _progress(console: RichConsole, redirect_stdout: bool) -> Progress:
     from rich.text import Text
 
     class Counted(ProgressColumn):
-        """A column that only tasks with a known total have; where there is too little room, the bar gives way."""
+        """A column for tasks with a known total; if space is short, the bar shrinks."""
 
         def __init__(self, column: ProgressColumn) -> None:
             super().__init__(Column(no_wrap=not isinstance(column, BarColumn)))
@@ -322,7 +320,7 @@ def _progress(console: RichConsole, redirect_stdout: bool) -> Progress:
             return self.column(task) if task.fields["counted"] else Text()
 
     class Count(ProgressColumn):
-        """Short, so that the description and the remaining time have room on a terminal of 80 columns."""
+        """Short, so that the description and the remaining time fit 80 columns."""
 
         def render(self, task: Any) -> Text:
             return Text(f"{_short(task.completed)}/{_short(task.total)}", style="progress.download")
@@ -330,9 +328,7 @@ def _progress(console: RichConsole, redirect_stdout: bool) -> Progress:
     class Rate(ProgressColumn):
         def render(self, task: Any) -> Text:
             speed = task.finished_speed or task.speed
-            if not speed:
-                return Text()
-            return Text(_rate(speed), style="progress.data.speed")
+            return Text(_rate(speed), style="progress.data.speed") if speed else Text()
 
     return Progress(
         SpinnerColumn("dots" if console.encoding.startswith("utf") else "line"),
@@ -357,7 +353,7 @@ def _is_terminal() -> bool:
 
 
 def _least_width(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> int:
-    """Of a table in which no column is folded to less than a few letters, and numbers not at all."""
+    """The width of a table with no column folded to less than a few letters, and no folded numbers."""
     widths = [max([len(column), *(len(_cell(row[i])) for row in rows)]) for i, column in enumerate(columns)]
     return sum(min(width, _LEGIBLE) + _BETWEEN_COLUMNS for width in widths)
 

@@ -132,7 +132,7 @@ def main() -> None:
         )
     assert options.workdir is not None
     try:
-        with writing(options.workdir, f"make room or mend it, then go on with: {_command_to_resume(options)}"):
+        with writing(options.workdir, f"free space or fix the disk, then go on with: {_command_to_resume(options)}"):
             _train(options, console)
     except KeyboardInterrupt as signal:
         raise type(signal)(f"go on with: {_command_to_resume(options)}") from None

@@ -1,11 +1,9 @@
-"""How much clusters know of emotion, and of the speaker: mutual information, normalised, corrected for chance, tested.
+"""The information that clusters and labels share: mutual information, normalised, corrected for chance, tested.
 
-The chunks of a sentence overlap and share its labels, so they are not independent examples. Everything here that says
-what chance alone would give therefore deals the labels out anew over whole sentences: a sentence's chunks keep their
-clusters and stay together. Over chunks, any clustering that recognises sentences would seem to know every label.
-
-What belongs to the speaker is dealt out over speakers. As these have different numbers of recordings, labels are then
-more or less evenly distributed from one permutation to the next, and all of the mutual information is computed anew.
+The chunks of a sentence overlap and share its labels, so they are not independent examples. To measure chance, labels
+are therefore shuffled over whole sentences: a sentence's chunks keep their clusters and stay together. If labels were
+shuffled over chunks, any clustering that recognises sentences would seem to know every label. Labels that belong to the
+speaker are shuffled over speakers.
 """
 
 from __future__ import annotations
@@ -24,33 +22,31 @@ PERMUTATIONS = 999
 BINS = 5
 _SEED = 0
 _REPORTS = 4
-"""How often a test says how far it is."""
+"""How often a test reports its progress."""
 _TIE = 1e-12
-"""Nats: equal tables whose terms were added up in another order count as equal."""
+"""Nats; rounding makes equal tables differ by less."""
 
 
 @dataclass(frozen=True)
 class Information:
-    """What the clusters of chunks and one label of their sentences tell of each other.
+    """The information that the clusters of chunks share with one label of their sentences.
 
     Attributes:
       classes: different values of the label, after binning.
-      sentences: those whose label is known, which `mutual_information`, `nmi` and `ami` rest on.
+      sentences: those with a known label; `mutual_information`, `nmi` and `ami` are of these.
       mutual_information: in nats, over chunks.
       nmi: normalised by the mean of both entropies, 0 to 1.
       ami: corrected for chance as if chunks were independent (Vinh, Epps & Bailey, JMLR 11, 2010); 0 by chance, 1 if
         both are the same partition.
-      ami_of_sentences: the same, but what chance gives is the mean over the permutations; 0 where that is all that
-        there is to know.
-      p_value: share of permutations of the labels that give as much information, the observed order counted among
-        them (Phipson & Smyth 2010): at least 1 / (permutations + 1).
-      p_value_within_speakers: the same where labels are only exchanged between sentences of one speaker: small if the
-        clusters know more of the label than what the speaker tells. None where speakers are not known, or where they
-        determine the label.
-      permuted: what the labels are dealt out over for `p_value` and `ami_of_sentences`: "sentences" or "speakers".
-      permuted_sentences: those that these two rest on: of `sentences`, over speakers, those whose speaker is known.
-        None if it was not written down, by earlier versions, which left none out.
-      sentences_within_speakers: those that `p_value_within_speakers` rests on, whose speaker is known; None without it.
+      ami_of_sentences: the same, with the mean over the permutations as chance.
+      p_value: share of permutations of the labels that give as much information, counting the observed order
+        (Phipson & Smyth 2010): at least 1 / (permutations + 1).
+      p_value_within_speakers: the same with labels shuffled only among each speaker's sentences: small if the clusters
+        know more about the label than the speaker tells. None if speakers are unknown or determine the label.
+      permuted: what labels are shuffled over for `p_value` and `ami_of_sentences`: "sentences" or "speakers".
+      permuted_sentences: how many of `sentences` these two are of: over speakers, those with a known speaker. None in
+        files of earlier versions, which left none out.
+      sentences_within_speakers: how many `p_value_within_speakers` is of.
     """
 
     classes: int
@@ -68,16 +64,15 @@ class Information:
 
 @dataclass(frozen=True)
 class ClusterInformation:
-    """What the clusters of a split know.
+    """The information that the clusters of a split share with its labels.
 
     Attributes:
       attributes: by name; attributes without at least two classes of labels are left out.
       speaker: None unless two speakers are known.
-      gender: None unless two genders are known. It belongs to the speaker, so speakers are what it is dealt out over,
-        if each has one gender and there are two genders among them: clusters that recognise voices would otherwise
-        seem to know the gender.
-      bins: quantile bins that the attributes were asked to have.
-      permutations: how many p-values and `ami_of_sentences` rest on.
+      gender: None unless two genders are known. It is shuffled over speakers if each has one gender and both occur:
+        otherwise clusters that recognise voices would seem to know the gender.
+      bins: requested quantile bins of the attributes.
+      permutations: behind each p-value and `ami_of_sentences`.
     """
 
     attributes: dict[str, Information]
@@ -88,7 +83,7 @@ class ClusterInformation:
 
     @property
     def labels(self) -> dict[str, Information]:
-        """Of attributes, speaker and gender, those that are known."""
+        """All of it by name."""
         others = {"speaker": self.speaker, "gender": self.gender}
         return self.attributes | {name: known for name, known in others.items() if known is not None}
 
@@ -103,16 +98,16 @@ def cluster_information(
     permutations: int = PERMUTATIONS,
     console: Console | None = None,
 ) -> ClusterInformation:
-    """What the clusters of a split know of its labels; the same input gives the same result.
+    """Measures what the clusters of a split know about its labels; the same input gives the same result.
 
     Args:
-      assignments: cluster of every chunk, those of a sentence one after another, equally many a sentence.
+      assignments: cluster of every chunk, grouped by sentence, the same number for each.
       labels: of the sentences.
       speakers: of the sentences, "" where unknown.
       genders: of the sentences, "" where unknown.
       bins: quantile bins of the attributes; equal labels share a bin, so there may be fewer.
-      permutations: draws for what chance gives.
-      console: shows how far it is, which takes a minute for tens of thousands of sentences; None for nothing.
+      permutations: number of shuffles that measure chance.
+      console: shows progress; tens of thousands of sentences take a minute.
     """
     counts = cluster_counts(assignments, len(labels))
     speaker = _classes(speakers)
@@ -122,7 +117,7 @@ def cluster_information(
     gender_of_speakers = _labels_of_groups(gender, speaker)
     over = speaker if gender_of_speakers is not None and len(np.unique(gender_of_speakers)) > 1 else None
     total = permutations * sum(_tests(classes, groups) for classes, groups in asked)
-    with (console or Console(quiet=True)).task("what the clusters tell", total) as task:
+    with (console or Console(quiet=True)).task("comparing clusters and labels", total) as task:
 
         def found(classes: Int[np.ndarray, " sentences"], **others: Any) -> Information | None:
             return information(counts, classes, permutations=permutations, advance=task.advance, **others)
@@ -138,9 +133,9 @@ def cluster_information(
 
 
 def quantile_bins(values: Float[np.ndarray, " n"], bins: int) -> Int[np.ndarray, " n"]:
-    """Bins of about equally many values, numbered from 0 without gaps; -1 where a value is NaN.
+    """Bins of about the same number of values, numbered from 0 without gaps; -1 where a value is NaN.
 
-    Equal values are never parted, so that ratings on a coarse scale may give fewer bins.
+    Equal values share a bin, so ratings on a coarse scale may give fewer bins.
     """
     from scipy.stats import rankdata
 
@@ -154,14 +149,10 @@ def quantile_bins(values: Float[np.ndarray, " n"], bins: int) -> Int[np.ndarray,
 
 
 def cluster_counts(assignments: Int[np.ndarray, " chunks"], sentences: int) -> Int[np.ndarray, "sentences clusters"]:
-    """How many chunks of each sentence are in each cluster.
-
-    Args:
-      assignments: those of a sentence one after another, equally many a sentence.
-      sentences: how many there are.
+    """How many chunks of each sentence are in each cluster, from assignments grouped by sentence.
 
     Raises:
-      ValueError: the chunks cannot be those of so many sentences.
+      ValueError: the number of chunks is not a multiple of the number of sentences.
     """
     if sentences == 0 or len(assignments) % sentences:
         raise ValueError(f"{len(assignments)} chunks of {sentences} sentences")
@@ -179,16 +170,16 @@ def information(
     over: Int[np.ndarray, " sentences"] | None = None,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Information | None:
-    """What clusters and one label tell of each other; None if the label has fewer than two classes.
+    """The information that clusters share with one label; None if the label has fewer than two classes.
 
     Args:
-      counts: of `cluster_counts`.
+      counts: from `cluster_counts`.
       labels: class of each sentence, -1 where unknown.
-      permutations: draws for what chance gives.
-      within: speakers, for `Information.p_value_within_speakers`; -1 where unknown, and the sentence left out of it.
-      over: speakers to deal the labels out over, each of one class, at least two classes in all; -1 where unknown, and
-        the sentence left out of `p_value` and `ami_of_sentences`. None deals them out over sentences.
-      advance: told now and then how many more permutations are done.
+      permutations: number of shuffles that measure chance.
+      within: speakers for `p_value_within_speakers`, -1 where unknown, which leaves the sentence out.
+      over: speakers to shuffle the labels over, each of one class, at least two classes in all; -1 where unknown, which
+        leaves the sentence out of `p_value` and `ami_of_sentences`. None shuffles over sentences.
+      advance: called now and then with the number of further permutations done.
     """
     from scipy.stats import entropy
     from sklearn.metrics import adjusted_mutual_info_score, mutual_info_score, normalized_mutual_info_score
@@ -206,13 +197,13 @@ def information(
     if over is not None:
         _, first, unit = np.unique(over[permuted], return_index=True, return_inverse=True)
         units, unit_labels = _sums_by(unit, units), unit_labels[first]
-    observed, by_chance = _dealt_out_anew(units, unit_labels, np.zeros(len(units), int), permutations, advance)
+    observed, by_chance = _shuffled(units, unit_labels, np.zeros(len(units), int), permutations, advance)
     expected = float(by_chance.mean())
     p_value_within_speakers = sentences_within_speakers = None
     if within is not None and _tests(labels, within) == 2:
         tested = known & (within >= 0)
         p_value_within_speakers = _p_value(
-            *_dealt_out_anew(counts[tested], labels[tested], within[tested], permutations, advance)
+            *_shuffled(counts[tested], labels[tested], within[tested], permutations, advance)
         )
         sentences_within_speakers = int(tested.sum())
     return Information(
@@ -230,25 +221,25 @@ def information(
     )
 
 
-def _dealt_out_anew(
+def _shuffled(
     counts: Int[np.ndarray, "units clusters"],
     labels: Int[np.ndarray, " units"],
     groups: Int[np.ndarray, " units"],
     permutations: int,
     advance: Callable[[int], None],
 ) -> tuple[float, Float[np.ndarray, " permutations"]]:
-    """The mutual information in nats, and what it becomes where labels are dealt out anew among each group's units."""
+    """The mutual information in nats, and its values after shuffles of the labels among each group's units."""
     from scipy.special import xlogy
 
     home = np.lexsort((labels, groups))
     by_label = np.argsort(labels[home], kind="stable")
     starts = np.flatnonzero(np.diff(labels[home][by_label], prepend=-1))
     total, by_cluster = int(counts.sum()), counts.sum(axis=0)
-    # Clusters keep their sizes. Labels keep theirs only where all units have equally many chunks.
+    # Clusters keep their sizes; labels keep theirs only if all units have the same number of chunks.
     of_clusters = float(xlogy(total, total) - xlogy(by_cluster, by_cluster).sum())
 
     def mutual_information(order: Int[np.ndarray, " units"]) -> float:
-        """Of the table in which unit `order[i]` has the label of unit `home[i]`."""
+        """For the table in which unit `order[i]` has the label of unit `home[i]`."""
         table = np.add.reduceat(counts[order[by_label]], starts)
         by_label_sums = table.sum(axis=1)
         return (float(xlogy(table, table).sum() - xlogy(by_label_sums, by_label_sums).sum()) + of_clusters) / total
@@ -269,7 +260,7 @@ def _sums_by(groups: Int[np.ndarray, " n"], values: Int[np.ndarray, "n ..."]) ->
 
 
 def _tests(labels: Int[np.ndarray, " n"], groups: Int[np.ndarray, " n"] | None) -> int:
-    """How many tests a label gets: none with a single class, and a second one where it varies within some group."""
+    """How many tests a label gets: none with a single class, and a second one if it varies within some group."""
     if len(np.unique(labels[labels >= 0])) < 2:
         return 0
     return 1 if groups is None or _labels_of_groups(labels, groups) is not None else 2

@@ -21,12 +21,7 @@ _NAMES_SHOWN = 5
 
 @dataclass(frozen=True)
 class EmbeddingSample:
-    """What represents the chunks of some of a split's sentences.
-
-    Attributes:
-      sentences: (n,) their positions in the split, in ascending order.
-      embeddings: (n, C, E) float32.
-    """
+    """The embeddings of the chunks of some sentences of a split, and the sentences' positions, ascending."""
 
     sentences: Int[np.ndarray, " n"]
     embeddings: Float[np.ndarray, "n C E"]
@@ -34,14 +29,14 @@ class EmbeddingSample:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Predictions beside the truth, in label units, and what they are worth.
+    """Predictions and true labels, in label units, and their scores.
 
     Attributes:
       attributes: names of the A attributes.
-      truth: (U, A), NaN where there is no label.
-      predictions: (U, A).
-      scores: by attribute, over the sentences that have a label and a finite prediction.
-      sample: embeddings of some sentences, where they were asked for.
+      truth: NaN where there is no label.
+      predictions: one per sentence.
+      scores: by attribute, over the sentences with a label and a finite prediction.
+      sample: embeddings of some sentences, if requested.
     """
 
     attributes: tuple[str, ...]
@@ -60,14 +55,14 @@ def evaluate_split(
 ) -> Evaluation:
     """Predicts every sentence of a split (mean over its chunks) and scores the predictions.
 
-    Predictions that are not finite are left out of the scores, and a warning says of which recordings they are.
+    Predictions that are not finite are left out of the scores, with a warning that names their recordings.
 
     Args:
       model: what to evaluate.
       split: its chunks and labels.
       recording_ids: the ids of recordings by their places in the split.
-      console: shows how far it is.
-      sample: about how many sentences' embeddings to keep, spread evenly over the split; 0 keeps none.
+      console: shows progress.
+      sample: of about how many sentences, spread evenly over the split, to keep the embeddings.
     """
     forward = make_forward(model.config)
     with console.task("evaluating", split.chunk_count) as task:
@@ -88,7 +83,7 @@ def evaluate_split(
 
 
 def _sample(outputs: Outputs, split: Split, size: int) -> EmbeddingSample:
-    """Every so many sentences of each device's share."""
+    """Sentences at equal distances in each device's share."""
     share = split.utterances_per_device
     devices, _, width = outputs.embeddings.shape
     taken = np.arange(0, share, max(split.utterances // size, 1))

@@ -1,7 +1,7 @@
 """Agreement between predicted and human ratings of one attribute.
 
-Pairs in which either number is not finite are left out: a missing label says nothing about a prediction. With no pair
-left, every metric is NaN.
+Pairs in which either number is not finite are left out. If no pair is left, every metric is NaN. Arrays of different
+shapes raise ValueError.
 """
 
 from __future__ import annotations
@@ -13,11 +13,7 @@ from jaxtyping import Float
 def ccc(prediction: Float[np.ndarray, " n"], target: Float[np.ndarray, " n"]) -> float:
     """Concordance correlation coefficient, -1 to 1 (Lin, Biometrics 45, 1989), with population variances.
 
-    Constant ratings that are predicted exactly leave 0 / 0 and give NaN: there is no variation to agree about. If only
-    one side is constant, or both are and differ, it is 0.
-
-    Raises:
-      ValueError: arrays of different shapes.
+    It is NaN if both sides are the same constant, as 0 / 0, and 0 if only one is constant or the constants differ.
     """
     x, y = _complete_pairs(prediction, target)
     return float(ccc_of_rows(x, y)) if x.size else float("nan")
@@ -28,8 +24,8 @@ def ccc_of_rows(
 ) -> Float[np.ndarray, "*rows"]:
     """`ccc` of many pairs of arrays at once, along the last axis; n is at least 1 and every number finite."""
     x, y = np.asarray(prediction, np.float64), np.asarray(target, np.float64)
-    # Shifted and scaled alike, which leaves the coefficient as it is: tiny ratings must not vanish in the squares, nor
-    # huge ones overflow.
+    # Shifting and scaling both alike does not change the coefficient, but keeps the squares from vanishing or
+    # overflowing.
     middle = x.mean(axis=-1, keepdims=True) / 2 + y.mean(axis=-1, keepdims=True) / 2
     x, y = x - middle, y - middle
     largest = np.maximum(np.abs(x).max(axis=-1, keepdims=True), np.abs(y).max(axis=-1, keepdims=True))
@@ -44,11 +40,7 @@ def ccc_of_rows(
 
 
 def pearson(prediction: Float[np.ndarray, " n"], target: Float[np.ndarray, " n"]) -> float:
-    """Pearson's correlation coefficient, -1 to 1; NaN where either side is constant.
-
-    Raises:
-      ValueError: arrays of different shapes.
-    """
+    """Pearson's correlation coefficient, -1 to 1; NaN if either side is constant."""
     x, y = _complete_pairs(prediction, target)
     if x.size == 0 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
@@ -59,11 +51,7 @@ def pearson(prediction: Float[np.ndarray, " n"], target: Float[np.ndarray, " n"]
 
 
 def rmse(prediction: Float[np.ndarray, " n"], target: Float[np.ndarray, " n"]) -> float:
-    """Root of the mean squared error, in the unit of the ratings.
-
-    Raises:
-      ValueError: arrays of different shapes.
-    """
+    """Root of the mean squared error, in the unit of the ratings."""
     x, y = _complete_pairs(prediction, target)
     return float(np.sqrt(np.mean((x - y) ** 2))) if x.size else float("nan")
 

@@ -1,6 +1,6 @@
-"""What a run leaves at its end: `test_predictions.csv`, `test.json` (their scores) and `clusters.json`.
+"""The results of a finished run: `test_predictions.csv`, their scores in `test.json`, and `clusters.json`.
 
-`clusters.json` says how informative the clusters of the run's best epoch are. Each JSON file names the run.
+`clusters.json` has the information in the clusters of the best epoch. Each JSON file names its run.
 """
 
 from __future__ import annotations
@@ -26,24 +26,17 @@ from emocluster_jax.storage.json_files import RUN_ENTRY, as_record, check_run, r
 TEST_PREDICTIONS = "test_predictions.csv"
 TEST_SCORES = "test.json"
 CLUSTERS_FILE = "clusters.json"
-_REMEDY = "finish the training again with `resume`, which writes it anew"
+_REMEDY = "finish the training again with `resume`, which rewrites it"
 _MOST_PREDICTION_BYTES = 128 << 20
 """A million sentences."""
 _LARGEST_PREDICTION = float(np.finfo(np.float32).max)
 _LARGEST_SCORE = 1e100
-"""Far beyond any error of single-precision numbers, and its square fits double precision."""
+"""Far above any error of single-precision numbers; its square fits double precision."""
 
 
 @dataclass(frozen=True)
 class SentencePredictions:
-    """Predicted and rated attributes of the sentences of a split, in its order.
-
-    Attributes:
-      ids: of the U sentences.
-      attributes: names of the A attributes.
-      truth: (U, A) in label units, NaN where there is no label.
-      predictions: (U, A) in label units.
-    """
+    """Predicted and rated attributes of a split's sentences, in its order and in label units; NaN without a label."""
 
     ids: tuple[str, ...]
     attributes: tuple[str, ...]
@@ -52,9 +45,9 @@ class SentencePredictions:
 
 
 def write_predictions(path: Path, sentences: SentencePredictions) -> None:
-    """Writes `id` and, for each attribute, `NAME_truth,NAME_prediction`; an empty cell where there is no label.
+    """Writes columns `id` and, for each attribute, `NAME_truth,NAME_prediction`; an empty cell for a missing label.
 
-    Numbers have as few digits as identify them in float32.
+    Numbers have just enough digits to identify them in float32.
     """
     with replacing_csv(path) as rows:
         rows.writerow(_header(sentences.attributes))
@@ -69,16 +62,13 @@ def read_predictions(path: Path, sha256: str | None = None) -> SentencePredictio
     Args:
       path: the file.
       sha256: of the content that the run's scores were computed from; None accepts any.
-
-    Raises:
-      InputError: no such file, not what `write_predictions` wrote, or not what the scores were computed from.
     """
     try:
         content = read_bytes(path, _REMEDY, _MOST_PREDICTION_BYTES)
     except FileNotFoundError:
         raise InputError(f"{path} cannot be read (no such file); {_REMEDY}") from None
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-        raise InputError(f"{path} is damaged, or not what the scores beside it are of (its SHA-256 differs); {_REMEDY}")
+        raise InputError(f"{path} is damaged or not the predictions behind the scores (its SHA-256 differs); {_REMEDY}")
     try:
         header, *rows = csv.reader(io.StringIO(content.decode("utf-8"), newline=""))
         attributes = tuple(name.removesuffix("_truth") for name in header[1::2])
@@ -107,11 +97,9 @@ def _numbers(row: Sequence[str], columns: int, number: int) -> list[float]:
 
 @dataclass(frozen=True)
 class RunScores:
-    """What a run scored on the test split.
+    """A run's scores on the test split, by attribute, and the SHA-256 of the file of predictions behind them.
 
-    Attributes:
-      scores: by attribute; empty where there are none.
-      predictions_sha256: of the file of the predictions behind them; None where an earlier version did not record it.
+    The SHA-256 is None in files of earlier versions.
     """
 
     scores: Mapping[str, Scores] = field(default_factory=dict)
@@ -119,7 +107,7 @@ class RunScores:
 
 
 def scores_as_json(scores: Mapping[str, Scores]) -> dict[str, dict[str, float | int | None]]:
-    """Scores by attribute in JSON's types; None where a score is undefined."""
+    """Scores by attribute in JSON's types; None for an undefined score."""
     return {
         name: {key: value if math.isfinite(value) else None for key, value in asdict(of).items()}
         for name, of in scores.items()
@@ -127,26 +115,22 @@ def scores_as_json(scores: Mapping[str, Scores]) -> dict[str, dict[str, float | 
 
 
 def write_run_scores(path: Path, run_id: str, scores: RunScores) -> None:
-    """Writes a run's scores, with its id and a checksum."""
+    """Writes a run's scores with its id and a checksum."""
     values = {"predictions_sha256": scores.predictions_sha256, "scores": scores_as_json(scores.scores)}
     write_sealed(path, {RUN_ENTRY: run_id, **values})
 
 
 def read_run_scores(path: Path, run_id: str) -> RunScores:
-    """Reads what `write_run_scores` wrote, or the bare scores by attribute that earlier versions wrote.
-
-    Args:
-      path: the file; if there is none, there are no scores.
-      run_id: the run that it has to belong to.
+    """Reads what `write_run_scores` or an earlier version wrote; no scores if there is no file.
 
     Raises:
-      InputError: the file is damaged, or belongs to another run.
+      InputError: the file is damaged or belongs to another run than `run_id`.
     """
     try:
         values = read_sealed(path, _REMEDY, may_lack_seal=True)
     except FileNotFoundError:
         return RunScores()
-    # A run's id is text, which no attribute's scores are.
+    # Earlier versions wrote only scores by attribute, which are not text as a run's id is.
     if isinstance(values.get(RUN_ENTRY), str):
         check_run(path, values[RUN_ENTRY], run_id)
         by_attribute, sha256 = values.get("scores"), values.get("predictions_sha256")
@@ -160,7 +144,7 @@ def read_run_scores(path: Path, run_id: str) -> RunScores:
 
 @dataclass(frozen=True)
 class _SavedScores:
-    """`Scores` as they are written: None where one is undefined."""
+    """`Scores` as they are written: None for an undefined one."""
 
     ccc: float | None
     pearson: float | None
@@ -179,7 +163,7 @@ def _scores(values: object, where: str) -> Scores:
 
 @dataclass(frozen=True)
 class _SavedClusters:
-    """The entries of `clusters.json`, except the attributes; `run` is "" in files of earlier versions."""
+    """The entries of `clusters.json` except the attributes; `run` is "" in files of earlier versions."""
 
     epoch: int
     speaker: Information | None
@@ -195,15 +179,10 @@ def write_clusters(path: Path, run_id: str, epoch: int, found: ClusterInformatio
 
 
 def read_clusters(path: Path, run_id: str, epoch: int | None) -> ClusterInformation | None:
-    """Reads what `write_clusters` wrote; None if there is no file, or only that of an earlier best epoch.
-
-    Args:
-      path: the file.
-      run_id: the run that it has to belong to.
-      epoch: the run's best epoch.
+    """Reads what `write_clusters` wrote; None if there is no file, or one of another epoch than this best one.
 
     Raises:
-      InputError: the file is damaged, or belongs to another run.
+      InputError: the file is damaged or belongs to another run than `run_id`.
     """
     try:
         values = read_sealed(path, _REMEDY, may_lack_seal=True)

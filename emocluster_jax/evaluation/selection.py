@@ -13,13 +13,13 @@ from emocluster_jax.evaluation.sentences import Scores
 
 
 class Selection(NamedTuple):
-    """A metric that can choose the best epoch.
+    """A metric of the validation split that can choose the best epoch.
 
     Attributes:
-      title: what messages call it, after "validation".
+      title: its name in messages, after "validation".
       entry: its name in `metrics.jsonl`.
       detail: what it is a mean of.
-      higher_is_better: whether the best epoch is that of the highest value.
+      higher_is_better: whether the highest value is the best.
     """
 
     title: str
@@ -33,7 +33,7 @@ class Selection(NamedTuple):
         return self.entry.removesuffix("_mean")
 
     def is_better(self, value: float, best: float) -> bool:
-        """Whether a finite value is better than the best one so far, or the first one: `best` is then not finite."""
+        """Whether a value is finite and better than the best so far, or the first finite one."""
         if not (np.isfinite(value) and np.isfinite(best)):
             return bool(np.isfinite(value))
         return value > best if self.higher_is_better else value < best
@@ -58,15 +58,14 @@ def selection_values(
     """The value of each of `SELECTIONS`, by its entry: means over the attributes that select.
 
     The RMSE is in standard deviations of the training labels, so that attributes of different scales count alike. The
-    loss is the labelled stage's, 1 - CCC of chunks, of which each has its recording's label, over the whole split: the
-    authors select by the same, batch by batch.
+    loss is 1 - CCC of all chunks of the split, each with its recording's label; the authors take the mean over batches.
 
     Args:
       scores: of the recordings, by attribute, in the order of the arrays.
       of_chunks: predictions in z-normalised label units.
       targets: z-normalised labels, NaN where missing.
       label_std: of the training labels.
-      selecting: attributes of `scores`; with none all values are NaN.
+      selecting: attributes of `scores`; without any, all values are NaN.
     """
     columns = [(scores[name], list(scores).index(name)) for name in selecting]
     values = {

@@ -18,8 +18,8 @@ class Scores:
       ccc: concordance correlation coefficient.
       pearson: Pearson's r.
       rmse: in label units.
-      n: sentences that have a label and a finite prediction; the scores are of these.
-      not_finite: sentences that have a label and a prediction that is NaN or infinite.
+      n: sentences with a label and a finite prediction; the scores are of these.
+      not_finite: sentences with a label and a prediction that is NaN or infinite.
     """
 
     ccc: float
@@ -34,13 +34,7 @@ def sentence_attributes(
     label_mean: Float[np.ndarray, " A"],
     label_std: Float[np.ndarray, " A"],
 ) -> Float[np.ndarray, "utterances A"]:
-    """The mean over a sentence's chunks, in label units.
-
-    Args:
-      chunk_attributes: predictions in z-normalised units.
-      label_mean: of the training labels.
-      label_std: of the training labels.
-    """
+    """The mean over each sentence's chunks of z-normalised predictions, in label units of the training labels."""
     return chunk_attributes.mean(axis=1, dtype=np.float64).astype(np.float32) * label_std + label_mean
 
 
@@ -49,7 +43,7 @@ def score_sentences(
     predictions: Float[np.ndarray, "utterances A"],
     attributes: tuple[str, ...],
 ) -> dict[str, Scores]:
-    """Scores by attribute, over the sentences that have a label and a finite prediction."""
+    """Scores by attribute, over the sentences with a label and a finite prediction."""
     scores = {}
     for name, true, predicted in zip(attributes, truth.T, predictions.T, strict=True):
         known = np.isfinite(true)

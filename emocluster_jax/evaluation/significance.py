@@ -1,12 +1,12 @@
 """Whether one system's CCC on a test split is higher than another's.
 
-Two answers. The field's: the split is cut into 30 random subsets, the CCC of each subset is one observation, and a
-paired one-tailed t-test compares the systems (as Lin & Busso report it). And a paired bootstrap over the sentences,
-which gives an interval for the difference. Neither corrects for the number of comparisons made.
+There are two answers. As Lin & Busso report it, the split is cut into 30 random subsets, each subset's CCC is one
+observation, and a paired one-tailed t-test compares the systems. A paired bootstrap over the sentences gives an
+interval for the difference. Neither corrects for the number of comparisons.
 
-Of several trials a subset's CCC, and a resample's, is the mean over them: the question is about the system that one
-gets by training once more, not about the best of its trials, nor about their ensemble, which averaged predictions would
-be. Sentences are what is drawn at random; how much the trials themselves vary, their standard deviation says.
+With several trials, the CCC of a subset or resample is the mean over the trials: the question is about the system that
+one gets by training once more, not about the best trial or an ensemble. Only sentences are drawn at random; the trials'
+standard deviation shows how much they vary.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ CONFIDENCE = 0.95
 _SUBSET_SEED = 2021
 _BOOTSTRAP_SEED = 2021
 _MIN_SUBSET = 2
-"""Sentences that a CCC needs at least."""
+"""The fewest sentences that have a CCC."""
 _BATCH_VALUES = 4_000_000
-"""Numbers that the bootstrap holds at a time."""
+"""How many numbers the bootstrap holds at a time."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,14 @@ class Comparison:
 
     Attributes:
       difference: CCC over all sentences, the mean over trials, system minus baseline.
-      interval: of the difference, by percentiles of the bootstrap, `CONFIDENCE` of them between its ends.
+      interval: of the difference, the middle `CONFIDENCE` of the bootstrap's percentiles.
       t: statistic of the paired t-test over the subsets.
-      p_value: one-tailed: how likely so large a t is where the system is not better. NaN where nothing is tested: the
-        difference is not defined or the same in all subsets, or there are fewer than two of these.
-      subsets: how many the test rests on; 30 but for test splits of less than 60 sentences.
+      p_value: one-tailed; NaN if nothing is tested: the difference is undefined or the same in all subsets, or there
+        are fewer than two of them.
+      subsets: how many were tested; 30 unless the test split has less than 60 sentences.
       sentences: those with a label.
-      not_finite: those of them for which a trial's prediction is NaN or infinite. With one of them nothing is compared:
-        all other numbers are NaN, `subsets` is 0.
+      not_finite: those of them for which a trial's prediction is NaN or infinite. If there is one, nothing is compared:
+        the numbers above are NaN and `subsets` is 0.
     """
 
     difference: float
@@ -57,7 +57,7 @@ class Comparison:
 
     @property
     def significant(self) -> bool | None:
-        """Whether the system is better, by the t-test at `LEVEL`; None where nothing is tested."""
+        """Whether the system is better, by the t-test at `LEVEL`; None if nothing is tested."""
         return None if np.isnan(self.p_value) else self.p_value < LEVEL
 
 
@@ -66,23 +66,17 @@ def compare_ccc(
     system: Float[np.ndarray, "trials n"],
     baseline: Float[np.ndarray, "baseline_trials n"],
 ) -> Comparison:
-    """Compares the predictions of two systems for the same sentences; the same input gives the same result.
-
-    Args:
-      truth: of every sentence, NaN where there is no label.
-      system: predictions of at least one trial.
-      baseline: likewise.
-    """
+    """Compares two systems' predictions, of at least one trial each, for the same sentences (NaN: no label)."""
     from scipy.stats import ttest_rel
 
     known = np.isfinite(truth)
     truth, system, baseline = truth[known], system[:, known], baseline[:, known]
     nan = float("nan")
     if not_finite := int((~np.isfinite(np.concatenate([system, baseline]))).any(axis=0).sum()):
-        # Without these sentences it would be another comparison: of systems that predict the rest.
+        # Leaving these sentences out would compare systems on the sentences that they can predict.
         return Comparison(nan, (nan, nan), nan, nan, subsets=0, sentences=len(truth), not_finite=not_finite)
     ours, theirs = (subset_ccc(truth, predictions) for predictions in (system, baseline))
-    # A subset without any variation has no CCC.
+    # A subset without variation has no CCC.
     paired = np.isfinite(ours) & np.isfinite(theirs)
     ours, theirs = ours[paired], theirs[paired]
     difference = t = p_value = nan
@@ -96,9 +90,9 @@ def compare_ccc(
 
 
 def subset_ccc(truth: Float[np.ndarray, " n"], predictions: Float[np.ndarray, "trials n"]) -> Float[np.ndarray, " s"]:
-    """The CCC of each random subset, as the mean over the trials; NaN where a subset does not vary.
+    """The CCC of each random subset, the mean over the trials; NaN for a subset that does not vary.
 
-    The subsets are the same for all predictions of the same number of sentences.
+    The subsets depend only on the number of sentences.
     """
     order = np.random.default_rng(_SUBSET_SEED).permutation(len(truth))
     subsets = np.array_split(order, max(min(SUBSETS, len(truth) // _MIN_SUBSET), 1)) if len(truth) else []

@@ -1,24 +1,31 @@
-"""From complete runs to the paper's tables and figures; what is missing is left out and counted."""
+"""Collects complete runs into the paper's tables (Markdown, LaTeX, CSV) and figures; missing runs are counted."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
-from emocluster_jax.evaluation.cluster_extremes import ClusterExtremes, cluster_extremes
+from emocluster_jax.evaluation.cluster_labels import ClusterExtremes, cluster_extremes
 from emocluster_jax.evaluation.run_results import TEST_PREDICTIONS
 from emocluster_jax.experiment.comparisons import compare, pairs
-from emocluster_jax.experiment.completed import CompletedRun, is_complete, read_completed
+from emocluster_jax.experiment.completed import (
+    CompletedRun,
+    Results,
+    completed_trials,
+    epoch_means,
+    is_complete,
+    read_completed,
+)
 from emocluster_jax.experiment.fold_table import fold_table
 from emocluster_jax.experiment.grid import Grid, Run, all_runs, table_attributes, table_runs, table_settings
 from emocluster_jax.experiment.paper_figures import epoch_curves, extreme_distributions, unlabeled_size_curves
 from emocluster_jax.experiment.plan import Plan
-from emocluster_jax.experiment.table_files import write_records, write_table
 from emocluster_jax.experiment.tables import (
     Record,
     ResultTable,
@@ -27,8 +34,8 @@ from emocluster_jax.experiment.tables import (
     finite_or_none,
     significance_table,
 )
-from emocluster_jax.experiment.trials import Results, completed_trials, epoch_means
 from emocluster_jax.records.reader import open_data
+from emocluster_jax.storage.atomic_files import replacing, replacing_csv
 from emocluster_jax.training.workdir import read_run, read_training_clusters
 
 RESULTS = "results.csv"
@@ -38,12 +45,7 @@ FIGURES = "figures"
 
 @dataclass(frozen=True)
 class Collected:
-    """What there is of a grid.
-
-    Attributes:
-      tables: those asked for, and the significance of their differences.
-      missing: runs that are not complete.
-    """
+    """The requested tables of a grid, with the significance of their differences, and how many runs are missing."""
 
     tables: tuple[ResultTable, ...]
     missing: int
@@ -52,13 +54,8 @@ class Collected:
 def collect(plan: Plan, corpus: str, console: Console) -> Collected:
     """Writes `results.csv`, `tables/` and `figures/` into the plan's work directory.
 
-    Args:
-      plan: the grid and where it is.
-      corpus: its name.
-      console: shows how far it is.
-
     Raises:
-      InputError: a file of a run is damaged, or another run's, or nothing can be written.
+      InputError: a run's file is damaged or belongs to another run, or the folder cannot be written.
     """
     grid, runs = plan.grid, all_runs(plan.grid)
     tables, figures = plan.workdir / TABLES, plan.workdir / FIGURES
@@ -93,7 +90,7 @@ def collect(plan: Plan, corpus: str, console: Console) -> Collected:
 
 
 def result_records(plan: Plan, results: Results) -> list[Record]:
-    """A row a complete run and table that shows it; the work directory is relative to the plan's."""
+    """One row per complete run and table that shows it; the work directory is relative to the plan's."""
     return [
         {"table": table, **_run_record(plan, results[run])}
         for table in plan.grid.tables
@@ -103,7 +100,7 @@ def result_records(plan: Plan, results: Results) -> list[Record]:
 
 
 def epoch_records(grid: Grid, results: Results) -> list[Record]:
-    """CCC and NMI over epochs, means over trials: a row a table, setting, attribute and epoch."""
+    """CCC and NMI over epochs, means over trials: one row per table, setting, attribute and epoch."""
     return [
         {"table": table, **dataclasses.asdict(setting), "attribute": attribute, **dataclasses.asdict(mean)}
         for table in grid.tables
@@ -117,10 +114,7 @@ def _run_record(plan: Plan, done: CompletedRun) -> Record:
     run, scores = done.run, done.scores
     best = next(metrics for metrics in done.metrics if metrics["epoch"] == done.best_epoch)
     return {
-        "model": run.setting.model,
-        "stages": run.setting.stages,
-        "clusters": run.setting.clusters,
-        "unlabeled_size": run.setting.unlabeled_size,
+        **{name: getattr(run.setting, name) for name in ("model", "stages", "clusters", "unlabeled_size")},
         "attribute": run.attribute,
         "seed": run.seed,
         **({} if run.fold is None else {"fold": run.fold}),
@@ -137,7 +131,7 @@ def _run_record(plan: Plan, done: CompletedRun) -> Record:
 
 
 def _check_sentences(plan: Plan, results: Results) -> None:
-    """Runs are compared sentence by sentence: those of an attribute and fold must have predicted the same ones."""
+    """Runs are compared by sentence: those of the same attribute and fold must have predicted the same sentences."""
     first: dict[tuple[str, int | None], CompletedRun] = {}
     for run, done in results.items():
         other = first.setdefault((run.attribute, run.fold), done)
@@ -150,7 +144,7 @@ def _check_sentences(plan: Plan, results: Results) -> None:
 
 
 def _extremes(plan: Plan, results: Results) -> Mapping[Run, ClusterExtremes]:
-    """The extreme clusters of the tested epoch, of every complete run of Figure 3."""
+    """The extreme clusters in the tested epoch of every complete run of Figure 3."""
     runs = [run for run in table_runs(plan.grid, "figure3") if run in results]
     if not runs:
         return {}
@@ -165,3 +159,43 @@ def _extremes(plan: Plan, results: Results) -> Mapping[Run, ClusterExtremes]:
             raise InputError(f"{folder} has no cluster assignments; remove it and run it again")
         found[run] = cluster_extremes(assignments, labels.of([run.attribute])[:, 0])
     return found
+
+
+def write_table(folder: Path, table: ResultTable) -> None:
+    """Writes `NAME.md`, `NAME.csv` and `NAME.tex`, a `tabular` that needs the package booktabs."""
+    for suffix, text in (("md", markdown(table)), ("tex", latex(table))):
+        with replacing(folder / f"{table.name}.{suffix}") as temporary:
+            temporary.write_text(text, "utf-8")
+    write_records(folder / f"{table.name}.csv", table.records)
+
+
+def markdown(table: ResultTable) -> str:
+    """The table with its title and notes, in Markdown with pipe tables."""
+    from tabulate import tabulate
+
+    body = tabulate(table.rows, table.header, "pipe", disable_numparse=True, colalign=_alignment(table))
+    return "\n".join([f"### {table.title}", "", body, "", *table.notes, ""])
+
+
+def latex(table: ResultTable) -> str:
+    """The table, its title and notes as comments, with LaTeX's special characters escaped."""
+    from tabulate import tabulate
+
+    body = tabulate(table.rows, table.header, "latex_booktabs", disable_numparse=True, colalign=_alignment(table))
+    return "\n".join([f"% {line}" for line in (table.title, *table.notes)] + [body, ""])
+
+
+def write_records(path: Path, records: Sequence[Record]) -> None:
+    """Writes records as CSV, with an empty cell for None; without any, the file is empty."""
+    with replacing_csv(path) as rows:
+        if records:
+            rows.writerow(records[0])
+            rows.writerows([record.get(name) for name in records[0]] for record in records)
+
+
+def _alignment(table: ResultTable) -> list[str] | None:
+    """Names to the left, numbers to the right."""
+    if not table.rows:
+        return None
+    columns = zip(*table.rows, strict=True)
+    return ["left" if any(cell[:1].isalpha() for cell in column) else "right" for column in columns]

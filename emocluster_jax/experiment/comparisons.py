@@ -9,21 +9,21 @@ import numpy as np
 
 from emocluster_jax.console import Console
 from emocluster_jax.evaluation.significance import Comparison, compare_ccc
+from emocluster_jax.experiment.completed import Results, completed_trials
 from emocluster_jax.experiment.grid import Grid, Setting, TableName, table_attributes, table_settings
-from emocluster_jax.experiment.trials import Results, completed_trials
 
 
 @dataclass(frozen=True)
 class ComparedPair:
-    """One question of a table, and its answer.
+    """Whether a setting is better than a baseline in the same table.
 
     Attributes:
-      table: where both settings are rows.
-      attribute: whose CCC is compared.
-      setting: what is asked to be better.
-      baseline: than what.
-      trials: seeds that both have completed, which the answer rests on.
-      comparison: the answer.
+      table: both are rows of it.
+      attribute: the CCC of this attribute is compared.
+      setting: the system that may be better.
+      baseline: the other one.
+      trials: number of seeds that both have completed.
+      comparison: the result.
     """
 
     table: TableName
@@ -35,11 +35,12 @@ class ComparedPair:
 
 
 def pairs(grid: Grid, table: TableName) -> list[tuple[Setting, Setting]]:
-    """What a table asks to be better than what, fixed before any result is known.
+    """The pairs of system and baseline that a table compares, fixed before any result is known.
 
-    Table 1 asks it of DeepEmoCluster and every other system; Table 2 of more clusters and the first K; Figure 2 of
-    DeepEmoCluster and every other system with as many unlabelled recordings, and of every system with unlabelled
-    recordings and without. Figure 3 compares no scores; the models of different folds share most of their training.
+    Table 1 compares DeepEmoCluster with every other system; Table 2 more clusters with the first K; Figure 2
+    DeepEmoCluster with every other system at the same number of unlabelled recordings, and every system with unlabelled
+    recordings with itself without. Figure 3 compares no scores, and models of different folds share most of their
+    training.
     """
     settings = table_settings(grid, table)
     if table in ("figure3", "folds"):
@@ -58,14 +59,14 @@ def pairs(grid: Grid, table: TableName) -> list[tuple[Setting, Setting]]:
 
 
 def compare(grid: Grid, results: Results, console: Console) -> list[ComparedPair]:
-    """The answers to all tables' questions, where both settings have complete trials of the same seeds."""
+    """The comparisons of all tables for which both settings have complete trials with the same seeds."""
     asked: list[tuple[TableName, str, Setting, Setting]] = [
         (table, attribute, setting, baseline)
         for table in grid.tables
         for attribute in table_attributes(grid, table)
         for setting, baseline in pairs(grid, table)
     ]
-    # Several tables ask some of them.
+    # Tables share some of them.
     answers: dict[tuple[str, Setting, Setting], tuple[int, Comparison] | None] = {}
     with console.task("comparing systems", len({question[1:] for question in asked})) as task:
         for _, attribute, setting, baseline in asked:
@@ -82,7 +83,7 @@ def compare(grid: Grid, results: Results, console: Console) -> list[ComparedPair
 def _answer(
     grid: Grid, results: Results, attribute: str, setting: Setting, baseline: Setting
 ) -> tuple[int, Comparison] | None:
-    """The number of trials that both have completed, and what they say; None without any."""
+    """The number of seeds that both have completed, and their comparison; None without any."""
     ours, theirs = (
         {done.run.seed: done for done in completed_trials(grid, results, each, attribute)}
         for each in (setting, baseline)

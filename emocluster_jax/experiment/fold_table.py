@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from emocluster_jax.evaluation.metrics import ccc
-from emocluster_jax.experiment.completed import CompletedRun
+from emocluster_jax.experiment.completed import CompletedRun, Results, completed_trials, summarize
 from emocluster_jax.experiment.grid import Grid, table_attributes, table_settings
 from emocluster_jax.experiment.tables import (
     Record,
@@ -20,17 +20,10 @@ from emocluster_jax.experiment.tables import (
     missing_note,
     summary_text,
 )
-from emocluster_jax.experiment.trials import Results, completed_trials, summarize
 
 
 def fold_table(grid: Grid, results: Results, corpus: str) -> ResultTable:
-    """Mean and deviation over folds of the test CCC, and the CCC of all folds' test sentences together.
-
-    Args:
-      grid: what was to be run.
-      results: what is complete.
-      corpus: name of the corpus, for the title.
-    """
+    """Mean and deviation over folds of the test CCC, and the CCC of all folds' test sentences together."""
     attributes = table_attributes(grid, "folds")
     rows: list[tuple[str, ...]] = []
     records: list[Record] = []
@@ -56,10 +49,14 @@ def fold_table(grid: Grid, results: Results, corpus: str) -> ResultTable:
             )
         rows.append(tuple(row))
     header = ("system", *(column for name in attributes for column in (name, f"{name}, pooled")))
+    each, over = "", ""
+    if grid.trials > 1:
+        each = f", each the mean over {grid.trials} trials"
+        over = f"; mean ± standard deviation over {grid.trials} trials"
     notes = [
-        f"Mean ± standard deviation over {grid.fold_count} folds{_each(grid.trials)}, or over the number in brackets.",
+        f"Mean ± standard deviation over {grid.fold_count} folds{each}, or over the number in brackets.",
         "Pooled: one CCC over the test sentences of all folds, each predicted by the run that tests on its fold"
-        f"{_over(grid.trials)}.",
+        f"{over}.",
     ]
     if undefined:
         notes.append(f"{undefined} runs are left out of the mean: their fold has no labels, or no finite prediction.")
@@ -70,7 +67,7 @@ def fold_table(grid: Grid, results: Results, corpus: str) -> ResultTable:
 
 
 def _by_fold(trials: Sequence[CompletedRun]) -> list[float]:
-    """The CCC of each fold that has one, the mean over its trials."""
+    """The mean CCC over the trials of each fold that has one."""
     found: defaultdict[int | None, list[float]] = defaultdict(list)
     for trial in trials:
         if math.isfinite(trial.scores.ccc):
@@ -79,7 +76,7 @@ def _by_fold(trials: Sequence[CompletedRun]) -> list[float]:
 
 
 def _pooled(grid: Grid, trials: Sequence[CompletedRun]) -> list[float]:
-    """The CCC over the test sentences of all folds together, of each trial that has all of them."""
+    """The CCC over the test sentences of all folds together, for each trial that has completed them all."""
     by_seed: defaultdict[int, list[CompletedRun]] = defaultdict(list)
     for trial in trials:
         by_seed[trial.run.seed].append(trial)
@@ -91,11 +88,3 @@ def _pooled(grid: Grid, trials: Sequence[CompletedRun]) -> list[float]:
         for runs in by_seed.values()
         if len(runs) == grid.fold_count
     ]
-
-
-def _each(trials: int) -> str:
-    return "" if trials == 1 else f", each the mean over {trials} trials"
-
-
-def _over(trials: int) -> str:
-    return "" if trials == 1 else f"; mean ± standard deviation over {trials} trials"

@@ -1,4 +1,4 @@
-"""The grid that is asked for, as far as the prepared data allow it."""
+"""Checks a requested grid against the prepared data."""
 
 from __future__ import annotations
 
@@ -21,19 +21,12 @@ def grid_for_data(
     unlabeled_sizes: tuple[int, ...] | None,
     trials: int,
 ) -> Grid:
-    """The grid, with what is named twice taken once.
+    """The requested grid, without repetitions.
 
-    Args:
-      data_dir: where the data lie, for messages.
-      preparation: what they are.
-      tables: as in `Grid`.
-      attributes: None for those that the training split has labels of.
-      clusters: as in `Grid`.
-      unlabeled_sizes: None for `sizes_within` the pool.
-      trials: as in `Grid`.
+    `attributes` default to those that the training split has labels of, `unlabeled_sizes` to `sizes_within` the pool.
 
     Raises:
-      InputError: the data do not have what is asked for, or nothing is.
+      InputError: the data do not have what is requested, or nothing is.
     """
     folds = preparation.folds
     if folds is None and "folds" in tables:

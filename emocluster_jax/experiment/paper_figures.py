@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emocluster_jax.evaluation.cluster_extremes import ClusterExtremes
+from emocluster_jax.evaluation.cluster_labels import ClusterExtremes
+from emocluster_jax.experiment.completed import Results, completed_trials, epoch_means, summarize
 from emocluster_jax.experiment.grid import (
     FIGURE2_MODELS,
     Grid,
@@ -20,7 +22,6 @@ from emocluster_jax.experiment.grid import (
     table_settings,
 )
 from emocluster_jax.experiment.tables import full_name, system_name
-from emocluster_jax.experiment.trials import Results, completed_trials, epoch_means, summarize
 from emocluster_jax.models.registry import NETWORKS
 from emocluster_jax.reporting.plot_data import HIGHEST, LOWEST, histogram_edges
 from emocluster_jax.reporting.plots import finish_axes, new_figure, save_png
@@ -96,7 +97,7 @@ def epoch_curves(grid: Grid, table: TableName, results: Results, path: Path) -> 
     settings = table_settings(grid, table)
     name_of = system_name if len({setting.unlabeled_size for setting in settings}) == 1 else full_name
     styles = _styles(settings)
-    # Below both panels there is a column of names for each attribute.
+    # The legend below both panels has one column per attribute.
     figure = new_figure(4.6 * len(attributes), 6 + 0.25 * math.ceil(len(settings) / len(attributes)))
     panels = _panels(figure, 2, len(attributes))
     lines: dict[str, Line2D] = {}
@@ -114,15 +115,14 @@ def epoch_curves(grid: Grid, table: TableName, results: Results, path: Path) -> 
         panels[1][column].set_ylim(0, 1)
         finish_axes(panels[1][column], "clusters against those of the epoch before", "NMI")
     if lines:
-        # As many as there are would cover the curves.
-        figure.legend(
-            list(lines.values()),
-            list(lines),
-            loc="outside lower center",
-            ncols=len(attributes),
-            frameon=False,
-            fontsize=9,
-        )
+        # Inside the panels it would cover the curves.
+        style: dict[str, Any] = {
+            "loc": "outside lower center",
+            "ncols": len(attributes),
+            "frameon": False,
+            "fontsize": 9,
+        }
+        figure.legend(list(lines.values()), list(lines), **style)
     save_png(figure, path)
 
 
@@ -132,12 +132,12 @@ def _panels(figure: Figure, rows: int, columns: int) -> list[list[Axes]]:
 
 
 def _styles(settings: Sequence[Setting]) -> dict[Setting, dict[str, Any]]:
-    """A colour a system; its settings differ by the kind of line, and the marker where there are many."""
-    count: dict[str, int] = {}
+    """One colour per system; its settings differ by the line style, and by the marker if there are many."""
+    count: Counter[str] = Counter()
     styles = {}
     for setting in settings:
-        number = count.get(setting.model, 0)
-        count[setting.model] = number + 1
+        number = count[setting.model]
+        count[setting.model] += 1
         colour, marker = MODEL_STYLES[setting.model]
         styles[setting] = {
             "color": colour,

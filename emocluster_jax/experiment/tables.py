@@ -1,4 +1,4 @@
-"""The tables of the paper from complete runs, beside the published figures."""
+"""The tables of the paper from complete runs, beside the published scores."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from emocluster_jax.evaluation.cluster_extremes import CHANCE_DRAWS, ClusterExtremes
+from emocluster_jax.corpora.labels import VAD
+from emocluster_jax.evaluation.cluster_labels import CHANCE_DRAWS, ClusterExtremes
 from emocluster_jax.evaluation.significance import CONFIDENCE, LEVEL, RESAMPLES, SUBSETS
 from emocluster_jax.experiment.comparisons import ComparedPair
+from emocluster_jax.experiment.completed import Results, Summary, completed_trials, summarize
 from emocluster_jax.experiment.grid import (
     PUBLISHED_SIZES,
     Grid,
@@ -20,27 +22,27 @@ from emocluster_jax.experiment.grid import (
     table_runs,
     table_settings,
 )
-from emocluster_jax.experiment.published_scores import CORPUS, published_ccc
-from emocluster_jax.experiment.trials import Results, Summary, completed_trials, summarize
 from emocluster_jax.models.registry import NETWORKS
 
 ABSENT = "-"
+PUBLISHED_CORPUS = "MSP-Podcast v1.6 (Lin, Sridhar & Busso, ICASSP 2021)"
+_PUBLISHED_CCC = {
+    Setting("cnn_regressor", None, 0): (0.6177, 0.4928, 0.1696),
+    Setting("cnn_ae", None, 0): (0.6338, 0.5111, 0.1354),
+    Setting("cnn_vae", None, 0): (0.5586, 0.4800, 0.1826),
+    Setting("emocluster", 10, 0): (0.6502, 0.5426, 0.1510),
+    Setting("emocluster", 10, PUBLISHED_SIZES[-1]): (0.6611, 0.5400, 0.1572),
+    Setting("emocluster", 20, PUBLISHED_SIZES[-1]): (0.6491, 0.5459, 0.1756),
+    Setting("emocluster", 30, PUBLISHED_SIZES[-1]): (0.6416, 0.5490, 0.1752),
+}
+"""Test CCC of the labels in `VAD`: tables 1 and 2 of the paper."""
 
 Record = Mapping[str, str | int | float | None]
 
 
 @dataclass(frozen=True)
 class ResultTable:
-    """A table for people and the same for programs.
-
-    Attributes:
-      name: of its files.
-      title: what it shows.
-      header: of the columns.
-      rows: the cells as they are to be read.
-      notes: what a reader has to know, a sentence each.
-      records: the numbers, unrounded, by column name; None where there is none.
-    """
+    """A table for people, with `notes` below it, and its unrounded numbers as `records` for programs."""
 
     name: str
     title: str
@@ -66,13 +68,13 @@ def full_name(setting: Setting) -> str:
 
 
 def ccc_table(grid: Grid, table: TableName, results: Results, corpus: str) -> ResultTable:
-    """Table 1, Table 2, or the numbers of Figure 2: mean test CCC over trials, a row a setting.
+    """Table 1, Table 2, or the numbers of Figure 2: mean test CCC over trials, one row per setting.
 
     Args:
-      grid: what was to be run.
-      table: not "figure3".
-      results: what is complete.
-      corpus: name of the corpus, for the notes.
+      grid: the planned runs.
+      table: one of these three.
+      results: the complete runs.
+      corpus: its name, for the notes.
     """
     largest = f"{grid.unlabeled_sizes[-1]:,}"
     titles: dict[TableName, str] = {
@@ -105,7 +107,7 @@ def ccc_table(grid: Grid, table: TableName, results: Results, corpus: str) -> Re
     size = ("unlabelled",) if table == "figure2" else ()
     header = ("system", *size, *(column for attribute in attributes for column in (attribute, "published")))
     pool = "" if table == "table1" else f", with {PUBLISHED_SIZES[-1]:,} unlabelled sentences where there are any"
-    notes = (_trials_note(grid), f"Published figures are of {CORPUS}{pool}; the others of {corpus}.")
+    notes = (_trials_note(grid), f"Published figures are of {PUBLISHED_CORPUS}{pool}; the others of {corpus}.")
     return ResultTable(
         table,
         titles[table],
@@ -117,39 +119,37 @@ def ccc_table(grid: Grid, table: TableName, results: Results, corpus: str) -> Re
 
 
 def extremes_table(grid: Grid, results: Results, extremes: Mapping[Run, ClusterExtremes]) -> ResultTable:
-    """Figure 3 in numbers: how far apart the extreme clusters are, a row for each way to train."""
+    """Figure 3 in numbers: how far apart the extreme clusters are, one row per way to train."""
     (attribute,) = table_attributes(grid, "figure3")
     rows, records = [], []
     for setting in table_settings(grid, "figure3"):
         trials = [trial.run for trial in completed_trials(grid, results, setting, attribute)]
         found = {run: extremes[run] for run in trials if run in extremes}
-        columns = [
-            [float(extreme.lowest.mean()) for extreme in found.values()],
-            [float(extreme.highest.mean()) for extreme in found.values()],
-            [extreme.distance for extreme in found.values()],
-            [extreme.distance_by_chance for extreme in found.values()],
+        of_setting = [
+            {
+                **dataclasses.asdict(setting),
+                "attribute": attribute,
+                "seed": run.seed,
+                "lowest_mean": float(extreme.lowest.mean()),
+                "lowest_chunks": len(extreme.lowest),
+                "highest_mean": float(extreme.highest.mean()),
+                "highest_chunks": len(extreme.highest),
+                "wasserstein": extreme.distance,
+                "wasserstein_by_chance": extreme.distance_by_chance,
+            }
+            for run, extreme in found.items()
         ]
-        cells = (summary_text(summarize(values), grid.trials) for values in columns)
+        cells = (
+            summary_text(summarize([record[name] for record in of_setting]), grid.trials)
+            for name in ("lowest_mean", "highest_mean", "wasserstein", "wasserstein_by_chance")
+        )
         rows.append((system_name(setting), f"{setting.unlabeled_size:,}", *cells))
-        for run, extreme in found.items():
-            records.append(
-                {
-                    **dataclasses.asdict(setting),
-                    "attribute": attribute,
-                    "seed": run.seed,
-                    "lowest_mean": float(extreme.lowest.mean()),
-                    "lowest_chunks": len(extreme.lowest),
-                    "highest_mean": float(extreme.highest.mean()),
-                    "highest_chunks": len(extreme.highest),
-                    "wasserstein": extreme.distance,
-                    "wasserstein_by_chance": extreme.distance_by_chance,
-                }
-            )
+        records += of_setting
     header = ("clusters of", "unlabelled", "lowest mean", "highest mean", "Wasserstein distance", "by chance")
     notes = (
         _trials_note(grid),
         f"Of the training split's chunks, {attribute} in label units; each chunk has its sentence's label.",
-        f"By chance: the labels dealt out anew among the sentences, mean of {CHANCE_DRAWS} draws.",
+        f"By chance: labels shuffled among the sentences, mean of {CHANCE_DRAWS} shuffles.",
     )
     title = f"Figure 3: the clusters with the lowest and the highest mean {attribute}"
     return ResultTable(
@@ -212,7 +212,7 @@ def significance_table(tested: Sequence[ComparedPair]) -> ResultTable:
 
 
 def _not_compared_note(tested: Sequence[ComparedPair]) -> tuple[str, ...]:
-    """Which pairs have no verdict for want of predictions; nothing if all have them."""
+    """Names the pairs that were not compared because predictions are not finite."""
     pairs = dict.fromkeys(
         f"{pair.attribute} of {full_name(pair.setting)} against {full_name(pair.baseline)} "
         f"({pair.comparison.not_finite} of {pair.comparison.sentences} sentences)"
@@ -223,7 +223,7 @@ def _not_compared_note(tested: Sequence[ComparedPair]) -> tuple[str, ...]:
 
 
 def _not_finite_note(grid: Grid, table: TableName, results: Results) -> tuple[str, ...]:
-    """How many of a table's runs have scores of a part of the test sentences; nothing if none has."""
+    """Counts the runs of a table that have scores for only some of the test sentences."""
     done = [results[run] for run in table_runs(grid, table) if run in results]
     partial = sum(run.scores.not_finite > 0 for run in done)
     if not partial:
@@ -235,7 +235,7 @@ def _not_finite_note(grid: Grid, table: TableName, results: Results) -> tuple[st
 
 
 def missing_note(grid: Grid, table: TableName, results: Results) -> tuple[str, ...]:
-    """How many runs of a table are not complete; nothing if all are."""
+    """Counts the runs of a table that are not complete."""
     runs = table_runs(grid, table)
     missing = sum(run not in results for run in runs)
     return (f"{missing} of {len(runs)} runs are missing.",) if missing else ()
@@ -264,10 +264,11 @@ def _trials_note(grid: Grid) -> str:
 
 
 def _published(grid: Grid, setting: Setting, attribute: str) -> float | None:
-    """The published figure; the largest size of a smaller corpus stands beside that of the largest published one."""
+    """The published CCC; a smaller corpus's largest unlabelled size is compared with the largest published one."""
     if 0 < setting.unlabeled_size == grid.unlabeled_sizes[-1]:
         setting = dataclasses.replace(setting, unlabeled_size=PUBLISHED_SIZES[-1])
-    return published_ccc(setting, attribute)
+    published = zip(VAD, _PUBLISHED_CCC.get(setting, ()), strict=False)
+    return next((ccc for name, ccc in published if name == attribute), None)
 
 
 def _signed(value: float) -> str:
@@ -275,5 +276,5 @@ def _signed(value: float) -> str:
 
 
 def finite_or_none(value: float) -> float | None:
-    """The number as records have it."""
+    """The number, or None as records have it for NaN and infinity."""
     return value if math.isfinite(value) else None

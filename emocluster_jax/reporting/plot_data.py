@@ -1,4 +1,4 @@
-"""What the plots of a run show, as plain data: `plots` draws it into PNG files, `html` with Plotly into the page.
+"""The data of a run's plots, which `plots` draws into PNG files and `html` into the page.
 
 Colours are those of Okabe & Ito (2008), which colour-blind readers can tell apart; markers differ as well.
 """
@@ -19,11 +19,11 @@ LOWEST, HIGHEST = "#0072B2", "#D55E00"
 """Colours of the clusters with the lowest and the highest mean label."""
 
 Metrics = Sequence[Mapping[str, Any]]
-"""What `MetricsLog` wrote, one mapping per epoch; names may be absent or None."""
+"""The metrics that `MetricsLog` wrote, one mapping per epoch; names may be absent or None."""
 
 
 class Style(NamedTuple):
-    """How one thing differs from others; the marker is Matplotlib's."""
+    """A colour and a marker of Matplotlib."""
 
     colour: str
     marker: str
@@ -64,10 +64,10 @@ class Panel:
       title: what they show.
       epochs: their numbers.
       curves: those with at least one value.
-      lowest: where the vertical axis begins; None leaves it to the curves.
-      highest: where it ends.
+      lowest: the start of the vertical axis; None leaves it to the curves.
+      highest: its end.
       logarithmic: whether it is.
-      kept_epoch: the epoch whose model was kept, where the panel shows it.
+      kept_epoch: the epoch to mark as kept, if any.
     """
 
     title: str
@@ -81,12 +81,9 @@ class Panel:
 
 @dataclass(frozen=True)
 class ClusterSizes:
-    """The sizes of the clusters, largest first: numbers of clusters mean nothing from one epoch to the next.
+    """The number of chunks in each cluster, for epochs with clusters, the largest first.
 
-    Attributes:
-      title: which chunks were clustered.
-      epochs: (n,) those that have clusters.
-      chunks: (n, K) in each cluster.
+    They are sorted because the numbers of clusters change their meaning from epoch to epoch.
     """
 
     title: str
@@ -101,14 +98,14 @@ class ClusterSizes:
 
 @dataclass(frozen=True)
 class Scatter:
-    """Predicted against rated values of a label.
+    """Predicted against rated values of a label, in label units.
 
     Attributes:
       label: its name.
       title: with its CCC.
       colour: of the dots.
-      known: which sentences have both values, finite; the next two are of these.
-      rated: in label units.
+      known: which sentences have both values, finite; `rated` and `predicted` are of these.
+      rated: one per known sentence.
       predicted: likewise.
       limits: of both axes.
     """
@@ -123,7 +120,7 @@ class Scatter:
 
 
 def label_styles(names: Iterable[str]) -> dict[str, Style]:
-    """The style of each label: those of the published corpora have their own, the others take turns."""
+    """The style of each label: fixed for those of the published corpora, in turn for the others."""
     others = cycle(_OTHER_LABELS)
     return {name: _LABELS[name] if name in _LABELS else next(others) for name in names}
 
@@ -150,7 +147,7 @@ def validation_scores(metrics: Metrics) -> Panel:
 
 
 def steps(metrics: Metrics) -> Panel:
-    """What is logged of the steps beside their losses: gradient norms and learning rates."""
+    """The steps' gradient norms and learning rates."""
     styles = cycle(style for of_stage in _STAGES.values() for style in of_stage)
     curves = [
         Curve(title, style, tuple(values))
@@ -160,7 +157,7 @@ def steps(metrics: Metrics) -> Panel:
 
 
 def cluster_changes(metrics: Metrics) -> Panel:
-    """The normalised mutual information of each epoch's clusters with those of the epoch before."""
+    """The normalised mutual information of each epoch's clusters with those of the previous epoch."""
     curves = [Curve(title, style, _values(metrics, name)) for name, (title, style) in _NMI.items()]
     return _panel("NMI with the epoch before", metrics, curves, lowest=0, highest=1)
 
@@ -186,13 +183,13 @@ def rated_and_predicted(
     ccc: float | None,
     colour: str = "",
 ) -> Scatter:
-    """The points of a label's scatter plot.
+    """The points of a label's scatter plot; sentences without a finite rating and prediction are left out.
 
     Args:
       label: its name.
-      rated: in label units; sentences without a finite rating or prediction are left out.
+      rated: in label units.
       predicted: likewise.
-      ccc: the concordance correlation coefficient of the two; None leaves it out of the title.
+      ccc: for the title; None leaves it out.
       colour: of the dots; by default the label's own.
     """
     known = np.isfinite(rated) & np.isfinite(predicted)
@@ -203,7 +200,7 @@ def rated_and_predicted(
 
 
 def limits_around(values: Float[np.ndarray, " n"]) -> tuple[float, float]:
-    """From below the least of some finite values to above the greatest, however close they are, or far from 0."""
+    """An interval around finite values, with a margin however close they are or far from 0."""
     least, greatest = float(values.min()), float(values.max())
     margin = max(0.05 * greatest - 0.05 * least or 0.05, 1e-6 * max(abs(least), abs(greatest)))
     return least - margin, greatest + margin
@@ -212,8 +209,8 @@ def limits_around(values: Float[np.ndarray, " n"]) -> tuple[float, float]:
 def histogram_edges(values: Float[np.ndarray, " n"], bins: int) -> Float[np.ndarray, " edges"]:
     """Edges of equally wide bins from the least to the greatest of some finite values.
 
-    NumPy refuses values that are so large and so close to each other that neighbouring edges would be the same number;
-    here the outer bins then extend beyond the values.
+    If values are so large and close that neighbouring edges would be the same number, which NumPy refuses, the outer
+    bins extend beyond the values.
     """
     least, greatest = float(values.min()), float(values.max())
     # Halves: the range of double precision is larger than its largest number.

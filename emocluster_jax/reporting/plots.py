@@ -20,12 +20,7 @@ _DOTS_PER_INCH = 120
 
 
 def training_curves(metrics: Metrics, path: Path) -> None:
-    """Losses and validation CCC over the epochs; for systems with clusters, their changes and sizes, too.
-
-    Args:
-      metrics: of all epochs so far.
-      path: PNG file, replaced in one step.
-    """
+    """Draws losses and validation CCC over the epochs, and changes and sizes of clusters, into a PNG file."""
     clustered = not metrics or any("cluster_sizes" in epoch for epoch in metrics)
     steps = plot_data.steps(metrics)
     rows = 2 + 2 * clustered + 2 * bool(steps.curves)
@@ -53,19 +48,12 @@ def prediction_scatter(
     ccc: float,
     path: Path,
 ) -> None:
-    """Predicted against rated values of one attribute, one dot per sentence.
-
-    Args:
-      truth, prediction: in label units; sentences where either is NaN are left out.
-      attribute: its name.
-      ccc: concordance correlation coefficient of the two, for the title.
-      path: PNG file, replaced in one step.
-    """
+    """Draws predicted against rated values of one attribute into a PNG file, one dot per sentence with both."""
     scatter = plot_data.rated_and_predicted(attribute, truth, prediction, ccc)
     figure = new_figure(5, 5.2)
     axes = figure.add_subplot()
     count = len(scatter.rated)
-    # Many dots on top of one another must still show where they are dense.
+    # Overlapping dots must still show where they are dense.
     opacity = float(np.clip(6 / np.sqrt(count + 1), 0.08, 0.8))
     axes.scatter(scatter.rated, scatter.predicted, s=18, alpha=opacity, color=scatter.colour, linewidths=0)
     limits = scatter.limits
@@ -77,7 +65,7 @@ def prediction_scatter(
 
 
 def _draw_curves(axes: Axes, panel: Panel) -> None:
-    # Markers thin out where there are many epochs; a lone epoch would be invisible without one.
+    # Many epochs get fewer markers; a single epoch would be invisible without one.
     every = max(len(panel.epochs) // 15, 1)
     for curve in panel.curves:
         axes.plot(
@@ -102,7 +90,7 @@ def _draw_curves(axes: Axes, panel: Panel) -> None:
 def _draw_sizes(axes: Axes, sizes: ClusterSizes) -> None:
     from matplotlib import colormaps
 
-    # Each epoch is a step that extends half an epoch to both sides, so that a single one is visible too.
+    # Each epoch extends half an epoch to both sides, so that a single one is visible.
     edges = (np.array(sizes.epochs)[:, None] + np.array([-0.5, 0.5])).ravel()
     colours = list(colormaps["cividis"](np.linspace(0.1, 0.95, sizes.chunks.shape[1])))
     shares = np.repeat(sizes.percent, 2, axis=0).T
@@ -113,7 +101,7 @@ def _draw_sizes(axes: Axes, sizes: ClusterSizes) -> None:
 
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure; width and height in inches."""
-    # The object interface has no global state, so that it is safe in threads and beside a notebook's own figures.
+    # Without Matplotlib's global state it is safe in threads and beside a notebook's figures.
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")

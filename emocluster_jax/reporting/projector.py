@@ -1,4 +1,4 @@
-"""Embeddings for TensorBoard's projector, which needs files beside the event files and nothing in them."""
+"""Embeddings for TensorBoard's projector, in files beside the event files."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ METADATA = "embeddings_metadata.tsv"
 def write_projector(
     directory: Path, title: str, embeddings: Float[np.ndarray, "n E"], columns: Mapping[str, Sequence[object]]
 ) -> None:
-    """Writes n points, in place of those that may be there, and what is known of them.
+    """Writes points and their metadata, replacing earlier ones.
 
-    Not by tensorboardX's `add_embedding`: it comes with a writer whose thread a full disk ends, adds the points to
-    those of a run's former end, and puts names with tabs and line breaks into its table as they are.
+    tensorboardX's `add_embedding` would not do: a full disk ends its writer's thread, it adds to earlier points, and it
+    does not escape tabs and line breaks in names.
 
     Args:
-      directory: of the event files.
-      title: what the projector calls the points; printable ASCII without quotes.
-      embeddings: their places.
-      columns: at least two, n values each, by a name without tabs; the first one labels the points.
+      directory: the folder of the event files.
+      title: the name of the points; printable ASCII without quotes.
+      embeddings: their coordinates.
+      columns: at least two, with n values each, by a name without tabs; the first one labels the points.
     """
     with replacing(directory / EMBEDDINGS) as temporary:
         np.savetxt(temporary, embeddings, fmt="%.6g", delimiter="\t")

@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any, TextIO
 
 _NAME_BYTES = 255
-"""Of a name, at most, on nearly all file systems."""
+"""The longest name on nearly all file systems."""
 _STEM_BYTES, _SUFFIX_BYTES = 40, 16
-"""What a temporary name has of the final one, at most."""
+"""The most that a temporary name takes from the final one."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` to write to; it takes the place of `path` when the block ends without an error.
+    """A temporary file beside `path` to write to; it replaces `path` if the block ends without an error.
 
-    A reader, or a run resumed after a kill at any instant, finds the old file or the new one, never a part.
+    Whenever the process is killed, readers find the old file or the new one, never a part.
     """
     temporary = temporary_name(path)
     try:
@@ -37,7 +37,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_csv(path: Path, **options: Any) -> Iterator[Any]:
-    """A `csv.writer`, with options of its own, of a UTF-8 file that takes the place of `path` as by `replacing`."""
+    """A `csv.writer` with these options; its UTF-8 file replaces `path` as in `replacing`."""
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         yield csv.writer(_UnixLines(file), **options)
 
@@ -53,23 +53,21 @@ class _UnixLines:
 
 
 def temporary_name(path: Path) -> Path:
-    """A new name beside `path` that says what it is to become, of at most 82 bytes however long the name of `path` is.
+    """A new name beside `path`, similar to it and of at most 82 bytes.
 
-    The suffix stays at the end: writers such as NumPy's and Matplotlib's go by it.
+    The suffix stays at the end, as writers such as NumPy's and Matplotlib's depend on it.
     """
     stem, suffix = path.stem, path.suffix
     if len(os.fsencode(suffix)) > _SUFFIX_BYTES:
         stem, suffix = path.name, ""
-    # On a shared file system another machine's process may have this one's number.
+    # Not by process id: another machine on a shared file system may use the same one.
     return path.with_name(f".{_shortened(stem, _STEM_BYTES)}.{secrets.token_hex(8)}.partial{suffix}")
 
 
 def beside(path: Path, form: str) -> Path:
-    """A name beside `path` that is made of its own, always the same, and no longer than file systems allow.
+    """The path beside `path` with the name `form`, in which `{}` stands for the name of `path`.
 
-    Args:
-      path: what it belongs to.
-      form: the name, with `{}` in place of that of `path`; where all of it has more than 255 bytes, a part and a hash.
+    If that has more than 255 bytes, a part of the name and its hash take its place.
     """
     name = form.format(path.name)
     if len(os.fsencode(name)) > _NAME_BYTES:
@@ -79,18 +77,15 @@ def beside(path: Path, form: str) -> Path:
 
 
 def _shortened(name: str, length_bytes: int) -> str:
-    """The first characters of a file's name that together have no more bytes than this."""
-    # What is left of a character that was cut through is no UTF-8, which some file systems refuse.
+    """The first characters of a file's name, of at most this many bytes."""
+    # Some file systems refuse the rest of a character that was cut, which is not UTF-8.
     return name.encode("utf-8", "surrogateescape")[:length_bytes].decode("utf-8", "ignore")
 
 
 def remove_leftovers(folder: Path, names: str = "*") -> None:
-    """Removes what writers that were killed left in a folder under temporary names, `replacing`'s and Orbax's.
+    """Removes temporary files of `replacing` and Orbax that killed writers left in a folder, if it exists.
 
-    Args:
-      folder: where it lies, if there is such a folder.
-      names: a pattern of the files that were to be written, which have short names; no one else may be writing one of
-        them.
+    Nobody may be writing a file that matches the pattern `names`; such files have short names.
     """
     for pattern in (f".{names}.partial*", f"{names}.orbax-checkpoint-tmp*"):
         for path in folder.glob(pattern):
@@ -101,8 +96,8 @@ def remove_leftovers(folder: Path, names: str = "*") -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes `value` as indented JSON, atomically; infinite and undefined numbers are refused."""
+    """Writes `value` as indented JSON, atomically; ValueError for NaN and infinite numbers."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     with replacing(path) as temporary:
-        # A name of a file may have bytes that are not UTF-8; this escapes them as JSON does, which gives them back.
+        # File names may have bytes that are not UTF-8; they are escaped as JSON does, and read back.
         temporary.write_text(text, "utf-8", "backslashreplace")

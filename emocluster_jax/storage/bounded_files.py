@@ -1,4 +1,4 @@
-"""Reads files that may be damaged, or a stranger's: what they are, and how large, is looked at before."""
+"""Reads files that may be damaged or untrusted, after checking their type and size."""
 
 from __future__ import annotations
 
@@ -11,18 +11,13 @@ from emocluster_jax.errors import InputError
 def read_bytes(path: Path, remedy: str, most_bytes: int) -> bytes:
     """A file's content.
 
-    Args:
-      path: the file.
-      remedy: what to do where it cannot be read, for the message.
-      most_bytes: more is not read.
-
     Raises:
       FileNotFoundError: there is no such file.
-      InputError: it is no plain file, or too large, or it cannot be read.
+      InputError: it is not a plain file, larger than `most_bytes`, or cannot be read; the message ends with `remedy`.
     """
     try:
         found = path.stat()
-        # Whoever opens a pipe waits for its writer.
+        # Opening a pipe would wait for its writer.
         if not stat.S_ISREG(found.st_mode):
             reason = "not a plain file"
         elif found.st_size > most_bytes:
@@ -32,7 +27,7 @@ def read_bytes(path: Path, remedy: str, most_bytes: int) -> bytes:
     except FileNotFoundError:
         if not path.is_symlink():
             raise
-        reason = "a link to a file that is not there"
+        reason = "a link to a missing file"
     except OSError as error:
         reason = error.strerror or str(error)
     except ValueError as error:  # a name that no file can have
@@ -41,12 +36,7 @@ def read_bytes(path: Path, remedy: str, most_bytes: int) -> bytes:
 
 
 def read_text(path: Path, remedy: str, most_bytes: int) -> str:
-    """The content of a file in UTF-8, its line ends as they are.
-
-    Raises:
-      FileNotFoundError: there is no such file.
-      InputError: it is not UTF-8, or as `read_bytes`.
-    """
+    """The text of a UTF-8 file, with its line ends unchanged; errors as in `read_bytes`, also if it is not UTF-8."""
     content = read_bytes(path, remedy, most_bytes)
     try:
         return content.decode("utf-8")

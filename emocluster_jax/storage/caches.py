@@ -1,7 +1,7 @@
-"""Where libraries keep what they compile for the next process, where the home folder cannot take it.
+"""Folders for libraries' caches if the home folder is missing or cannot be written, as in many containers.
 
-In containers a user often has no home folder, or one that cannot be written. librosa then cannot be imported, since it
-wants to know the folder for its data, and Numba one for what it compiles; Matplotlib lists the fonts in each process.
+Without them librosa cannot be imported, as it needs a folder for data and Numba one for compiled code, and Matplotlib
+lists all fonts in each process.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from emocluster_jax.errors import InputError, one_line
 
 
 def place_caches() -> None:
-    """Names, by environment variables, folders for JAX, Numba and Matplotlib, where theirs cannot be written.
+    """Sets environment variables of JAX, Numba and Matplotlib if their usual folders cannot be written.
 
-    They are in a folder of this user alone below the temporary one, and a warning on stderr says so. What the
-    environment says already stays. Processes that this one starts inherit it all, and do not warn again. Call it before
-    these libraries are imported.
+    The new folders are in a private one below the temporary folder, as a warning on stderr says. Variables that are set
+    stay. Child processes inherit them and do not warn again. Call it before these libraries are imported.
 
     Raises:
       InputError: such a folder is needed, and there is no temporary folder either.
@@ -40,7 +39,7 @@ def place_caches() -> None:
     folder, taken = _private_folder(why)
     for variable in blocked:
         os.environ[variable] = str(folder / _SUBFOLDERS[variable])
-    instead = f" ({taken} is not this user's alone)" if taken else ""
+    instead = f" ({taken} is not private to this user)" if taken else ""
     warning = (
         f"{why}; caches for the next run are kept in {folder}{instead}; to keep them elsewhere, set "
         f"{', '.join(blocked)} in the environment"
@@ -51,7 +50,7 @@ def place_caches() -> None:
 
 
 def compiled_programs() -> Path | None:
-    """The folder where the commands keep programs that JAX compiled; None where there is no home folder."""
+    """The folder for programs that JAX compiled for the commands; None without a home folder."""
     caches = _by_convention("XDG_CACHE_HOME", "~/.cache")
     return caches and caches / "emocluster_jax" / "xla"
 
@@ -62,14 +61,14 @@ _SUBFOLDERS = {
     "NUMBA_CACHE_DIR": "numba",
     "MPLCONFIGDIR": "matplotlib",
 }
-"""What is in the private folder, by the variable that names it."""
+"""Folders inside the private folder, by variable."""
 
 
 def _usual_folders() -> dict[str, list[Path | None]]:
-    """What is written to where the variable is not set; None where there is no home folder."""
+    """The folders that are used if a variable is not set; None without a home folder."""
     caches, settings = _by_convention("XDG_CACHE_HOME", "~/.cache"), _by_convention("XDG_CONFIG_HOME", "~/.config")
     return {
-        # Not where there is one that cannot be written: other libraries may have downloaded models to it.
+        # A read-only one is kept: other libraries may have downloaded models to it.
         "XDG_CACHE_HOME": [] if caches else [None],
         "JAX_COMPILATION_CACHE_DIR": [compiled_programs()],
         "NUMBA_CACHE_DIR": [caches and caches / "numba"],
@@ -78,7 +77,7 @@ def _usual_folders() -> dict[str, list[Path | None]]:
 
 
 def _by_convention(variable: str, default: str) -> Path | None:
-    """A folder of the XDG Base Directory Specification, by which relative paths do not count."""
+    """A folder of the XDG Base Directory Specification, which ignores relative paths."""
     if Path(given := os.environ.get(variable, "")).is_absolute():
         return Path(given)
     if not Path(os.environ.get("HOME", "/")).is_absolute():
@@ -90,19 +89,19 @@ def _by_convention(variable: str, default: str) -> Path | None:
 
 
 def _can_be_written(folder: Path) -> bool:
-    """Whether a folder is there, or can be made, and files in it."""
+    """Whether a folder exists or can be created, and files in it."""
     while not os.path.lexists(folder):
         folder = folder.parent
     return os.access(folder, os.W_OK | os.X_OK) and folder.is_dir()
 
 
 def _private_folder(why: str) -> tuple[Path, Path | None]:
-    """A folder of this user alone, the same each time; or, if what has its name is not, a new one, and that name."""
+    """This user's private folder, always the same; if its name is taken, a new one, and the taken name."""
     try:
         folder = Path(tempfile.gettempdir(), f"emocluster_jax-{os.geteuid()}")
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=0o700)
-        # Anyone can make a folder or a link of this name, and put there what would be run in this user's name.
+        # Anyone can create a folder or link of this name, with code that would run as this user.
         there = folder.lstat()
         if stat.S_ISDIR(there.st_mode) and there.st_uid == os.geteuid() and there.st_mode & 0o777 == 0o700:
             return folder, None

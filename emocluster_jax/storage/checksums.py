@@ -1,7 +1,6 @@
-"""SHA-256 checksums, by which a flipped bit is found and its file named.
+"""SHA-256 checksums of files.
 
-They guard against failing disks and transfers, not against people: who changes a file on purpose can change its
-checksum, too.
+They guard against failing disks and transfers, not against people, who can change a checksum with its file.
 """
 
 from __future__ import annotations
@@ -22,26 +21,21 @@ _MOST_LIST_BYTES = 16 << 20
 
 
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file's content, in hexadecimal; about a second a gigabyte."""
+    """The SHA-256 of a file's content, in hexadecimal; about one second per gigabyte."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_files(directory: Path, expected: Mapping[str, str], remedy: str) -> None:
-    """Checks files against their checksums.
-
-    Args:
-      directory: where they are.
-      expected: SHA-256 by path relative to it.
-      remedy: what to do about a damaged one, for the message.
+    """Checks files against their SHA-256, by path relative to the directory.
 
     Raises:
-      InputError: a file is missing, cannot be read, or is not what it was; the first such is named.
+      InputError: the first file that is missing, damaged or cannot be read, and the remedy.
     """
     for name, sha256 in expected.items():
         path = directory / name
         try:
-            # Whoever opens a pipe waits for its writer.
+            # Opening a pipe would wait for its writer.
             found = "" if path.exists() and not path.is_file() else file_sha256(path)
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror}; {remedy}") from None
@@ -58,15 +52,15 @@ def write_checksums(directory: Path) -> None:
 
 
 def check_checksums(directory: Path, remedy: str, sha256: str | None = None) -> None:
-    """Finds a folder to be what `write_checksums` found: these files, as they were, and no others.
+    """Checks that a folder has the files that `write_checksums` listed, unchanged, and no others.
 
     Args:
-      directory: with a file `CHECKSUMS`.
+      directory: a folder with a file `CHECKSUMS`.
       remedy: what to do about a damaged file, for the message.
-      sha256: of `CHECKSUMS` itself, as who refers to the folder knows it; None where it is not known.
+      sha256: of `CHECKSUMS` itself, if it is known.
 
     Raises:
-      InputError: there is no such file, it is another one, or it or another file is damaged or not listed; it is named.
+      InputError: `CHECKSUMS` is missing or another one, or a file is damaged or not listed.
     """
     path = directory / CHECKSUMS
     try:

@@ -1,4 +1,4 @@
-"""What keeps a program from writing: a full disk, a directory that may only be read, a device that has gone."""
+"""Errors of writing in one line: a full disk, a read-only folder, a device that has gone."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 from emocluster_jax.errors import InputError
 from emocluster_jax.storage.atomic_files import temporary_name
 
-AGAIN = "make room or mend it, and give the same command again"
-"""What most commands have to advise."""
+AGAIN = "free space or fix the disk, then run the same command again"
+"""The remedy of most commands."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
@@ -24,14 +24,10 @@ _GONE = (errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN)
 
 @contextmanager
 def writing(folder: Path, remedy: str) -> Iterator[None]:
-    """Says in one line what keeps the block from writing in `folder`.
-
-    Args:
-      folder: where the block writes.
-      remedy: what to do once there is room, or whatever it was is mended.
+    """Turns errors of the block's writing in `folder` into one line that ends with `remedy`.
 
     Raises:
-      InputError: the disk is full, the folder cannot be written, or its device has gone. All other errors go on.
+      InputError: the disk is full, the folder cannot be written, or its device has gone. Other errors pass through.
     """
     try:
         yield
@@ -46,12 +42,9 @@ def writing(folder: Path, remedy: str) -> Iterator[None]:
 
 
 def check_room(folder: Path, size: int) -> None:
-    """Takes this many bytes of a folder's disk, and gives them back at once.
+    """Raises OSError if a folder's disk has less free space than `size` bytes, or cannot be written.
 
-    For writers that fail in threads of their own where the disk is full.
-
-    Raises:
-      OSError: there is not so much room, or nothing can be written.
+    For writers with threads that would fail on a full disk. The space is reserved and freed at once.
     """
     temporary = temporary_name(folder / "room")
     try:
@@ -68,10 +61,7 @@ def check_room(folder: Path, size: int) -> None:
 
 
 def check_output_file(option: str, path: Path) -> None:
-    """Raises InputError, in terms of the option that names it, where no file of this name can be written.
-
-    It tries: for a moment there is an empty file beside it.
-    """
+    """Raises InputError, naming the option, if this file cannot be written: an empty one is created beside it."""
     there = _status(option, path)
     if there is not None and stat.S_ISDIR(there.st_mode):
         raise InputError(f"{option} {path} is a folder; give the name of a file in it")
@@ -92,9 +82,9 @@ def check_output_file(option: str, path: Path) -> None:
 
 
 def check_output_folder(option: str, path: Path) -> None:
-    """Raises InputError, in terms of the option that names it, where no folder can be made there, or written to.
+    """Raises InputError, naming the option, if this folder cannot be created or written to.
 
-    It tries: for a moment there is an empty folder in it, or in the one above it that exists.
+    To try, it creates an empty folder in it, or in its nearest parent that exists.
     """
     check_utf8(path)
     folder = path
@@ -107,7 +97,7 @@ def check_output_folder(option: str, path: Path) -> None:
     if not stat.S_ISDIR(there.st_mode):
         raise InputError(f"{option} {path}{'' if folder == path else f': {folder}'} is a file; give a folder")
     for name in missing:
-        _status(option, folder / name)  # whether a name can be that long, where it does not exist yet
+        _status(option, folder / name)  # names may be too long
     temporary = temporary_name(folder / "folder")
     try:
         temporary.mkdir()
@@ -117,10 +107,7 @@ def check_output_folder(option: str, path: Path) -> None:
 
 
 def check_utf8(folder: Path) -> None:
-    """Raises InputError where a folder's name, or one above it, has bytes that are not UTF-8.
-
-    ArrayRecord and Orbax, which read and write there, take no such names.
-    """
+    """Raises InputError if a folder's path is not UTF-8, as ArrayRecord and Orbax require."""
     try:
         os.path.abspath(folder).encode("utf-8")  # noqa: PTH100 (links stay)
     except UnicodeEncodeError:
@@ -130,15 +117,12 @@ def check_utf8(folder: Path) -> None:
 
 
 def check_path(option: str, path: Path) -> None:
-    """Raises InputError where a path, which need not exist, cannot even be looked for.
-
-    Its name is too long, it lies below a folder that is closed to this user, or links go round in circles.
-    """
+    """Raises InputError if a path, which need not exist, is too long, in a closed folder, or a circle of links."""
     _status(option, path)
 
 
 def _status(option: str, path: Path) -> os.stat_result | None:
-    """What is there; None where nothing is."""
+    """The path's status; None if nothing is there."""
     try:
         return path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -148,9 +132,9 @@ def _status(option: str, path: Path) -> os.stat_result | None:
 
 
 def _disk_error(error: BaseException | None) -> tuple[str, str] | None:
-    """What is wrong with the disk, in two parts, if that is what this error or one that it came from says.
+    """What is wrong with the disk, in two parts, if this error or one of its causes is about that.
 
-    Libraries that write in C++ raise errors of other types, which only their texts tell from others.
+    Libraries in C++ raise errors of other types, which only their texts identify.
     """
     while error is not None:
         text = str(error)

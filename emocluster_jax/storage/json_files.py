@@ -1,7 +1,4 @@
-"""JSON files: written with a checksum of themselves, and read although they may be damaged, or a stranger's.
-
-The checksum guards against failing disks and transfers, not against people, who can change it too.
-"""
+"""JSON files with a checksum of themselves, against failing disks and transfers; they may be damaged or untrusted."""
 
 from __future__ import annotations
 
@@ -18,10 +15,10 @@ from emocluster_jax.storage.atomic_files import write_json
 from emocluster_jax.storage.bounded_files import read_text
 
 MOST_BYTES = 16 << 20
-"""Of a file that describes one thing: a thousand times the usual size."""
+"""The largest file that is read: a thousand times the usual size."""
 RUN_ENTRY = "run"
-"""The entry by which a file of a work directory names its run (`training.workdir.SavedRun.id`). Files of runs that an
-earlier version began do not have it."""
+"""The entry in which a file of a work directory names its run (`training.workdir.SavedRun.id`). Earlier versions did
+not write it."""
 _SEAL = "sha256"
 _LARGEST_INTEGER = (1 << 64) - 1
 _LONGEST_REASON = 300
@@ -31,7 +28,7 @@ Record = TypeVar("Record")
 
 
 def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The entries, and the SHA-256 of them all as one more entry, in place of an earlier one."""
+    """The entries with their SHA-256 as one more entry, replacing an earlier one."""
     entries = {name: value for name, value in values.items() if name != _SEAL}
     return {**entries, _SEAL: hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()}
 
@@ -51,19 +48,19 @@ def read_sealed(
     may_lack_seal: bool = False,
     most_bytes: int = MOST_BYTES,
 ) -> dict[str, Any]:
-    """Reads what `write_sealed` wrote. Changes that leave all values equal, such as blanks, are not noticed.
+    """Reads what `write_sealed` wrote, whatever its white space.
 
     Args:
       path: the file.
       remedy: what to do if it is damaged, for the message.
-      versions: the values that `format_version` may have; none leaves it unchecked.
+      versions: allowed values of `format_version`; none leaves it unchecked.
       renewal: what to do about another version; by default the same as `remedy`.
-      missing: the message where there is no such file; by default FileNotFoundError is raised.
-      may_lack_seal: also read files without a checksum, which earlier versions wrote.
+      missing: the message if there is no such file; by default FileNotFoundError is raised.
+      may_lack_seal: whether to read files of earlier versions, without a checksum.
       most_bytes: larger files are refused.
 
     Returns:
-      The object without its checksum; types and names are still to be checked.
+      The object without its checksum; the caller checks types and names.
 
     Raises:
       FileNotFoundError: there is no such file, and `missing` is empty.
@@ -97,16 +94,7 @@ def read_sealed(
 
 
 def check_run(path: Path, found: object, run_id: str) -> None:
-    """Checks that a file of a work directory belongs to its run.
-
-    Args:
-      path: the file, for the message.
-      found: the run that it names; "" if it names none.
-      run_id: the work directory's run.
-
-    Raises:
-      InputError: it belongs to another run.
-    """
+    """Raises InputError unless `found`, the run that a file names ("" for none), is its work directory's run."""
     if found != run_id:
         names = found[:40] if isinstance(found, str) and found else "none" if found == "" else "something else"
         raise InputError(
@@ -116,12 +104,7 @@ def check_run(path: Path, found: object, run_id: str) -> None:
 
 
 def read_json(path: Path, remedy: str, most_bytes: int = MOST_BYTES) -> Any:
-    """The value in a JSON file; types and names are still to be checked.
-
-    Args:
-      path: the file.
-      remedy: what to do if it cannot be read, for the message.
-      most_bytes: larger files are refused.
+    """The value in a JSON file; the caller checks types and names.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -134,11 +117,7 @@ def read_json(path: Path, remedy: str, most_bytes: int = MOST_BYTES) -> Any:
 
 
 def parse_json(text: str) -> Any:
-    """The value of a JSON text.
-
-    Raises:
-      ValueError: it is not JSON, nested too deeply, or has infinite numbers or integers of more than 64 bits.
-    """
+    """The value of a JSON text; ValueError if it is not JSON, too deep, or has numbers beyond doubles or 64 bits."""
     try:
         return json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=_refuse_constant)
     except RecursionError:
@@ -146,11 +125,11 @@ def parse_json(text: str) -> Any:
 
 
 def as_record(cls: type[Record], values: Any, where: str, remedy: str) -> Record:
-    """A JSON value as a dataclass, with the type of every entry checked.
+    """A JSON value as a dataclass of numbers, text, None, tuples and dataclasses, with every type checked.
 
     Args:
-      cls: a dataclass of numbers, text, None, tuples of them, and dataclasses of the same kind.
-      values: the JSON value; entries that are left out get their defaults.
+      cls: the dataclass.
+      values: the JSON value; missing entries get their defaults.
       where: the file and the place in it, for the message.
       remedy: what to do about it, for the message.
 
@@ -164,12 +143,12 @@ def as_record(cls: type[Record], values: Any, where: str, remedy: str) -> Record
 
 
 def shortened(reason: str) -> str:
-    """A message, cut where it is very long, as it may quote the file."""
+    """A message, cut if it is very long, as it may quote the file."""
     return reason if len(reason) <= _LONGEST_REASON else reason[: _LONGEST_REASON - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def _whole(text: str) -> int:
-    # The digits are counted first: a number of very many takes the more time for each of them.
+    # Digits are counted first, as converting very many takes long.
     if len(text) > 20 or abs(int(text)) > _LARGEST_INTEGER:
         raise ValueError(f"the number {text[:20]}... is too large")
     return int(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from emocluster_jax.evaluation.cluster_extremes import cluster_extremes
+from emocluster_jax.evaluation.cluster_labels import cluster_extremes
 
 
 def test_distance_of_a_hand_made_clustering() -> None:

@@ -149,7 +149,7 @@ def test_what_others_put_in_the_place_is_not_used(
     (used,) = {Path(path).parent for path in placed().values()}
     assert used != folder and used.parent == bare and used.stat().st_mode & 0o777 == 0o700
     assert used.stat().st_uid == os.geteuid() and not used.is_symlink()
-    assert f"in {used} ({folder} is not this user's alone); to keep" in capsys.readouterr().err
+    assert f"in {used} ({folder} is not private to this user); to keep" in capsys.readouterr().err
 
 
 def test_no_place_at_all_is_one_line(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:

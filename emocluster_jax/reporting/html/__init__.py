@@ -1,4 +1,4 @@
-"""Reports as HTML: what is read, what is drawn, and the pages. Needs the extra `report`."""
+"""Reports as HTML; they need the extra `report`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Pictures of how a recording is cut into its chunks, whatever its duration."""
+"""Pictures of a recording and of the chunks that it is cut into."""
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import io
 from dataclasses import dataclass
@@ -16,25 +15,26 @@ from emocluster_jax.corpora.segments import find_recording
 from emocluster_jax.errors import RecordingError
 from emocluster_jax.preprocessing.normalization import feature_statistics, frame_moments, normalize
 from emocluster_jax.preprocessing.sources import cut_segment, read_source, source_frames
+from emocluster_jax.reporting.html.rendering import data_uri
 
 _COLOUR_MAP = "magma"
 _DYNAMIC_RANGE_DB = 60
 _WIDEST = 2_000
-"""Columns of a recording's picture; those of longer recordings are thinned out."""
+"""The most columns of a recording's picture; longer recordings are thinned out."""
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A recording and its chunks, to be drawn.
+    """Pictures of a recording and its chunks, as `data:` URIs of PNG.
 
     Attributes:
       id: the recording's.
       duration_s: its duration in seconds.
       chunk_s: duration of a chunk in seconds.
       starts_s: where the chunks begin.
-      frames: of the whole recording, as a `data:` URI of PNG: its mel spectrogram in decibels, or given features, each
-        dimension normalised over the recording; None where its file is not there.
-      chunks: normalised, as the network gets them, as `data:` URIs of PNG.
+      frames: the whole recording: its mel spectrogram in decibels, or given features, each dimension normalised over
+        the recording; None if its file is missing.
+      chunks: normalised, as the network gets them.
     """
 
     id: str
@@ -46,7 +46,7 @@ class Cut:
 
     @property
     def step_s(self) -> float:
-        """From the beginning of one chunk to that of the next."""
+        """From the start of one chunk to the start of the next."""
         return self.starts_s[1] - self.starts_s[0] if len(self.starts_s) > 1 else 0.0
 
 
@@ -62,17 +62,17 @@ def draw_cut(
 
     Args:
       id: the recording's.
-      source: the folder that its id is relative to. Its file may be gone; outside of the folder it is not read.
+      source: the folder that its id is relative to. The file may be missing; outside of the folder it is not read.
       duration_s: its duration in seconds.
       chunks: normalised, from the records.
       features: how they were cut.
-      audio: how the file became the signal that was cut.
+      audio: how the file became a signal.
     """
     hop_s = 1 / features.frames_per_second
     steps = duration_s / hop_s
     frames = 1 + int(steps) if isinstance(features, FeatureConfig) else round(steps)
     step = (max(frames, features.chunk_frames) - features.chunk_frames) // max(len(chunks) - 1, 1)
-    # Power is far from normally distributed: without a root most of a picture would be of one colour.
+    # Power is far from normally distributed: without a root most of a picture would have one colour.
     values = chunks.astype(np.float32)
     least = float(values.min())
     picture = None
@@ -107,4 +107,4 @@ def _picture(mel: Float[np.ndarray, "time mel"], lowest: float, highest: float) 
 
     file = io.BytesIO()
     imsave(file, mel.T, vmin=lowest, vmax=highest, cmap=_COLOUR_MAP, origin="lower", format="png")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+    return data_uri("image/png", file.getvalue())

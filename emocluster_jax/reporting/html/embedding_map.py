@@ -1,8 +1,9 @@
-"""The map: recordings by the two directions in which their embeddings vary most."""
+"""The map of recordings by the two directions in which their embeddings vary most."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 
 import numpy as np
 import plotly.graph_objects as go
@@ -12,22 +13,19 @@ from emocluster_jax.reporting.html.figures import GREY, Figure, palette, plain, 
 from emocluster_jax.reporting.html.sample import Sample, SampledRecording
 
 FEWEST = 3
-"""Recordings that span a plane."""
+"""The fewest recordings that span a plane."""
 _MOST_CATEGORIES = 60
 _LONGEST_LEGEND = 24
 _WIDTH, _LOWEST, _HIGHEST, _MARGINS = 1_000, 260, 640, 170
-"""In pixels: the map's usual width, what its height may be, and what stands above and below it."""
+"""In pixels: the map's usual width, limits of its height, and the space above and below it."""
 _SYMBOLS = {"train": "circle", "validation": "square", "test": "diamond"}
 
 
 def embedding_map(sample: Sample) -> Figure:
-    """The recordings on their first two principal components, with the centroids; coloured by one thing at a time.
+    """The recordings, at least `FEWEST`, on their first two principal components, with the centroids.
 
-    Principal components, not t-SNE or UMAP: distances keep their meaning, centroids have their place among the
-    recordings, and the same embeddings give the same map.
-
-    Args:
-      sample: at least `FEWEST` recordings.
+    Unlike t-SNE and UMAP, principal components keep the meaning of distances, give centroids a place among the
+    recordings, and give the same map for the same embeddings.
     """
     from sklearn.decomposition import PCA
 
@@ -43,7 +41,8 @@ def embedding_map(sample: Sample) -> Figure:
             colourings["cluster"].append(_centroids(components.transform(np.asarray(sample.centroids))))
     for name in dict.fromkeys(name for recording in recordings for name in recording.labels):
         colourings[name] = _values(recordings, places, name)
-    for title, value in (("split", _split), ("gender", _gender), ("speaker", _speaker)):
+    for title in ("split", "gender", "speaker"):
+        value = attrgetter(title)
         names = sorted({value(recording) for recording in recordings} - {""})
         if 2 <= len(names) <= _MOST_CATEGORIES:
             colourings[title] = _categories(recordings, places, names, value)
@@ -58,24 +57,12 @@ def embedding_map(sample: Sample) -> Figure:
     figure = go.Figure(traces)
     shares = 100 * components.explained_variance_ratio_
     figure.update_xaxes(title_text=f"first principal component, {shares[0]:.0f} % of the variance", showgrid=False)
-    # One unit is as long upwards as it is to the right.
+    # Both axes have the same scale.
     figure.update_yaxes(title_text=f"second, {shares[1]:.0f} %", showgrid=False, scaleanchor="x", scaleratio=1)
     width, height = np.ptp(places, axis=0)
     panel = int(np.clip(_WIDTH * height / max(width, 1e-12), _LOWEST, _HIGHEST))
     styled(figure, panel + _MARGINS, hovermode="closest")
     return Figure("embedding-map", figure, panel + _MARGINS, choices=choices)
-
-
-def _split(recording: SampledRecording) -> str:
-    return recording.split
-
-
-def _gender(recording: SampledRecording) -> str:
-    return recording.gender
-
-
-def _speaker(recording: SampledRecording) -> str:
-    return recording.speaker
 
 
 def _categories(
@@ -84,7 +71,7 @@ def _categories(
     names: Sequence[str],
     value: Callable[[SampledRecording], str],
 ) -> list[go.Scatter]:
-    """A trace for each of these names, in a colour of its own."""
+    """One trace per name, each in its own colour."""
     traces = []
     for name, colour in zip(names, palette(len(names)), strict=True):
         rows = [i for i, recording in enumerate(recordings) if value(recording) == name]
@@ -93,7 +80,7 @@ def _categories(
 
 
 def _values(recordings: Sequence[SampledRecording], places: Float[np.ndarray, "n 2"], name: str) -> list[go.Scatter]:
-    """A trace of the recordings that have this label, on a scale of colours, and one of those that have not."""
+    """A trace of the recordings with this label, on a colour scale, and one of those without."""
     known = [i for i, recording in enumerate(recordings) if name in recording.labels]
     unknown = [i for i, recording in enumerate(recordings) if name not in recording.labels]
     scale = {
@@ -147,19 +134,7 @@ def _centroids(places: Float[np.ndarray, "K 2"]) -> go.Scatter:
 
 
 def _details(recording: SampledRecording) -> str:
-    lines = [f"<b>{plain(recording.id)}</b>"]
-    known = [recording.split, recording.gender, f"{recording.duration_s:.1f} s"]
-    if recording.speaker:
-        known.insert(1, f"speaker {plain(recording.speaker)}")
-    lines.append(", ".join(part for part in known if part))
-    for name in recording.labels | recording.predictions:
-        parts = []
-        if name in recording.labels:
-            parts.append(f"rated {recording.labels[name]:.2f}")
-        if name in recording.predictions:
-            parts.append(f"predicted {recording.predictions[name]:.2f}")
-        if parts:
-            lines.append(f"{name}: {', '.join(parts)}")
+    lines = [f"<b>{plain(recording.id)}</b>", *map(plain, recording.details)]
     if recording.cluster is not None:
         lines.append(f"cluster {recording.cluster} ({recording.chunks_in_cluster} of its chunks)")
     return "<br>".join(lines)

@@ -7,9 +7,8 @@ import plotly.graph_objects as go
 from jaxtyping import Float, Int
 
 from emocluster_jax.corpora.labels import LabelColumns
-from emocluster_jax.evaluation.cluster_distributions import distributions
-from emocluster_jax.evaluation.cluster_extremes import cluster_extremes
 from emocluster_jax.evaluation.cluster_information import cluster_counts
+from emocluster_jax.evaluation.cluster_labels import cluster_extremes, distributions
 from emocluster_jax.reporting.html.figures import GREY, Figure, panels, plain, styled
 from emocluster_jax.reporting.html.run_files import RunFiles
 from emocluster_jax.reporting.plot_data import HIGHEST, LOWEST, histogram_edges, label_styles, rated_and_predicted
@@ -17,14 +16,14 @@ from emocluster_jax.reporting.plot_data import HIGHEST, LOWEST, histogram_edges,
 _HISTOGRAM_BINS = 20
 _HEIGHT = 420
 _PANEL = 440
-"""Pixels: width of a panel that is about square."""
+"""In pixels: width of a panel that is about square."""
 
 
 def cluster_figures(assignments: Int[np.ndarray, " chunks"], labels: LabelColumns) -> list[Figure]:
-    """For every label that is not always missing: its distribution in each cluster, and in the two that differ most.
+    """The distribution of each label that any sentence has, in each cluster and in the two that differ most.
 
     Args:
-      assignments: cluster of every chunk, those of a sentence one after another.
+      assignments: cluster of every chunk, grouped by sentence.
       labels: of the sentences.
     """
     known = ((name, values) for name, values in labels.columns() if np.isfinite(values).any())
@@ -88,7 +87,7 @@ def _label_figure(
 
 
 def prediction_scatter(run: RunFiles) -> Figure | None:
-    """Predicted against rated values of the test sentences, an attribute a panel; None where there are none."""
+    """Predicted against rated values of the test sentences, one panel per attribute; None without predictions."""
     if run.predictions is None or not run.predictions.ids:
         return None
     found, names = run.predictions, run.predictions.attributes

@@ -1,4 +1,4 @@
-"""What all figures of a page share. Their colours for text and lines are the page's, which knows light from dark."""
+"""Common parts of a page's figures. The page sets their text and line colours for its light or dark theme."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from markupsafe import escape
 from plotly.io import to_json
 from plotly.subplots import make_subplots
 
-# Okabe & Ito (2008) in an order whose neighbours differ, without black and yellow, which one of the backgrounds hides.
+# Okabe & Ito (2008), neighbours distinct, without black and yellow, which vanish on one of the backgrounds.
 _TEN = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8B6F47", "#7F7F7F", "#8A63D2", "#A3A500")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]+")
 GREY = "#8a8f98"
 _TOP, _LEGEND_BELOW = 40, 56
-"""In pixels: what stands above the panels; how far below them the legend begins, past ticks and the axis's title."""
+"""In pixels: the space above the panels, and between them and the legend, for ticks and the axis's title."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,11 @@ class Figure:
     """A figure to be drawn by Plotly.
 
     Attributes:
-      name: of letters and hyphens, unlike all others of the page.
+      name: letters and hyphens, unique in the page.
       figure: what is drawn.
       height: in pixels.
-      widest: in pixels, for figures that are better not stretched.
-      choices: for figures that show some of their traces at a time, the traces of every choice by its title; the first
-        is shown to begin with.
+      widest: the greatest width in pixels, for figures that should not be stretched.
+      choices: groups of traces by title, of which one is shown at a time, at first the first.
     """
 
     name: str
@@ -45,12 +44,12 @@ class Figure:
 
 
 def plain(text: str) -> str:
-    """Somebody's text for a figure: Plotly takes tags for formatting, so that they are escaped here as well."""
+    """Text from outside for a figure; tags are escaped, since Plotly takes them for formatting."""
     return str(escape(_CONTROL.sub(" ", text)))
 
 
 def palette(count: int) -> Sequence[str]:
-    """Colours of categories, repeated where there are more than can be told apart."""
+    """Colours of categories, repeated if there are more than can be told apart."""
     if count <= len(_TEN):
         return _TEN[:count]
     from plotly.colors import qualitative
@@ -60,12 +59,7 @@ def palette(count: int) -> Sequence[str]:
 
 
 def panels(titles: Sequence[str], **options: Any) -> go.Figure:
-    """An empty figure of panels side by side, each with its title above its left edge.
-
-    Args:
-      titles: one a panel; Plotly's formatting counts.
-      options: of `plotly.subplots.make_subplots`.
-    """
+    """An empty figure of panels side by side, each with its title (Plotly's formatting) above its left edge."""
     figure = make_subplots(1, len(titles), subplot_titles=list(titles), **options)
     for column, annotation in enumerate(figure.layout.annotations, start=1):
         left, _ = next(figure.select_xaxes(col=column)).domain
@@ -74,20 +68,13 @@ def panels(titles: Sequence[str], **options: Any) -> go.Figure:
 
 
 def number_epochs(figure: go.Figure, first: int, last: int) -> None:
-    """Makes the horizontal axes those of epochs: whole numbers, each once."""
+    """Labels the horizontal axes with whole epochs."""
     ticks: dict[str, Any] = {"dtick": 1} if last - first < 8 else {"nticks": 8, "tickformat": "d"}
     figure.update_xaxes(title_text="epoch", range=[first - 0.5, last + 0.5], **ticks)
 
 
 def styled(figure: go.Figure, height: int, *, legend: bool = True, **layout: Any) -> go.Figure:
-    """The figure without Plotly's own background and margins.
-
-    Args:
-      figure: to be changed.
-      height: that it will have, in pixels.
-      legend: whether to leave space for one, below the horizontal axis.
-      layout: more of Plotly's settings.
-    """
+    """Gives a figure the page's style; `height` is in pixels, and `legend` leaves space for one below the axis."""
     bottom = _LEGEND_BELOW + 28 if legend else _LEGEND_BELOW
     figure.update_layout(
         template="none",

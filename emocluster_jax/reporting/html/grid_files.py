@@ -1,8 +1,7 @@
-"""What the work directory of an experiment says of its grid of runs."""
+"""Reads the work directory of an experiment."""
 
 from __future__ import annotations
 
-import base64
 import csv
 import io
 import os
@@ -16,6 +15,7 @@ import numpy as np
 from emocluster_jax.config import is_label_name
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.run_results import TEST_SCORES
+from emocluster_jax.reporting.html.rendering import data_uri
 from emocluster_jax.reporting.html.run_files import RunFiles, read_run_files, unless_wrong
 from emocluster_jax.storage.bounded_files import read_bytes, read_text
 from emocluster_jax.storage.json_files import shortened
@@ -29,11 +29,11 @@ _NUMBERS = (
     *("clusters", "unlabeled_size", "seed", "fold", "best_epoch", "epochs"),
     *("test_ccc", "test_pearson", "test_rmse", "test_sentences", "test_not_finite", "validation_ccc"),
 )
-"""Columns whose cells are empty or a number."""
+"""Columns of cells that are empty or a number."""
 _LARGEST = 1e100
 _MOST_RESULT_BYTES, _MOST_TABLE_BYTES, _MOST_PICTURE_BYTES = 16 << 20, 1 << 20, 16 << 20
 _PNG = b"\x89PNG\r\n\x1a\n"
-_REMEDY = "run the experiment again, which writes it anew"
+_REMEDY = "run the experiment again, which rewrites it"
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class CsvTable:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG file: a title made of its name, and what it holds as a `data:` URI."""
+    """A PNG file: a title from its name, and its content as a `data:` URI."""
 
     title: str
     uri: str
@@ -62,10 +62,10 @@ class GridRun:
     """One run of a grid.
 
     Attributes:
-      workdir: where it lies.
-      settings: what tells it from the other runs, by the columns of the results.
-      files: what its work directory says; None where there is none, a damaged one, or another run's than the results'.
-      problems: why there are none, or which of them cannot be shown, in a line each.
+      workdir: its folder.
+      settings: the settings in which runs differ, by the columns of the results.
+      files: None if the work directory is missing, damaged, or of another run than the results.
+      problems: why there are none, or which cannot be shown, one line each.
     """
 
     workdir: Path
@@ -84,12 +84,12 @@ class GridFiles:
     """An experiment.
 
     Attributes:
-      workdir: where it lies.
-      results: a row for each run, attribute and table that it counts for.
-      tables: what it wrote for people to read, as Markdown.
+      workdir: its folder.
+      results: one row per run, attribute and table that shows it.
+      tables: its tables, as Markdown.
       pictures: its figures.
       runs: each once, in the order of the results.
-      problems: results, tables and figures that cannot be shown, in a line each.
+      problems: results, tables and figures that cannot be shown, one line each.
     """
 
     workdir: Path
@@ -101,7 +101,7 @@ class GridFiles:
 
 
 def is_grid(workdir: Path) -> bool:
-    """Whether a directory is that of an experiment, and not that of one run."""
+    """Whether it is the work directory of an experiment, not of a single run."""
     return os.path.lexists(workdir / RESULTS_FILE) and not os.path.lexists(workdir / RUN_FILE)
 
 
@@ -123,7 +123,7 @@ def read_grid(workdir: Path) -> GridFiles:
 
 
 def _tables(folder: Path, results: CsvTable, problems: list[str]) -> tuple[str, ...]:
-    """In the order of the results, and what the results do not name after them."""
+    """In the order of the results, followed by those that the results do not name."""
     names = dict.fromkeys(record.get("table") for record in results.records)
     order = {name: number for number, name in enumerate(names)}
     paths = sorted(folder.glob("*.md"), key=lambda path: (order.get(path.stem, len(order)), path.stem))
@@ -132,12 +132,10 @@ def _tables(folder: Path, results: CsvTable, problems: list[str]) -> tuple[str, 
 
 
 def _runs(grid: Path, results: CsvTable) -> tuple[GridRun, ...]:
-    by_workdir: dict[str, dict[str, str]] = {}
+    first: dict[str, dict[str, str]] = {}
     for record in results.records:
-        workdir = record.get("workdir", "")
-        if workdir:
-            by_workdir.setdefault(workdir, record)
-    return tuple(_run(grid / workdir, record) for workdir, record in by_workdir.items())
+        first.setdefault(record["workdir"], record)
+    return tuple(_run(grid / workdir, record) for workdir, record in first.items() if workdir)
 
 
 def _run(workdir: Path, record: dict[str, str]) -> GridRun:
@@ -148,7 +146,7 @@ def _run(workdir: Path, record: dict[str, str]) -> GridRun:
 
 
 def _read_run(workdir: Path, settings: dict[str, str], test_ccc: str) -> RunFiles:
-    """What a run's work directory says, if it is of the run that the results are of."""
+    """Reads a run's work directory and checks that the results are of this run."""
     files = read_run_files(workdir)
     config = files.saved.config
     own = {
@@ -161,23 +159,23 @@ def _read_run(workdir: Path, settings: dict[str, str], test_ccc: str) -> RunFile
         "fold": "" if config.fold is None else str(config.fold),
     }
     for name, value in settings.items():
-        # Of systems without clusters the results have no number of them.
+        # The results have no number of clusters for systems without any.
         if value != own[name] and (name, value) != ("clusters", ""):
             raise InputError(
-                f"{workdir / RUN_FILE} is of a run with {name} {own[name]}, and {RESULTS_FILE} has {value}; {_REMEDY}"
+                f"{workdir / RUN_FILE} is of a run with {name} {own[name]}, but {RESULTS_FILE} has {value}; {_REMEDY}"
             )
-    # One that goes on has no scores for the time being.
+    # A run that was resumed and has not finished has no scores.
     for score in files.scores.values():
         if not np.array_equal(score.ccc, float(test_ccc or "nan"), equal_nan=True):
             raise InputError(
-                f"the test CCC in {workdir / TEST_SCORES} is {score.ccc:.4f}, and {RESULTS_FILE} has "
+                f"the test CCC in {workdir / TEST_SCORES} is {score.ccc:.4f}, but {RESULTS_FILE} has "
                 f"{test_ccc or 'none'}; {_REMEDY}"
             )
     return files
 
 
 def _results(path: Path) -> CsvTable:
-    """The table, if it has the columns and numbers that it is written with; an empty one has neither."""
+    """The table, with its columns and numbers checked unless it is empty."""
     table = _table(path)
     missing = [name for name in _NEEDED if table.columns and name not in table.columns]
     if missing:
@@ -205,14 +203,13 @@ def _is_number(cell: str) -> bool:
 def _table(path: Path) -> CsvTable:
     try:
         text = read_text(path, _REMEDY, _MOST_RESULT_BYTES)
-        # Without a run that is complete the file is empty.
+        # If no run is complete, the file is empty.
         header, *rows = [tuple(row) for row in csv.reader(io.StringIO(text, newline="")) if row] or [()]
     except (FileNotFoundError, csv.Error) as error:
         raise InputError(f"{path} cannot be read as a table ({error}); {_REMEDY}") from None
-    uneven = next((row for row in rows if len(row) != len(header)), None)
-    if uneven is not None:
-        cells = f"{len(uneven)} cells below a header of {len(header)}"
-        raise InputError(f"{path}: a row of {cells}; {_REMEDY}")
+    for row in rows:
+        if len(row) != len(header):
+            raise InputError(f"{path}: a row of {len(row)} cells below a header of {len(header)}; {_REMEDY}")
     return CsvTable(header, tuple(rows))
 
 
@@ -222,4 +219,4 @@ def _picture(path: Path) -> Picture:
         raise InputError(f"{path} is not a PNG file; {_REMEDY}")
     # E.g. "Epochs, table 1" of "epochs_table1".
     title = re.sub(r"(?<=[a-z])(?=[0-9])", " ", path.stem.replace("_", ", ")).capitalize()
-    return Picture(title, "data:image/png;base64," + base64.b64encode(content).decode("ascii"))
+    return Picture(title, data_uri("image/png", content))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,17 +17,11 @@ from emocluster_jax.reporting.plot_data import Metrics
 
 _HEIGHT = 440
 _LEGEND_ROW, _NAMES_A_ROW = 20, 3
-"""Height in pixels, and how many settings' names usually fit in."""
+"""Height in pixels, and how many settings' names usually fit."""
 
 
 def grid_page(grid: GridFiles, output: Path) -> str:
-    """An experiment as a page.
-
-    Args:
-      grid: what its work directory says.
-      output: where the page will lie, for links to the pages of single runs beside it.
-    """
-    scores = _scores(grid)
+    """The page of an experiment, to be written to `output`, with links to the existing pages of its runs."""
     return render(
         "grid.html",
         title=grid.workdir.resolve().name,
@@ -37,7 +30,7 @@ def grid_page(grid: GridFiles, output: Path) -> str:
         problems=grid.problems,
         tables=grid.tables,
         pictures=grid.pictures,
-        scores=scores,
+        scores=_scores(grid),
         curves=_curves(grid.runs),
         runs=[(run, _own_page(run, output)) for run in grid.runs],
         results=grid.results,
@@ -47,21 +40,20 @@ def grid_page(grid: GridFiles, output: Path) -> str:
 def _own_page(run: GridRun, output: Path) -> str | None:
     """A link to the run's own page, if there is one."""
     page = run.workdir / "report.html"
-    # Of a run that cannot be read not even the folder's name may be one.
+    # If a run cannot be read, its folder may have a name that no file system allows.
     if run.files is None or not page.exists():
         return None
     return quote(Path(os.path.relpath(page.resolve(), output.parent.resolve())).as_posix())
 
 
 def _scores(grid: GridFiles) -> Figure | None:
-    """Test CCC by system and setting of every run that trained a regressor, a panel an attribute, and the means."""
+    """Test CCC of every run that trained a regressor, and means, by setting; one panel per attribute."""
     points: dict[str, dict[str, dict[str, float]]] = {}
     for record in grid.results.records:
-        ccc = _float(record.get("test_ccc", ""))
-        if math.isfinite(ccc) and record.get("stages") != "unsupervised":
-            by_setting = points.setdefault(record.get("attribute", ""), {})
-            # A run may count for several tables.
-            by_setting.setdefault(_setting(record), {})[record.get("workdir", "")] = ccc
+        if record["test_ccc"] and record.get("stages") != "unsupervised":
+            by_setting = points.setdefault(record["attribute"], {})
+            # Several tables may show the same run.
+            by_setting.setdefault(_setting(record), {})[record["workdir"]] = float(record["test_ccc"])
     if not points:
         return None
     settings = list(dict.fromkeys(setting for by_setting in points.values() for setting in by_setting))
@@ -98,7 +90,7 @@ def _setting(record: dict[str, str]) -> str:
 
 
 def _curves(runs: Sequence[GridRun]) -> list[Figure]:
-    """Validation CCC and NMI of every run over its epochs, a figure an attribute and a colour a setting."""
+    """Validation CCC and NMI of every run over its epochs: one figure per attribute, one colour per setting."""
     trained: dict[str, list[tuple[GridRun, Metrics]]] = {}
     for run in runs:
         if run.files is not None and run.files.metrics:
@@ -142,10 +134,3 @@ def _attribute_curves(
     number_epochs(figure, 1, max(metrics[-1]["epoch"] for _, metrics in runs))
     height = _HEIGHT + _LEGEND_ROW * (len(legend) // _NAMES_A_ROW)
     return Figure(name, styled(figure, height, hovermode="closest"), height)
-
-
-def _float(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan

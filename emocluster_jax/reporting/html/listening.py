@@ -1,26 +1,32 @@
-"""For each cluster the recordings that are most typical of it."""
+"""The most typical recordings of each cluster, as sound inside a page."""
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+import soundfile
 
 from emocluster_jax.config import AudioConfig
 from emocluster_jax.console import Console
 from emocluster_jax.corpora.segments import find_recording
-from emocluster_jax.reporting.html.audio_clips import NoClipError, audio_clip
+from emocluster_jax.errors import RecordingError
+from emocluster_jax.preprocessing.audio import read_audio
+from emocluster_jax.preprocessing.sources import segment_bounds
+from emocluster_jax.reporting.html.rendering import data_uri
 from emocluster_jax.reporting.html.sample import Sample, SampledRecording
+
+RATE_HZ = 16_000
+_COMPRESSION = 0.8
+"""Of libsndfile's 0 to 1: about 5 KB per second of speech at this rate."""
+_FADE_S = 0.05
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A recording to listen to.
-
-    Attributes:
-      recording: whose it is.
-      audio: a `data:` URI; None where it cannot be played.
-      reason: why not, in a few words.
-    """
+    """A recording to listen to, as a `data:` URI, or the reason why it cannot be played."""
 
     recording: SampledRecording
     audio: str | None
@@ -28,17 +34,8 @@ class Clip:
 
     @property
     def details(self) -> str:
-        """Its split, speaker, duration, labels and predictions in one line."""
-        recording = self.recording
-        parts = [recording.split, recording.speaker and f"speaker {recording.speaker}", f"{recording.duration_s:.1f} s"]
-        for name in dict.fromkeys([*recording.predictions, *recording.labels]):
-            rated, predicted = recording.labels.get(name), recording.predictions.get(name)
-            values = [
-                "" if rated is None else f" {rated:.2f}",
-                "" if predicted is None else f" predicted {predicted:.2f}",
-            ]
-            parts.append(name + ",".join(value for value in values if value))
-        return " · ".join(part for part in parts if part)
+        """What is known of the recording, in one line."""
+        return " · ".join(self.recording.details)
 
 
 @dataclass(frozen=True)
@@ -56,12 +53,12 @@ def typical_recordings(
     """The recordings of a sample nearest to each centroid, among those in its cluster.
 
     Args:
-      sample: what the model makes of them.
+      sample: recordings with the model's results.
       source: the folder that the recordings' ids are relative to.
       audio: how they were prepared.
-      clips: how many a cluster, at most.
-      seconds: how much of each, at most.
-      console: shows how far it is.
+      clips: the most recordings per cluster.
+      seconds: the most of each recording.
+      console: shows progress.
     """
     if sample.centroids is None or not sample.recordings or clips == 0:
         return ()
@@ -78,11 +75,25 @@ def typical_recordings(
                 return Clip(recording, None, "its id leads out of the folder of the recordings")
             path, start_s, end_s = place
             try:
-                return Clip(recording, audio_clip(path, seconds, audio, start_s, end_s))
-            except NoClipError as error:
+                return Clip(recording, _audio_clip(path, seconds, audio, start_s, end_s))
+            except RecordingError as error:
                 return Clip(recording, None, str(error))
 
         return tuple(
             TypicalRecordings(cluster, len(recordings), tuple(clip(recording) for recording in recordings[:clips]))
             for cluster, recordings in enumerate(members)
         )
+
+
+def _audio_clip(path: Path, seconds: float, audio: AudioConfig, start_s: float | None, end_s: float | None) -> str:
+    """At most the first `seconds` of a recording as a `data:` URI of MP3, which every browser plays."""
+    signal = read_audio(path, RATE_HZ, audio)
+    start, end = segment_bounds(len(signal), RATE_HZ, start_s, end_s)
+    signal = signal[start:end]
+    count = round(seconds * RATE_HZ)
+    if len(signal) > count:
+        signal = signal[:count] * np.clip(np.arange(count, 0, -1) / (_FADE_S * RATE_HZ), 0, 1)
+    file = io.BytesIO()
+    # MP3 is lossy and can raise peaks, hence the 0.9.
+    soundfile.write(file, 0.9 * signal, RATE_HZ, format="MP3", compression_level=_COMPRESSION)
+    return data_uri("audio/mpeg", file.getvalue())

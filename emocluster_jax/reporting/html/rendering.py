@@ -1,4 +1,4 @@
-"""From templates to one page that needs no network and no server."""
+"""Renders templates into one page that needs no network and no server."""
 
 from __future__ import annotations
 
@@ -21,14 +21,10 @@ _TEMPLATES = "templates"
 
 
 def render(template: str, **context: Any) -> str:
-    """A page of the package's templates.
+    """A page from one of the package's templates.
 
-    Every text is escaped. The browser is told to run no scripts but Plotly's and the page's own, known by their hashes,
-    and to load nothing from anywhere.
-
-    Args:
-      template: file name.
-      context: what the template shows.
+    Every text is escaped. The browser may run only Plotly's scripts and the page's own, by their hashes, and may load
+    nothing.
     """
     environment = Environment(
         loader=PackageLoader(__package__ or "", _TEMPLATES),
@@ -48,12 +44,12 @@ def render(template: str, **context: Any) -> str:
         security_policy=f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
         "media-src data:; base-uri 'none'; form-action 'none'",
     )
-    # Names of files, and JSON, may have halves of characters, which no page can.
+    # File names and JSON may contain lone surrogates, which UTF-8 cannot encode.
     return page.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def number(value: float | None, decimals: int = 3) -> str:
-    """E.g. "0.123"; a dash for what is not known."""
+    """E.g. "0.123"; a dash for an unknown value."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return _DASH
     return f"{value:.{decimals}f}".replace("-", "\N{MINUS SIGN}") if isinstance(value, float) else str(value)
@@ -65,14 +61,19 @@ def cell(value: str | float | None) -> str:
 
 
 def script_json(json: str) -> Markup:
-    """JSON to stand inside a script element, which it cannot end."""
+    """JSON that cannot end the script element around it."""
     return htmlsafe_json_dumps(json, dumps=str)
 
 
 def markdown(text: str) -> Markup:
-    """Markdown with tables as HTML. Tags in it are text, and what would load or lead elsewhere is not recognised."""
+    """Markdown with tables as HTML. Tags are shown as text; links and images are not recognised."""
     rules = ["link", "image", "autolink", "reference"]
     return Markup(MarkdownIt("commonmark", {"html": False}).enable("table").disable(rules).render(text))
+
+
+def data_uri(media_type: str, content: bytes) -> str:
+    """A file's content as a `data:` URI."""
+    return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def _asset(name: str) -> str:

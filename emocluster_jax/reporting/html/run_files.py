@@ -1,4 +1,4 @@
-"""What a work directory says of its run, as far as the run has come."""
+"""Reads the work directory of a run, finished or not."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ Otherwise = TypeVar("Otherwise")
 
 @dataclass(frozen=True)
 class RunFiles:
-    """A run; what it has not written, or not yet, or what cannot be shown, is None or empty.
+    """A run; anything that it has not written, or that cannot be shown, is None or empty.
 
     Attributes:
-      workdir: where it lies.
+      workdir: its folder.
       saved: its settings, and what it was trained on.
-      metrics: one dictionary an epoch.
+      metrics: one dictionary per epoch.
       best_epoch: the epoch that was kept; None before the first.
       scores: on the test split, by attribute.
       predictions: behind the scores.
-      information: what the clusters of that epoch know.
-      problems: the files that are damaged or another run's, in a line each.
+      information: in the clusters of the best epoch.
+      problems: files that are damaged or belong to another run, one line each.
     """
 
     workdir: Path
@@ -54,11 +54,7 @@ class RunFiles:
 
 
 def read_run_files(workdir: Path) -> RunFiles:
-    """Reads a work directory of `launch.train`.
-
-    Raises:
-      InputError: it holds no run, or what says which run it is is damaged.
-    """
+    """Reads a work directory of `launch.train`; InputError if it has no run, or the run's own file is damaged."""
     saved = read_run(workdir)
     problems: list[str] = []
     metrics = unless_wrong(lambda: tuple(_metrics(workdir, saved)), (), problems)
@@ -70,7 +66,7 @@ def read_run_files(workdir: Path) -> RunFiles:
         metrics=metrics,
         best_epoch=best_epoch,
         scores=dict(kept.scores),
-        # Without scores a run goes on, and predictions that are there were an earlier end's.
+        # Without scores the run has been resumed, and the predictions are old.
         predictions=unless_wrong(lambda: _predictions(workdir, saved, kept), None, problems) if kept.scores else None,
         information=unless_wrong(lambda: read_clusters(workdir / CLUSTERS_FILE, saved.id, best_epoch), None, problems),
         problems=tuple(problems),
@@ -78,7 +74,7 @@ def read_run_files(workdir: Path) -> RunFiles:
 
 
 def unless_wrong(read: Callable[[], Content], otherwise: Otherwise, problems: list[str]) -> Content | Otherwise:
-    """What `read` gives; where that is damaged or another run's, `otherwise`, and a line more in `problems`."""
+    """What `read` returns; if it raises InputError, `otherwise`, with the message added to `problems`."""
     try:
         return read()
     except InputError as error:
@@ -92,10 +88,10 @@ def _metrics(workdir: Path, saved: SavedRun) -> list[dict[str, Any]]:
 
 
 def _best_epoch(workdir: Path, saved: SavedRun, metrics: tuple[dict[str, Any], ...]) -> int | None:
-    """The epoch that was kept: by the metrics, or, where they say nothing of it, by the model."""
+    """The epoch that was kept, from the metrics or else from the model."""
     if metrics and metrics[-1].get("best_epoch"):
         return metrics[-1]["best_epoch"]
-    # A damaged model is told of where it is needed.
+    # A damaged model is reported where it is needed.
     epoch = unless_wrong(lambda: model_epoch(workdir / MODEL, saved.id), None, [])
     return epoch if type(epoch) is int and epoch > 0 else None
 
@@ -121,6 +117,6 @@ def _check_attributes(path: Path, names: Collection[str], saved: SavedRun) -> No
     trained = saved.config.model.attributes
     if sorted(names) != sorted(trained):
         raise InputError(
-            f"{path} is of {', '.join(names) or 'nothing'}, and the run predicts {', '.join(trained)}; end the "
-            "training again with `resume`, which writes it anew"
+            f"{path} is of {', '.join(names) or 'nothing'}, but the run predicts {', '.join(trained)}; finish the "
+            "training again with `resume`, which rewrites it"
         )

@@ -1,4 +1,4 @@
-"""The page of one run: from what its work directory and its data say to HTML. What is not there is left out."""
+"""The page of one run, from its work directory and its data; parts without data are left out."""
 
 from __future__ import annotations
 
@@ -41,13 +41,7 @@ _WORDS = {"None": "not set", "True": "yes", "False": "no"}
 
 @dataclass(frozen=True)
 class Extent:
-    """How much a page holds.
-
-    Attributes:
-      recordings: on the map, at most.
-      clips: recordings to listen to a cluster, at most.
-      clip_seconds: how much of each, at most.
-    """
+    """The most that a page holds: recordings on the map, clips per cluster, and seconds of each clip."""
 
     recordings: int
     clips: int
@@ -59,14 +53,14 @@ class DataView:
     """What a page shows of the data that its run was trained on.
 
     Attributes:
-      preparation: what the data directory says of itself.
-      train: what is known of the training split.
-      assignments: the clusters of its chunks in the epoch that was kept; None for systems without clusters.
-      sample: of the labelled recordings, and what the model makes of them; None as long as there is no model.
+      preparation: the description of the data directory.
+      train: the rows of the training split.
+      assignments: the clusters of its chunks in the kept epoch; None for systems without clusters.
+      sample: labelled recordings with the model's results; None if there is no model yet.
       typical: recordings to listen to, by cluster.
       silent: why none of them can be played; "" if one can.
       cuts: a short and a long recording and their chunks.
-      problems: the run's files that are damaged, or do not belong to it or these data, in a line each.
+      problems: files that are damaged or do not belong to the run or these data, one line each.
     """
 
     preparation: Preparation
@@ -83,21 +77,21 @@ def view_data(run: RunFiles, data_dir: Path, source: Path | None, extent: Extent
     """Reads what a run's page shows of the run's data.
 
     Args:
-      run: what was trained.
-      data_dir: the prepared records that it was trained on.
+      run: the run.
+      data_dir: its prepared data.
       source: the folder of the recordings; None for the one that they were prepared from.
-      extent: how much to take.
-      console: shows how far it is.
+      extent: how much to read.
+      console: shows progress.
 
     Raises:
-      InputError: other data than the run's, or damaged ones.
+      InputError: the data are damaged or not those of the run.
     """
     data = open_data(data_dir, run.saved.config.fold)
     preparation = data.preparation
     if run.saved.data not in preparation.fingerprints:
         raise InputError(f"the run in {run.workdir} was trained on other data than {data_dir}; give its `data_dir`")
     if not preparation.counts.get("train"):
-        raise InputError(f"{data_dir} has no labelled recordings, which the page would show; leave `data_dir` out")
+        raise InputError(f"{data_dir} has no labelled recordings to show; leave `data_dir` out")
     train = data.describe("train")
     source = source or Path(preparation.source)
     problems: list[str] = []
@@ -116,17 +110,17 @@ def view_data(run: RunFiles, data_dir: Path, source: Path | None, extent: Extent
 
 
 def _read_model(run: RunFiles, preparation: Preparation) -> SavedModel:
-    """The run's model, if it is the run's and reads what the run's data are."""
+    """The run's model; InputError if it belongs to another run or reads other features than the run's data."""
     folder = run.workdir / MODEL
     model = read_model(folder)
     check_run(folder, model.origin.get(RUN_ENTRY, ""), run.saved.id)
     if model.features != preparation.features:
-        raise InputError(f"{folder} reads other features than the run's data; train the run anew")
+        raise InputError(f"{folder} reads other features than the run's data; train the run again")
     return model
 
 
 def _read_assignments(run: RunFiles, data: PreparedData) -> Int[np.ndarray, " chunks"] | None:
-    """The clusters of the epoch that was kept; None for systems without."""
+    """The clusters in the kept epoch; None for systems without clusters."""
     if run.best_epoch is None:
         return None
     chunks = data.counts["train"] * data.preparation.features.chunks_per_utterance
@@ -144,16 +138,8 @@ def _silent(typical: Sequence[TypicalRecordings], source: Path) -> str:
 
 
 def run_page(run: RunFiles, data: DataView | None, extent: Extent) -> str:
-    """A run as a page.
-
-    Args:
-      run: what its work directory says.
-      data: what is shown of its data; None leaves out what needs them.
-      extent: what `data` was made with.
-    """
+    """The page of a run; without `data` it lacks the parts that need them."""
     sample = None if data is None else data.sample
-    with_map = sample is not None and len(sample.recordings) >= FEWEST
-    typical = () if data is None else data.typical
     return render(
         "run.html",
         title="/".join(run.workdir.resolve().parts[-2:]),
@@ -171,10 +157,10 @@ def run_page(run: RunFiles, data: DataView | None, extent: Extent) -> str:
         information=run.information,
         information_rows=_information_rows(run),
         distributions=_distributions(data),
-        map=embedding_map(sample) if sample is not None and with_map else None,
+        map=embedding_map(sample) if sample is not None and len(sample.recordings) >= FEWEST else None,
         sampled="" if sample is None else _sampled(sample),
         with_clusters=sample is not None and any(recording.cluster is not None for recording in sample.recordings),
-        listening=typical,
+        listening=() if data is None else data.typical,
         clip_seconds=f"{extent.clip_seconds:g}",
         silent="" if data is None else data.silent,
         cuts=() if data is None else data.cuts,
@@ -182,7 +168,7 @@ def run_page(run: RunFiles, data: DataView | None, extent: Extent) -> str:
 
 
 def _cuts(data: PreparedData, train: Descriptions, source: Path) -> tuple[Cut, ...]:
-    """A short training recording, with a tenth of all below it, and the longest whose chunks can be told apart."""
+    """A training recording at the first tenth of durations, and the longest in which chunks can be told apart."""
     features = data.preparation.features
     by_duration = sorted(range(len(train)), key=lambda i: (float(train.durations_s[i]), train.ids[i]))
     short = by_duration[len(train) // 10]
@@ -216,15 +202,13 @@ def _facts(run: RunFiles) -> list[tuple[str, str]]:
 def _left_out(run: RunFiles, data: DataView | None) -> list[str]:
     notes = []
     if data is None:
-        notes.append(
-            "Made without the records of the run, this page has no map, no recordings and no distributions of labels."
-        )
+        notes.append("This page was made without the run's data: it has no map, recordings or distributions of labels.")
     elif data.sample is None and not (run.workdir / MODEL).exists():
-        notes.append("There is no model yet, hence no map and no recordings to listen to.")
+        notes.append("There is no model yet, so there is no map and there are no recordings to listen to.")
     elif data.sample is not None and len(data.sample.recordings) < FEWEST:
         notes.append(f"Fewer than {FEWEST} recordings: there is no map.")
     if run.saved.config.stages == "unsupervised":
-        notes.append("The regressor was not trained (stages: unsupervised): its predictions say nothing.")
+        notes.append("The regressor was not trained (stages: unsupervised): its predictions mean nothing.")
     if run.metrics and not run.scores and not os.path.lexists(run.workdir / TEST_SCORES):
         notes.append("There are no test scores: training has not ended, or the data have no test split.")
     return notes
@@ -265,7 +249,7 @@ def _data_rows(preparation: Preparation, fold: int | None) -> list[tuple[str, st
 
 
 def _settings(config: Any, system: str) -> list[tuple[str, str]]:
-    """The settings that the system has a use for, by their option's name."""
+    """The settings that the system uses, by their option's name."""
     rows: list[tuple[str, str]] = []
     for setting, value in values_of(config):
         if setting.systems is None or system in setting.systems:

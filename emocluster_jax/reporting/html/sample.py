@@ -1,4 +1,4 @@
-"""What a trained model makes of a sample of the labelled recordings."""
+"""A trained model's results for a sample of the labelled recordings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class SampledRecording:
-    """A recording with what is known of it, and what the model says.
+    """A recording and the model's results for it.
 
     Attributes:
       id: unique within the corpus.
@@ -28,11 +28,11 @@ class SampledRecording:
       speaker: "" where unknown.
       gender: "female", "male", or "" where unknown.
       duration_s: its duration in seconds.
-      labels: by attribute, those that it has, in label units.
+      labels: known labels by name, in label units.
       predictions: by attribute of the model, in label units.
       cluster: the cluster of most chunks; None for models without clusters.
       chunks_in_cluster: how many of its chunks are in it.
-      distance: from its embedding to that cluster's centroid; None where the model has no centroids.
+      distance: from its embedding to that cluster's centroid; None for models without centroids.
     """
 
     id: str
@@ -46,16 +46,27 @@ class SampledRecording:
     chunks_in_cluster: int
     distance: float | None
 
+    @property
+    def details(self) -> list[str]:
+        """What is known of it: split, speaker, gender and duration, then its labels beside the predictions."""
+        known = [self.split, self.speaker and f"speaker {self.speaker}", self.gender, f"{self.duration_s:.1f} s"]
+        lines = [", ".join(filter(None, known))]
+        for name in self.labels | self.predictions:
+            found = (("rated", self.labels.get(name)), ("predicted", self.predictions.get(name)))
+            values = ", ".join(f"{what} {value:.2f}" for what, value in found if value is not None)
+            lines.append(f"{name}: {values}")
+        return lines
+
 
 @dataclass(frozen=True)
 class Sample:
     """A sample of the labelled recordings, in the order of their splits and ids.
 
     Attributes:
-      recordings: the n that were drawn.
-      total: labelled recordings that they were drawn from.
-      embeddings: the mean over a recording's chunks of what is clustered.
-      centroids: of the clusters, in the same space; None for models without.
+      recordings: those that were drawn.
+      total: how many they were drawn from.
+      embeddings: the mean over each recording's chunks of what is clustered.
+      centroids: in the same space; None for models without.
     """
 
     recordings: tuple[SampledRecording, ...]
@@ -65,16 +76,7 @@ class Sample:
 
 
 def draw_sample(data: PreparedData, model: SavedModel, size: int, console: Console) -> Sample:
-    """Draws recordings from the labelled splits, all of them if there are no more, and runs the model on them.
-
-    The same data and the same size give the same recordings.
-
-    Args:
-      data: prepared records, as the model's run sees them.
-      model: what was trained on them.
-      size: how many to draw.
-      console: shows how far it is.
-    """
+    """Draws at most `size` recordings from the labelled splits, always the same ones, and runs the model on them."""
     counts = data.counts
     splits = [split for split in LABELED_SPLITS if counts.get(split)]
     places = [(split, position) for split in splits for position in range(counts[split])]

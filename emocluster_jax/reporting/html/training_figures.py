@@ -17,13 +17,13 @@ _HEIGHT = 400
 
 
 def training_curves(metrics: Metrics) -> Figure:
-    """The losses, the CCC of the validation split, and what is logged of the steps, over the epochs."""
+    """The losses, the validation CCC, and the steps' other metrics over the epochs."""
     drawn, steps = [plot_data.losses(metrics), plot_data.validation_scores(metrics)], plot_data.steps(metrics)
     return _figure("training-curves", metrics, [*drawn, steps] if steps.curves else drawn)
 
 
 def cluster_curves(metrics: Metrics) -> Figure | None:
-    """How similar clusters are to those of the epoch before, and their sizes; None without clusters."""
+    """The similarity of clusters to those of the previous epoch, and their sizes; None without clusters."""
     sizes = plot_data.cluster_sizes(metrics)
     return _figure("cluster-curves", metrics, [plot_data.cluster_changes(metrics), *sizes]) if sizes else None
 
@@ -56,7 +56,7 @@ def _add_curves(figure: go.Figure, column: int, panel: Panel) -> None:
     if panel.logarithmic:
         figure.update_yaxes(type="log", col=column)
     if panel.kept_epoch:
-        # Plotly's annotations know neither numbers for `row` and `col` nor the options of shapes.
+        # Plotly's type annotations lack numbers for `row` and `col`, and the options of shapes.
         cast(Any, figure).add_vline(
             x=panel.kept_epoch,
             line={"color": GREY, "dash": "dot"},

@@ -475,8 +475,8 @@ def test_rows_that_are_not_of_the_runs_that_they_name(grid: Path) -> None:
     header, *rows = [line.split(",") for line in whole.splitlines()]
     (row,) = (row for row in rows if "emocluster" in row)
     for name, cell, told in (
-        ("seed", "3", "run with seed 0, and results.csv has 3"),
-        ("clusters", "20", "run with clusters 10, and results.csv has 20"),
+        ("seed", "3", "run with seed 0, but results.csv has 3"),
+        ("clusters", "20", "run with clusters 10, but results.csv has 20"),
         ("model", "cnn_ae", "run with model emocluster"),
         ("unlabeled_size", "7", "run with unlabeled_size 0"),
         ("test_ccc", "0.125", "results.csv has 0.125"),

@@ -1,0 +1,104 @@
+"""How a label is distributed in the clusters, and how far apart its extreme clusters are (paper, figure 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+CHANCE_DRAWS = 20
+_SEED = 2021
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """The labels of one cluster's chunks: how many have one, their mean and quartiles (0 to 4), in label units."""
+
+    cluster: int
+    chunks: int
+    mean: float
+    quantiles: tuple[float, float, float, float, float]
+
+
+def distributions(
+    counts: Int[np.ndarray, "sentences clusters"], labels: Float[np.ndarray, " sentences"]
+) -> tuple[Distribution, ...]:
+    """The distribution of a label in every cluster with labelled chunks, from the lowest mean to the highest.
+
+    Args:
+      counts: chunks of each sentence in each cluster, from `cluster_information.cluster_counts`.
+      labels: of the sentences, NaN where missing.
+    """
+    known = np.isfinite(labels)
+    counts, labels = counts[known], labels[known].astype(np.float64)
+    found = [
+        Distribution(
+            cluster=cluster,
+            chunks=int(weights.sum()),
+            mean=float(np.average(labels, weights=weights)),
+            quantiles=tuple(
+                np.quantile(labels, (0, 0.25, 0.5, 0.75, 1), weights=weights, method="inverted_cdf").tolist()
+            ),
+        )
+        for cluster, weights in enumerate(counts.T)
+        if weights.sum()
+    ]
+    return tuple(sorted(found, key=lambda distribution: distribution.mean))
+
+
+@dataclass(frozen=True, eq=False)
+class ClusterExtremes:
+    """The clusters with the lowest and the highest mean label.
+
+    Attributes:
+      lowest: labels of the chunks in the lowest cluster; a chunk has its sentence's label.
+      highest: the same for the highest cluster.
+      distance: Wasserstein distance of order 1 between the two, in label units.
+      distance_by_chance: its mean when the labels are shuffled among the sentences. It is not 0: some cluster is always
+        the lowest, and the mean of a small one is easily far off.
+    """
+
+    lowest: Float[np.ndarray, " l"]
+    highest: Float[np.ndarray, " h"]
+    distance: float
+    distance_by_chance: float
+
+
+def cluster_extremes(
+    assignments: Int[np.ndarray, " chunks"], labels: Float[np.ndarray, " sentences"]
+) -> ClusterExtremes:
+    """Finds the two clusters, among those with labelled chunks; the same input gives the same result.
+
+    Args:
+      assignments: cluster of every chunk, grouped by sentence, the same number for each.
+      labels: of the sentences, NaN where missing.
+
+    Raises:
+      ValueError: the number of chunks does not fit the number of sentences, or no sentence has a label.
+    """
+    if len(assignments) % max(len(labels), 1) or not np.isfinite(labels).any():
+        raise ValueError(f"{len(assignments)} chunks of {len(labels)} sentences, {np.isfinite(labels).sum()} labelled")
+    known = np.isfinite(labels)
+    clusters = assignments.reshape(len(labels), -1)[known]
+    labels = labels[known].astype(np.float64)
+    rng = np.random.default_rng(_SEED)
+    lowest, highest, distance = _extremes(clusters, labels)
+    by_chance = [_extremes(clusters, rng.permutation(labels))[2] for _ in range(CHANCE_DRAWS)]
+    return ClusterExtremes(lowest, highest, distance, float(np.mean(by_chance)))
+
+
+def _extremes(
+    clusters: Int[np.ndarray, "sentences chunks"], labels: Float[np.ndarray, " sentences"]
+) -> tuple[Float[np.ndarray, " l"], Float[np.ndarray, " h"], float]:
+    from scipy.stats import wasserstein_distance
+
+    chunk_labels = np.repeat(labels, clusters.shape[1])
+    counts = np.bincount(clusters.ravel())
+    sums = np.bincount(clusters.ravel(), weights=chunk_labels)
+    present = np.flatnonzero(counts)
+    means = sums[present] / counts[present]
+    lowest, highest = (
+        chunk_labels[clusters.ravel() == present[position]] for position in (means.argmin(), means.argmax())
+    )
+    return lowest, highest, float(wasserstein_distance(lowest, highest))
