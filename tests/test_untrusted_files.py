@@ -152,10 +152,10 @@ def test_published_weights_and_statistics_with_traps(tmp_path: Path, trap: Path,
     content = trapped_files(trap)[kind]
     weights = tmp_path / "weights.pth.tar"
     weights.write_bytes(content)
-    with pytest.raises(InputError, match="no checkpoint of plain tensors"):
+    with pytest.raises(InputError, match="not a checkpoint of plain tensors"):
         import_published(weights, norm, "arousal")
     (norm / "feat_norm_means.mat").write_bytes(content)
-    with pytest.raises(InputError, match="no readable MATLAB file"):
+    with pytest.raises(InputError, match="not a readable MATLAB file"):
         import_published(weights, norm, "arousal")
     assert not trap.exists()
 
@@ -288,7 +288,7 @@ def test_a_tensor_of_any_size_in_few_bytes(tmp_path: Path) -> None:
     giant = torch.zeros(1).expand(10**9, 256)
     torch.save({"state_dict": {"top_layer_class.weight": giant}}, tmp_path / "weights.pth.tar")
     assert (tmp_path / "weights.pth.tar").stat().st_size < 10_000
-    with pytest.raises(InputError, match="no plain arrays"):
+    with pytest.raises(InputError, match="not plain arrays"):
         import_published(tmp_path / "weights.pth.tar", _statistics(tmp_path / "norm"), "arousal")
 
 

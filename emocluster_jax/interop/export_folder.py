@@ -1,6 +1,6 @@
-"""A folder for use elsewhere: a model in other formats, what feeds it, and its card.
+"""Exports a model to a folder for use elsewhere.
 
-    config.json          how recordings become the model's input, and what its outputs are
+    config.json          how recordings become the model's input, and its outputs
     model.stablehlo      by `jax.export`
     model.onnx
     model.safetensors    the weights alone
@@ -43,12 +43,9 @@ _NEEDS: dict[Format, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Exported:
-    """A model in another format.
+    """A file of a model in another format.
 
-    Attributes:
-      name: of the file.
-      content: its bytes.
-      differences: the largest difference of each output from the model's own; empty where the weights are bit-equal.
+    `differences` are each output's largest difference from the model's own; empty if the weights are bit-equal.
     """
 
     name: str
@@ -57,7 +54,7 @@ class Exported:
 
 
 def check_request(folder: Path, formats: Sequence[Format], model: SavedModel) -> None:
-    """Raises InputError where a package is missing, or the folder cannot be written or is not free for this model."""
+    """Raises InputError if a package is missing, the model has no such format, or the folder cannot take it."""
     for wanted in formats:
         for package in _NEEDS[wanted]:
             if find_spec(package) is None:
@@ -70,18 +67,14 @@ def check_request(folder: Path, formats: Sequence[Format], model: SavedModel) ->
             "predict with the model itself"
         )
     if not model.knows_labels:
-        raise InputError("the model was trained without labels and predicts none; export one that was trained on some")
+        raise InputError("the model was trained without labels and predicts none; export one trained with labels")
     check_output_folder("`output`", folder)
     if folder.is_dir() and any(folder.iterdir()) and _weights_of(folder) != weights_sha256(model):
-        raise InputError(f"`output={folder}` holds something else than exports of this model; give a new folder")
+        raise InputError(f"`output={folder}` holds other files than exports of this model; give a new folder")
 
 
 def export(model: SavedModel, wanted: Format) -> Exported:
-    """Converts a model and checks the result.
-
-    Raises:
-      ParityError: it does not compute what the model computes.
-    """
+    """Converts a model; ParityError if the result does not compute what the model computes."""
     if wanted == "safetensors":
         return Exported("model.safetensors", _to_safetensors(model), {})
     chunks = example_chunks(model)
@@ -97,7 +90,7 @@ def export(model: SavedModel, wanted: Format) -> Exported:
 
 
 def write_export(folder: Path, model: SavedModel, exported: Sequence[Exported], card: str) -> None:
-    """Writes the files; a card that is there stays, for people write in it."""
+    """Writes the files; an existing card stays, since people edit it."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / CONFIG, description(model))
     for file in exported:
@@ -109,7 +102,7 @@ def write_export(folder: Path, model: SavedModel, exported: Sequence[Exported], 
 
 
 def description(model: SavedModel) -> dict[str, Any]:
-    """What `config.json` says: settings, statistics, input and outputs."""
+    """The content of `config.json`: settings, statistics, input and outputs."""
     features, names = model.features, model.config.attributes
     outputs = {
         "attributes": {"dtype": "float32", "shape": ["n", len(names)], "names": list(names), "units": "label units"},
@@ -142,19 +135,19 @@ def description(model: SavedModel) -> dict[str, Any]:
 
 
 def _to_safetensors(model: SavedModel) -> bytes:
-    """The named arrays; the description is in the file's metadata."""
+    """The named arrays, with the description in the file's metadata."""
     from safetensors.numpy import load, save
 
     arrays = named_arrays(model)
     content = save(arrays, {"format": "emocluster_jax", "config": json.dumps(description(model))})
     read = load(content)
     if read.keys() != arrays.keys() or any(not np.array_equal(read[name], arrays[name]) for name in arrays):
-        raise ParityError("safetensors: the weights that come back are not those that were written")
+        raise ParityError("safetensors: the weights change when they are written and read")
     return content
 
 
 def _weights_of(folder: Path) -> Any:
-    """The hash in the folder's description; None where there is none."""
+    """The hash in the folder's description; None if there is none."""
     try:
         return read_json(folder / CONFIG, "")["weights_sha256"]
     except (FileNotFoundError, InputError, KeyError, TypeError):

@@ -1,7 +1,4 @@
-"""A model card: Markdown with Hugging Face's front matter, from the numbers that a run left, and nothing else.
-
-The front matter's fields are those of huggingface.co/docs/hub/model-cards.
-"""
+"""A model card from the numbers of a run: Markdown with front matter as in huggingface.co/docs/hub/model-cards."""
 
 from __future__ import annotations
 
@@ -34,12 +31,12 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class RunNumbers:
-    """What a run left beside its model.
+    """The files of a run beside its model.
 
     Attributes:
-      saved: its settings and what it was trained on; None where the model is not beside its run.
-      scores: on the test split, by attribute; empty where there are none.
-      clusters: what those of the model's epoch know; None if that is not there.
+      saved: its settings and what it was trained on; None if the model is not beside its run.
+      scores: on the test split, by attribute.
+      clusters: the information in the clusters of the model's epoch; None if there is none.
     """
 
     saved: SavedRun | None = None
@@ -48,10 +45,10 @@ class RunNumbers:
 
 
 def read_run_numbers(model_folder: Path, model: SavedModel) -> RunNumbers:
-    """The numbers of the run whose work directory the model directory lies in, if it does.
+    """The numbers of the run, if the model is in a run's work directory.
 
     Raises:
-      InputError: a file of the run is damaged, or it or the model is of another run.
+      InputError: a file of the run is damaged, or it or the model belongs to another run.
     """
     workdir = model_folder.absolute().parent
     if not (workdir / RUN_FILE).exists() or "training" not in model.origin:
@@ -71,14 +68,14 @@ def read_run_numbers(model_folder: Path, model: SavedModel) -> RunNumbers:
 def model_card(
     model: SavedModel, run: RunNumbers, preparation: Preparation | None, *, name: str, license: str = UNKNOWN
 ) -> str:
-    """The card.
+    """The card of a model.
 
     Args:
-      model: what it is about.
-      run: what its run left.
-      preparation: of the data that it was trained on; None leaves out what they are.
+      model: the model.
+      run: its run's numbers.
+      preparation: of its training data; None leaves out their description.
       name: the model's.
-      license: of the weights: an identifier of Hugging Face's.
+      license: of the weights, as an identifier of Hugging Face.
 
     Raises:
       InputError: the preparation is not that of the run's data.
@@ -150,7 +147,7 @@ def _training(model: SavedModel, run: RunNumbers, preparation: Preparation | Non
     if "imported_from" in origin:
         return f"Imported from `{origin['imported_from']}` (SHA-256 `{origin.get('sha256', 'not known')}`)."
     if "training" not in origin:
-        return "Not stated: the model directory does not say where it comes from."
+        return "Not stated: the model directory does not name its origin."
     settings = origin["training"]
     lines = []
     if preparation is None:
@@ -162,7 +159,7 @@ def _training(model: SavedModel, run: RunNumbers, preparation: Preparation | Non
             for split, count in preparation.counts.items()
         )
         lines.append(f"- Data: corpus `{preparation.corpus}`: {counts}.")
-        # Of a model without its run nothing tells whether these are its folds.
+        # Without its run it is unknown whether these are the model's folds.
         if preparation.folds and run.saved is not None and run.saved.config.fold is not None:
             lines.append(f"- {describe_fold(preparation, run.saved.config.fold)}.")
         if preparation.skipped:
@@ -184,9 +181,9 @@ def _training(model: SavedModel, run: RunNumbers, preparation: Preparation | Non
     )
     lines.append(f"- Epoch {origin.get('epoch')}{of}: {chosen}.")
     if settings.get("stages") == "unsupervised":
-        lines.append("- Trained without labels: its regressor is as it was drawn, and predicts nothing.")
+        lines.append("- Trained without labels: its regressor is random and predicts nothing.")
     if settings.get("optimizer", {}).get("freeze_regressor"):
-        lines.append("- The regressor was frozen at its random draw.")
+        lines.append("- The regressor was frozen at its random initial weights.")
     return "\n".join(lines)
 
 
@@ -221,9 +218,9 @@ def _limits(model: SavedModel, run: RunNumbers, license: str) -> str:
         "- It describes how speech sounds, not what a person feels; decisions about people should not rest on it.",
     ]
     if not run.scores:
-        lines.append("- How good it is has to be measured before it is used.")
+        lines.append("- Its quality has to be measured before it is used.")
     if model.config.system == "emocluster":
-        lines.append("- Clusters have no names, and another training numbers and draws them otherwise.")
+        lines.append("- Clusters have no names; another training finds and numbers them differently.")
     if license == UNKNOWN:
         lines.append("- The licence of the weights is not stated. The terms of the training recordings may bind it.")
     return "\n".join(lines)

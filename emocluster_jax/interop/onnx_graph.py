@@ -1,7 +1,7 @@
 """A model as an ONNX graph, which ONNX Runtime and many others run.
 
-Written node by node with ONNX's own helpers: every layer of this network is one operator of ONNX, so that the graph is
-as small and readable as the network, of a fixed version of the operators, and needs no converter and what it brings.
+It is written node by node with ONNX's helpers: each layer is one operator, so the graph is as small and readable as the
+network, has a fixed version of the operators, and needs no converter.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _TINY = np.float32(1e-30)
 
 
 class _Graph:
-    """Nodes and constants, numbered as they come."""
+    """Nodes and constants, numbered in order."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -47,7 +47,7 @@ class _Graph:
 
 
 def to_onnx(model: SavedModel) -> bytes:
-    """The serialised graph, which holds the weights; it computes in float32, whatever the model was trained in.
+    """The serialised graph with its weights; it computes in float32, whatever the model was trained in.
 
     Input `chunks` (n, frames, mel) float32, normalised, for any n; outputs `attributes` (n, A) in label units,
     `embeddings` (n, E) and, for models with clusters, `clusters` (n,) int32.
@@ -88,7 +88,7 @@ def to_onnx(model: SavedModel) -> bytes:
 
 
 def run_onnx(graph: bytes, chunks: Float[np.ndarray, "n frames mel"]) -> dict[str, Num[np.ndarray, "n ..."]]:
-    """What a graph of `to_onnx` says of chunks, by ONNX Runtime on the CPU."""
+    """The outputs of a graph from `to_onnx` for chunks, by ONNX Runtime on the CPU."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
@@ -98,7 +98,7 @@ def run_onnx(graph: bytes, chunks: Float[np.ndarray, "n frames mel"]) -> dict[st
 
 
 def _encoder(graph: _Graph, model: SavedModel, chunks: str) -> str:
-    """The shared layer's output; batch normalisation is part of the convolutions' weights."""
+    """The shared layer's output; batch normalisation is folded into the convolutions' weights."""
     params, statistics = (model.variables[name]["encoder"] for name in ("params", "batch_stats"))
     x = graph.add("Unsqueeze", chunks, graph.constant(np.array([1])))
     for i, stride in enumerate(CONVOLUTION_STRIDES):
@@ -109,7 +109,7 @@ def _encoder(graph: _Graph, model: SavedModel, chunks: str) -> str:
         weights = (graph.constant(array.astype(np.float32)) for array in (kernel, offset))
         convolved = graph.add("Conv", x, *weights, strides=[stride, stride], pads=[1, 1, 1, 1], kernel_shape=[3, 3])
         x = graph.add("Relu", convolved)
-    # Channels last, as the shared layer's weights have it.
+    # Channels last, as in the shared layer's weights.
     flat = graph.add("Flatten", graph.add("Transpose", x, perm=[0, 2, 3, 1]), axis=1)
     return graph.add("Relu", _dense(graph, flat, params["shared"]))
 
@@ -125,7 +125,7 @@ def _head(graph: _Graph, x: str, head: dict[str, Any]) -> tuple[str, str]:
 
 
 def _clusters(graph: _Graph, model: SavedModel, embeddings: str, logits: str) -> None:
-    """The nearest centroid, or without centroids the largest logit."""
+    """The nearest centroid, or the largest logit if there are no centroids."""
     if model.centroids is None:
         nearest = graph.add("ArgMax", logits, axis=1, keepdims=0)
     else:

@@ -1,4 +1,4 @@
-"""Whether an exported program says of chunks what the model itself says."""
+"""Checks that an exported program computes what its model computes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from emocluster_jax.inference.model_directory import SavedModel
 from emocluster_jax.inference.predictor import Predictor
 
 TOLERANCE = 1e-4
-"""Relative to an output's largest number, or absolute where that is below 1. Exported programs add the same float32
-products in another order, which on CPUs comes to some 1e-6; GPUs' fast convolution algorithms are ten times coarser. A
-wrong layer is off by far more."""
+"""Relative to an output's largest number, or absolute if that is below 1. Exported programs add the same float32
+products in another order, which makes about 1e-6 on CPUs, and ten times more with GPUs' fast convolutions. A wrong
+layer makes far more."""
 
 
 class ParityError(Exception):
-    """An exported program computes something else than its model: a defect, whose result is not to be published."""
+    """An exported program computes something else than its model: a defect. The result must not be published."""
 
 
 def example_chunks(model: SavedModel) -> Float[np.ndarray, "n frames mel"]:
@@ -33,17 +33,16 @@ def example_chunks(model: SavedModel) -> Float[np.ndarray, "n frames mel"]:
 def check_parity(
     what: str, outputs: Mapping[str, np.ndarray], model: SavedModel, chunks: Float[np.ndarray, "n frames mel"]
 ) -> dict[str, float]:
-    """The largest difference of each output from the model's own, as `Predictor` computes it.
+    """The largest difference of each output of an exported program from that of `Predictor`.
 
     Args:
-      what: was exported, for the message.
-      outputs: of the exported program for `chunks`: attributes, embeddings and, with clusters, clusters.
-      model: what it was made of.
-      chunks: of one recording.
+      what: the format, for the message.
+      outputs: of the exported program: attributes, embeddings and, if the model has them, clusters.
+      model: the model that was exported.
+      chunks: one recording's, which `outputs` are for.
 
     Raises:
-      ParityError: an output is missing, of another shape, or differs by more than `TOLERANCE` allows; clusters must be
-        equal.
+      ParityError: an output is missing, of another shape, or differs by more than `TOLERANCE`; clusters must be equal.
     """
     prediction = Predictor(model).predict_chunks(chunks)[0]
     expected = {"attributes": prediction.chunk_attributes, "embeddings": prediction.chunk_embeddings}

@@ -3,8 +3,8 @@
 Source: `*.pth.tar` weights and `*.mat` statistics of Lin, Sridhar & Busso's repository,
 winston-lin-wei-cheng/DeepEmoClusters.
 
-Neither is trusted: weights are read by PyTorch's weights-only unpickler, which calls nothing but the constructors of
-tensors and containers, and SciPy's reader of MATLAB files builds arrays alone.
+Neither is trusted: weights are read by PyTorch's weights-only unpickler, which calls only constructors of tensors and
+containers, and SciPy's reader of MATLAB files creates only arrays.
 """
 
 from __future__ import annotations
@@ -23,22 +23,19 @@ from emocluster_jax.interop.torch_weights import variables_from_torch
 from emocluster_jax.storage.checksums import file_sha256
 
 _MARKS = {"arousal": "act", "dominance": "dom", "valence": "val"}
-"""What the published file names call the attributes."""
+"""The attributes' names in the published file names."""
 
 
 def import_published(weights: Path, norm: Path, attribute: str) -> SavedModel:
-    """A published model, ready for `model_directory.save_model`.
+    """A published model, without centroids, ready for `model_directory.save_model`.
 
     Args:
       weights: a `.pth.tar` file of the published repository, or one of the same network.
       norm: the folder with its `feat_norm_means.mat`, `feat_norm_stds.mat`, and those of the attribute.
-      attribute: what the model predicts: arousal, dominance or valence; the file does not say.
-
-    Returns:
-      A model without centroids.
+      attribute: arousal, dominance or valence, which the file does not name.
 
     Raises:
-      InputError: PyTorch is not installed; a file is missing, damaged, holds anything but plain arrays, or belongs to
+      InputError: PyTorch is not installed; a file is missing, damaged, has anything but plain arrays, or belongs to
         another attribute or network.
     """
     if attribute not in _MARKS:
@@ -52,9 +49,8 @@ def import_published(weights: Path, norm: Path, attribute: str) -> SavedModel:
         "label_mean": _read_norm(norm / f"{label}_norm_means.mat", 1),
         "label_std": _read_norm(norm / f"{label}_norm_stds.mat", 1),
     }
-    # Labels and all bands vary.
     if statistics["feature_std"].min() <= 0 or statistics["label_std"].min() <= 0:
-        raise InputError(f"{norm} holds a standard deviation that is not positive; download it anew")
+        raise InputError(f"{norm} has a standard deviation that is not positive; download it again")
     variables = variables_from_torch(_read_state_dict(weights))
     outputs = {
         head: len(variables["params"][head]["output"]["bias"]) for head in variables["params"] if head != "encoder"
@@ -81,7 +77,7 @@ def _refuse_other_attribute(weights: Path, attribute: str) -> None:
     named = next((name for name, theirs in _MARKS.items() if theirs == mark), attribute)
     if named != attribute:
         raise InputError(
-            f"{weights.name} is by its name a model of {named}, not of {attribute}; give `attribute={named}`"
+            f"{weights.name} is a model of {named} by its name, not of {attribute}; give `attribute={named}`"
         )
 
 
@@ -95,10 +91,10 @@ def _read_norm(path: Path, length: int) -> Float[np.ndarray, " length"]:
     except KeyError:
         raise InputError(f"{path} holds no `normal_para`; give the folder of published statistics (norm/)") from None
     except Exception as error:  # SciPy raises whatever the parsing of a damaged file leads to
-        raise InputError(f"{path} is no readable MATLAB file ({_brief(error)}); download it anew") from None
+        raise InputError(f"{path} is not a readable MATLAB file ({_brief(error)}); download it again") from None
     if not np.issubdtype(value.dtype, np.floating) or value.size != length or not np.isfinite(value).all():
         raise InputError(
-            f"{path} holds {value.size} values of {value.dtype}, expected {length} finite numbers; download it anew"
+            f"{path} holds {value.size} values of {value.dtype}, expected {length} finite numbers; download it again"
         )
     return value.astype(np.float32).reshape(-1)
 
@@ -110,12 +106,12 @@ def _read_state_dict(path: Path) -> dict[str, np.ndarray]:
     except ImportError:
         raise InputError('PyTorch is needed to read its weights: pip install "emocluster_jax[import]"') from None
     if not path.is_file():
-        raise InputError(f"{path} is no file; give a published .pth.tar file")
+        raise InputError(f"{path} is not a file; give a published .pth.tar file")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler raises whatever damaged bytes lead it to
         raise InputError(
-            f"{path} is no checkpoint of plain tensors, and nothing else is read ({_brief(error)}); "
+            f"{path} is not a checkpoint of plain tensors, and nothing else is read ({_brief(error)}); "
             "give a published .pth.tar file"
         ) from None
     state_dict: Any = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, Mapping) else None
@@ -126,13 +122,13 @@ def _read_state_dict(path: Path) -> dict[str, np.ndarray]:
     try:
         return {name: _as_numpy(tensor) for name, tensor in state_dict.items()}
     except (RuntimeError, TypeError, NotImplementedError) as error:
-        raise InputError(f"{path} holds tensors that are no plain arrays ({_brief(error)})") from None
+        raise InputError(f"{path} has tensors that are not plain arrays ({_brief(error)})") from None
 
 
 def _as_numpy(tensor: Any) -> np.ndarray:
-    # A few stored numbers can be declared a tensor of any size, whose rows all lie on top of one another.
+    # A tensor of any size can be declared over a few stored numbers, with all rows on top of one another.
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-        raise TypeError(f"a tensor of {tensor.numel()} elements with fewer in store")
+        raise TypeError(f"a tensor of {tensor.numel()} elements with fewer stored")
     return (tensor.detach().float() if tensor.is_floating_point() else tensor.detach()).numpy()
 
 

@@ -1,4 +1,4 @@
-"""A model as a StableHLO program that JAX, and what else reads StableHLO, runs without this project."""
+"""A model as a StableHLO program, which JAX and other readers of StableHLO run without this project."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def to_stablehlo(model: SavedModel) -> bytes:
-    """The serialised program, which holds the weights; `jax.export.deserialize` reads it.
+    """The serialised program with its weights; `jax.export.deserialize` reads it.
 
-    It takes normalised chunks (n, frames, mel) float32, for any n (of models with a temporal network: whole
-    recordings, one after another), and gives a dictionary: attributes (n, A) in label
-    units, embeddings (n, E) and, for models with clusters, clusters (n,) int32.
+    It takes normalised chunks (n, frames, mel) float32, for any n (models with a temporal network: those of whole
+    recordings), and returns a dictionary: attributes (n, A) in label units, embeddings (n, E) and, for models with
+    clusters, clusters (n,) int32.
     """
 
-    # Without a temporal network any number of chunks will do, and not only those of whole recordings.
+    # Without a temporal network any number of chunks will do.
     each = model.features.chunks_per_utterance if trains_on_recordings(model.config) else 1
-    # JAX's arrays, which become constants of the program.
+    # As JAX arrays they become constants of the program.
     variables, transform, centroids = jax.tree.map(jnp.asarray, (model.variables, model.transform, model.centroids))
 
     def program(chunks: Float[Array, "n frames mel"]) -> dict[str, Any]:
@@ -46,6 +46,6 @@ def to_stablehlo(model: SavedModel) -> bytes:
 
 
 def run_stablehlo(program: bytes, chunks: Float[np.ndarray, "n frames mel"]) -> dict[str, Num[np.ndarray, "n ..."]]:
-    """What a program of `to_stablehlo` says of chunks."""
+    """The outputs of a program from `to_stablehlo` for chunks."""
     outputs: Any = export.deserialize(bytearray(program)).call(chunks)
     return {name: np.asarray(value) for name, value in outputs.items()}

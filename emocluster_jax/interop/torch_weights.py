@@ -1,9 +1,9 @@
-"""The published PyTorch network's arrays as variables of `models.emocluster.EmoCluster`; NumPy alone.
+"""The published PyTorch network's arrays as variables of `models.emocluster.EmoCluster`, with NumPy only.
 
-Three things differ besides the names. Convolution kernels are (out, in, height, width) there and (height, width, in,
+Besides the names, three things differ. Convolution kernels are (out, in, height, width) there and (height, width, in,
 out) here, dense kernels (out, in) and (in, out). The encoder's output is flattened from (channel, time, mel) there and
-from (time, mel, channel) here. And the convolutions have biases there: (x + b) - mean = x - (mean - b), so that
-subtracting them from the running means gives the same outputs in evaluation mode.
+from (time, mel, channel) here. And convolutions have biases there, which are subtracted from the running means here:
+(x + b) - mean = x - (mean - b).
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def variables_from_torch(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]
       state_dict: the published arrays by name; the `.module` parts that data parallelism left in names are ignored.
 
     Returns:
-      {"params": ..., "batch_stats": ...} of `EmoCluster`, nested dictionaries of float32 arrays. The biases of
-      cluster_classifier/output and attribute_regressor/output are as long as clusters and attributes are many.
+      {"params": ..., "batch_stats": ...} of `EmoCluster`, nested dictionaries of float32 arrays. The number of clusters
+      and attributes is that of the published output layers.
 
     Raises:
       InputError: arrays are missing, unknown, of another shape, not of floating point, or not finite.
@@ -78,10 +78,9 @@ def variables_from_torch(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]
 
 
 def parameter_from_torch(name: str, array: Shaped[np.ndarray, "*published"]) -> tuple[Path, Shaped[np.ndarray, "*own"]]:
-    """Where one published array belongs, and what it is there: its layout changed, its values as they are.
+    """Converts the layout of one published array: a weight, its gradient or its update.
 
-    It serves for weights as for their gradients and updates. Running means of two states differ by the same here and
-    there; one state's needs the convolution's bias, which `variables_from_torch` subtracts.
+    Convolutions' biases, which running means include here, are only handled by `variables_from_torch`.
 
     Args:
       name: its published name, e.g. "cnn_features.0.weight".
@@ -91,7 +90,7 @@ def parameter_from_torch(name: str, array: Shaped[np.ndarray, "*published"]) -> 
       Its path in the Flax variables, e.g. ("params", "encoder", "convolution_0", "kernel"), and the float32 array.
 
     Raises:
-      InputError: the network has no such array (also convolution biases), or it is misshapen or not finite.
+      InputError: this network has no such array, or it has another shape or is not finite.
     """
     plain = _without_module(name)
     place = _places().get(plain)
@@ -128,7 +127,7 @@ def _check(name: str, array: Array, shape: tuple[int | None, ...]) -> None:
 
 @lru_cache(maxsize=1)
 def _places() -> dict[str, _Place]:
-    """Every array of the published network that this one has too, by its published name."""
+    """Every array of the published network that this one has, by its published name."""
     places = {}
     in_width = 1
     for i, width in enumerate(CONVOLUTION_WIDTHS):
@@ -159,7 +158,7 @@ def _places() -> dict[str, _Place]:
 
 @lru_cache(maxsize=1)
 def _convolution_biases() -> dict[str, str]:
-    """Each convolution's bias and the running mean that takes it in."""
+    """The running mean that each convolution's bias is subtracted from."""
     return {
         f"cnn_features.{3 * i}.bias": f"cnn_features.{3 * i + 1}.running_mean" for i in range(len(CONVOLUTION_WIDTHS))
     }

@@ -144,7 +144,7 @@ def test_an_edited_card_stays_and_another_model_is_refused(folder: Path, model: 
     check_request(tmp_path, ("onnx",), model)
     export_folder.write_export(tmp_path, model, [Exported("model.onnx", b"graph", {})], "the program's")
     assert (tmp_path / "README.md").read_text() == "mine"
-    with pytest.raises(InputError, match="holds something else than exports of this model"):
+    with pytest.raises(InputError, match="holds other files than exports of this model"):
         check_request(tmp_path, ("onnx",), small_model(seed=3))
     with pytest.raises(InputError, match="is a file"):
         check_request(tmp_path / "README.md", ("onnx",), model)

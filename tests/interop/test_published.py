@@ -100,7 +100,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_runs_nothing(reference: Pat
     plain.write_bytes(pickle.dumps({"arch": "vgg16", "state_dict": Trap()}))
     torch.save({"arch": "vgg16", "state_dict": {"cnn_out.0.bias": Trap()}}, modern)
     for path in (plain, modern):
-        with pytest.raises(InputError, match="no checkpoint of plain tensors") as error:
+        with pytest.raises(InputError, match="not a checkpoint of plain tensors") as error:
             import_published(path, reference / "norm", "arousal")
         assert "\n" not in str(error.value)
     assert not trap.exists()
@@ -155,14 +155,14 @@ def test_missing_files_are_named(reference: Path, tmp_path: Path) -> None:
 
 @needs_torch
 def test_missing_weights_are_named(reference: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"weights\.pth\.tar is no file"):
+    with pytest.raises(InputError, match=r"weights\.pth\.tar is not a file"):
         import_published(tmp_path / "weights.pth.tar", reference / "norm", "arousal")
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "no readable MATLAB file"),
+        (b"", "not a readable MATLAB file"),
         (b"MATLAB 5.0 MAT-file" + bytes(200), "MATLAB|normal_para"),
         ({"other": np.ones(128)}, "no `normal_para`"),
         ({"normal_para": np.ones(127)}, "127 values"),
