@@ -20,23 +20,23 @@ HIGHEST_RATE_HZ = 768_000
 LONGEST_S = 6 * 3600.0
 """The longest recording that `read_audio` holds in memory; six hours at 16 kHz are 1.4 GB."""
 _CLIPPED = 0.99
-"""Plateaus count as clipped from this share of full scale on; the largest value of 8-bit samples is 0.992."""
+"""The share of full scale from which plateaus count as clipped; the largest value of 8-bit samples is 0.992."""
 _SHORTEST_CLIP = 3
 _CANCELLED = 1e-3
-"""Channels of opposite sign leave less of themselves than this; measured 3e-5 in 16-bit PCM, and 3e-6 in Opus."""
+"""Channels of opposite sign leave less than this share; measured 3e-5 in 16-bit PCM, and 3e-6 in Opus."""
 
 
 @dataclass
 class Condition:
-    """What is noticed about a recording; filled in block by block while it is decoded.
+    """The condition of a recording, filled in block by block while it is decoded.
 
     Attributes:
-      cut: some of it is missing: less than 1 %, or whatever a recorder had not written when it stopped.
+      cut: whether some of it is missing: less than 1 %, or what a recorder had not written when it stopped.
       clipped_samples: samples in runs of three or more equal ones, within a channel, at 0.99 of full scale or beyond.
-        A peak that was not cut off has no such run in PCM of 16 bits or more.
+        An intact peak has no such run in PCM of 16 bits or more.
       mean: of the mono signal before anything is subtracted; full scale is 1.
       peak: the largest absolute value of that signal.
-      channels_peak: what the peak would be if no channel cancelled another.
+      channels_peak: the peak if no channel cancelled another.
     """
 
     cut: bool = False
@@ -47,31 +47,28 @@ class Condition:
 
     @property
     def dc_offset(self) -> float:
-        """The mean as a share of the peak, from -1 to 1, whether or not it was subtracted."""
+        """The mean as a share of the peak, from -1 to 1, even if it was subtracted."""
         return self.mean / self.peak if self.peak else 0.0
 
     @property
     def channels_cancel(self) -> bool:
-        """Whether nothing but rounding, or what a codec leaves, remains of the channels when they are averaged."""
+        """Whether the average of the channels is nothing but rounding errors or a codec's noise."""
         return self.peak < _CANCELLED * self.channels_peak
 
 
 def read_audio(
     path: Path, sample_rate_hz: int, audio: AudioConfig = DEFAULT_AUDIO, condition: Condition | None = None
 ) -> Float[np.ndarray, " samples"]:
-    """Reads a recording as one signal: its channels combined, resampled, divided by the peak.
+    """Reads a recording as one float32 signal: its channels combined, resampled, divided by the peak.
 
-    The file is decoded block by block; the length in its header is never believed beforehand.
+    The file is decoded block by block, without trusting the length in its header.
 
     Args:
-      path: a file that libsndfile reads (wav, flac, mp3, ogg and others), or PyAV where it is installed (m4a, webm, amr
+      path: a file that libsndfile reads (wav, flac, mp3, ogg and others), or PyAV if it is installed (m4a, webm, amr
         and others), of any sample rate and channel count.
       sample_rate_hz: rate of the result.
       audio: how the channels become one signal.
-      condition: filled in with what is noticed on the way.
-
-    Returns:
-      float32 with a largest absolute value of 1.
+      condition: filled in.
 
     Raises:
       RecordingError: the file is missing, empty, truncated, not audio, silent, not finite, too long, of an absurd rate,
@@ -95,8 +92,8 @@ def signal_blocks(
 
     Args:
       longest_s: longer recordings are refused as soon as that much was read.
-      mean: the recording's `Condition.mean`, for `audio.remove_dc` to subtract; if it is None, the recording is decoded
-        once more, beforehand. It has to be subtracted before resampling, which gives a constant edges.
+      mean: the recording's `Condition.mean`, for `audio.remove_dc`; if it is None, the recording is decoded once more
+        to find it. It is subtracted before resampling, which would distort the ends of a constant.
     """
     if audio.remove_dc and mean is None:
         first = Condition()
@@ -113,17 +110,10 @@ def to_mono_resampled(
     sample_rate_hz: int,
     audio: AudioConfig = DEFAULT_AUDIO,
 ) -> Float[np.ndarray, " resampled"]:
-    """Does what `read_audio` does, for a signal that is decoded already.
+    """Does the same as `read_audio` for a decoded signal at `rate` Hz; see there for the rest.
 
-    Args:
-      signal: real samples of any scale. Integers are taken for PCM of their type's width: signed ones around 0,
-        unsigned ones around the middle of their range, as in 8-bit WAVE files and from `scipy.io.wavfile`.
-      rate: its sample rate in Hz.
-      sample_rate_hz: rate of the result.
-      audio: how the channels become one signal.
-
-    Raises:
-      RecordingError: no samples, silent, not finite, too long, of an absurd rate, or without the requested channel.
+    Its samples are real numbers of any scale. Integers are taken for PCM of their type's width: signed ones around 0,
+    unsigned ones around the middle of their range, as in 8-bit WAVE files and from `scipy.io.wavfile`.
     """
     signal = np.asarray(signal)
     if signal.ndim not in (1, 2) or not np.issubdtype(signal.dtype, np.number) or np.iscomplexobj(signal):
@@ -151,7 +141,7 @@ def _unit_scaled(samples: Shaped[np.ndarray, "channels samples"]) -> Float[np.nd
 
 
 def _mean(blocks: Iterable[Float[np.ndarray, " samples"]], condition: Condition) -> float:
-    """The mean that `condition` has when all blocks were drawn."""
+    """The mean in `condition` after all blocks were read."""
     for _ in blocks:
         pass
     return condition.mean
@@ -168,7 +158,7 @@ def _mono(
     condition: Condition,
     mean: float | None = None,
 ) -> Iterator[Float[np.ndarray, " samples"]]:
-    """The mono signal, block by block; `mean` is subtracted if `audio` asks for it and it is known yet."""
+    """The mono signal, block by block; `mean` is subtracted if `audio` asks for it and it is known."""
     samples, total = 0, 0.0
     clipping = _Clipping()
     for block in blocks:
@@ -197,7 +187,7 @@ class _Clipping:
         self._in_run: Bool[np.ndarray, " channels"] = np.zeros(1, bool)
 
     def count(self, block: Float[np.ndarray, "samples channels"]) -> int:
-        """How many more samples are known to be clipped after this block."""
+        """How many more clipped samples are known after this block."""
         overlap = _SHORTEST_CLIP - 1
         if len(block) >= overlap and np.abs(block).max() < _CLIPPED:
             self._before, self._in_run = block[-overlap:], np.zeros(1, bool)
@@ -222,7 +212,7 @@ def _resampled(
 ) -> Iterator[Float[np.ndarray, " resampled"]]:
     if not LOWEST_RATE_HZ <= rate <= HIGHEST_RATE_HZ:
         raise RecordingError(f"a sample rate of {rate} Hz; expected {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ}")
-    # A stream gives, bit for bit, what soxr gives for the whole signal at once.
+    # A stream gives the same bits as resampling the whole signal at once.
     stream = None if rate == sample_rate_hz else soxr.ResampleStream(rate, sample_rate_hz, 1, "float32", "HQ")
     seconds = 0.0
     for block in blocks:
@@ -254,7 +244,7 @@ def check_signal(samples: int, peak: np.float32, condition: Condition) -> None:
 
 
 def _finished(blocks: Iterable[Float[np.ndarray, " samples"]], condition: Condition) -> Float[np.ndarray, " samples"]:
-    """The whole signal divided by its peak after resampling, which is what is analysed, as in the reference."""
+    """The whole signal divided by its peak after resampling, as in the reference."""
     signal = np.concatenate([np.zeros(0, np.float32), *blocks])
     peak = peak_of(signal)
     check_signal(len(signal), peak, condition)

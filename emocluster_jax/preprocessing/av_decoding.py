@@ -1,4 +1,4 @@
-"""Decoding by FFmpeg's libraries, with PyAV (extra `av`), of what libsndfile does not decode."""
+"""Decodes what libsndfile cannot, by FFmpeg's libraries and PyAV (extra `av`)."""
 
 from __future__ import annotations
 
@@ -19,24 +19,21 @@ if TYPE_CHECKING:
     from av.container import InputContainer
 
 _DURATIONS = ("mp4", "matroska", "asf", "avi", "wv", "tta")
-"""Formats, by FFmpeg's names, that hold a duration; for others FFmpeg gives an estimate."""
+"""FFmpeg's names of formats that hold a duration; for others FFmpeg estimates it."""
 _ROUNDED_S = 0.1
 """Containers round durations, and include what encoders add at both ends."""
 _FAILS = "{}: FFmpeg cannot decode it, or it is truncated or damaged"
 
 
 def is_installed() -> bool:
-    """Whether PyAV is installed."""
     return importlib.util.find_spec("av") is not None
 
 
 @contextmanager
 def av_decoded(file: BinaryIO, form: Format) -> Iterator[Decoded]:
-    """The first audio track of a file as FFmpeg decodes it.
+    """The first audio track of an open file, decoded by FFmpeg.
 
-    Args:
-      file: an open file.
-      form: its format. FFmpeg tries no other: some formats would make it open other files and addresses.
+    FFmpeg tries no other format than `form`: some would make it open other files and addresses.
 
     Raises:
       RecordingError: PyAV is not installed, or the file is damaged or has no audio track.

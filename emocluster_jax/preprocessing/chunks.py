@@ -1,4 +1,4 @@
-"""From a recording of any duration to the same number of chunks, without computing the frames between them."""
+"""Cuts a recording of any duration into the same number of chunks, without computing the frames between them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from emocluster_jax.preprocessing.spectrogram import mel_spectrogram
 
 
 class ChunkParts(NamedTuple):
-    """What a recording's chunks are made of: samples, or given frames.
+    """Samples or given frames of a recording's chunks.
 
     Attributes:
-      length: of the whole recording, in samples or frames.
-      parts: the whole of it, or each chunk's part of it, in the chunks' order.
+      length: of the whole recording.
+      parts: the whole recording, or each chunk's part of it, in order.
     """
 
     length: int
@@ -29,11 +29,11 @@ class ChunkParts(NamedTuple):
 def split_chunks(
     mel: Float[np.ndarray, "time mel"], chunk_frames: int, count: int
 ) -> Float[np.ndarray, "chunks frames mel"]:
-    """Cuts `count` evenly spread chunks of `chunk_frames` frames, which overlap or leave gaps as the duration requires.
+    """Cuts `count` evenly spread chunks of `chunk_frames` frames, which overlap or leave gaps by the duration.
 
     Chunk i begins at frame i * floor((T - chunk_frames) / (count - 1)), so the last one ends up to count - 2 frames
-    before the recording does. Shorter recordings are padded at the end with 0, which is the mean of normalised
-    features; all of their chunks are the same.
+    before the recording does. Shorter recordings are padded at the end with 0, the mean of normalised features; all of
+    their chunks are the same.
 
     Source: Lin & Busso, "An efficient temporal modeling approach for speech emotion recognition by mapping varied
     duration sentences into fixed number of chunks", Interspeech 2020.
@@ -55,14 +55,14 @@ def mel_chunks(
 def normalized_chunks(
     signal: Float[np.ndarray, " samples"], features: FeatureConfig, statistics: FeatureStatistics
 ) -> Float[np.ndarray, "chunks frames mel"]:
-    """From a mono signal with a peak of one, at `features.sample_rate_hz`, to what the network takes, as float32."""
+    """The network's input, as float32, for a mono signal with a peak of one at `features.sample_rate_hz`."""
     return mel_chunks(mel_spectrogram(signal, features), features, statistics)
 
 
 def signal_parts(read: Read, start: int, end: int, features: FeatureConfig) -> ChunkParts:
-    """Reads what chunks need of a signal from `start` up to, but not including, `end`, as if there were nothing else.
+    """Reads the parts that chunks need of the signal from `start` up to, but not including, `end`.
 
-    That is all of it up to the duration from which chunks leave gaps (11 s with the default settings).
+    That is all of it if it is too short for gaps between chunks (up to 11 s with the default settings).
     """
     samples = end - start
     step = _step(samples, features)
@@ -80,8 +80,8 @@ def signal_parts(read: Read, start: int, end: int, features: FeatureConfig) -> C
 def mel_of_parts(parts: ChunkParts, features: FeatureConfig) -> Float[np.ndarray, "time mel"]:
     """A spectrogram, power as float32, that `mel_chunks` cuts into the same chunks as that of the whole recording.
 
-    It is that of the whole recording up to the duration from which chunks leave gaps. For longer ones it is the chunks'
-    frames, one chunk after another, so that time and memory stop growing with the duration.
+    For recordings with gaps between chunks it has only the chunks' frames, one chunk after another, so that time and
+    memory do not grow with the duration.
     """
     if len(parts.parts) == 1:
         return mel_spectrogram(parts.parts[0], features)
@@ -94,10 +94,7 @@ def mel_of_parts(parts: ChunkParts, features: FeatureConfig) -> Float[np.ndarray
 
 
 def chunk_spans(parts: ChunkParts, features: FeatureConfig) -> Iterator[Float[np.ndarray, " span"]]:
-    """Each chunk's samples, as far as the recording has them.
-
-    They reach from half a window before the centre of the chunk's first frame to half a window after its last one's.
-    """
+    """The samples of each chunk, from half a window before its first frame's centre to half a window after its last's."""
     step, half_window = max(_step(parts.length, features), 0), features.fft_size // 2
     for i in range(features.chunks_per_utterance):
         first = i * step * features.hop_size
@@ -109,15 +106,15 @@ def chunk_spans(parts: ChunkParts, features: FeatureConfig) -> Iterator[Float[np
 
 
 def frame_count(length: int, features: Features) -> int:
-    """How many frames so many samples, or given frames, have."""
+    """The number of frames of a recording of this length, in samples or given frames."""
     return length // features.hop_size + 1 if isinstance(features, FeatureConfig) else length
 
 
 def _step(samples: int, features: FeatureConfig) -> int:
-    """Frames from the beginning of one chunk to that of the next."""
+    """Frames from the start of one chunk to the start of the next."""
     return (frame_count(samples, features) - features.chunk_frames) // max(features.chunks_per_utterance - 1, 1)
 
 
 def _margin(features: FeatureConfig) -> int:
-    """Frames at the ends of a part that would see zeros where the recording goes on."""
+    """Frames at each end of a part that would see zeros instead of the rest of the recording."""
     return -(-features.fft_size // (2 * features.hop_size))

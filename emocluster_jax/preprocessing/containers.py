@@ -1,6 +1,6 @@
-"""Where the samples lie in WAV, AIFF, CAF, W64, AU and NIST files, and whether they are all there.
+"""Finds the samples in WAV, AIFF, CAF, W64, AU and NIST files, and whether they are complete.
 
-libsndfile decodes what there is of a file whose header promises more, and nothing if the header was never completed.
+libsndfile decodes a file to its end although its header promises more, and nothing if the header was never completed.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from emocluster_jax.errors import RecordingError
 from emocluster_jax.preprocessing.file_contents import TOLERATED_LOSS, Contents, Stream, read_at, size_of
 
 _STREAMED = 0x7F000000
-"""From here on, 32-bit data sizes are the placeholders of programs that write to a pipe (sox, ffmpeg)."""
+"""32-bit data sizes from here on are placeholders of programs that write to a pipe (sox, ffmpeg)."""
 _STREAMED_64 = (1 << 63) - 1
 """The same for 64-bit sizes."""
 _FAR_OFF = 1 << 62
 _MOST_CHUNKS = 1_000
-"""How many chunks are searched for the samples, in case the rest is garbage."""
+"""The most chunks that are searched for the samples, in case the file is garbage."""
 _W64_RIFF = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
 _W64_DATA = b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
 _NIST = b"NIST_1A\n"
@@ -115,7 +115,7 @@ def is_npy(file: BinaryIO) -> bool:
 
 
 def contents_by_header(file: BinaryIO) -> Contents:
-    """What the header says of the samples, with the header mended where libsndfile needs that.
+    """The samples according to the header, which is repaired if libsndfile needs that.
 
     A file of any other kind is decoded as it is.
 
@@ -137,8 +137,8 @@ def contents_by_header(file: BinaryIO) -> Contents:
         return Contents()
     missing = 0.0 if samples.end is None else max(samples.end - size, 0) / max(samples.end - samples.start, 1)
     # libsndfile refuses a CAF file whose length is open or too large; other files it reads to their ends.
-    is_mended = is_unfinished or (start[:4] == b"caff" and (samples.end is None or missing))
-    return Contents((_mended(samples, size) if is_mended else Stream(),), missing, is_unfinished)
+    is_repaired = is_unfinished or (start[:4] == b"caff" and (samples.end is None or missing))
+    return Contents((_repaired(samples, size) if is_repaired else Stream(),), missing, is_unfinished)
 
 
 def wav_codec(file: BinaryIO) -> tuple[int, range] | None:
@@ -196,7 +196,7 @@ def _are_chunks(file: BinaryIO, layout: Layout, position: int, end: int) -> bool
     return True
 
 
-def _mended(samples: Samples, size: int) -> Stream:
+def _repaired(samples: Samples, size: int) -> Stream:
     field = samples.size_of_end(size)
     return Stream([range(samples.size_at), field, range(samples.size_at + len(field), size)])
 

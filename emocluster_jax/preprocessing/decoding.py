@@ -1,4 +1,4 @@
-"""From a file to blocks of samples, by libsndfile or else by PyAV, and what share of the file is missing."""
+"""Decodes a file into blocks of samples, by libsndfile or else PyAV, and finds what share of it is missing."""
 
 from __future__ import annotations
 
@@ -43,16 +43,12 @@ _UNEQUAL = "streams of different sample rates or channels, one after the other: 
 
 @contextmanager
 def decoded(path: Path, file: BinaryIO, strict: bool) -> Iterator[Decoded]:
-    """Decodes a file block by block, to the end of its data.
+    """Decodes a file, open for reading, block by block to the end of its data.
 
-    Args:
-      path: where the file is.
-      file: the same file, open.
-      strict: whether to refuse files of which anything at all is missing.
+    If `strict`, files are refused if anything at all is missing.
 
     Raises:
-      RecordingError: the file is empty, not audio, truncated or damaged. The blocks raise it, too, for what only
-        decoding shows.
+      RecordingError: the file is empty, not audio, truncated or damaged; also from the blocks.
     """
     if not file.read(1):
         raise RecordingError("empty file")
@@ -69,7 +65,7 @@ def decoded(path: Path, file: BinaryIO, strict: bool) -> Iterator[Decoded]:
 
 
 def _contents(path: Path, file: BinaryIO) -> Contents:
-    """What there is to decode, according to the file's headers, pages or frames."""
+    """What to decode, according to the file's headers, pages or frames."""
     start = read_at(file, 0, 12)
     tag = id3_bytes(start)
     name = read_at(file, tag, 4)
@@ -81,7 +77,7 @@ def _contents(path: Path, file: BinaryIO) -> Contents:
         return mpeg_contents(file)
     contents = contents_by_header(file)
     if path.suffix.lower() == ".mp3" and contents.streams == (Stream(),):
-        # Because of the name, libsndfile would let libmpg123 search the file for MP3, which complains on stderr.
+        # Because of the name, libmpg123 would search the file for MP3 and complain on stderr.
         return Contents([Stream([range(size_of(file))])])
     codec = wav_codec(file) if start[8:12] == b"WAVE" and not contents.missing else None
     if codec is not None and codec[0] == _MP3_IN_WAV:
@@ -157,7 +153,7 @@ def _sound_blocks(sound: _Sound) -> _Blocks:
     read = 0
     while True:
         count = min(longest, max(sound.frames - read, 1))
-        # `soundfile` does not say how much was decoded before an error: whatever is not NaN afterwards.
+        # `soundfile` does not tell how much was decoded before an error; it is what is not NaN.
         block = np.full((count, sound.channels), np.nan, np.float32) if sound.format == "FLAC" else None
         try:
             with without_mpg123_messages() if sound.format == "MP3" else nullcontext():

@@ -1,4 +1,4 @@
-"""What a decoder is given of a file: ranges of its bytes in playing order, some of them mended."""
+"""What a decoder gets of a file: ranges of its bytes in playing order, some with repaired headers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from jaxtyping import Float
 from emocluster_jax.errors import RecordingError
 
 BLOCK_SAMPLES = 1 << 18
-"""How many samples are decoded at a time, all channels together."""
+"""Samples that are decoded at a time, all channels together."""
 TOLERATED_LOSS = 0.01
 """A recording that lacks less than this share is used, and counted as cut."""
 CUT_SHORT = "truncated: the file ends before its data do"
@@ -30,8 +30,8 @@ class Stream(NamedTuple):
 
     Attributes:
       parts: bytes, or ranges of the file, that make up the stream; None for the file as it is.
-      samples: its length according to its frames; None to ask its decoder, 0 if nothing tells it.
-      claimed_bytes: a length, too large on purpose, for decoders that guess a duration by it; 0 for the true one.
+      samples: its length according to its frames; None to ask its decoder, 0 if unknown.
+      claimed_bytes: a length, too large on purpose, for decoders that guess a duration from it; 0 for the true one.
     """
 
     parts: Sequence[bytes | range] | None = None
@@ -67,7 +67,7 @@ class Decoded(NamedTuple):
 
 
 def streams_from(starts: Sequence[int], size: int) -> list[Stream]:
-    """The streams of a file that begin at these places, each of which lasts until the next one."""
+    """The streams of a file that begin at these places."""
     return [Stream([range(*ends)]) for ends in pairwise([*starts, size])]
 
 

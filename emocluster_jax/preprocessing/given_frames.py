@@ -24,7 +24,7 @@ from emocluster_jax.preprocessing.containers import is_known_container, is_npy
 from emocluster_jax.preprocessing.file_contents import CUT_SHORT, opened
 
 _MOST_VALUES = 1 << 28
-"""Most numbers per recording, which is held in memory: 1 GiB of float32, or 1.5 hours at 50 frames/s of 1,000."""
+"""The most numbers per recording, held in memory: 1 GiB of float32, or 1.5 hours of 50 frames/s of 1,000 numbers."""
 _LONGEST_HEADER = 10_000
 """In bytes; arrays of numbers have headers of 128."""
 # Version 3 differs from 2 only in the encoding of field names, which arrays of numbers do not have.
@@ -34,19 +34,15 @@ _HEADERS = {
     (3, 0): np.lib.format.read_array_header_2_0,
 }
 _LARGEST = 1e18
-"""Squares of larger numbers exceed float32; a single recording of them would determine all statistics."""
+"""Squares of larger numbers exceed float32, and a single recording of them would dominate all statistics."""
 _RATE_TOLERANCE = 1e-3
-"""Rates this close to each other are the same: people round them."""
+"""Rates this close to each other count as the same, since people round them."""
 
 
 def read_frames(path: Path, features: GivenFeatures) -> Float[np.ndarray, "time dimensions"]:
-    """Reads a recording's frames, as float32.
+    """Reads a recording's frames from a NumPy file (.npy) of float16, float32 or float64, as float32.
 
-    The header is read first, and believed only if the file is as long as it says. Nothing is unpickled.
-
-    Args:
-      path: a NumPy file (.npy) of float16, float32 or float64, (frames, dimensions).
-      features: the expected dimensions.
+    The header is read first, and trusted only if the file has the length that it gives. Nothing is unpickled.
 
     Raises:
       RecordingError: the file is missing, empty, truncated, not a NumPy file, of other dimensions or types, not finite,
@@ -101,27 +97,27 @@ def vector_length(paths: Iterable[Path]) -> int | None:
 def checked_frames(
     frames: Shaped[np.ndarray, " ..."], frames_per_second: float, features: GivenFeatures
 ) -> Float[np.ndarray, "time dimensions"]:
-    """Does what `read_frames` does for frames in memory; another rate than that of `features` is refused, too."""
+    """Does the same as `read_frames` for frames in memory, and refuses another rate than that of `features`."""
     try:
         FRAME_RATE.check("the number of frames per second", frames_per_second)
     except InputError as error:
         raise RecordingError(str(error)) from None
     if not math.isclose(frames_per_second, features.frames_per_second, rel_tol=_RATE_TOLERANCE):
-        raise RecordingError(f"{frames_per_second:g} frames a second; expected {features.frames_per_second:g}")
+        raise RecordingError(f"{frames_per_second:g} frames per second; expected {features.frames_per_second:g}")
     frames = np.asarray(frames)
     _check_form(frames.shape, frames.dtype, features)
     return _finite(frames)
 
 
 def most_frequent_dimensions(paths: Iterable[Path]) -> int | None:
-    """The most frequent number of dimensions in these files, by their headers; None if none of them has frames."""
+    """The most frequent number of dimensions in these files' headers; None if no file has frames."""
     shapes = filter(None, map(shape_of, paths))
     found = Counter(shape[1] for shape in shapes if len(shape) == 2)
     return max(found, key=lambda dimensions: (found[dimensions], dimensions), default=None)
 
 
 def shape_of(path: Path) -> tuple[int, ...] | None:
-    """The shape of the array in a NumPy file, by its header; None if that cannot be read."""
+    """The shape in a NumPy file's header; None if it cannot be read."""
     try:
         with opened(path) as file:
             return _header(file)[0]
@@ -136,12 +132,12 @@ def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
     if not is_npy(file):
         raise RecordingError("audio, and features (.npy) are expected" if is_known_container(file) else "no NumPy file")
     file.seek(0)
-    # Not from the file itself: NumPy would allocate a length of 4 GB that a header claims.
+    # Not from the file itself: NumPy would allocate 4 GB if a header claims that length.
     start = io.BytesIO(file.read(_LONGEST_HEADER))
     try:
         shape, by_columns, dtype = _HEADERS[np.lib.format.read_magic(start)](start)
     except Exception:
-        # NumPy parses it as a Python literal, and raises errors of many types if it is not one.
+        # NumPy parses it as a Python literal and raises many types of errors.
         raise RecordingError("its header is damaged or truncated") from None
     if dtype.hasobject:
         raise RecordingError("pickled objects; expected float16, float32 or float64")
@@ -158,7 +154,7 @@ def _check_form(shape: tuple[int, ...], dtype: np.dtype, features: GivenFeatures
     if len(shape) != 2:
         raise RecordingError(f"an array of shape {shape}; expected (frames, {features.dimensions})")
     if shape[1] != features.dimensions:
-        # Recordings are counted by reason, so their own numbers of frames are not part of it.
+        # Recordings are counted by reason, so it does not include their number of frames.
         raise RecordingError(f"frames of {shape[1]} numbers; expected (frames, {features.dimensions})")
     if not shape[0]:
         raise RecordingError("no frames")

@@ -1,4 +1,4 @@
-"""Recordings that are too long for memory: read once for the peak, and once more for parts of the signal."""
+"""Recordings too long for memory: decoded once for the peak, and again for parts of the signal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LONGEST_S = 48 * 3600.0
 
 Read = Callable[[int, int], Float[np.ndarray, " part *frame"]]
 """(start, end) -> the samples, or given frames, from `start` up to, but not including, `end`. A start before the last
-one makes it decode again what is not in memory."""
+one makes it decode the recording again if it is not in memory."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,9 @@ class LongRecording:
 def open_recording(
     path: Path, sample_rate_hz: int, audio: AudioConfig = DEFAULT_AUDIO, condition: Condition | None = None
 ) -> Float[np.ndarray, " samples"] | LongRecording:
-    """Decodes a recording to its end, and keeps the signal if it is no longer than `HELD_S`.
+    """Does the same as `audio.read_audio` for recordings of up to `LONGEST_S`.
 
-    Returns:
-      What `audio.read_audio` returns for these arguments; for longer recordings, what `reader` takes.
-
-    Raises:
-      RecordingError: as from `audio.read_audio`, except that the longest duration is `LONGEST_S`.
+    Those longer than `HELD_S` are decoded but not kept: `reader` reads them.
     """
     samples, peak = 0, np.float32(0)
     held = []
@@ -76,12 +72,12 @@ def open_recording(
 
 
 def reader(source: Float[np.ndarray, " time *frame"] | LongRecording) -> Read:
-    """Reads parts: views of what is in memory, copies of a long recording, which is decoded again from its start."""
+    """Reads parts: views of an array in memory, or copies from a long recording, which is decoded again."""
     return _Decoder(source).read if isinstance(source, LongRecording) else lambda start, end: source[start:end]
 
 
 class _Decoder:
-    """Decodes a long recording from its start to its end; one block and the part last asked for are in memory."""
+    """Decodes a long recording from start to end; only one block and the last requested part are in memory."""
 
     def __init__(self, recording: LongRecording) -> None:
         self._recording = recording

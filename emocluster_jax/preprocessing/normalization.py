@@ -1,4 +1,4 @@
-"""Statistics of mel bands, or of given features' dimensions, over a training split, and normalisation by them."""
+"""Statistics of mel bands, or of given features' dimensions, over a training split, and normalisation with them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class FeatureStatistics:
 
 
 def no_frames(bands: int) -> FrameMoments:
-    """The moments of no frames, with which merging begins."""
+    """The moments of no frames, to start merging with."""
     return FrameMoments(0, np.zeros(bands), np.zeros(bands))
 
 
@@ -42,7 +42,7 @@ def frame_moments(mel: Float[np.ndarray, "time mel"]) -> FrameMoments:
 def merge(a: FrameMoments, b: FrameMoments) -> FrameMoments:
     """The moments of two sets of frames together.
 
-    Rounding depends on the order: only the same recordings, merged one by one in the same order, give the same bits.
+    Rounding depends on the order: the same bits need the same recordings, merged one by one in the same order.
 
     Source: Chan, Golub & LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
     """
@@ -60,7 +60,7 @@ def merge(a: FrameMoments, b: FrameMoments) -> FrameMoments:
 def feature_statistics(moments: FrameMoments) -> FeatureStatistics:
     """Mean and population standard deviation of one or more frames; the deviation of a constant band is 1."""
     std = np.sqrt(moments.m2 / moments.count)
-    # Deviations within float64's rounding are constant, too: float32 values that differ at all deviate more.
+    # Deviations within float64's rounding are 0: float32 values that differ at all deviate more.
     std = np.where(std > _ROUNDING * np.abs(moments.mean), std, 1.0).astype(np.float32)
     return FeatureStatistics(moments.mean.astype(np.float32), np.where(std > 0, std, np.float32(1)))
 

@@ -1,4 +1,4 @@
-"""How well chunks represent a recording, and what condition its samples are in."""
+"""How well chunks represent a recording, and the condition of its samples."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from emocluster_jax.preprocessing.audio import Condition
 from emocluster_jax.preprocessing.chunks import ChunkParts, chunk_spans, frame_count
 
 SILENCE = 1e-4
-"""A chunk is silent if its samples differ by no more than this share of the recording's peak, -80 dB, and the peak is
-not among them: digital silence, also with a constant offset, and what a codec makes of it."""
+"""A chunk is silent if its samples differ by at most this share of the recording's peak (-80 dB) and do not include the
+peak: digital silence, even with a constant offset or after a codec."""
 DC_OFFSET = 0.01
-"""Offsets count from this share of the peak on; those of studio recordings are less than a fortieth of it."""
+"""The share of the peak from which an offset counts; studio recordings have less than a fortieth of it."""
 
 
 class Quality(NamedTuple):
-    """The quality of a recording, or of a window of it; NaN is what given features do not tell.
+    """The quality of a recording, or of a window of it; NaN for what is unknown for given features.
 
     Attributes:
-      covered: share of it that lies in at least one chunk.
+      covered: share of it that is in at least one chunk.
       padded: share of each chunk that is padding, because it is shorter than a chunk.
       silent_chunks: share of its chunks that are silent (`SILENCE`).
       clipped_samples: of the whole recording (`audio.Condition`).
       dc_offset: of the whole recording, as a share of its peak, from -1 to 1.
-      cut: 1 if the recording's file ends before its data do, 0 if it is whole.
+      cut: 1 if the recording's file ends before its data do, otherwise 0.
     """
 
     covered: float
@@ -40,7 +40,7 @@ class Quality(NamedTuple):
 
     @property
     def is_silent(self) -> bool:
-        """Whether a network would get nothing but silence."""
+        """Whether all chunks are silent."""
         return self.silent_chunks == 1
 
     @property
@@ -61,11 +61,11 @@ NOTICES = {
     "dc_offset": "with a DC offset of 1 % of the peak or more (`remove_dc` subtracts it)",
     "silent_chunks": "with silent chunks",
 }
-"""What is counted of recordings that are used nevertheless, and how messages describe it."""
+"""Oddities of recordings that are used and counted, and how messages describe them."""
 
 
 def told(noticed: Mapping[str, int]) -> list[str]:
-    """A line for each of `NOTICES` that applies, given how many recordings it applies to."""
+    """One line for each of `NOTICES` that applies, from the number of recordings that it applies to."""
     return [
         f"{noticed[name]} {'recording' if noticed[name] == 1 else 'recordings'} {notice}"
         for name, notice in NOTICES.items()
@@ -74,12 +74,12 @@ def told(noticed: Mapping[str, int]) -> list[str]:
 
 
 def quality_of(parts: ChunkParts, features: Features, condition: Condition) -> Quality:
-    """Judges the parts that chunks are made of, divided by the recording's peak.
+    """The quality of a recording, or of a window of it.
 
     Args:
-      parts: of the recording, or of a window of it.
+      parts: what its chunks are made of, divided by the recording's peak.
       features: how chunks are cut.
-      condition: what was noticed while the whole recording was decoded.
+      condition: of the whole recording.
     """
     frames, length, count = frame_count(parts.length, features), features.chunk_frames, features.chunks_per_utterance
     step = max(frames - length, 0) // max(count - 1, 1)
@@ -87,12 +87,12 @@ def quality_of(parts: ChunkParts, features: Features, condition: Condition) -> Q
     padded = max(length - frames, 0) / length
     if not isinstance(features, FeatureConfig):
         return Quality(covered, padded, math.nan, math.nan, math.nan, math.nan)
-    # By all samples that a chunk's frames see.
+    # Of all samples that a chunk's frames see.
     is_silent = [np.ptp(span) <= SILENCE and np.abs(span).max() < 1 for span in chunk_spans(parts, features)]
     silent = float(np.mean(is_silent))
     return Quality(covered, padded, silent, float(condition.clipped_samples), condition.dc_offset, float(condition.cut))
 
 
 def silent_reason(features: Features) -> str:
-    """Why a recording cannot be used that is not silent, but `Quality.is_silent`."""
+    """Why a recording that is not silent, but `Quality.is_silent`, cannot be used."""
     return f"all of its {features.chunks_per_utterance} chunks are silent"

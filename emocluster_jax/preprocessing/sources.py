@@ -1,8 +1,8 @@
-"""From a recording to frames for any kind of features: computed from its samples, or given.
+"""Frames of a recording for any kind of features: computed from its samples, or given.
 
-What is read of a file is its source: (samples,) at `features.source_rate` for a mel spectrogram, (frames, dimensions)
-for given features. Either can be cut along its first axis. A segment is cut out of the source of its whole file, and so
-keeps the file's peak. All functions raise RecordingError for what cannot be used.
+A file's source is what is read from it: (samples,) at `features.source_rate` for a mel spectrogram, or given frames
+(frames, dimensions). A segment is cut out of the source of its whole file, along the first axis, and so keeps the
+file's peak. All functions raise RecordingError for what cannot be used.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from emocluster_jax.preprocessing.long_recordings import LongRecording, Read, op
 from emocluster_jax.preprocessing.spectrogram import mel_spectrogram
 
 _ROUNDING_S = 0.05
-"""A segment may end this much after its file, and then ends with it: annotations go by hundredths or by frames."""
+"""A segment may end this much after its file, and is then cut: annotations are rounded to hundredths or frames."""
 
 
 def read_source(
@@ -36,7 +36,7 @@ def read_source(
 def open_source(
     path: Path, features: Features, audio: AudioConfig = DEFAULT_AUDIO, condition: Condition | None = None
 ) -> Float[np.ndarray, " time *frame"] | LongRecording:
-    """What `read_source` returns; for a recording too long for memory, what gives parts of it."""
+    """Does the same as `read_source`, or returns a `LongRecording` if it is too long for memory."""
     if isinstance(features, FeatureConfig):
         return open_recording(path, features.sample_rate_hz, audio, condition)
     return read_frames(path, features)
@@ -45,24 +45,17 @@ def open_source(
 def as_source(
     array: Shaped[np.ndarray, " ..."], rate: float, features: Features, audio: AudioConfig = DEFAULT_AUDIO
 ) -> Float[np.ndarray, " time *frame"]:
-    """What `read_source` would return for samples or frames in memory; `rate` is how many there are per second."""
+    """The source of samples or frames in memory, of which there are `rate` per second."""
     if isinstance(features, FeatureConfig):
         return to_mono_resampled(array, rate, features.sample_rate_hz, audio)
     return checked_frames(array, rate, features)
 
 
 def segment_bounds(length: int, rate: float, start_s: float | None, end_s: float | None) -> tuple[int, int]:
-    """Where a segment begins and ends in its file's source.
-
-    Args:
-      length: of the source, in samples or frames.
-      rate: samples or frames per second.
-      start_s: where the segment begins, in seconds; None for the file's start.
-      end_s: where it ends; None for the file's end.
+    """Where a segment begins and ends in a source of this length and rate; None is the file's start or end.
 
     Raises:
-      RecordingError: a time is NaN, or the segment begins before its file, ends more than 0.05 s after it, or has no
-        samples or frames.
+      RecordingError: a time is NaN, or the segment begins before its file, ends more than 0.05 s after it, or is empty.
     """
     duration_s = length / rate
     start_s = 0.0 if start_s is None else start_s
@@ -82,7 +75,7 @@ def segment_bounds(length: int, rate: float, start_s: float | None, end_s: float
 def cut_segment(
     source: Float[np.ndarray, " time *frame"], features: Features, start_s: float | None, end_s: float | None
 ) -> Float[np.ndarray, " segment *frame"]:
-    """A view of a segment in its file's source, by the times of `segment_bounds`."""
+    """A view of a segment of its file's source, by the times of `segment_bounds`."""
     if start_s is None and end_s is None:
         return source
     start, end = segment_bounds(len(source), features.source_rate, start_s, end_s)
@@ -97,12 +90,12 @@ def source_frames(
 
 
 def chunk_parts(read: Read, start: int, end: int, features: Features) -> ChunkParts:
-    """What chunks need of a source from `start` up to, but not including, `end`: see `signal_parts`."""
+    """The parts that chunks need of a source from `start` up to, but not including, `end`: see `signal_parts`."""
     if isinstance(features, FeatureConfig):
         return signal_parts(read, start, end, features)
     return ChunkParts(end - start, [read(start, end)])
 
 
 def frames_of_parts(parts: ChunkParts, features: Features) -> Float[np.ndarray, "frames dimensions"]:
-    """Frames that are cut into the same chunks as all frames of the recording, which may be more."""
+    """Frames that are cut into the same chunks as all frames of the recording."""
     return mel_of_parts(parts, features) if isinstance(features, FeatureConfig) else parts.parts[0]

@@ -37,7 +37,7 @@ def mel_spectrogram(signal: Float[np.ndarray, " samples"], features: FeatureConf
 @lru_cache(maxsize=8)
 def mel_filters(sample_rate_hz: int, fft_size: int, bands: int) -> Float[np.ndarray, "mel frequency"]:
     """librosa's mel filter bank, computed once per process."""
-    import librosa.filters  # a second of imports, paid for only by the first spectrogram
+    import librosa.filters  # takes a second, so only when the first spectrogram needs it
 
     filters = librosa.filters.mel(sr=sample_rate_hz, n_fft=fft_size, n_mels=bands)
     filters.setflags(write=False)
@@ -46,5 +46,4 @@ def mel_filters(sample_rate_hz: int, fft_size: int, bands: int) -> Float[np.ndar
 
 @lru_cache(maxsize=8)
 def _hann_window(size: int) -> Float[np.ndarray, " size"]:
-    """The periodic Hann window."""
     return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)

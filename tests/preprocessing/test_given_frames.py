@@ -126,7 +126,7 @@ def test_audio_and_features_are_told_apart(tmp_path: Path) -> None:
 
 def test_frames_in_memory_have_to_have_the_rate() -> None:
     np.testing.assert_array_equal(checked_frames(FRAMES, 49.99, FEATURES), FRAMES.astype(np.float32))
-    with pytest.raises(RecordingError, match="100 frames a second; expected 50"):
+    with pytest.raises(RecordingError, match="100 frames per second; expected 50"):
         checked_frames(FRAMES, 100, FEATURES)
     with pytest.raises(RecordingError, match="numbers of type int64"):
         checked_frames(FRAMES.astype(int), 50, FEATURES)
