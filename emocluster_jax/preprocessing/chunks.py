@@ -94,7 +94,7 @@ def mel_of_parts(parts: ChunkParts, features: FeatureConfig) -> Float[np.ndarray
 
 
 def chunk_spans(parts: ChunkParts, features: FeatureConfig) -> Iterator[Float[np.ndarray, " span"]]:
-    """The samples of each chunk, from half a window before its first frame's centre to half a window after its last's."""
+    """Each chunk's samples, from half a window before its first frame's centre to half a window after its last."""
     step, half_window = max(_step(parts.length, features), 0), features.fft_size // 2
     for i in range(features.chunks_per_utterance):
         first = i * step * features.hop_size
