@@ -8,8 +8,8 @@ prediction = predictor(signal, sampling_rate)
 ```
 
 From a corpus to such a model: `prepare`, `fit`, `evaluate`, `predict`, `clusters`; docs/python.md has an example. What
-is wrong with a request raises `InputError`, whose line speaks of options as the commands spell them; a signal that a
-predictor cannot use raises `RecordingError`.
+is wrong with a request raises `InputError`: its one line names settings, such as `clusters`, which commands print as
+options (`--clusters`). A signal that a predictor cannot use raises `RecordingError`.
 """
 
 from __future__ import annotations

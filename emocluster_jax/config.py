@@ -33,7 +33,7 @@ LADDER_LEVELS = 9
 
 
 def _only(*systems: SystemName) -> dict[str, Any]:
-    """Metadata of an option that the other systems have no use for."""
+    """Metadata of an option that only these systems use."""
     return {"systems": systems}
 
 
@@ -157,7 +157,7 @@ class FeatureConfig:
     hop_size: int = field(default=256, metadata=within(Range(int, 1, 16_384)))
     mel_bands: int = field(default=128, metadata=within(MEL_BANDS))
     chunk_frames: int = field(default=62, metadata=within(Range(int, 1, 4_096)))
-    """Frames a chunk: about one second."""
+    """Frames per chunk: about one second."""
     chunks_per_utterance: int = field(default=11, metadata=within(_CHUNKS))
     """Chunks that every recording is cut into, whatever its duration."""
     clip: float = field(default=3.0, metadata=within(_CLIP))
@@ -187,7 +187,7 @@ class FeatureConfig:
 
     @property
     def dimensions(self) -> int:
-        """Numbers a frame."""
+        """Numbers per frame."""
         return self.mel_bands
 
     @property
@@ -196,7 +196,7 @@ class FeatureConfig:
 
     @property
     def source_rate(self) -> float:
-        """Per second of a recording, the rows of what is read of its file: samples."""
+        """Rows per second of what is read from a recording's file: samples."""
         return self.sample_rate_hz
 
     @property
@@ -207,10 +207,10 @@ class FeatureConfig:
 
 @dataclass(frozen=True)
 class GivenFeatures:
-    """How frames that the corpus brings, a file of them a recording, become chunks of one second."""
+    """How a corpus's own frames, one file of them per recording, become chunks of one second."""
 
     dimensions: int = field(metadata=within(Range(int, 1, 16_384)))
-    """Numbers a frame."""
+    """Numbers per frame."""
     frames_per_second: float = field(metadata=within(FRAME_RATE))
     chunks_per_utterance: int = field(default=11, metadata=within(_CHUNKS))
     """Chunks that every recording is cut into, whatever its duration."""
@@ -222,12 +222,12 @@ class GivenFeatures:
 
     @property
     def chunk_frames(self) -> int:
-        """Frames a chunk: as many as begin within a second."""
+        """Frames per chunk: as many as begin within a second."""
         return math.floor(self.frames_per_second)
 
     @property
     def source_rate(self) -> float:
-        """Per second of a recording, the rows of what is read of its file: frames."""
+        """Rows per second of what is read from a recording's file: frames."""
         return self.frames_per_second
 
     @property
@@ -241,7 +241,7 @@ Features = FeatureConfig | GivenFeatures
 
 
 def _check_features(features: Features) -> None:
-    """What a stranger's file may say, too: what it allocates has a limit."""
+    """Checks ranges, and limits how much memory a file of settings can make the program allocate."""
     check_numbers(features)
     values = features.chunks_per_utterance * features.chunk_frames * features.dimensions
     if values > _MOST_VALUES:
@@ -259,11 +259,11 @@ class ModelConfig:
     clusters: int = field(default=10, metadata=_only("emocluster") | within(CLUSTERS))
     """Number of clusters K, which is also the number of pseudo-labels."""
     temporal: TemporalName = field(default="none", metadata=_only("emocluster"))
-    """A network over a recording's chunks, before both heads; with one, batches are made of whole recordings."""
+    """A network over a recording's chunks, before both heads; with it, batches consist of whole recordings."""
     width_multiplier: float = field(default=1.0, metadata=within(Range(float, 0, 64, excludes="lowest")))
     """Scales every layer's width; 1 is the published network."""
     dropout_rate: float = field(default=0.5, metadata=within(Range(float, 0, 1, excludes="highest")))
-    """Share of the shared layer's outputs that training drops."""
+    """Fraction of the shared layer's outputs that training drops."""
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the encoder's arithmetic in training; parameters, statistics and losses, scores and predictions stay
     float32."""
@@ -286,7 +286,7 @@ class ClusteringConfig:
     initialization: Literal["random", "kmeans++"] = "random"
     """Initial centroids: random data points, or k-means++ (Arthur & Vassilvitskii 2007)."""
     pca_components: int | None = field(default=None, metadata=within(Range(int, 1, 16_384)))
-    """Project the embeddings on this many principal components before clustering; by default on none."""
+    """Project the embeddings on this many principal components before clustering; by default they are not projected."""
     whiten: bool = False
     """Scale the principal components to unit variance (needs `pca_components`)."""
     l2_normalize: bool = False
@@ -311,13 +311,13 @@ class OptimizerConfig:
     """Learning rates; those of emocluster's summed updates are explained in `objectives.optimizers`."""
 
     adam_learning_rate: float = field(default=5e-4, metadata=within(_LEARNING_RATE))
-    """Of emocluster's stage II, beside SGD; of both stages of the other systems, alone."""
+    """For stage II of emocluster, beside SGD; for both stages of the other systems, which use Adam alone."""
     sgd_learning_rate: float = field(default=1e-3, metadata=_only("emocluster") | within(_LEARNING_RATE))
-    """Of both stages, for all layers but the cluster head."""
+    """For all layers but the cluster head, in both stages."""
     cluster_head_learning_rate: float = field(default=0.05, metadata=_only("emocluster") | within(_LEARNING_RATE))
     """SGD, for the cluster classifier's last layer."""
     freeze_regressor: bool = field(default=False, metadata=_only("emocluster"))
-    """Leave the attribute regressor at its random draw, as the published code does; the paper trains it."""
+    """Never train the attribute regressor, as the published code does; the paper trains it."""
 
     def __post_init__(self) -> None:
         check_numbers(self)
@@ -330,9 +330,9 @@ class AutoencoderConfig:
     reconstruction_weight: float = field(default=1.0, metadata=_only("cnn_ae", "cnn_vae") | within(_FACTOR))
     """Weight of the mean squared error of a reconstructed chunk's pixels."""
     kl_weight: float = field(default=1.0, metadata=_only("cnn_vae") | within(_FACTOR))
-    """Weight of the Kullback-Leibler divergence between a chunk's code and a standard normal one, a pixel."""
+    """Weight, per pixel, of the Kullback-Leibler divergence between a chunk's code and a standard normal one."""
     kl_warmup_epochs: float = field(default=5.0, metadata=_only("cnn_vae") | within(Range(float, 0, 1_000_000)))
-    """Epochs, maybe with a fraction, over which that weight grows from 0."""
+    """Epochs, possibly fractional, over which that weight grows from 0."""
 
     def __post_init__(self) -> None:
         check_numbers(self)
@@ -340,7 +340,7 @@ class AutoencoderConfig:
 
 @dataclass(frozen=True)
 class LadderConfig:
-    """How the ladder network is disturbed, and what it minimises beside the CCC loss (see `models.ladder`)."""
+    """The ladder network's noise, and what it minimises beside the CCC loss (see `models.ladder`)."""
 
     noise_std: float = field(default=0.3, metadata=within(Range(float, 0, 1_000)))
     """Standard deviation of the noise on the input and on every layer's normalised activations."""
@@ -367,16 +367,17 @@ class TrainConfig:
     ladder: LadderConfig = field(default_factory=LadderConfig, metadata=_only("ladder"))
     stages: TrainedStages = field(default="both", metadata=_only("emocluster"))
     """`unsupervised` trains by stage I alone, on the pool, if there is one, and then on the labelled recordings without
-    their labels: for a look at the clusters. The regressor is not trained, and the last epoch is kept."""
+    their labels: to see what the clusters find by themselves. The regressor is not trained; the last epoch is kept."""
     epochs: int = field(default=50, metadata=within(Range(int, 1, 1_000_000)))
     """Each trains on the unlabelled pool, if there is one, and then on the labelled recordings."""
     batch_size: int = field(default=64, metadata=within(BATCH_SIZE))
-    """Recordings a batch; a batch holds this many times 11 chunks, dealt out over the devices."""
+    """Recordings per batch; a batch has 11 chunks for each, distributed over the devices."""
     init_from: str | None = None
     """Fine-tune: start from the weights of this model directory, of the same system and width. The regressor's last
-    layer is drawn anew for other attributes, the cluster classifier's for another number of clusters."""
+    layer is initialised again for other attributes, the cluster classifier's for another number of clusters."""
     unlabeled_size: int | None = field(default=None, metadata=within(RECORDINGS))
-    """Recordings of the unlabelled pool that training uses: a prefix of one seeded permutation; all by default."""
+    """Recordings of the unlabelled pool that training uses; by default all. Smaller samples are subsets of larger
+    ones."""
     fold: int | None = field(default=None, metadata=within(FOLD))
     """Of records that were prepared with `folds`: test on this fold, counted from 1, validate on the next one, and
     train on the others."""
@@ -393,11 +394,11 @@ class TrainConfig:
     checkpoint_minutes: float | None = field(
         default=None, metadata=within(Range(float, 0, 1_000_000, excludes="lowest"))
     )
-    """Write a checkpoint within an epoch, too, once this many minutes have passed since the last one and a further step
-    is done; by default, at the end of each epoch and when the run is stopped."""
+    """Also write a checkpoint within an epoch, after the first step that ends this many minutes after the last one; by
+    default only at the end of each epoch, and when the run is stopped."""
     on_nan: Literal["stop", "skip"] = "stop"
-    """What a loss or gradient that is infinite or NaN does: stop the run, or leave that batch out and go on. Either way
-    the batch's recordings are listed in the work directory."""
+    """When a loss or gradient is infinite or NaN, stop the run, or skip that batch and go on. Either way the batch's
+    recordings are listed in the work directory."""
     seed: int = field(default=0, metadata=within(SEED))
     """Everything random in the run follows from it."""
 
@@ -415,7 +416,7 @@ class TrainConfig:
             users = setting.systems
             if users is not None and self.model.system not in users and value != setting.default:
                 raise InputError(
-                    f"`{setting.name}` is given, but `system={self.model.system}` has no use for it; it belongs to "
+                    f"`{setting.name}` is given, but `system={self.model.system}` does not use it; it belongs to "
                     f"{', '.join(users)}"
                 )
 

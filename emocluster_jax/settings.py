@@ -28,10 +28,10 @@ class Setting:
       name: of the field, which Python users know it by.
       option: its name in commands, without dashes; None where they have no such option.
       type: its annotation.
-      default: its default value; `dataclasses.MISSING` where it has none, or makes it anew each time.
+      default: its default value; `dataclasses.MISSING` where it has none, or a factory makes it.
       required: whether a value has to be given.
       range: the numbers that it may have; None where it holds none.
-      systems: those that have a use for it; None where that is all.
+      systems: those that use it; None for all.
       parts: the settings inside, where it is a dataclass itself.
     """
 
@@ -54,7 +54,7 @@ def settings_of(cls: type[Any], systems: tuple[str, ...] | None = None) -> tuple
 
     Args:
       cls: the dataclass.
-      systems: those that have a use for it as a whole; None where that is all.
+      systems: those that use the whole dataclass; None for all.
     """
     hints, found = typing.get_type_hints(cls), []
     for field in dataclasses.fields(cls):

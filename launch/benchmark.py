@@ -36,17 +36,17 @@ class Options:
     suites: tyro.conf.Positional[
         tuple[Literal["train", "embed", "kmeans", "epoch", "feed", "prepare", "predict", "memory", "all"], ...]
     ] = ()
-    """One or several, or all of them, which takes about an hour on a laptop. [required]"""
+    """One or several; `all` takes about an hour on a laptop. [required]"""
     output: Path | None = None
-    """Also write the results to this file: JSON lines, one for each case and peer, as they come."""
+    """Also write the results to this file as they come: JSON lines, one per case and peer."""
     case: str = ""
     """Only the cases whose name contains this, e.g. "352 chunks"."""
     without: tuple[str, ...] = ()
     """Leave out the peers whose name contains one of these, e.g. torch.compile, which takes a minute to prepare."""
     repetitions: int = field(default=5, metadata=within(Range(int, 1, 100_000)))
-    """Of each case, in turn with its peers; medians are reported."""
+    """Repetitions of each case, alternating with its peers; medians are reported."""
     quick: bool = False
-    """Sizes so small that the figures mean nothing, to see whether all works."""
+    """Use tiny sizes, to check that everything works; the figures mean nothing."""
     quiet: bool = False
     """Print nothing but warnings and errors."""
 

@@ -1,13 +1,14 @@
-"""`python -m launch.experiment`: the paper's tables and figures, or one over folds, with one command."""
+"""`python -m launch.experiment`: the paper's tables and figures, or a table over folds, with one command."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from emocluster_jax.config import CLUSTERS, RECORDINGS, SystemName
+from emocluster_jax.config import CLUSTERS, RECORDINGS, SystemName, TrainConfig
 from emocluster_jax.errors import InputError, one_line
 from emocluster_jax.ranges import Range, within
 from emocluster_jax.settings import check_numbers
@@ -19,14 +20,13 @@ if TYPE_CHECKING:
     from emocluster_jax.console import Console
     from emocluster_jax.experiment.grid import Run
     from emocluster_jax.experiment.plan import Plan
-    from emocluster_jax.experiment.runner import Failure
 
 DESCRIPTION = """Train every system of the paper's tables and figures, several trials each, and write the tables beside
 the published figures; or, on records with folds, two systems on each fold. Runs that are complete are skipped, others
-are begun or resumed: the same command goes on where it was stopped. All options of launch.train that are not listed
-here, such as --epochs or --batch-size, are handed to every run; they start from its preset `paper`."""
+are begun or resumed: the same command continues where it was stopped. All options of launch.train that are not listed
+here, such as --epochs or --batch-size, are passed on to every run; by default these use the preset `paper`."""
 
-# Options of launch.train that cannot be handed on, and why or what to give instead.
+# Options of launch.train that cannot be passed on, with the reason or what to give instead.
 _DECIDED = {
     "model": "--preset decides on the systems",
     "stages": "--preset decides on the stages",
@@ -54,16 +54,16 @@ class Options:
     trials: int = field(default=5, metadata=within(Range(int, 1, 10_000)))
     """Trainings of each setting (on each fold), with seeds from 0."""
     attributes: tuple[str, ...] | None = None
-    """Each has runs of its own. [default: those that the training split has labels of]"""
+    """Each has runs of its own. [default: those that the training split has labels for]"""
     clusters: tuple[int, ...] = field(default=(10, 20, 30), metadata=within(CLUSTERS))
-    """K of Table 2; the first one is that of all else."""
+    """K of Table 2; the other tables use the first one."""
     unlabeled_sizes: tuple[int, ...] | None = field(default=None, metadata=within(RECORDINGS))
-    """Recordings of the unlabelled pool, for Figure 2; the largest is that of Table 2, Figure 3 and of folds. [default:
-    0, 15000 and 40000, or the same shares of a smaller pool]"""
+    """Recordings of the unlabelled pool, for Figure 2; Table 2, Figure 3 and folds use the largest. [default: 0, 15000
+    and 40000, or the same shares of a smaller pool]"""
     shard: str = "1/1"
     """I/N: run only the share of machine I of N machines that are given the same options."""
     list: bool = False
-    """Say what would be run and how far each run is, and run nothing."""
+    """Show what would be run and how far each run is, and run nothing."""
     tables_only: bool = False
     """Write tables and figures from the runs that are complete, and run nothing."""
     quiet: bool = False
@@ -84,8 +84,9 @@ def main() -> None:
     from emocluster_jax.experiment.grid import TABLES, all_runs, shard
     from emocluster_jax.experiment.grid_for_data import grid_for_data
     from emocluster_jax.experiment.plan import Plan
+    from emocluster_jax.experiment.runner import run_all
     from emocluster_jax.records.preparation import read_preparation
-    from launch.train_arguments import shared_by_system
+    from launch.train_arguments import command_for, options_by_system
 
     # A grid takes hours: where stderr is a file, a line a minute is enough.
     console = command.console(quiet=options.quiet, interval_s=60.0)
@@ -104,19 +105,28 @@ def main() -> None:
         trials=options.trials,
     )
     if grid.unlabeled_sizes == (0,) and grid.tables not in (("table1",), ("folds",)):
-        console.warn("without unlabelled recordings all runs are supervised, those of Table 2, Figures 2 and 3 too")
+        console.warn("without unlabelled recordings all runs are supervised, also those of Table 2, Figures 2 and 3")
     if preparation.shared_speakers:
-        console.warn(shared_speakers_warning(preparation.shared_speakers))  # the runs say it in their logs alone
+        console.warn(shared_speakers_warning(preparation.shared_speakers))  # the runs only say it in their logs
     systems: list[SystemName] = list(dict.fromkeys(run.setting.model for run in all_runs(grid)))
-    shared = shared_by_system(others, systems, data_dir=data_dir, workdir=workdir, refused=_DECIDED)
-    plan = Plan(grid, shared, data_dir, preparation.fingerprints, workdir)
+    shared = options_by_system(others, systems, data_dir=data_dir, workdir=workdir, refused=_DECIDED)
+    configs: dict[SystemName, TrainConfig] = {system: shared[system].config for system in systems}
+    plan = Plan(grid, configs, data_dir, preparation.fingerprints, workdir)
     for run in all_runs(grid):
         plan.config(run)  # raises what is wrong with any of them
     runs = shard(all_runs(grid), number, count)
     if options.list:
         _list(plan, runs, options.shard, console)
         return
-    failures = () if options.tables_only else _run(plan, runs, console)
+    failures = ()
+    if not options.tables_only:
+        try:
+            failures = run_all(plan, runs, partial(command_for, plan, shared), console)
+        except KeyboardInterrupt:
+            console.warn(
+                "stopped; the same command goes on from here, and --tables-only writes tables of finished runs"
+            )
+            raise
     _report(plan, preparation.corpus, console)
     if failures:
         logs = ", ".join(str(failure.log) for failure in failures)
@@ -143,16 +153,6 @@ def _list(plan: Plan, runs: tuple[Run, ...], shard: str, console: Console) -> No
     console.table(f"Runs in {plan.workdir / 'runs'}", ("run", "state"), rows)
     of = "" if shard == "1/1" else f" of shard {shard}"
     console.line(f"{len(runs)} runs{of}, {complete} complete")
-
-
-def _run(plan: Plan, runs: tuple[Run, ...], console: Console) -> tuple[Failure, ...]:
-    from emocluster_jax.experiment.runner import run_all
-
-    try:
-        return run_all(plan, runs, console)
-    except KeyboardInterrupt:
-        console.warn("stopped; the same command goes on from here, and --tables-only writes tables of what is there")
-        raise
 
 
 def _report(plan: Plan, corpus: str, console: Console) -> None:

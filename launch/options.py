@@ -96,6 +96,20 @@ def parse_known(
     return parsed, unread
 
 
+def arguments_for(options: Any, default: Any) -> list[str]:
+    """The command line that `parse` makes `options` of, where `default` holds what is not given."""
+    arguments = []
+    for (setting, value), (_, before) in zip(values_of(options), values_of(default), strict=True):
+        if value == before:
+            continue
+        if isinstance(value, bool):
+            arguments.append(f"--{'' if value else 'no-'}{setting.option}")
+        else:
+            words = value if isinstance(value, tuple) else (_NO_NUMBER if value is None else value,)
+            arguments += [f"--{setting.option}", *map(str, words)]
+    return arguments
+
+
 def option_names(options: type[Any]) -> Iterator[str]:
     """Names, without their dashes, of the options that `parse` makes of a dataclass."""
     for setting in all_settings(options):

@@ -30,10 +30,10 @@ class Options:
     models: tuple[Path, ...] = field(metadata={"option": "checkpoint"})
     """Model directories, or work directories of training. Several models fill columns side by side."""
     recordings: tuple[Path, ...] = field(metadata={"option": "input"})
-    """Recordings, or folders of them, searched with their subfolders: wav, flac, mp3, ogg and others, of any rate. For
-    models of given features .npy files of these, at their rate. A table (.csv, .tsv) names recordings by its column
-    `file`, and segments of them by `start` and `end` (seconds or timedeltas), a row each; and by `input:NAME` the files
-    (.npy) of further inputs that a model reads."""
+    """Recordings, or folders that are searched with their subfolders: wav, flac, mp3, ogg and others, of any rate. For
+    models of given features, .npy files of them; the model's frame rate is assumed. A table (.csv, .tsv) names
+    recordings in its column `file`, segments in `start` and `end` (seconds or timedeltas), and in `input:NAME` the
+    files (.npy) of further inputs that a model reads."""
     output: Path
     """The table to write."""
     format: Literal["csv", "parquet"] | None = None
@@ -41,22 +41,20 @@ class Options:
     "emocluster_jax[parquet]")."""
     prediction: PredictionSettings = field(default_factory=PredictionSettings)
     embeddings: Path | None = None
-    """Also write this .npz file: file, start, end (in seconds), embeddings and (where a model has some) clusters of the
-    table's rows.
-
-    Several models: arousal_embeddings, arousal_clusters and so on."""
+    """Also write this .npz file, with the arrays file, start, end (in seconds), embeddings and, if the model has them,
+    clusters, in the order of the table's rows. With several models: arousal_embeddings, arousal_clusters and so on."""
     quality: bool = False
     """Also write columns on the quality of each row: how much of it the chunks cover, how much is padding, silent or
-    clipped, its DC offset, and whether the file is cut short."""
+    clipped, its DC offset, and whether its file was cut short."""
     spreadsheet_safe: bool = False
-    """Write an apostrophe before names that a spreadsheet would evaluate, such as `=1+1.wav`, and before those that
-    begin with one; and all cells in quotation marks."""
+    """Protect a CSV from being evaluated by a spreadsheet: names such as `=1+1.wav`, and those that begin with an
+    apostrophe, get an apostrophe in front, and all cells are quoted."""
     quiet: bool = False
     """Print nothing but warnings and errors."""
 
 
 def check(options: Options) -> None:
-    """Raises InputError where something is wrong with the request that can be known without its models."""
+    """Raises InputError for what is wrong with the request apart from its models."""
     for option, given in (("--checkpoint", options.models), ("--input", options.recordings)):
         if not given:
             raise InputError(f"{option} is empty; give at least one path")
@@ -72,7 +70,7 @@ def _format(options: Options) -> Literal["csv", "parquet"]:
 
 
 def _outputs(options: Options) -> dict[str, Path]:
-    """What is to be written, by the options that name it."""
+    """The files to write, by option."""
     given = {"--output": options.output, "--embeddings": options.embeddings}
     return {option: path for option, path in given.items() if path is not None}
 
@@ -120,7 +118,7 @@ def write(options: Options, predictions: Predictions) -> None:
 
 
 def summarize(options: Options, predictions: Predictions, recordings: int, console: Console) -> None:
-    """Says what was written, and what was left out and why."""
+    """Prints what was written, and what was left out and why."""
     from emocluster_jax.preprocessing.quality import told
 
     reasons = Counter(skipped.reason for skipped in predictions.skipped)

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 DEMO = Path("emocluster-demo")
 _STOPPING = "stopping after this step; a second signal ends at once, without a checkpoint"
 
-DESCRIPTION = """Train DeepEmoCluster, or by --model a system to compare it with, on prepared records: in each epoch
+DESCRIPTION = """Train DeepEmoCluster, or with --model a system to compare it with, on prepared records: in each epoch
 stage I on the unlabelled pool and stage II on the labelled recordings. Without --data-dir it makes a demo corpus of
-synthetic speech, prepares it and trains a narrow network on it; running it again re-uses what is there."""
+synthetic speech, prepares it and trains a narrow network on it; running it again uses what is there."""
 
 
 @dataclass(frozen=True)
@@ -46,29 +46,30 @@ class Options:
     workdir: Path | None = None
     """Takes checkpoints, the best model, metrics and plots. [required with --data-dir]"""
     preset: Preset | None = None
-    """Starting point of the settings. `paper` takes the whole pool, paper-fsl none of it, and paper-as-published leaves
-    the regressor untrained. [default: paper with --data-dir, else demo]"""
+    """A named set of defaults, which other options override: `paper` has the full width, 50 epochs and the whole
+    unlabelled pool; paper-fsl uses none of the pool, and paper-as-published leaves the regressor untrained. [default:
+    paper with --data-dir, else demo]"""
     config_file: Path | None = field(default=None, metadata={"option": "config"})
-    """Starting point of the settings in place of a preset: the run.json of another run."""
+    """Take the defaults from the run.json of another run, instead of a preset."""
     config: TrainConfig = field(default_factory=TrainConfig)
     running: FitSettings = field(default_factory=FitSettings)
     deterministic: bool = False
-    """On GPUs, use only algorithms that give the same bits in every process, which may be slower; on CPUs all do. Like
-    --feed it is not a setting of the run: --resume may go on with it or without it."""
+    """On GPUs, use only algorithms that give the same bits in every process, which may be slower; on CPUs all do. A
+    resumed run may have another value, as of --feed."""
     processes: Processes = field(default_factory=Processes)
     quiet: bool = False
     """Print only warnings and errors."""
 
 
 def parse(arguments: list[str], name: str = "train") -> Options:
-    """The options; the preset, or the file of settings, decides on the defaults of the settings.
+    """The options, with the settings' defaults from the preset or the file of settings.
 
     Args:
       arguments: of the command line.
-      name: the command whose arguments they are, for messages.
+      name: of the command that was given them, for messages.
 
     Raises:
-      InputError: there is a preset and a file, or the file holds no settings.
+      InputError: both a preset and a file are given, or the file holds no settings.
     """
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for option in ("--preset", "--config", "--data-dir"):
@@ -77,7 +78,7 @@ def parse(arguments: list[str], name: str = "train") -> Options:
     default, origin = Options(), ""
     if chosen.config is not None:
         if chosen.preset is not None:
-            raise InputError("--preset and --config are both given; each is a starting point of the settings, give one")
+            raise InputError("--preset and --config are both given; each sets all defaults, give one")
         default, origin = Options(config=_settings_in(Path(chosen.config))), f"those of {chosen.config}"
     elif (preset := chosen.preset or ("demo" if chosen.data_dir is None else "paper")) in PRESETS:
         default, origin = Options(config=PRESETS[preset]), f"the preset {preset}'s"
@@ -92,7 +93,7 @@ def parse(arguments: list[str], name: str = "train") -> Options:
 
 
 def _settings_in(path: Path) -> TrainConfig:
-    """The settings in a run.json, which `launch.train` writes, or in a file that holds no more than them.
+    """The settings in a run.json, which `launch.train` writes, or in a file that holds only settings.
 
     Raises:
       InputError: it cannot be read, is not what `launch.train` wrote, or holds no settings.
@@ -168,7 +169,7 @@ def _train(options: Options, console: Console) -> None:
 
 @contextlib.contextmanager
 def _stopping(notice: str) -> Iterator[Callable[[], bool]]:
-    """In the block a signal stops training after its step, and is then raised."""
+    """In the block, a signal stops training after the current step, and is raised then."""
     from emocluster_jax.runtime.loops import StoppedError
 
     stop: Deferred | None = None
@@ -212,8 +213,9 @@ def _summarize(run: TrainingRun, options: Options, console: Console) -> None:
             for name, label in labels.items()
             if label is not None
         ]
-        if parts:  # of a pool without labels nothing may be known
-            console.line(f"Clusters tell of, as adjusted mutual information (permutation p): {', '.join(parts)}")
+        if parts:  # a pool may have no labels at all
+            shared = "Information shared by clusters and labels, as adjusted mutual information (permutation p)"
+            console.line(f"{shared}: {', '.join(parts)}")
     console.line(one_line(f"Model: {run.model}   plots: {run.plots}   metrics: {run.workdir / METRICS_FILE}"))
     console.line("Predict with:")
     source = Path(run.preparation.source)

@@ -19,7 +19,7 @@ from emocluster_jax.evaluation.run_results import (
 )
 from emocluster_jax.evaluation.sentences import score_sentences
 from emocluster_jax.experiment.grid import Grid, Run, all_runs
-from emocluster_jax.experiment.plan import Plan, Shared
+from emocluster_jax.experiment.plan import Plan
 from emocluster_jax.storage.checksums import file_sha256
 from emocluster_jax.training.workdir import claim, read_run, write_assignments
 
@@ -29,9 +29,7 @@ TRUTH = np.random.default_rng(0).normal(4, 1, len(IDS)).astype(np.float32)
 
 def make_plan(grid: Grid, workdir: Path, data_dir: Path) -> Plan:
     """A plan of runs of three epochs on data with the fingerprint "drawn"."""
-    shared: dict[SystemName, Shared] = {
-        run.setting.model: Shared(TrainConfig(epochs=3), ("--epochs", "3")) for run in all_runs(grid)
-    }
+    shared: dict[SystemName, TrainConfig] = {run.setting.model: TrainConfig(epochs=3) for run in all_runs(grid)}
     return Plan(grid, shared, data_dir, ("drawn",), workdir)
 
 

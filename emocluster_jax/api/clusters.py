@@ -1,4 +1,4 @@
-"""Which clusters a corpus's recordings fall into."""
+"""The clusters of a corpus's recordings."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class CorpusClusters:
       recordings: ids, labels, speakers, genders and durations, in the order of the records.
       chunk_clusters: (U, C) int32, the nearest centroid of each chunk, or, for models without centroids, the
         classifier's largest logit.
-      clusters: (U,) int32, the cluster of most chunks; of several, the one of the lowest number.
+      clusters: (U,) int32, the cluster of most chunks; in a tie, the one with the lowest number.
       chunk_distances: (U, C) float32, Euclidean, of each chunk to its centroid, in the unit of the embeddings; None for
         models without centroids.
       centroids: (K, E) float32, E numbers of an embedding, or principal components where the clustering has them; None
@@ -69,19 +69,20 @@ def clusters(
 ) -> CorpusClusters:
     """Puts every chunk of a prepared split into one of the model's clusters, as `predict` does with recordings.
 
-    Those of the training split may differ from the pseudo-labels that the best epoch trained on: these came from the
-    network as it was before the epoch, the model is the network after it.
+    For the training split they may differ from the pseudo-labels of the best epoch: those came from the network before
+    that epoch, and the model is the network after it.
 
     Args:
       model: a model directory, or a work directory of training, of a system that clusters.
       data_dir: records that were prepared as the model's training data were, and normalised by the same statistics.
       split: which recordings.
-      fold: of data that have folds, the one that the split's run tests on; None for that of the model's run, where the
-        model lies in its work directory. The pool is the same for all.
-      console: shows how far it is; None for one that prints.
+      fold: for data with folds, the one that the split's run tests on; None for that of the model's run, if the model
+        lies in its work directory. The pool is the same for all folds.
+      console: shows progress and warnings; None for one that prints them.
 
     Raises:
-      InputError: no model with clusters, no such data, split or fold, or data that were prepared for another model.
+      InputError: there is no model with clusters, no such data, split or fold, or the data were prepared for another
+        model.
     """
     console, data_dir = console or Console(), Path(data_dir)
     saved = read_model(model_folder(Path(model)))

@@ -1,4 +1,4 @@
-"""Prepared records that a model can read, and which of their recordings it is tested on."""
+"""Opening prepared records for a model, with the fold that it is tested on."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def open_data_for(
 
     Args:
       saved: the model.
-      model: its model directory, or a work directory of training. In its work directory a model has its run beside it.
+      model: its model directory, or a work directory of training, where the model's run is beside it.
       data_dir: prepared records.
-      fold: the one to test on, of data that have folds; None for that of the model's run, if these are the run's data.
-      console: warned where the model was trained on what it is to be tested on.
-      pool: only the unlabelled pool is read, which is the same for all folds.
+      fold: for data with folds, the one to test on; None for that of the model's run, if these are the run's data.
+      console: shows a warning if the model was trained on what it will be tested on.
+      pool: whether only the unlabelled pool is read, which is the same for all folds.
 
     Raises:
-      InputError: there are none, they have other features or another normalisation, they have no such fold, or have
-        folds, and nothing says which.
+      InputError: there are none, they have other features or another normalisation, no such fold, or folds of which
+        none was chosen.
     """
     data = open_data(data_dir, fold)
     features = data.preparation.features

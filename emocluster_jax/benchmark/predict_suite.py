@@ -1,4 +1,4 @@
-"""A folder of recordings through three models: what a running process does, and the whole command."""
+"""Predicting a folder of recordings with three models: in a running process, and in a process from start to end."""
 
 from __future__ import annotations
 
@@ -24,10 +24,21 @@ from emocluster_jax.runtime.child_processes import run_child
 from emocluster_jax.training.state import create_train_state
 
 SECONDS = 2.8
+_PROGRAM = """
+import sys
+from pathlib import Path
+import emocluster_jax
+from emocluster_jax.api.prediction_tables import write_table
+
+table, recordings, *models = map(Path, sys.argv[1:])
+console = emocluster_jax.Console(quiet=True)
+write_table(table, emocluster_jax.predict(models, recordings, embeddings=False, console=console))
+"""
+"""Predicts a folder of recordings, as a command does."""
 
 
 def cases(device: Device, quick: bool) -> list[Case]:
-    """A recording in a running process; and the command from start to end, with a warm cache."""
+    """Recordings in a running process; and a process from start to end, with a warm cache."""
     torch_device = {"cpu": "cpu", "gpu": "cuda"}.get(device.platform)
 
     def case(name: str, function: Callable[..., Prepared], recordings: int, keeps_memory: bool) -> Case:
@@ -39,7 +50,7 @@ def cases(device: Device, quick: bool) -> list[Case]:
     several, many = (2, 3) if quick else (60, 450)
     return [
         case("a recording of 2.8 s, three models", predictions, several, True),
-        case(f"the command on {many} recordings of 2.8 s, three models", command, many, False),
+        case(f"{many} recordings of 2.8 s, three models, start-up included", whole_process, many, False),
     ]
 
 
@@ -58,8 +69,8 @@ def predictions(recordings: int, seconds: float) -> Prepared:
     return Prepared(lambda: predict(rows), recordings, first, audio_seconds=recordings * seconds, close=folder.cleanup)
 
 
-def command(recordings: int, seconds: float) -> Prepared:
-    """This project's side as a whole command, which starts and loads the compiled programs from the cache each time."""
+def whole_process(recordings: int, seconds: float) -> Prepared:
+    """This project's side as a process, which starts and loads the compiled programs from the cache each time."""
     paths, folder = temporary_recordings(recordings, seconds)
     root = Path(folder.name)
     folders = [root / f"model-{i}" for i in range(len(VAD))]
@@ -68,8 +79,7 @@ def command(recordings: int, seconds: float) -> Prepared:
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(root / "cache")}
 
     def run(recordings: Path) -> dict[str, float]:
-        line = [sys.executable, "-m", "launch.predict", "--quiet", "--checkpoint", *folders]
-        line += ["--input", recordings, "--output", root / "table.csv"]
+        line = [sys.executable, "-c", _PROGRAM, root / "table.csv", recordings, *folders]
         if status := run_child(line, environment=environment):
             raise subprocess.CalledProcessError(status, line)
         return {}

@@ -1,7 +1,7 @@
 """Which runs the tables and figures of the paper consist of (paper, section 4), and the table over folds.
 
-A setting is what a table compares; each is trained once an attribute and trial (and fold), and a trial is a seed. What
-several tables show is run once.
+A setting is a row of a table; it is trained once per attribute and trial (and fold), and a trial is a seed. Runs that
+several tables share are trained once.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from emocluster_jax.config import SystemName, TrainConfig, TrainedStages
 TableName = Literal["table1", "table2", "figure2", "figure3", "folds"]
 
 TABLES: tuple[TableName, ...] = ("table1", "table2", "figure2", "figure3")
-"""Of the paper: of one split into training, validation and test."""
+"""Those of the paper, on one split into training, validation and test."""
 TABLE1_MODELS: tuple[SystemName, ...] = ("cnn_regressor", "cnn_ae", "cnn_vae", "emocluster", "ladder")
 FIGURE2_MODELS: tuple[SystemName, ...] = ("emocluster", "cnn_ae", "cnn_vae", "ladder")
-"""Those that have a use for unlabelled recordings."""
+"""The systems that use unlabelled recordings."""
 PUBLISHED_SIZES = (0, 15_000, 40_000)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is the same for all trials and attributes of a row in a table.
+    """What all trials and attributes of a table's row have in common.
 
     Attributes:
       model: the system.
@@ -69,7 +69,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Of its work directory: no other run has it."""
+        """The name of its work directory, which no other run has."""
         fold = "" if self.fold is None else f"-fold{self.fold}"
         return f"{self.setting.name}-{self.attribute}{fold}-seed{self.seed}"
 
@@ -81,10 +81,10 @@ class Grid:
     Attributes:
       tables: in the order of `TABLES`; or the one over folds, alone.
       attributes: each has runs of its own.
-      clusters: K of Table 2; the first is that of the other tables.
-      unlabeled_sizes: ascending, without repetition; the last is that of Table 2, Figure 3 and the table over folds.
+      clusters: K of Table 2; the other tables use the first one.
+      unlabeled_sizes: ascending, without repetition; Table 2, Figure 3 and the table over folds use the last one.
       trials: seeds 0 to `trials` - 1.
-      fold_count: how many folds the data have, each of which every trial tests on; 0 where they have none.
+      fold_count: how many folds the data have; every trial tests on each of them. 0 for data without folds.
     """
 
     tables: tuple[TableName, ...]
@@ -96,12 +96,12 @@ class Grid:
 
     @property
     def folds(self) -> tuple[int | None, ...]:
-        """Those that every trial tests on, or None for the data's own split."""
+        """The folds that every trial tests on, or None for the data's own split."""
         return tuple(range(1, self.fold_count + 1)) or (None,)
 
 
 def sizes_within(pool: int) -> tuple[int, ...]:
-    """The published unlabelled sizes where a pool is large enough for them, or else the same shares of it."""
+    """The published unlabelled sizes if the pool is large enough for them, else the same shares of it."""
     largest = PUBLISHED_SIZES[-1]
     if pool >= largest:
         return PUBLISHED_SIZES
@@ -123,7 +123,7 @@ def table_settings(grid: Grid, table: TableName) -> tuple[Setting, ...]:
 
 
 def table_attributes(grid: Grid, table: TableName) -> tuple[str, ...]:
-    """The attributes that a table has runs for: Figure 3 shows arousal (or what is first, where that is not asked)."""
+    """The attributes that a table has runs for: Figure 3 shows arousal, or else the first one."""
     if table != "figure3":
         return grid.attributes
     return ("arousal",) if "arousal" in grid.attributes else grid.attributes[:1]
@@ -139,18 +139,18 @@ def table_runs(grid: Grid, table: TableName) -> tuple[Run, ...]:
 
 
 def all_runs(grid: Grid) -> tuple[Run, ...]:
-    """Every run once, the first trial of all tables first: a grid that is stopped early shows something of each."""
+    """Every run once, sorted by trial, so that a grid that is stopped early has something of each table."""
     runs = [run for table in grid.tables for run in table_runs(grid, table)]
     return tuple(sorted(dict.fromkeys(runs), key=lambda run: run.seed))
 
 
 def shard(runs: tuple[Run, ...], number: int, count: int) -> tuple[Run, ...]:
-    """The share of machine `number`, from 1, of `count`. Neighbours, which cost alike, go to different machines."""
+    """The share of machine `number`, from 1, of `count`. Neighbours, which take equally long, go to different ones."""
     return runs[number - 1 :: count]
 
 
 def run_config(run: Run, base: TrainConfig) -> TrainConfig:
-    """All settings of a run: those of `base`, which its system has a use for, but for what the grid varies."""
+    """All settings of a run: those of `base` with what the grid varies replaced."""
     setting = run.setting
     model = dataclasses.replace(
         base.model,
@@ -164,22 +164,10 @@ def run_config(run: Run, base: TrainConfig) -> TrainConfig:
         stages=setting.stages,
         unlabeled_size=setting.unlabeled_size,
         fold=run.fold,
-        # Stage I alone trains no regressor whose CCC could be waited for.
+        # Stage I alone trains no regressor, so there is no better epoch to wait for.
         patience=None if setting.stages == "unsupervised" else base.patience,
         seed=run.seed,
     )
-
-
-def run_arguments(run: Run) -> list[str]:
-    """What `run_config` changes, as arguments of `launch.train`."""
-    setting = run.setting
-    clusters = [] if setting.clusters is None else ["--clusters", str(setting.clusters)]
-    stages = ["--stages", "unsupervised", "--patience", "none"] if setting.stages == "unsupervised" else []
-    fold = [] if run.fold is None else ["--fold", str(run.fold)]
-    return [
-        *("--model", setting.model, *clusters, *stages, *fold),
-        *("--unlabeled-size", str(setting.unlabeled_size), "--attributes", run.attribute, "--seed", str(run.seed)),
-    ]
 
 
 def _setting(model: SystemName, clusters: int, unlabeled_size: int) -> Setting:

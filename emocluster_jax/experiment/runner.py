@@ -1,4 +1,4 @@
-"""Runs the runs of a grid, one after another, each as a process of its own."""
+"""Runs the runs of a grid one after another, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import shlex
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +23,14 @@ from emocluster_jax.training.workdir import is_locked
 
 LOG = "train.log"
 """What a run prints, in its work directory; a resumed run adds to it."""
-# Not the lock that training takes: whoever only looks whether a run is under way must not get in training's way.
+# Not the lock of training itself, which must not find it taken by a process that only checks whether a run is going on.
 _LOCK = ".experiment.lock"
 _TAIL_BYTES = 4_096
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A run that did not end well.
+    """A run that failed.
 
     Attributes:
       run: what was run.
@@ -43,16 +43,19 @@ class Failure:
     log: Path
 
 
-def run_all(plan: Plan, runs: Sequence[Run], console: Console) -> tuple[Failure, ...]:
-    """Runs what is not complete, going on where a run was stopped; a run that fails does not keep the others back.
+def run_all(
+    plan: Plan, runs: Sequence[Run], command: Callable[[Run], Sequence[str]], console: Console
+) -> tuple[Failure, ...]:
+    """Runs what is not complete, resuming runs that were stopped; the others go on when one fails.
 
-    Several processes may work on the same grid: each run is taken by one of them, and passed over by the others. So is
-    one in whose work directory somebody trains without this function.
+    Several processes may work on the same grid: one of them takes a run, and the others skip it. A run is also skipped
+    while somebody trains in its work directory by other means.
 
     Args:
-      plan: where and how.
+      plan: the settings and folders of the runs.
       runs: of the plan's grid.
-      console: a line a run.
+      command: the command line that trains a run, or resumes it.
+      console: shows a line per run.
 
     Returns:
       The runs that failed.
@@ -71,8 +74,8 @@ def run_all(plan: Plan, runs: Sequence[Run], console: Console) -> tuple[Failure,
             started = time.monotonic()
             with _taken(plan.folder(run)) as taken:
                 # Another process may have completed it since it was put on the list.
-                failure = _run(plan, run) if taken and not is_complete(plan, run) else None
-                # Asked afterwards: who asks holds the lock for an instant, which is to be in nobody's way.
+                failure = _run(plan, run, command(run)) if taken and not is_complete(plan, run) else None
+                # Checked afterwards, since the check holds the lock for an instant and could disturb the run.
                 elsewhere = not taken or (failure is not None and is_locked(plan.folder(run)))
             seconds = time.monotonic() - started
             if elsewhere:
@@ -88,7 +91,7 @@ def run_all(plan: Plan, runs: Sequence[Run], console: Console) -> tuple[Failure,
 
 @contextmanager
 def _taken(folder: Path) -> Iterator[bool]:
-    """Whether a run's work directory, which is made, is this process's for the time being, or already another one's."""
+    """Makes a run's work directory and takes it for the block; False where another process has taken it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(folder / _LOCK, blocking=False)
@@ -104,15 +107,14 @@ def _taken(folder: Path) -> Iterator[bool]:
         lock.release()
 
 
-def _run(plan: Plan, run: Run) -> Failure | None:
+def _run(plan: Plan, run: Run, command: Sequence[str]) -> Failure | None:
     log = plan.folder(run) / LOG
-    command = plan.command(run)
     with log.open("a", encoding="utf-8") as file:
         file.write(f"$ {shlex.join(command)}\n")
         file.flush()
-        # The log shows what has happened so far, and not what fits a buffer.
+        # Unbuffered, so that the log shows what has happened so far.
         status = run_child(command, environment=os.environ | {"PYTHONUNBUFFERED": "1"}, output=file.fileno())
-    # Whatever its status: what it printed may be lost, and all that it wrote be there.
+    # Whatever its status: what it printed may be lost although all its files are written.
     if is_complete(plan, run):
         return None
     if status < 0:

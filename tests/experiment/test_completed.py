@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 
 import filelock
 import pytest
 
+from emocluster_jax.api.requests import FitSettings
 from emocluster_jax.console import Console
 from emocluster_jax.experiment.completed import is_complete
 from emocluster_jax.experiment.grid import Grid, Run, Setting
-from emocluster_jax.experiment.plan import Plan, Shared
+from emocluster_jax.experiment.plan import Plan
 from emocluster_jax.experiment.runner import run_all
 from emocluster_jax.storage.json_files import sealed
 from launch import train
+from launch.train_arguments import command_for
 from made_runs import make_plan, make_run
 
 RUN = Run(Setting("emocluster", 10, 0), "arousal", 0)
@@ -27,9 +30,11 @@ def plan(tmp_path: Path) -> Plan:
 
 
 def test_a_runs_command_goes_on_with_it_alone(plan: Plan) -> None:
-    options = train.parse(plan.command(RUN)[3:])
+    given = ["--data-dir", str(plan.data_dir), "--workdir", "w", "--epochs", "3", "--feed", "streamed"]
+    options = train.parse(command_for(plan, {"emocluster": train.parse(given)}, RUN)[3:])
     assert (options.data_dir, options.workdir, options.config) == (plan.data_dir, plan.folder(RUN), plan.config(RUN))
-    assert options.resume and options.processes.num_processes == 1
+    assert options.running == FitSettings(resume=True, feed="streamed")
+    assert options.processes.num_processes == 1
 
 
 def test_a_run_is_complete_with_its_scores(plan: Plan) -> None:
@@ -46,7 +51,7 @@ def test_a_run_is_complete_with_its_scores(plan: Plan) -> None:
 
 def test_scores_of_other_settings_or_data_do_not_count(plan: Plan) -> None:
     folder = make_run(plan, RUN)
-    longer = Shared(dataclasses.replace(plan.shared["emocluster"].config, epochs=4), ())
+    longer = dataclasses.replace(plan.shared["emocluster"], epochs=4)
     assert not is_complete(dataclasses.replace(plan, shared={"emocluster": longer}), RUN)
     assert not is_complete(dataclasses.replace(plan, data=("other",)), RUN)
     scores = json.loads((folder / "test.json").read_text())
@@ -60,6 +65,6 @@ def test_scores_of_other_settings_or_data_do_not_count(plan: Plan) -> None:
 def test_a_run_that_another_process_has_taken_is_left_to_it(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
     plan.folder(RUN).mkdir(parents=True)
     with filelock.FileLock(plan.folder(RUN) / ".experiment.lock"):
-        assert run_all(plan, [RUN], Console()) == ()
+        assert run_all(plan, [RUN], lambda run: [sys.executable, "-c", ""], Console()) == ()
     assert not (plan.folder(RUN) / "train.log").exists()
     assert f"{RUN.name}: another process is running it" in capsys.readouterr().out

@@ -15,13 +15,13 @@ from emocluster_jax.experiment.grid import (
     Run,
     Setting,
     all_runs,
-    run_arguments,
     run_config,
     shard,
     sizes_within,
     table_runs,
 )
 from launch import train
+from launch.options import arguments_for
 
 PAPER = Grid(TABLES, VAD, (10, 20, 30), (0, 15_000, 40_000), trials=5)
 
@@ -88,7 +88,8 @@ def test_a_runs_arguments_give_its_settings(table) -> None:
     grid = dataclasses.replace(PAPER, trials=2, fold_count=4 if table == "folds" else 0)
     last = {run.setting: run for run in table_runs(grid, table)}
     for run in last.values():
-        assert train.parse([*given, *run_arguments(run)]).config == run_config(run, base)
+        options = dataclasses.replace(train.parse(given), config=run_config(run, base))
+        assert train.parse(arguments_for(options, train.Options(config=TrainConfig()))) == options
 
 
 def test_every_fold_is_tested_by_two_systems() -> None:

@@ -33,7 +33,7 @@ def predictions(recordings: int, seconds: float, device: str) -> Prepared:
     return Prepared(repeat, recordings, audio_seconds=recordings * seconds, close=folder.cleanup)
 
 
-def command(recordings: int, seconds: float, device: str) -> Prepared:
+def whole_process(recordings: int, seconds: float, device: str) -> Prepared:
     """A whole command, from its start to its table."""
     paths, folder = temporary_recordings(recordings, seconds)
 
