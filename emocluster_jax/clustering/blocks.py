@@ -24,16 +24,16 @@ def fold_blocks(
 ) -> Carry:
     """Folds `step` over consecutive blocks of rows.
 
-    Every block has the same static shape: the last one starts early enough to be full, and marks the rows that the
-    block before has already seen as not fresh. Thus one program handles any n, and no padded copy is made.
+    All blocks have the same static shape: the last one starts early enough to be full, and marks rows of the previous
+    block as not fresh. Thus one program handles any n, and no padded copy is made.
 
     Args:
       step: `step(carry, start, rows, fresh) -> carry`: `rows` are `points[start:start + block]`, and only those marked
         `fresh` count.
       carry: initial value.
-      points: (n, dim), n at least 1.
-      real: (n,) rows that count; None if all do.
-      block_rows: rows a block, at most (all n where n is smaller).
+      points: at least one.
+      real: rows that count; None if all do.
+      block_rows: most rows per block.
     """
     count = points.shape[0]
     block = min(block_rows, count)
@@ -56,10 +56,10 @@ def by_platform(
     *operands: Any,
     on_cpu: Callable[..., Result] | None = None,
 ) -> Result:
-    """`function(*operands, block_rows=...)`, or `on_cpu`, with blocks that suit the platform that it is compiled for.
+    """`function(*operands, block_rows=...)`, on CPUs `on_cpu`, with blocks that suit the platform.
 
-    A CPU's blocks should leave much of its cache to the scores, and yet be worth starting each operation for;
-    accelerators want few large blocks, whose scores stay well below the size of the points.
+    On a CPU, blocks leave much of the cache to the scores, but are large enough to be worth starting each operation;
+    accelerators need few large blocks, with scores well below the size of the points.
     """
     return lax.platform_dependent(
         *operands,
@@ -69,12 +69,12 @@ def by_platform(
 
 
 def squared_distances(points: Float[Array, "n dim"], others: Float[Array, "#n dim"]) -> Float[Array, " n"]:
-    """Squared Euclidean distance, row by row, by differences: exactly 0 where both are equal."""
+    """Squared Euclidean distance of each row, by differences: exactly 0 between equal rows."""
     return jnp.sum(jnp.square(points - others), axis=-1)
 
 
 def distances_to_point(points: Float[Array, "n dim"], point: Float[Array, " dim"]) -> Float[Array, " n"]:
-    """Squared distance of every row to one point, block by block: several times faster on CPUs for many rows."""
+    """Squared distance of every row to one point, block by block, which is several times faster on CPUs."""
 
     def fold(points: Array, point: Array, *, block_rows: int) -> Array:
         def step(distances: Array, start: Array, rows: Array, fresh: Array) -> Array:
@@ -86,7 +86,7 @@ def distances_to_point(points: Float[Array, "n dim"], point: Float[Array, " dim"
 
 
 def global_row_indices(count: int, axis_name: str | None) -> Int[Array, " n"]:
-    """Indices of this device's `count` rows in the global order (device by device)."""
+    """Global indices of this device's `count` rows, which are counted device by device."""
     offset = 0 if axis_name is None else lax.axis_index(axis_name) * count
     return offset + jnp.arange(count)
 
@@ -106,8 +106,8 @@ def largest(
 ) -> tuple[Float[Array, " count"], Int[Array, " count"]]:
     """The `count` largest values over all devices and their global row indices; ties go to the lowest index."""
     top, indices = lax.top_k(values, min(count, values.shape[0]))
-    # The barriers keep XLA from merging later slices into top_k, which would turn it into a full sort on CPUs. One
-    # barrier around both aborts its compiler.
+    # The barriers keep XLA from merging later slices into top_k, which would make it a full sort on CPUs. A single
+    # barrier around both makes its compiler abort.
     top, indices = lax.optimization_barrier(top), lax.optimization_barrier(indices)
     if axis_name is None:
         return top, indices
@@ -120,12 +120,12 @@ def largest(
 
 
 def sum_over_devices(tree: Carry, axis_name: str | None) -> Carry:
-    """Sums every leaf over the devices of `axis_name`; as it is if there is none."""
+    """Sums every leaf over the devices of `axis_name`, if there is one."""
     return tree if axis_name is None else lax.psum(tree, axis_name)
 
 
 def uniform_per_row(key: Array, indices: Int[Array, " n"]) -> Float[Array, " n"]:
-    """One number in (0, 1) a row, drawn from its global index alone, so the same however the rows are spread."""
+    """A number in (0, 1) per row that depends on its global index alone, not on how the rows are spread."""
     return jax.vmap(lambda i: jax.random.uniform(jax.random.fold_in(key, i), minval=jnp.finfo(jnp.float32).tiny))(
         indices
     )

@@ -16,7 +16,7 @@ BLOCK_ROWS = 4096
 
 
 class EmbeddingTransform(NamedTuple):
-    """The linear part, fitted on one set and applied to any other: `(embedding - mean) @ projection`."""
+    """The linear part: `(embedding - mean) @ projection`."""
 
     mean: Float[Array, " dim"]
     projection: Float[Array, "dim components"]
@@ -33,12 +33,12 @@ def fit_transform(
 ) -> EmbeddingTransform:
     """Fits principal components, optionally whitened (Caron et al., "Deep clustering", ECCV 2018).
 
-    Each component's sign is such that its entry of largest magnitude is positive. Whitening divides by the standard
-    deviation; directions in which the embeddings do not vary (relative variance below 1e-6) become 0 instead.
+    Signs are chosen so that each component's entry of largest magnitude is positive. Whitening divides by the standard
+    deviation; directions with a relative variance below 1e-6 become 0 instead.
 
     Args:
-      embeddings: (n, dim) float32; on a mapped axis this device's part.
-      weights: (n,) 1 for real rows, 0 for padding; None: all are real.
+      embeddings: float32; on a mapped axis this device's part.
+      weights: 1 for real rows, 0 for padding; None if all are real.
       components: number of components, at most dim.
       whiten: scale every component to unit variance.
       axis_name: mapped axis over which the embeddings are spread.
@@ -79,12 +79,12 @@ def fit_transform(
 def transform(
     embeddings: Float[Array, "n dim"], fitted: EmbeddingTransform | None, *, l2_normalize: bool = False
 ) -> Float[Array, "n components"]:
-    """The embeddings as they are clustered, and as new ones are before their nearest centroid is looked up.
+    """The embeddings as they are clustered and compared with centroids.
 
     Args:
-      embeddings: (n, dim).
-      fitted: what `fit_transform` returned, or None to leave the embeddings as they are.
-      l2_normalize: scale every row to unit length at the end, as `unit_length` does.
+      embeddings: of the network.
+      fitted: from `fit_transform`, or None for no projection.
+      l2_normalize: scale every row to unit length at the end.
     """
     if fitted is not None:
         embeddings = jnp.dot(embeddings - fitted.mean, fitted.projection, precision=lax.Precision.HIGHEST)
@@ -92,7 +92,7 @@ def transform(
 
 
 def unit_length(rows: Float[Array, "n dim"]) -> Float[Array, "n dim"]:
-    """Every row scaled to unit length; a row of zeros stays, and one of infinite length becomes NaN."""
+    """Every row scaled to unit length; zeros stay zeros, and rows of infinite length become NaN."""
     length = jnp.linalg.norm(rows, axis=1, keepdims=True)
     scale = jnp.where(jnp.isfinite(length) & (length > 0), length, jnp.nan)
     return jnp.where(length == 0, 0.0, rows / scale)

@@ -1,10 +1,9 @@
 """Lloyd's K-means on one device or on points spread over the devices of a mapped axis.
 
-An iteration goes through the points block by block: distances, assignments and the clusters' sums are computed while
-the block is in cache, so that no (points, clusters) matrix ever exists. Distances inside an iteration are
-`|c|^2 / 2 - x c` (up to a constant) about the mean of all points, which keeps their rounding errors in proportion to
-the spread of the points instead of to their distance from the origin; the final squared distances are sums of squared
-differences.
+Each iteration goes through the points block by block: distances, assignments and the clusters' sums are computed while
+the block is in cache, and no (points, clusters) matrix ever exists. Distances within an iteration are
+`|c|^2 / 2 - x c` (up to a constant) about the mean of all points, so that their rounding errors depend on the spread of
+the points and not on their distance from the origin; the final squared distances are sums of squared differences.
 
 Source: S. Lloyd, "Least squares quantization in PCM", IEEE Transactions on Information Theory 28 (1982).
 """
@@ -23,25 +22,28 @@ from emocluster_jax.clustering.blocks import (
     by_platform,
     distances_to_point,
     fold_blocks,
+    global_row_indices,
+    largest,
+    rows_at,
     squared_distances,
     sum_over_devices,
+    uniform_per_row,
 )
 from emocluster_jax.clustering.embedding_transform import unit_length
-from emocluster_jax.clustering.initialization import plus_plus_centroids, random_centroids
-from emocluster_jax.clustering.passes import Assigned, assign_points, nothing_assigned
+from emocluster_jax.clustering.passes import Assigned, Points, assign_points, nothing_assigned
 from emocluster_jax.clustering.reseeding import reseed_empty
 
 
 class KMeansResult(NamedTuple):
-    """Clusters of one call of `kmeans`; n are the rows of this device."""
+    """The result of `kmeans`, for the n rows of this device."""
 
     centroids: Float[Array, "clusters dim"]
     assignments: Int[Array, " n"]
-    """Index of the nearest centroid (int32); of padding rows, any."""
+    """Index of the nearest centroid (int32); undefined for padding rows."""
     objective: Float[Array, ""]
     """Sum of squared distances to the returned centroids, over all devices; infinite or NaN if a point is."""
     objectives: Float[Array, " iterations"]
-    """The same before each iteration's update of the centroids; rounded to about 1e-6 of the points' scatter."""
+    """The same before each update of the centroids; rounded to about 1e-6 of the points' scatter."""
     reseeded: Int[Array, ""]
     """How often an empty cluster was re-seeded."""
 
@@ -61,27 +63,26 @@ def kmeans(
 ) -> KMeansResult:
     """Clusters points by Lloyd's algorithm.
 
-    A cluster that empties is re-seeded from the point farthest from its centroid, one cluster after the other with
-    distances updated in between, also after the last assignment: K clusters come back whenever there are K distinct
-    points (points are the same where their squared distance is 0 in float32). With fewer, the clusters left over stay
-    empty. Ties go to the lowest index. With a point that is not finite the clusters mean nothing, and the objective is
-    not finite either.
+    Empty clusters are re-seeded from the points farthest from their centroids, one by one with distances updated in
+    between, also after the last assignment: K clusters come back whenever there are K distinct points (squared
+    distances above 0 in float32); otherwise the remaining ones stay empty. Ties go to the lowest index. If a point is
+    not finite, the clusters mean nothing, and the objective is not finite either.
 
     Args:
       key: random key of the initial centroids; the same on all devices.
-      points: (n, dim) float32; on a mapped axis this device's part of them, device after device, all of one size.
-      weights: (n,) 1 for real rows, 0 for padding, which has to come last in the global order; None: all are real.
+      points: float32; on a mapped axis this device's equal share of them, in order.
+      weights: 1 for real rows, 0 for padding, which comes last in the global order; None if all are real.
       clusters: number of clusters K.
       iterations: updates of the centroids.
-      initialization: "random" draws K different rows, "kmeans++" spreads them. The same rows for any number of devices.
-      initial_centroids: (clusters, dim) to start from instead.
+      initialization: "random" draws K different rows, "kmeans++" spreads them; the same for any number of devices.
+      initial_centroids: to start from instead.
       spherical: scale the centroids to unit length after each update, for points of unit length: the nearest centroid
         is then the one with the largest cosine (Dhillon & Modha, "Concept decompositions for large sparse text data
         using clustering", Machine Learning 42, 2001).
-      axis_name: mapped axis (as in `jax.pmap`) over which the points are spread.
+      axis_name: mapped axis over which the points are spread.
 
     Returns:
-      The clusters; everything but `assignments` is the same on all devices.
+      The clusters; all but `assignments` is the same on every device.
 
     Raises:
       ValueError: K below 1 or above the number of rows, or shapes that do not fit.
@@ -98,13 +99,14 @@ def kmeans(
     if initial_centroids is not None:
         centroids = initial_centroids.astype(jnp.float32)
     elif initialization == "random":
-        centroids = random_centroids(key, points, real, clusters, axis_name)
+        centroids = _random_centroids(key, points, real, clusters, axis_name)
     elif initialization == "kmeans++":
-        centroids = plus_plus_centroids(key, points, real, clusters, axis_name)
+        centroids = _plus_plus_centroids(key, points, real, clusters, axis_name)
     else:
         raise ValueError(f"initialization is {initialization!r}; expected 'random' or 'kmeans++'")
 
     mean, squares = _mean_and_squares(points, real, axis_name)
+    known = Points(points, real, squares, mean)
     scatter = sum_over_devices(jnp.sum(squares), axis_name)
 
     nothing = nothing_assigned(count, dim, clusters)
@@ -113,7 +115,7 @@ def kmeans(
         state: tuple[Float[Array, "clusters dim"], Float[Array, "clusters dim"], Assigned, Int[Array, ""]], _: None
     ) -> tuple[tuple[Float[Array, "clusters dim"], Float[Array, "clusters dim"], Assigned, Int[Array, ""]], Array]:
         before, centroids, assigned, reseeded = state
-        assigned = assign_points(points, real, squares, mean, centroids, before, assigned)
+        assigned = assign_points(known, centroids, before, assigned)
         sums, counts = sum_over_devices((assigned.sums, assigned.counts), axis_name)
         centred = centroids - mean
         from_centroids = jnp.sum(counts * jnp.sum(jnp.square(centred), axis=1)) - 2 * jnp.sum(centred * sums)
@@ -123,7 +125,7 @@ def kmeans(
             own = jnp.minimum(assigned.assignments, clusters - 1)
             distances = _distances(points, centroids, own)
             centroids, _, _, times = reseed_empty(points, real, centroids, own, distances, axis_name)
-            assigned = assign_points(points, real, squares, mean, centroids, centroids, nothing)
+            assigned = assign_points(known, centroids, centroids, nothing)
             return centroids, assigned, *sum_over_devices((assigned.sums, assigned.counts), axis_name), times
 
         def keep(centroids: Array, assigned: Assigned) -> tuple[Array, Assigned, Array, Array, Array]:
@@ -138,7 +140,7 @@ def kmeans(
 
     start = (centroids, centroids, nothing, jnp.int32(0))
     (before, centroids, assigned, reseeded), objectives = lax.scan(iterate, start, length=iterations)
-    assigned = assign_points(points, real, squares, mean, centroids, before, assigned)
+    assigned = assign_points(known, centroids, before, assigned)
     assignments = jnp.minimum(assigned.assignments, clusters - 1)
     distances = _distances(points, centroids, assignments)
     centroids, assignments, distances, times = reseed_empty(points, real, centroids, assignments, distances, axis_name)
@@ -152,8 +154,7 @@ def assign(
 ) -> tuple[Int[Array, " n"], Float[Array, " n"]]:
     """The nearest centroid of each point and the squared distance to it; ties go to the lowest index.
 
-    By differences, in memory for n x clusters x dim numbers where the compiler does not fuse them: for batches of
-    points, as predictions have them. `kmeans` itself assigns its points block by block.
+    For batches of points: it may take memory for n x clusters x dim numbers.
     """
     distances = jnp.sum((points[:, None] - centroids) ** 2, axis=2)
     return distances.argmin(axis=1).astype(jnp.int32), distances.min(axis=1)
@@ -177,7 +178,7 @@ def _distances(
 def _mean_and_squares(
     points: Float[Array, "n dim"], real: Bool[Array, " n"], axis_name: str | None
 ) -> tuple[Float[Array, " dim"], Float[Array, " n"]]:
-    """Mean of the real points over all devices, and this device's points' squared distances to it; 0 for padding."""
+    """Mean of all real points, and this device's squared distances to it; 0 for padding."""
 
     def total(points: Array, real: Array, *, block_rows: int) -> Array:
         def step(carry: Array, start: Array, rows: Array, fresh: Array) -> Array:
@@ -189,3 +190,40 @@ def _mean_and_squares(
     count = sum_over_devices(jnp.sum(real, dtype=jnp.int32), axis_name)
     mean = sums / jnp.maximum(count, 1)
     return mean, jnp.where(real, distances_to_point(points, mean), 0)
+
+
+def _random_centroids(
+    key: Array, points: Float[Array, "n dim"], real: Bool[Array, " n"], clusters: int, axis_name: str | None
+) -> Float[Array, "clusters dim"]:
+    """Different rows of the global set with equal chances; the first one fills up if there are too few rows."""
+    scores = uniform_per_row(key, global_row_indices(points.shape[0], axis_name))
+    scores, indices = largest(jnp.where(real, scores, -1.0), clusters, axis_name)
+    return rows_at(points, jnp.where(scores > 0, indices, indices[0]), axis_name)
+
+
+def _plus_plus_centroids(
+    key: Array, points: Float[Array, "n dim"], real: Bool[Array, " n"], clusters: int, axis_name: str | None
+) -> Float[Array, "clusters dim"]:
+    """k-means++ (Arthur & Vassilvitskii 2007): each further row is drawn in proportion to its squared distance.
+
+    This is exact without a normalising sum over devices: the row with the smallest Exp(1) / weight wins with
+    probability weight / total.
+    """
+    indices = global_row_indices(points.shape[0], axis_name)
+
+    def draw(step: Array | int, weights: Float[Array, " n"]) -> Float[Array, " dim"]:
+        exponential = -jnp.log(uniform_per_row(jax.random.fold_in(key, step), indices))
+        scores = jnp.where(real, jnp.log(weights) - jnp.log(exponential), -jnp.inf)
+        return rows_at(points, largest(scores, 1, axis_name)[1], axis_name)[0]
+
+    def body(
+        step: Array, state: tuple[Float[Array, "clusters dim"], Float[Array, " n"]]
+    ) -> tuple[Float[Array, "clusters dim"], Float[Array, " n"]]:
+        centroids, distances = state
+        distances = jnp.minimum(distances, distances_to_point(points, centroids[step - 1]))
+        return centroids.at[step].set(draw(step, distances)), distances
+
+    first = draw(0, jnp.ones(points.shape[0], points.dtype))
+    centroids = jnp.broadcast_to(first, (clusters, points.shape[1]))
+    distances = jnp.full(points.shape[0], jnp.inf, points.dtype)
+    return lax.fori_loop(1, clusters, body, (centroids, distances))[0]

@@ -1,8 +1,8 @@
 """One pass of Lloyd's algorithm over the points: the nearest centroid of each, and the clusters' sums.
 
-Accelerators read all points again in each pass. On CPUs, where arithmetic is expensive, a pass leaves out the points
-that cannot have changed their cluster, and corrects the sums of the clusters by the points that did: after a few
-iterations, few of both are left. Both give the same assignments but for ties within rounding.
+Accelerators read all points in each pass. On CPUs, where arithmetic is expensive, a pass skips the points that cannot
+have changed their cluster, and corrects the clusters' sums by those that did: after a few iterations, both are few.
+Assignments are the same up to ties within rounding.
 
 Source: G. Hamerly, "Making k-means even faster", SIAM International Conference on Data Mining (2010).
 """
@@ -19,10 +19,22 @@ from emocluster_jax.clustering.blocks import by_platform, fold_blocks
 
 HIGHEST = lax.Precision.HIGHEST
 
-# With more clusters, the nearest two are so close together that bounds on their distances spare nothing.
+# With more clusters, the nearest two are too close together for bounds on their distances to save anything.
 _MOST_BOUNDED_CLUSTERS = 128
 # Above the rounding errors of scores of a few hundred dimensions, relative to |x|^2 about the mean of all points.
 _SLACK = 4e-6
+
+
+class Points(NamedTuple):
+    """This device's rows, and what all passes need to know of them."""
+
+    points: Float[Array, "n dim"]
+    real: Bool[Array, " n"]
+    """Rows that count."""
+    squares: Float[Array, " n"]
+    """Squared distances to the mean."""
+    mean: Float[Array, " dim"]
+    """Of the points of all devices."""
 
 
 class Assigned(NamedTuple):
@@ -51,36 +63,26 @@ def nothing_assigned(count: int, dim: int, clusters: int) -> Assigned:
 
 
 def assign_points(
-    points: Float[Array, "n dim"],
-    real: Bool[Array, " n"],
-    squares: Float[Array, " n"],
-    mean: Float[Array, " dim"],
-    centroids: Float[Array, "clusters dim"],
-    before: Float[Array, "clusters dim"],
-    assigned: Assigned,
+    known: Points, centroids: Float[Array, "clusters dim"], before: Float[Array, "clusters dim"], assigned: Assigned
 ) -> Assigned:
     """Assigns every real point to its nearest centroid (ties go to the lowest index), and sums up the clusters.
 
     Args:
-      points: (n, dim) rows of this device.
-      real: (n,) rows that count.
-      squares: (n,) squared distance of the points to the mean.
-      mean: (dim,) of all points.
-      centroids: (clusters, dim).
-      before: the centroids of the pass before; before the first, any.
-      assigned: what that pass gave, or `nothing_assigned`.
+      known: the points.
+      centroids: to assign them to.
+      before: the centroids of the previous pass; before the first, any.
+      assigned: the result of the previous pass, or `nothing_assigned`.
     """
-    operands = (points, real, squares, mean, centroids, before, assigned)
-    return by_platform(_dense_pass, len(centroids), *operands, on_cpu=_bounded_pass)
+    return by_platform(_dense_pass, len(centroids), known, centroids, before, assigned, on_cpu=_bounded_pass)
 
 
 def nearest(
     rows: Float[Array, "block dim"], centroids: Float[Array, "clusters dim"]
 ) -> tuple[Int[Array, " block"], Float[Array, " block"], Float[Array, "clusters block"]]:
-    """Index and value of the smallest `|c|^2 / 2 - x c` of every row, and all of these scores.
+    """Index and value of the smallest score `|c|^2 / 2 - x c` of every row, and all scores.
 
-    Clusters come first in the score matrix, so that the minimum runs over whole vectors of points; two plain minima
-    are faster on CPUs than one argmin.
+    Clusters come first in the score matrix, so that minima run over whole vectors of points; two minima are faster on
+    CPUs than one argmin.
     """
     half_squares = 0.5 * jnp.sum(jnp.square(centroids), axis=1)
     products = lax.dot_general(centroids, rows, (((1,), (1,)), ((), ())), precision=HIGHEST)
@@ -95,23 +97,14 @@ def _numbers(clusters: int) -> Int[Array, "clusters 1"]:
     return jnp.arange(clusters, dtype=jnp.int32)[:, None]
 
 
-def _dense_pass(
-    points: Float[Array, "n dim"],
-    real: Bool[Array, " n"],
-    squares: Float[Array, " n"],
-    mean: Float[Array, " dim"],
-    centroids: Float[Array, "clusters dim"],
-    before: Float[Array, "clusters dim"],
-    assigned: Assigned,
-    *,
-    block_rows: int,
-) -> Assigned:
+def _dense_pass(known: Points, centroids: Array, before: Array, assigned: Assigned, *, block_rows: int) -> Assigned:
     """All points, block by block; the bounds stay as they are."""
+    points, real, _, mean = known
     clusters = centroids.shape[0]
 
     def step(carry: tuple[Array, Array, Array], start: Array, rows: Array, fresh: Array) -> tuple[Array, Array, Array]:
         assignments, sums, counts = carry
-        # What the other rows hold, NaN say, must not get into the sums.
+        # Other rows, which may hold NaN, must not get into the sums.
         counted = lax.dynamic_slice_in_dim(real, start, len(rows))
         rows = jnp.where(counted[:, None], rows - mean, 0)
         index, _, _ = nearest(rows, centroids - mean)
@@ -128,25 +121,16 @@ def _dense_pass(
     return Assigned(assignments, assigned.upper, assigned.lower, sums, counts)
 
 
-def _bounded_pass(
-    points: Float[Array, "n dim"],
-    real: Bool[Array, " n"],
-    squares: Float[Array, " n"],
-    mean: Float[Array, " dim"],
-    centroids: Float[Array, "clusters dim"],
-    before: Float[Array, "clusters dim"],
-    assigned: Assigned,
-    *,
-    block_rows: int,
-) -> Assigned:
-    """The points with bounds that overlap once the centroids have moved, block by block."""
+def _bounded_pass(known: Points, centroids: Array, before: Array, assigned: Assigned, *, block_rows: int) -> Assigned:
+    """The points with bounds that overlap after the centroids' moves, block by block."""
+    points, real, squares, mean = known
     count, clusters = len(points), len(centroids)
     assigned, doubtful = _after_moves(assigned, centroids, before)
     order, doubtful_count = _first_rows(doubtful & real)
     block = min(count, block_rows)
 
     def step(i: Array, assigned: Assigned) -> Assigned:
-        # The last block overlaps the one before: to repeat a row changes nothing.
+        # The last block overlaps the previous one: repeating a row changes nothing.
         start = jnp.minimum(i * block, jnp.maximum(doubtful_count - block, 0))
         ids = lax.dynamic_slice_in_dim(order, start, block)
         rows, square, old = (x.at[ids].get(mode="clip") for x in (points, squares, assigned.assignments))
@@ -174,7 +158,7 @@ def _bounded_pass(
 def _after_moves(
     assigned: Assigned, centroids: Float[Array, "clusters dim"], before: Float[Array, "clusters dim"]
 ) -> tuple[Assigned, Bool[Array, " n"]]:
-    """The bounds once the centroids have moved, and which points may have another nearest centroid now."""
+    """The bounds after the centroids' moves, and the points that may have another nearest centroid now."""
     moves = jnp.sqrt(jnp.sum(jnp.square(centroids - before), axis=1)) * (1 + 1e-5)
     farthest = jnp.argmax(moves)
     elsewhere = jnp.max(jnp.where(jnp.arange(len(moves)) == farthest, 0, moves))
@@ -185,7 +169,7 @@ def _after_moves(
 
 
 def _first_rows(chosen: Bool[Array, " n"]) -> tuple[Int[Array, " n"], Int[Array, ""]]:
-    """Numbers of the chosen rows, followed by n in place of the others; and how many are chosen."""
+    """Numbers of the chosen rows, followed by n for each other row; and how many are chosen."""
     count = len(chosen)
     ends = jnp.cumsum(chosen.astype(jnp.int32))
     places = jnp.where(chosen, ends - 1, count)
@@ -200,7 +184,7 @@ def _moved_rows(
     old: Int[Array, " block"],
     new: Int[Array, " block"],
 ) -> tuple[Float[Array, "clusters dim"], Int[Array, " clusters"]]:
-    """Sums and counts of the clusters after rows have gone from one to another; K stands for none."""
+    """Sums and counts of the clusters after rows have moved from `old` to `new` ones; K stands for none."""
     clusters, few = len(sums), max(1, len(rows) // 16)
     order, changed = _first_rows(old != new)
 

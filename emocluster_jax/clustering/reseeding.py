@@ -1,4 +1,4 @@
-"""Empty clusters of K-means get points of their own again."""
+"""Re-seeding of empty clusters in K-means."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from emocluster_jax.clustering.blocks import (
 
 
 class _State(NamedTuple):
-    """Of the loop over empty clusters; n are the rows of this device."""
+    """State of the loop over empty clusters; n are the rows of this device."""
 
     centroids: Float[Array, "clusters dim"]
     assignments: Int[Array, " n"]
     distances: Float[Array, " n"]
     counts: Int[Array, " clusters"]
     farthest: Int[Array, ""]
-    """Global index of the row that is farthest from its centroid."""
+    """Global index of the row farthest from its centroid."""
     distance: Float[Array, ""]
     """Its squared distance."""
     moved: Int[Array, ""]
@@ -43,24 +43,23 @@ def reseed_empty(
 ) -> tuple[Float[Array, "clusters dim"], Int[Array, " n"], Float[Array, " n"], Int[Array, ""]]:
     """Moves empty clusters, the lowest index first, each to the point that is then farthest from its centroid.
 
-    A moved cluster takes over the points that it is nearer to. A point that became a centroid never leaves it again,
-    so no cluster is moved twice and the loop ends: with no empty cluster, or with every point equal to its centroid,
-    which means that there are fewer distinct points than clusters. The sum of squared distances never rises.
+    A moved cluster takes over the points that are nearer to it. A point that became a centroid keeps its cluster, so no
+    cluster is moved twice and the loop ends: without empty clusters, or with every point equal to its centroid if there
+    are fewer distinct points than clusters. The sum of squared distances never rises.
 
-    An infinite point has no distance to itself, and no cluster takes it over: then the loop ends after as many moves as
-    there are clusters, and the point's squared distance stays infinite or NaN.
+    Infinite points belong to no cluster: the loop then ends after as many moves as there are clusters, and their
+    squared distances stay infinite or NaN.
 
     Args:
-      points: (n, dim) rows of this device.
-      real: (n,) rows that count.
-      centroids: (clusters, dim).
-      assignments: (n,) nearest centroid of every row.
-      distances: (n,) squared distance to it.
+      points: rows of this device.
+      real: rows that count.
+      centroids: of all clusters.
+      assignments: nearest centroid of every row.
+      distances: squared distance to it.
       axis_name: mapped axis over which the points are spread, or None.
 
     Returns:
-      Centroids, assignments and squared distances afterwards, and the number of clusters moved. Nothing changes, at
-      the cost of counting, where no cluster is empty.
+      Centroids, assignments and squared distances afterwards, and the number of clusters moved.
     """
     clusters = centroids.shape[0]
 
@@ -113,9 +112,8 @@ def _snap_constant(
     distances: Float[Array, " n"],
     axis_name: str | None,
 ) -> tuple[Float[Array, "clusters dim"], Float[Array, " n"]]:
-    """Makes the centroid of a cluster of equal points exactly that point.
+    """Makes the centroid of a cluster of equal points exactly that point, from which a mean differs by rounding.
 
-    A mean of equal points differs from them by rounding, and one of them must not count as far from its centroid.
     Points that are not finite equal none.
     """
     clusters = centroids.shape[0]

@@ -1,4 +1,4 @@
-"""Batches that show every cluster equally often, and plainly shuffled ones; of chunks or of whole recordings."""
+"""Batches of chunks or of whole recordings, balanced by clusters or plainly shuffled."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ def balanced_indices(
 ) -> Int[np.ndarray, "steps batch"]:
     """Indices of one stage's batches, drawn in equal shares from the clusters.
 
-    The share is the smallest that fills ceil(n / batch_size) batches from the k non-empty clusters. A cluster gives
-    its share without repetition where it is larger than that, with repetition otherwise; all are shuffled together
-    and what exceeds the last batch is cut off. As in DeepCluster (Caron et al., ECCV 2018) and DeepEmoCluster (Lin,
-    Sridhar & Busso, ICASSP 2021), but with full batches.
+    The share is the smallest that fills ceil(n / batch_size) batches from the non-empty clusters. Clusters larger than
+    their share give it without repetition, others with repetition; all are shuffled together and cut after the last
+    batch. As in DeepCluster (Caron et al., ECCV 2018) and DeepEmoCluster (Lin, Sridhar & Busso, ICASSP 2021), but with
+    full batches.
 
     Args:
-      assignments: (n,) cluster of every example, 0 or above.
+      assignments: cluster of every example, 0 or above.
       batch_size: examples per batch.
       rng: source of the draws.
 
     Returns:
-      (ceil(n / batch_size), batch_size) int64 indices into `assignments`.
+      Indices into `assignments`, int64, for ceil(n / batch_size) steps.
 
     Raises:
       ValueError: no examples, a batch size below 1, or a negative cluster.
@@ -48,18 +48,11 @@ def balanced_indices(
 def balanced_recordings(
     assignments: Int[np.ndarray, "recordings chunks"], batch_size: int, rng: np.random.Generator
 ) -> Int[np.ndarray, "steps batch"]:
-    """Indices of one stage's batches of recordings, drawn so that their chunks show every cluster about equally often.
+    """Numbers of recordings for one stage's batches, in which every cluster has about as many chunks.
 
     A recording's weight is the sum over its chunks of 1 / (size of the chunk's cluster), so that every cluster has the
     same weight; recordings are drawn with replacement by these weights (Lin & Busso, Speech Communication 157, 2024).
-
-    Args:
-      assignments: cluster of every chunk of every recording, 0 or above.
-      batch_size: recordings per batch.
-      rng: source of the draws.
-
-    Returns:
-      (ceil(recordings / batch_size), batch_size) int64 numbers of recordings.
+    There are ceil(recordings / batch_size) steps.
     """
     weights = (1 / np.bincount(assignments.ravel()).clip(min=1))[assignments].sum(axis=1)
     steps = -(-len(weights) // batch_size)
@@ -67,16 +60,7 @@ def balanced_recordings(
 
 
 def shuffled_indices(count: int, batch_size: int, rng: np.random.Generator) -> Int[np.ndarray, "steps batch"]:
-    """Indices of one stage's batches: every example once, in a random order, and as many again as fill the last batch.
-
-    Args:
-      count: examples, at least 1.
-      batch_size: examples per batch, at least 1; may be more than there are.
-      rng: source of the draws.
-
-    Returns:
-      (ceil(count / batch_size), batch_size) int64 indices below `count`.
-    """
+    """Indices of one stage's batches: all `count` examples in a random order, and some again to fill the last batch."""
     steps = -(-count // batch_size)
     orders = [rng.permutation(count) for _ in range(-(-steps * batch_size // count))]
     return np.concatenate(orders)[: steps * batch_size].reshape(steps, batch_size)

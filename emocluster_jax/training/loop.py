@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from emocluster_jax.clustering.diagnostics import cluster_diagnostics
 from emocluster_jax.config import TrainConfig
 from emocluster_jax.console import Console, Task
 from emocluster_jax.errors import InputError
@@ -46,7 +45,7 @@ from emocluster_jax.training.checks import batch_chunks_of, check_settings, labe
 from emocluster_jax.training.data import TrainingData, label_statistics, normalized_labels
 from emocluster_jax.training.epoch import StagePrograms, StageProgress, progress_shape, run_stage
 from emocluster_jax.training.fine_tuning import announce, start_from
-from emocluster_jax.training.metrics_log import STEP_METRICS, MetricsLog, loss_name
+from emocluster_jax.training.metrics_log import STEP_METRICS, MetricsLog, cluster_metrics, loss_name
 from emocluster_jax.training.not_finite import NOT_FINITE, DivergedError, NotFinite, save_not_finite
 from emocluster_jax.training.programs import clustering_program, redraw_head_program, training_program
 from emocluster_jax.training.state import TrainState, create_train_state
@@ -64,29 +63,23 @@ def fit(
     after_epoch: Callable[[], None] = lambda: None,
     run_id: str = "",
 ) -> Progress:
-    """Trains a network, or goes on where an earlier call on the same work directory stopped.
+    """Trains a network, or continues where an earlier call on the same work directory stopped.
 
     Args:
       config: all settings of the run.
       data: the splits.
-      workdir: takes checkpoints, the best model so far (`model`), metrics and cluster assignments.
-      console: shows how far it is.
-      stop: asked every second or two whether to leave it at that; the run stops if any of its processes says so.
-      initial: the model that `config.init_from` names, of the same system and width, to start a run from that has no
-        checkpoint yet; None starts from a random draw.
+      workdir: for checkpoints, the best model so far (`model`), metrics and cluster assignments.
+      console: shows progress.
+      stop: asked every second or two; the run stops if it returns true on any process.
+      initial: the model that `config.init_from` names, for a run without a checkpoint; None for a random draw.
       after_epoch: called on process 0 when an epoch's metrics and checkpoint are written.
-      run_id: what the run's files are known by (`SavedRun.id`); a checkpoint or model of another run is not gone on
-        with.
-
-    Returns:
-      How the run ended.
+      run_id: `SavedRun.id`.
 
     Raises:
-      InputError: the settings do not fit the data or the devices, or the work directory holds another run's checkpoint
-        or metrics.
-      DivergedError: embeddings, predictions or all losses of a stage are infinite or NaN; with `on_nan` "stop" one loss
-        or gradient is enough. The work directory lists the chunks.
-      StoppedError: `stop` said so; a later call goes on after the last step that was taken.
+      InputError: the settings do not fit the data or the devices, or the work directory holds another run's files.
+      DivergedError: embeddings, predictions or all losses of a stage are infinite or NaN, or with `on_nan` "stop" a
+        single loss or gradient. The work directory lists the chunks.
+      StoppedError: `stop` asked for it; a later call continues after the last step that was taken.
     """
     if parallel.is_primary():
         workdir.mkdir(parents=True, exist_ok=True)
@@ -105,7 +98,7 @@ def fit(
             note = _note(run.selection, progress, last)
             state, stages, validation = _train_epoch(run, state, progress, begun, watch, note, console, saved)
             if validation is None:
-                if _steps(stages) > _steps(begun):
+                if sum(stage.steps for stage in stages) > sum(stage.steps for stage in begun):
                     _save_checkpoint(run, state, progress, stages)
                 raise StoppedError
             progress, metrics = _complete_epoch(run, state, progress, stages, validation, watch)
@@ -115,7 +108,7 @@ def fit(
             _save_checkpoint(run, state, progress)
             saved.restart()
             if log is not None:
-                # Not before the checkpoint knows of it: a run that goes on settles what a kill left between the two.
+                # Only after the checkpoint: a resumed run settles what a kill between the two left behind.
                 adopt_pending(workdir / MODEL)
                 console.line(_epoch_line(metrics, config))
                 after_epoch()
@@ -130,7 +123,7 @@ def fit(
 
 @dataclass(frozen=True)
 class _Run:
-    """What stays the same for all epochs of a run."""
+    """The constants of a run."""
 
     config: TrainConfig
     data: TrainingData
@@ -141,7 +134,7 @@ class _Run:
     forward: Forward
     stages: tuple[StagePrograms, ...]
     selecting: tuple[str, ...]
-    """The attributes whose validation scores choose the best epoch; with none, the last one is kept."""
+    """The attributes by which the best epoch is chosen; without any, the last epoch is kept."""
     stop: Callable[[], bool]  # the same on all processes
 
     @property
@@ -150,9 +143,9 @@ class _Run:
 
 
 def _prepare_run(config: TrainConfig, data: TrainingData, workdir: Path, run_id: str, stop: Callable[[], bool]) -> _Run:
-    """Checks the settings against data and devices, and makes the programs."""
+    """Checks the settings against data and devices, and builds the programs."""
     if config.stages == "unsupervised":
-        data = dataclasses.replace(data, validation=None)  # there is no regressor to choose an epoch by
+        data = dataclasses.replace(data, validation=None)  # no regressor to choose an epoch by
     selecting = selecting_attributes(config, data)
     check_settings(config, data, selecting)
     names = config.model.attributes
@@ -187,8 +180,8 @@ def _prepare_run(config: TrainConfig, data: TrainingData, workdir: Path, run_id:
 
 
 def _start(run: _Run, initial: SavedModel | None, console: Console) -> Checkpoint:
-    """The latest checkpoint, or a freshly drawn network, or another model's; its state is on every device."""
-    # RBG instead of Threefry, which takes XLA many seconds to compile for so many arrays.
+    """The latest checkpoint, or that of a new run, with its state on every device."""
+    # RBG because XLA takes many seconds to compile Threefry for so many arrays.
     key = jax.random.key(run.config.seed, impl="rbg")
     optimizers = {programs.stage.name: programs.stage.optimizer for programs in run.stages}
     state = create_train_state(network_of(run.config.model), run.data.features, optimizers, key, run.data.inputs)
@@ -214,10 +207,10 @@ def _start(run: _Run, initial: SavedModel | None, console: Console) -> Checkpoin
 
 
 def _agree_with_model(run: _Run, progress: Progress, console: Console) -> Progress:
-    """The checkpoint's progress, after the model directory is made to fit it.
+    """The checkpoint's progress, once the model directory agrees with it.
 
-    Where the best epoch's model is gone, as it is after a person has removed a damaged checkpoint that knew of a better
-    one, the next epoch counts as better.
+    If the best epoch's model is missing, as after a user has removed a damaged checkpoint with a better one, the next
+    epoch counts as better.
     """
     model, is_lost = run.workdir / MODEL, False
     with parallel.all_or_none():
@@ -233,17 +226,17 @@ def _agree_with_model(run: _Run, progress: Progress, console: Console) -> Progre
 
 
 def _open_log(run: _Run, progress: Progress) -> MetricsLog | None:
-    """On process 0 the metrics' log; what the epochs to come need of those that are done must be this run's."""
+    """The metrics' log, on process 0, after checking that the files of earlier epochs are this run's."""
     with parallel.all_or_none():
         if not parallel.is_primary():
             return None
-        # Not found out when the next epoch has ended, which would be lost.
+        # Read here, so that damage does not cost the next epoch.
         read_assignments(run.workdir, progress.epoch, run.id, run.config.model.clusters)
         return MetricsLog(run.workdir, progress.epoch, run.id)
 
 
 def _check_model(run: _Run, progress: Progress) -> None:
-    """Refuses to end a run with another model than the best epoch's."""
+    """Raises InputError if the model directory does not hold the best epoch's model."""
     model = run.workdir / MODEL
     if progress.best_epoch > 0 and model_epoch(model, run.id) != progress.best_epoch:
         patience = "" if run.config.patience is None else " and `patience=none`"
@@ -273,9 +266,9 @@ def _train_epoch(
     console: Console,
     saved: SaveClock,
 ) -> tuple[TrainState, tuple[StageProgress, ...], _Validation | None]:
-    """What is left of the next epoch's stages, and the validation; None for this if it was stopped.
+    """Runs the rest of the next epoch's stages and the validation, which is None if the epoch was stopped.
 
-    Checkpoints are written on the way where `saved` says that one is due.
+    Checkpoints are written on the way when they are due.
     """
     config, epoch, stages = run.config, progress.epoch + 1, list(begun)
     batch_chunks = batch_chunks_of(config, run.data)
@@ -313,14 +306,10 @@ def _train_epoch(
 
 
 def _note(selection: Selection, progress: Progress, last: float) -> str:
-    """What selects, of the last epoch, or, after a resume, of the best one."""
+    """The selecting metric of the last epoch, or of the best one after a resume."""
     if math.isfinite(last):
         return f"{selection.title} {last:z.3f}"
     return f"best {selection.title} {progress.best_value:z.3f}" if math.isfinite(progress.best_value) else ""
-
-
-def _steps(stages: Sequence[StageProgress]) -> int:
-    return sum(stage.steps for stage in stages)
 
 
 def _complete_epoch(
@@ -331,15 +320,11 @@ def _complete_epoch(
     validation: _Validation,
     watch: Stopwatch,
 ) -> tuple[Progress, dict[str, Any]]:
-    """Writes the cluster assignments, and the model, which is then pending, if it is the best so far.
-
-    Returns:
-      The progress and the epoch's metrics.
-    """
+    """Writes the assignments and, if the epoch is the best so far, the pending model; returns progress and metrics."""
     epoch = progress.epoch + 1
     scores, values = validation
     value = values.get(run.selection.entry, math.nan)
-    # With nothing to choose by, the last epoch is kept.
+    # Without anything to choose by, the last epoch is kept.
     better = not run.selecting or progress.best_epoch == 0 or run.selection.is_better(value, progress.best_value)
     if better:
         progress = Progress(epoch, epoch, value if math.isfinite(value) else -math.inf)
@@ -357,7 +342,7 @@ def _complete_epoch(
 
 
 def _chunks_of_an_epoch(run: _Run, batch_chunks: int) -> int:
-    """Chunks that go through the network in an epoch: what the progress bar counts."""
+    """Chunks that go through the network in an epoch, for the progress bar."""
     total = 0 if run.data.validation is None else run.data.validation.chunk_count
     for programs in run.stages:
         steps = -(-programs.batches.split.chunk_count // batch_chunks)
@@ -366,7 +351,7 @@ def _chunks_of_an_epoch(run: _Run, batch_chunks: int) -> int:
 
 
 def _heed(run: _Run, found: NotFinite) -> None:
-    """Lists the chunks in the work directory; stops the run, unless it may go on without a step's batch."""
+    """Lists the chunks in the work directory, and stops the run unless it may skip a step's batch."""
     per_recording = run.data.features.chunks_per_utterance
     listed = run.workdir
     with parallel.all_or_none():
@@ -384,7 +369,7 @@ def _heed(run: _Run, found: NotFinite) -> None:
 
 
 def _look_at(stage: StageProgress, title: str, run: _Run, console: Console) -> None:
-    """Warns of batches that were left out and of collapsed clusters; stops a run that no longer learns anything."""
+    """Warns about batches that were left out and collapsed clusters; stops a run that no longer learns anything."""
     left_out = int(stage.log.left_out.sum())
     if left_out == stage.steps:
         raise DivergedError(
@@ -402,7 +387,7 @@ def _look_at(stage: StageProgress, title: str, run: _Run, console: Console) -> N
 
 
 class _Validation(NamedTuple):
-    """Scores by attribute and `selection_values`; nothing without a validation split."""
+    """Scores by attribute and `selection_values`; both empty without a validation split."""
 
     scores: dict[str, Scores]
     values: dict[str, float]
@@ -426,7 +411,7 @@ def _validate(run: _Run, state: TrainState, epoch: int, task: Task) -> _Validati
 
 
 def _stage_metrics(run: _Run, stages: tuple[StageProgress, ...], epoch: int) -> dict[str, Any]:
-    """Losses, cluster sizes and agreement with the epoch before; writes the assignments beside."""
+    """Losses, cluster sizes and agreement with the previous epoch's clusters; writes the assignments."""
     previous = read_assignments(run.workdir, epoch - 1, run.id, run.config.model.clusters)
     counts = {
         programs.stage.name: int(stage.log.left_out.sum()) for programs, stage in zip(run.stages, stages, strict=True)
@@ -437,15 +422,14 @@ def _stage_metrics(run: _Run, stages: tuple[StageProgress, ...], epoch: int) -> 
     step_metrics = metrics[STEP_METRICS] = {}
     for programs, stage in zip(run.stages, stages, strict=True):
         name = programs.stage.name
-        # The CCC loss is the labelled stage's alone, and has its name to itself.
+        # Only the labelled stage has a CCC loss, which needs no prefix.
         terms, step_metrics[name] = stage.means
         metrics |= {term if term == "ccc_loss" else f"{name}_{term}": value for term, value in terms.items()}
         if stage.clusters is not None:
             assignments[name] = stage.clusters.assignments
-            diagnostics = cluster_diagnostics(assignments[name], run.config.model.clusters, previous.get(name))
             suffix = "_unlabeled" if name == "stage1" else ""
-            metrics[f"cluster_sizes{suffix}"] = diagnostics.sizes
-            metrics[f"nmi_previous{suffix}"] = diagnostics.nmi_with_previous
+            sizes, nmi = cluster_metrics(assignments[name], run.config.model.clusters, previous.get(name))
+            metrics |= {f"cluster_sizes{suffix}": sizes, f"nmi_previous{suffix}": nmi}
     if assignments:
         write_assignments(run.workdir, epoch, run.id, assignments)
     return metrics

@@ -1,4 +1,4 @@
-"""Metrics of a training run: one JSON object an epoch, and TensorBoard event files (written without TensorFlow)."""
+"""Metrics of a training run: a JSON object per epoch, and TensorBoard event files, written without TensorFlow."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeGuard, cast
 
 import numpy as np
+from jaxtyping import Int
 
 from emocluster_jax.errors import InputError
 from emocluster_jax.storage.atomic_files import replacing
@@ -21,13 +22,13 @@ TENSORBOARD_DIR = "tensorboard"
 _MOST_BYTES = 256 << 20
 """Ten thousand epochs with a thousand clusters of both splits take 120 MB."""
 _LARGEST = 1e100
-"""Far beyond any loss in single precision, and nothing that curves cannot be drawn with."""
+"""Far beyond any loss in single precision, and small enough to draw curves with."""
 _LAST_EPOCH = 1_000_000_000
 _NUMBERS = ("validation_ccc_mean", "validation_rmse", "validation_loss", "nmi_previous", "nmi_previous_unlabeled")
 _BY_NAME = ("validation_ccc", "left_out_batches", "seconds")
 _SIZES = ("cluster_sizes", "cluster_sizes_unlabeled")
 STEP_METRICS = "steps"
-"""By stage and name, the mean over an epoch's steps of what is logged of them beside the loss."""
+"""The entry with the step metrics other than the loss: means over an epoch's steps, by stage and name."""
 
 
 class MetricsLog:
@@ -35,16 +36,16 @@ class MetricsLog:
 
     Args:
       directory: the work directory.
-      epochs_done: what a resumed run keeps: later epochs, which its checkpoint knows nothing of, are taken out of the
-        JSON lines and marked as superseded for TensorBoard. 0 begins anew.
-      run_id: what the run's files are known by; each JSON line has it as `run`. Empty leaves it out.
+      epochs_done: epochs that a resumed run keeps; later ones, which its checkpoint does not include, are removed from
+        the JSON lines and marked as superseded for TensorBoard. 0 starts from scratch.
+      run_id: `SavedRun.id`, which each JSON line has as `run`; left out if empty.
 
     Raises:
-      InputError: of the epochs that are to be kept a line is damaged, or of another run; the file stays as it is.
+      InputError: a line of the epochs to keep is damaged, or of another run; the file stays as it is.
     """
 
     def __init__(self, directory: Path, epochs_done: int = 0, run_id: str = "") -> None:
-        # Not by `SummaryWriter`: a full disk ends its thread, and the run would wait for that thread forever.
+        # Not `SummaryWriter`: a full disk ends its thread, for which the run would wait forever.
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto import event_pb2
 
@@ -57,7 +58,7 @@ class MetricsLog:
         self._file = self._path.open("a", encoding="utf-8")
         (directory / TENSORBOARD_DIR).mkdir(exist_ok=True)
         self._events = EventsWriter(str(directory / TENSORBOARD_DIR / "events"))
-        self._messages: Any = event_pb2  # whose classes are made as it is loaded
+        self._messages: Any = event_pb2  # its classes are created when it is loaded
         session_log = self._messages.SessionLog
         self._add_event(epochs_done + 1, session_log=session_log(status=session_log.START))
 
@@ -66,7 +67,7 @@ class MetricsLog:
 
         Args:
           metrics: `epoch` (from 1) and names with a number, None, a list of numbers, or a dictionary of such.
-            TensorBoard gets numbers as scalars and lists as histograms with one bar an item.
+            TensorBoard gets numbers as scalars and lists as histograms with a bar per item.
         """
         from tensorboardX.summary import histogram_raw, scalar
 
@@ -97,14 +98,13 @@ class MetricsLog:
 
 
 def read_metrics(path: Path, run_id: str | None = None) -> list[dict[str, Any]]:
-    """The epochs of a `metrics.jsonl`, in order. A last line that a kill cut short is left out.
+    """The epochs of a `metrics.jsonl`, in order: what `MetricsLog.write` was given, and `run`.
+
+    A last line that a kill cut short is left out.
 
     Args:
       path: the file.
-      run_id: of the run that each line has to be of; None takes those of any.
-
-    Returns:
-      Of each epoch what `MetricsLog.write` was given, whose names have values of their kind, and `run`.
+      run_id: the run that each line must belong to; None accepts any.
 
     Raises:
       InputError: no such file, a line that is not an epoch's JSON object, or one of another run.
@@ -129,7 +129,7 @@ def read_metrics(path: Path, run_id: str | None = None) -> list[dict[str, Any]]:
 
 
 def _checked(metrics: Any) -> dict[str, Any]:
-    """A line's object, if every name has a value of its kind; raises ValueError otherwise."""
+    """A line's object; raises ValueError if a value is of the wrong kind."""
     if not isinstance(metrics, dict):
         raise ValueError("not an object")
     epoch, best_epoch = metrics.get("epoch"), metrics.get("best_epoch")
@@ -170,7 +170,7 @@ def _is_number(value: object) -> TypeGuard[float]:
 
 
 def _bars(values: list[float | None]) -> dict[str, Any]:
-    """TensorBoard's histogram that shows these values as bars."""
+    """A TensorBoard histogram that shows these values as bars."""
     heights = np.asarray([value or 0 for value in values], dtype=float)
     at = np.arange(len(heights))
     return {
@@ -189,7 +189,7 @@ def _json_line(metrics: dict[str, Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """`value` in JSON's types: NumPy and JAX numbers and arrays as Python's, what is not finite as None."""
+    """`value` in JSON's types: NumPy and JAX values as Python's, numbers that are not finite as None."""
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -202,7 +202,7 @@ def _plain(value: Any) -> Any:
 
 
 def _flat(metrics: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested names joined by `/`, which TensorBoard groups by."""
+    """Nested names joined by `/`, by which TensorBoard groups them."""
     for name, value in metrics.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{name}/")
@@ -210,12 +210,26 @@ def _flat(metrics: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield f"{prefix}{name}", value
 
 
+def cluster_metrics(
+    assignments: Int[np.ndarray, " n"], clusters: int, previous: Int[np.ndarray, " n"] | None = None
+) -> tuple[Int[np.ndarray, " clusters"], float]:
+    """The sizes of the clusters, and the normalised mutual information with the previous assignment (NaN without one).
+
+    It is normalised by the arithmetic mean of both entropies, as scikit-learn does by default; two assignments to a
+    single cluster each score 1.
+    """
+    from sklearn.metrics import normalized_mutual_info_score
+
+    nmi = float("nan") if previous is None else float(normalized_mutual_info_score(previous, assignments))
+    return np.bincount(assignments, minlength=clusters), nmi
+
+
 _STAGES = {"stage1": "stage I", "stage2": "stage II"}
 _TERMS = {"cross_entropy": "cross-entropy", "kl": "KL divergence"}
 
 
 def loss_name(metric: str) -> str | None:
-    """E.g. "stage I cross-entropy" for "stage1_cross_entropy"; None for metrics that are no losses."""
+    """E.g. "stage I cross-entropy" for "stage1_cross_entropy"; None for metrics other than losses."""
     if metric == "ccc_loss":
         return "CCC loss"
     stage, _, term = metric.partition("_")
@@ -223,13 +237,9 @@ def loss_name(metric: str) -> str | None:
 
 
 def step_curves(metrics: Sequence[Mapping[str, Any]]) -> dict[str, list[float | None]]:
-    """An epoch's value of each step metric, by title, e.g. "stage I gradient norm", for a logarithmic axis.
+    """The epochs' values of each step metric by title, e.g. "stage I gradient norm", for a logarithmic axis.
 
-    Args:
-      metrics: of `read_metrics`.
-
-    Returns:
-      As many values as there are epochs each; None where there is none above 0.
+    Values that are missing or not above 0 are None. `metrics` is from `read_metrics`.
     """
     found = [epoch.get(STEP_METRICS) or {} for epoch in metrics]
     names = sorted({(stage, name) for epoch in found for stage, values in epoch.items() for name in values})

@@ -1,4 +1,4 @@
-"""Numbers that became infinite or NaN: where, and on which recordings."""
+"""Numbers that became infinite or NaN: where, and for which recordings."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _MOST_FILES = 100
 
 
 class DivergedError(InputError):
-    """A number became infinite or NaN; no checkpoint holds what came of it."""
+    """A number became infinite or NaN; no checkpoint is affected."""
 
 
 @dataclass(frozen=True)
 class NotFinite:
-    """Chunks that gave numbers which are infinite or NaN.
+    """Chunks with numbers that are infinite or NaN.
 
     Attributes:
       epoch: from 1.
       part: of the epoch, e.g. "stage I".
-      split: that the chunks are from.
-      step: of the part, from 1; 0 for embeddings and predictions, which belong to no step.
-      numbers: what is not finite, by name, with the finite numbers beside it.
-      chunks: as they were drawn, counted through the split.
+      split: of the chunks.
+      step: of the part, from 1; 0 for embeddings and predictions.
+      numbers: by name; at least one is not finite.
+      chunks: their numbers within the split, as they were drawn.
     """
 
     epoch: int
@@ -49,7 +49,7 @@ class NotFinite:
 
 
 def save_not_finite(workdir: Path, found: NotFinite, recordings: list[str], within: Int[np.ndarray, " n"]) -> Path:
-    """Lists the chunks in a JSON file of the work directory; the same epoch trained again writes the same file.
+    """Lists the chunks in a JSON file of the work directory; repeating an epoch writes the same file.
 
     Args:
       workdir: of the run.
@@ -58,7 +58,7 @@ def save_not_finite(workdir: Path, found: NotFinite, recordings: list[str], with
       within: each chunk's number within its recording, from 0.
 
     Returns:
-      The file; or the folder, where it is not written, since the folder holds `_MOST_FILES` already.
+      The file; or only its folder if that already holds `_MOST_FILES`.
     """
     step = f"-step-{found.step:06d}" if found.step else ""
     path = workdir / NOT_FINITE / f"epoch-{found.epoch:06d}-{found.split}{step}.json"

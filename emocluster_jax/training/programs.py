@@ -1,7 +1,7 @@
 """The compiled programs of training.
 
-A program covers all steps of a stage and takes the range of them to run, so that the host can go on a second or two at
-a time: show progress, heed a signal, look for NaN.
+A program covers all steps of a stage and takes the range of steps to run, so that every second or two the host can show
+progress, handle signals and look for NaN.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from emocluster_jax.training.steps import StepLog, train_step
 
 
 class Labels(NamedTuple):
-    """What is known of a split's chunks, the same on every device.
+    """The labels of a split, the same on every device.
 
     Attributes:
-      pseudo_labels: (chunks,) int32, the cluster of every chunk; None for systems without clusters.
-      targets: (recordings, A) float32, z-normalised labels; 0 where missing.
-      present: (recordings, A) bool.
+      pseudo_labels: the cluster of every chunk, int32; None for systems without clusters.
+      targets: z-normalised labels, float32; 0 where missing.
+      present: which of them exist.
     """
 
     pseudo_labels: Int[np.ndarray, " chunks"] | None
@@ -40,12 +40,7 @@ class Labels(NamedTuple):
 
 
 class Clustering(NamedTuple):
-    """Clusters of a split's embeddings.
-
-    Attributes:
-      fitted: the principal components that the embeddings were projected on; None without them.
-      clusters: K-means of the embeddings after that.
-    """
+    """The principal components that a split's embeddings were projected on, if any, and K-means of the result."""
 
     fitted: EmbeddingTransform | None
     clusters: KMeansResult
@@ -54,15 +49,12 @@ class Clustering(NamedTuple):
 def clustering_program(
     config: ClusteringConfig, clusters: int, chunk_count: int
 ) -> Callable[[tuple[()], Array, Array], Clustering]:
-    """A program that clusters a split's embeddings over all devices.
+    """A program ((), embeddings, key) -> `Clustering` over all devices.
 
     Args:
       config: K-means' settings.
       clusters: K.
       chunk_count: real chunks; the rows after them are padding.
-
-    Returns:
-      ((), embeddings, key) -> `Clustering`, with the assignments of each device's chunks.
     """
 
     def run(_: tuple[()], embeddings: Float[Array, "n E"], key: Array) -> Clustering:
@@ -93,7 +85,7 @@ def clustering_program(
 
 
 def redraw_head_program() -> Callable[[TrainState, tuple[()], Array], TrainState]:
-    """A program (state, (), key) -> the state with the cluster head drawn anew."""
+    """A program (state, (), key) -> the state with a new cluster head."""
 
     def run(state: TrainState, _: tuple[()], key: Array) -> TrainState:
         return TrainState(redraw_cluster_head(state.params, key), state.batch_stats, state.optimizer_states)
@@ -102,24 +94,19 @@ def redraw_head_program() -> Callable[[TrainState, tuple[()], Array], TrainState
 
 
 class Trained(NamedTuple):
-    """What the steps of a stage change; on every device.
-
-    Attributes:
-      state: the network.
-      log: (steps,) each, the log of the steps so far.
-    """
+    """What the steps of a stage change: the network, and the log of all steps."""
 
     state: TrainState
     log: StepLog
 
 
 class StageArrays(NamedTuple):
-    """What the steps of a stage read; on every device: sent with every call, a large pool's would outlast a step.
+    """What the steps of a stage read. It stays on the devices: to send a large pool's would take longer than a step.
 
     Attributes:
-      given: what `Split.draws` gives for the steps.
+      given: from `Split.draws`.
       labels: of the split.
-      batches: (steps, batch) int32, global chunk numbers.
+      batches: global chunk numbers, int32.
     """
 
     given: Held | Inputs
@@ -128,13 +115,11 @@ class StageArrays(NamedTuple):
 
 
 class StepRange(NamedTuple):
-    """Which steps to take.
+    """Which steps to take: from `first` up to, but not including, `last`.
 
     Attributes:
       key: of all steps of the stage.
       epochs: completed before the stage.
-      first: number of the first step.
-      last: of the step after the last one.
     """
 
     key: Array
@@ -146,7 +131,7 @@ class StepRange(NamedTuple):
 def training_program(
     stage: Stage, chunks_per_utterance: int, together: int = 1
 ) -> Callable[[Trained, StageArrays, StepRange], Trained]:
-    """A program that runs a stage's steps over batches drawn from a split, and fills in their log.
+    """A program that runs a stage's steps, and fills in their log.
 
     Args:
       stage: what is minimised, and how.

@@ -1,4 +1,4 @@
-"""What training changes: parameters, batch statistics and the optimisers' moments."""
+"""The state of training: parameters, batch statistics and the optimisers' moments."""
 
 from __future__ import annotations
 
@@ -19,13 +19,7 @@ from emocluster_jax.objectives.optimizers import CLUSTER_HEAD
 
 @flax.struct.dataclass
 class TrainState:
-    """All that a training step reads and replaces.
-
-    Attributes:
-      params: the network's parameters.
-      batch_stats: running means and variances of batch normalisation.
-      optimizer_states: per stage name, the state of its optimiser.
-    """
+    """All that a training step reads and replaces; optimisers' states are by name of their stage."""
 
     params: Any
     batch_stats: Any
@@ -33,7 +27,7 @@ class TrainState:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What the network is applied with."""
+        """The network's variables."""
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 
@@ -44,14 +38,9 @@ def create_train_state(
     key: Array,
     further: InputSizes = (),
 ) -> TrainState:
-    """A freshly drawn network with its optimisers at rest.
+    """Freshly drawn parameters, and the initial states of the optimisers, which are given by name of their stage.
 
-    Args:
-      network: to be drawn.
-      features: the chunks' shape.
-      optimizers: per stage name.
-      key: all parameters are drawn from it.
-      further: the network's further inputs.
+    `features` and the sizes of `further` inputs give the shapes.
     """
     zeros = jax.tree.map(lambda given: jnp.zeros(given.shape, given.dtype), example_inputs(features, further))
     variables = jax.jit(network.init)(key, zeros)
@@ -61,7 +50,7 @@ def create_train_state(
 
 
 def redraw_cluster_head(params: Any, key: Array) -> Any:
-    """`params` with a new cluster classifier's last layer: cluster numbers mean nothing across clusterings."""
+    """`params` with a new last layer of the cluster classifier: cluster numbers mean nothing across clusterings."""
     classifier, output = CLUSTER_HEAD
     old = params[classifier][output]
     new = {"kernel": dense_init(key, old["kernel"].shape), "bias": jnp.zeros_like(old["bias"])}

@@ -20,16 +20,15 @@ from emocluster_jax.objectives.stage import Batch, Stage, Terms, stages_of
 from emocluster_jax.training.state import TrainState
 
 LOST_UPDATE = -float("inf")
-"""In place of the terms of a finite loss whose update, or the optimiser's state after it, is not finite. No loss here
-is negative."""
+"""Replaces the terms of a finite loss if its update or the optimiser's new state is not finite. No loss is negative."""
 
 
 class StepLog(NamedTuple):
-    """The numbers that are logged of a step, or (steps,) each of several, by name.
+    """The numbers that are logged for one or several steps, by name.
 
     Attributes:
-      terms: of the loss. One that is not finite means that the step changed nothing.
-      metrics: of `step_metrics`.
+      terms: of the loss. If one is not finite, the step changed nothing.
+      metrics: from `step_metrics`.
     """
 
     terms: Terms
@@ -37,17 +36,17 @@ class StepLog(NamedTuple):
 
     @property
     def left_out(self) -> Bool[np.ndarray, "*steps"]:
-        """Which steps changed nothing, because their loss or update was not finite; see `train_step`."""
+        """Which steps changed nothing, because their loss or update was not finite."""
         return np.asarray(~np.isfinite(np.stack([np.asarray(values) for values in self.terms.values()])).all(axis=0))
 
 
 def step_metrics(stage: Stage, params: Any, gradients: Any) -> dict[str, Float[Array, ""]]:
-    """What is logged of a step beside its loss.
+    """What is logged for a step beside its loss.
 
     Args:
       stage: what is minimised, and how.
-      params: of the network before the step.
-      gradients: of the loss over the global batch, by parameter.
+      params: the parameters before the step.
+      gradients: of the loss over the global batch.
     """
     rates = {f"learning_rate_{group}": jnp.float32(rate) for group, rate in stage.learning_rates.items()}
     return {"gradient_norm": global_norm(gradients), **rates}
@@ -71,10 +70,9 @@ def train_step(
       axis_name: the mapped axis that shares the batch, or None.
 
     Returns:
-      The network after the step, and the log of the step over the global batch. Where a loss term, a parameter, a batch
-      statistic or a number of the optimiser's state would become infinite or NaN, the network is the one before the
-      step, on all devices, and at least one term is not finite: all are `LOST_UPDATE` where the loss is finite.
-      Metrics may be infinite or NaN without any such effect.
+      The network after the step, and the step's log over the global batch. If a loss term, a parameter, a batch
+      statistic or the optimiser's state would become infinite or NaN, the network stays as it was, on all devices, and
+      at least one term is not finite: all are `LOST_UPDATE` if the loss is finite. Metrics have no such effect.
     """
     if axis_name is not None:
         key = jax.random.fold_in(key, lax.axis_index(axis_name))
@@ -88,7 +86,7 @@ def train_step(
         batch_stats=batch_stats,
         optimizer_states={**state.optimizer_states, stage.name: optimizer_state},
     )
-    # Parameters, statistics and moments are the same on every device, and so is the decision.
+    # The decision is the same on every device, as parameters, statistics and moments are.
     finite_loss = _all_finite(terms)
     sound = finite_loss & _all_finite((after.variables, optimizer_state))
     after = jax.tree.map(lambda new, old: jnp.where(sound, new, old), after, state)
@@ -98,14 +96,7 @@ def train_step(
 
 @lru_cache(maxsize=64)  # tracing a network takes a good part of a second
 def step_log(config: TrainConfig, features: Features, stage_name: str, further: InputSizes = ()) -> StepLog:
-    """The log of a stage's step, as `jax.ShapeDtypeStruct`s: its names are those that loss and metrics return.
-
-    Args:
-      config: of the run.
-      features: the shape of the chunks.
-      stage_name: which of the run's stages.
-      further: the network's further inputs.
-    """
+    """The log of a step of the stage with this name, as `jax.ShapeDtypeStruct`s, traced from loss and metrics."""
     (stage,) = (stage for stage in stages_of(config) if stage is not None and stage.name == stage_name)
     inputs = example_inputs(features, further)
     rows, attributes = features.chunks_per_utterance, len(config.model.attributes)
@@ -125,7 +116,7 @@ def step_log(config: TrainConfig, features: Features, stage_name: str, further: 
 
 
 def empty_log(log: StepLog, steps: int) -> StepLog:
-    """The log of so many steps that are still to come: zeros."""
+    """A log of zeros, for steps that are still to come."""
     return jax.tree.map(lambda leaf: np.zeros((steps, *leaf.shape), leaf.dtype), log)
 
 

@@ -31,33 +31,33 @@ from emocluster_jax.storage.json_files import RUN_ENTRY, check_run, read_sealed,
 
 FORMAT_VERSION = 2
 _WITHOUT_ID = 1
-"""Of runs that do not say what tells their files from other runs'."""
+"""The version of runs without an id."""
 RUN_FILE = "run.json"
 CHECKPOINTS = "checkpoints"
-"""The folder of a work directory that takes its checkpoints."""
+"""The folder of checkpoints in a work directory."""
 _CHECKPOINT = re.compile(r"epoch-(?P<epoch>\d{6})(-stage-(?P<stage>\d)-step-(?P<step>\d{6,}))?")
-# What may change between the parts of a run without changing the epochs that are done.
+# What may change when a run is resumed, as it does not affect completed epochs.
 _CHANGEABLE = ("epochs", "patience", "on_nan", "checkpoint_minutes")
 _LOCK = ".lock"
 _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "scikit-learn")
-"""Whose versions are saved with a run."""
+"""Their versions are saved with a run."""
 _ID_DIGITS = 16
 _EPOCH_ENTRY = "epoch"
 _MOST_ASSIGNMENT_BYTES = 1 << 30
-"""Of an epoch's clusters: those of some twenty million recordings."""
+"""The limit for an epoch's assignments: some twenty million recordings."""
 
 
 @dataclass(frozen=True)
 class SavedRun:
-    """What a work directory says of its run.
+    """The run of a work directory.
 
     Attributes:
       config: its settings.
       data: fingerprint of its data (`Preparation.fingerprint`).
-      id: what its files are known by, 16 hexadecimal digits; runs of the same settings and data have the same one.
-        Empty for a run that an earlier version began, whose files say nothing of it.
-      initial_sha256: hash of the model that it began with by `config.init_from`; None: a random draw.
-      versions: of what it was computed with, by name.
+      id: 16 hexadecimal digits by which its files name it; the same for equal settings and data. Empty for runs of
+        earlier versions.
+      initial_sha256: hash of the model that `config.init_from` named; None for a random draw.
+      versions: of Python and the libraries, by name.
     """
 
     config: TrainConfig
@@ -69,12 +69,10 @@ class SavedRun:
 
 @contextmanager
 def locked(workdir: Path) -> Iterator[None]:
-    """Keeps other processes from training in the same work directory.
-
-    What a run that was killed left there half-written is removed.
+    """Locks a work directory against other trainings, and removes files that a killed run left half-written.
 
     Raises:
-      InputError: one is training there, or nothing can be written there.
+      InputError: another process is training there, or nothing can be written there.
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -88,12 +86,8 @@ def locked(workdir: Path) -> Iterator[None]:
         try:
             for folder in workdir.iterdir():
                 remove_leftovers(folder)
-            for names in (
-                "run.*",
-                "metrics.*",
-                "test*",
-                "clusters.*",
-            ):  # there others may be writing files of their own
+            # Only the run's own: other processes may be writing other files there.
+            for names in ("run.*", "metrics.*", "test*", "clusters.*"):
                 remove_leftovers(workdir, names)
             yield
         finally:
@@ -101,7 +95,7 @@ def locked(workdir: Path) -> Iterator[None]:
 
 
 def is_locked(workdir: Path) -> bool:
-    """Whether another process is training in a work directory, which exists and can be written to."""
+    """Whether another process is training in an existing, writable work directory."""
     try:
         with filelock.FileLock(workdir / _LOCK, blocking=False):
             return False
@@ -110,21 +104,20 @@ def is_locked(workdir: Path) -> bool:
 
 
 def claim(workdir: Path, config: TrainConfig, data: str, *, resume: bool, initial_sha256: str | None = None) -> None:
-    """Makes the work directory this run's, or checks that the run to resume is the one that is in it.
+    """Assigns the work directory to this run, or checks that it holds the run to resume.
 
-    A run without a checkpoint has nothing to lose: the new one takes its place.
+    A run without a checkpoint has nothing to lose and is replaced.
 
     Args:
       workdir: exists; may hold a run.
       config: the run's settings.
-      data: what tells the prepared data from other data (`Preparation.fingerprint`).
-      resume: whether to go on with the run that is there.
-      initial_sha256: hash of the model that a run begins with by `config.init_from`; one that goes on keeps its own.
+      data: `Preparation.fingerprint` of the data.
+      resume: whether to continue the run that is there.
+      initial_sha256: hash of the model that `config.init_from` names; a resumed run keeps its own.
 
     Raises:
-      InputError: there is a run and `resume` is false; or the run there has other settings or data, or more epochs, or
-        its checkpoints do not say that they are its own, as an earlier version left them; or there are checkpoints
-        alone.
+      InputError: there is a run and `resume` is false; or that run has other settings or data, more epochs, or no id,
+        as in earlier versions; or there are checkpoints without a run.
     """
     path = workdir / RUN_FILE
     checkpoints = checkpoints_by_position(workdir / CHECKPOINTS)
@@ -162,7 +155,7 @@ def claim(workdir: Path, config: TrainConfig, data: str, *, resume: bool, initia
 
 
 def has_checkpoint(workdir: Path) -> bool:
-    """Whether a run has left anything to go on with in this work directory."""
+    """Whether the work directory has a checkpoint to resume from."""
     return bool(checkpoints_by_position(workdir / CHECKPOINTS))
 
 
@@ -175,13 +168,8 @@ def checkpoints_by_position(directory: Path) -> dict[tuple[int, int, int], Path]
 def check_joined(workdir: Path, config: TrainConfig, data: str) -> None:
     """Checks that this process takes part in the run that process 0 has claimed the work directory for.
 
-    Args:
-      workdir: claimed.
-      config: this process's settings.
-      data: fingerprint of this process's data.
-
     Raises:
-      InputError: the work directory is not process 0's, or settings or data differ from process 0's.
+      InputError: work directory, settings or data differ from process 0's.
     """
     if not (workdir / RUN_FILE).exists():
         raise InputError(
@@ -201,7 +189,7 @@ def read_run(workdir: Path) -> SavedRun:
     """The run in a work directory.
 
     Raises:
-      InputError: there is none, it is of another format version, or what it says is damaged.
+      InputError: there is none, it is of another format version, or damaged.
     """
     path, remedy = workdir / RUN_FILE, "restore a copy, or choose another `workdir`"
     missing = f"{workdir} holds no run: it has no {RUN_FILE}; give the `workdir` of a training"
@@ -225,14 +213,14 @@ def read_run(workdir: Path) -> SavedRun:
 
 
 def assignments_file(workdir: Path, epoch: int) -> Path:
-    """Where an epoch's cluster of every chunk lies: `stage2` of the training split, `stage1` of the unlabelled pool."""
+    """The file with the cluster of every chunk: `stage2` of the training split, `stage1` of the unlabelled pool."""
     return workdir / "assignments" / f"epoch-{epoch:06d}.npz"
 
 
 def write_assignments(
     workdir: Path, epoch: int, run_id: str, assignments: Mapping[str, Int[np.ndarray, " chunks"]]
 ) -> None:
-    """Writes an epoch's `assignments_file`, which names its run and the epoch."""
+    """Writes an epoch's `assignments_file`, which also names its run and epoch."""
     path = assignments_file(workdir, epoch)
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Any] = {**assignments, RUN_ENTRY: np.array(run_id), _EPOCH_ENTRY: np.array(epoch)}
@@ -243,13 +231,13 @@ def write_assignments(
 def read_assignments(
     workdir: Path, epoch: int, run_id: str = "", clusters: int | None = None
 ) -> dict[str, Int[np.ndarray, " chunks"]]:
-    """What `write_assignments` wrote; nothing where there is no such file.
+    """What `write_assignments` wrote; nothing if there is no such file.
 
     Args:
       workdir: of the run.
-      epoch: whose clusters are wanted.
-      run_id: of the run that they have to be of.
-      clusters: how many there are; None takes any numbers from 0.
+      epoch: to read.
+      run_id: the run that they must belong to.
+      clusters: how many there are; None accepts any numbers from 0.
 
     Raises:
       InputError: the file is damaged, or of another run or epoch.
@@ -271,17 +259,17 @@ def read_assignments(
         for name, numbers in found.items():
             _check_assignments(name, numbers, clusters)
     except Exception as error:
-        # Every array has a CRC. Where it, or what is around it, is damaged, zipfile, zlib and NumPy raise many types.
+        # Every array has a CRC. For damaged files zipfile, zlib and NumPy raise many types of exceptions.
         raise InputError(f"{path} is damaged ({shortened(str(error))}); {remedy}") from None
     check_run(path, str(names), run_id)
-    # Without a run they are of an earlier version, which did not write down the epoch either.
+    # Without a run they are of an earlier version, which did not store the epoch either.
     if run_id and of_epoch != epoch:
         raise InputError(f"{path} is of another epoch; {remedy}")
     return found
 
 
 def _refuse_large(archive: zipfile.ZipFile) -> None:
-    """Compressed, zeros take a thousandth of their size; no more is unpacked than what the archive says."""
+    """Refuses archives that are too large when unpacked: compressed zeros take a thousandth of their size."""
     unpacked = sum(member.file_size for member in archive.infolist())
     if unpacked > _MOST_ASSIGNMENT_BYTES:
         raise ValueError(f"{unpacked} bytes when unpacked, expected {_MOST_ASSIGNMENT_BYTES} at most")
@@ -295,16 +283,10 @@ def _check_assignments(name: str, numbers: np.ndarray, clusters: int | None) -> 
 
 
 def read_training_clusters(workdir: Path, epoch: int, run: SavedRun, chunks: int) -> Int[np.ndarray, " chunks"] | None:
-    """The clusters of the training split's chunks at this epoch; None where the system that was trained has none.
-
-    Args:
-      workdir: of the run.
-      epoch: whose clusters are wanted.
-      run: the run.
-      chunks: of the training split.
+    """The clusters of the training split's chunks at this epoch; None for systems without clusters.
 
     Raises:
-      InputError: the file is damaged, or not of this run and split.
+      InputError: the file is damaged, or not of this run, or not for this number of chunks.
     """
     found = read_assignments(workdir, epoch, run.id, run.config.model.clusters).get("stage2")
     if found is not None and len(found) != chunks:
@@ -316,7 +298,7 @@ def read_training_clusters(workdir: Path, epoch: int, run: SavedRun, chunks: int
 
 
 def _id_of(config: TrainConfig, data: str, initial_sha256: str | None) -> str:
-    """`SavedRun.id` of a run that begins; one that goes on keeps its own, whatever settings later versions add."""
+    """`SavedRun.id` of a new run; a resumed one keeps its own, whatever settings later versions add."""
     settings = {name: value for name, value in to_dict(config).items() if name not in _CHANGEABLE}
     digest = hashlib.sha256(json.dumps([settings, data, initial_sha256], sort_keys=True).encode())
     return digest.hexdigest()[:_ID_DIGITS]
@@ -325,7 +307,7 @@ def _id_of(config: TrainConfig, data: str, initial_sha256: str | None) -> str:
 def _write_run(path: Path, config: TrainConfig, data: str, run_id: str, initial_sha256: str | None) -> None:
     versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
     versions = {"emocluster_jax": __version__, "Python": platform.python_version(), **versions}
-    # Scores of an earlier end are not those of the run that begins or goes on now.
+    # Earlier scores are not those of the run that starts or continues now.
     (path.parent / TEST_SCORES).unlink(missing_ok=True)
     values = {
         "format_version": FORMAT_VERSION,

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emocluster_jax.clustering.passes import Assigned, _bounded_pass, _dense_pass, nothing_assigned
+from emocluster_jax.clustering.passes import Assigned, Points, _bounded_pass, _dense_pass, nothing_assigned
 
 ROWS, DIM, PASSES = 3_001, 16, 12
 
@@ -22,14 +22,14 @@ def test_leaving_out_what_cannot_change_changes_nothing(clusters: int) -> None:
     points = jnp.asarray(groups[rng.integers(9, size=ROWS)] + rng.standard_normal((ROWS, DIM)) + 5, jnp.float32)
     real = jnp.arange(ROWS) < ROWS - 10
     mean = points[:-10].mean(axis=0)
-    squares = jnp.sum((points - mean) ** 2, axis=1)
+    known = Points(points, real, jnp.sum((points - mean) ** 2, axis=1), mean)
     dense, bounded = (jax.jit(partial(f, block_rows=256)) for f in (_dense_pass, _bounded_pass))
     before = centroids = points[:clusters]
     reference: Assigned = nothing_assigned(ROWS, DIM, clusters)
     found = reference
     for _ in range(PASSES):
-        reference = dense(points, real, squares, mean, centroids, before, reference)
-        found = bounded(points, real, squares, mean, centroids, before, found)
+        reference = dense(known, centroids, before, reference)
+        found = bounded(known, centroids, before, found)
         np.testing.assert_array_equal(found.assignments, reference.assignments)
         np.testing.assert_array_equal(found.counts, reference.counts)
         # Sums of up to 3,000 numbers of size 10, with members added and taken away one after the other.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 from pathlib import Path
 
@@ -11,7 +12,14 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from emocluster_jax.errors import InputError
-from emocluster_jax.training.metrics_log import METRICS_FILE, TENSORBOARD_DIR, MetricsLog, read_metrics, step_curves
+from emocluster_jax.training.metrics_log import (
+    METRICS_FILE,
+    TENSORBOARD_DIR,
+    MetricsLog,
+    cluster_metrics,
+    read_metrics,
+    step_curves,
+)
 
 
 def epoch_metrics(epoch: int) -> dict:
@@ -145,3 +153,16 @@ def test_epochs_of_another_run_are_not_gone_on_with_and_nothing_is_lost(tmp_path
     )
     assert (tmp_path / METRICS_FILE).read_bytes() == before
     assert not [path for path in tmp_path.iterdir() if "partial" in path.name]
+
+
+def test_cluster_sizes_count_empty_clusters_too() -> None:
+    sizes, nmi = cluster_metrics(np.array([0, 2, 2]), 4)
+    np.testing.assert_array_equal(sizes, [1, 0, 2, 0])
+    assert math.isnan(nmi)
+
+
+def test_nmi_is_one_for_renamed_clusters_and_zero_for_independent_ones() -> None:
+    assignments = np.array([0, 0, 1, 1])
+    assert cluster_metrics(assignments, 3, np.array([2, 2, 0, 0]))[1] == pytest.approx(1)
+    assert cluster_metrics(assignments, 2, np.array([0, 1, 0, 1]))[1] == pytest.approx(0, abs=1e-12)
+    assert cluster_metrics(np.zeros(4, int), 1, np.zeros(4, int))[1] == 1
