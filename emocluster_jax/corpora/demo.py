@@ -1,4 +1,4 @@
-"""The demo corpus: English speech by eSpeak NG whose prosody follows hidden arousal, dominance and valence.
+"""The demo corpus: English speech by eSpeak NG with prosody that follows hidden arousal, dominance and valence.
 
 It is made on the user's machine in seconds, to try everything without a licensed corpus. It shows that the system works
 and says nothing about how well it understands people. Simulated annotators rate it, each a little differently.

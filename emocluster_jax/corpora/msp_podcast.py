@@ -24,7 +24,7 @@ from emocluster_jax.errors import InputError
 LABEL_FILES = ("labels_consensus.csv", "labels_concensus.csv", "labels_consensus.json", "labels_concensus.json")
 """The names in different releases; the first one that exists is read."""
 TEST_SETS = ("test", "test1", "test2")
-"""The test sets of all releases whose labels are public."""
+"""The test sets with public labels, of all releases."""
 _LABEL_FOLDERS = ("Labels", "labels", "")
 _AUDIO_FOLDERS = ("Audios", "Audio", "audios", "audio", "wav", "wavs")
 

@@ -37,7 +37,7 @@ class CompletedRun:
 
     @property
     def best_epoch(self) -> int:
-        """The epoch whose model was tested."""
+        """The epoch of the tested model."""
         return self.metrics[-1]["best_epoch"]
 
 

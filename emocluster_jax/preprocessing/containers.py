@@ -136,7 +136,7 @@ def contents_by_header(file: BinaryIO) -> Contents:
     if samples is None:
         return Contents()
     missing = 0.0 if samples.end is None else max(samples.end - size, 0) / max(samples.end - samples.start, 1)
-    # libsndfile refuses a CAF file whose length is open or too large; other files it reads to their ends.
+    # libsndfile refuses a CAF file with an open or too large length, but reads other files to their ends.
     is_repaired = is_unfinished or (start[:4] == b"caff" and (samples.end is None or missing))
     return Contents((_repaired(samples, size) if is_repaired else Stream(),), missing, is_unfinished)
 

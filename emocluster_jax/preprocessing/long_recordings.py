@@ -25,7 +25,7 @@ one makes it decode the recording again if it is not in memory."""
 
 @dataclass(frozen=True)
 class LongRecording:
-    """A recording whose signal is not in memory.
+    """A recording that is not held in memory.
 
     Attributes:
       path: its file.
