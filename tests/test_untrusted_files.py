@@ -214,7 +214,7 @@ def test_links_inside_hide_no_links_out(model: Path, tmp_path: Path) -> None:
 def test_a_pipe_in_place_of_a_file_is_not_waited_for(model: Path, name: str) -> None:
     (model / name).unlink()
     os.mkfifo(model / name)
-    with pytest.raises(InputError, match=f"{name} is no plain file"):
+    with pytest.raises(InputError, match=f"{name} is not a plain file"):
         read_model(model)
 
 

@@ -1,7 +1,7 @@
 """The least time that a program's memory traffic takes on an accelerator.
 
-Every array that does not stay within one layer is written once and read once wherever it is needed; weights, moments
-and optimiser states are too small to count. The floor is this many bytes at the measured speed of a plain copy.
+Every array that leaves its layer is written once, and read once wherever it is needed; weights, moments and optimiser
+states are too small to count. The floor is this many bytes at the measured speed of a plain copy.
 """
 
 from __future__ import annotations

@@ -12,12 +12,7 @@ SUITES = ("train", "embed", "kmeans", "epoch", "feed", "prepare", "predict", "me
 
 @dataclass(frozen=True)
 class Device:
-    """What this project computes on.
-
-    Attributes:
-      platform: "cpu", "gpu" or "tpu".
-      name: as shown to people, e.g. "CPU, 2 cores" or "NVIDIA H200".
-    """
+    """What this project computes on: "cpu", "gpu" or "tpu", and a name such as "CPU, 2 cores" or "NVIDIA H200"."""
 
     platform: str
     name: str
@@ -29,8 +24,8 @@ class Contender:
 
     Attributes:
       name: as shown to people, e.g. "PyTorch".
-      entry: "module:function"; the function takes `arguments` and returns `Prepared`. It is named, not passed, so that
-        the process can be set up before the module is imported.
+      entry: "module:function" that takes `arguments` and returns `Prepared`. It is a name, so that the process can be
+        set up before the module is imported.
       arguments: plain values.
       keeps_memory: whether the process calls `runtime.host.keep_freed_memory`, as this project's commands do.
     """
@@ -43,15 +38,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Case:
-    """The same work for this project and for its peers.
-
-    Attributes:
-      suite: one of `SUITES`.
-      name: of the work and its size.
-      ours: this project.
-      peers: what it is compared with.
-      once: whether a single repetition is enough.
-    """
+    """The same work for this project and for its peers; with `once`, a single repetition is enough."""
 
     suite: str
     name: str
@@ -65,17 +52,17 @@ class Prepared:
     """Work that is ready to be repeated: data in place, compiled, warmed up.
 
     Attributes:
-      repeat: does the work once, to its end, and returns figures about the result (an objective, say).
+      repeat: does the work once, to its end; may return figures about the result, such as an objective.
       units: how many steps or recordings one repetition does; its seconds are divided by this.
       compile_seconds: tracing and compilation.
       cached_compile_seconds: the same if the persistent cache holds the program.
-      floor_seconds: what one unit's memory traffic takes at the device's copy bandwidth; None where that is no limit.
-      audio_seconds: how much audio a repetition processes, to report it as "times real time"; 0 not to.
-      peak_bytes: the most memory held so far; None for that of the device if it tells, or else of this process.
+      floor_seconds: the time of one unit's memory traffic at the device's copy bandwidth; None if that is no limit.
+      audio_seconds: of audio per repetition, to report "times real time"; 0 not to.
+      peak_bytes: the most memory held so far; None for the device's if known, otherwise this process's.
       close: ends what still runs and removes temporary files.
     """
 
-    repeat: Callable[[], Mapping[str, float]]
+    repeat: Callable[[], Mapping[str, float] | None]
     units: float = 1.0
     compile_seconds: float | None = None
     cached_compile_seconds: float | None = None
@@ -97,8 +84,8 @@ class Row:
       repetitions: how many.
       compile_seconds: not part of `seconds`.
       cached_compile_seconds: the same with a warm persistent cache.
-      peak_bytes: the device's, if it tells, or else the largest resident size of our process, interpreter included;
-        for preparation and in the suite memory always the resident size, workers included.
+      peak_bytes: the device's if known, otherwise the largest resident size of our process; for preparation and in the
+        suite memory always the resident size, including workers.
       figures: more about our result.
       peer: name of the peer; None if there is none.
       peer_seconds: the peer's median.

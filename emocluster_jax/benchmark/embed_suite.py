@@ -60,9 +60,8 @@ def embedding(recordings: int, compute_dtype: Any, width_multiplier: float) -> P
     variables = parallel.replicate(state.variables)
     forward = make_forward(config, fast=True)
 
-    def run() -> dict[str, float]:
+    def run() -> None:
         jax.block_until_ready(forward(variables, split, lambda chunks: None))
-        return {}
 
     def no_block() -> None:
         outputs = Outputs(

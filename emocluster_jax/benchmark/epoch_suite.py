@@ -76,10 +76,7 @@ def large_corpus(train: int, unlabeled: int, validation: int, batch_size: int) -
 
 
 def _epochs(config: TrainConfig, data: TrainingData) -> Prepared:
-    """One epoch of a training run per repetition; the first, which compiles, has been run when this returns.
-
-    The compile time is that of the steps, the only one that `fit` reports.
-    """
+    """One epoch of a training run per repetition, after a first one that compiles; `fit` times that of the steps."""
     workdir = tempfile.TemporaryDirectory()
     run = _Training(config, data, Path(workdir.name))
 
@@ -160,7 +157,7 @@ def _training_data(
 
 
 def _drawn_on_devices(recordings: int, seed: int) -> ResidentSplit:
-    """What `labelled_recordings` makes, but drawn on the devices, so that the host need not hold it."""
+    """Like `labelled_recordings`, but drawn on the devices, so that the host need not hold it."""
     features = FeatureConfig()
     share = parallel.padded_length(recordings) // jax.device_count()
     shape = (features.chunks_per_utterance, features.chunk_frames, features.mel_bands)

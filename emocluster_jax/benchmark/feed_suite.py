@@ -1,4 +1,4 @@
-"""Embedding and training on chunks that are streamed from the records, compared with chunks that lie on the devices."""
+"""Embedding and training on chunks streamed from the records, compared with chunks on the devices."""
 
 from __future__ import annotations
 
@@ -19,10 +19,7 @@ from emocluster_jax.runtime import parallel
 
 
 def cases(device: Device, quick: bool) -> list[Case]:
-    """Two cases; the first one's ratio is the streamed throughput as a share of the resident one.
-
-    The second is what a streamed step takes besides computing, for the largest pool and for a small one.
-    """
+    """Streamed and resident throughput, and what a streamed step takes besides computing, by size of the pool."""
     on_cpu = device.platform == "cpu"
     work = {"recordings": 64, "batch": 16, "steps": 2} if on_cpu else {"recordings": 5_000, "batch": 64, "steps": 75}
     pool, small = (50, 10) if quick else (500_000, 640)
@@ -69,31 +66,29 @@ def embedding_and_steps(recordings: int, batch: int, steps: int, eighths: int, f
     forward = make_forward(config, fast=True)
     training = JointSteps(config, recordings, steps, batch * split.chunks_per_utterance)
 
-    def repeat() -> dict[str, float]:
+    def repeat() -> None:
         jax.block_until_ready(forward(training.trained.state.variables, split, lambda chunks: None))
         with split.draws(training.batches, together=1) as spans:
             for given, first, last in spans(0, steps):
                 training.run(given, first, last)
         jax.block_until_ready(training.trained.log)
-        return {}
 
     repeat()
     return Prepared(repeat, close=folder.cleanup)
 
 
 def calls_without_steps(recordings: int) -> Prepared:
-    """Calls the training program, with a stage's labels and batches and a step's chunks, without taking a step."""
+    """Calls the training program with all of its arrays, but without taking a step."""
     calls, features, batch = 100, FeatureConfig(), jax.device_count()
     each = features.chunks_per_utterance
     training = JointSteps(ModelConfig(width_multiplier=1 / 8), recordings, -(-recordings // batch), batch * each)
     shape = (jax.local_device_count(), each, 1, features.chunk_frames, features.dimensions)
     given = {AUDIO: parallel.deal(np.zeros(shape, np.float16))}
 
-    def repeat() -> dict[str, float]:
+    def repeat() -> None:
         for _ in range(calls):
             training.run(given, 0, 0)
         jax.block_until_ready(training.trained.log)
-        return {}
 
     repeat()
     return Prepared(repeat, units=calls)

@@ -1,4 +1,4 @@
-"""Random data that are the same in every process, so that both sides of a comparison get the same."""
+"""Random data that are the same in every process, for both sides of a comparison."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def labelled_recordings(
 def points_and_centroids(
     count: int, dim: int, clusters: int
 ) -> tuple[Float32[np.ndarray, "count dim"], Float32[np.ndarray, "clusters dim"]]:
-    """Points of overlapping groups, on which K-means still moves after 20 iterations, and where all sides start."""
+    """Points of overlapping groups, on which K-means still moves after 20 iterations, and its initial centroids."""
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((_GROUPS, dim), np.float32)
     points = np.empty((count, dim), np.float32)
@@ -48,8 +48,8 @@ def points_and_centroids(
 def temporary_recordings(count: int, seconds: float) -> tuple[list[Path], tempfile.TemporaryDirectory[str]]:
     """Writes recordings as speech corpora often keep them, 16 bit, stereo, 48 kHz: bursts of noise over a tone.
 
-    Some 40 files differ; the others are links to them, to save disk space. Besides their own folder, the temporary one
-    has room for more.
+    Some 40 files differ; the others are links to them, to save disk space. They have a folder of their own within the
+    temporary one.
     """
     import soundfile  # the suites that only compute do without it
 

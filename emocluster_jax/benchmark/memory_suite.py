@@ -1,6 +1,6 @@
-"""The most memory that preparation and prediction hold: it should not grow with the recordings, in number or length.
+"""The peak memory of preparation and prediction, which should not grow with the number or length of recordings.
 
-The network is an eighth as wide as usual, to save time; memory that grows with the recordings is not the network's.
+The network has an eighth of the usual width, to save time.
 """
 
 from __future__ import annotations

@@ -60,10 +60,9 @@ def predictions(recordings: int, seconds: float) -> Prepared:
     rows = [Recording(str(i), path) for i, path in enumerate(paths)]
     predictors = [Predictor(model) for model in models()]
 
-    def predict(rows: list[Recording]) -> dict[str, float]:
+    def predict(rows: list[Recording]) -> None:
         for _ in predict_recordings(predictors, rows):
             pass
-        return {}
 
     first = seconds_of(lambda: predict(rows[:1]))
     return Prepared(lambda: predict(rows), recordings, first, audio_seconds=recordings * seconds, close=folder.cleanup)
@@ -78,11 +77,10 @@ def whole_process(recordings: int, seconds: float) -> Prepared:
         save_model(path, model)
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(root / "cache")}
 
-    def run(recordings: Path) -> dict[str, float]:
+    def run(recordings: Path) -> None:
         line = [sys.executable, "-c", _PROGRAM, root / "table.csv", recordings, *folders]
         if status := run_child(line, environment=environment):
             raise subprocess.CalledProcessError(status, line)
-        return {}
 
     cold = seconds_of(lambda: run(paths[0]))
     return Prepared(lambda: run(paths[0].parent), compile_seconds=cold, close=folder.cleanup)

@@ -52,10 +52,9 @@ def joint_steps(recordings: int, chunks: int, steps: int, compute_dtype: Any, wi
     split = labelled_split(recordings, seed=0)
     work = JointSteps(config, recordings, steps, chunks)
 
-    def run(last: int) -> dict[str, float]:
+    def run(last: int) -> None:
         work.run(Held(split.inputs), 0, last)
         jax.block_until_ready(work.trained.log)
-        return {}
 
     compile_seconds, cached = compile_times(lambda: run(0))
     run(steps)

@@ -1,7 +1,7 @@
-"""Contenders in processes of their own, so that repetitions can alternate and neither side's settings affect the other.
+"""Contenders in separate processes, so that repetitions can alternate and neither side's settings affect the other.
 
-A process imports, compiles and warms up once, then does one repetition per message on its pipe. While one works, the
-others are idle.
+A process imports, compiles and warms up once, then does one repetition per message on its pipe. Only one works at a
+time.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Worker:
         try:
             answer = self._connection.recv()
         except EOFError:
-            raise UnavailableError("its process died, maybe for want of memory") from None
+            raise UnavailableError("its process died, perhaps because memory ran out") from None
         if isinstance(answer, UnavailableError):
             raise answer
         return answer
@@ -91,7 +91,7 @@ def working(contender: Contender) -> Iterator[Worker]:
 
 
 def device() -> Device:
-    """What this project computes on; asked in another process, since some devices serve only one at a time."""
+    """What this project computes on; found out in another process, as some devices serve only one at a time."""
     with multiprocessing.get_context("spawn").Pool(1, end_with_parent) as pool:
         return pool.apply(_device)
 
@@ -111,7 +111,7 @@ def _serve(connection: Connection, contender: Contender) -> None:
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent alone answers Ctrl-C
     os.dup2(2, 1)  # only results belong on stdout
-    # JAX would take most of a GPU's memory at once, and leave too little for the peers.
+    # Otherwise JAX would allocate most of a GPU's memory at once, and leave too little for the peers.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     if contender.keeps_memory:
         keep_freed_memory()
@@ -136,7 +136,7 @@ def _answer_questions(connection: Connection, prepared: Prepared) -> None:
             connection.send((prepared.peak_bytes or _peak_bytes)())
             continue
         started = time.perf_counter()
-        figures = dict(prepared.repeat())
+        figures = dict(prepared.repeat() or {})
         seconds = time.perf_counter() - started
         if prepared.audio_seconds:
             figures["times real time"] = prepared.audio_seconds / seconds
@@ -146,7 +146,7 @@ def _answer_questions(connection: Connection, prepared: Prepared) -> None:
 def resident_peak_bytes(workers: int = 0) -> int:
     """The largest resident size of this process so far, plus `workers` times that of the largest process it started.
 
-    That is more than was held at any one time: peaks do not coincide, and libraries are counted in every process.
+    This is an upper bound: peaks do not coincide, and libraries are counted in every process.
     """
     import resource  # not on Windows
 

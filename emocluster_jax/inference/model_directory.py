@@ -3,11 +3,11 @@
     model.json          settings, statistics, attribute names, centroids' shape, and the name of the weights folder
     weights-000012/     Orbax: parameters, batch statistics, centroids; with the SHA-256 of every file in SHA256SUMS
 
-`model.json` holds a checksum of itself. It is what makes a directory a model: it is replaced last, by one rename, so
-that a reader finds the old model or the new one. Loading reads arrays and JSON only, and nothing outside the directory.
+`model.json` holds a checksum of itself. It is replaced last, by one rename, so that a reader finds the old model or the
+new one. Loading reads arrays and JSON only, and nothing outside the directory.
 
-Training writes a new model in two steps, so that it and the run's checkpoint cannot contradict each other: first all
-of it, with its description as `.pending.json`, which no reader looks at; once the checkpoint is in place, the rename.
+Training writes a new model in two steps, so that it always agrees with the run's checkpoint: first all of it, with its
+description as `.pending.json`, which no reader looks at, and the rename only once the checkpoint is in place.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ MODEL = "model"
 FORMAT_VERSION = 1
 _DESCRIPTION = "model.json"
 _PENDING = ".pending.json"
-"""The description of a model that is written, but does not count yet."""
+"""The description of a model that is not adopted yet."""
 _WEIGHTS_NAME = re.compile(r"weights-[0-9]{6}")
 _REMEDY = "write the model anew, or restore a copy"
 _METADATA_BYTES = 2**18
 """What Orbax writes beside the arrays, at most."""
 _MOST_BYTES = 2 << 30
-"""Of a model's arrays: six hundred times the published network's. More is not loaded, whatever a description says."""
+"""The limit for a model's arrays: six hundred times the published network's."""
 
 
 @dataclass(frozen=True)
@@ -98,15 +98,15 @@ class SavedModel:
 
     @property
     def knows_labels(self) -> bool:
-        """Whether it was trained on labels, so that its attributes say something."""
+        """Whether it was trained on labels, so that its attributes mean something."""
         return bool(np.isfinite(self.label_std).all())
 
     def clustered(self, embeddings: Float[np.ndarray, "n E"]) -> Float[np.ndarray, "n clustered"]:
-        """The embeddings as they are compared with the centroids: projected, of unit length, or as they are."""
+        """The embeddings as they are compared with the centroids."""
         return np.asarray(transform(embeddings, self.transform, l2_normalize=self.clustering.unit_length))
 
     def normalized_by(self, mean: Float[np.ndarray, " bands"], std: Float[np.ndarray, " bands"]) -> bool:
-        """Whether these are the statistics that the model's chunks are normalised by."""
+        """Whether the model's chunks are normalised by these statistics."""
         return np.array_equal(self.feature_mean, mean.astype(np.float32)) and np.array_equal(
             self.feature_std, std.astype(np.float32)
         )
@@ -115,7 +115,7 @@ class SavedModel:
 def named_arrays(model: SavedModel) -> dict[str, np.ndarray]:
     """All arrays that prediction needs, e.g. "encoder.convolution_0.kernel".
 
-    Running statistics stand beside the parameters of their layer: "encoder.norm_0" has `scale`, `bias`, `mean` and
+    Running statistics are named like the parameters of their layer: "encoder.norm_0" has `scale`, `bias`, `mean` and
     `var`. The centroids are "centroids", the principal components "embedding_transform.mean" and ".projection".
     """
     arrays = {
@@ -131,7 +131,7 @@ def named_arrays(model: SavedModel) -> dict[str, np.ndarray]:
 
 
 def weights_sha256(model: SavedModel) -> str:
-    """SHA-256 of the model's arrays with their names and shapes, in hexadecimal: the same wherever they lie."""
+    """SHA-256 of the model's arrays with their names and shapes, in hexadecimal."""
     digest = hashlib.sha256()
     for name, array in named_arrays(model).items():
         digest.update(f"{name} {array.shape}\n".encode())
@@ -140,23 +140,13 @@ def weights_sha256(model: SavedModel) -> str:
 
 
 def save_model(directory: Path, model: SavedModel) -> None:
-    """Writes `model` to `directory`, in place of the model that may be there, which stays whole until that is done.
-
-    Args:
-      directory: created when missing.
-      model: what to write.
-    """
+    """Writes a model, and then replaces the one that may be in `directory`, which is created when missing."""
     write_pending(directory, model)
     adopt_pending(directory)
 
 
 def write_pending(directory: Path, model: SavedModel) -> None:
-    """Writes all of `model` to `directory`; readers go on finding the model that may be there until `adopt_pending`.
-
-    Args:
-      directory: created when missing.
-      model: what to write; it takes the place of one that is pending.
-    """
+    """Writes a model, in place of a pending one; until `adopt_pending`, readers find the previous model."""
     directory.mkdir(parents=True, exist_ok=True)
     there = [
         int(path.name.removeprefix("weights-")) for path in directory.iterdir() if _WEIGHTS_NAME.fullmatch(path.name)
@@ -188,19 +178,19 @@ def write_pending(directory: Path, model: SavedModel) -> None:
 
 
 def adopt_pending(directory: Path) -> None:
-    """Puts the model that is pending, if there is one, in place of the one that readers find."""
+    """Replaces the model that readers find by the pending one, if there is one."""
     if (directory / _PENDING).exists():
         (directory / _PENDING).replace(directory / _DESCRIPTION)
     _remove_other_weights(directory)
 
 
 def settle(directory: Path, epoch: int, run_id: str = "") -> None:
-    """Finishes, or takes back, what a training that was killed left half-done in its model directory.
+    """Adopts or removes the model that a killed training left pending in its model directory.
 
     Args:
-      directory: a training's model directory, if there is one; no one else may be writing there.
-      epoch: the best one that the training's checkpoint knows of: a pending model counts if it is of this epoch.
-      run_id: what the training's files are known by (`SavedRun.id`).
+      directory: need not exist; nobody else may be writing there.
+      epoch: the best one of the training's checkpoint: a pending model of this epoch is adopted.
+      run_id: `SavedRun.id` of the training.
 
     Raises:
       InputError: a description is damaged.
@@ -212,7 +202,7 @@ def settle(directory: Path, epoch: int, run_id: str = "") -> None:
 
 
 def model_epoch(directory: Path, run_id: str = "") -> int | None:
-    """The epoch of a training that the model in a directory is of; None where there is none, or it is not this run's.
+    """The epoch of this run that the model in a directory is from; None if there is no model of this run.
 
     Raises:
       InputError: the description is damaged.
@@ -229,7 +219,7 @@ def _epoch(path: Path, run_id: str) -> int | None:
 
 
 def _remove_other_weights(directory: Path) -> None:
-    """Removes the weights that the model does not need, of earlier models and of such as never came to count."""
+    """Removes the weights of earlier models, and of those that were never adopted."""
     path = directory / _DESCRIPTION
     needed = _read_description(path).get("weights") if path.exists() else None
     for weights in directory.glob("weights-*"):
@@ -241,8 +231,8 @@ def read_model(directory: Path) -> SavedModel:
     """Reads a model directory.
 
     Raises:
-      InputError: it is not a model directory, of another format version, damaged, links to files outside of it, holds
-        pipes, describes absurd sizes, or its parts do not fit each other.
+      InputError: it is not a model directory, has another format version, is damaged, links to files outside of it,
+        holds pipes, describes absurd sizes, or its parts do not fit each other.
     """
     path = directory / _DESCRIPTION
     if path.exists():
@@ -262,7 +252,7 @@ def read_model(directory: Path) -> SavedModel:
         template = _array_template(config, clustering, features, inputs, has_centroids)
         if (size := _bytes_of(template)) > _MOST_BYTES:
             raise InputError(f"{path} describes {size} bytes of weights; {_MOST_BYTES} are allowed at most")
-        # Models of earlier versions do not say it.
+        # Models of earlier versions have no checksum of the weights.
         arrays = restore_arrays(directory / weights, template, _REMEDY, description.get("weights_sha256"))
         transform = arrays.get("transform")
         model = SavedModel(
@@ -277,7 +267,7 @@ def read_model(directory: Path) -> SavedModel:
             transform=None if transform is None else EmbeddingTransform(**transform),
             centroids=arrays.get("centroids"),
             origin=origin,
-            # Models of earlier versions say nothing of it.
+            # Models of earlier versions have no such entry.
             audio=from_dict(AudioConfig, description.get("audio", {}), f"{path}: audio"),
             inputs=inputs,
         )
@@ -296,33 +286,27 @@ def _read_description(path: Path) -> dict[str, Any]:
 
 
 def _check_files(directory: Path) -> None:
-    """A stranger's model directory must not lead to files of this machine, nor to pipes, which are waited for."""
+    """Refuses links out of the directory, and pipes, which would block: a model may come from a stranger."""
     root = os.path.realpath(directory)
-    # `rglob` enters no linked folders; those inside are met by themselves.
+    # `rglob` does not follow links to folders; targets inside are visited anyway.
     for path in directory.rglob("*"):
         if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
             raise InputError(f"{path} is a link out of the model directory; put a copy of the file there")
         if not path.is_file() and not path.is_dir():
-            raise InputError(f"{path} is no plain file; remove it, or get the model directory anew")
+            raise InputError(f"{path} is not a plain file; remove it, or get the model directory anew")
 
 
 def model_folder(directory: Path) -> Path:
-    """The model directory that is meant: `directory` itself, or the one inside a work directory of training."""
+    """`directory` itself, or the model directory inside if it is a work directory of training."""
     inside = directory / MODEL
     return inside if (inside / _DESCRIPTION).exists() and not (directory / _DESCRIPTION).exists() else directory
 
 
 def save_arrays(directory: Path, arrays: Any) -> None:
-    """Writes a tree of NumPy arrays with Orbax, and the checksums of its files, in place of what is there.
-
-    The folder appears whole or not at all.
-    """
+    """Writes a tree of NumPy arrays and their checksums; the folder is replaced whole or not at all."""
     temporary = directory.with_name(f".{directory.name}.partial")
-    options = ocp.options.MultiprocessingOptions(
-        primary_host=jax.process_index(), active_processes={jax.process_index()}
-    )
     check_room(directory.parent, _METADATA_BYTES + sum(leaf.nbytes for leaf in jax.tree.leaves(arrays)))
-    with ocp.StandardCheckpointer(multiprocessing_options=options) as checkpointer:
+    with _checkpointer() as checkpointer:
         checkpointer.save(temporary.absolute(), arrays, force=True)
     write_checksums(temporary)
     if directory.exists():
@@ -335,12 +319,12 @@ def restore_arrays(directory: Path, template: Any, remedy: str, sha256: str | No
 
     Args:
       directory: the folder that `save_arrays` made.
-      template: a tree of `jax.ShapeDtypeStruct`: what must be there.
-      remedy: what to do where it is damaged, for the message.
-      sha256: of its list of checksums, which tells it from other folders; None where it is not known.
+      template: the expected arrays, as `jax.ShapeDtypeStruct`s.
+      remedy: what to do if it is damaged, for the message.
+      sha256: of its list of checksums; None if it is not known.
 
     Raises:
-      InputError: the folder is missing or damaged, or another one, or holds another tree, or arrays of other shapes.
+      InputError: the folder is missing, damaged or a different one, or holds other arrays.
     """
     check_utf8(directory)
     most = _METADATA_BYTES + 2 * _bytes_of(template)
@@ -348,12 +332,9 @@ def restore_arrays(directory: Path, template: Any, remedy: str, sha256: str | No
     if found > most:
         raise InputError(f"{directory} is damaged or of another kind: {found} bytes, expected {most} at most; {remedy}")
     check_checksums(directory, remedy, sha256)
-    options = ocp.options.MultiprocessingOptions(
-        primary_host=jax.process_index(), active_processes={jax.process_index()}
-    )
-    with ocp.StandardCheckpointer(multiprocessing_options=options) as checkpointer:
+    with _checkpointer() as checkpointer:
         try:
-            # Shapes are compared before anything is read: a stranger's file must not decide how much is allocated.
+            # Shapes are compared before anything is read, so that a stranger's file cannot make this allocate more.
             stored = checkpointer.metadata(directory.absolute()).item_metadata.tree
         except Exception as error:
             raise InputError(f"{directory} is not a readable checkpoint ({_first_line(error)}); {remedy}") from None
@@ -374,10 +355,17 @@ def restore_arrays(directory: Path, template: Any, remedy: str, sha256: str | No
             raise InputError(f"{directory} is damaged ({_first_line(error)}); {remedy}") from None
 
 
+def _checkpointer() -> ocp.StandardCheckpointer:
+    """One that does not wait for other processes."""
+    alone = jax.process_index()
+    options = ocp.options.MultiprocessingOptions(primary_host=alone, active_processes={alone})
+    return ocp.StandardCheckpointer(multiprocessing_options=options)
+
+
 def _array_template(
     config: ModelConfig, clustering: ClusteringConfig, features: Features, inputs: InputSizes, has_centroids: bool
 ) -> dict[str, Any]:
-    """The arrays that a model of these settings has, by shape and type."""
+    """The arrays of a model with these settings, as `jax.ShapeDtypeStruct`s."""
     template: dict[str, Any] = {"variables": variables_of(config, features, inputs)}
     if has_centroids:
         width = scaled_width(DENSE_WIDTH, config)
@@ -400,7 +388,7 @@ def _shapes(tree: Any) -> dict[str, str]:
 
 
 def _check_parts(directory: Path, stored: Any) -> None:
-    """Refuses arrays that claim to be stored in parts larger than themselves: a part is allocated as it is claimed."""
+    """Refuses arrays with parts that claim to be larger than the array, as they would be allocated."""
     for name, leaf in _named_leaves(stored):
         parts = leaf.storage.chunk_shape if leaf.storage is not None else leaf.shape
         if any(part > max(length, 1) for part, length in zip(parts, leaf.shape, strict=True)):

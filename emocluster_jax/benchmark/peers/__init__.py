@@ -1,4 +1,4 @@
-"""What the project is compared with, written for the libraries' public interfaces."""
+"""The peers, which use their libraries' public interfaces."""
 
 from __future__ import annotations
 

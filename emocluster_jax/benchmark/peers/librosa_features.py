@@ -17,10 +17,9 @@ def features(recordings: int, seconds: float) -> Prepared:
     """Computes the chunks of `recordings` recordings per repetition, in memory."""
     paths, folder = temporary_recordings(recordings, seconds)
 
-    def repeat() -> dict[str, float]:
+    def repeat() -> None:
         for path in paths:
             chunks_of(path)
-        return {}
 
     chunks_of(paths[0])
     return Prepared(repeat, recordings, audio_seconds=recordings * seconds, close=folder.cleanup)

@@ -24,10 +24,9 @@ def predictions(recordings: int, seconds: float, device: str) -> Prepared:
     paths, folder = temporary_recordings(recordings, seconds)
     networks = make_networks(device)
 
-    def repeat() -> dict[str, float]:
+    def repeat() -> None:
         for path in paths:
             predict(path, networks, device)
-        return {}
 
     predict(paths[0], networks, device)
     return Prepared(repeat, recordings, audio_seconds=recordings * seconds, close=folder.cleanup)
@@ -37,12 +36,11 @@ def whole_process(recordings: int, seconds: float, device: str) -> Prepared:
     """A whole command, from its start to its table."""
     paths, folder = temporary_recordings(recordings, seconds)
 
-    def repeat() -> dict[str, float]:
+    def repeat() -> None:
         arguments = [paths[0].parent, Path(folder.name) / "table.csv", device]
         line = [sys.executable, "-m", __spec__.name, *map(str, arguments)]
         if status := run_child(line):
             raise subprocess.CalledProcessError(status, line)
-        return {}
 
     return Prepared(repeat, close=folder.cleanup)
 

@@ -29,11 +29,10 @@ def joint_steps(
     batches = torch.from_numpy(rng.integers(len(data), size=(steps, chunks))).to(device)
     step = training_step(network, device, torch.compile(network) if compiled else network)
 
-    def repeat() -> dict[str, float]:
+    def repeat() -> None:
         for batch in batches:
             step(data[batch].float(), pseudo_labels[batch], targets[batch])
         wait_for(device)
-        return {}
 
     repeat()
     return Prepared(repeat, steps)
@@ -46,10 +45,9 @@ def embedding(recordings: int, width_multiplier: float, device: str, compiled: b
     data = torch.from_numpy(chunks.reshape(-1, *chunks.shape[2:])).to(device)
     forward = torch.compile(network) if compiled else network
 
-    def repeat() -> dict[str, float]:
+    def repeat() -> None:
         forward_all(forward, data, device)
         wait_for(device)
-        return {}
 
     repeat()
     return Prepared(repeat)
