@@ -64,7 +64,7 @@ def test_peers_that_cannot_take_part_are_named(tmp_path: Path, capsys: pytest.Ca
     assert warnings == [
         "warning: suite: case: without the missing one: no_such_library is not installed",
         "warning: suite: case: without the failing one: ValueError: too small",
-        "warning: suite: case: without the dying one: its process died, maybe for want of memory",
+        "warning: suite: case: without the dying one: its process died, perhaps because memory ran out",
     ]
 
 
