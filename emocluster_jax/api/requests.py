@@ -10,6 +10,7 @@ import functools
 import inspect
 import typing
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
@@ -28,6 +29,7 @@ from emocluster_jax.config import (
     WORKERS,
     AudioConfig,
     FeatureConfig,
+    TrainConfig,
     channel_number,
 )
 from emocluster_jax.corpora.registry import CorpusName
@@ -185,6 +187,21 @@ class FitSettings(AnyRequest):
     feed: FeedChoice = "auto"
     """Hold all chunks in the devices' memory, or read them from the records as they are needed; results are the same.
     `auto` holds them where they fit."""
+
+
+@dataclass(frozen=True)
+class FitRequest(FitSettings):
+    """What is trained on which records."""
+
+    data_dir: Path | str
+    """Records that `prepare()` wrote."""
+    workdir: Path | str
+    """Takes checkpoints, the best model, metrics, plots and test scores."""
+    config: TrainConfig | None = None
+    """The run's settings; None for those of the paper."""
+    stopping: AbstractContextManager[Callable[[], bool]] | None = field(default=None, kw_only=True)
+    """Entered while epochs run; every second or two, what it gives is asked whether to stop after the step, with a
+    checkpoint. None never stops."""
 
 
 @dataclass(frozen=True, kw_only=True)

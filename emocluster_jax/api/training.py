@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 from jaxtyping import Int
 
 from emocluster_jax.api.evaluation import SplitEvaluation
-from emocluster_jax.api.requests import FitSettings, asked_by
+from emocluster_jax.api.requests import FitRequest, asked_by
 from emocluster_jax.clustering.kmeans import assign
 from emocluster_jax.config import TrainConfig
 from emocluster_jax.console import Console
@@ -102,21 +101,6 @@ class TrainingRun:
     def metrics(self) -> list[dict[str, Any]]:
         """A dictionary an epoch: losses, validation CCC, cluster sizes, seconds; as in `metrics.jsonl`."""
         return read_metrics(self.workdir / METRICS_FILE)
-
-
-@dataclass(frozen=True)
-class FitRequest(FitSettings):
-    """What is trained on which records."""
-
-    data_dir: Path | str
-    """Records that `prepare()` wrote."""
-    workdir: Path | str
-    """Takes checkpoints, the best model, metrics, plots and test scores."""
-    config: TrainConfig | None = None
-    """The run's settings; None for those of the paper."""
-    stopping: AbstractContextManager[Callable[[], bool]] | None = field(default=None, kw_only=True)
-    """Entered while epochs run; every second or two, what it gives is asked whether to stop after the step, with a
-    checkpoint. None never stops."""
 
 
 @asked_by(FitRequest)
