@@ -43,7 +43,7 @@ def import_published(weights: Path, norm: Path, attribute: str) -> SavedModel:
     _refuse_other_attribute(weights, attribute)
     features = FeatureConfig()
     label = _MARKS[attribute]
-    statistics = {
+    statistics: dict[str, Any] = {
         "feature_mean": _read_norm(norm / "feat_norm_means.mat", features.mel_bands),
         "feature_std": _read_norm(norm / "feat_norm_stds.mat", features.mel_bands),
         "label_mean": _read_norm(norm / f"{label}_norm_means.mat", 1),

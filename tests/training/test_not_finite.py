@@ -19,6 +19,7 @@ from emocluster_jax.config import ClusteringConfig, ModelConfig, OptimizerConfig
 from emocluster_jax.console import Console
 from emocluster_jax.corpora.labels import VAD, LabelColumns
 from emocluster_jax.feed.resident import place
+from emocluster_jax.feed.split import AUDIO
 from emocluster_jax.inference.forward import Outputs, make_forward
 from emocluster_jax.inference.model_directory import read_model
 from emocluster_jax.objectives.stage import Batch, Stage
@@ -48,7 +49,7 @@ def data_with_nan(split: Literal["train", "validation"], recordings: list[int]) 
     chunks, labels = draw_recordings(count, seed)
     chunks[recordings, 2, 5, 5] = np.nan
     whole = make_data(unlabeled=False)
-    damaged = dataclasses.replace(whole, **{split: place(chunks, LabelColumns(VAD, labels), count)})
+    damaged = dataclasses.replace(whole, **{split: place({AUDIO: chunks}, LabelColumns(VAD, labels), count)})
     return dataclasses.replace(damaged, recording_ids=lambda split, rows: [f"{split}/{row}.wav" for row in rows])
 
 
@@ -113,7 +114,7 @@ def test_clustering_ends_and_names_the_chunks_of_infinite_embeddings(settings: C
         embeddings[0, 7, 3] = embeddings[0, 20:30] = value
         outputs = Outputs(jnp.asarray(embeddings), jnp.zeros((1, 25 * CHUNKS, 2)))
         forward = dataclasses.replace(make_forward(MODEL), program=lambda *_, told=outputs: told)
-        batches = ClusteredBatches(split, forward, cluster, redraw_head_program())
+        batches = ClusteredBatches(split, False, forward, cluster, redraw_head_program())
         with Console(quiet=True).task("training") as task, pytest.raises(EmbeddingError) as error:
             view = StageView("stage II", task, Stopwatch(), lambda: False)
             batches.begin(TrainState({}, {}, {}), (0, 1, 0), view)
@@ -139,7 +140,7 @@ def toy_step(loss: Any, weight: Any) -> tuple[TrainState, TrainState, StepLog]:
     )
     params = {"w": jnp.float32(weight)}
     before = TrainState(params, {"steps": jnp.float32(0)}, {"stage2": stage.optimizer.init(params)})
-    nothing = Batch(jnp.zeros((1, 1, 1)), None, jnp.zeros((1, 1)), jnp.zeros((1, 1), bool), jnp.float32(0))
+    nothing = Batch({AUDIO: jnp.zeros((1, 1, 1, 1))}, None, jnp.zeros((1, 1)), jnp.zeros((1, 1), bool), jnp.float32(0))
     return before, *jax.jit(partial(train_step, stage))(before, nothing, jax.random.key(0))
 
 
