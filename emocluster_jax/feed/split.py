@@ -82,7 +82,9 @@ def mask_name(name: str) -> str:
     return f"{name}_present"
 
 
-def masked(vectors: Mapping[str, Float[np.ndarray, "recordings dims"]]) -> dict[str, Float32[np.ndarray, "..."]]:
+def masked(
+    vectors: Mapping[str, Float[np.ndarray, "recordings dims"]],
+) -> dict[str, Float32[np.ndarray, "recordings *dims"]]:
     """Further inputs as networks get them: with zeros where a vector is missing (NaN), and the masks that say so."""
     arrays: dict[str, np.ndarray] = {}
     for name, rows in vectors.items():

@@ -21,7 +21,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from emocluster_jax.config import BATCH_SIZE, WINDOW_S, WORKERS, AudioConfig, Features, GivenFeatures
+from emocluster_jax.config import BATCH_SIZE, WINDOW_S, WORKERS, AudioConfig, FeatureConfig, Features, GivenFeatures
 from emocluster_jax.corpora.inputs import InputSizes
 from emocluster_jax.corpora.segments import segment_suffix
 from emocluster_jax.errors import InputError, RecordingError
@@ -32,6 +32,7 @@ from emocluster_jax.preprocessing.given_frames import read_vectors
 from emocluster_jax.preprocessing.long_recordings import LongRecording, Read, reader
 from emocluster_jax.preprocessing.quality import Quality, quality_of, silent_reason
 from emocluster_jax.preprocessing.sources import chunk_parts, frames_of_parts, open_source, segment_bounds
+from emocluster_jax.preprocessing.spectrogram import mel_filters
 from emocluster_jax.records.chunk_source import ChunkSource
 from emocluster_jax.runtime.host import usable_cores
 
@@ -240,6 +241,9 @@ class _FrontEnd:
             if key not in positions:
                 positions[key] = len(positions)
                 self._distinct.append((settings, predictor))
+                if isinstance(its := predictor.features, FeatureConfig):
+                    # Imports librosa here: while several threads import, Python's parser may fail in one of them.
+                    mel_filters(its.sample_rate_hz, its.fft_size, its.mel_bands)
             self.chunks_of.append(positions[key])
 
     def segments(self, recordings: Sequence[Recording], window_s: float | None) -> Iterable[_Segment | Skipped]:

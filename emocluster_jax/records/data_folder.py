@@ -1,4 +1,4 @@
-"""The life of a data directory: re-used, being prepared beside its place, put there by one rename."""
+"""Data directories on disk: found and reused, prepared in a folder beside their place, moved there by one rename."""
 
 from __future__ import annotations
 

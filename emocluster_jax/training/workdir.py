@@ -324,6 +324,6 @@ def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> 
     for name, value in old.items():
         if isinstance(value, dict):
             found += _differences(value, new[name], f"{prefix}{name}.")
-        elif json.dumps(value) != json.dumps(new[name]):
+        elif json.loads(json.dumps(value)) != json.loads(json.dumps(new[name])):  # 0 and 0.0 are the same setting
             found.append((f"{prefix}{name}", value, new[name]))
     return found

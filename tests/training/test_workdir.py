@@ -56,6 +56,7 @@ def test_resume_with_other_settings_or_data_names_them(tmp_path: Path) -> None:
         claim(tmp_path, other, "fingerprint", resume=True)
     with pytest.raises(InputError, match="other data"):
         claim(tmp_path, CONFIG, "another", resume=True)
+    claim(tmp_path, dataclasses.replace(CONFIG, ccc_weight=1), "fingerprint", resume=True)  # as its default, 1.0
     assert settings_and_data(read_run(tmp_path)) == (CONFIG, "fingerprint")
 
 
