@@ -84,7 +84,7 @@ def mask_name(name: str) -> str:
 
 def masked(
     vectors: Mapping[str, Float[np.ndarray, "recordings dims"]],
-) -> dict[str, Float32[np.ndarray, "recordings *dims"]]:
+) -> dict[str, Float32[np.ndarray, "recordings ..."]]:
     """Further inputs as networks get them: with zeros where a vector is missing (NaN), and the masks that say so."""
     arrays: dict[str, np.ndarray] = {}
     for name, rows in vectors.items():
