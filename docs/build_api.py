@@ -13,6 +13,8 @@ from types import ModuleType
 import pdoc
 
 import emocluster_jax
+from emocluster_jax.config import ModelConfig
+from emocluster_jax.models.network import Network
 
 LEFT_OUT = "emocluster_jax.benchmark"  # nothing to call; parts of it need the libraries that it compares with
 
@@ -29,16 +31,21 @@ def main() -> None:
     found = [module.name for module in pkgutil.walk_packages(emocluster_jax.__path__, "emocluster_jax.")]
     names = [name for name in found if not name.startswith(LEFT_OUT)]
     for name in names:
-        resolve_named_tuples(importlib.import_module(name))
+        resolve_types(importlib.import_module(name))
     pdoc.render.configure(docformat="google", footer_text=f"emocluster_jax {emocluster_jax.__version__}")
     pdoc.pdoc("emocluster_jax", *(name for name in names if name.count(".") == 1), output_directory=Path(folder))
 
 
-def resolve_named_tuples(module: ModuleType) -> None:
-    """Puts types in place of the names of types, which named tuples keep and pdoc cannot look up."""
+def resolve_types(module: ModuleType) -> None:
+    """Replaces names of types by the types where pdoc cannot look them up: in named tuples, which keep the names, and
+    in networks, which have the fields of a class in another module."""
     for value in vars(module).values():
-        if isinstance(value, type) and issubclass(value, tuple) and value.__module__ == module.__name__:
+        if not isinstance(value, type) or value.__module__ != module.__name__:
+            continue
+        if issubclass(value, tuple):
             value.__new__.__annotations__ = typing.get_type_hints(value)
+        elif issubclass(value, Network):
+            value.__init__.__annotations__ |= {"config": ModelConfig, "axis_name": str | None}
 
 
 if __name__ == "__main__":
