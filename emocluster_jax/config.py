@@ -233,7 +233,7 @@ class GivenFeatures:
     @property
     def summary(self) -> str:
         """What the frames are, for people."""
-        return f"given features ({self.dimensions} numbers a frame, {self.frames_per_second:g} frames a second)"
+        return f"given features ({self.dimensions} numbers per frame, {self.frames_per_second:g} frames per second)"
 
 
 Features = FeatureConfig | GivenFeatures

@@ -158,7 +158,7 @@ def _features(
     if frame_rate is None:
         if all(utterance.path.suffix.lower() in FRAME_SUFFIXES for utterance in utterances):
             raise InputError(
-                f"the recordings of {source} are .npy files; say by `frame_rate` how many frames a second they have"
+                f"the recordings of {source} are .npy files; say by `frame_rate` how many frames per second they have"
             )
         return spectrogram
 

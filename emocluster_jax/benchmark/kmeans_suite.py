@@ -37,7 +37,7 @@ def cases(device: Device, quick: bool) -> list[Case]:
 
 
 def clustering(count: int, dim: int, clusters: int, iterations: int) -> Prepared:
-    """This project's side: points dealt out over the devices, as in training."""
+    """This project's side: points split over the devices, as in training."""
     points, centroids = points_and_centroids(count, dim, clusters)
     sharded = parallel.shard(points, count), parallel.shard(np.ones(count, np.float32), count)
     del points

@@ -80,7 +80,7 @@ def read(
         columns that hold labels.
 
     Returns:
-      One row a recording, sorted by id: its path relative to the folder, and, of a segment, where it begins and ends.
+      One row per recording, sorted by id: its path relative to the folder, and, of a segment, where it begins and ends.
       A recording that is listed but does not exist keeps its row.
 
     Raises:

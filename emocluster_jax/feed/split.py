@@ -41,7 +41,7 @@ Indices = TypeVar("Indices", Array, np.ndarray)
 
 
 class Split(ABC):
-    """The inputs of U recordings of C chunks each, dealt out over the devices by recording.
+    """The inputs of U recordings of C chunks each, split over the devices by recording.
 
     Attributes:
       labels: of all recordings of all processes.

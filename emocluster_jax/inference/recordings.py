@@ -69,7 +69,7 @@ class SegmentPrediction(NamedTuple):
       start_s: where the recording or window begins, in seconds from its file's beginning.
       end_s: where it ends; the file's duration where the recording says nothing else.
       is_last: whether the recording has no further windows.
-      predictions: one a model, in the order of the predictors. `Predictor.silence` where all chunks are silent.
+      predictions: one per model, in the order of the predictors. `Predictor.silence` where all chunks are silent.
       quality: of the recording or window, as the first model takes it.
     """
 
@@ -124,7 +124,7 @@ def predict_recordings(
         after another, as if it were a recording of its own. A shorter rest counts from `SHORTEST_WINDOW_S` on, or if
         it is all there is.
       batch_size: recordings or windows that go through a network at a time; None for `default_batch_size()`.
-      workers: threads that decode and compute features; None for one a core.
+      workers: threads that decode and compute features; None for one per core.
       audio: for each of the predictors how files become signals; None for `Predictor.audio`.
 
     Yields:

@@ -26,7 +26,7 @@ _NAMES_SHOWN = 3
 
 @dataclass(frozen=True)
 class Folds:
-    """The labelled recordings dealt out to folds, numbered from 1; no speaker is in two of them.
+    """The labelled recordings assigned to folds, numbered from 1; no speaker is in two of them.
 
     Attributes:
       speakers: by fold, the known speakers in it, sorted.

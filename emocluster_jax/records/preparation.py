@@ -128,7 +128,7 @@ class Preparation:
       files: the record files, by split and number.
       metadata: SHA-256 of TFDS's own files beside them, by name.
       shared_speakers: those with recordings in more than one of training, validation and test.
-      folds: how the labelled recordings, all of which are in the split `train`, were dealt out; None without folds.
+      folds: how the labelled recordings, all in the split `train`, were assigned to folds; None without folds.
       audio: how audio files became signals.
       noticed: how many recordings have what `preprocessing.quality.NOTICES` tells, by its names; empty in what earlier
         versions wrote.

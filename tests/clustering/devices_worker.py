@@ -16,7 +16,7 @@ DEVICES = 8
 
 
 def spread(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows dealt out over the devices in order, padded at the end; and their weights."""
+    """Rows split over the devices in order, padded at the end; and their weights."""
     padding = -len(points) % DEVICES
     padded = np.concatenate([points, np.full((padding, points.shape[1]), 7.0, np.float32)])
     weights = np.repeat(np.float32([1, 0]), [len(points), padding])

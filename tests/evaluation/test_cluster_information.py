@@ -112,7 +112,7 @@ def test_what_is_known_beyond_the_speaker() -> None:
 def brute_force(
     clusters: np.ndarray, names: np.ndarray, speakers: np.ndarray, permutations: int, seed: int
 ) -> tuple[float, float, np.ndarray]:
-    """p and chance-corrected information where names are dealt out over speakers, and what each permutation gives.
+    """p and chance-corrected information where names are split over speakers, and what each permutation gives.
 
     Everything anew for each permutation, chunk by chunk, by scikit-learn.
     """

@@ -113,7 +113,7 @@ def test_the_report_and_the_export_know_what_the_input_is(worked: Path, monkeypa
     assert "cannot be drawn" not in page
     chunks: Any = description(read_model(worked / "run" / "model"))["input"]["chunks"]
     assert chunks["shape"] == ["n", 50, 24]
-    assert chunks["meaning"].startswith("chunks of given features (24 numbers a frame, 50 frames a second)")
+    assert chunks["meaning"].startswith("chunks of given features (24 numbers per frame, 50 frames per second)")
 
 
 @pytest.mark.parametrize("system", NETWORKS)
