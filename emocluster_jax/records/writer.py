@@ -93,8 +93,8 @@ def prepare(
       console: for the progress display and lines on what was decided.
       given: feature statistics of other data to use; None computes them over the training split, or over the
         unlabelled one where there is no training split.
-      folds: assign all labelled recordings, whatever their split, to folds by speaker; they become the split `train`, and
-        each run selects its own three splits from it (`PreparedData.locate`).
+      folds: assign all labelled recordings, whatever their split, to folds by speaker; they become the split
+        `train`, and each run selects its own three splits from it (`PreparedData.locate`).
       audio: how audio files become signals.
 
     Raises:
