@@ -109,7 +109,8 @@ def _sums(pre_activation: Array) -> tuple[Array, Array, Array]:
     return pre_activation, y.sum((0, 1, 2)), (y * y).sum((0, 1, 2))
 
 
-def _pixels(x: Array) -> int:
+def _pixels(x: Array) -> Any:
+    """Height times width times batch; a symbol where the batch is one, as in an export."""
     return x.size // x.shape[-1]
 
 

@@ -36,7 +36,7 @@ def state_dict(clusters: int = 10) -> dict[str, np.ndarray]:
 def test_variables_are_those_of_the_network() -> None:
     variables = variables_from_torch(state_dict(clusters=7))
 
-    chunk = jax.ShapeDtypeStruct((1, 62, 128), np.float32)
+    chunk = jax.ShapeDtypeStruct((1, 1, 62, 128), np.float32)
     expected = jax.eval_shape(EmoCluster(ModelConfig(clusters=7)).init, jax.random.key(0), {"audio": chunk})
     assert jax.tree.map(lambda x: (x.shape, x.dtype), variables) == jax.tree.map(lambda x: (x.shape, x.dtype), expected)
 

@@ -30,7 +30,7 @@ def options(*args: str, default: TrainConfig | None = None) -> TrainConfig:
 def test_an_option_that_is_on_off_or_not_given():
     def remove_dc(*args: str) -> bool | None:
         given = ["--checkpoint", "m", "--input", "a", "--output", "o", *args]
-        return parse(predict.Options, "predict", "Predicts.", "--quiet", args=given).remove_dc
+        return parse(predict.Options, "predict", "Predicts.", "--quiet", args=given).prediction.remove_dc
 
     assert remove_dc() is None
     assert remove_dc("--remove-dc") is remove_dc("--remove-dc", "yes") is remove_dc("--remove-dc", "--quiet") is True
@@ -159,7 +159,7 @@ def test_options_change_only_what_they_name_in_a_preset():
     ("args", "named"),
     [
         (["--clusters", "many"], "--clusters"),
-        (["--attributes", "anger"], "arousal"),
+        (["--compute-dtype", "float8"], "bfloat16"),
         (["--patience", "None"], "--patience"),
     ],
 )

@@ -148,7 +148,7 @@ def test_reports_and_functions_go_by_it_too(workdir: Path, data_dir: Path) -> No
 
     assert set(emocluster_jax.clusters(workdir, data_dir, "test", console=console).recordings.speakers) == {"ben"}
     evaluation = emocluster_jax.evaluate(workdir, data_dir, "validation", console=console)
-    assert evaluation.fold == 2 and set(evaluation.describe().speakers) == {"carla"}
+    assert evaluation.data.fold == 2 and set(evaluation.describe().speakers) == {"carla"}
 
 
 def test_a_fold_is_part_of_a_run(workdir: Path, data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:

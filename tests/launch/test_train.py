@@ -203,7 +203,7 @@ def test_train_refuses(data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert "there is no folder" in refused(capsys, evaluate, *scores, str(tmp_path / "no" / "scores.json"))
     assert "--clusters is 0; expected 1 to 1000000" in refused(capsys, train, *data, *workdir, "--clusters", "0")
     message = refused(capsys, train, *data, *workdir, "--attributes", "valence", "--quiet")
-    assert "the training split has no valence labels" in message
+    assert "the data have no label 'valence'; they have arousal; choose other --attributes" in message
     assert not (tmp_path / "work" / "model").exists()
 
 

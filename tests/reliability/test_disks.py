@@ -72,7 +72,7 @@ def test_preparation_on_a_full_disk(
     for place in ("decoding for statistics: 16 more", "writing records: 16 more", "finished/emocluster-validation"):
         life = lives.live(command, disk, Blow(place, signal=0, shell=fill(ballast)))
         assert life.struck is not None, life.output
-        refused(life, f"no space left in {disk}: No space left on device; make room", "it goes on from here")
+        refused(life, f"no space left in {disk}: No space left on device; free space", "it goes on from here")
         assert not (disk / "data").exists()
         ballast.unlink()
     assert lives.live(command, disk).status == 0
@@ -96,7 +96,7 @@ def test_training_on_a_full_disk(
     ):
         life = lives.live(command, disk / "work", Blow(place, signal=0, shell=fill(ballast)))
         assert life.struck is not None, life.output
-        refused(life, f"{message} {disk / 'work'}", "make room", "go on with: python -m launch.train", "--resume")
+        refused(life, f"{message} {disk / 'work'}", "free space", "go on with: python -m launch.train", "--resume")
         ballast.unlink()
     assert lives.live(command, disk / "work").status == 0
     assert trained(disk) == undisturbed_training.left
@@ -108,7 +108,7 @@ def test_prediction_on_a_full_disk(lives: Lives, recordings: Path, model: Path, 
     command = predict(model, recordings, disk / "table.csv")
     os.system(fill(ballast))
     life = lives.live(command, disk)
-    refused(life, f"no space left in {disk}", "make room")
+    refused(life, f"no space left in {disk}", "free space")
     assert [path.name for path in disk.iterdir()] == ["ballast"]
     ballast.unlink()
     assert lives.live(command, disk).status == 0

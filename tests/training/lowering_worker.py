@@ -18,6 +18,7 @@ from jax import ShapeDtypeStruct, export
 
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
 from emocluster_jax.config import ClusteringConfig, FeatureConfig, ModelConfig, SystemName, TrainConfig
+from emocluster_jax.feed.split import Held
 from emocluster_jax.inference.forward import Forward, Outputs, make_forward
 from emocluster_jax.inference.predictor import Predictor
 from emocluster_jax.models.registry import NETWORKS, network_of
