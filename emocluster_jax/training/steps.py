@@ -49,12 +49,7 @@ def step_metrics(stage: Stage, params: Any, gradients: Any) -> dict[str, Float[A
       gradients: of the loss over the global batch.
     """
     rates = {f"learning_rate_{group}": jnp.float32(rate) for group, rate in stage.learning_rates.items()}
-    return {"gradient_norm": global_norm(gradients), **rates}
-
-
-def global_norm(tree: Any) -> Float[Array, ""]:
-    """The Euclidean norm of all numbers of a tree."""
-    return jnp.sqrt(sum((jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(tree)), jnp.float32(0)))
+    return {"gradient_norm": optax.tree.norm(gradients), **rates}
 
 
 def train_step(
