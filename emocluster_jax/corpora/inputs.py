@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from emocluster_jax.corpora.table import Row, Table, is_missing
@@ -42,7 +42,12 @@ def input_columns(table: Table) -> dict[str, str]:
     return found
 
 
-def input_files(row: Row) -> dict[str, Path]:
-    """The file of each input that a row has, by name; paths are relative to the table's folder, or absolute."""
-    fields = {name: row.text(column) for name, column in input_columns(row.table).items()}
+def input_files(row: Row, columns: Mapping[str, str]) -> dict[str, Path]:
+    """The file of each input that a row has, by name; paths are relative to the table's folder, or absolute.
+
+    Args:
+      row: of the table.
+      columns: of `input_columns`.
+    """
+    fields = {name: row.text(column) for name, column in columns.items()}
     return {name: row.table.path.parent / field for name, field in fields.items() if not is_missing(field)}

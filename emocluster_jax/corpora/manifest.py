@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -103,13 +103,14 @@ def read(
     else:
         check_label_names(labels, "`labels`")
         rows.require(*labels)
-    inputs = [column.casefold() for column in input_columns(rows).values()]
-    if warning := unused_columns(rows, (*COLUMNS, *inputs), labels):
+    inputs = input_columns(rows)
+    used = (*COLUMNS, *(column.casefold() for column in inputs.values()))
+    if warning := unused_columns(rows, used, labels):
         _log.warning("%s", warning)
     listed = listed_recordings(
         rows, root, suffixes, "give the folder that all recordings lie in by `source`, and the table by `manifest`"
     )
-    utterances = [_utterance(row, recording, root, labels) for row, recording in zip(rows, listed, strict=True)]
+    utterances = [_utterance(row, recording, root, labels, inputs) for row, recording in zip(rows, listed, strict=True)]
     if not rows.has("split"):
         if not labels:
             raise InputError(
@@ -128,7 +129,7 @@ def read(
     return sorted_rows(utterances)
 
 
-def _utterance(row: Row, recording: Listed, root: Path, labels: Sequence[str]) -> Utterance:
+def _utterance(row: Row, recording: Listed, root: Path, labels: Sequence[str], inputs: Mapping[str, str]) -> Utterance:
     """A row of the manifest; its split is "" where there is no such column."""
     split = parse_split(row.text("split"), row.where) if row.table.has("split") else ""
     values = {name: row.label(name) for name in labels}
@@ -141,7 +142,7 @@ def _utterance(row: Row, recording: Listed, root: Path, labels: Sequence[str]) -
         speaker=parse_speaker(row.text("speaker")),
         gender=parse_gender(row.text("gender")),
         labels={} if split == "unlabeled" else values,
-        inputs=input_files(row),
+        inputs=input_files(row, inputs),
         start_s=recording.start_s,
         end_s=recording.end_s,
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from emocluster_jax.corpora.audio_files import find_audio_files, is_file
-from emocluster_jax.corpora.inputs import input_files
+from emocluster_jax.corpora.inputs import input_columns, input_files
 from emocluster_jax.corpora.manifest import listed_recordings
 from emocluster_jax.corpora.table import read_table
 from emocluster_jax.errors import InputError
@@ -71,8 +71,9 @@ def _read_recordings(path: Path, source: Path, suffixes: frozenset[str]) -> list
     table = read_table(path)
     table.require("file")
     listed = listed_recordings(table, source, suffixes, "give the folder that all recordings lie in by `source`")
+    inputs = input_columns(table)
     recordings = [
-        Recording(_printable(file), source / file, start_s, end_s, input_files(row))
+        Recording(_printable(file), source / file, start_s, end_s, input_files(row, inputs))
         for (file, start_s, end_s), row in zip(listed, table, strict=True)
     ]
     if not any(is_file(recording.path) for recording in recordings):
