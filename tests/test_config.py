@@ -84,7 +84,7 @@ def test_impossible_settings(make, message: str) -> None:
         (
             "cnn_ae",
             {"clustering": ClusteringConfig(iterations=3)},
-            "`iterations` is given, but `system=cnn_ae` has",
+            "`iterations` is given, but `system=cnn_ae` does not use it; it belongs to emocluster",
         ),
         ("cnn_ae", {"optimizer": OptimizerConfig(freeze_regressor=True)}, "`freeze_regressor` is given"),
         ("cnn_ae", {"autoencoder": AutoencoderConfig(kl_weight=2.0)}, "it belongs to cnn_vae"),
