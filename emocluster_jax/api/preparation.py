@@ -12,7 +12,7 @@ from emocluster_jax.api.requests import PrepareRequest, asked_by
 from emocluster_jax.config import SPLITS, FeatureConfig, Features, GivenFeatures
 from emocluster_jax.console import Console
 from emocluster_jax.corpora.audio_files import AUDIO_SUFFIXES, FRAME_SUFFIXES
-from emocluster_jax.corpora.label_checks import outlying_labels
+from emocluster_jax.corpora.labels import outlying_labels
 from emocluster_jax.corpora.registry import CorpusName, options_of, read_corpus
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError

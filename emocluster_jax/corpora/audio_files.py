@@ -88,7 +88,7 @@ def find_audio_files(folder: Path, suffixes: frozenset[str] = AUDIO_SUFFIXES, re
       Sorted paths relative to the folder, with forward slashes; strings, since half a million `Path`s take seconds.
 
     Raises:
-      InputError: the folder or one of its subfolders cannot be read, or it holds no recording and `remedy` is given.
+      InputError: a folder cannot be read, or there is no recording and `remedy` is given.
     """
     left_out: Counter[str] = Counter()
     found = sorted(_walk(folder, suffixes, left_out))

@@ -17,13 +17,10 @@ _AUDIO_FOLDERS = ("AudioWAV", "AudioMP3")
 
 
 def read(source: Path) -> list[Utterance]:
-    """Reads CREMA-D; all of it is unlabelled, since its tables have no attribute ratings.
+    """Reads CREMA-D: one row per recording, sorted by id, all unlabelled, since its tables rate no attributes.
 
     Args:
       source: the clone: `AudioWAV/` (or `AudioMP3/`) and, optionally, `VideoDemographics.csv` for the actors' genders.
-
-    Returns:
-      One row per recording, sorted by id.
 
     Raises:
       InputError: the folder, its audio or a column of its table is missing.

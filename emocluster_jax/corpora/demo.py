@@ -6,11 +6,10 @@ and says nothing about how well it understands people. Simulated annotators rate
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ import numpy as np
 import soundfile
 from jaxtyping import Float
 
-from emocluster_jax.config import SEED
+from emocluster_jax.config import SEED, SPLITS
 from emocluster_jax.corpora import manifest
 from emocluster_jax.corpora.demo_voices import (
     Emotion,
@@ -38,7 +37,7 @@ from emocluster_jax.errors import InputError
 from emocluster_jax.ranges import Range, within
 from emocluster_jax.runtime.host import usable_cores
 from emocluster_jax.settings import check_numbers
-from emocluster_jax.storage.atomic_files import beside
+from emocluster_jax.storage.atomic_files import beside, replacing_csv
 
 FORMAT_VERSION = 1
 _MARKER = "demo.json"
@@ -71,7 +70,7 @@ class DemoCorpus:
     @property
     def recordings(self) -> int:
         """Number of recordings in all."""
-        return sum(count for _, count in _speakers_per_split(self)) * self.recordings_per_speaker
+        return sum(_speakers_per_split(self).values()) * self.recordings_per_speaker
 
 
 def generate(directory: Path, config: DemoCorpus, progress: Callable[[int], None] | None = None) -> None:
@@ -89,40 +88,34 @@ def generate(directory: Path, config: DemoCorpus, progress: Callable[[int], None
     Raises:
       InputError: the folder holds something else, another process is making it, or eSpeak NG is not installed.
     """
-    if directory.is_file() or (directory.is_dir() and any(directory.iterdir())):
-        _check_same(directory, config)
+    if _is_made(directory, config):
         return
     installed_paths()
     rendering = beside(directory, ".{}.rendering")
-    lock, unfinished = rendering / "lock", rendering / "corpus"
     rendering.mkdir(parents=True, exist_ok=True)
-    mine = False
+    lock, unfinished = filelock.FileLock(rendering / "lock", timeout=0), rendering / "corpus"
     try:
-        with filelock.FileLock(lock, timeout=0):
-            mine = True
-            if directory.is_dir() and any(directory.iterdir()):  # made by another process just now
-                _check_same(directory, config)
-                return
-            try:
-                if unfinished.exists():
-                    shutil.rmtree(unfinished)
-                unfinished.mkdir()
-                _write(unfinished, config, progress or (lambda count: None))
-                unfinished.rename(directory)
-            finally:
-                shutil.rmtree(unfinished, ignore_errors=True)
+        lock.acquire()
     except filelock.Timeout:
         raise InputError(f"another process is making {directory} right now; wait until it has finished") from None
+    try:
+        if not _is_made(directory, config):  # by another process just now
+            if unfinished.exists():
+                shutil.rmtree(unfinished)
+            unfinished.mkdir()
+            _write(unfinished, config, progress or (lambda count: None))
+            unfinished.rename(directory)
     finally:
-        if mine:
-            # Only after the lock is released: NFS cannot remove an open file or its folder.
-            with suppress(OSError):
-                lock.unlink()
-                rendering.rmdir()
+        shutil.rmtree(unfinished, ignore_errors=True)
+        lock.release()
+        # Only after the lock is released: NFS cannot remove an open file or its folder.
+        with suppress(OSError):
+            (rendering / "lock").unlink()
+            rendering.rmdir()
 
 
 def read(source: Path) -> list[Utterance]:
-    """Reads what `generate` made: one row per recording, sorted by id, with ratings from 1 to 7."""
+    """Reads what `generate` made: one row per recording, sorted by id."""
     if not (source / _MARKER).is_file():
         raise InputError(f"{source} holds no demo corpus (no {_MARKER}); make it first or name another folder")
     return manifest.read(source / "manifest.csv")
@@ -130,8 +123,11 @@ def read(source: Path) -> list[Utterance]:
 
 @dataclass(frozen=True)
 class _Recording:
-    file: str
+    """What a speaker will say, how, and how it will be rated."""
+
+    speaker: Speaker
     split: str
+    file: str
     text: str
     hidden: Float[np.ndarray, " attributes"]
     ratings: Float[np.ndarray, "annotators attributes"]
@@ -139,67 +135,60 @@ class _Recording:
 
 def _write(directory: Path, config: DemoCorpus, progress: Callable[[int], None]) -> None:
     rng = np.random.default_rng(config.seed)
-    splits = _interleaved_splits(config)
-    speakers = draw_speakers(len(splits), rng)
+    # Splits are spread evenly over the speakers, so that each gets its share of women and men.
+    counts = _speakers_per_split(config)
+    places = sorted(((i + 0.5) / count, split) for split, count in counts.items() for i in range(count))
+    speakers = draw_speakers(len(places), rng)
     annotators = draw_annotators(config.annotators, rng)
-    plans = [
-        _plan(speaker, split, annotators, config, np.random.default_rng([config.seed, 1, index]))
-        for index, (speaker, split) in enumerate(zip(speakers, splits, strict=True))
-    ]
     # Threads suffice: eSpeak NG runs in processes of its own, and NumPy, soxr and the encoder release the GIL.
     with ThreadPoolExecutor(max_workers=usable_cores()) as pool:
         jobs = [
-            pool.submit(_record, directory, speaker, plan, config, np.random.default_rng([config.seed, 2, index]))
-            for index, (speaker, plan) in enumerate(zip(speakers, plans, strict=True))
+            pool.submit(_record, directory, index, speaker, split, annotators, config)
+            for index, (speaker, (_, split)) in enumerate(zip(speakers, places, strict=True))
         ]
         try:
             for job in as_completed(jobs):
-                progress(job.result())
+                progress(len(job.result()))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    _write_tables(directory, speakers, plans)
-    (directory / "README.md").write_text(_readme(plans, config))
+    recordings = [recording for job in jobs for recording in job.result()]
+    _write_tables(directory, recordings)
+    (directory / "README.md").write_text(_readme(recordings, config))
     (directory / _MARKER).write_text(json.dumps(_settings(config), indent=2) + "\n")
 
 
-def _plan(
+def _record(
+    directory: Path,
+    index: int,
     speaker: Speaker,
     split: str,
     annotators: Float[np.ndarray, "annotators 2 attributes"],
     config: DemoCorpus,
-    rng: np.random.Generator,
 ) -> list[_Recording]:
-    """What one speaker will say, how, and how it will be rated."""
-    recordings = []
+    """Makes one speaker's recordings."""
+    rng = np.random.default_rng([config.seed, 1, index])
     factor = np.linalg.cholesky(_CORRELATION)
+    recordings = []
     for number in range(config.recordings_per_speaker):
         hidden = np.clip(_SPREAD * factor @ rng.standard_normal(len(VAD)), -1, 1)
         file = f"audio/{speaker.name}/{speaker.name}_{number:03d}.flac"
-        recordings.append(_Recording(file, split, neutral_sentence(rng), hidden, rate(hidden, annotators, rng)))
-    return recordings
-
-
-def _record(
-    directory: Path, speaker: Speaker, plan: Sequence[_Recording], config: DemoCorpus, rng: np.random.Generator
-) -> int:
-    """Makes one speaker's recordings and returns their number."""
-    emotions = [Emotion(*map(float, recording.hidden)) for recording in plan]
-    speeches = [
-        speech_of(recording.text, speaker, emotion, rng) for recording, emotion in zip(plan, emotions, strict=True)
-    ]
+        text, ratings = neutral_sentence(rng), rate(hidden, annotators, rng)
+        recordings.append(_Recording(speaker, split, file, text, hidden, ratings))
+    rng = np.random.default_rng([config.seed, 2, index])
+    emotions = [Emotion(*map(float, recording.hidden)) for recording in recordings]
+    speeches = [speech_of(r.text, speaker, emotion, rng) for r, emotion in zip(recordings, emotions, strict=True)]
     (directory / "audio" / speaker.name).mkdir(parents=True)
-    for recording, emotion, spoken in zip(plan, emotions, say(speeches), strict=True):
+    for recording, emotion, spoken in zip(recordings, emotions, say(speeches), strict=True):
         signal = voice_quality(spoken, speaker, emotion, config.sample_rate_hz, rng)
         soundfile.write(directory / recording.file, signal, config.sample_rate_hz, subtype="PCM_16")
-    return len(plan)
+    return recordings
 
 
 def draw_annotators(count: int, rng: np.random.Generator) -> Float[np.ndarray, "annotators 2 attributes"]:
     """Each annotator's bias (scale units) and use of the scale (factor), per attribute."""
-    return np.stack(
-        [rng.normal(0, _ANNOTATOR_BIAS, (count, len(VAD))), rng.normal(1, _ANNOTATOR_SPREAD, (count, len(VAD)))], axis=1
-    )
+    shape = (count, len(VAD))
+    return np.stack([rng.normal(0, _ANNOTATOR_BIAS, shape), rng.normal(1, _ANNOTATOR_SPREAD, shape)], axis=1)
 
 
 def rate(
@@ -218,40 +207,28 @@ def on_scale(hidden: Float[np.ndarray, "*any"]) -> Float[np.ndarray, "*any"]:
     return (LOWEST + HIGHEST) / 2 + hidden * (HIGHEST - LOWEST) / 2
 
 
-def _write_tables(directory: Path, speakers: Sequence[Speaker], plans: Sequence[Sequence[_Recording]]) -> None:
-    recordings = [(speaker, recording) for speaker, plan in zip(speakers, plans, strict=True) for recording in plan]
-
-    def manifest_rows() -> Iterator[list[object]]:
-        for speaker, recording in recordings:
-            mean = recording.ratings.mean(axis=0)
-            labels = ["" if recording.split == "unlabeled" else f"{value:.4f}" for value in mean]
-            yield [recording.file, recording.split, speaker.name, speaker.gender, *labels]
-
-    def annotation_rows() -> Iterator[list[object]]:
-        for _, recording in recordings:
-            if recording.split != "unlabeled":
-                for number, ratings in enumerate(recording.ratings, start=1):
-                    yield [recording.file, f"annotator{number}", *ratings]
-
-    def hidden_rows() -> Iterator[list[object]]:
-        for _, recording in recordings:
-            yield [recording.file, recording.text, *(f"{value:.6f}" for value in recording.hidden)]
-
-    tables = {
-        "manifest.csv": (["file", "split", "speaker", "gender", *VAD], manifest_rows()),
-        "annotations.csv": (["file", "annotator", *VAD], annotation_rows()),
-        "hidden.csv": (["file", "text", *VAD], hidden_rows()),
-    }
-    for name, (header, rows) in tables.items():
-        with (directory / name).open("w", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(header)
-            writer.writerows(rows)
+def _write_tables(directory: Path, recordings: Sequence[_Recording]) -> None:
+    manifest_rows, annotation_rows, hidden_rows = [], [], []
+    for recording in recordings:
+        speaker, ratings = recording.speaker, recording.ratings
+        labels = [f"{mean:.4f}" for mean in ratings.mean(axis=0)]
+        if recording.split == "unlabeled":
+            labels, ratings = [""] * len(VAD), ()
+        manifest_rows.append([recording.file, recording.split, speaker.name, speaker.gender, *labels])
+        annotation_rows += [[recording.file, f"annotator{i}", *rated] for i, rated in enumerate(ratings, start=1)]
+        hidden_rows.append([recording.file, recording.text, *(f"{value:.6f}" for value in recording.hidden)])
+    for name, columns, rows in (
+        ("manifest.csv", ("file", "split", "speaker", "gender"), manifest_rows),
+        ("annotations.csv", ("file", "annotator"), annotation_rows),
+        ("hidden.csv", ("file", "text"), hidden_rows),
+    ):
+        with replacing_csv(directory / name) as table:
+            table.writerows([[*columns, *VAD], *rows])
 
 
-def _readme(plans: Sequence[Sequence[_Recording]], config: DemoCorpus) -> str:
+def _readme(recordings: Sequence[_Recording], config: DemoCorpus) -> str:
     """Describes the corpus, with the best CCC that the annotators' noise allows on the test split."""
-    test = [recording for plan in plans for recording in plan if recording.split == "test"]
+    test = [recording for recording in recordings if recording.split == "test"]
     ratings = np.stack([recording.ratings.mean(axis=0) for recording in test])
     hidden = on_scale(np.stack([recording.hidden for recording in test]))
     # Lin's concordance of the consensus with the hidden values.
@@ -270,30 +247,22 @@ def _readme(plans: Sequence[Sequence[_Recording]], config: DemoCorpus) -> str:
     )
 
 
-def _speakers_per_split(config: DemoCorpus) -> list[tuple[str, int]]:
-    return [
-        ("train", config.train_speakers),
-        ("validation", config.validation_speakers),
-        ("test", config.test_speakers),
-        ("unlabeled", config.unlabeled_speakers),
-    ]
-
-
-def _interleaved_splits(config: DemoCorpus) -> list[str]:
-    """Each speaker's split. Splits are spread evenly over the list, so that each gets its share of women and men."""
-    places = [((index + 0.5) / count, split) for split, count in _speakers_per_split(config) for index in range(count)]
-    return [split for _, split in sorted(places)]
+def _speakers_per_split(config: DemoCorpus) -> dict[str, int]:
+    return {split: getattr(config, f"{split}_speakers") for split in SPLITS}
 
 
 def _settings(config: DemoCorpus) -> dict[str, object]:
     return {"format_version": FORMAT_VERSION, **dataclasses.asdict(config)}
 
 
-def _check_same(directory: Path, config: DemoCorpus) -> None:
-    """Raises InputError unless a folder holds the demo corpus of these settings."""
+def _is_made(directory: Path, config: DemoCorpus) -> bool:
+    """Whether the folder holds the demo corpus of these settings; InputError if it holds anything else."""
+    if not directory.exists() or (directory.is_dir() and not any(directory.iterdir())):
+        return False
     try:
         found = json.loads((directory / _MARKER).read_text())
     except (OSError, ValueError):
         raise InputError(f"{directory} exists and holds no demo corpus; choose another folder") from None
     if found != _settings(config):
         raise InputError(f"{directory} holds a demo corpus of other settings; remove it or choose another folder")
+    return True

@@ -59,27 +59,16 @@ MAXIMUM = len(_FEMALE) + len(_MALE)
 
 @dataclass(frozen=True)
 class Speaker:
-    """A voice of eSpeak NG with an accent and habits of its own; emotion moves its prosody around these values.
-
-    Attributes:
-      name: unique in the corpus.
-      gender: "female" or "male".
-      voice: language and variant as eSpeak NG names them.
-      rate_wpm: words per minute.
-      pitch: on eSpeak NG's scale.
-      pitch_range: likewise.
-      tilt_db_per_octave: slope of the spectrum, by voice and microphone.
-      noise_db: background noise, relative to the speech's root mean square.
-    """
+    """A voice of eSpeak NG with an accent and habits of its own; emotion moves its prosody around these values."""
 
     name: str
-    gender: str
-    voice: str
-    rate_wpm: float
-    pitch: float
+    gender: str  # "female" or "male"
+    voice: str  # language and variant as eSpeak NG names them
+    rate_wpm: float  # words per minute
+    pitch: float  # on eSpeak NG's scale, as the range
     pitch_range: float
-    tilt_db_per_octave: float
-    noise_db: float
+    tilt_db_per_octave: float  # slope of the spectrum, by voice and microphone
+    noise_db: float  # background noise, relative to the speech's root mean square
 
 
 @dataclass(frozen=True)
@@ -145,15 +134,7 @@ def voice_quality(
 ) -> Float[np.ndarray, " samples_out"]:
     """Adds what eSpeak NG cannot do: vocal effort, chest voice and smile as filters, and the room's noise.
 
-    Args:
-      signal: eSpeak NG's samples, at its rate.
-      speaker: who speaks.
-      emotion: what to express.
-      sample_rate_hz: rate of the result.
-      rng: for the noise.
-
-    Returns:
-      float32 with a peak of 0.9.
+    From eSpeak NG's samples, at its rate, to float32 at `sample_rate_hz` with a peak of 0.9.
     """
     shift = _formant_shift(emotion)
     resampled = soxr.resample(signal.astype(np.float32), SAMPLE_RATE_HZ * shift, sample_rate_hz, quality="HQ")

@@ -17,18 +17,13 @@ from emocluster_jax.corpora.audio_files import check_folder, check_inside
 from emocluster_jax.corpora.labels import VAD
 from emocluster_jax.corpora.recording_names import fitting_recordings
 from emocluster_jax.corpora.table import Row, Table, read_table
-from emocluster_jax.corpora.utterance import (
-    Utterance,
-    check_some_exist,
-    parse_split,
-    read_genders,
-    sorted_rows,
-)
+from emocluster_jax.corpora.utterance import Utterance, checked_rows, parse_split, read_genders
 from emocluster_jax.errors import InputError
 
 VALIDATION_SPEAKERS = frozenset({"008", "012", "019"})
 TEST_SPEAKERS = frozenset({"005", "011", "016", "018"})
 """Held-out speakers if there is no `splits.csv`; all others train."""
+_SPLITS = {**dict.fromkeys(VALIDATION_SPEAKERS, "validation"), **dict.fromkeys(TEST_SPEAKERS, "test")}
 
 _log = logging.getLogger(__name__)
 
@@ -46,47 +41,39 @@ _DEFAULT = EmotaleOptions()
 
 
 def read(source: Path, options: EmotaleOptions = _DEFAULT) -> list[Utterance]:
-    """Reads EmoTale, as cloned or as a part of it with its own `splits.csv`.
+    """Reads EmoTale, as cloned or as a part of it with its own `splits.csv`: one row per recording, sorted by id.
+
+    Labels are means over the annotators. A recording that is listed but missing keeps its row.
 
     Args:
       source: the folder of `annotations.csv`. The recordings may be in any subfolder, with any audio suffix.
         `speaker_info.csv` (genders), `splits.csv` (file, split) and `unlabeled.csv` (file) are optional. Annotated
         recordings that `splits.csv` does not name are left out.
-      options: `english` says what to do with annotated English recordings without `splits.csv`: "labeled" gives them
-        the split of the same speaker's Danish ones; "unlabeled" makes a pool of those of the training speakers and
-        leaves out the others (as in this project's published results).
-
-    Returns:
-      One row per recording, sorted by id; labels are means over the annotators. A recording that is listed but missing
-      keeps its row, with a path that does not exist.
+      options: `english`, where there is no `splits.csv`: "labeled" gives annotated English recordings the split of the
+        same speaker's Danish ones; "unlabeled" makes a pool of those of the training speakers and leaves out the others
+        (as in this project's published results).
 
     Raises:
       InputError: a table is missing, unreadable or at odds with another, or no recording is found.
     """
     check_folder(source, "the folder of EmoTale's annotations.csv")
     annotations = _by_stem(read_table(source / "annotations.csv"))
-    # Spreadsheets turn 001 into 1.
-    genders = {
-        speaker.zfill(3): gender
-        for speaker, gender in read_genders(source / "speaker_info.csv", "speaker", "gender").items()
-    }
+    genders = read_genders(source / "speaker_info.csv", "speaker", "gender")
+    genders = {speaker.zfill(3): gender for speaker, gender in genders.items()}  # spreadsheets turn 001 into 1
     splits = _splits(source, annotations, options.english)
     files = _files(source, [name for _, name in splits.values()])
-    utterances = []
-    for stem, (split, name) in splits.items():
-        speaker = _speaker(stem)
-        utterances.append(
-            Utterance(
-                id=files[name],
-                path=source / files[name],
-                split=split,
-                speaker=speaker,
-                gender=genders.get(speaker) if speaker else None,
-                labels=_consensus(annotations[stem]) if split != "unlabeled" else {},
-            )
+    utterances = [
+        Utterance(
+            id=files[name],
+            path=source / files[name],
+            split=split,
+            speaker=_speaker(stem),
+            gender=genders.get(_speaker(stem) or ""),
+            labels=_consensus(annotations[stem]) if split != "unlabeled" else {},
         )
-    check_some_exist(utterances, source, "unpack the corpus's audio below that folder")
-    return sorted_rows(utterances)
+        for stem, (split, name) in splits.items()
+    ]
+    return checked_rows(utterances, source, "unpack the corpus's audio below that folder")
 
 
 def _splits(source: Path, annotations: dict[str, Row], english: str) -> dict[str, tuple[str, str]]:
@@ -101,7 +88,7 @@ def _splits(source: Path, annotations: dict[str, Row], english: str) -> dict[str
             splits[stem] = (parse_split(row.text("split"), row.where), row.text("file"))
     else:
         for stem, row in annotations.items():
-            split = _split_of_speaker(_speaker(stem))
+            split = _SPLITS.get(_speaker(stem) or "", "train")
             if english == "unlabeled" and stem.startswith("en_"):
                 if split != "train":
                     continue
@@ -161,9 +148,3 @@ def _speaker(stem: str) -> str | None:
     """The second field of a recording's name."""
     fields = stem.split("_")
     return fields[1] if len(fields) == 4 else None
-
-
-def _split_of_speaker(speaker: str | None) -> str:
-    if speaker in VALIDATION_SPEAKERS:
-        return "validation"
-    return "test" if speaker in TEST_SPEAKERS else "train"

@@ -6,7 +6,6 @@ The library is under the GPL: it is an optional extra and runs in processes of i
 from __future__ import annotations
 
 import json
-import struct
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -23,30 +22,18 @@ SAMPLE_RATE_HZ = 22_050
 
 @dataclass(frozen=True)
 class Speech:
-    """What to say, and how.
+    """What to say, and how."""
 
-    Attributes:
-      text: English words.
-      voice: language and variant as eSpeak NG names them, such as "en-us+f3".
-      rate_wpm: words per minute, 80 to 450.
-      pitch: 0 to 99; 50 is the voice's own.
-      pitch_range: 0 (monotonous) to 99; 50 is the voice's own.
-      word_gap: extra silence between words, in tens of milliseconds at a rate of 175.
-    """
-
-    text: str
-    voice: str
-    rate_wpm: int
-    pitch: int
-    pitch_range: int
-    word_gap: int
+    text: str  # English words
+    voice: str  # language and variant as eSpeak NG names them, such as "en-us+f3"
+    rate_wpm: int  # words per minute, 80 to 450
+    pitch: int  # 0 to 99; 50 is the voice's own
+    pitch_range: int  # 0 (monotonous) to 99; 50 is the voice's own
+    word_gap: int  # extra silence between words, in tens of milliseconds at a rate of 175
 
 
 def say(speeches: Sequence[Speech]) -> list[Int16[np.ndarray, " samples"]]:
-    """Renders speech in one fresh process: the same list always gives the same samples.
-
-    Returns:
-      One mono signal for each, at `SAMPLE_RATE_HZ`.
+    """Renders speech as mono signals at `SAMPLE_RATE_HZ`, in one process: the same list gives the same samples.
 
     Raises:
       InputError: the package `espeakng-loader` is not installed.
@@ -56,17 +43,11 @@ def say(speeches: Sequence[Speech]) -> list[Int16[np.ndarray, " samples"]]:
     # With -P and -S, as the standard library is all it needs, the process starts in 20 ms.
     command = [sys.executable, "-P", "-S", str(Path(__file__).with_name("espeak_process.py")), library, data]
     requests = "".join(json.dumps(asdict(speech)) + "\n" for speech in speeches)
-    process = subprocess.run(command, input=requests.encode(), capture_output=True, check=False)
+    process = subprocess.run(command, input=requests, capture_output=True, encoding="utf-8", errors="replace")
     if process.returncode:
-        message = process.stderr.decode(errors="replace").strip() or f"exit status {process.returncode}"
+        message = process.stderr.strip() or f"exit status {process.returncode}"
         raise RuntimeError(f"eSpeak NG failed: {message}")
-    signals, position = [], 0
-    for _ in speeches:
-        (size,) = struct.unpack_from("<I", process.stdout, position)
-        position += 4
-        signals.append(np.frombuffer(process.stdout, np.int16, size // 2, position))
-        position += size
-    return signals
+    return [np.frombuffer(bytes.fromhex(line), np.int16) for line in process.stdout.splitlines()]
 
 
 def installed_paths() -> tuple[str, str]:

@@ -4,22 +4,22 @@ The library keeps hidden state (pitch flutter, the C library's random numbers), 
 before. In a fresh process a list of requests always gives the same samples, and a crash does not take the caller down.
 The caller is `emocluster_jax.corpora.espeak`; this file needs only the standard library and is run by its path.
 
-Input, one JSON object per line: {"text", "voice", "rate_wpm", "pitch", "pitch_range", "word_gap"}. Output for each: the
-number of bytes (4 bytes, little endian), then mono 16-bit samples in the machine's byte order.
+Input, one JSON object per line: {"text", "voice", "rate_wpm", "pitch", "pitch_range", "word_gap"}. Output, one line for
+each: mono 16-bit samples in the machine's byte order, as hexadecimal digits.
 """
 
 from __future__ import annotations
 
 import ctypes
 import json
-import struct
 import sys
 
 # Values of eSpeak NG's speak_lib.h.
 _SYNCHRONOUS = 2
 _CHARACTER_POSITION = 1
 _UTF8 = 1
-_RATE, _VOLUME, _PITCH, _RANGE, _WORD_GAP = 1, 2, 3, 4, 7
+_VOLUME = 2
+_PARAMETERS = {"rate_wpm": 1, "pitch": 3, "pitch_range": 4, "word_gap": 7}
 
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
 
@@ -27,16 +27,6 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes
 def main(library_path: str, data_path: str) -> None:
     """Answers every request on standard input on standard output."""
     library = ctypes.CDLL(library_path)
-    library.espeak_Initialize.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_int]
-    library.espeak_ng_SetRandSeed.argtypes = [ctypes.c_long]
-    library.espeak_SetSynthCallback.argtypes = [_Callback]
-    library.espeak_SetSynthCallback.restype = None
-    library.espeak_SetVoiceByName.argtypes = [ctypes.c_char_p]
-    library.espeak_SetParameter.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int]
-    unsigned, pointer = ctypes.c_uint, ctypes.c_void_p
-    library.espeak_Synth.argtypes = [
-        *(ctypes.c_char_p, ctypes.c_size_t, unsigned, ctypes.c_int, unsigned, unsigned, pointer, pointer)
-    ]
     pieces: list[bytes] = []
 
     @_Callback
@@ -48,28 +38,22 @@ def main(library_path: str, data_path: str) -> None:
     rate = library.espeak_Initialize(_SYNCHRONOUS, 0, data_path.encode(), 0)
     if rate != 22_050:
         sys.exit(f"eSpeak NG did not start with its data in {data_path} (sample rate {rate}, expected 22050)")
-    library.espeak_ng_SetRandSeed(1)  # for the noise of breathy voices, else seeded with the clock
+    library.espeak_ng_SetRandSeed(ctypes.c_long(1))  # for the noise of breathy voices, else seeded with the clock
     library.espeak_SetSynthCallback(keep)
-    for line in sys.stdin.buffer:
+    for line in sys.stdin:
         request = json.loads(line)
         if library.espeak_SetVoiceByName(request["voice"].encode()):
             sys.exit(f"eSpeak NG has no voice {request['voice']}")
         # After the voice, which resets them.
-        settings = {
-            _RATE: request["rate_wpm"],
-            _VOLUME: 100,
-            _PITCH: request["pitch"],
-            _RANGE: request["pitch_range"],
-            _WORD_GAP: request["word_gap"],
-        }
-        for parameter, value in settings.items():
-            library.espeak_SetParameter(parameter, value, 0)
+        library.espeak_SetParameter(_VOLUME, 100, 0)
+        for name, parameter in _PARAMETERS.items():
+            library.espeak_SetParameter(parameter, request[name], 0)
         text = request["text"].encode()
         pieces.clear()
-        if library.espeak_Synth(text, len(text) + 1, 0, _CHARACTER_POSITION, 0, _UTF8, None, None):
+        size = ctypes.c_size_t(len(text) + 1)
+        if library.espeak_Synth(text, size, 0, _CHARACTER_POSITION, 0, _UTF8, None, None):
             sys.exit(f"eSpeak NG could not say {request['text']!r}")
-        samples = b"".join(pieces)
-        sys.stdout.buffer.write(struct.pack("<I", len(samples)) + samples)
+        print(b"".join(pieces).hex())
 
 
 if __name__ == "__main__":

@@ -15,20 +15,19 @@ from emocluster_jax.config import LABEL
 from emocluster_jax.corpora.audio_files import check_folder
 from emocluster_jax.corpora.labels import VAD
 from emocluster_jax.corpora.table import read_text
-from emocluster_jax.corpora.utterance import Utterance, check_some_exist, sorted_rows
+from emocluster_jax.corpora.utterance import Utterance, checked_rows, parse_gender
 from emocluster_jax.errors import InputError
 
 SPLITS = {1: "train", 2: "train", 3: "train", 4: "validation", 5: "test"}
 """Split by session."""
 _SESSION = re.compile(r"Session(\d+)")
 _TURN = re.compile(r"(?P<dialogue>Ses0(?P<session>\d)[FM]_\w+)_(?P<gender>[FM])\w*")
-_GENDERS = {"F": "female", "M": "male"}
 _NUMBER = r"\s*(\d+(?:\.\d+)?)\s*"
 _RATED = re.compile(rf"\[.*\]\s+(?P<turn>\S+)\s+\S+\s+\[{_NUMBER},{_NUMBER},{_NUMBER}\]\s*")
 
 
 def read(source: Path) -> list[Utterance]:
-    """Reads IEMOCAP as it is distributed.
+    """Reads IEMOCAP as it is distributed: one row per turn, sorted by id, also where the recording is missing.
 
     Sessions 1 to 3 train, 4 validates, 5 tests. A turn's speaker is its session and the gender in the turn's name. (The
     dialogue's name has the gender of the speaker who wore the markers: Ses01M speaks turn M003 of Ses01F_impro01.)
@@ -36,9 +35,6 @@ def read(source: Path) -> list[Utterance]:
     Args:
       source: the folder of `Session1` to `Session5`, each with ratings in `dialog/EmoEvaluation/*.txt` and recordings
         in `sentences/wav`.
-
-    Returns:
-      One row per turn, sorted by id. A turn without its recording keeps its row.
 
     Raises:
       InputError: a folder is missing, a line or session is not as expected, a turn is rated twice, or no recording
@@ -56,8 +52,7 @@ def read(source: Path) -> list[Utterance]:
                 raise InputError(f"{where}: {utterance.path.stem} is rated twice (also {places[utterance.id]})")
             places[utterance.id] = where
             utterances.append(utterance)
-    check_some_exist(utterances, source, "unpack IEMOCAP's sentences there")
-    return sorted_rows(utterances)
+    return checked_rows(utterances, source, "unpack IEMOCAP's sentences there")
 
 
 def _turns(session: Path) -> Iterator[tuple[Utterance, str]]:
@@ -94,6 +89,6 @@ def _utterance(line: str, session: Path, where: str) -> Utterance:
         path=session / name,
         split=SPLITS[number],
         speaker=f"Ses0{number}{turn['gender']}",
-        gender=_GENDERS[turn["gender"]],
+        gender=parse_gender(turn["gender"]),
         labels={name: LABEL.check(f"{where}: {name}", ratings[name]) for name in VAD},
     )

@@ -1,4 +1,4 @@
-"""Inputs beside the audio, by name: a vector for each recording, in a NumPy file, which a column of a table names."""
+"""Inputs beside the audio, by name: a vector for each recording, in a NumPy file that a table names."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 def check_input_names(names: Iterable[str], where: str) -> None:
-    """Raises InputError, which says where, for a name that a further input cannot have."""
+    """Raises InputError, with `where` in front, for a name that a further input cannot have."""
     for name in names:
         if not _NAME.fullmatch(name) or name == "audio" or name.endswith("_present"):
             raise InputError(
@@ -31,11 +31,7 @@ def check_input_names(names: Iterable[str], where: str) -> None:
 
 
 def input_columns(table: Table) -> dict[str, str]:
-    """The columns `input:NAME` of a table, by the name of the input, which is in lower case.
-
-    Raises:
-      InputError: a column names no input.
-    """
+    """The columns `input:NAME` of a table, by the input's name in lower case; InputError for one that names none."""
     columns = [column for column in table.columns if column.casefold().startswith(_PREFIX)]
     found = {column[len(_PREFIX) :].strip().casefold(): column for column in columns}
     check_input_names(found, str(table.path))
@@ -43,11 +39,9 @@ def input_columns(table: Table) -> dict[str, str]:
 
 
 def input_files(row: Row, columns: Mapping[str, str]) -> dict[str, Path]:
-    """The file of each input that a row has, by name; paths are relative to the table's folder, or absolute.
+    """The file of each input that a row has, by name, for the columns of `input_columns`.
 
-    Args:
-      row: of the table.
-      columns: of `input_columns`.
+    Paths are relative to the table's folder, or absolute.
     """
     fields = {name: row.text(column) for name, column in columns.items()}
     return {name: row.table.path.parent / field for name, field in fields.items() if not is_missing(field)}

@@ -19,21 +19,12 @@ from typing import NamedTuple
 from emocluster_jax.config import check_label_names
 from emocluster_jax.corpora.audio_files import AUDIO_SUFFIXES, is_file, is_inside
 from emocluster_jax.corpora.inputs import input_columns, input_files
-from emocluster_jax.corpora.label_checks import unused_columns
-from emocluster_jax.corpora.labels import VAD
+from emocluster_jax.corpora.labels import VAD, unused_columns
 from emocluster_jax.corpora.recording_names import fitting_recordings, path_below
 from emocluster_jax.corpora.segments import read_segment, segment_suffix
 from emocluster_jax.corpora.speaker_split import speaker_of, split_by_speaker
 from emocluster_jax.corpora.table import Row, Table, read_table
-from emocluster_jax.corpora.unlabeled_pool import read_pool
-from emocluster_jax.corpora.utterance import (
-    Utterance,
-    check_some_exist,
-    parse_gender,
-    parse_speaker,
-    parse_split,
-    sorted_rows,
-)
+from emocluster_jax.corpora.utterance import Utterance, checked_rows, parse_gender, parse_speaker, parse_split
 from emocluster_jax.errors import InputError
 
 COLUMNS = ("file", "start", "end", "split", "speaker", "gender")
@@ -59,13 +50,9 @@ _DEFAULT = ManifestOptions()
 
 
 def read(
-    source: Path,
-    unlabeled: Path | None = None,
-    unlabeled_limit: int | None = None,
-    suffixes: frozenset[str] = AUDIO_SUFFIXES,
-    options: ManifestOptions = _DEFAULT,
+    source: Path, suffixes: frozenset[str] = AUDIO_SUFFIXES, options: ManifestOptions = _DEFAULT
 ) -> list[Utterance]:
-    """Reads a manifest.
+    """Reads a manifest: one row per recording, sorted by id, also where it is listed but does not exist.
 
     Without a column `split`, the split is made by speaker: about 70 % of the labelled recordings for training, 15 % for
     validation, 15 % for test, no speaker in two of them; rows without any label join the unlabelled pool. Without a
@@ -73,15 +60,8 @@ def read(
 
     Args:
       source: the folder of the recordings, or the CSV file, if it lies in that folder.
-      unlabeled: a folder whose recordings, apart from those that the CSV file lists, join the unlabelled split.
-      unlabeled_limit: take this many of that folder; None takes all.
       suffixes: file name endings that count as recordings there.
-      options: with `manifest`, the CSV file, where it is not the folder's `manifest.csv`, and with `labels`, its
-        columns that hold labels.
-
-    Returns:
-      One row per recording, sorted by id: its path relative to the folder, and, of a segment, where it begins and ends.
-      A recording that is listed but does not exist keeps its row.
+      options: the CSV file, where it is not the folder's `manifest.csv`, and its columns that hold labels.
 
     Raises:
       InputError: the table or the folder is missing, unreadable or wrong, names a recording outside of the folder, or
@@ -123,10 +103,7 @@ def read(
             f"{path} has none of the columns {', '.join(VAD)}; it has {', '.join(rows.columns)}; name those that hold "
             "labels by `labels`"
         )
-    check_some_exist(utterances, path, f"give paths inside {root}, or another `source`")
-    if unlabeled is not None:
-        utterances += read_pool(unlabeled, root, utterances, unlabeled_limit, suffixes=suffixes)
-    return sorted_rows(utterances)
+    return checked_rows(utterances, path, f"give paths inside {root}, or another `source`")
 
 
 def _utterance(row: Row, recording: Listed, root: Path, labels: Sequence[str], inputs: Mapping[str, str]) -> Utterance:
@@ -149,17 +126,11 @@ def _utterance(row: Row, recording: Listed, root: Path, labels: Sequence[str], i
 
 
 class Listed(NamedTuple):
-    """What a row of a table names: a file, or a segment of one.
+    """What a row of a table names: a file, or a segment of one."""
 
-    Attributes:
-      file: its path below the folder of the recordings, with forward slashes.
-      start_s: where the segment begins, in seconds from the file's beginning; None of a whole file.
-      end_s: where it ends; None for the file's end.
-    """
-
-    file: str
-    start_s: float | None
-    end_s: float | None
+    file: str  # its path below the folder of the recordings, with forward slashes
+    start_s: float | None  # where the segment begins, in seconds from the file's beginning; None of a whole file
+    end_s: float | None  # where it ends; None for the file's end
 
     @property
     def id(self) -> str:
@@ -169,14 +140,9 @@ class Listed(NamedTuple):
 def listed_recordings(table: Table, root: Path, suffixes: frozenset[str], remedy: str) -> list[Listed]:
     """What each row of a table names by its columns `file`, `start` and `end`.
 
-    Where no file has exactly a row's name, it is the one that the name fits (`recording_names`), if there is one; what
-    another row names exactly does not fit.
-
-    Args:
-      table: its column `file` is relative to the folder, or absolute.
-      root: the folder that the files lie in.
-      suffixes: file name endings that count as recordings there.
-      remedy: what to do where a file does not lie there.
+    Files lie below `root`, or else `remedy` says what to do; `suffixes` are those of recordings. Where no file has
+    exactly a row's name, it is the one that the name fits (`recording_names`), if there is one; what another row names
+    exactly does not fit.
 
     Raises:
       InputError: a row names no file, one outside of the folder, what several files fit, or what another row does; or
@@ -190,7 +156,13 @@ def listed_recordings(table: Table, root: Path, suffixes: frozenset[str], remedy
     places: dict[str, str] = {}
     for named, row in zip(rows, table, strict=True):
         fitting = [found for file in fits.get(named.file, ()) if (found := named._replace(file=file)) not in exact]
-        recording = _only(fitting or [named], row)
+        if len(fitting) > 1:
+            names = ", ".join(found.file for found in fitting[:_SHOWN]) + (", ..." if len(fitting) > _SHOWN else "")
+            raise InputError(
+                f"{row.where}: {row.text('file')!r} may be any of {names}; "
+                "give its path below the folder of the recordings"
+            )
+        recording = fitting[0] if fitting else named
         if recording.id in places:
             raise InputError(f"{row.where}: {recording.id} is listed twice (also {places[recording.id]}); remove one")
         places[recording.id] = row.place
@@ -215,30 +187,17 @@ def _name_below(row: Row, root: Path, remedy: str) -> str:
     return Path(below).as_posix()
 
 
-def _only(fitting: Sequence[Listed], row: Row) -> Listed:
-    """The only one that a row's name fits."""
-    if len(fitting) > 1:
-        names, more = ", ".join(found.file for found in fitting[:_SHOWN]), ", ..." if len(fitting) > _SHOWN else ""
-        raise InputError(
-            f"{row.where}: {row.text('file')!r} may be any of {names}{more}; "
-            "give its path below the folder of the recordings"
-        )
-    return fitting[0]
-
-
 def _split(path: Path, utterances: list[Utterance], with_speakers: bool) -> list[Utterance]:
     """The rows with a split by speaker; those without labels become unlabelled."""
-    labeled = [utterance.has_labels for utterance in utterances]
-    speakers = [speaker_of(utterance) for utterance in utterances]
+    labeled = [utterance for utterance in utterances if utterance.has_labels]
     if not with_speakers:
         _log.warning("%s has no column 'speaker': the split treats every file as a speaker of its own", path)
-    elif unknown := sum(has_label and not u.speaker for u, has_label in zip(utterances, labeled, strict=True)):
+    elif unknown := sum(not utterance.speaker for utterance in labeled):
         _log.warning(
             "%s: the speakers of %d recordings are unknown; the split treats each file as a speaker", path, unknown
         )
-    known = [speaker for speaker, has_label in zip(speakers, labeled, strict=True) if has_label]
-    splits = split_by_speaker(known, str(path))
+    splits = split_by_speaker([speaker_of(utterance) for utterance in labeled], str(path))
     return [
-        replace(utterance, split=splits[speaker] if has_label else "unlabeled")
-        for utterance, speaker, has_label in zip(utterances, speakers, labeled, strict=True)
+        replace(utterance, split=splits[speaker_of(utterance)] if utterance.has_labels else "unlabeled")
+        for utterance in utterances
     ]

@@ -12,13 +12,7 @@ from pathlib import Path
 from emocluster_jax.corpora.audio_files import check_folder, check_inside
 from emocluster_jax.corpora.table import Row, Table, read_json_table, read_table, read_text
 from emocluster_jax.corpora.unlabeled_pool import lowercase_stem, read_pool
-from emocluster_jax.corpora.utterance import (
-    Utterance,
-    check_some_exist,
-    parse_gender,
-    parse_speaker,
-    sorted_rows,
-)
+from emocluster_jax.corpora.utterance import Utterance, checked_rows, parse_gender, parse_speaker, sorted_rows
 from emocluster_jax.errors import InputError
 
 LABEL_FILES = ("labels_consensus.csv", "labels_concensus.csv", "labels_consensus.json", "labels_concensus.json")
@@ -55,21 +49,17 @@ def read(
     unlabeled_limit: int | None = None,
     options: MspPodcastOptions = _DEFAULT,
 ) -> list[Utterance]:
-    """Reads a release of MSP-Podcast.
+    """Reads a release of MSP-Podcast: one row per recording, sorted by id, also where it is listed but does not exist.
 
     Args:
       source: the release's folder: the label file (CSV, or JSON in newer releases), in it or in its folder `Labels`,
         and the recordings in `Audios` (`Audio`, `wav`).
       unlabeled: the folder of the unlabelled pool, some 500,000 recordings. Recordings that the label file or
         `Partitions.txt` names, in whatever split, are left out of it.
-      unlabeled_limit: take this many of the pool; smaller samples are subsets of larger ones. None takes all.
-      options: `test_sets` are the values of Split_Set that make up the test split, whatever their case and blanks; by
-        default all that have labels. The paper's release 1.6 has one test set; later ones have Test1 and Test2. Test3
-        has no public labels and is always left out.
-
-    Returns:
-      One row per recording, sorted by id: the path relative to `source`. A recording that is listed but does not exist
-      keeps its row.
+      unlabeled_limit: take this many of the pool, as `read_pool` does.
+      options: `test_sets` are the values of Split_Set that make up the test split; by default all that have labels. The
+        paper's release 1.6 has one test set; later ones have Test1 and Test2. Test3 has no public labels and is always
+        left out.
 
     Raises:
       InputError: a file, folder or column is missing, a label is not a number, a split is unknown, a requested test set
@@ -97,13 +87,25 @@ def read(
         places[name] = row.place
         check_inside(name, row.where)
         split = _split(row, chosen)
-        if split is not None:
-            utterances.append(_utterance(row, split, source, audio / name))
-    check_some_exist(utterances, audio, "unpack the recordings there")
-    if unlabeled is not None:
-        named = {lowercase_stem(name) for name in (*places, *_partitioned(source))}
-        utterances += read_pool(unlabeled, source, utterances, unlabeled_limit, skip=named)
-    return sorted_rows(utterances)
+        if split is None:
+            continue
+        utterances.append(
+            Utterance(
+                id=(audio / name).relative_to(source).as_posix(),
+                path=audio / name,
+                split=split,
+                speaker=parse_speaker(row.text("SpkrID")),
+                gender=parse_gender(row.text("Gender")),
+                labels={label: row.label(column) for label, column in _LABELS.items()},
+            )
+        )
+    utterances = checked_rows(utterances, audio, "unpack the recordings there")
+    if unlabeled is None:
+        return utterances
+    # Lines such as `Test3; MSP-PODCAST_1.wav`.
+    lines = read_text(source / _PARTITIONS).splitlines() if (source / _PARTITIONS).exists() else []
+    named = {lowercase_stem(name) for name in (*places, *(line.rpartition(";")[2].strip() for line in lines))}
+    return sorted_rows([*utterances, *read_pool(unlabeled, source, utterances, unlabeled_limit, skip=named)])
 
 
 def _test_sets(asked: tuple[str, ...], table: Table) -> set[str]:
@@ -135,22 +137,3 @@ def _split(row: Row, test_sets: set[str]) -> str | None:
         raise InputError(f"{row.where}: unknown Split_Set {row.text('Split_Set')!r}; known are {', '.join(_SPLITS)}")
     split = _SPLITS[value]
     return None if split == "test" and value not in test_sets else split
-
-
-def _partitioned(source: Path) -> list[str]:
-    """The recordings in a release's list of partitions, which has lines such as `Test3; MSP-PODCAST_1.wav`."""
-    path = source / _PARTITIONS
-    if not path.exists():
-        return []
-    return [line.rpartition(";")[2].strip() for line in read_text(path).splitlines()]
-
-
-def _utterance(row: Row, split: str, source: Path, path: Path) -> Utterance:
-    return Utterance(
-        id=path.relative_to(source).as_posix(),
-        path=path,
-        split=split,
-        speaker=parse_speaker(row.text("SpkrID")),
-        gender=parse_gender(row.text("Gender")),
-        labels={name: row.label(column) for name, column in _LABELS.items()},
-    )

@@ -7,7 +7,6 @@ import os
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from emocluster_jax.corpora.audio_files import AUDIO_SUFFIXES, find_audio_files, is_file
@@ -22,44 +21,35 @@ def fitting_recordings(
     be a recording's name in any subfolder, with or without the suffix. The first of these four that exists decides.
     Case and the Unicode form of accents (NFD, as macOS writes names, or NFC) do not matter.
 
-    Args:
-      names: paths below the folder, or names without a folder.
-      folder: the folder of the recordings. It is searched, once, only for names without a folder that are not directly
-        in it.
-      suffixes: file name endings that count as recordings.
+    The folder is searched, once, only for names without a folder that are not directly in it.
 
     Raises:
       InputError: the folder is searched, and it or one of its subfolders cannot be read.
     """
-    listing = functools.cache(lambda place: _Files.of(_entries(folder, place), suffixes))
+    listing = functools.cache(lambda place: _Files(_entries(folder, place), suffixes))
     fits = {name: _at_path(name, folder, listing) for name in names}
     elsewhere = [name for name in names if "/" not in name and not fits[name]]
     if elsewhere:
         keys = {_key(name) for name in elsewhere}
-        files = _Files.of(find_audio_files(folder, suffixes), suffixes, keys)
+        files = _Files(find_audio_files(folder, suffixes), suffixes, keys)
         fits |= {name: files.by_name.get(_key(name)) or files.by_stem.get(_key(name), []) for name in elsewhere}
     return fits
 
 
-@dataclass(frozen=True)
 class _Files:
     """Paths below a folder by the keys of their files' names, and of recordings' names without the suffix."""
 
-    by_name: dict[str, list[str]]
-    by_stem: dict[str, list[str]]
-
-    @staticmethod
-    def of(paths: Iterable[str], suffixes: frozenset[str], keys: Collection[str] | None = None) -> _Files:
-        """All paths, or those that have one of these keys."""
-        files = _Files(defaultdict(list), defaultdict(list))
+    def __init__(self, paths: Iterable[str], suffixes: frozenset[str], keys: Collection[str] | None = None) -> None:
+        """Of all paths, or of those that have one of these keys."""
+        self.by_name: defaultdict[str, list[str]] = defaultdict(list)
+        self.by_stem: defaultdict[str, list[str]] = defaultdict(list)
         for path in sorted(paths):
             name = _key(path.rpartition("/")[2])
             stem, suffix = os.path.splitext(name)  # noqa: PTH122
             if keys is None or name in keys:
-                files.by_name[name].append(path)
+                self.by_name[name].append(path)
             if suffix in suffixes and (keys is None or stem in keys):
-                files.by_stem[stem].append(path)
-        return files
+                self.by_stem[stem].append(path)
 
 
 def _at_path(name: str, folder: Path, listing: Callable[[str], _Files]) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from emocluster_jax.corpora.unlabeled_pool import read_pool
-from emocluster_jax.corpora.utterance import Utterance
+from emocluster_jax.corpora.utterance import Utterance, sorted_rows
 from emocluster_jax.errors import InputError
 from emocluster_jax.settings import from_dict
 
@@ -51,17 +51,10 @@ def read_corpus(
     unlabeled: Path | None = None,
     unlabeled_limit: int | None = None,
 ) -> list[Utterance]:
-    """The rows of a corpus and of a folder of recordings without labels.
+    """The rows of a corpus, read with `options` (from `options_of`), and of a folder `unlabeled` of recordings.
 
-    A reader gets the arguments that its parameters name. The folder is read here if it has no parameter `unlabeled`.
-
-    Args:
-      corpus: its name.
-      source: its folder.
-      options: its own, from `options_of`.
-      suffixes: file name endings that count as recordings.
-      unlabeled: the folder of recordings without labels.
-      unlabeled_limit: take this many of them.
+    A reader gets the arguments that its parameters name; without one for `unlabeled`, that folder is read here.
+    `suffixes` are the file name endings that count as recordings.
     """
     read = _module(corpus).read
     takes = inspect.signature(read).parameters
@@ -70,7 +63,8 @@ def read_corpus(
     utterances = read(source, **{name: value for name, value in given.items() if name in takes})
     if unlabeled is None or "unlabeled" in takes:
         return utterances
-    return utterances + read_pool(unlabeled, source, utterances, unlabeled_limit, suffixes=suffixes)
+    root = source if source.is_dir() else source.parent
+    return sorted_rows([*utterances, *read_pool(unlabeled, root, utterances, unlabeled_limit, suffixes=suffixes)])
 
 
 def _module(corpus: str) -> Any:

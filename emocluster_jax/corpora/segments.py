@@ -25,13 +25,10 @@ _SUFFIX = re.compile(r"#(\d+(?:\.\d{1,6})?)-(\d+(?:\.\d{1,6})?)?\Z")
 
 
 def read_segment(row: Row) -> tuple[float | None, float | None]:
-    """The segment that a table's row gives by its columns `start` and `end`, rounded to microseconds.
+    """Start and end in seconds, rounded to microseconds, by the columns `start` and `end` of a table's row.
 
     They hold seconds, or timedeltas as pandas writes them ("0 days 00:00:01.500000"). An empty start is 0; an empty end
-    (or NaT) is the file's.
-
-    Returns:
-      Start and end in seconds: None and None for a whole file, None for an end that is the file's.
+    (or NaT) is the file's, None. A whole file has None and None.
 
     Raises:
       InputError: a field is not a time, or the end is not after the start.
@@ -46,7 +43,7 @@ def read_segment(row: Row) -> tuple[float | None, float | None]:
 
 
 def _time_s(row: Row, column: str) -> float | None:
-    """Seconds, rounded to microseconds; None where the field is empty."""
+    """None where the field is empty."""
     field = row.text(column)
     if field.casefold() == "nat":
         return None
@@ -74,7 +71,9 @@ def segment_suffix(start_s: float | None, end_s: float | None) -> str:
     """What follows the file in a segment's id: start and end in seconds, e.g. `#1.5-4` or `#1.5-`; "" for a file."""
     if start_s is None and end_s is None:
         return ""
-    return f"#{_seconds_text(start_s or 0.0)}-{'' if end_s is None else _seconds_text(end_s)}"
+    # To microseconds, without trailing zeros.
+    times = ["" if time_s is None else f"{time_s:.6f}".rstrip("0").rstrip(".") for time_s in (start_s or 0.0, end_s)]
+    return "#" + "-".join(times)
 
 
 def split_id(id: str) -> tuple[str, float | None, float | None]:
@@ -94,17 +93,7 @@ def split_id(id: str) -> tuple[str, float | None, float | None]:
 def find_recording(source: Path, id: str) -> tuple[Path, float | None, float | None] | None:
     """The file of a recording, which need not exist, and a segment's start and end in seconds, by its id.
 
-    Args:
-      source: the folder that ids are relative to.
-      id: the recording's.
-
-    Returns:
-      None if the id leads out of the folder.
+    None if the id leads out of `source`, the folder that ids are relative to.
     """
     file, start_s, end_s = (id, None, None) if is_inside(id) and is_file(source / id) else split_id(id)
     return (source / file, start_s, end_s) if is_inside(file) else None
-
-
-def _seconds_text(seconds: float) -> str:
-    """To microseconds, without trailing zeros."""
-    return f"{seconds:.6f}".rstrip("0").rstrip(".")

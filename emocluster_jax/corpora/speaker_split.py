@@ -19,15 +19,8 @@ _NAMES_SHOWN = 3
 
 
 def split_by_speaker(speakers: Sequence[str], where: str) -> dict[str, str]:
-    """The split of each speaker, by `deal` with `FRACTIONS`.
-
-    Args:
-      speakers: the speaker of each recording.
-      where: what the recordings were read from, for the message.
-
-    Raises:
-      InputError: fewer than three speakers.
-    """
+    """The split of each speaker by `deal`, from the speaker of each recording; InputError, which says `where` they are
+    from, for fewer than three speakers."""
     if (count := len(set(speakers))) < len(FRACTIONS):
         raise InputError(
             f"{where}: {count} speakers are too few to make a split of; "
@@ -37,17 +30,11 @@ def split_by_speaker(speakers: Sequence[str], where: str) -> dict[str, str]:
 
 
 def deal(speakers: Sequence[str], fractions: Mapping[Part, float]) -> dict[str, Part]:
-    """Assigns speakers to parts so that each part's number of recordings is close to its share.
+    """Assigns speakers to parts so that each part's number of recordings is close to its share; every part has one.
 
     Speakers with the most recordings come first, each goes to the part that lacks most; ties are broken by a hash of
     the name. The result depends only on names and counts, not on the order of the recordings, the machine or a seed.
-
-    Args:
-      speakers: the speaker of each recording; at least as many different ones as there are parts.
-      fractions: by part, its share of the recordings.
-
-    Returns:
-      Part by speaker; every part has one.
+    `speakers` has the speaker of each recording, at least as many different ones as there are parts.
     """
     counts = Counter(speakers)
     lacking = {part: fraction * len(speakers) for part, fraction in fractions.items()}
@@ -79,7 +66,6 @@ def shared_speakers(utterances: Iterable[Utterance]) -> tuple[str, ...]:
 
 
 def shared_speakers_warning(speakers: Sequence[str]) -> str:
-    """The warning about `shared_speakers`."""
     return (
         f"{_are(speakers)} in more than one of train, validation and test ({_names(speakers)}): scores will be better "
         "than they are for voices that training never heard; give each speaker one split, or prepare with `folds`"

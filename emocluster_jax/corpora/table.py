@@ -36,19 +36,12 @@ def is_missing(field: str) -> bool:
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a table.
-
-    Attributes:
-      table: the table that it belongs to.
-      place: where it is in the file, for messages, such as "line 7" (the header of a CSV file is line 1).
-      values: its fields, without surrounding blanks, in the order of the file's columns.
-      ends_early: whether it has fewer fields than the header; the last values are then empty.
-    """
+    """One row of a table."""
 
     table: Table
-    place: str
-    values: Sequence[str]
-    ends_early: bool = False
+    place: str  # where it is in the file, for messages, such as "line 7" (the header of a CSV file is line 1)
+    values: Sequence[str]  # without surrounding blanks, in the order of the file's columns
+    ends_early: bool = False  # whether it has fewer fields than the header; the last values are then empty
 
     @property
     def where(self) -> str:
@@ -83,21 +76,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A file's columns and rows.
-
-    Attributes:
-      path: the file.
-      delimiter: what separates the fields of a CSV file; empty for other files.
-      columns: the names of the columns, as spelt in the file; those without a name are left out.
-      index: position of each column, by its name in lower case.
-      rows: the rows below the header, blank ones left out.
-    """
+    """A file's columns and rows."""
 
     path: Path
-    delimiter: str
-    columns: tuple[str, ...]
-    index: dict[str, int]
-    rows: list[Row]
+    delimiter: str  # of a CSV file's fields; empty for other files
+    columns: tuple[str, ...]  # their names, as spelt in the file; those without a name are left out
+    index: dict[str, int]  # position of each column, by its name in lower case
+    rows: list[Row]  # below the header, without blank ones
 
     def has(self, column: str) -> bool:
         return column.casefold() in self.index
@@ -183,14 +168,9 @@ def _delimiter(text: str) -> str:
 
 
 def read_json_table(path: Path, key: str) -> Table:
-    """Reads a JSON file such as `{"a.wav": {"EmoAct": 4.2, "Split_Set": "Train"}, ...}`.
+    """Reads a JSON file such as `{"a.wav": {"EmoAct": 4.2, "Split_Set": "Train"}, ...}`, which has at least one row.
 
-    Args:
-      path: the file.
-      key: the name of the column that gets the outer object's keys.
-
-    Returns:
-      The table, with at least one row. A field is empty where the recording's object has no such entry, or null.
+    The column `key` gets the outer object's keys. A field is empty where an object has no such entry, or null.
 
     Raises:
       InputError: the file is missing, not JSON, empty, of another form, or an object has an entry twice.
@@ -221,7 +201,6 @@ def read_json_table(path: Path, key: str) -> Table:
 
 
 def _json_field(value: Any) -> str:
-    """A JSON value as a CSV file would have it."""
     if isinstance(value, str):
         return value.strip()
     return "" if value is None else json.dumps(value)

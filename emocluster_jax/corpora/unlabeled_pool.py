@@ -22,7 +22,7 @@ def read_pool(
     skip: Collection[str] = (),
     suffixes: frozenset[str] = AUDIO_SUFFIXES,
 ) -> list[Utterance]:
-    """The recordings of a folder and its subfolders as unlabelled rows.
+    """The recordings of a folder and its subfolders as unlabelled rows, sorted by id.
 
     Args:
       folder: where the recordings lie.
@@ -30,12 +30,8 @@ def read_pool(
         name and the path below it.
       listed: the corpus's rows. Their recordings are left out, so the pool may be the folder that they are in.
       limit: take this many, chosen by a hash of their ids: smaller samples are subsets of larger ones. None takes all.
-      skip: names of further recordings to leave out wherever they are, in lower case, without folder and suffix, such
-        as those of a test set without public labels.
+      skip: names, in lower case, without folder and suffix, of recordings to leave out wherever they are.
       suffixes: file name endings that count as recordings.
-
-    Returns:
-      Rows sorted by id.
 
     Raises:
       InputError: the folder is missing, unreadable or holds no recording, or the limit is out of range.

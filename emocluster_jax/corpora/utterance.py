@@ -12,18 +12,10 @@ from emocluster_jax.corpora.table import is_missing, read_table
 from emocluster_jax.errors import InputError
 
 _SPLITS = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "devel": "validation",
-    "development": "validation",
-    "test": "test",
-    "testing": "test",
-    "unlabeled": "unlabeled",
-    "unlabelled": "unlabeled",
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev", "devel", "development"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+    **dict.fromkeys(("unlabeled", "unlabelled"), "unlabeled"),
 }
 _GENDERS = {"f": "female", "female": "female", "woman": "female", "m": "male", "male": "male", "man": "male"}
 _UNKNOWN_SPEAKERS = frozenset({"unknown", "unk", "unknown speaker", "unknown_speaker"})
@@ -31,30 +23,26 @@ _UNKNOWN_SPEAKERS = frozenset({"unknown", "unk", "unknown speaker", "unknown_spe
 
 @dataclass(frozen=True)
 class Utterance:
-    """One recording with what is known of it: a file, or a segment of one.
-
-    Attributes:
-      id: unique within the corpus: the path relative to the corpus's folder, with forward slashes, followed by
-        `#start-end` for a segment (`segments.segment_suffix`).
-      path: the file.
-      split: one of `config.SPLITS`.
-      speaker: the corpus's name for the speaker, or None where unknown.
-      gender: "female", "male" or None where unknown.
-      labels: value by name, in the corpus's own units; NaN or absent where missing.
-      inputs: by name, the files of its further inputs (`corpora.inputs`); absent where missing.
-      start_s: where the segment begins, in seconds from the file's beginning; None for 0.
-      end_s: where it ends; None for the file's end.
-    """
+    """One recording with what is known of it: a file, or a segment of one."""
 
     id: str
+    """Unique within the corpus: the path relative to its folder, with forward slashes, and for a segment `#start-end`
+    (`segments.segment_suffix`)."""
     path: Path
     split: str
+    """One of `config.SPLITS`."""
     speaker: str | None = None
+    """The corpus's name for the speaker; None where unknown."""
     gender: str | None = None
+    """Either "female" or "male"; None where unknown."""
     labels: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """Value by name, in the corpus's own units; NaN or absent where missing."""
     inputs: Mapping[str, Path] = field(default_factory=dict, hash=False)
+    """The files of further inputs (`corpora.inputs`) by name; absent where missing."""
     start_s: float | None = None
+    """Where the segment begins, in seconds from the file's beginning; None for 0."""
     end_s: float | None = None
+    """Where it ends; None for the file's end."""
 
     @property
     def has_labels(self) -> bool:
@@ -91,12 +79,12 @@ def read_genders(path: Path, speaker: str, gender: str) -> dict[str, str | None]
 
 
 def sorted_rows(utterances: Iterable[Utterance]) -> list[Utterance]:
-    """The rows by their ids."""
     return sorted(utterances, key=lambda utterance: utterance.id)
 
 
-def check_some_exist(utterances: Sequence[Utterance], where: Path, remedy: str) -> None:
-    """Raises InputError if none of the listed files exists: then the folder is wrong, not single rows."""
+def checked_rows(utterances: Sequence[Utterance], where: Path, remedy: str) -> list[Utterance]:
+    """The rows by their ids; InputError if none of their files exists: then the folder is wrong, not single rows."""
     if not any(is_file(utterance.path) for utterance in utterances):
         first = f" (first: {utterances[0].path})" if utterances else ""
         raise InputError(f"{where}: none of the {len(utterances)} listed recordings exists{first}; {remedy}")
+    return sorted_rows(utterances)

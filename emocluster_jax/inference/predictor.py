@@ -31,12 +31,11 @@ from emocluster_jax.inference.model_directory import SavedModel, model_folder, r
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
 from emocluster_jax.models.registry import NETWORKS
 from emocluster_jax.preprocessing.audio import Condition
-from emocluster_jax.preprocessing.chunks import mel_chunks
+from emocluster_jax.preprocessing.chunks import chunk_parts, frames_of_parts, mel_chunks
 from emocluster_jax.preprocessing.given_frames import checked_vector
-from emocluster_jax.preprocessing.long_recordings import reader
 from emocluster_jax.preprocessing.normalization import FeatureStatistics
 from emocluster_jax.preprocessing.quality import quality_of, silent_reason
-from emocluster_jax.preprocessing.sources import as_source, chunk_parts, frames_of_parts
+from emocluster_jax.preprocessing.sources import as_source, reader
 from emocluster_jax.runtime.parallel import check_not_forked
 
 Vectors = Mapping[str, Float[np.ndarray, "recordings length"]]

@@ -27,11 +27,10 @@ from emocluster_jax.corpora.segments import segment_suffix
 from emocluster_jax.errors import InputError, RecordingError
 from emocluster_jax.inference.predictor import Prediction, Predictor
 from emocluster_jax.preprocessing.audio import Condition
-from emocluster_jax.preprocessing.chunks import ChunkParts, mel_chunks
+from emocluster_jax.preprocessing.chunks import ChunkParts, chunk_parts, frames_of_parts, mel_chunks
 from emocluster_jax.preprocessing.given_frames import read_vectors
-from emocluster_jax.preprocessing.long_recordings import LongRecording, Read, reader
 from emocluster_jax.preprocessing.quality import Quality, quality_of, silent_reason
-from emocluster_jax.preprocessing.sources import chunk_parts, frames_of_parts, open_source, segment_bounds
+from emocluster_jax.preprocessing.sources import LongRecording, Read, open_source, reader, segment_bounds
 from emocluster_jax.preprocessing.spectrogram import mel_filters
 from emocluster_jax.records.chunk_source import ChunkSource
 from emocluster_jax.runtime.host import usable_cores

@@ -28,22 +28,19 @@ _CANCELLED = 1e-3
 
 @dataclass
 class Condition:
-    """The condition of a recording, filled in block by block while it is decoded.
-
-    Attributes:
-      cut: whether some of it is missing: less than 1 %, or what a recorder had not written when it stopped.
-      clipped_samples: samples in runs of three or more equal ones, within a channel, at 0.99 of full scale or beyond.
-        An intact peak has no such run in PCM of 16 bits or more.
-      mean: of the mono signal before anything is subtracted; full scale is 1.
-      peak: the largest absolute value of that signal.
-      channels_peak: the peak if no channel cancelled another.
-    """
+    """The condition of a recording, filled in block by block while it is decoded."""
 
     cut: bool = False
+    """Whether some of it is missing: less than 1 %, or what a recorder had not written when it stopped."""
     clipped_samples: int = 0
+    """In runs of three or more equal ones, within a channel, at 0.99 of full scale or beyond: an intact peak has no
+    such run in PCM of 16 bits or more."""
     mean: float = 0.0
+    """Of the mono signal before anything is subtracted; full scale is 1."""
     peak: float = 0.0
+    """The largest absolute value of that signal."""
     channels_peak: float = 0.0
+    """The peak if no channel cancelled another."""
 
     @property
     def dc_offset(self) -> float:
@@ -66,7 +63,7 @@ def read_audio(
     Args:
       path: a file that libsndfile reads (wav, flac, mp3, ogg and others), or PyAV if it is installed (m4a, webm, amr
         and others), of any sample rate and channel count.
-      sample_rate_hz: rate of the result.
+      sample_rate_hz: of the result.
       audio: how the channels become one signal.
       condition: filled in.
 
@@ -86,14 +83,12 @@ def signal_blocks(
     condition: Condition,
     mean: float | None = None,
 ) -> Iterator[Float[np.ndarray, " samples"]]:
-    """A recording's mono signal, resampled, block by block, before it is divided by its peak.
-
-    Arguments and errors are those of `read_audio`, and:
+    """What `read_audio` reads, block by block, before it is divided by its peak.
 
     Args:
       longest_s: longer recordings are refused as soon as that much was read.
-      mean: the recording's `Condition.mean`, for `audio.remove_dc`; if it is None, the recording is decoded once more
-        to find it. It is subtracted before resampling, which would distort the ends of a constant.
+      mean: the recording's `Condition.mean`, for `audio.remove_dc`, subtracted before resampling, which would distort
+        the ends of a constant. If it is None, the recording is decoded once more to find it.
     """
     if audio.remove_dc and mean is None:
         first = Condition()
@@ -110,7 +105,7 @@ def to_mono_resampled(
     sample_rate_hz: int,
     audio: AudioConfig = DEFAULT_AUDIO,
 ) -> Float[np.ndarray, " resampled"]:
-    """Does the same as `read_audio` for a decoded signal at `rate` Hz; see there for the rest.
+    """What `read_audio` does, for a decoded signal at `rate` Hz.
 
     Its samples are real numbers of any scale. Integers are taken for PCM of their type's width: signed ones around 0,
     unsigned ones around the middle of their range, as in 8-bit WAVE files and from `scipy.io.wavfile`.
@@ -125,19 +120,13 @@ def to_mono_resampled(
         raise RecordingError(
             f"{signal.shape[0]} channels of {signal.shape[1]} samples; transpose to (channels, samples)"
         )
-    channels = _unit_scaled(np.atleast_2d(signal)).T
+    channels = np.atleast_2d(signal).T
+    if np.issubdtype(signal.dtype, np.integer):
+        channels = channels / 2.0 ** (8 * signal.itemsize - 1) - np.issubdtype(signal.dtype, np.unsignedinteger)
     first, condition = Condition(), Condition()
     mean = _mean(_mono([channels], audio, first), first) if audio.remove_dc else None
     blocks = _mono([channels] if channels.size else [], audio, condition, mean)
     return _finished(_resampled(blocks, rate, sample_rate_hz, LONGEST_S), condition)
-
-
-def _unit_scaled(samples: Shaped[np.ndarray, "channels samples"]) -> Float[np.ndarray, "channels samples"]:
-    """Integers as float64 from -1 to 1; floating-point numbers as they are."""
-    if not np.issubdtype(samples.dtype, np.integer):
-        return samples
-    half = 2.0 ** (8 * samples.dtype.itemsize - 1)
-    return samples / half - np.issubdtype(samples.dtype, np.unsignedinteger)
 
 
 def _mean(blocks: Iterable[Float[np.ndarray, " samples"]], condition: Condition) -> float:

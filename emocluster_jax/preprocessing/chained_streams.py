@@ -7,38 +7,28 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import BinaryIO, NamedTuple
 
-from emocluster_jax.preprocessing.file_contents import Contents, Stream, read_at, size_of, streams_from
+from emocluster_jax.preprocessing.file_contents import Contents, Stream, find, read_at, size_of
 
 FLAC_UNKNOWN = (1 << 36) - 1
 """FLAC's largest length; it, and 0, mean that the length was unknown when the header was written."""
 _FLAC_START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
 """A FLAC stream's name and the beginning of its first block."""
-_FLAC_START_BYTES = 8
-_FLAC_BLOCK_BYTES = 1 << 20
 _FIRST_PAGE = 0x02
 _LAST_PAGE = 0x04
 _PAGE_HEADER_BYTES = 27
-_OGG_BLOCK_BYTES = 1 << 16
-"""As much as the largest page."""
 
 
 class _Page(NamedTuple):
-    """An Ogg page.
-
-    Attributes:
-      start: where it begins.
-      end: where it ends, which may be beyond the file's end.
-      flags: whether it is a stream's first or last page.
-      granule: the stream's length at the end of the page, in samples.
-    """
+    """A page of an Ogg file."""
 
     start: int
-    end: int
-    flags: int
-    granule: int
+    end: int  # which may be beyond the file's end
+    flags: int  # whether it is a stream's first or last page
+    granule: int  # the stream's length at the end of the page, in samples
 
 
 def ogg_contents(file: BinaryIO) -> Contents:
@@ -60,31 +50,31 @@ def ogg_contents(file: BinaryIO) -> Contents:
         granule = max(page.granule, granule)
     if not starts:
         return Contents(missing=1.0)
-    streams = [Stream()] if starts == [0] else streams_from(starts, size)
+    streams = [Stream()] if starts == [0] else _streams_from(starts, size)
     return Contents(streams, missing, is_unfinished=not missing and not flags & _LAST_PAGE)
 
 
 def flac_contents(file: BinaryIO) -> Contents:
     """The streams of a FLAC file."""
-    size, starts, position = size_of(file), [], 0
-    while position < size:
-        block = read_at(file, position, _FLAC_BLOCK_BYTES)
-        starts += [position + match.start() for match in _FLAC_START.finditer(block)]
-        position += max(len(block) - (_FLAC_START_BYTES - 1), 1)
+    size, starts, position = size_of(file), [], -1
+    while (position := find(file, b"fLaC", position + 1, size)) < size:
+        if _FLAC_START.match(read_at(file, position, 8)):
+            starts.append(position)
     if not starts:
         return Contents()
     length = int.from_bytes(read_at(file, starts[0] + 18, 8), "big") & FLAC_UNKNOWN
-    return Contents() if len(starts) == 1 and length not in (0, FLAC_UNKNOWN) else Contents(streams_from(starts, size))
+    return Contents() if len(starts) == 1 and length not in (0, FLAC_UNKNOWN) else Contents(_streams_from(starts, size))
+
+
+def _streams_from(starts: Sequence[int], size: int) -> list[Stream]:
+    return [Stream([range(*ends)]) for ends in pairwise([*starts, size])]
 
 
 def _pages(file: BinaryIO, size: int) -> Iterator[_Page]:
     """All pages up to the first one that the file ends within; whatever lies between pages is skipped."""
     position = 0
-    while position < size:
+    while (position := find(file, b"OggS", position, size)) < size:
         header = read_at(file, position, _PAGE_HEADER_BYTES + 255)
-        if header[:4] != b"OggS":
-            position = _next_page(file, position + 1, size)
-            continue
         if len(header) < _PAGE_HEADER_BYTES or len(header) < _PAGE_HEADER_BYTES + header[26]:
             yield _Page(position, size + 1, 0, 0)
             return
@@ -93,13 +83,3 @@ def _pages(file: BinaryIO, size: int) -> Iterator[_Page]:
         end = position + header_bytes + sum(header[_PAGE_HEADER_BYTES:header_bytes])
         yield _Page(position, end, flags, granule)
         position = end
-
-
-def _next_page(file: BinaryIO, position: int, size: int) -> int:
-    """Where the next page begins; the file's end if there is none."""
-    while position < size:
-        found = read_at(file, position, _OGG_BLOCK_BYTES).find(b"OggS")
-        if found >= 0:
-            return position + found
-        position += _OGG_BLOCK_BYTES - 3
-    return size

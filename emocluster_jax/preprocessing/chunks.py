@@ -9,21 +9,18 @@ import numpy as np
 from jaxtyping import Float
 
 from emocluster_jax.config import FeatureConfig, Features
-from emocluster_jax.preprocessing.long_recordings import Read
 from emocluster_jax.preprocessing.normalization import FeatureStatistics, normalize
+from emocluster_jax.preprocessing.sources import Read, source_frames
 from emocluster_jax.preprocessing.spectrogram import mel_spectrogram
 
 
 class ChunkParts(NamedTuple):
-    """Samples or given frames of a recording's chunks.
-
-    Attributes:
-      length: of the whole recording.
-      parts: the whole recording, or each chunk's part of it, in order.
-    """
+    """Samples or given frames of a recording's chunks."""
 
     length: int
+    """Of the whole recording."""
     parts: list[Float[np.ndarray, " part *frame"]]
+    """The whole recording, or each chunk's part of it, in order."""
 
 
 def split_chunks(
@@ -52,41 +49,33 @@ def mel_chunks(
     return split_chunks(normalized, features.chunk_frames, features.chunks_per_utterance)
 
 
-def normalized_chunks(
-    signal: Float[np.ndarray, " samples"], features: FeatureConfig, statistics: FeatureStatistics
-) -> Float[np.ndarray, "chunks frames mel"]:
-    """The network's input, as float32, for a mono signal with a peak of one at `features.sample_rate_hz`."""
-    return mel_chunks(mel_spectrogram(signal, features), features, statistics)
+def chunk_parts(read: Read, start: int, end: int, features: Features) -> ChunkParts:
+    """Reads the parts that chunks need of a source from `start` up to, but not including, `end`.
 
-
-def signal_parts(read: Read, start: int, end: int, features: FeatureConfig) -> ChunkParts:
-    """Reads the parts that chunks need of the signal from `start` up to, but not including, `end`.
-
-    That is all of it if it is too short for gaps between chunks (up to 11 s with the default settings).
+    That is all of it for given frames, and for a signal too short for gaps between chunks (up to 11 s with the default
+    settings).
     """
-    samples = end - start
-    step = _step(samples, features)
-    if step <= features.chunk_frames:
-        return ChunkParts(samples, [read(start, end)])
+    length = end - start
+    if not isinstance(features, FeatureConfig) or (step := _step(length, features)) <= features.chunk_frames:
+        return ChunkParts(length, [read(start, end)])
     margin, hop = _margin(features), features.hop_size
     parts = []
     for i in range(features.chunks_per_utterance):
         first = max(i * step - margin, 0) * hop
         last = (i * step + features.chunk_frames - 1 + margin) * hop
         parts.append(read(start + first, min(start + last, end)))
-    return ChunkParts(samples, parts)
+    return ChunkParts(length, parts)
 
 
-def mel_of_parts(parts: ChunkParts, features: FeatureConfig) -> Float[np.ndarray, "time mel"]:
-    """A spectrogram, power as float32, that `mel_chunks` cuts into the same chunks as that of the whole recording.
+def frames_of_parts(parts: ChunkParts, features: Features) -> Float[np.ndarray, "frames dimensions"]:
+    """Given frames, or a power spectrogram, float32, that `mel_chunks` cuts into the chunks of the whole recording.
 
-    For recordings with gaps between chunks it has only the chunks' frames, one chunk after another, so that time and
+    Of recordings with gaps between chunks it has only the chunks' frames, one chunk after another, so that time and
     memory do not grow with the duration.
     """
-    if len(parts.parts) == 1:
-        return mel_spectrogram(parts.parts[0], features)
-    length, margin = features.chunk_frames, _margin(features)
-    step = _step(parts.length, features)
+    if len(parts.parts) == 1 or not isinstance(features, FeatureConfig):
+        return source_frames(parts.parts[0], features)
+    length, margin, step = features.chunk_frames, _margin(features), _step(parts.length, features)
     mel = np.empty((len(parts.parts), length, features.mel_bands), np.float32)
     for i, part in enumerate(parts.parts):
         mel[i] = mel_spectrogram(part, features)[min(i * step, margin) :][:length]

@@ -5,9 +5,10 @@ libsndfile decodes a file to its end although its header promises more, and noth
 
 from __future__ import annotations
 
+import math
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from numpy.lib.format import MAGIC_PREFIX
@@ -36,31 +37,24 @@ _LONGEST_TAG = 4096
 
 
 class Layout(NamedTuple):
-    """How a file of named chunks is laid out.
+    """How a file of named chunks is laid out."""
 
-    Attributes:
-      first: where its first chunk begins.
-      header: `struct` format of a chunk's name and size.
-      data: name of the chunk that holds the samples.
-      alignment: chunks begin at multiples of this.
-      whole_size: of the size of the whole file in the header: `struct` format, place, and how much it leaves out.
-      size_has_header: whether a chunk's size includes the chunk's header.
-      preamble: bytes of the data chunk before its samples.
-      streamed: from here on, data sizes are placeholders.
-    """
-
-    first: int
-    header: str
-    data: bytes
-    alignment: int
-    whole_size: tuple[str, int, int] | None
-    size_has_header: bool = False
-    preamble: int = 0
-    streamed: int = _STREAMED
+    first: int  # where its first chunk begins
+    header: str  # `struct` format of a chunk's name and size
+    data: bytes  # name of the chunk that holds the samples
+    alignment: int  # chunks begin at multiples of this
+    whole_size: tuple[str, int, int] | None  # the file's size: `struct` format, place, and how much it leaves out
+    size_has_header: bool = False  # whether a chunk's size includes the chunk's header
+    preamble: int = 0  # bytes of the data chunk before its samples
+    streamed: int = _STREAMED  # from here on, data sizes are placeholders
 
     @property
     def header_bytes(self) -> int:
         return struct.calcsize(self.header)
+
+    def counted_from(self, content: int) -> int:
+        """Where the size of a chunk counts from, if its content begins there."""
+        return content - self.header_bytes if self.size_has_header else content
 
     def aligned(self, position: int) -> int:
         """The first place at or after the position where a chunk may begin."""
@@ -68,19 +62,13 @@ class Layout(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """Where a file's samples lie.
-
-    Attributes:
-      start: where they begin.
-      end: where they end according to the header; None if the header holds a placeholder.
-      size_at: where their size is written.
-      size_of_end: the size as the header would hold it if they ended at a given place.
-    """
+    """Where a file's samples lie, and how its header gives their size."""
 
     start: int
-    end: int | None
-    size_at: int
-    size_of_end: Callable[[int], bytes]
+    end: int | None  # according to the header; None if that holds a placeholder
+    size_at: int = 0
+    size_form: str = ">I"  # `struct` format
+    counted_from: int = 0
 
 
 def layout_of(start: bytes) -> Layout | None:
@@ -147,8 +135,8 @@ def wav_codec(file: BinaryIO) -> tuple[int, range] | None:
     layout = layout_of(start)
     if layout is None or layout.data != b"data" or layout.first != 12:
         return None
-    found = _chunk(file, layout, b"fmt ")
-    content = b"" if found is None else read_at(file, found[0], 26)
+    found = next((content for name, content, _ in _chunks(file, layout, layout.first) if name == b"fmt "), None)
+    content = b"" if found is None else read_at(file, found, 26)
     if len(content) < 16:
         return None
     order = layout.header[0]
@@ -163,14 +151,7 @@ def wav_codec(file: BinaryIO) -> tuple[int, range] | None:
 
 
 def _goes_on(file: BinaryIO, layout: Layout, samples: Samples, whole_end: int) -> bool:
-    """Whether there are samples after the end that the header gives, as when a recorder crashes.
-
-    Args:
-      file: a file of chunks.
-      layout: how they are laid out.
-      samples: the samples, with an end.
-      whole_end: where the file ends according to its header.
-    """
+    """Whether there are samples after the end that the header gives, as when a recorder crashes."""
     size, end = size_of(file), layout.aligned(max(samples.end or 0, samples.start))
     inside = whole_end if end <= whole_end <= size else size
     if not _are_chunks(file, layout, end, inside):
@@ -182,22 +163,20 @@ def _goes_on(file: BinaryIO, layout: Layout, samples: Samples, whole_end: int) -
 
 def _are_chunks(file: BinaryIO, layout: Layout, position: int, end: int) -> bool:
     """Whether there is nothing but chunks, or zeros, between two places."""
-    for _ in range(_MOST_CHUNKS):
-        header = read_at(file, position, layout.header_bytes) if position + layout.header_bytes <= end else b""
-        if not any(header):
+    for name, content, chunk_bytes in _chunks(file, layout, position):
+        if content > end or not (any(name) or chunk_bytes):
             return True
-        name, chunk_bytes = struct.unpack(layout.header, header)
-        position += chunk_bytes if layout.size_has_header else layout.header_bytes + chunk_bytes
-        if position > end + layout.alignment:
+        if layout.counted_from(content) + chunk_bytes > end + layout.alignment:
             return name[:4] in _BEHIND_SAMPLES  # cut off
         if not name[:4].isascii() or not name[:4].decode("ascii").isprintable():
             return False
-        position = layout.aligned(position)
     return True
 
 
 def _repaired(samples: Samples, size: int) -> Stream:
-    field = samples.size_of_end(size)
+    """The file with the size of all the samples that are there."""
+    most = (1 << 8 * struct.calcsize(samples.size_form)) - 1
+    field = struct.pack(samples.size_form, min(size - samples.counted_from, most))
     return Stream([range(samples.size_at), field, range(samples.size_at + len(field), size)])
 
 
@@ -209,47 +188,38 @@ def _whole_end(layout: Layout, start: bytes) -> int:
     return min(layout.aligned(struct.unpack_from(form, start, place)[0] + left_out), _FAR_OFF)
 
 
-def _chunk(file: BinaryIO, layout: Layout, wanted: bytes) -> tuple[int, int, int] | None:
-    """Where a chunk's content begins, its size as written, and where that is written."""
-    position = layout.first
+def _chunks(file: BinaryIO, layout: Layout, position: int) -> Iterator[tuple[bytes, int, int]]:
+    """Each chunk from a position on: its name, where its content begins, and its size as written."""
     for _ in range(_MOST_CHUNKS):
-        header = read_at(file, position, layout.header_bytes)
+        header = read_at(file, position, layout.header_bytes) if position < _FAR_OFF else b""
         if len(header) < layout.header_bytes:
-            break
+            return
         name, chunk_bytes = struct.unpack(layout.header, header)
         content = position + layout.header_bytes
-        if name == wanted:
-            return content, chunk_bytes, position + len(name)
-        if chunk_bytes >= _FAR_OFF:
-            break
-        end = (position if layout.size_has_header else content) + chunk_bytes
-        position = layout.aligned(max(end, content))
-    return None
+        yield name, content, chunk_bytes
+        position = layout.aligned(max(layout.counted_from(content) + chunk_bytes, content))
 
 
 def _chunk_samples(file: BinaryIO, layout: Layout, start: bytes) -> Samples | None:
-    found = _chunk(file, layout, layout.data)
+    found = next((place for name, *place in _chunks(file, layout, layout.first) if name == layout.data), None)
     if found is None:
         return None
-    content, chunk_bytes, size_at = found
-    form, streamed = layout.header[0] + layout.header[-1], layout.streamed
+    content, chunk_bytes = found
+    size_form, streamed = layout.header[0] + layout.header[-1], layout.streamed
+    size_at = content - struct.calcsize(size_form)
     if start[:4] == b"RF64" and start[12:16] == b"ds64" and chunk_bytes == 0xFFFFFFFF and len(start) >= 36:
         # The ds64 chunk holds the sizes of the file and of the samples that need more than 32 bits.
-        chunk_bytes, size_at, form, streamed = struct.unpack_from("<Q", start, 28)[0], 28, "<Q", _STREAMED_64
-    counted_from = content - layout.header_bytes if layout.size_has_header else content
+        chunk_bytes, size_at, size_form, streamed = struct.unpack_from("<Q", start, 28)[0], 28, "<Q", _STREAMED_64
+    counted_from = layout.counted_from(content)
     end = None if chunk_bytes >= streamed else counted_from + chunk_bytes
-    most = (1 << 8 * struct.calcsize(form)) - 1
-    return Samples(
-        content + layout.preamble, end, size_at, lambda end: struct.pack(form, min(end - counted_from, most))
-    )
+    return Samples(content + layout.preamble, end, size_at, size_form, counted_from)
 
 
 def _au_samples(start: bytes) -> Samples | None:
     if len(start) < 12:
         return None
     offset, data_bytes = struct.unpack_from(">II", start, 4)
-    end = None if data_bytes >= _STREAMED else offset + data_bytes
-    return Samples(offset, end, 8, lambda end: struct.pack(">I", min(end - offset, 0xFFFFFFFF)))
+    return Samples(offset, None if data_bytes >= _STREAMED else offset + data_bytes, 8, ">I", offset)
 
 
 def _nist_samples(file: BinaryIO) -> Samples | None:
@@ -260,6 +230,5 @@ def _nist_samples(file: BinaryIO) -> Samples | None:
     names = (b"sample_count", b"channel_count", b"sample_n_bytes")
     if length is None or not all(name in fields for name in names) or b"shorten" in header:
         return None
-    samples, channels, sample_bytes = (int(fields[name]) for name in names)
-    start = int(length[1])
-    return Samples(start, start + samples * channels * sample_bytes if samples else None, 0, lambda _: b"")
+    start, size = int(length[1]), math.prod(int(fields[name]) for name in names)
+    return Samples(start, start + size if size else None)

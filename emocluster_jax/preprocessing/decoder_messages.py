@@ -47,7 +47,7 @@ def without_mpg123_messages() -> Iterator[None]:
 
 
 def _pass_on(descriptor: int) -> None:
-    """Writes to the real stderr what others printed meanwhile: whole lines, or everything once nobody is decoding."""
+    """Writes to stderr what others printed meanwhile: whole lines, or everything once nobody is decoding."""
     global _printed
     size = os.fstat(descriptor).st_size
     if size == _printed:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import soundfile
-from jaxtyping import Float
 
 from emocluster_jax.errors import RecordingError
 from emocluster_jax.preprocessing.av_decoding import av_decoded
@@ -22,6 +21,7 @@ from emocluster_jax.preprocessing.file_contents import (
     BLOCK_SAMPLES,
     CUT_SHORT,
     TOLERATED_LOSS,
+    Blocks,
     Contents,
     Decoded,
     SplicedFile,
@@ -29,10 +29,8 @@ from emocluster_jax.preprocessing.file_contents import (
     read_at,
     size_of,
 )
-from emocluster_jax.preprocessing.formats import format_of, what_is_wrong
 from emocluster_jax.preprocessing.mpeg_frames import id3_bytes, is_mpeg_audio, mpeg_contents
 
-_Blocks = Generator[Float[np.ndarray, "samples channels"], None, float]
 _MP3_IN_WAV = 0x0055
 _NOT_OPENED = (soundfile.SoundFileError, TypeError, ValueError)
 """What `soundfile` raises if it cannot open a file."""
@@ -55,12 +53,14 @@ def decoded(path: Path, file: BinaryIO, strict: bool) -> Iterator[Decoded]:
     contents = _contents(path, file)
     _check_missing(contents, contents.missing, strict)
     with ExitStack() as stack:
-        source = _opened(path, file, contents.streams, stack)
-        if source is None:
-            form = format_of(file)
-            if form is None:
-                raise what_is_wrong(file)
-            source = stack.enter_context(av_decoded(file, form))
+        try:
+            sound = stack.enter_context(_Sound(path, file, contents.streams[0])) if contents.streams else None
+        except _NOT_OPENED:
+            sound = None
+        if sound is not None:
+            source = Decoded(sound.samplerate, _blocks(sound, path, file, contents.streams))
+        else:
+            source = stack.enter_context(av_decoded(file))
         yield Decoded(source.rate, _checked(source.blocks, contents, strict))
 
 
@@ -85,15 +85,6 @@ def _contents(path: Path, file: BinaryIO) -> Contents:
     return contents
 
 
-def _opened(path: Path, file: BinaryIO, streams: Sequence[Stream], stack: ExitStack) -> Decoded | None:
-    """The streams as libsndfile decodes them; None if it does not."""
-    try:
-        sound = stack.enter_context(_Sound(path, file, streams[0])) if streams else None
-    except _NOT_OPENED:
-        return None
-    return None if sound is None else Decoded(sound.samplerate, _blocks(sound, path, file, streams))
-
-
 def _check_missing(contents: Contents, missing: float, strict: bool) -> None:
     if missing >= TOLERATED_LOSS or (strict and missing):
         raise RecordingError(CUT_SHORT)
@@ -101,7 +92,7 @@ def _check_missing(contents: Contents, missing: float, strict: bool) -> None:
         raise RecordingError(_NEVER_FINISHED)
 
 
-def _checked(blocks: _Blocks, contents: Contents, strict: bool) -> _Blocks:
+def _checked(blocks: Blocks, contents: Contents, strict: bool) -> Blocks:
     missing = yield from blocks
     _check_missing(contents, missing, strict)
     return missing or contents.missing or (math.nan if contents.is_unfinished else 0.0)
@@ -131,8 +122,8 @@ class _Sound(soundfile.SoundFile):
         return samples if samples < FLAC_UNKNOWN else 0
 
 
-def _blocks(sound: _Sound, path: Path, file: BinaryIO, streams: Sequence[Stream]) -> _Blocks:
-    """The samples of all streams, the first of which is open; returns the share that is missing."""
+def _blocks(sound: _Sound, path: Path, file: BinaryIO, streams: Sequence[Stream]) -> Blocks:
+    """The samples of all streams, the first of which is open."""
     promised, missing = sound.promised, (yield from _sound_blocks(sound))
     for stream in streams[1:]:
         try:
@@ -147,7 +138,7 @@ def _blocks(sound: _Sound, path: Path, file: BinaryIO, streams: Sequence[Stream]
     return missing / promised if promised else missing
 
 
-def _sound_blocks(sound: _Sound) -> _Blocks:
+def _sound_blocks(sound: _Sound) -> Blocks:
     """The samples of one stream; returns how many are missing, NaN if that is unknown."""
     longest = max(BLOCK_SAMPLES // sound.channels, 1)
     read = 0

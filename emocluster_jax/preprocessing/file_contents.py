@@ -8,8 +8,7 @@ import stat
 from bisect import bisect_right
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -23,52 +22,33 @@ BLOCK_SAMPLES = 1 << 18
 TOLERATED_LOSS = 0.01
 """A recording that lacks less than this share is used, and counted as cut."""
 CUT_SHORT = "truncated: the file ends before its data do"
+_BLOCK_BYTES = 1 << 13
+
+Blocks = Generator[Float[np.ndarray, "samples channels"], None, float]
+"""Samples as float32; returns the share that is missing, NaN if that is unknown."""
 
 
 class Stream(NamedTuple):
-    """A stream that a decoder reads from start to end.
+    """A stream that a decoder reads from start to end."""
 
-    Attributes:
-      parts: bytes, or ranges of the file, that make up the stream; None for the file as it is.
-      samples: its length according to its frames; None to ask its decoder, 0 if unknown.
-      claimed_bytes: a length, too large on purpose, for decoders that guess a duration from it; 0 for the true one.
-    """
-
-    parts: Sequence[bytes | range] | None = None
-    samples: int | None = None
-    claimed_bytes: int = 0
+    parts: Sequence[bytes | range] | None = None  # bytes, or ranges of the file; None for the file as it is
+    samples: int | None = None  # its length according to its frames, 0 if unknown; None to ask its decoder
+    claimed_bytes: int = 0  # a length, too large on purpose, for decoders that guess a duration from it
 
 
-@dataclass(frozen=True)
-class Contents:
-    """What is decoded of a file.
+class Contents(NamedTuple):
+    """What is decoded of a file."""
 
-    Attributes:
-      streams: in playing order; usually one.
-      missing: share of the samples that lie beyond the file's end or are unreadable.
-      is_unfinished: whether the header was never completed, as when a recorder crashes.
-    """
-
-    streams: Sequence[Stream] = (Stream(),)
-    missing: float = 0.0
-    is_unfinished: bool = False
+    streams: Sequence[Stream] = (Stream(),)  # in playing order; usually one
+    missing: float = 0.0  # share of the samples that lie beyond the file's end or are unreadable
+    is_unfinished: bool = False  # whether the header was never completed, as when a recorder crashes
 
 
 class Decoded(NamedTuple):
-    """A file that is being decoded.
+    """A file that is being decoded."""
 
-    Attributes:
-      rate: its sample rate in Hz.
-      blocks: its samples as float32; returns the share that is missing, NaN if it is unknown.
-    """
-
-    rate: int
-    blocks: Generator[Float[np.ndarray, "samples channels"], None, float]
-
-
-def streams_from(starts: Sequence[int], size: int) -> list[Stream]:
-    """The streams of a file that begin at these places."""
-    return [Stream([range(*ends)]) for ends in pairwise([*starts, size])]
+    rate: int  # in Hz
+    blocks: Blocks
 
 
 class SplicedFile(io.RawIOBase):
@@ -151,3 +131,13 @@ def read_at(file: BinaryIO, position: int, count: int) -> bytes:
 def size_of(file: BinaryIO) -> int:
     """A file's length in bytes."""
     return file.seek(0, os.SEEK_END)
+
+
+def find(file: BinaryIO, wanted: bytes, position: int, end: int) -> int:
+    """Where these bytes occur next; `end` if that is not before it."""
+    while position < end:
+        block = read_at(file, position, _BLOCK_BYTES)
+        if (found := block.find(wanted)) >= 0:
+            return min(position + found, end)
+        position += max(len(block) - len(wanted) + 1, 1)
+    return end

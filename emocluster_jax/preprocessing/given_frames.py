@@ -1,7 +1,4 @@
-"""Arrays that a corpus provides in NumPy files, as `numpy.save` writes them.
-
-Either a recording's frames, (frames, dimensions), in place of audio, or a vector as a further input.
-"""
+"""NumPy files of a corpus: a recording's frames, (frames, dimensions), in place of audio, or a vector as an input."""
 
 from __future__ import annotations
 
@@ -48,56 +45,53 @@ def read_frames(path: Path, features: GivenFeatures) -> Float[np.ndarray, "time 
       RecordingError: the file is missing, empty, truncated, not a NumPy file, of other dimensions or types, not finite,
         or too long.
     """
-    with opened(path) as file:
-        shape, by_columns, dtype = _header(file)
-        _check_form(shape, dtype, features)
-        frames = np.fromfile(file, dtype, math.prod(shape)).reshape(shape, order="F" if by_columns else "C")
-    return _finite(frames)
+    return _read(path, features)
 
 
 def read_vectors(files: Mapping[str, Path], sizes: InputSizes) -> dict[str, Float32[np.ndarray, " length"]]:
     """Reads a recording's further inputs, each a NumPy file of float16, float32 or float64, (length,).
 
-    Args:
-      files: by name; of an input without one all numbers are NaN.
-      sizes: the inputs to read.
+    An input without a file is NaN throughout.
 
     Raises:
       RecordingError: as of `read_frames`, or a vector has another length.
     """
     vectors = {}
     for name, length in sizes:
-        vectors[name] = np.full(length, np.nan, np.float32)
-        if name not in files:
-            continue
         try:
-            with opened(files[name]) as file:
-                shape, _, dtype = _header(file)
-                _check_vector(shape, dtype, length)
-                vectors[name] = _finite(np.fromfile(file, dtype, length))
+            vectors[name] = _read(files[name], length) if name in files else np.full(length, np.nan, np.float32)
         except RecordingError as error:
             raise RecordingError(f"input {name}: {error}") from None
     return vectors
 
 
 def checked_vector(vector: Shaped[np.ndarray, " ..."], length: int) -> Float32[np.ndarray, " length"]:
-    """Does what `read_vectors` does for a vector in memory."""
+    """What `read_vectors` does, for a vector in memory."""
     vector = np.asarray(vector)
-    _check_vector(vector.shape, vector.dtype, length)
+    _check_form(vector.shape, vector.dtype, length)
     return _finite(vector)
 
 
 def vector_length(paths: Iterable[Path]) -> int | None:
     """The most frequent length of the vectors in these files, by their headers; None if none of them has one."""
-    found = Counter(shape[0] for shape in filter(None, map(shape_of, paths)) if len(shape) == 1)
-    allowed = [length for length in found if LENGTH.lowest <= length <= LENGTH.highest]
-    return max(allowed, key=lambda length: (found[length], length), default=None)
+    lengths = (shape[0] for shape in filter(None, map(shape_of, paths)) if len(shape) == 1)
+    return _most_frequent(length for length in lengths if LENGTH.lowest <= length <= LENGTH.highest)
+
+
+def most_frequent_dimensions(paths: Iterable[Path]) -> int | None:
+    """The most frequent number of dimensions in these files' headers; None if no file has frames."""
+    return _most_frequent(shape[1] for shape in filter(None, map(shape_of, paths)) if len(shape) == 2)
+
+
+def _most_frequent(sizes: Iterable[int]) -> int | None:
+    found = Counter(sizes)
+    return max(found, key=lambda size: (found[size], size), default=None)
 
 
 def checked_frames(
     frames: Shaped[np.ndarray, " ..."], frames_per_second: float, features: GivenFeatures
 ) -> Float[np.ndarray, "time dimensions"]:
-    """Does the same as `read_frames` for frames in memory, and refuses another rate than that of `features`."""
+    """What `read_frames` does, for frames in memory; refuses another rate than that of `features`."""
     try:
         FRAME_RATE.check("the number of frames per second", frames_per_second)
     except InputError as error:
@@ -109,13 +103,6 @@ def checked_frames(
     return _finite(frames)
 
 
-def most_frequent_dimensions(paths: Iterable[Path]) -> int | None:
-    """The most frequent number of dimensions in these files' headers; None if no file has frames."""
-    shapes = filter(None, map(shape_of, paths))
-    found = Counter(shape[1] for shape in shapes if len(shape) == 2)
-    return max(found, key=lambda dimensions: (found[dimensions], dimensions), default=None)
-
-
 def shape_of(path: Path) -> tuple[int, ...] | None:
     """The shape in a NumPy file's header; None if it cannot be read."""
     try:
@@ -123,6 +110,13 @@ def shape_of(path: Path) -> tuple[int, ...] | None:
             return _header(file)[0]
     except RecordingError:
         return None
+
+
+def _read(path: Path, expected: GivenFeatures | int) -> Float32[np.ndarray, "*shape"]:
+    with opened(path) as file:
+        shape, by_columns, dtype = _header(file)
+        _check_form(shape, dtype, expected)
+        return _finite(np.fromfile(file, dtype, math.prod(shape)).reshape(shape, order="F" if by_columns else "C"))
 
 
 def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
@@ -149,28 +143,23 @@ def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
     return shape, by_columns, dtype
 
 
-def _check_form(shape: tuple[int, ...], dtype: np.dtype, features: GivenFeatures) -> None:
-    _check_type(dtype)
-    if len(shape) != 2:
-        raise RecordingError(f"an array of shape {shape}; expected (frames, {features.dimensions})")
-    if shape[1] != features.dimensions:
-        # Recordings are counted by reason, so it does not include their number of frames.
-        raise RecordingError(f"frames of {shape[1]} numbers; expected (frames, {features.dimensions})")
-    if not shape[0]:
-        raise RecordingError("no frames")
-    if shape[0] > LONGEST_S * features.frames_per_second or math.prod(shape) > _MOST_VALUES:
-        raise RecordingError(f"longer than {LONGEST_S / 3600:g} hours or {_MOST_VALUES} numbers")
-
-
-def _check_vector(shape: tuple[int, ...], dtype: np.dtype, length: int) -> None:
-    _check_type(dtype)
-    if shape != (length,):
-        raise RecordingError(f"an array of shape {shape}; expected ({length},)")
-
-
-def _check_type(dtype: np.dtype) -> None:
+def _check_form(shape: tuple[int, ...], dtype: np.dtype, expected: GivenFeatures | int) -> None:
+    """Raises RecordingError for what are not these frames, or not a vector of this length."""
     if not np.issubdtype(dtype, np.floating) or dtype.itemsize > 8:
         raise RecordingError(f"numbers of type {dtype}; expected float16, float32 or float64")
+    if isinstance(expected, int):
+        if shape != (expected,):
+            raise RecordingError(f"an array of shape {shape}; expected ({expected},)")
+        return
+    if len(shape) != 2:
+        raise RecordingError(f"an array of shape {shape}; expected (frames, {expected.dimensions})")
+    if shape[1] != expected.dimensions:
+        # Recordings are counted by reason, so it does not include their number of frames.
+        raise RecordingError(f"frames of {shape[1]} numbers; expected (frames, {expected.dimensions})")
+    if not shape[0]:
+        raise RecordingError("no frames")
+    if shape[0] > LONGEST_S * expected.frames_per_second or math.prod(shape) > _MOST_VALUES:
+        raise RecordingError(f"longer than {LONGEST_S / 3600:g} hours or {_MOST_VALUES} numbers")
 
 
 def _finite(numbers: Shaped[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:

@@ -13,76 +13,51 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import BinaryIO, NamedTuple
 
-from emocluster_jax.preprocessing.file_contents import Contents, Stream, read_at, size_of
+from emocluster_jax.preprocessing.file_contents import Contents, Stream, find, read_at, size_of
 
-_V1_KBPS = {
-    1: (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
-    2: (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
-    3: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+_KBPS = {
+    (True, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    (True, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (True, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (False, 1): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    (False, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
-"""Bit rates of MPEG-1, by layer and index."""
-_V2_KBPS = {
-    1: (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
-    2: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-    3: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-}
-"""The same for MPEG-2 and 2.5."""
-_BLOCK_BYTES = 1 << 20
-_LARGEST_FRAME = 2_881
+"""Bit rates by whether it is MPEG-1 (and not 2 or 2.5), layer, and index."""
+_BLOCK_BYTES = 1 << 16
 _COUNT_TAGS = (b"Xing", b"Info")
 _GUESS_FACTOR = 1_024
 """More than the ratio of the largest frame to the smallest, so that a duration guessed from it is too long."""
-
 
 _Kind = tuple[int, int, int, bool]
 """Version, layer, sample rate and whether it is mono: the same for all frames of a stream."""
 
 
 class _Frame(NamedTuple):
-    """What a frame's header says.
+    """What a frame's header says."""
 
-    Attributes:
-      size: bytes, header included.
-      samples: per channel.
-      kind: of frame.
-      count_at: where a stream's first frame may hold the number of frames.
-    """
-
-    size: int
-    samples: int
+    size: int  # in bytes, header included
+    samples: int  # per channel
     kind: _Kind
-    count_at: int
+    count_at: int  # where a stream's first frame may hold the number of frames
 
 
 class _Count(NamedTuple):
-    """What the first frame may declare.
+    """What a stream's first frame may declare."""
 
-    Attributes:
-      frames: how many follow; None if it does not say.
-      bytes: the stream's length; None if it does not say.
-      bytes_at: where in the frame the latter is written.
-    """
-
-    frames: int | None = None
-    bytes: int | None = None
-    bytes_at: int = 0
+    frames: int | None = None  # that follow it
+    bytes: int | None = None  # of the stream
+    bytes_at: int = 0  # where in the frame `bytes` is written
 
 
 @dataclass
 class _Run:
-    """Frames of one kind, for one decoder.
+    """Frames of one kind, for one decoder."""
 
-    Attributes:
-      frame: the first one.
-      declared: what it declares.
-      parts: where the frames are.
-      frames: how many, without the one that declares their number.
-    """
-
-    frame: _Frame
+    frame: _Frame  # the first one
     declared: _Count
-    parts: list[range] = field(default_factory=list)
-    frames: int = 0
+    parts: list[range] = field(default_factory=list)  # where the frames are
+    frames: int = 0  # without the one that declares their number
 
     @property
     def end(self) -> int:
@@ -95,26 +70,38 @@ class _Run:
 
     def add(self, place: range) -> None:
         if self.parts and self.end == place.start:
-            self.parts[-1] = range(self.parts[-1].start, place.stop)
-        else:
-            self.parts.append(place)
+            place = range(self.parts.pop().start, place.stop)
+        self.parts.append(place)
+
+
+class _Section(NamedTuple):
+    """A file up to an end."""
+
+    file: BinaryIO
+    end: int
+
+    def read(self, position: int, count: int) -> bytes:
+        return read_at(self.file, position, max(min(count, self.end - position), 0))
+
+    def frame_at(self, position: int) -> _Frame | None:
+        return _frame_of(self.read(position, 4))
 
 
 def is_mpeg_audio(start: bytes) -> bool:
     """Whether a file with this beginning consists of MPEG audio frames."""
-    return _frame_of(start[:4]) is not None or _is_free_format(start)
+    return _frame_of(start[:4], free_format=True) is not None
 
 
 def mpeg_contents(file: BinaryIO, start: int = 0, end: int | None = None) -> Contents:
     """The streams of the MPEG audio frames from `start` up to `end`; no streams if there are no frames."""
-    window = _Window(file, size_of(file) if end is None else end)
+    section = _Section(file, size_of(file) if end is None else end)
     first = start
-    while tag := _tag_bytes(window, first):
+    while tag := _tag_bytes(section, first):
         first += tag
-    if _is_free_format(window.read(first, 4)):
-        return Contents()  # the headers of its frames do not tell their sizes
-    runs, unreadable, is_unfinished = _runs(window, first)
-    if start == 0 and end is None and len(runs) == 1 and _is_as_declared(runs[0], window, first):
+    if section.frame_at(first) is None and is_mpeg_audio(section.read(first, 4)):
+        return Contents()  # free format: the headers of its frames do not tell their sizes
+    runs, unreadable, is_unfinished = _runs(section, first)
+    if start == 0 and end is None and len(runs) == 1 and _is_as_declared(runs[0], section, first):
         return Contents()
     frames = sum(run.frames for run in runs)
     lost = sum(max((run.declared.frames or 0) - run.frames, 0) for run in runs)
@@ -123,36 +110,34 @@ def mpeg_contents(file: BinaryIO, start: int = 0, end: int | None = None) -> Con
     return Contents([_stream(run) for run in runs if run.frames], missing, is_unfinished)
 
 
-def _runs(window: _Window, position: int) -> tuple[list[_Run], int, bool]:
+def _runs(section: _Section, position: int) -> tuple[list[_Run], int, bool]:
     """The frames from a position on, how many bytes between them are unreadable, and whether the last frame is cut."""
     runs: list[_Run] = []
     unreadable, gap, is_unfinished = 0, 0, False
-    while position < window.end:
-        frame = _frame_of(window.read(position, 4))
+    while position < section.end:
+        frame = section.frame_at(position)
         last = runs[-1] if runs else None
-        if frame is not None and _is_frame(window, position, frame, last):
-            if position + frame.size > window.end:
+        if frame is not None and _is_frame(section, position, frame, last):
+            end = position + frame.size
+            if end > section.end:
                 is_unfinished = last is not None and last.declared.frames is None
                 break
             unreadable, gap = unreadable + gap, 0
-            count = _count(window, position, frame)
+            count = _count(section, position, frame)
             if count is not None and count.frames == 0:
                 is_unfinished = True  # space was reserved for the number, which was never written
-            elif last is None or count is not None or last.frame.kind != frame.kind or not last.room:
-                runs.append(_Run(frame, _Count() if count is None or count.frames is None else count))
-            if count is None:
-                frames, following = window.run(position, frame.kind, runs[-1].room)
-                runs[-1].frames += frames
-                runs[-1].add(range(position, following))
-                position = following
             else:
-                if count.frames != 0:
-                    runs[-1].add(range(position, position + frame.size))
-                position += frame.size
-        elif tag := _tag_bytes(window, position):
+                if last is None or count is not None or last.frame.kind != frame.kind or not last.room:
+                    runs.append(_Run(frame, _Count() if count is None or count.frames is None else count))
+                if count is None:
+                    frames, end = _successive(section, position, frame, runs[-1].room)
+                    runs[-1].frames += frames
+                runs[-1].add(range(position, end))
+            position = end
+        elif tag := _tag_bytes(section, position):
             position += tag
         else:
-            following = window.find(b"\xff", position + 1)
+            following = find(section.file, b"\xff", position + 1, section.end)
             gap += following - position
             position = following
     if runs and runs[-1].room:
@@ -160,10 +145,25 @@ def _runs(window: _Window, position: int) -> tuple[list[_Run], int, bool]:
     return runs, unreadable, is_unfinished
 
 
-def _is_as_declared(run: _Run, window: _Window, first: int) -> bool:
+def _successive(section: _Section, position: int, frame: _Frame, most: int) -> tuple[int, int]:
+    """How many frames of one kind begin with this one, as far as one block shows, and where they end: all at once,
+    since an hour has a hundred thousand."""
+    block, start, frames = section.read(position, _BLOCK_BYTES), 0, 0
+    while frames < most:
+        end = start + frame.size
+        following = _frame_of(block[end : end + 4])
+        if following is None or following.kind != frame.kind:
+            break
+        if block[end + following.count_at : end + following.count_at + 4] in _COUNT_TAGS:
+            break
+        frame, start, frames = following, end, frames + 1
+    return (frames, position + start) if frames else (1, position + frame.size)
+
+
+def _is_as_declared(run: _Run, section: _Section, first: int) -> bool:
     """Whether a file is one stream as its first frame describes it, so that libmpg123 can read it by itself."""
-    tag = 128 if window.read(max(window.end - 128, 0), 3) == b"TAG" else 0
-    place = range(first, window.end - tag)
+    tag = 128 if section.read(max(section.end - 128, 0), 3) == b"TAG" else 0
+    place = range(first, section.end - tag)
     return run.parts == [place] and not run.room and run.declared.bytes in (None, len(place), len(place) + tag)
 
 
@@ -178,35 +178,33 @@ def _stream(run: _Run) -> Stream:
     return Stream([range(first.start, at), struct.pack(">I", size), range(at + 4, first.stop), *run.parts[1:]])
 
 
-def _is_frame(window: _Window, position: int, frame: _Frame, last: _Run | None) -> bool:
+def _is_frame(section: _Section, position: int, frame: _Frame, last: _Run | None) -> bool:
     """Whether what looks like a frame's header is one: another frame follows it, or it follows another frame."""
     end = position + frame.size
     follows = last is not None and last.end == position and last.frame.kind == frame.kind
-    if end >= window.end:
+    if end >= section.end:
         return follows
-    following = _frame_of(window.read(end, 4))
-    if following is not None and following.kind == frame.kind:
+    following = section.frame_at(end)
+    if following is not None and (follows or following.kind == frame.kind):
         return True
-    if _tag_bytes(window, end) or (following is not None and follows):
-        return True
-    return follows and not _has_frames(window, position + 1, end, frame.kind)
+    return _tag_bytes(section, end) > 0 or (follows and not _has_frames(section, position + 1, end, frame.kind))
 
 
-def _has_frames(window: _Window, start: int, end: int, kind: _Kind) -> bool:
+def _has_frames(section: _Section, start: int, end: int, kind: _Kind) -> bool:
     """Whether two successive frames of this kind begin in this range."""
-    while (start := window.find(b"\xff", start)) < end:
-        frame = _frame_of(window.read(start, 4))
+    while (start := find(section.file, b"\xff", start, end)) < end:
+        frame = section.frame_at(start)
         if frame is not None and frame.kind == kind:
-            following = _frame_of(window.read(start + frame.size, 4))
+            following = section.frame_at(start + frame.size)
             if following is not None and following.kind == kind:
                 return True
         start += 1
     return False
 
 
-def _count(window: _Window, position: int, frame: _Frame) -> _Count | None:
+def _count(section: _Section, position: int, frame: _Frame) -> _Count | None:
     """What a stream's first frame declares; None if it is an ordinary one."""
-    head = window.read(position + frame.count_at, 16)
+    head = section.read(position + frame.count_at, 16)
     if len(head) < 16 or head[:4] not in _COUNT_TAGS or frame.kind[1] != 3:
         return None
     flags, *numbers = struct.unpack(">3I", head[4:])
@@ -223,22 +221,16 @@ def id3_bytes(start: bytes) -> int:
     return 10 + sum((byte & 0x7F) << shift for byte, shift in zip(start[6:10], (21, 14, 7, 0), strict=True))
 
 
-def _tag_bytes(window: _Window, position: int) -> int:
+def _tag_bytes(section: _Section, position: int) -> int:
     """The size of the ID3 or APE tag that begins there; 0 if there is none."""
-    start = window.read(position, 32)
-    if tag := id3_bytes(start):
-        return tag
+    start = section.read(position, 32)
     if start[:3] == b"TAG":
         return 128
     if start[:8] == b"APETAGEX" and len(start) == 32:
         size, flags = struct.unpack_from("<I4xI", start, 12)
         # The size leaves out the header. What begins here may be the header or the footer.
         return 32 + (size if flags >> 29 & 1 else 0)
-    return 0
-
-
-def _is_free_format(start: bytes) -> bool:
-    return _frame_of(start[:4], free_format=True) is not None and not start[2] >> 4
+    return id3_bytes(start)
 
 
 @lru_cache(maxsize=4096)
@@ -252,57 +244,8 @@ def _frame_of(header: bytes, free_format: bool = False) -> _Frame | None:
         return None
     is_v1, is_mono = version == 3, header[3] >> 6 == 3
     rate = (44_100, 48_000, 32_000)[rate_index] // (1 if is_v1 else 2 if version == 2 else 4)
-    bits = 1_000 * (_V1_KBPS if is_v1 else _V2_KBPS)[layer][kbps_index - 1]
+    bits = 1_000 * _KBPS[is_v1, layer][kbps_index - 1]
     samples = {1: 384, 2: 1_152, 3: 1_152 if is_v1 else 576}[layer]
     size = (12 * bits // rate + padding) * 4 if layer == 1 else samples // 8 * bits // rate + padding
     side_bytes = (17 if is_mono else 32) if is_v1 else (9 if is_mono else 17)
     return _Frame(size, samples, (version, layer, rate, is_mono), 4 + side_bytes)
-
-
-class _Window:
-    """A file up to an end, read in blocks since frames are small."""
-
-    def __init__(self, file: BinaryIO, end: int) -> None:
-        self.end = end
-        self._file = file
-        self._start = 0
-        self._block = b""
-
-    def read(self, position: int, count: int) -> bytes:
-        """At most `_LARGEST_FRAME` bytes; fewer at the end."""
-        offset = position - self._start
-        if offset < 0 or offset + count > len(self._block):
-            size = max(min(_BLOCK_BYTES, self.end - position), 0)
-            if self._start + len(self._block) < self.end or offset < 0:
-                self._start, self._block, offset = position, read_at(self._file, position, size), 0
-        return self._block[offset : offset + count]
-
-    def run(self, position: int, kind: _Kind, most: int) -> tuple[int, int]:
-        """How many successive frames of a kind begin at a position, as far as one block shows, and where they end.
-
-        Each of them is followed by another frame of its kind, unless there is only one or `most` is reached.
-        """
-        self.read(position, _LARGEST_FRAME)
-        block, offset, before, frames = self._block, position - self._start, 0, 0
-        while frames < most:
-            frame = _frame_of(block[offset : offset + 4])
-            if frame is None or frame.kind != kind or self._start + offset + frame.size > self.end:
-                break
-            if block[offset + frame.count_at : offset + frame.count_at + 4] in _COUNT_TAGS:
-                break
-            before, offset, frames = offset, offset + frame.size, frames + 1
-        else:
-            return frames, self._start + offset
-        return (frames - 1, self._start + before) if frames > 1 else (frames, self._start + offset)
-
-    def find(self, byte: bytes, position: int) -> int:
-        """Where the byte occurs next; the end if it does not."""
-        while position < self.end:
-            self.read(position, 1)
-            found = self._block.find(byte, position - self._start)
-            if found >= 0:
-                return self._start + found
-            position = self._start + len(self._block)
-            if not self._block:
-                break
-        return self.end

@@ -48,8 +48,6 @@ def merge(a: FrameMoments, b: FrameMoments) -> FrameMoments:
     """
     if a.count == 0:
         return b
-    if b.count == 0:
-        return a
     count = a.count + b.count
     difference = b.mean - a.mean
     mean = a.mean + difference * (b.count / count)

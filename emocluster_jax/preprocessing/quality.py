@@ -20,27 +20,23 @@ DC_OFFSET = 0.01
 
 
 class Quality(NamedTuple):
-    """The quality of a recording, or of a window of it; NaN for what is unknown for given features.
-
-    Attributes:
-      covered: share of it that is in at least one chunk.
-      padded: share of each chunk that is padding, because it is shorter than a chunk.
-      silent_chunks: share of its chunks that are silent (`SILENCE`).
-      clipped_samples: of the whole recording (`audio.Condition`).
-      dc_offset: of the whole recording, as a share of its peak, from -1 to 1.
-      cut: 1 if the recording's file ends before its data do, otherwise 0.
-    """
+    """The quality of a recording, or of a window of it; NaN for what is unknown for given features."""
 
     covered: float
+    """Share of it that is in at least one chunk."""
     padded: float
+    """Share of each chunk that is padding, because it is shorter than a chunk."""
     silent_chunks: float
+    """Share of its chunks that are silent (`SILENCE`)."""
     clipped_samples: float
+    """Of the whole recording (`audio.Condition`)."""
     dc_offset: float
+    """Of the whole recording, as a share of its peak, from -1 to 1."""
     cut: float
+    """1 if the recording's file ends before its data do, otherwise 0."""
 
     @property
     def is_silent(self) -> bool:
-        """Whether all chunks are silent."""
         return self.silent_chunks == 1
 
     @property
@@ -74,13 +70,7 @@ def told(noticed: Mapping[str, int]) -> list[str]:
 
 
 def quality_of(parts: ChunkParts, features: Features, condition: Condition) -> Quality:
-    """The quality of a recording, or of a window of it.
-
-    Args:
-      parts: what its chunks are made of, divided by the recording's peak.
-      features: how chunks are cut.
-      condition: of the whole recording.
-    """
+    """The quality of what these chunks are cut of; `condition` is that of the whole recording."""
     frames, length, count = frame_count(parts.length, features), features.chunk_frames, features.chunks_per_utterance
     step = max(frames - length, 0) // max(count - 1, 1)
     covered = min(length + (count - 1) * min(step, length), frames) / frames

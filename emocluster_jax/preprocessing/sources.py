@@ -1,12 +1,14 @@
-"""Frames of a recording for any kind of features: computed from its samples, or given.
+"""What is read from a recording's file: a signal, from which frames are computed, or given frames.
 
-A file's source is what is read from it: (samples,) at `features.source_rate` for a mel spectrogram, or given frames
-(frames, dimensions). A segment is cut out of the source of its whole file, along the first axis, and so keeps the
-file's peak. All functions raise RecordingError for what cannot be used.
+A file's source is (samples,) at `features.source_rate` for a mel spectrogram, or frames (frames, dimensions). A signal
+too long for memory is decoded once for its peak, and again for parts of it. A segment is cut out of its whole file's
+source, along the first axis, and so keeps the file's peak. All functions raise RecordingError for what cannot be used.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +16,25 @@ from jaxtyping import Float, Shaped
 
 from emocluster_jax.config import DEFAULT_AUDIO, AudioConfig, FeatureConfig, Features
 from emocluster_jax.errors import RecordingError
-from emocluster_jax.preprocessing.audio import Condition, read_audio, to_mono_resampled
-from emocluster_jax.preprocessing.chunks import ChunkParts, mel_of_parts, signal_parts
+from emocluster_jax.preprocessing.audio import (
+    Condition,
+    check_signal,
+    peak_of,
+    read_audio,
+    signal_blocks,
+    to_mono_resampled,
+)
 from emocluster_jax.preprocessing.given_frames import checked_frames, read_frames
-from emocluster_jax.preprocessing.long_recordings import LongRecording, Read, open_recording
 from emocluster_jax.preprocessing.spectrogram import mel_spectrogram
 
+HELD_S = 1800.0
+"""Signals up to this duration are kept in memory: 115 MB at 16 kHz."""
+LONGEST_S = 48 * 3600.0
+"""A megabyte of FLAC may hold days of silence, which would take minutes to decode."""
+
+Read = Callable[[int, int], Float[np.ndarray, " part *frame"]]
+"""(start, end) -> the samples, or given frames, from `start` up to, but not including, `end`. A start before the last
+one makes it decode a long recording again."""
 _ROUNDING_S = 0.05
 """A segment may end this much after its file, and is then cut: annotations are rounded to hundredths or frames."""
 
@@ -27,25 +42,61 @@ _ROUNDING_S = 0.05
 def read_source(
     path: Path, features: Features, audio: AudioConfig = DEFAULT_AUDIO, condition: Condition | None = None
 ) -> Float[np.ndarray, " time *frame"]:
-    """Reads a file's samples or frames, as float32; `audio` and `condition` are those of `read_audio`."""
+    """A file's samples or frames, as float32; `audio` and `condition` are those of `read_audio`."""
     if isinstance(features, FeatureConfig):
         return read_audio(path, features.sample_rate_hz, audio, condition)
     return read_frames(path, features)
 
 
+@dataclass(frozen=True)
+class LongRecording:
+    """A recording that is not held in memory."""
+
+    path: Path
+    sample_rate_hz: int  # of the signal, not of the file
+    audio: AudioConfig
+    mean: float  # of the file's samples, which `audio` may have subtracted
+    samples: int
+    peak: np.float32  # what the signal is divided by
+
+    def __len__(self) -> int:
+        return self.samples
+
+
 def open_source(
     path: Path, features: Features, audio: AudioConfig = DEFAULT_AUDIO, condition: Condition | None = None
 ) -> Float[np.ndarray, " time *frame"] | LongRecording:
-    """Does the same as `read_source`, or returns a `LongRecording` if it is too long for memory."""
+    """The same, or a `LongRecording` where it is too long for memory."""
     if isinstance(features, FeatureConfig):
         return open_recording(path, features.sample_rate_hz, audio, condition)
     return read_frames(path, features)
 
 
+def open_recording(
+    path: Path, sample_rate_hz: int, audio: AudioConfig = DEFAULT_AUDIO, condition: Condition | None = None
+) -> Float[np.ndarray, " samples"] | LongRecording:
+    """What `read_audio` reads, up to `LONGEST_S`; what is longer than `HELD_S` is decoded but not kept."""
+    samples, peak = 0, np.float32(0)
+    held = []
+    condition = condition or Condition()
+    for block in signal_blocks(path, sample_rate_hz, audio, LONGEST_S, condition):
+        samples += len(block)
+        peak = np.maximum(peak, peak_of(block))
+        held.append(block)
+        if samples > HELD_S * sample_rate_hz:
+            held.clear()
+    check_signal(samples, peak, condition)
+    if samples > HELD_S * sample_rate_hz:
+        return LongRecording(path, sample_rate_hz, audio, condition.mean, samples, peak)
+    signal = np.concatenate(held)
+    signal /= peak
+    return signal
+
+
 def as_source(
     array: Shaped[np.ndarray, " ..."], rate: float, features: Features, audio: AudioConfig = DEFAULT_AUDIO
 ) -> Float[np.ndarray, " time *frame"]:
-    """The source of samples or frames in memory, of which there are `rate` per second."""
+    """The same for samples or frames in memory, of which there are `rate` per second."""
     if isinstance(features, FeatureConfig):
         return to_mono_resampled(array, rate, features.sample_rate_hz, audio)
     return checked_frames(array, rate, features)
@@ -89,13 +140,35 @@ def source_frames(
     return mel_spectrogram(source, features) if isinstance(features, FeatureConfig) else source
 
 
-def chunk_parts(read: Read, start: int, end: int, features: Features) -> ChunkParts:
-    """The parts that chunks need of a source from `start` up to, but not including, `end`: see `signal_parts`."""
-    if isinstance(features, FeatureConfig):
-        return signal_parts(read, start, end, features)
-    return ChunkParts(end - start, [read(start, end)])
+def reader(source: Float[np.ndarray, " time *frame"] | LongRecording) -> Read:
+    """Reads parts: views of an array in memory, or copies from a long recording."""
+    return _Decoder(source).read if isinstance(source, LongRecording) else lambda start, end: source[start:end]
 
 
-def frames_of_parts(parts: ChunkParts, features: Features) -> Float[np.ndarray, "frames dimensions"]:
-    """Frames that are cut into the same chunks as all frames of the recording."""
-    return mel_of_parts(parts, features) if isinstance(features, FeatureConfig) else parts.parts[0]
+class _Decoder:
+    """Decodes a long recording from start to end; only one block and the last requested part are in memory."""
+
+    def __init__(self, recording: LongRecording) -> None:
+        self._recording = recording
+        self._begin()
+
+    def _begin(self) -> None:
+        recording = self._recording
+        self._blocks = signal_blocks(
+            recording.path, recording.sample_rate_hz, recording.audio, LONGEST_S, Condition(), recording.mean
+        )
+        self._start = 0
+        self._held = np.zeros(0, np.float32)
+
+    def read(self, start: int, end: int) -> Float[np.ndarray, " part"]:
+        """Raises RecordingError if the file was shortened or replaced since it was opened."""
+        if start < self._start:
+            self._begin()
+        while self._start + len(self._held) < end:
+            block = next(self._blocks, None)
+            if block is None:
+                raise RecordingError("changed while it was read")
+            kept = self._held[max(start - self._start, 0) :]
+            self._start += len(self._held) - len(kept)
+            self._held = np.concatenate([kept, block / self._recording.peak])
+        return self._held[start - self._start : end - self._start].copy()

@@ -21,12 +21,11 @@ from emocluster_jax.corpora.inputs import InputSizes
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import RecordingError
 from emocluster_jax.preprocessing.audio import Condition
-from emocluster_jax.preprocessing.chunks import mel_chunks
+from emocluster_jax.preprocessing.chunks import chunk_parts, mel_chunks
 from emocluster_jax.preprocessing.given_frames import read_vectors
-from emocluster_jax.preprocessing.long_recordings import reader
 from emocluster_jax.preprocessing.normalization import FeatureStatistics, FrameMoments, frame_moments
 from emocluster_jax.preprocessing.quality import quality_of, silent_reason
-from emocluster_jax.preprocessing.sources import chunk_parts, cut_segment, read_source, source_frames
+from emocluster_jax.preprocessing.sources import cut_segment, read_source, reader, source_frames
 from emocluster_jax.records.crashes import noting, read_crashing
 from emocluster_jax.records.preparation import Layout
 from emocluster_jax.records.shards import Shard

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emocluster_jax.corpora.label_checks import outlying_labels, unused_columns
-from emocluster_jax.corpora.labels import VAD
+from emocluster_jax.corpora.labels import VAD, outlying_labels, unused_columns
 from emocluster_jax.corpora.table import read_table
 from emocluster_jax.corpora.utterance import Utterance
 from small_records import vad

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from emocluster_jax.config import LABEL
 from emocluster_jax.corpora import manifest, recording_names
+from emocluster_jax.corpora.audio_files import AUDIO_SUFFIXES
 from emocluster_jax.corpora.manifest import ManifestOptions
+from emocluster_jax.corpora.registry import read_corpus
 from emocluster_jax.corpora.utterance import parse_speaker
 from emocluster_jax.errors import InputError
 
@@ -205,12 +207,12 @@ def test_without_speakers_every_file_is_one_and_that_is_said(tmp_path, write_wav
 def test_pool_beside_the_manifest(tmp_path, write_wavs, write_text):
     write_wavs(tmp_path, "a.wav", "b.wav", "c.wav")
     path = write_text(tmp_path / "m.csv", "file,split,arousal\na.wav,train,1\n")
-    assert [(u.id, u.split) for u in manifest.read(path, unlabeled=tmp_path)] == [
+    assert [(u.id, u.split) for u in read_corpus("manifest", path, ManifestOptions(), AUDIO_SUFFIXES, tmp_path)] == [
         ("a.wav", "train"),
         ("b.wav", "unlabeled"),
         ("c.wav", "unlabeled"),
     ]
-    assert len(manifest.read(path, unlabeled=tmp_path, unlabeled_limit=1)) == 2
+    assert len(read_corpus("manifest", path, ManifestOptions(), AUDIO_SUFFIXES, tmp_path, 1)) == 2
 
 
 def test_recordings_that_are_missing_keep_their_rows(tmp_path, write_wavs, write_text):
@@ -244,7 +246,11 @@ def test_segments_of_files(tmp_path, write_wavs, write_text):
 def test_a_file_that_is_named_by_its_segments_is_not_in_the_pool(tmp_path, write_wavs, write_text):
     write_wavs(tmp_path, "a.wav", "b.wav")
     path = write_text(tmp_path / "m.csv", "file,start,end,split,arousal\na.wav,0,.02,train,1\na.wav,.02,.04,test,1\n")
-    assert [u.id for u in manifest.read(path, unlabeled=tmp_path)] == ["a.wav#0-0.02", "a.wav#0.02-0.04", "b.wav"]
+    assert [u.id for u in read_corpus("manifest", path, ManifestOptions(), AUDIO_SUFFIXES, tmp_path)] == [
+        "a.wav#0-0.02",
+        "a.wav#0.02-0.04",
+        "b.wav",
+    ]
 
 
 def test_a_split_leaves_the_segments_of_a_file_together(tmp_path, write_wavs, write_text):

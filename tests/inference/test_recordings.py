@@ -26,11 +26,12 @@ from emocluster_jax.inference.predictor import Prediction, Predictor
 from emocluster_jax.inference.recordings import Recording, SegmentPrediction, Skipped, predict_recordings
 from emocluster_jax.models.emocluster import EmoCluster
 from emocluster_jax.models.network import Output
-from emocluster_jax.preprocessing import decoding, long_recordings
+from emocluster_jax.preprocessing import decoding, sources
 from emocluster_jax.preprocessing.audio import read_audio
-from emocluster_jax.preprocessing.chunks import normalized_chunks
+from emocluster_jax.preprocessing.chunks import mel_chunks
 from emocluster_jax.preprocessing.normalization import FeatureStatistics
 from emocluster_jax.preprocessing.sources import open_source
+from emocluster_jax.preprocessing.spectrogram import mel_spectrogram
 from small_models import noise, small_model, write_recording
 
 # Between programs compiled for different shapes; attributes and embeddings here are of the order of 1.
@@ -50,7 +51,7 @@ def assert_same(one: Prediction, other: Prediction, atol: float = ROUNDING) -> N
 def network_output(model: SavedModel, signal: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Attributes in label units, embeddings and logits of the chunks of a signal at 16 kHz with a peak of one."""
     statistics = FeatureStatistics(model.feature_mean, model.feature_std)
-    chunks = normalized_chunks(signal, model.features, statistics)
+    chunks = mel_chunks(mel_spectrogram(signal, model.features), model.features, statistics)
     output = _apply(EmoCluster(model.config), model.variables, chunks)
     return (
         np.asarray(output.attributes) * model.label_std + model.label_mean,
@@ -275,10 +276,10 @@ def test_recordings_that_are_not_held_in_memory_are_predicted_alike(
     held = list(predict_recordings(predictors, [recording], window_s=window_s))
 
     monkeypatch.setattr(decoding, "BLOCK_SAMPLES", 10_000)
-    monkeypatch.setattr(long_recordings, "HELD_S", 30.0)
+    monkeypatch.setattr(sources, "HELD_S", 30.0)
     rows = list(predict_recordings(predictors, [recording], window_s=window_s))
 
-    assert isinstance(long_recordings.open_recording(recording.path, 16_000), long_recordings.LongRecording)
+    assert isinstance(sources.open_recording(recording.path, 16_000), sources.LongRecording)
     assert len(rows) == len(held) == (1 if window_s is None else 32.2 // window_s + 1)
     for row, expected in zip(rows, held, strict=True):
         assert isinstance(row, SegmentPrediction) and isinstance(expected, SegmentPrediction)
@@ -302,7 +303,7 @@ def test_segments_are_predicted_as_the_windows_that_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held_s: float
 ) -> None:
     """Of signals in memory and of those that are not. To the bit where they have the same places in their batches."""
-    monkeypatch.setattr(long_recordings, "HELD_S", held_s)
+    monkeypatch.setattr(sources, "HELD_S", held_s)
     monkeypatch.setattr(decoding, "BLOCK_SAMPLES", 10_000)
     signal = noise(14.3, 22_050) * np.linspace(0.2, 1, round(14.3 * 22_050), dtype=np.float32)
     path = write_recording(tmp_path / "a.wav", signal, 22_050)
@@ -374,13 +375,13 @@ def test_a_file_is_decoded_once_for_segments_that_follow_one_another(
 
 
 def test_a_long_recording_that_changes_after_its_peak_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(long_recordings, "HELD_S", 5.0)
+    monkeypatch.setattr(sources, "HELD_S", 5.0)
     monkeypatch.setattr(decoding, "BLOCK_SAMPLES", 16_000)
     path = write_recording(tmp_path / "long.wav", noise(8.0))
-    long = long_recordings.open_recording(path, 16_000)
+    long = sources.open_recording(path, 16_000)
     write_recording(path, noise(7.0))
     with pytest.raises(RecordingError, match="changed while it was read"):
-        long_recordings.reader(long)(100_000, 120_000)
+        sources.reader(long)(100_000, 120_000)
 
 
 @pytest.mark.parametrize(
@@ -456,7 +457,7 @@ def test_silent_windows_reach_no_network_and_the_others_do_as_before(tmp_path: P
                 assert prediction.cluster == (None if expected.cluster is None else -1)
             else:
                 window = signal[round(row.start_s * 16_000) : round(row.end_s * 16_000)]
-                chunks = normalized_chunks(window, FeatureConfig(), predictor.statistics)
+                chunks = mel_chunks(mel_spectrogram(window, FeatureConfig()), FeatureConfig(), predictor.statistics)
                 assert_same(prediction, predictor.predict_chunks(chunks)[0])
 
 
@@ -469,7 +470,7 @@ def test_a_recording_whose_chunks_miss_the_speech_is_left_out(tmp_path: Path, mo
     assert list(predict_recordings([predictor], [recording])) == [expected]
     with pytest.raises(RecordingError, match="all of its 11 chunks are silent"):
         predictor(signal, 16_000)
-    monkeypatch.setattr(long_recordings, "HELD_S", 30.0)
+    monkeypatch.setattr(sources, "HELD_S", 30.0)
     assert list(predict_recordings([predictor], [recording])) == [expected]
 
 

@@ -12,9 +12,9 @@ import soundfile
 import soxr
 
 from emocluster_jax.errors import RecordingError
-from emocluster_jax.preprocessing import audio, decoding, long_recordings
+from emocluster_jax.preprocessing import audio, decoding, sources
 from emocluster_jax.preprocessing.audio import read_audio, to_mono_resampled
-from emocluster_jax.preprocessing.long_recordings import open_recording
+from emocluster_jax.preprocessing.sources import open_recording
 
 RATE = 16_000
 
@@ -224,7 +224,7 @@ def test_recordings_too_long_to_hold(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(audio, "LONGEST_S", 18.0)
     with pytest.raises(RecordingError, match="longer than"):
         read_audio(tmp_path / "x.flac", RATE)
-    monkeypatch.setattr(long_recordings, "LONGEST_S", 19.0)
+    monkeypatch.setattr(sources, "LONGEST_S", 19.0)
     with pytest.raises(RecordingError, match="longer than"):
         open_recording(tmp_path / "x.flac", RATE)
 

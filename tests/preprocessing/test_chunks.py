@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from emocluster_jax.config import FeatureConfig
-from emocluster_jax.preprocessing.chunks import split_chunks
-from emocluster_jax.preprocessing.long_recordings import reader
-from emocluster_jax.preprocessing.sources import chunk_parts, frames_of_parts
+from emocluster_jax.preprocessing.chunks import chunk_parts, frames_of_parts, split_chunks
+from emocluster_jax.preprocessing.sources import reader
 from emocluster_jax.preprocessing.spectrogram import mel_spectrogram
 from small_models import noise
 

@@ -10,12 +10,11 @@ import soundfile
 
 from emocluster_jax.config import AudioConfig, FeatureConfig, GivenFeatures, channel_number
 from emocluster_jax.errors import InputError, RecordingError
-from emocluster_jax.preprocessing import decoding, long_recordings
+from emocluster_jax.preprocessing import decoding, sources
 from emocluster_jax.preprocessing.audio import Condition, read_audio, to_mono_resampled
-from emocluster_jax.preprocessing.chunks import ChunkParts, mel_of_parts, split_chunks
-from emocluster_jax.preprocessing.long_recordings import LongRecording, open_recording, reader
+from emocluster_jax.preprocessing.chunks import ChunkParts, chunk_parts, frames_of_parts, split_chunks
 from emocluster_jax.preprocessing.quality import SILENCE, Quality, quality_of
-from emocluster_jax.preprocessing.sources import chunk_parts
+from emocluster_jax.preprocessing.sources import LongRecording, open_recording, reader
 from small_models import noise, write_recording
 
 RATE = 16_000
@@ -55,7 +54,7 @@ def test_silent_chunks_are_those_without_power(silence_s: float, speech_s: float
     """Frames of digital silence have no power at all; of a chunk that is not silent, some have."""
     signal = between_silences(silence_s, speech_s)
     parts = chunk_parts(reader(signal), 0, len(signal), FEATURES)
-    chunks = split_chunks(mel_of_parts(parts, FEATURES), 62, 11)
+    chunks = split_chunks(frames_of_parts(parts, FEATURES), 62, 11)
     without_power = (chunks == 0).all(axis=(1, 2))
     # A Hann window lets next to nothing of its first and last samples through, but not nothing.
     assert quality(signal).silent_chunks == without_power.mean()
@@ -138,7 +137,7 @@ def test_an_offset_is_removed_from_recordings_that_are_not_held(
     path = write_recording(tmp_path / "x.wav", noise(9, 22_050) + 0.3, 22_050)
     settings = AudioConfig(remove_dc=True)
     held = open_recording(path, RATE, settings)
-    monkeypatch.setattr(long_recordings, "HELD_S", 5.0)
+    monkeypatch.setattr(sources, "HELD_S", 5.0)
     monkeypatch.setattr(decoding, "BLOCK_SAMPLES", 10_000)
     long = open_recording(path, RATE, settings)
     assert isinstance(held, np.ndarray) and isinstance(long, LongRecording)

@@ -25,7 +25,7 @@ from emocluster_jax.corpora.segments import segment_suffix
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.preprocessing.audio import read_audio
-from emocluster_jax.preprocessing.chunks import normalized_chunks
+from emocluster_jax.preprocessing.chunks import mel_chunks
 from emocluster_jax.preprocessing.normalization import feature_statistics, merge, no_frames
 from emocluster_jax.preprocessing.sources import read_source
 from emocluster_jax.preprocessing.spectrogram import mel_spectrogram
@@ -76,7 +76,7 @@ def test_records_are_bit_for_bit_what_preprocessing_gives(data_dir: Path, corpus
         np.testing.assert_allclose(arrays.durations_s, [len(signal) / 16_000 for signal in signals], rtol=1e-6)
         assert arrays.chunks.dtype == np.float16
         for chunks, signal_ in zip(arrays.chunks, signals, strict=True):
-            expected = normalized_chunks(signal_, FEATURES, statistics).astype(np.float16)
+            expected = mel_chunks(mel_spectrogram(signal_, FEATURES), FEATURES, statistics).astype(np.float16)
             assert np.array_equal(chunks.view(np.uint16), expected.view(np.uint16))
 
 
@@ -128,7 +128,7 @@ def test_segments_are_cut_out_of_their_file_which_is_decoded_once(
         part = signal[round((start_s or 0) * 16_000) : None if end_s is None else round(end_s * 16_000)]
         id = f"a.wav{segment_suffix(start_s, end_s)}"
         assert durations_s[id] == np.float32(len(part) / 16_000)
-        expected = normalized_chunks(part, FEATURES, statistics).astype(np.float16)
+        expected = mel_chunks(mel_spectrogram(part, FEATURES), FEATURES, statistics).astype(np.float16)
         assert np.array_equal(chunks[id].view(np.uint16), expected.view(np.uint16))
 
 
@@ -407,7 +407,9 @@ def test_records_are_of_the_chosen_channel_without_its_offset(
     assert arrays.ids == [name for name in sorted(paths) if name != "missed.wav"]
     for name, chunks in zip(arrays.ids, arrays.chunks, strict=True):
         signal_ = read_audio(paths[name], 16_000, audio)
-        expected = normalized_chunks(signal_, FEATURES, preparation.feature_statistics).astype(np.float16)
+        expected = mel_chunks(mel_spectrogram(signal_, FEATURES), FEATURES, preparation.feature_statistics).astype(
+            np.float16
+        )
         assert np.array_equal(chunks, expected)
     with pytest.raises(InputError, match="holds other prepared data"):
         prepared(conditions, tmp_path / "data")
