@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -65,6 +66,7 @@ from emocluster_jax.training.workdir import (
 )
 
 PLOTS = "plots"
+_REDRAW_AFTER_S = 30
 _PROJECTED = 100
 """About so many test sentences' chunks go to TensorBoard's projector: 2 MB."""
 
@@ -152,10 +154,9 @@ def fit(request: FitRequest) -> TrainingRun:
         counts = {**prepared.counts, "unlabeled": len(pool)}
         chosen = resolve_feed(request.feed, list(counts.values()), preparation.features, console)
         data = _load(prepared, inputs, pool, chosen, console)
-        draw_curves = partial(_draw_curves, workdir)
         with request.stopping or contextlib.nullcontext(_never) as stop:
             progress = fit_network(
-                config, data, workdir, console, stop, initial and initial.model, draw_curves, saved.id
+                config, data, workdir, console, stop, initial and initial.model, _curves_drawer(workdir), saved.id
             )
         parallel.wait_for_all("the best model is written")
         test = _test(prepared, workdir, chosen, console) if has_labels else None
@@ -207,6 +208,19 @@ def _load(
         inputs=inputs,
         recording_ids=lambda split, rows: data.ids(split, pool[rows] if split == "unlabeled" else rows),
     )
+
+
+def _curves_drawer(workdir: Path) -> Callable[[], None]:
+    """Draws the curves when an epoch ends; not after each of many short ones, which would take most of their time."""
+    drawn = time.monotonic()
+
+    def draw() -> None:
+        nonlocal drawn
+        if time.monotonic() - drawn >= _REDRAW_AFTER_S:
+            _draw_curves(workdir)
+            drawn = time.monotonic()
+
+    return draw
 
 
 def _draw_curves(workdir: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -45,6 +46,7 @@ class MetricsLog:
     """
 
     def __init__(self, directory: Path, epochs_done: int = 0, run_id: str = "") -> None:
+        _import_tensorboard()
         # Not `SummaryWriter`: a full disk ends its thread, for which the run would wait forever.
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto import event_pb2
@@ -95,6 +97,17 @@ class MetricsLog:
 
     def _add_event(self, step: int, **content: Any) -> None:
         self._events.write_event(self._messages.Event(wall_time=time.time(), step=step, **content))
+
+
+def _import_tensorboard() -> None:
+    """Imports tensorboardX as if PyTorch were not installed: else it imports that, which takes seconds, to no use."""
+    modules = cast("dict[str, Any]", sys.modules)
+    hidden = modules.setdefault("torch", None) is None
+    try:
+        import tensorboardX  # noqa: F401
+    finally:
+        if hidden:
+            del modules["torch"]
 
 
 def read_metrics(path: Path, run_id: str | None = None) -> list[dict[str, Any]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +118,21 @@ def test_tensorboard_events(tmp_path):
     histogram = values["cluster_sizes"].histo
     assert list(histogram.bucket) == [3, 0, 5] and list(histogram.bucket_limit) == [1, 2, 3]
     assert histogram.num == 8
+
+
+def test_tensorboard_does_without_pytorch_where_it_is_installed(tmp_path):
+    pytest.importorskip("torch")
+    code = f"""
+import sys
+from pathlib import Path
+from emocluster_jax.training.metrics_log import MetricsLog
+with MetricsLog(Path({str(tmp_path)!r})) as log:
+    log.write({{"epoch": 1, "loss": 0.5}})
+assert "torch" not in sys.modules
+import torch
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    assert any(event.summary.value for event in read_events(tmp_path / TENSORBOARD_DIR))
 
 
 @pytest.mark.parametrize("line", ["nonsense", "[1]", '{"loss": 1}'])
