@@ -27,7 +27,6 @@ TrainedStages = Literal["both", "unsupervised"]
 SelectBy = Literal["ccc", "rmse", "loss"]
 SPLITS = ("train", "validation", "test", "unlabeled")
 
-
 LADDER_LEVELS = 9
 """The input, the seven convolutions and the shared layer."""
 
@@ -41,20 +40,14 @@ BATCH_SIZE = Range(int, 1, 65_536)
 """Recordings per batch, in training and prediction."""
 CLUSTERS = Range(int, 1, 1_000_000)
 FOLD = Range(int, 1, 1_000_000)
-FOLDS = Range(
-    int,
-    3,
-    1_000_000,
-    wanted="speakers, or a number of 3 or more, and 1000000 at most: one fold tests, one validates, the others train",
+_FOLDS_WANTED = (
+    "speakers, or a number of 3 or more, and 1000000 at most: one fold tests, one validates, the others train"
 )
+FOLDS = Range(int, 3, 1_000_000, wanted=_FOLDS_WANTED)
 FRAME_RATE = Range(float, 1, 4_096)
 """Frames per second of given features."""
-LABEL = Range(
-    float,
-    -1_000_000,
-    1_000_000,
-    wanted="a number from -1000000 to 1000000, or nothing where it is missing",
-)
+_LABEL_WANTED = "a number from -1000000 to 1000000, or nothing where it is missing"
+LABEL = Range(float, -1_000_000, 1_000_000, wanted=_LABEL_WANTED)
 """Attributes' values, in any corpus's units: beyond it lie typing errors, and squares that float32 does not hold."""
 MEL_BANDS = Range(int, 1, 1_024)
 WINDOW_MS = Range(float, 1, 1_000)
@@ -78,9 +71,7 @@ _MOST_VALUES = 1 << 24
 """Numbers that the chunks of one recording may have: 64 MiB of float32, 192 times as many as by default."""
 
 _LABEL_NAME = re.compile("[A-Za-z][A-Za-z0-9_]{0,63}")
-_TAKEN_NAMES = frozenset(
-    {"file", "start", "end", "id", "split", "speaker", "gender", "chunk", "cluster", "duration_s", "mean"}
-)
+_TAKEN_NAMES = {"file", "start", "end", "id", "split", "speaker", "gender", "chunk", "cluster", "duration_s", "mean"}
 """Other columns of the tables that labels stand in."""
 
 CHANNEL = Range(int, 1, 65_535, wanted="mix, first, or a channel's number from 1 to 65535")
@@ -92,15 +83,7 @@ def is_label_name(name: object) -> bool:
 
 
 def check_label_names(names: Sequence[str], where: str) -> None:
-    """Checks the names of labels.
-
-    Args:
-      names: one or more.
-      where: the setting that gives them.
-
-    Raises:
-      InputError: there are none, one cannot be a label's name, or two differ in case at most.
-    """
+    """Raises InputError if `where` gives no names of labels, one that a label cannot have, or one twice."""
     if isinstance(names, str) or not names:
         raise InputError(f"{where} is {names!r}; give the names of one or more labels")
     seen = set()
@@ -134,13 +117,8 @@ DEFAULT_AUDIO = AudioConfig()
 
 
 def channel_number(channel: int | str) -> int | None:
-    """What `--channel` says, "mix", "first" or a number, as `AudioConfig.channel`.
-
-    Raises:
-      InputError: it is none of these.
-    """
-    words = {"mix": None, "first": 1}
-    text = str(channel)
+    """What `--channel` gives, "mix", "first" or a number, as `AudioConfig.channel`; raises InputError otherwise."""
+    words, text = {"mix": None, "first": 1}, str(channel)
     if text in words:
         return words[text]
     if not re.fullmatch("[0-9]{1,9}", text):
@@ -169,11 +147,6 @@ class FeatureConfig:
     @classmethod
     def of_windows(cls, window_ms: float, hop_ms: float, mel_bands: int) -> FeatureConfig:
         """Chunks of as many frames as begin within a second: 32 ms, 16 ms and 128 bands are the defaults.
-
-        Args:
-          window_ms: length of a window, and of its Fourier transform.
-          hop_ms: from the beginning of one window to that of the next.
-          mel_bands: of the mel spectrogram.
 
         Raises:
           InputError: a value is out of its range, the hop is longer than the window, or a chunk would be too large.

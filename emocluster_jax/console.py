@@ -15,14 +15,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from emocluster_jax.errors import one_line
 
 if TYPE_CHECKING:
-    from rich.console import Console as RichConsole
-    from rich.progress import Progress, TaskID
-
+    from rich.table import Table
 
 _LEGIBLE = 10
 """The narrowest a table's column may be folded to, in letters."""
@@ -41,29 +40,47 @@ class Task:
     done: int = 0
     detail: str = ""
     started: float = field(default_factory=time.monotonic)
-    _display: _Display | None = None
+    _first: tuple[float, int] | None = None
+    _last: tuple[float, int] = (0.0, 0)
 
     def advance(self, n: int = 1) -> None:
         """Counts `n` more units of work as done."""
         self.done += n
-        self._show()
+        self._last = time.monotonic(), self.done
+        self._first = self._first or self._last
 
     def describe(self, text: str) -> None:
         """Shows `text` beside the description, replacing the last one; "" shows nothing."""
         self.detail = text
-        self._show()
 
     @property
     def elapsed_s(self) -> float:
         return time.monotonic() - self.started
 
     @property
-    def title(self) -> str:
-        return ", ".join(filter(None, (": ".join(filter(None, (self.description, self.detail))), self.note)))
+    def rate(self) -> float:
+        """Units per second since the first ones, which may have been done before or include compilation."""
+        (first_s, first), (last_s, last) = self._first or self._last, self._last
+        if last > first and last_s > first_s:
+            return (last - first) / (last_s - first_s)
+        return self.done / max(self.elapsed_s, 1e-9)
 
-    def _show(self) -> None:
-        if self._display is not None:
-            self._display.update(self)
+    @property
+    def details(self) -> str:
+        return ", ".join(filter(None, (self.detail, self.note)))
+
+    @property
+    def title(self) -> str:
+        return ": ".join(filter(None, (self.description, self.details)))
+
+    @property
+    def progress(self) -> str:
+        """E.g. "120/450 (40 s, 3.0/s, 110 s left)"."""
+        count = f"{self.done}/{self.total} " if self.total is not None else f"{self.done} " if self.done else ""
+        pace = f", {_per_second(self.rate)}" if self.done else ""
+        if self.total is not None and 0 < self.done < self.total:
+            pace += f", {_duration((self.total - self.done) / self.rate)} left"
+        return f"{count}({_duration(self.elapsed_s)}{pace})"
 
 
 class _WarningHandler(logging.Handler):
@@ -90,7 +107,8 @@ class Console:
         self.quiet = quiet
         self._wording = wording or (lambda text: text)
         self._interval_s = interval_s
-        self._display: _Display | None = None
+        self._display: _Bars | _Lines | None = None
+        self._tasks: list[Task] = []
         self._lock = threading.Lock()
 
     def line(self, text: str = "") -> None:
@@ -145,25 +163,25 @@ class Console:
           total: units of work, which `Task.advance` counts; None shows only the elapsed time.
           note: shown beside it, e.g. the last score.
         """
+        task = Task(description, total, note)
         if self.quiet:
-            yield Task(description, total, note)
+            yield task
             return
         with self._lock:
             outermost = self._display is None
+            self._tasks.append(task)
             if self._display is None:
-                self._display = _Bars() if _is_terminal() else _Lines(self._interval_s)
+                self._display = _Bars(self._tasks) if _is_terminal() else _Lines(self._tasks, self._interval_s)
             display = self._display
-        task = Task(description, total, note, _display=display)
         finished = False
         try:
-            display.add(task)
             yield task
             finished = True
         finally:
-            display.remove(task, finished)
             if outermost:
-                display.stop()
+                display.stop(task, finished)
                 self._display = None
+            self._tasks.remove(task)
 
     def _print(self, text: str, to_stderr: bool = False) -> None:
         display = self._display
@@ -171,99 +189,76 @@ class Console:
         # File names may have characters that the terminal's encoding lacks.
         encoding = getattr(stream, "encoding", None) or "utf-8"
         text = text.encode(encoding, "backslashreplace").decode(encoding)
-        if display is None or not display.print_above(text, to_stderr):
+        if isinstance(display, _Bars) and (to_stderr or display.stdout_is_terminal):
+            display.print_above(text)
+        else:
             _write(text, to_stderr)
 
 
-class _Display(Protocol):
-    def add(self, task: Task) -> None: ...
-
-    def update(self, task: Task) -> None: ...
-
-    def remove(self, task: Task, finished: bool) -> None: ...
-
-    def print_above(self, text: str, to_stderr: bool) -> bool: ...
-
-    def stop(self) -> None: ...
-
-
 class _Bars:
-    """rich's bars on stderr."""
+    """rich's bars on stderr; the outermost stays on the screen, full, with its time."""
 
-    def __init__(self) -> None:
+    def __init__(self, tasks: Sequence[Task]) -> None:
         from rich.console import Console as RichConsole
+        from rich.live import Live
+        from rich.spinner import Spinner
 
+        self._tasks = tasks
         # Before `start`, which replaces sys.stdout by a proxy so that stray prints appear above the bars.
-        self._stdout_is_terminal = _stdout_is_terminal()
-        self._progress = _progress(RichConsole(file=sys.stderr), redirect_stdout=self._stdout_is_terminal)
-        self._ids: dict[Task, TaskID] = {}
-        self._progress.start()
+        self.stdout_is_terminal = _stdout_is_terminal()
+        console = RichConsole(file=sys.stderr)
+        self._spinner = Spinner("dots" if console.encoding.startswith("utf") else "line")
+        self._live = Live(
+            console=console,
+            get_renderable=self._table,
+            refresh_per_second=10,
+            redirect_stdout=self.stdout_is_terminal,
+        )
+        self._live.start()
 
-    def add(self, task: Task) -> None:
-        self._ids[task] = self._progress.add_task(task.title, total=task.total, counted=task.total is not None)
+    def print_above(self, text: str) -> None:
+        self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def update(self, task: Task) -> None:
-        if task in self._ids:
-            self._progress.update(self._ids[task], description=task.title, completed=task.done)
+    def stop(self, task: Task, finished: bool) -> None:
+        if finished:
+            task.detail = task.note = ""
+            task.total = task.total and task.done
+        self._live.stop()
 
-    def remove(self, task: Task, finished: bool) -> None:
-        task_id = self._ids.pop(task)
-        if self._ids:
-            self._progress.remove_task(task_id)
-        elif finished:
-            # The outermost bar stays on the screen, full, with its time.
-            done = max(task.done, 1)
-            self._progress.update(task_id, description=task.description, total=done, completed=done)
+    def _table(self) -> Table:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Column, Table
+        from rich.text import Text
 
-    def print_above(self, text: str, to_stderr: bool) -> bool:
-        if not to_stderr and not self._stdout_is_terminal:
-            return False
-        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
-        return True
-
-    def stop(self) -> None:
-        self._progress.stop()
+        table = Table.grid(Column(), Column(), Column(max_width=24), Column(no_wrap=True), padding=(0, 1))
+        for task in list(self._tasks):
+            bar = "" if task.total is None else ProgressBar(task.total, task.done)
+            table.add_row(self._spinner, Text(task.title), bar, Text(task.progress))
+        return table
 
 
 class _Lines:
     """Plain lines on stderr, from a timer thread, even while nothing advances."""
 
-    def __init__(self, interval_s: float) -> None:
+    def __init__(self, tasks: Sequence[Task], interval_s: float) -> None:
+        self._tasks = tasks
         self._interval_s = interval_s
-        self._tasks: list[Task] = []
-        self._lock = threading.Lock()
         self._ended = threading.Event()
         self._timer = threading.Thread(target=self._report, name="progress", daemon=True)
+        _write(f"{tasks[0].title} ...", to_stderr=True)
         self._timer.start()
 
-    def add(self, task: Task) -> None:
-        with self._lock:
-            self._tasks.append(task)
-            if len(self._tasks) == 1:
-                _write(f"{task.title} ...", to_stderr=True)
-
-    def update(self, task: Task) -> None:
-        pass
-
-    def remove(self, task: Task, finished: bool) -> None:
-        with self._lock:
-            self._tasks.remove(task)
-            if not self._tasks and finished:
-                count = f"{task.done}, " if task.done else ""
-                _write(f"{task.description}: done ({count}{task.elapsed_s:.1f} s)", to_stderr=True)
-
-    def print_above(self, text: str, to_stderr: bool) -> bool:
-        return False
-
-    def stop(self) -> None:
+    def stop(self, task: Task, finished: bool) -> None:
         self._ended.set()
         self._timer.join()
+        if finished:
+            count = f"{task.done}, " if task.done else ""
+            _write(f"{task.description}: done ({count}{task.elapsed_s:.1f} s)", to_stderr=True)
 
     def _report(self) -> None:
         while not self._ended.wait(self._interval_s):
-            with self._lock:
-                if self._tasks:
-                    _write(" | ".join(_status(task) for task in self._tasks), to_stderr=True)
+            lines = [": ".join(filter(None, (f"{t.description} {t.progress}", t.details))) for t in list(self._tasks)]
+            _write(" | ".join(lines), to_stderr=True)
 
 
 def _write(text: str, to_stderr: bool) -> None:
@@ -274,74 +269,14 @@ def _write(text: str, to_stderr: bool) -> None:
             print(text, file=stream, flush=True)
 
 
-def _status(task: Task) -> str:
-    """E.g. "preparing recordings 120/450 (40 s, 3.0/s, 110 s left)"."""
-    count = f" {task.done}/{task.total}" if task.total is not None else (f" {task.done}" if task.done else "")
-    elapsed_s, pace = max(task.elapsed_s, 1e-9), ""
-    if task.done:
-        pace = f", {_rate(task.done / elapsed_s)}"
-        if task.total is not None and task.done < task.total:
-            pace += f", {elapsed_s * (task.total - task.done) / task.done:.0f} s left"
-    details = ", ".join(filter(None, (task.detail, task.note)))
-    return f"{task.description}{count} ({elapsed_s:.0f} s{pace})" + (f": {details}" if details else "")
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 1_000 else str(timedelta(seconds=round(seconds)))
 
 
-def _rate(per_second: float) -> str:
-    if per_second >= 1_000:
-        return f"{per_second / 1_000:.1f}k/s"
-    return f"{per_second:.1f}/s" if per_second >= 1 else f"{1 / per_second:.1f} s each"
-
-
-def _short(count: float) -> str:
-    return f"{count:.0f}" if count < 10_000 else f"{count / 1_000:.0f}k"
-
-
-def _progress(console: RichConsole, redirect_stdout: bool) -> Progress:
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        ProgressColumn,
-        SpinnerColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-    from rich.table import Column
-    from rich.text import Text
-
-    class Counted(ProgressColumn):
-        """A column for tasks with a known total; if space is short, the bar shrinks."""
-
-        def __init__(self, column: ProgressColumn) -> None:
-            super().__init__(Column(no_wrap=not isinstance(column, BarColumn)))
-            self.column = column
-
-        def render(self, task: Any) -> Any:
-            return self.column(task) if task.fields["counted"] else Text()
-
-    class Count(ProgressColumn):
-        """Short, so that the description and the remaining time fit 80 columns."""
-
-        def render(self, task: Any) -> Text:
-            return Text(f"{_short(task.completed)}/{_short(task.total)}", style="progress.download")
-
-    class Rate(ProgressColumn):
-        def render(self, task: Any) -> Text:
-            speed = task.finished_speed or task.speed
-            return Text(_rate(speed), style="progress.data.speed") if speed else Text()
-
-    return Progress(
-        SpinnerColumn("dots" if console.encoding.startswith("utf") else "line"),
-        TextColumn("{task.description}", markup=False),
-        Counted(BarColumn(bar_width=24)),
-        Counted(Count()),
-        Counted(Rate()),
-        TimeElapsedColumn(Column(no_wrap=True)),
-        Counted(TimeRemainingColumn(compact=True)),
-        console=console,
-        redirect_stdout=redirect_stdout,
-        redirect_stderr=True,
-    )
+def _per_second(rate: float) -> str:
+    if rate >= 1_000:
+        return f"{rate / 1_000:.1f}k/s"
+    return f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s each"
 
 
 def _stdout_is_terminal() -> bool:

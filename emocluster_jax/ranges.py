@@ -25,11 +25,11 @@ class Range(Generic[Number]):
     """The values that a number may have.
 
     Attributes:
-      kind: int, or float, of which integers are some.
+      kind: int, or float, which allows integers too.
       lowest: the lowest value.
       highest: the highest value, which is finite.
-      excludes: whether the lowest or the highest is itself excluded.
-      wanted: what is expected, for messages; empty where the bounds say it.
+      excludes: which of the two is itself excluded.
+      wanted: what is expected, for messages; empty if the bounds say it.
     """
 
     kind: type[Number]
@@ -48,15 +48,7 @@ class Range(Generic[Number]):
         return f"{self.lowest} to {self.highest}"
 
     def check(self, name: str, value: Any) -> Number:
-        """The number, where it is in the range; NumPy's become Python's.
-
-        Args:
-          name: what messages call it, e.g. "`epochs`".
-          value: what was given.
-
-        Raises:
-          InputError: it is not a number of this kind, or out of range.
-        """
+        """The number as Python's; raises InputError, with this name, if it is out of range or of another kind."""
         number = _plain(value, numbers.Integral if self.kind is int else numbers.Real)
         # Integers of any size compare exactly with floats, and NaN is in no range.
         if number is None or not self.lowest <= number <= self.highest or number == self._excluded:
@@ -65,7 +57,7 @@ class Range(Generic[Number]):
 
     @property
     def _excluded(self) -> Number | None:
-        return None if self.excludes is None else self.lowest if self.excludes == "lowest" else self.highest
+        return getattr(self, self.excludes) if self.excludes else None
 
 
 def _plain(value: Any, kind: type[numbers.Real]) -> Any:

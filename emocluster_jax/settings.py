@@ -50,16 +50,11 @@ def settings_of(cls: type[Any], systems: tuple[str, ...] | None = None) -> tuple
     """The settings of a dataclass, one per field.
 
     A field's metadata may have an `option` (its name in commands, if it is another one; None for no option), `systems`
-    and a `range` (`ranges.within`).
-
-    Args:
-      cls: the dataclass.
-      systems: those that use the whole dataclass; None for all.
+    (by default those that use the whole dataclass) and a `range` (`ranges.within`).
     """
     hints, found = typing.get_type_hints(cls), []
     for field in dataclasses.fields(cls):
-        hint, limits = hints[field.name], field.metadata.get("range")
-        users = field.metadata.get("systems", systems)
+        hint, users = hints[field.name], field.metadata.get("systems", systems)
         found.append(
             Setting(
                 name=field.name,
@@ -67,7 +62,7 @@ def settings_of(cls: type[Any], systems: tuple[str, ...] | None = None) -> tuple
                 type=hint,
                 default=field.default,
                 required=field.default is field.default_factory is dataclasses.MISSING,
-                range=limits,
+                range=field.metadata.get("range"),
                 systems=users,
                 parts=settings_of(hint, users) if dataclasses.is_dataclass(hint) else (),
             )
@@ -77,30 +72,25 @@ def settings_of(cls: type[Any], systems: tuple[str, ...] | None = None) -> tuple
 
 def all_settings(cls: type[Any]) -> Iterator[Setting]:
     """The settings of a dataclass, with those of dataclasses inside in their place."""
-    return _unnested(settings_of(cls))
 
+    def unnested(settings: tuple[Setting, ...]) -> Iterator[Setting]:
+        for setting in settings:
+            yield from unnested(setting.parts) if setting.parts else (setting,)
 
-def _unnested(settings: tuple[Setting, ...]) -> Iterator[Setting]:
-    for setting in settings:
-        yield from _unnested(setting.parts) if setting.parts else (setting,)
+    return unnested(settings_of(cls))
 
 
 def values_of(config: Any, settings: tuple[Setting, ...] | None = None) -> Iterator[tuple[Setting, Any]]:
-    """Every setting with its value, those of dataclasses inside in their place.
-
-    Args:
-      config: an instance of a dataclass of settings.
-      settings: of its class; None looks them up.
-    """
+    """Every setting of `config` with its value, those of dataclasses inside in their place."""
     for setting in settings_of(type(config)) if settings is None else settings:
         value = getattr(config, setting.name)
         yield from values_of(value, setting.parts) if setting.parts else ((setting, value),)
 
 
 def check_numbers(config: Any) -> None:
-    """Checks each number of a dataclass against its range; for its `__post_init__`.
+    """Checks each number of a dataclass against its range, and makes NumPy's Python's; for its `__post_init__`.
 
-    Numbers may be optional, elements of a tuple, or an alternative to words. Those of NumPy become Python's.
+    Numbers may be optional, elements of a tuple, or an alternative to words.
 
     Raises:
       InputError: a number is out of its range.
@@ -142,15 +132,10 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def from_dict(cls: type[Config], values: Any, where: str) -> Config:
-    """The dataclass `cls` from what `to_dict` made of it.
-
-    Args:
-      cls: a dataclass of settings.
-      values: names and values; settings that are left out keep their defaults, if they have some.
-      where: what the values were read from, for the error message.
+    """The dataclass `cls` from what `to_dict` made of it; settings that are left out keep their defaults.
 
     Raises:
-      InputError: an unknown setting, a missing one, a value of the wrong type, or one that makes no sense.
+      InputError: `where` there is an unknown setting, a missing one, or a value of the wrong type or out of range.
     """
     if not isinstance(values, dict):
         raise InputError(f"{where}: expected an object of settings, found {type(values).__name__}")
@@ -159,15 +144,15 @@ def from_dict(cls: type[Config], values: Any, where: str) -> Config:
         raise InputError(f"{where}: unknown setting {unknown[0]!r}; known are {', '.join(settings)}")
     if missing := sorted(s.name for s in settings.values() if s.required and s.name not in values):
         raise InputError(f"{where}: no setting {missing[0]!r}")
-    checked = {name: _of_type(settings[name].type, value, f"{where}: {name}") for name, value in values.items()}
+    checked = {name: as_type(settings[name].type, value, f"{where}: {name}") for name, value in values.items()}
     try:
         return cls(**checked)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
 
 
-def _of_type(hint: Any, value: Any, where: str) -> Any:
-    """`value` as the annotated type, or an InputError that names it."""
+def as_type(hint: Any, value: Any, where: str) -> Any:
+    """A JSON value as the annotated type; raises InputError, which says `where`, for one of another type."""
     origin = typing.get_origin(hint)
     if dataclasses.is_dataclass(hint):
         return from_dict(typing.cast("type[Any]", hint), value, where)
@@ -178,11 +163,11 @@ def _of_type(hint: Any, value: Any, where: str) -> Any:
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise InputError(f"{where} is {value!r}; expected a list")
-        return tuple(_of_type(typing.get_args(hint)[0], item, where) for item in value)
+        return tuple(as_type(typing.get_args(hint)[0], item, where) for item in value)
     if _is_union(hint):
         if value is None:
             return None
-        return _of_type(next(t for t in typing.get_args(hint) if t is not types.NoneType), value, where)
+        return as_type(next(t for t in typing.get_args(hint) if t is not types.NoneType), value, where)
     if hint is Path and isinstance(value, str | Path):
         return Path(value)
     if hint is float and type(value) is int and abs(value) < 1 << 1023:

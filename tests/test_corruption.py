@@ -30,7 +30,7 @@ from emocluster_jax.records.chunk_source import ChunkSource
 from emocluster_jax.records.data_folder import unfinished_folder
 from emocluster_jax.records.preparation import read_preparation
 from emocluster_jax.records.reader import open_data
-from emocluster_jax.records.shard_work import write_shard
+from emocluster_jax.records.shard_work import ShardWork
 from emocluster_jax.records.shards import plan_shards, request_sha256
 from emocluster_jax.reporting.html.run_files import RunFiles, read_run_files
 from emocluster_jax.runtime import parallel
@@ -198,7 +198,7 @@ def read_data(data_dir: Path) -> Any:
     data = open_data(data_dir)
     found = {}
     for split in data.counts:
-        resident, labels = data.read(split), data.labels(split)
+        resident, labels = data.read(split), data.describe(split).labels
         source = ChunkSource(data, split)
         streamed = np.array([source[i] for i in range(len(source))])
         assert same(streamed, resident.chunks) and same(labels, resident.labels)
@@ -232,15 +232,15 @@ def test_records_that_are_damaged_after_a_streaming_run_began(
 ) -> None:
     """What ArrayRecord's own checksums do not cover decides on nothing."""
     data_dir, _ = data
-    data = open_data(data_dir)
-    expected, path = data.read("train").chunks, data_dir / data.preparation.files[1].name
-    began = ChunkSource(data, "train")
+    opened = open_data(data_dir)
+    expected, path = opened.read("train").chunks, data_dir / opened.preparation.files[1].name
+    began = ChunkSource(opened, "train")
     outcomes = []
     for harm in harms_of_file(path, 10 * places, random, [], [], giant=False):
         if harm.kind != "flip":
             continue
         with harmed(path, harm, tmp_path / "whole"):
-            for source in (began, ChunkSource(data, "train")):
+            for source in (began, ChunkSource(opened, "train")):
                 read: list[np.ndarray] = []
                 try:
                     read.extend(source[i] for i in range(len(expected)))
@@ -331,18 +331,21 @@ def _kill(corpus: Corpus, data_dir: Path, where: str) -> None:
         write_json(work / "crashing.json", sealed({"crashing": {"crashes.wav": "its decoder crashes (SIGSEGV)"}}))
     *_, validation = plan_shards(corpus.rows)
 
-    def killed(*_: Any, **arguments: Any) -> None:
+    write = ShardWork.write
+
+    def killed(*given: Any, **arguments: Any) -> None:
         if "statistics" in arguments:  # another worker has written the validation split meanwhile
-            write_shard(validation, **arguments)
+            write(given[0], validation, **arguments)
         raise KeyboardInterrupt
 
     places = {
-        "in the first pass": "feature_statistics",
-        "in the second pass": "write_shard",
-        "at the end": "write_preparation",
+        "in the first pass": (writer, "feature_statistics"),
+        "in the second pass": (ShardWork, "write"),
+        "at the end": (writer, "write_preparation"),
     }
+    module, name = places[where]
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(writer, places[where], killed)
+        patch.setattr(module, name, killed)
         corpus.prepare(data_dir)
 
 

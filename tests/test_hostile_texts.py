@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -18,8 +17,6 @@ from emocluster_jax.config import FeatureConfig, TrainConfig
 from emocluster_jax.corpora import manifest
 from emocluster_jax.errors import InputError
 from emocluster_jax.inference.model_directory import read_model, save_model
-from emocluster_jax.records.chunk_source import ChunkSource
-from emocluster_jax.records.preparation import metadata_checksums, read_preparation, write_preparation
 from emocluster_jax.records.reader import open_data
 from emocluster_jax.storage.json_files import sealed
 from emocluster_jax.training.metrics_log import read_metrics
@@ -34,10 +31,6 @@ def read_data(folder: Path) -> None:
     assert len(open_data(folder).read("train")) == 8
 
 
-def stream_data(folder: Path) -> None:
-    assert ChunkSource(open_data(folder), "train")[7].shape == (2, 2, 4)
-
-
 @dataclass(frozen=True)
 class Kind:
     """A file, what writes it, and what reads it; both take its folder."""
@@ -48,11 +41,7 @@ class Kind:
 
     def seal(self, folder: Path, values: Any) -> None:
         """Writes the file with other values, and checksums that fit them."""
-        if self.name == "dataset_info.json":
-            preparation = read_preparation(folder)
-            (folder / self.name).write_text(json.dumps(values))
-            write_preparation(folder, dataclasses.replace(preparation, metadata=metadata_checksums(folder)))
-        elif self.name == "metrics.jsonl":
+        if self.name == "metrics.jsonl":
             (folder / self.name).write_text(json.dumps(values) + "\n")
         else:
             (folder / self.name).write_text(json.dumps(sealed(values)))
@@ -78,7 +67,6 @@ KINDS = {
     for kind in (
         Kind("model.json", lambda folder: save_model(folder, small_model()), read_model),
         Kind("preparation.json", _write_data, read_data),
-        Kind("dataset_info.json", _write_data, stream_data),
         Kind("run.json", _write_run, read_run),
         Kind("metrics.jsonl", _write_metrics, lambda folder: read_metrics(folder / "metrics.jsonl")),
     )

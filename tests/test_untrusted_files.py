@@ -181,8 +181,7 @@ def test_metadata_that_name_modules_import_none(tmp_path: Path, monkeypatch: pyt
     )
     (data_dir / "dataset_info.json").write_text(json.dumps(information))
     reseal(data_dir, preparation)
-    with pytest.raises(InputError, match=r"dataset_info\.json"):
-        ChunkSource(open_data(data_dir), "train")
+    assert ChunkSource(open_data(data_dir), "train")[2].shape == (2, 2, 4)
 
 
 def reseal(data_dir: Path, preparation: Preparation) -> None:

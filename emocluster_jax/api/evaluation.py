@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,10 +79,10 @@ def evaluate(request: EvaluateRequest) -> SplitEvaluation:
         if not saved.knows_labels:
             raise InputError(f"{model} was trained without labels and predicts none; give a model to score that does")
         data = open_data_for(saved, model, Path(request.data_dir), request.fold, console)
-        size = data.locate(split).size
+        size = len(data.locate(split).positions)
     if not parallel.same_everywhere(repr((split, data.fold, data.preparation.fingerprint, saved.config, saved.origin))):
         raise InputError("the processes have different models, data or splits; give all the same options")
     chosen = resolve_feed(request.feed, [size], data.preparation.features, console)
     loaded = load_split(data, split, console, feed=chosen, inputs=saved.inputs)
-    evaluation = evaluate_split(saved, loaded, partial(data.ids, split), console)
+    evaluation = evaluate_split(saved, loaded, lambda rows: data.describe(split, rows).ids, console)
     return SplitEvaluation(**vars(evaluation), data=data, split=split)

@@ -6,7 +6,6 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -206,7 +205,7 @@ def _load(
         feature_std=preparation.feature_statistics.std,
         audio=preparation.audio,
         inputs=inputs,
-        recording_ids=lambda split, rows: data.ids(split, pool[rows] if split == "unlabeled" else rows),
+        recording_ids=lambda split, rows: data.describe(split, pool[rows] if split == "unlabeled" else rows).ids,
     )
 
 
@@ -240,7 +239,7 @@ def _test(data: PreparedData, workdir: Path, feed: Feed, console: Console) -> Sp
     with parallel.all_or_none():
         model = read_model(workdir / MODEL)
     split = load_split(data, "test", console, feed=feed, inputs=model.inputs)
-    evaluation = evaluate_split(model, split, partial(data.ids, "test"), console, sample=_PROJECTED)
+    evaluation = evaluate_split(model, split, lambda rows: data.describe("test", rows).ids, console, sample=_PROJECTED)
     test = SplitEvaluation(**vars(evaluation), data=data, split="test")
     if parallel.is_primary():
         with console.task("writing test predictions"):

@@ -149,7 +149,7 @@ def _extremes(plan: Plan, results: Results) -> Mapping[Run, ClusterExtremes]:
     if not runs:
         return {}
     data = open_data(plan.data_dir)
-    labels = data.labels("train")
+    labels = data.describe("train").labels
     chunks = len(labels) * data.preparation.features.chunks_per_utterance
     found = {}
     for run in runs:

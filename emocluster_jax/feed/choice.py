@@ -25,16 +25,16 @@ _GB = 1e9
 def resolve_feed(
     feed: Literal["auto", "resident", "streamed"], recordings: Sequence[int], features: Features, console: Console
 ) -> Feed:
-    """Where the chunks of these splits are to lie; says it, and is the same on every process.
+    """Where the chunks of these splits are to be, the same on every process; prints the choice in one line.
 
     Args:
-      feed: what the user wants; "auto" asks the memory.
+      feed: what the user wants; "auto" decides by the free memory.
       recordings: of each split that is used, over all processes.
       features: how many chunks a recording has, and how large they are.
-      console: told the choice in one line.
+      console: prints it.
 
     Raises:
-      InputError: there is no such feed, or the processes of the run want different things.
+      InputError: there is no such feed, or the processes of the run want different ones.
     """
     if feed not in (*get_args(Feed), "auto"):
         raise InputError(f"`feed` is {feed}; expected auto, resident or streamed")
@@ -59,7 +59,7 @@ def chunk_bytes(recordings: Sequence[int], features: Features) -> int:
 
 
 def fits(needed: float, free: float) -> bool:
-    """Whether chunks of so many bytes may lie in memory of which so many bytes are free."""
+    """Whether chunks of so many bytes may be put into memory of which so many bytes are free."""
     return needed <= RESIDENT_SHARE * free
 
 

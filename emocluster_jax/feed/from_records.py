@@ -32,16 +32,16 @@ def load_split(
     Args:
       data: prepared records.
       split: one of `config.SPLITS`.
-      console: shows how far it is.
+      console: shows progress.
       indices: the recordings of the split to use; None uses all.
-      feed: of `choice.resolve_feed`.
+      feed: see `choice.resolve_feed`.
       inputs: further inputs that the network is given.
 
     Raises:
       InputError: there is no such split or fold, or a damaged file.
     """
     if indices is None:
-        indices = np.arange(data.locate(split).size)
+        indices = np.arange(len(data.locate(split).positions))
     rows = parallel.local_rows(len(indices))
     own = indices[rows.start : rows.stop]
     with console.task(f"reading {split} records", len(own)) as task:
@@ -50,7 +50,7 @@ def load_split(
                 arrays = data.read(split, own, task.advance, inputs)
             return place({AUDIO: arrays.chunks} | masked(arrays.inputs), arrays.labels, len(indices))
         with parallel.all_or_none():
-            labels = data.labels(split, own, task.advance)
+            labels = data.describe(split, own, task.advance).labels
             source = ChunkSource(data, split, inputs)
         return StreamedSplit(source, indices, labels_of_all(labels, len(indices)))
 
@@ -58,9 +58,7 @@ def load_split(
 def pool_prefix(pool_size: int, wanted: int | None) -> Int[np.ndarray, " n"]:
     """The recordings of the unlabelled pool that a run uses, sorted: a prefix of one seeded permutation of the pool.
 
-    Args:
-      pool_size: recordings in the pool.
-      wanted: how many to use; None, or more than there are, uses all.
+    If `wanted` is None, or more than the pool has, these are all.
     """
     order = np.random.default_rng(_POOL_SEED).permutation(pool_size)
     return np.sort(order[:wanted])

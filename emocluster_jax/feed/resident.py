@@ -20,7 +20,6 @@ class ResidentSplit(Split):
 
     Attributes:
       inputs: by name, (local devices, recordings per device, ...); recordings past the last are padding.
-      labels: as of every split.
     """
 
     inputs: Inputs
@@ -40,15 +39,11 @@ class ResidentSplit(Split):
         return [(Held(self.inputs), first, last)]
 
 
-def place(
-    inputs: Mapping[str, Shaped[np.ndarray, "rows ..."]],
-    labels: LabelColumns,
-    utterances: int,
-) -> ResidentSplit:
+def place(inputs: Mapping[str, Shaped[np.ndarray, "rows ..."]], labels: LabelColumns, utterances: int) -> ResidentSplit:
     """Puts a split on the devices.
 
     Args:
-      inputs: by name, of this process's recordings, `parallel.local_rows(utterances)` as far as they are real.
+      inputs: by name, of this process's real recordings among `parallel.local_rows(utterances)`.
       labels: of the same recordings.
       utterances: real recordings over all processes.
     """

@@ -94,21 +94,15 @@ def masked(
 
 
 def block_starts(blocks: Indices, size: int, count: int) -> Indices:
-    """The first recording of each of these blocks of a device's; the last block starts early enough to be full.
-
-    Args:
-      blocks: numbers of the blocks.
-      size: recordings per block, at most `count`.
-      count: recordings that the device has.
-    """
+    """The first recordings of these blocks of `size` of a device's `count`; the last starts early enough to be full."""
     return (blocks * size).clip(max=count - size)
 
 
 def block_of(given: Held | Inputs, start: Array, size: int) -> dict[str, Float[Array, "{size} ..."]]:
-    """One device's block of recordings from what `Split.blocks` gave, inside a program.
+    """One device's block of `size` recordings from what `Split.blocks` gave, inside a program.
 
     Args:
-      given: all of the device's recordings, or the very block.
+      given: all of the device's recordings, or the block itself.
       start: of `block_starts`.
       size: recordings per block.
     """

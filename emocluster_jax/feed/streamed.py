@@ -34,7 +34,6 @@ class StreamedSplit(Split):
     Attributes:
       source: the inputs of the records' split, by position.
       indices: (U,) the recordings of the split that are used, as positions.
-      labels: as of every split.
     """
 
     source: ChunkSource
@@ -88,11 +87,9 @@ class StreamedSplit(Split):
         self, rows: Int[np.ndarray, "steps devices rows"], together: int
     ) -> list[dict[str, Shaped[np.ndarray, "devices recordings ..."]]]:
         """The inputs of these chunk numbers, step by step; every recording is read once, in the order of the files."""
-        numbers = rows.reshape(-1)
+        numbers, count = rows.reshape(-1), rows.size // together
         chunks = np.zeros((numbers.size, *self.source.shape[1:]), np.float16)
-        vectors = {
-            name: np.full((numbers.size // together, length), np.nan, np.float32) for name, length in self.source.inputs
-        }
+        vectors = {name: np.full((count, length), np.nan, np.float32) for name, length in self.source.inputs}
         order = np.argsort(numbers, kind="stable")
         order = order[numbers[order] < self.chunk_count]
         recordings, firsts = np.unique(numbers[order] // self.chunks_per_utterance, return_index=True)

@@ -17,8 +17,9 @@ import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
@@ -34,8 +35,7 @@ _Element = tuple[str, str | None]
 """Name of a shard, and one of its recordings that this process can read, if there is one."""
 
 
-@dataclass(frozen=True)
-class BeamRunner:
+class BeamRunner(NamedTuple):
     """A runner by Beam's name for it, and pipeline options as `--name=value`; `beam_runner` checks them."""
 
     name: str
@@ -115,11 +115,7 @@ def _check_options(name: str, flags: Sequence[str]) -> None:
 
 
 def run_on_beam(
-    runner: BeamRunner,
-    folder: Path,
-    shard_pass: ShardPass,
-    shards: Iterable[Shard],
-    done: Callable[[Shard], None],
+    runner: BeamRunner, folder: Path, shard_pass: ShardPass, shards: Iterable[Shard], done: Callable[[Shard], None]
 ) -> None:
     """One pipeline for one pass over shards; `done` is called in this process as their results appear in `folder`.
 
@@ -169,21 +165,21 @@ def run_on_beam(
 def _element(shard: Shard, folder: Path) -> _Element:
     """Writes a shard's rows where the workers read them."""
     # A worker's working directory is another.
-    rows = [{**asdict(u), "path": str(u.path.absolute())} for u in shard.utterances]
-    with replacing(_rows_file(folder, shard.name)) as temporary:
+    rows = []
+    for u in shard.utterances:
+        inputs = {name: str(path.absolute()) for name, path in u.inputs.items()}
+        rows.append({**asdict(u), "path": str(u.path.absolute()), "inputs": inputs})
+    with replacing(folder / f"{shard.name}.rows.json") as temporary:
         # ASCII alone, since a path need not be valid Unicode; NaN stays NaN.
         temporary.write_text(json.dumps({"split": shard.split, "index": shard.index, "rows": rows}))
     return shard.name, next((row["path"] for row in rows if os.access(row["path"], os.R_OK)), None)
 
 
 def _read_shard(name: str, folder: Path) -> Shard:
-    values = json.loads(_rows_file(folder, name).read_text())
-    rows = [{**row, "path": Path(row["path"])} for row in values["rows"]]
-    return Shard(values["split"], values["index"], tuple(Utterance(**row) for row in rows))
-
-
-def _rows_file(folder: Path, name: str) -> Path:
-    return folder / f"{name}.rows.json"
+    values = json.loads((folder / f"{name}.rows.json").read_text())
+    for row in values["rows"]:
+        row |= {"path": Path(row["path"]), "inputs": {name: Path(path) for name, path in row["inputs"].items()}}
+    return Shard(values["split"], values["index"], tuple(Utterance(**row) for row in values["rows"]))
 
 
 def _work(element: _Element, shard_pass: ShardPass, folder: Path) -> None:

@@ -31,12 +31,8 @@ _KILLED = (signal.SIGKILL, signal.SIGTERM)
 
 
 class Examined(NamedTuple):
-    """Recordings that were being decoded when a process died, by id.
-
-    Attributes:
-      crashing: they end a process again, and are left out from now on; of a segment's file all segments of the shard.
-      sound: they can be decoded.
-    """
+    """Recordings that were being decoded when a process died, by id: those that end a process again, with all segments
+    of their files in the shard, and those that can be decoded."""
 
     crashing: list[str]
     sound: list[str]
@@ -84,14 +80,10 @@ def examine(shards: Sequence[Shard], features: Features, audio: AudioConfig, fol
 
 def read_crashing(folder: Path) -> dict[str, str]:
     """The recordings that `examine` found, by id, with the reason for which they are left out."""
-    path = folder / _CRASHING
-    remedy = f"remove {folder} and give the same command again"
     try:
-        return dict(read_sealed(path, remedy)["crashing"])
+        return read_sealed(folder / _CRASHING, f"remove {folder} and give the same command again")["crashing"]
     except FileNotFoundError:
         return {}
-    except (AttributeError, TypeError, KeyError, ValueError) as error:
-        raise InputError(f"{path} is damaged ({error}); {remedy}") from None
 
 
 def _note(shard: Shard, folder: Path) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -56,8 +56,8 @@ def existing_preparation(data_dir: Path, requests: Collection[str]) -> Preparati
 def unfinished_folder(data_dir: Path, request_sha256: str) -> Iterator[Path]:
     """A folder in `DATA_DIR.preparing`, which is locked, with what an earlier run of the same request left there.
 
-    Every request has a folder of its own name: workers on other machines, which may outlive the process that asked
-    for their work, find it gone and cannot write into another request's.
+    Its name is the request's: workers on other machines may outlive the process that started them, and must not write
+    into another request's folder.
 
     Raises:
       InputError: another process is at it, the folder cannot be made or is not one of these, or the disk is full.
@@ -68,7 +68,8 @@ def unfinished_folder(data_dir: Path, request_sha256: str) -> Iterator[Path]:
     try:
         # A run that was killed as it began has left the lock, or the request under its temporary name.
         begun = (_LOCK, f".{request.stem}.*.partial{request.suffix}")
-        if folder.exists() and not request.exists() and any(not _is_one_of(path, begun) for path in folder.iterdir()):
+        others = [path for path in folder.glob("*") if not any(map(path.match, begun))]
+        if others and not request.exists():
             raise InputError(
                 f"{folder} is in the way and no unfinished preparation; move it or give another `data_dir`"
             )
@@ -109,7 +110,7 @@ def clear_unfinished(data_dir: Path, request_sha256: str) -> None:
 
 
 def discard(folder: Path) -> None:
-    """Empties `DATA_DIR.preparing` of an unfinished folder; it goes as soon as its lock is let go."""
+    """Empties the `DATA_DIR.preparing` of an unfinished folder; it is removed when its lock is released."""
     _empty(folder.parent)
 
 
@@ -136,14 +137,7 @@ def publish(folder: Path, data_dir: Path) -> None:
 
 def _is_request(path: Path, request_sha256: str) -> bool:
     """Whether a file holds this request; what is damaged is another one."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(len(request_sha256) + 1) == request_sha256.encode()
-
-
-def _is_one_of(path: Path, patterns: Iterable[str]) -> bool:
-    return any(path.match(pattern) for pattern in patterns)
+    return path.is_file() and path.stat().st_size == len(request_sha256) and path.read_text("latin-1") == request_sha256
 
 
 def _empty(folder: Path) -> None:

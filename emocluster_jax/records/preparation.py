@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,10 @@ from emocluster_jax.errors import InputError
 from emocluster_jax.preprocessing.normalization import FeatureStatistics
 from emocluster_jax.ranges import Number, Range
 from emocluster_jax.records.folds import FEWEST, Folds
-from emocluster_jax.settings import from_dict, to_dict
+from emocluster_jax.settings import as_type, settings_of
 from emocluster_jax.storage.checksums import check_files, file_sha256
 from emocluster_jax.storage.disk import check_utf8
-from emocluster_jax.storage.json_files import read_sealed, write_sealed
+from emocluster_jax.storage.json_files import read_sealed, shortened, write_sealed
 
 FORMAT_VERSION = 2
 _READ_VERSIONS = (1, 2)
@@ -75,13 +76,7 @@ class SkippedRecording:
 
 @dataclass(frozen=True)
 class Layout:
-    """What every record holds.
-
-    Attributes:
-      features: how a recording becomes chunks.
-      labels: their names.
-      inputs: further inputs, a vector each.
-    """
+    """What every record holds: chunks cut by `features`, labels, and further inputs, a vector each."""
 
     features: Features
     labels: tuple[str, ...]
@@ -95,13 +90,7 @@ def input_field(name: str) -> str:
 
 @dataclass(frozen=True)
 class GivenStatistics:
-    """Feature statistics of other data, which the chunks are to be normalised by.
-
-    Attributes:
-      values: the statistics.
-      features: how the frames that they are of were made.
-      source: the directory that they were taken from.
-    """
+    """Feature statistics of other data, by which the chunks are normalised; `source` is the directory they are from."""
 
     values: FeatureStatistics
     features: Features
@@ -192,25 +181,9 @@ def label_statistics(utterances: Sequence[Utterance], names: Sequence[str]) -> L
 
 def write_preparation(data_dir: Path, preparation: Preparation) -> None:
     """Writes `preparation.json`, with a checksum of itself, into an existing directory, atomically."""
-    labels = preparation.label_statistics
-    values = {
-        "format_version": FORMAT_VERSION,
-        **{name: getattr(preparation, name) for name in _PLAIN_FIELDS},
-        "features": to_dict(preparation.features),
-        "audio": to_dict(preparation.audio),
-        "feature_statistics": {
-            "mean": _numbers(preparation.feature_statistics.mean),
-            "std": _numbers(preparation.feature_statistics.std),
-        },
-        "labels": preparation.labels,
-        "inputs": dict(preparation.inputs),
-        "label_statistics": {"mean": _numbers(labels.mean), "std": _numbers(labels.std)},
-        "skipped": [dataclasses.asdict(skipped) for skipped in preparation.skipped],
-        "files": [dataclasses.asdict(file) for file in preparation.files],
-        "metadata": preparation.metadata,
-        "shared_speakers": preparation.shared_speakers,
-        "folds": None if preparation.folds is None else dataclasses.asdict(preparation.folds),
-    }
+    values = {"format_version": FORMAT_VERSION, **dataclasses.asdict(preparation), "inputs": dict(preparation.inputs)}
+    for name in ("feature_statistics", "label_statistics"):
+        values[name] = {key: _numbers(vector) for key, vector in values[name].items()}
     write_sealed(data_dir / FILE_NAME, values)
 
 
@@ -235,95 +208,73 @@ def read_preparation(data_dir: Path) -> Preparation:
         most_bytes=_MOST_BYTES,
     )
     try:
-        preparation = _preparation(values, str(path))
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        detail = f"no entry {error}" if isinstance(error, KeyError) else str(error)
+        preparation = _preparation(values)
+    except (InputError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        detail = f"no entry {error}" if isinstance(error, KeyError) else shortened(str(error))
         raise InputError(f"{path} is damaged: {detail}; {renewal}") from None
     check_files(data_dir, preparation.metadata, remedy)
     return preparation
 
 
-_PLAIN_FIELDS = ("corpus", "source", "request", "statistics_from", "counts", "hours", "padded", "noticed")
-
-
-def _preparation(values: dict[str, Any], where: str) -> Preparation:
+def _preparation(values: dict[str, Any]) -> Preparation:
     """The dataclass; raises KeyError, TypeError, ValueError, AttributeError, OverflowError or InputError otherwise."""
-    # Earlier versions wrote the request as the fingerprint.
-    values = {"request": values.get("fingerprint"), **values}
-    for name in ("corpus", "source", "request", "statistics_from"):
-        if not isinstance(values[name], str):
-            raise ValueError(f"{name} is no text")
-    features = features_from_dict(values["features"], f"{where}: features")
-    counts = _checked(_COUNT, values["counts"], f"{where}: counts")
-    hours = _checked(_HOURS, values["hours"], f"{where}: hours")
-    files = tuple(
-        RecordFile(str(f["name"]), str(f["split"]), int(f["records"]), str(f["sha256"])) for f in values["files"]
-    )
+    values = {"request": values.get("fingerprint"), **values}  # as earlier versions named it
+    if values["format_version"] == 1:
+        values["labels"] = VAD
+    entries = {}
+    for field_ in settings_of(Preparation):
+        name = field_.name
+        if field_.required or name in values:  # earlier versions did not write all of them
+            read = _READERS.get(name, partial(as_type, field_.type))
+            entries[name] = read(values[name], name)
+    preparation = Preparation(**entries)
+    _check(preparation)
+    return preparation
+
+
+def _check(preparation: Preparation) -> None:
+    """Raises ValueError if entries contradict each other."""
+    counts, files = preparation.counts, preparation.files
     if any(split not in SPLITS for split in counts) or any(
         "/" in file.name or len(file.name) > _LONGEST_NAME for file in files
     ):
         raise ValueError("an unknown split or a record file outside the directory")
-    if set(hours) != set(counts):
+    if set(preparation.hours) != set(counts):
         raise ValueError("hours and counts are of different splits")
     for split, count in counts.items():
         records = [file.records for file in files if file.split == split]
         if min(records, default=0) < 1 or sum(records) != count:
             raise ValueError(f"the record files do not hold the {count} recordings of the split {split!r}")
-    given, labels = values["feature_statistics"], values["label_statistics"]
-    names = VAD if values["format_version"] == 1 else tuple(values["labels"])
-    if names:
-        check_label_names(names, f"{where}: labels")
-    if None in given["mean"] or None in given["std"]:
+    features, labels = preparation.feature_statistics, preparation.label_statistics
+    for statistics, length in ((features, preparation.features.dimensions), (labels, len(preparation.labels))):
+        if len(statistics.mean) != length:
+            raise ValueError(f"{len(statistics.mean)} statistics instead of {length}")
+    if np.isnan([features.mean, features.std]).any():
         raise ValueError("a feature statistic is missing")
-    if min(given["std"], default=1) <= 0:  # versions before wrote 0 for a band that never varied
+    if (features.std <= 0).any():  # versions before wrote 0 for a band that never varied
         raise ValueError("a feature's standard deviation is not above 0")
-    if any(std is not None and std < 0 for std in labels["std"]):
+    if (labels.std < 0).any():
         raise ValueError("a label's standard deviation is below 0")
-    return Preparation(
-        corpus=values["corpus"],
-        source=values["source"],
-        request=values["request"],
-        features=features,
-        feature_statistics=FeatureStatistics(
-            _vector(given["mean"], features.dimensions), _vector(given["std"], features.dimensions)
-        ),
-        statistics_from=values["statistics_from"],
-        labels=names,
-        label_statistics=LabelStatistics(_vector(labels["mean"], len(names)), _vector(labels["std"], len(names))),
-        counts=counts,
-        hours=hours,
-        skipped=tuple(SkippedRecording(str(s["id"]), str(s["reason"])) for s in values["skipped"]),
-        padded=_COUNT.check(f"{where}: padded", values["padded"]),
-        files=files,
-        metadata={name: str(values["metadata"][name]) for name in METADATA},
-        # Earlier versions wrote none of these.
-        shared_speakers=tuple(map(str, values.get("shared_speakers", ()))),
-        folds=None if values.get("folds") is None else _folds(values["folds"], counts),
-        audio=from_dict(AudioConfig, values.get("audio", {}), f"{where}: audio"),
-        noticed=_checked(_COUNT, values.get("noticed", {}), f"{where}: noticed"),
-        inputs=_inputs(values.get("inputs", {}), f"{where}: inputs"),
-    )
+    if (folds := preparation.folds) is not None:
+        if set(counts) - {"train", "unlabeled"} or len(folds.of_recordings) != counts.get("train"):
+            raise ValueError("its folds are not of the recordings of its split 'train'")
+        if folds.count < FEWEST or set(folds.of_recordings) != set(range(1, folds.count + 1)):
+            raise ValueError("its folds are not numbered from 1, without gaps")
 
 
-def _checked(limits: Range[Number], values: dict[str, Any], where: str) -> dict[str, Number]:
-    return {str(name): limits.check(f"{where}: {name}", value) for name, value in values.items()}
+def _ranged(limits: Range[Number]) -> Callable[[dict[str, Any], str], dict[str, Number]]:
+    return lambda values, where: {name: limits.check(f"{where}: {name}", value) for name, value in values.items()}
+
+
+def _labels(names: Sequence[str], where: str) -> tuple[str, ...]:
+    if names:
+        check_label_names(names, where)
+    return tuple(names)
 
 
 def _inputs(values: dict[str, Any], where: str) -> InputSizes:
     check_input_names(values, where)
-    return tuple(sorted(_checked(LENGTH, values, where).items()))
-
-
-def _folds(values: dict[str, Any], counts: dict[str, int]) -> Folds:
-    folds = Folds(
-        tuple(tuple(map(str, names)) for names in values["speakers"]),
-        tuple(map(int, values["of_recordings"])),
-    )
-    if set(counts) - {"train", "unlabeled"} or len(folds.of_recordings) != counts.get("train"):
-        raise ValueError("its folds are not of the recordings of its split 'train'")
-    if folds.count < FEWEST or set(folds.of_recordings) != set(range(1, folds.count + 1)):
-        raise ValueError("its folds are not numbered from 1, without gaps")
-    return folds
+    return tuple(sorted(_ranged(LENGTH)(values, where).items()))
 
 
 def _numbers(vector: Float[np.ndarray, " n"]) -> list[float | None]:
@@ -331,13 +282,29 @@ def _numbers(vector: Float[np.ndarray, " n"]) -> list[float | None]:
     return [float(value) if np.isfinite(value) else None for value in vector]
 
 
-def _vector(values: list[float | None], length: int) -> Float[np.ndarray, " n"]:
-    if len(values) != length:
-        raise ValueError(f"{len(values)} statistics instead of {length}")
-    if any(type(value) not in (int, float, type(None)) for value in values):
+def _mean_and_std(values: dict[str, list[float | None]]) -> list[Float[np.ndarray, " n"]]:
+    lists = values["mean"], values["std"]
+    if len(lists[0]) != len(lists[1]):
+        raise ValueError(f"{len(lists[0])} statistics instead of {len(lists[1])}")
+    if any(type(value) not in (int, float, type(None)) for given in lists for value in given):
         raise ValueError("a statistic is not a number")
     with np.errstate(over="ignore"):
-        vector = np.array([np.nan if value is None else value for value in values], np.float32)
-    if np.isinf(vector).any():
+        vectors = [np.array([np.nan if value is None else value for value in given], np.float32) for given in lists]
+    if np.isinf(vectors).any():
         raise ValueError("infinite statistics")
-    return vector
+    return vectors
+
+
+_READERS: dict[str, Callable[[Any, str], Any]] = {
+    "features": features_from_dict,
+    "feature_statistics": lambda values, _: FeatureStatistics(*_mean_and_std(values)),
+    "labels": _labels,
+    "label_statistics": lambda values, _: LabelStatistics(*_mean_and_std(values)),
+    "counts": _ranged(_COUNT),
+    "hours": _ranged(_HOURS),
+    "padded": lambda value, where: _COUNT.check(where, value),
+    "metadata": lambda values, _: {name: str(values[name]) for name in METADATA},
+    "noticed": _ranged(_COUNT),
+    "inputs": _inputs,
+}
+"""What makes a field of `Preparation` of its entry and, for messages, the entry's place; others are read by type."""

@@ -1,14 +1,11 @@
-"""What a worker does with one shard: decode it to spectrograms (or given frames), or write its records.
-
-Both functions leave their result in a folder, under the shard's name, a JSON file last; where that file is, the shard
-is done. Results depend on the shard alone, not on the worker.
-"""
+"""What a worker does with one shard: decode it to spectrograms (or given frames), or write its records."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +13,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 from threadpoolctl import threadpool_limits
 
-from emocluster_jax.config import AudioConfig, Features
-from emocluster_jax.corpora.inputs import InputSizes
+from emocluster_jax.config import AudioConfig
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import RecordingError
 from emocluster_jax.preprocessing.audio import Condition
@@ -26,7 +22,7 @@ from emocluster_jax.preprocessing.given_frames import read_vectors
 from emocluster_jax.preprocessing.normalization import FeatureStatistics, FrameMoments, frame_moments
 from emocluster_jax.preprocessing.quality import quality_of, silent_reason
 from emocluster_jax.preprocessing.sources import cut_segment, read_source, reader, source_frames
-from emocluster_jax.records.crashes import noting, read_crashing
+from emocluster_jax.records.crashes import Examined, examine, noting, read_crashing
 from emocluster_jax.records.preparation import Layout
 from emocluster_jax.records.shards import Shard
 from emocluster_jax.storage.atomic_files import replacing
@@ -35,208 +31,198 @@ from emocluster_jax.storage.json_files import read_sealed, write_sealed
 
 _WRITER_OPTIONS = "group_size:1,zstd:1"
 """One record a group, for random access. Overlapping chunks shrink to a sixth; higher levels only cost time."""
-_SPOOL = (".mel", ".moments.npy")
-"""Endings of the first pass's files: frames (of mel spectrograms mostly), and the moments of their frames."""
+_FRAMES, _MOMENTS, _SPOOLED = ".mel", ".moments.npy", ".spool.json"
+"""Endings of the first pass's files: frames (of mel spectrograms mostly), their moments, and a list of both."""
+_REPORT = ".json"
 
 
-@dataclass(frozen=True)
+@dataclass
 class ShardReport:
-    """What came of a shard: records and their bytes, seconds of speech, what was padded, what skipped and why, and of
-    the others what was noticed (`Preparation.noticed`).
-    """
+    """What became of a shard: records and their bytes, seconds of speech, how many recordings were padded, which were
+    skipped and why, and what was noticed of the others (`Preparation.noticed`)."""
 
-    records: int
-    bytes: int
-    duration_s: float
-    padded: int
-    skipped: list[tuple[str, str]]
-    sha256: str
+    records: int = 0
+    bytes: int = 0
+    duration_s: float = 0.0
+    padded: int = 0
+    skipped: list[Sequence[str]] = field(default_factory=list)
+    sha256: str = ""
     noticed: dict[str, int] = field(default_factory=dict)
 
 
-def spool_shard(shard: Shard, layout: Layout, audio: AudioConfig, folder: Path) -> None:
-    """First pass: decodes the recordings and keeps frames and moments in `folder`."""
-    moments, entries, skipped = [], [], []
-    all_frames, all_moments = (folder / f"{shard.name}{suffix}" for suffix in _SPOOL)
-    with threadpool_limits(1), replacing(all_frames) as temporary, temporary.open("wb") as file:
-        for row, (utterance, outcome) in enumerate(_decoded(shard, layout, audio, folder)):
-            if isinstance(outcome, str):
-                skipped.append((utterance.id, outcome))
-                continue
-            file.write(outcome.frames.tobytes())
-            recording = frame_moments(outcome.frames)
-            moments.append((recording.mean, recording.m2))
-            entries.append((row, recording.count, outcome.duration_s, outcome.noticed))
-    with replacing(all_moments) as temporary:
-        np.save(temporary, np.array(moments, np.float64).reshape(-1, 2, layout.features.dimensions))
-    files = {path.name: file_sha256(path) for path in (all_frames, all_moments)}
-    write_sealed(_spool_file(shard, folder), {"entries": entries, "skipped": skipped, "files": files})
-
-
-def spooled_moments(shard: Shard, folder: Path) -> Iterator[FrameMoments]:
-    """The moments of every recording of a spooled shard, in order."""
-    spool = _read_json(_spool_file(shard, folder))
-    name = f"{shard.name}{_SPOOL[1]}"
-    check_files(folder, {name: spool["files"][name]}, _remedy(folder))
-    moments = np.load(folder / name, allow_pickle=False)
-    for (_, frames, *_), (mean, m2) in zip(spool["entries"], moments, strict=True):
-        yield FrameMoments(frames, mean, m2)
-
-
-def spooled_reasons(shard: Shard, folder: Path) -> list[tuple[str, str]]:
-    """Ids and reasons of the recordings of a spooled shard that could not be used."""
-    return [(name, reason) for name, reason in _read_json(_spool_file(shard, folder))["skipped"]]
-
-
-def is_spooled(shard: Shard, folder: Path) -> bool:
-    """Whether the first pass is done with this shard."""
-    return _spool_file(shard, folder).exists()
-
-
-def write_shard(shard: Shard, layout: Layout, audio: AudioConfig, statistics: FeatureStatistics, folder: Path) -> None:
-    """Second pass: writes the records, from the spool where the shard has one, and removes the spool."""
-    # They take a while to load, and the first pass has no use for them.
-    from array_record.python.array_record_module import ArrayRecordWriter
-
-    from emocluster_jax.records.builder import record_serializer
-
-    features, serialize = layout.features, record_serializer(layout)
-    records = size = padded = 0
-    duration_s = 0.0
-    skipped = []
-    noticed: Counter[str] = Counter()
-    decoded_before = is_spooled(shard, folder)
-    recordings = _spooled(shard, features, folder) if decoded_before else _decoded(shard, layout, audio, folder)
-    with threadpool_limits(1), replacing(folder / f"{shard.name}.array_record") as temporary:
-        writer = ArrayRecordWriter(str(temporary), _WRITER_OPTIONS)
-        try:
-            for utterance, outcome in recordings:
-                vectors = outcome if isinstance(outcome, str) else _vectors(utterance, layout.inputs)
-                if isinstance(outcome, str) or isinstance(vectors, str):
-                    skipped.append((utterance.id, str(vectors)))
-                    continue
-                chunks = mel_chunks(outcome.frames, features, statistics)
-                example = serialize(utterance, chunks, vectors, outcome.duration_s)
-                writer.write(example)
-                records += 1
-                size += len(example)
-                padded += len(outcome.frames) < features.chunk_frames
-                duration_s += outcome.duration_s
-                noticed.update(outcome.noticed)
-        finally:
-            writer.close()
-        sha256 = file_sha256(temporary)
-    report = ShardReport(records, size, duration_s, padded, skipped, sha256, dict(noticed))
-    write_sealed(_report_file(shard, folder), {"report": asdict(report)})
-    _spool_file(shard, folder).unlink(missing_ok=True)
-    for suffix in _SPOOL:
-        (folder / f"{shard.name}{suffix}").unlink(missing_ok=True)
-
-
-def is_written(shard: Shard, folder: Path) -> bool:
-    """Whether the second pass is done with this shard."""
-    return _report_file(shard, folder).exists()
-
-
-def read_report(shard: Shard, folder: Path) -> ShardReport | None:
-    """What `write_shard` said of a shard, or None where it is not done with it."""
-    if not is_written(shard, folder):
-        return None
-    report = _read_json(_report_file(shard, folder))["report"]
-    return ShardReport(**{**report, "skipped": [(name, reason) for name, reason in report["skipped"]]})
-
-
-def _report_file(shard: Shard, folder: Path) -> Path:
-    return folder / f"{shard.name}.json"
-
-
-def _spool_file(shard: Shard, folder: Path) -> Path:
-    return folder / f"{shard.name}.spool.json"
-
-
 class _Decoded(NamedTuple):
-    """A recording's frames, its duration in seconds, and what was noticed: names of `quality.NOTICES`."""
+    """A recording's frames and further inputs, its duration, and what was noticed: names of `quality.NOTICES`."""
 
     frames: Float[np.ndarray, "time dimensions"]
+    vectors: dict[str, Float32[np.ndarray, " length"]]
     duration_s: float
-    noticed: tuple[str, ...]
+    noticed: Sequence[str]
 
 
 _Outcome = _Decoded | str
-"""What a recording became, or the reason why it became nothing."""
+"""What a recording became, or the reason why it cannot be used."""
 
 
-def _decoded(shard: Shard, layout: Layout, audio: AudioConfig, folder: Path) -> Iterator[tuple[Utterance, _Outcome]]:
-    features = layout.features
-    crashing = read_crashing(folder)
-    path: Path | None = None
-    file: Float[np.ndarray, " time *frame"] | str = ""
-    condition = Condition()
-    for utterance in noting(shard, folder):
-        if utterance.id in crashing:
-            yield utterance, crashing[utterance.id]
-            continue
-        # Also in the first pass, so that statistics are of the very recordings that get records.
-        if isinstance(reason := _vectors(utterance, layout.inputs), str):
-            yield utterance, reason
-            continue
+@dataclass(frozen=True)
+class ShardWork:
+    """Both passes over the shards; workers get pickled copies.
+
+    A pass leaves its results for a shard in `folder`, under the shard's name, a JSON file last: once that exists, the
+    shard is done. Results depend on the shard alone, not on the worker.
+    """
+
+    layout: Layout
+    audio: AudioConfig
+    folder: Path
+
+    def spool(self, shard: Shard) -> None:
+        """First pass: decodes the recordings and keeps their frames and moments."""
+        moments, entries, skipped = [], [], []
+        all_frames, all_moments = self._path(shard, _FRAMES), self._path(shard, _MOMENTS)
+        with threadpool_limits(1), replacing(all_frames) as temporary, temporary.open("wb") as file:
+            for row, (utterance, outcome) in enumerate(self._decoded(shard)):
+                if isinstance(outcome, str):
+                    skipped.append((utterance.id, outcome))
+                    continue
+                file.write(outcome.frames.tobytes())
+                recording = frame_moments(outcome.frames)
+                moments.append((recording.mean, recording.m2))
+                entries.append((row, recording.count, outcome.duration_s, outcome.noticed))
+        with replacing(all_moments) as temporary:
+            np.save(temporary, np.array(moments, np.float64).reshape(-1, 2, self.layout.features.dimensions))
+        files = {path.name: file_sha256(path) for path in (all_frames, all_moments)}
+        write_sealed(self._path(shard, _SPOOLED), {"entries": entries, "skipped": skipped, "files": files})
+
+    def is_spooled(self, shard: Shard) -> bool:
+        """Whether the first pass is done with this shard."""
+        return self._path(shard, _SPOOLED).exists()
+
+    def moments(self, shard: Shard) -> Iterator[FrameMoments]:
+        """The moments of every recording of a spooled shard, in order."""
+        spool, path = self._spool_with(shard, _MOMENTS)
+        moments = np.load(path, allow_pickle=False)
+        for (_, frames, *_), (mean, m2) in zip(spool["entries"], moments, strict=True):
+            yield FrameMoments(frames, mean, m2)
+
+    def skipped(self, shard: Shard) -> list[Sequence[str]]:
+        """The recordings of a spooled shard that cannot be used, each with its reason."""
+        return self._read(shard, _SPOOLED)["skipped"]
+
+    def write(self, shard: Shard, statistics: FeatureStatistics) -> None:
+        """Second pass: writes the records, from the spool if the shard has one, and removes the spool."""
+        # They take a while to load, and the first pass has no use for them.
+        from array_record.python.array_record_module import ArrayRecordWriter
+
+        from emocluster_jax.records.builder import record_serializer
+
+        features, serialize = self.layout.features, record_serializer(self.layout)
+        report, noticed = ShardReport(), Counter[str]()
+        recordings = self._spooled(shard) if self.is_spooled(shard) else self._decoded(shard)
+        with threadpool_limits(1), replacing(self._path(shard, ".array_record")) as temporary:
+            writer = ArrayRecordWriter(str(temporary), _WRITER_OPTIONS)
+            try:
+                for utterance, outcome in recordings:
+                    if isinstance(outcome, str):
+                        report.skipped.append((utterance.id, outcome))
+                        continue
+                    chunks = mel_chunks(outcome.frames, features, statistics)
+                    example = serialize(utterance, chunks, outcome.vectors, outcome.duration_s)
+                    writer.write(example)
+                    report.records += 1
+                    report.bytes += len(example)
+                    report.padded += len(outcome.frames) < features.chunk_frames
+                    report.duration_s += outcome.duration_s
+                    noticed.update(outcome.noticed)
+            finally:
+                writer.close()
+            report.sha256, report.noticed = file_sha256(temporary), dict(noticed)
+        write_sealed(self._path(shard, _REPORT), {"report": vars(report)})
+        for suffix in (_SPOOLED, _FRAMES, _MOMENTS):
+            self._path(shard, suffix).unlink(missing_ok=True)
+
+    def is_written(self, shard: Shard) -> bool:
+        """Whether the second pass is done with this shard."""
+        return self._path(shard, _REPORT).exists()
+
+    def report(self, shard: Shard) -> ShardReport:
+        """What `write` reported of a shard."""
+        return ShardReport(**self._read(shard, _REPORT)["report"])
+
+    def examine(self, shards: Sequence[Shard]) -> Examined:
+        """Finds out which recordings of these shards end the process that decodes them; see `crashes.examine`."""
+        return examine(shards, self.layout.features, self.audio, self.folder)
+
+    def _decoded(self, shard: Shard) -> Iterator[tuple[Utterance, _Outcome]]:
+        crashing = read_crashing(self.folder)
         # A file's segments follow one another, by their ids, and it is read once for all of them.
-        if utterance.path != path:
-            path, file, condition = utterance.path, "", Condition()  # lest two files be in memory
-            file = _read(path, features, audio, condition)
-        yield utterance, file if isinstance(file, str) else _outcome(file, utterance, features, condition)
+        for path, utterances in groupby(noting(shard, self.folder), lambda utterance: utterance.path):
+            condition = Condition()
+            file: Float[np.ndarray, " time *frame"] | str | None = None
+            for utterance in utterances:
+                try:
+                    if utterance.id in crashing:
+                        raise RecordingError(crashing[utterance.id])
+                    # Also in the first pass, so that statistics are of the very recordings that get records.
+                    vectors = read_vectors(utterance.inputs, self.layout.inputs)
+                    if file is None:
+                        file = self._source(path, condition)
+                    outcome = self._usable(file, utterance, vectors, condition)
+                except RecordingError as error:
+                    outcome = str(error)
+                yield utterance, outcome
 
+    def _source(self, path: Path, condition: Condition) -> Float[np.ndarray, " time *frame"] | str:
+        """A file's source, or why it has none."""
+        try:
+            return read_source(path, self.layout.features, self.audio, condition)
+        except RecordingError as error:
+            return str(error)
 
-def _read(
-    path: Path, features: Features, audio: AudioConfig, condition: Condition
-) -> Float[np.ndarray, " time *frame"] | str:
-    """A file's source, or why it has none."""
-    try:
-        return read_source(path, features, audio, condition)
-    except RecordingError as error:
-        return str(error)
-
-
-def _vectors(utterance: Utterance, inputs: InputSizes) -> dict[str, Float32[np.ndarray, " length"]] | str:
-    """A recording's further inputs, or why one cannot be used."""
-    try:
-        return read_vectors(utterance.inputs, inputs)
-    except RecordingError as error:
-        return str(error)
-
-
-def _outcome(
-    file: Float[np.ndarray, " length *frame"], utterance: Utterance, features: Features, condition: Condition
-) -> _Outcome:
-    """What comes of a recording, which is all or a segment of what its file holds; the condition is the file's."""
-    try:
+    def _usable(
+        self,
+        file: Float[np.ndarray, " time *frame"] | str,
+        utterance: Utterance,
+        vectors: dict[str, Float32[np.ndarray, " length"]],
+        condition: Condition,
+    ) -> _Decoded:
+        """What becomes of a recording, which is all of its file or a segment; the condition is the file's."""
+        if isinstance(file, str):
+            raise RecordingError(file)
+        features = self.layout.features
         source = cut_segment(file, features, utterance.start_s, utterance.end_s)
-    except RecordingError as error:
-        return str(error)
-    quality = quality_of(chunk_parts(reader(source), 0, len(source), features), features, condition)
-    if quality.is_silent:
-        return silent_reason(features)
-    return _Decoded(source_frames(source, features), len(source) / features.source_rate, quality.noticed)
+        quality = quality_of(chunk_parts(reader(source), 0, len(source), features), features, condition)
+        if quality.is_silent:
+            raise RecordingError(silent_reason(features))
+        return _Decoded(source_frames(source, features), vectors, len(source) / features.source_rate, quality.noticed)
 
+    def _spooled(self, shard: Shard) -> Iterator[tuple[Utterance, _Outcome]]:
+        spool, path = self._spool_with(shard, _FRAMES)
+        dimensions, reasons = self.layout.features.dimensions, dict(spool["skipped"])
+        yield from ((u, reasons[u.id]) for u in shard.utterances if u.id in reasons)
+        with path.open("rb") as file:
+            # Where an earlier version began, nothing was noticed.
+            for row, count, duration_s, *noticed in spool["entries"]:
+                frames = np.frombuffer(file.read(count * dimensions * 4), np.float32).reshape(count, dimensions)
+                utterance = shard.utterances[row]
+                try:
+                    vectors = read_vectors(utterance.inputs, self.layout.inputs)
+                    outcome = _Decoded(frames, vectors, duration_s, *noticed or [()])
+                except RecordingError as error:
+                    outcome = str(error)
+                yield utterance, outcome
 
-def _spooled(shard: Shard, features: Features, folder: Path) -> Iterator[tuple[Utterance, _Outcome]]:
-    spool = _read_json(_spool_file(shard, folder))
-    name = f"{shard.name}{_SPOOL[0]}"
-    check_files(folder, {name: spool["files"][name]}, _remedy(folder))
-    reasons = dict(spool["skipped"])
-    yield from ((u, reasons[u.id]) for u in shard.utterances if u.id in reasons)
-    with (folder / name).open("rb") as file:
-        # Where an earlier version began, nothing was noticed.
-        for row, count, duration_s, *noticed in spool["entries"]:
-            frames = np.frombuffer(file.read(count * features.dimensions * 4), np.float32)
-            decoded = _Decoded(frames.reshape(count, features.dimensions), duration_s, tuple(*noticed))
-            yield shard.utterances[row], decoded
+    def _path(self, shard: Shard, suffix: str) -> Path:
+        return self.folder / f"{shard.name}{suffix}"
 
+    def _read(self, shard: Shard, suffix: str) -> Any:
+        return read_sealed(self._path(shard, suffix), self._remedy)
 
-def _read_json(path: Path) -> Any:
-    """One of the files that these functions leave, found whole."""
-    return read_sealed(path, _remedy(path.parent))
+    def _spool_with(self, shard: Shard, suffix: str) -> tuple[Any, Path]:
+        """A spooled shard's list, and one of the files in it, found whole."""
+        spool, path = self._read(shard, _SPOOLED), self._path(shard, suffix)
+        check_files(self.folder, {path.name: spool["files"][path.name]}, self._remedy)
+        return spool, path
 
-
-def _remedy(folder: Path) -> str:
-    return f"remove {folder} and give the same command again"
+    @property
+    def _remedy(self) -> str:
+        return f"remove {self.folder} and give the same command again"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from emocluster_jax.errors import InputError
 from emocluster_jax.records.crashes import Examined
@@ -17,15 +17,8 @@ from emocluster_jax.records.shards import Shard
 from emocluster_jax.runtime.child_processes import end_with_parent
 
 
-@dataclass(frozen=True)
-class ShardPass:
-    """What is done with every shard in one pass; all three are pickled.
-
-    Attributes:
-      work: does it with one.
-      is_done: whether it has been done with one.
-      examine: finds out which recordings of these shards a process died of that worked on them, and leaves them out.
-    """
+class ShardPass(NamedTuple):
+    """What is done with every shard in one pass, whether it has been done, and `crashes.examine`; all are pickled."""
 
     work: Callable[[Shard], None]
     is_done: Callable[[Shard], bool]
@@ -57,7 +50,13 @@ def shard_workers(count: int) -> Iterator[RunShards]:
                 executor.shutdown()
                 for name in [name for name, shard in waiting.items() if shard_pass.is_done(shard)]:
                     done(waiting.pop(name))
-                _check_death(shard_pass.examine(list(waiting.values())))
+                examined = shard_pass.examine(list(waiting.values()))
+                if not examined.crashing:
+                    sound = " or ".join(map(repr, examined.sound))
+                    raise InputError(
+                        f"a worker process died{sound and f' while it decoded {sound}'}, maybe for want of memory; the "
+                        "same command again goes on from here, perhaps with fewer `workers`"
+                    ) from None
                 executor = _executor(count)
 
     try:
@@ -69,16 +68,6 @@ def shard_workers(count: int) -> Iterator[RunShards]:
 def _executor(count: int) -> ProcessPoolExecutor:
     # Spawned, since forking a process with the threads of JAX or BLAS may deadlock.
     return ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _start_worker)
-
-
-def _check_death(examined: Examined) -> None:
-    """Raises InputError unless it is known what a worker died of."""
-    if not examined.crashing:
-        meanwhile = f" while it decoded {' or '.join(map(repr, examined.sound))}" if examined.sound else ""
-        raise InputError(
-            f"a worker process died{meanwhile}, maybe for want of memory; the same command again goes on from here, "
-            "perhaps with fewer `workers`"
-        )
 
 
 def _run_here(shard_pass: ShardPass, shards: Iterable[Shard], done: Callable[[Shard], None]) -> None:

@@ -11,7 +11,8 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from functools import partial, reduce
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,6 @@ from emocluster_jax.errors import InputError
 from emocluster_jax.preprocessing.given_frames import vector_length
 from emocluster_jax.preprocessing.normalization import FeatureStatistics, feature_statistics, merge, no_frames
 from emocluster_jax.records.beam import BeamRunner, run_on_beam
-from emocluster_jax.records.crashes import examine
 from emocluster_jax.records.data_folder import (
     clear_unfinished,
     discard,
@@ -46,16 +46,7 @@ from emocluster_jax.records.preparation import (
     metadata_checksums,
     write_preparation,
 )
-from emocluster_jax.records.shard_work import (
-    ShardReport,
-    is_spooled,
-    is_written,
-    read_report,
-    spool_shard,
-    spooled_moments,
-    spooled_reasons,
-    write_shard,
-)
+from emocluster_jax.records.shard_work import ShardReport, ShardWork
 from emocluster_jax.records.shards import Shard, check_utterances, plan_shards, request_sha256
 from emocluster_jax.records.workers import RunShards, ShardPass, shard_workers
 from emocluster_jax.storage.atomic_files import replacing
@@ -143,16 +134,12 @@ def prepare(
         )
 
     with unfinished_folder(data_dir, request) as folder, _shard_runner(workers, folder) as run:
-        of_split = [shard for shard in shards if shard.split == basis]
-        statistics = given.values if given else _computed_statistics(of_split, layout, audio, folder, run, console)
-        write = ShardPass(
-            work=partial(write_shard, layout=layout, audio=audio, statistics=statistics, folder=folder),
-            is_done=partial(is_written, folder=folder),
-            examine=partial(examine, features=features, audio=audio, folder=folder),
-        )
+        work = ShardWork(layout, audio, folder)
+        statistics = given.values if given else _computed_statistics(basis, shards, work, run, console)
+        write = ShardPass(partial(work.write, statistics=statistics), work.is_written, work.examine)
         _run("writing records", write, shards, run, console)
 
-        reports = {shard: report for shard in shards if (report := read_report(shard, folder)) is not None}
+        reports = {shard: work.report(shard) for shard in shards}
         _check_training_split(reports, folder)
         finished = finished_folder(folder)
         preparation = Preparation(
@@ -176,18 +163,17 @@ def prepare(
 
 def _input_sizes(utterances: Sequence[Utterance]) -> InputSizes:
     """The further inputs of these rows, with the length that most of their vectors have."""
-    files: defaultdict[str, list[Path]] = defaultdict(list)
-    for utterance in utterances:
-        for name, path in utterance.inputs.items():
-            files[name].append(path)
-    sizes = {name: vector_length(paths) for name, paths in files.items()}
-    for name, length in sizes.items():
+    sizes = []
+    for name in sorted({name for utterance in utterances for name in utterance.inputs}):
+        paths = [utterance.inputs[name] for utterance in utterances if name in utterance.inputs]
+        length = vector_length(paths)
         if length is None:
             raise InputError(
-                f"none of the {len(files[name])} files of the input {name} is a .npy file of one vector of "
-                f"{LENGTH} numbers (first: {files[name][0]}); check their paths, and what they hold"
+                f"none of the {len(paths)} files of the input {name} is a .npy file of one vector of {LENGTH} numbers "
+                f"(first: {paths[0]}); check their paths, and what they hold"
             )
-    return tuple(sorted((name, length) for name, length in sizes.items() if length is not None))
+        sizes.append((name, length))
+    return tuple(sizes)
 
 
 def _shard_runner(workers: int | BeamRunner, folder: Path) -> AbstractContextManager[RunShards]:
@@ -195,7 +181,7 @@ def _shard_runner(workers: int | BeamRunner, folder: Path) -> AbstractContextMan
 
 
 def _totals(reports: dict[Shard, ShardReport], labels: Sequence[str], folds: FoldsRequest | None) -> dict[str, Any]:
-    """What `Preparation` says of the recordings, added up over the shards."""
+    """The fields of `Preparation` about the recordings, added up over the shards."""
     counts: Counter[str] = Counter()
     hours: defaultdict[str, float] = defaultdict(float)
     noticed: Counter[str] = Counter()
@@ -204,15 +190,14 @@ def _totals(reports: dict[Shard, ShardReport], labels: Sequence[str], folds: Fol
         if report.records:
             counts[shard.split] += report.records
             hours[shard.split] += report.duration_s / 3600
-    skipped = [SkippedRecording(*pair) for report in reports.values() for pair in report.skipped]
-    left_out = {entry.id for entry in skipped}
-    used = [u for shard in reports for u in shard.utterances if u.id not in left_out]
+    skipped = {id: reason for report in reports.values() for id, reason in report.skipped}
+    used = [u for shard in reports for u in shard.utterances if u.id not in skipped]
     train = [u for u in used if u.split == "train"]
     return {
         "label_statistics": label_statistics(train, labels),
         "counts": dict(counts),
         "hours": dict(hours),
-        "skipped": tuple(skipped),
+        "skipped": tuple(SkippedRecording(id, reason) for id, reason in skipped.items()),
         "padded": sum(report.padded for report in reports.values()),
         "shared_speakers": shared_speakers(used),
         "folds": None if folds is None else deal_folds(train, folds),
@@ -221,9 +206,8 @@ def _totals(reports: dict[Shard, ShardReport], labels: Sequence[str], folds: Fol
 
 
 def _statistics_split(shards: Sequence[Shard]) -> str:
-    splits = {shard.split for shard in shards}
     for split in ("train", "unlabeled"):
-        if split in splits:
+        if any(shard.split == split for shard in shards):
             return split
     raise InputError(
         "there are neither training nor unlabelled recordings to normalise the features by; "
@@ -232,70 +216,57 @@ def _statistics_split(shards: Sequence[Shard]) -> str:
 
 
 def _computed_statistics(
-    shards: Sequence[Shard], layout: Layout, audio: AudioConfig, folder: Path, run: RunShards, console: Console
+    split: str, shards: Sequence[Shard], work: ShardWork, run: RunShards, console: Console
 ) -> FeatureStatistics:
-    """First pass over the shards of the split that the statistics are of."""
-    kept = folder / "statistics.npz"
+    """First pass over the shards of this split."""
+    kept = work.folder / "statistics.npz"
     if kept.exists():
         try:
             if not kept.is_file():  # whoever opens a pipe waits for its writer
                 raise ValueError("not a plain file")
             with np.load(kept, allow_pickle=False) as arrays:
-                if arrays["request"].item() != folder.name:
+                if arrays["request"].item() != work.folder.name:
                     raise ValueError("of another request")
                 return FeatureStatistics(arrays["mean"], arrays["std"])
         except Exception as error:
             # Every array has a CRC; zipfile, zlib and NumPy raise many types where it or what is around it is damaged.
             raise InputError(f"{kept} is damaged ({error}); remove it and give the same command again") from None
-    spool = ShardPass(
-        work=partial(spool_shard, layout=layout, audio=audio, folder=folder),
-        is_done=partial(is_spooled, folder=folder),
-        examine=partial(examine, features=layout.features, audio=audio, folder=folder),
-    )
-    _run("decoding for statistics", spool, shards, run, console)
-    moments = no_frames(layout.features.dimensions)
-    for shard in shards:
-        for recording in spooled_moments(shard, folder):
-            moments = merge(moments, recording)
+    shards = [shard for shard in shards if shard.split == split]
+    _run("decoding for statistics", ShardPass(work.spool, work.is_spooled, work.examine), shards, run, console)
+    moments = reduce(merge, chain.from_iterable(map(work.moments, shards)), no_frames(work.layout.features.dimensions))
     if not moments.count:
-        reasons = [pair for shard in shards for pair in spooled_reasons(shard, folder)]
-        raise _nothing_left(shards[0].split, reasons, folder)
+        raise _nothing_left(f"{split} split", [pair for shard in shards for pair in work.skipped(shard)], work.folder)
     statistics = feature_statistics(moments)
     with replacing(kept) as temporary:
-        np.savez(temporary, mean=statistics.mean, std=statistics.std, request=np.array(folder.name))
+        np.savez(temporary, mean=statistics.mean, std=statistics.std, request=np.array(work.folder.name))
     return statistics
 
 
-def _run(
-    description: str,
-    shard_pass: ShardPass,
-    shards: Sequence[Shard],
-    run: RunShards,
-    console: Console,
-) -> None:
+def _run(description: str, shard_pass: ShardPass, shards: Sequence[Shard], run: RunShards, console: Console) -> None:
     """Does a pass's work on those shards that are not done yet."""
-    done = [shard for shard in shards if shard_pass.is_done(shard)]
-    finished = {shard.name for shard in done}
-    with console.task(description, total=sum(len(shard.utterances) for shard in shards)) as task:
-        if done:
-            task.advance(sum(len(shard.utterances) for shard in done))
-        run(shard_pass, [s for s in shards if s.name not in finished], lambda s: task.advance(len(s.utterances)))
+    waiting = [shard for shard in shards if not shard_pass.is_done(shard)]
+    total, left = (sum(len(shard.utterances) for shard in some) for some in (shards, waiting))
+    with console.task(description, total) as task:
+        if left < total:
+            task.advance(total - left)
+        run(shard_pass, waiting, lambda shard: task.advance(len(shard.utterances)))
 
 
 def _check_training_split(reports: dict[Shard, ShardReport], folder: Path) -> None:
     """Without a single training recording (or, where none was asked for, a single one) there is nothing to keep."""
-    split = "train" if any(shard.split == "train" for shard in reports) else None
-    considered = [report for shard, report in reports.items() if split in (None, shard.split)]
+    train = [report for shard, report in reports.items() if shard.split == "train"]
+    considered = train or list(reports.values())
     if not any(report.records for report in considered):
-        raise _nothing_left(split or "corpus", [pair for report in considered for pair in report.skipped], folder)
+        skipped = [pair for report in considered for pair in report.skipped]
+        raise _nothing_left("train split" if train else "corpus", skipped, folder)
 
 
-def _nothing_left(what: str, reasons: Sequence[tuple[str, str]], folder: Path) -> InputError:
+def _nothing_left(what: str, reasons: Sequence[Sequence[str]], folder: Path) -> InputError:
     discard(folder)
     name, reason = reasons[0]
     return InputError(
-        f"none of the {len(reasons)} recordings of the {what}{'' if what == 'corpus' else ' split'} could be used "
-        f"(first: {name}: {reason}); check where the recordings lie and what they are"
+        f"none of the {len(reasons)} recordings of the {what} could be used (first: {name}: {reason}); check where the "
+        "recordings lie and what they are"
     )
 
 

@@ -26,7 +26,7 @@ def run_child(
     output: int | None = None,
     own_session: bool = False,
 ) -> int:
-    """Runs a command that calls `end_with_parent`, and waits for it.
+    """Runs a command that calls `end_with_parent`, and returns its exit status, negative if a signal ended it.
 
     If this function is interrupted, the command is terminated, and killed if it is still running after 20 s.
 
@@ -35,9 +35,6 @@ def run_child(
       environment: the command's environment variables.
       output: a file descriptor, or `subprocess.DEVNULL`, for its stdout and stderr; None shares those of this process.
       own_session: keep Ctrl-C from it.
-
-    Returns:
-      Its exit status; negative if a signal ended it.
     """
     process = subprocess.Popen(
         command,

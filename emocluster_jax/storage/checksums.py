@@ -54,13 +54,8 @@ def write_checksums(directory: Path) -> None:
 def check_checksums(directory: Path, remedy: str, sha256: str | None = None) -> None:
     """Checks that a folder has the files that `write_checksums` listed, unchanged, and no others.
 
-    Args:
-      directory: a folder with a file `CHECKSUMS`.
-      remedy: what to do about a damaged file, for the message.
-      sha256: of `CHECKSUMS` itself, if it is known.
-
     Raises:
-      InputError: `CHECKSUMS` is missing or another one, or a file is damaged or not listed.
+      InputError: `CHECKSUMS` is missing, or not the one with this SHA-256, or a file is damaged or not listed.
     """
     path = directory / CHECKSUMS
     try:

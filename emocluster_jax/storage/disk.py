@@ -15,11 +15,13 @@ from emocluster_jax.storage.atomic_files import temporary_name
 AGAIN = "free space or fix the disk, then run the same command again"
 """The remedy of most commands."""
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+_DISK_ERRORS = {
+    "no space left in": (errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+    "nothing can be written in": (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR),
+    "the disk fails under": (errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN),
+}
 _NO_FALLOCATE = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 _BLOCK_BYTES = 1 << 20
-_GONE = (errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN)
 
 
 @contextmanager
@@ -31,10 +33,8 @@ def writing(folder: Path, remedy: str) -> Iterator[None]:
     """
     try:
         yield
-    except InputError:
-        raise
     except Exception as error:
-        found = _disk_error(error)
+        found = None if isinstance(error, InputError) else _disk_error(error)
         if found is None:
             raise
         what, reason = found
@@ -42,9 +42,9 @@ def writing(folder: Path, remedy: str) -> Iterator[None]:
 
 
 def check_room(folder: Path, size: int) -> None:
-    """Raises OSError if a folder's disk has less free space than `size` bytes, or cannot be written.
+    """Raises OSError if a folder's disk has no room for `size` bytes, which are reserved and freed at once.
 
-    For writers with threads that would fail on a full disk. The space is reserved and freed at once.
+    For writers with threads, which would fail on a full disk.
     """
     temporary = temporary_name(folder / "room")
     try:
@@ -137,15 +137,10 @@ def _disk_error(error: BaseException | None) -> tuple[str, str] | None:
     Libraries in C++ raise errors of other types, which only their texts identify.
     """
     while error is not None:
-        text = str(error)
-        for what, numbers in (
-            ("no space left in", _FULL),
-            ("nothing can be written in", _NOT_WRITABLE),
-            ("the disk fails under", _GONE),
-        ):
+        own = error.errno if isinstance(error, OSError) else None
+        for what, numbers in _DISK_ERRORS.items():
             for number in numbers:
-                own = isinstance(error, OSError) and error.errno is not None
-                if error.errno == number if own else os.strerror(number) in text:  # type: ignore[attr-defined]
+                if number == own or (own is None and os.strerror(number) in str(error)):
                     return what, os.strerror(number)
         error = error.__cause__
     return None

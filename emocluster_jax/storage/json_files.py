@@ -48,7 +48,7 @@ def read_sealed(
     may_lack_seal: bool = False,
     most_bytes: int = MOST_BYTES,
 ) -> dict[str, Any]:
-    """Reads what `write_sealed` wrote, whatever its white space.
+    """Reads what `write_sealed` wrote, without the checksum; the caller checks types and names.
 
     Args:
       path: the file.
@@ -58,9 +58,6 @@ def read_sealed(
       missing: the message if there is no such file; by default FileNotFoundError is raised.
       may_lack_seal: whether to read files of earlier versions, without a checksum.
       most_bytes: larger files are refused.
-
-    Returns:
-      The object without its checksum; the caller checks types and names.
 
     Raises:
       FileNotFoundError: there is no such file, and `missing` is empty.
@@ -96,7 +93,7 @@ def read_sealed(
 def check_run(path: Path, found: object, run_id: str) -> None:
     """Raises InputError unless `found`, the run that a file names ("" for none), is its work directory's run."""
     if found != run_id:
-        names = found[:40] if isinstance(found, str) and found else "none" if found == "" else "something else"
+        names = (found[:40] or "none") if isinstance(found, str) else "something else"
         raise InputError(
             f"{path} is not of the run beside it, which is {run_id or 'of an earlier version'}: it names {names}; put "
             "back the run's own file, or move this one away"
@@ -127,11 +124,7 @@ def parse_json(text: str) -> Any:
 def as_record(cls: type[Record], values: Any, where: str, remedy: str) -> Record:
     """A JSON value as a dataclass of numbers, text, None, tuples and dataclasses, with every type checked.
 
-    Args:
-      cls: the dataclass.
-      values: the JSON value; missing entries get their defaults.
-      where: the file and the place in it, for the message.
-      remedy: what to do about it, for the message.
+    Missing entries get their defaults. `where`, the file and the place in it, and `remedy` are for the message.
 
     Raises:
       InputError: entries are missing, unknown or of another type.

@@ -131,4 +131,4 @@ def test_names_of_any_length_and_any_bytes_are_prepared(tmp_path: Path, capsys: 
     assert read_preparation(data_dir).source == str(source)
     data_dir.rename(tmp_path / os.fsdecode(b"\xff"))
     with pytest.raises(InputError, match="needs a name in UTF-8; rename it"):
-        open_data(tmp_path / os.fsdecode(b"\xff")).ids("train", [0])
+        open_data(tmp_path / os.fsdecode(b"\xff")).describe("train", [0])

@@ -6,16 +6,19 @@ import dataclasses
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from emocluster_jax.config import FeatureConfig
 from emocluster_jax.console import Console
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
+from emocluster_jax.preprocessing.normalization import FeatureStatistics
 from emocluster_jax.records import beam, writer
 from emocluster_jax.records.beam import BeamRunner, beam_runner, run_on_beam
 from emocluster_jax.records.crashes import Examined
 from emocluster_jax.records.preparation import Preparation
+from emocluster_jax.records.shard_work import ShardWork
 from emocluster_jax.records.shards import Shard, plan_shards
 from emocluster_jax.records.workers import ShardPass
 from emocluster_jax.records.writer import prepare
@@ -59,37 +62,54 @@ def test_worker_processes_write_the_same_bytes(
     assert [path.name for path in tmp_path.iterdir()] == ["tones"]
 
 
-def test_workers_cut_segments_too(corpus: list[Utterance], tmp_path: Path) -> None:
-    times = [(None, None), (0.0, 0.2), (0.1, None)]
-    rows = [dataclasses.replace(corpus[0], id=f"{i}", start_s=t[0], end_s=t[1]) for i, t in enumerate(times)]
+def test_workers_cut_segments_and_read_further_inputs_too(corpus: list[Utterance], tmp_path: Path) -> None:
+    np.save(tmp_path / "text.npy", np.ones(3, np.float32))
+    times, inputs = [(None, None), (0.0, 0.2), (0.1, None)], {"text": tmp_path / "text.npy"}
+    rows = [
+        dataclasses.replace(corpus[0], id=f"{i}", start_s=t[0], end_s=t[1], inputs=inputs) for i, t in enumerate(times)
+    ]
     for name, workers in (("here", 1), ("beam", direct())):
         assert prepared(rows, tmp_path / name, workers).counts == {"train": 3}
     assert contents(tmp_path / "beam") == contents(tmp_path / "here")
 
 
-@pytest.mark.parametrize("broken", ["spool_shard", "write_shard"])
+def burn(shard: Shard) -> None:
+    if shard.name == "train-00001":
+        raise OSError("the disk is on fire")
+
+
+class SpoolFails(ShardWork):
+    def spool(self, shard: Shard) -> None:
+        burn(shard)
+        super().spool(shard)
+
+
+class WriteFails(ShardWork):
+    def write(self, shard: Shard, statistics: FeatureStatistics) -> None:
+        burn(shard)
+        super().write(shard, statistics)
+
+
+@pytest.mark.parametrize("work", [SpoolFails, WriteFails])
 def test_shards_that_fail_are_done_by_the_next_run(
-    broken: str, corpus: list[Utterance], expected: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    work: type[ShardWork],
+    corpus: list[Utterance],
+    expected: dict[str, bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    work = getattr(writer, broken)
-
-    def fails_for_one(shard: Shard, **options) -> None:
-        if shard.name == "train-00001":
-            raise OSError("the disk is on fire")
-        work(shard, **options)
-
     with monkeypatch.context() as patch:
-        patch.setattr(writer, broken, fails_for_one)
+        patch.setattr(writer, "ShardWork", work)
         with pytest.raises(InputError, match=r"left 1 of \d shards undone \(first: train-00001\)"):
             prepared(corpus, tmp_path / "tones", direct())
-    suffix = "spool.json" if broken == "spool_shard" else "array_record"
+    suffix, count = ("spool.json", 2) if work is SpoolFails else ("array_record", 6)
     done = {path: path.stat().st_ino for path in tmp_path.glob(f"*/*/*.{suffix}")}
-    assert len(done) == (2 if broken == "spool_shard" else 6)
+    assert len(done) == count
 
     # Local processes go on where Beam stopped, as does Beam.
-    prepared(corpus, tmp_path / "tones", direct() if broken == "write_shard" else 1)
+    prepared(corpus, tmp_path / "tones", direct() if work is WriteFails else 1)
     assert contents(tmp_path / "tones") == expected
-    if broken == "write_shard":
+    if work is WriteFails:
         assert set(done.values()) <= {path.stat().st_ino for path in (tmp_path / "tones").iterdir()}
 
 
@@ -120,7 +140,7 @@ def test_an_element_given_twice_is_worked_on_once(corpus: list[Utterance], tmp_p
     run_on_beam(direct(), tmp_path, shard_pass, [shard], done.append)
     assert done == [shard]
     # As when a runner takes a worker for dead that is not.
-    run_on_beam(direct(), tmp_path, dataclasses.replace(shard_pass, work=_fail), [shard], done.append)
+    run_on_beam(direct(), tmp_path, shard_pass._replace(work=_fail), [shard], done.append)
     assert done == [shard, shard]
 
 

@@ -117,8 +117,8 @@ def test_whatever_reads_a_split_reads_the_folds(data_dir: Path, corpus: list[Utt
     assert {by_id[id].speaker for id in arrays.ids} == {"speaker0"}
     expected = label_columns([by_id[id] for id in arrays.ids], arrays.labels.names).values
     np.testing.assert_array_equal(arrays.labels.values, expected.astype(np.float32))
-    np.testing.assert_array_equal(data.labels("validation").values, arrays.labels.values)
-    assert data.ids("validation", [3, 1]) == [arrays.ids[3], arrays.ids[1]]
+    np.testing.assert_array_equal(data.describe("validation").labels.values, arrays.labels.values)
+    assert data.describe("validation", [3, 1]).ids == [arrays.ids[3], arrays.ids[1]]
     source = ChunkSource(data, "validation")
     assert len(source) == len(arrays)
     np.testing.assert_array_equal(np.stack([source[i] for i in range(len(source))]), arrays.chunks)

@@ -32,7 +32,7 @@ from emocluster_jax.preprocessing.spectrogram import mel_spectrogram
 from emocluster_jax.records import data_folder, shard_work, writer
 from emocluster_jax.records.preparation import GivenStatistics, Layout, Preparation, SkippedRecording, read_preparation
 from emocluster_jax.records.reader import open_data
-from emocluster_jax.records.shard_work import spool_shard, spooled_moments
+from emocluster_jax.records.shard_work import ShardWork
 from emocluster_jax.records.shards import Shard
 from emocluster_jax.records.writer import prepare
 from emocluster_jax.storage.json_files import sealed
@@ -161,11 +161,11 @@ def test_any_partition_into_shards_gives_the_same_statistics(
     data_dir: Path, corpus: list[Utterance], tmp_path: Path, cuts: list[int]
 ) -> None:
     rows = sorted((u for u in corpus if u.split == "train"), key=lambda u: u.id)
-    moments = no_frames(FEATURES.mel_bands)
+    work, moments = ShardWork(Layout(FEATURES, VAD), DEFAULT_AUDIO, tmp_path), no_frames(FEATURES.mel_bands)
     for i, (start, end) in enumerate(pairwise([0, *cuts, len(rows)])):
         shard = Shard("train", i, tuple(rows[start:end]))
-        spool_shard(shard, Layout(FEATURES, VAD), DEFAULT_AUDIO, tmp_path)
-        moments = reduce(merge, spooled_moments(shard, tmp_path), moments)
+        work.spool(shard)
+        moments = reduce(merge, work.moments(shard), moments)
     statistics, expected = feature_statistics(moments), read_preparation(data_dir).feature_statistics
     # To the bit: recordings are merged one by one in the order of their ids, whichever shards they are in.
     assert np.array_equal(statistics.mean, expected.mean)
@@ -295,7 +295,7 @@ def test_full_disk(corpus: list[Utterance], tmp_path: Path, monkeypatch: pytest.
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(writer, "spool_shard", full)
+        patch.setattr(ShardWork, "spool", full)
         with pytest.raises(InputError, match="no space left"):
             prepared(corpus[:3], tmp_path / "tones")
     prepared(corpus[:3], tmp_path / "tones")
@@ -352,14 +352,15 @@ def test_nothing_to_normalise_by(data_dir: Path, corpus: list[Utterance], tmp_pa
 
 def test_a_worker_that_dies(corpus: list[Utterance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(writer, "write_shard", _die)
+        patch.setattr(writer, "ShardWork", DyingWork)
         with pytest.raises(InputError, match="a worker process died"):
             prepared(corpus[:20], tmp_path / "tones", workers=2)
     assert prepared(corpus[:20], tmp_path / "tones").counts == {"train": 20}
 
 
-def _die(*_args, **_options) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+class DyingWork(ShardWork):
+    def write(self, *_args, **_options) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.fixture
