@@ -1,13 +1,18 @@
-"""From a folder of recordings to a model and its scores, by the commands; and what they refuse."""
+"""From a folder of recordings to a model, its scores and its page, by the commands; and what they refuse.
+
+What is learned is `liking`, a label that no published corpus has, by the commands of docs/extending.md.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import csv
 import dataclasses
+import importlib
 import io
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -26,7 +31,7 @@ from emocluster_jax.inference.model_directory import read_model, save_model
 from emocluster_jax.records.preparation import read_preparation
 from emocluster_jax.records.reader import open_data
 from emocluster_jax.storage.json_files import sealed
-from launch import evaluate, predict, prepare, train
+from launch import evaluate, predict, prepare, report, train
 from launch.command import run
 from running import call
 
@@ -35,34 +40,36 @@ RATE_HZ = 16_000
 SMALL = ["--width-multiplier", "0.125", "--clusters", "3", "--batch-size", "4", "--quiet"]
 
 
+def call_of_the_page(name: str, paths: dict[str, Path], *more: str) -> None:
+    """Gives a command of the page's section on labels, with other paths in place of its own."""
+    page = (PROJECT / "docs" / "extending.md").read_text("utf-8")
+    section = page.split("## A label\n")[1].split("\n## ")[0]
+    ((module, arguments),) = re.findall(rf"^python -m (launch\.{name}) (.*)$", section, re.MULTILINE)
+    given = [str(paths.get(argument, argument)) for argument in shlex.split(arguments)]
+    call(importlib.import_module(module), *given, *more)
+
+
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Records of 18 tones, whose pitch tells their arousal, and 4 without labels."""
+    """Records of 18 tones, whose pitch tells how much they are liked, and 4 without labels."""
     source = tmp_path_factory.mktemp("corpus")
     rng = np.random.default_rng(0)
     with (source / "manifest.csv").open("w", newline="") as file:
         rows = csv.writer(file)
-        rows.writerow(["file", "split", "speaker", "arousal"])
+        rows.writerow(["file", "split", "speaker", "arousal", "valence", "liking"])
         for i, split in enumerate(["train"] * 10 + ["validation"] * 4 + ["test"] * 4 + ["unlabeled"] * 4):
-            arousal = i % 4 + 1
             seconds = np.arange(RATE_HZ * 3 // 2) / RATE_HZ
-            tone = np.sin(2 * np.pi * 200 * arousal * seconds) + 0.1 * rng.normal(size=len(seconds))
+            tone = np.sin(2 * np.pi * 200 * (i % 4 + 1) * seconds) + 0.1 * rng.normal(size=len(seconds))
             soundfile.write(source / f"{i}.wav", tone / 2, RATE_HZ)
-            rows.writerow([f"{i}.wav", split, f"s{i}", "" if split == "unlabeled" else arousal])
+            rows.writerow([f"{i}.wav", split, f"s{i}", *(["", "", ""] if split == "unlabeled" else labels_of(i))])
     data_dir = tmp_path_factory.mktemp("data") / "records"
-    call(
-        prepare,
-        "--corpus",
-        "manifest",
-        "--source",
-        str(source),
-        "--data-dir",
-        str(data_dir),
-        "--workers",
-        "1",
-        "--quiet",
-    )
+    call_of_the_page("prepare", {"speech": source, "data": data_dir}, "--workers", "1", "--quiet")
     return data_dir
+
+
+def labels_of(i: int) -> list[int]:
+    """Arousal, valence and liking of a recording."""
+    return [7 - i % 7, i % 3, 20 * (i % 4 + 1)]
 
 
 @pytest.fixture(scope="module")
@@ -71,16 +78,26 @@ def workdir(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     workdir = tmp_path_factory.mktemp("run") / "my work"
     settings = ["--epochs", "2", *(option for option in SMALL if option != "--quiet")]
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        call(train, "--data-dir", str(data_dir), "--workdir", str(workdir), *settings)
+        call_of_the_page("train", {"data": data_dir, "run": workdir}, *settings)
     (workdir.parent / "printed.txt").write_text(printed.getvalue())
     return workdir
+
+
+def test_records_and_model_have_the_labels_statistics(workdir: Path, data_dir: Path) -> None:
+    preparation, model = read_preparation(data_dir), read_model(workdir / "model")
+    assert preparation.labels == ("arousal", "liking") and model.config.attributes == ("liking",)
+    trained_on = np.array([labels_of(i) for i in range(10)])[:, [0, 2]]
+    np.testing.assert_allclose(preparation.label_statistics.mean, trained_on.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(preparation.label_statistics.std, trained_on.std(axis=0), rtol=1e-6)
+    np.testing.assert_array_equal(model.label_mean, preparation.label_statistics.mean[1:])
+    np.testing.assert_array_equal(model.label_std, preparation.label_statistics.std[1:])
 
 
 def test_a_run_ends_with_a_model_scores_and_plots(workdir: Path) -> None:
     assert read_model(workdir / "model").config.clusters == 3
     scores = json.loads((workdir / "test.json").read_text())["scores"]
-    assert scores["arousal"]["n"] == 4 and -1 <= scores["arousal"]["ccc"] <= 1
-    for plot in ("training.png", "test_arousal.png"):
+    assert scores["liking"]["n"] == 4 and -1 <= scores["liking"]["ccc"] <= 1
+    for plot in ("training.png", "test_liking.png"):
         assert (workdir / "plots" / plot).read_bytes().startswith(b"\x89PNG")
 
 
@@ -99,19 +116,19 @@ def test_a_run_ends_with_commands_that_can_be_given(workdir: Path, data_dir: Pat
 def test_a_run_keeps_its_test_predictions(workdir: Path, data_dir: Path) -> None:
     kept = read_predictions(workdir / "test_predictions.csv")
     test = open_data(data_dir).describe("test")
-    assert kept.ids == tuple(test.ids) and kept.attributes == ("arousal",)
-    np.testing.assert_array_equal(kept.truth[:, 0], test.labels.of(["arousal"])[:, 0])
+    assert kept.ids == tuple(test.ids) and kept.attributes == ("liking",)
+    np.testing.assert_array_equal(kept.truth[:, 0], test.labels.of(["liking"])[:, 0])
     scores = json.loads((workdir / "test.json").read_text())["scores"]
     # Every bit of the predictions is kept, so the scores are those of the run.
-    assert ccc(kept.predictions[:, 0], kept.truth[:, 0]) == scores["arousal"]["ccc"]
+    assert ccc(kept.predictions[:, 0], kept.truth[:, 0]) == scores["liking"]["ccc"]
 
 
 def test_a_run_says_what_its_clusters_know(workdir: Path) -> None:
     known = json.loads((workdir / "clusters.json").read_text())
-    assert known["epoch"] in (1, 2) and set(known["attributes"]) == {"arousal"} and known["gender"] is None
-    # Ten training recordings, each of a speaker of its own, whose arousal takes four values.
-    assert known["speaker"]["classes"] == 10 and known["attributes"]["arousal"]["classes"] == 4
-    assert 0 < known["attributes"]["arousal"]["p_value"] <= 1
+    assert known["epoch"] in (1, 2) and set(known["attributes"]) == {"arousal", "liking"} and known["gender"] is None
+    # Ten training recordings, each of a speaker of its own, whose liking takes four values.
+    assert known["speaker"]["classes"] == 10 and known["attributes"]["liking"]["classes"] == 4
+    assert 0 < known["attributes"]["liking"]["p_value"] <= 1
 
 
 def test_evaluate_gives_the_scores_of_the_run(
@@ -119,7 +136,7 @@ def test_evaluate_gives_the_scores_of_the_run(
 ) -> None:
     call(evaluate, "--checkpoint", str(workdir / "model"), "--data-dir", str(data_dir))
     table, line = capsys.readouterr().out.rstrip().rsplit("\n", 1)
-    assert "arousal" in table and "Pearson r" in table
+    assert "liking" in table and "Pearson r" in table
     # The same model, records and program: not a bit may differ.
     assert json.loads(line) == json.loads((workdir / "test.json").read_text())["scores"]
     call(evaluate, "--checkpoint", str(workdir / "model"), "--data-dir", str(data_dir), "--feed", "streamed")
@@ -136,7 +153,7 @@ def test_evaluate_tells_of_predictions_that_are_not_finite(
     printed = capsys.readouterr()
     ids = open_data(data_dir).describe("test").ids
     assert json.loads(printed.out) == {
-        "arousal": {"ccc": None, "pearson": None, "rmse": None, "n": 0, "not_finite": len(ids)}
+        "liking": {"ccc": None, "pearson": None, "rmse": None, "n": 0, "not_finite": len(ids)}
     }
     assert printed.err.splitlines()[-1] == (
         f"warning: predictions of {len(ids)} of {len(ids)} recordings are NaN or infinite, and left out of the scores: "
@@ -148,32 +165,49 @@ def test_evaluate_on_another_corpus(
     workdir: Path, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     corpus = Path(read_preparation(data_dir).source)
-    rows = [f"{i}.wav,test,{i % 4 + 1}" for i in range(14, 18)]
-    (tmp_path / "other.csv").write_text("\n".join(["file,split,arousal", *rows]))
+    rows = [f"{i}.wav,test,{20 * (i % 4 + 1)}" for i in range(14, 18)]
+    (tmp_path / "other.csv").write_text("\n".join(["file,split,liking", *rows]))
     model, other = str(workdir / "model"), str(tmp_path / "records")
-    prepare_options = [
+    given = [
         "--corpus",
         "manifest",
         "--source",
         str(corpus),
         "--manifest",
         str(tmp_path / "other.csv"),
-        "--data-dir",
-        other,
-        "--workers",
-        "1",
-        "--quiet",
+        "--labels",
+        "liking",
     ]
-    call(prepare, *prepare_options, "--statistics-from", model)
+    call(prepare, *given, "--data-dir", other, "--workers", "1", "--quiet", "--statistics-from", model)
     call(evaluate, "--checkpoint", model, "--data-dir", other, "--quiet")
     # The test recordings of the run, prepared for its model: the same chunks, hence the same scores.
     assert json.loads(capsys.readouterr().out) == json.loads((workdir / "test.json").read_text())["scores"]
 
 
+def test_predictions_have_the_labels_name_and_unit(workdir: Path, data_dir: Path, tmp_path: Path) -> None:
+    source, table = read_preparation(data_dir).source, tmp_path / "predictions.csv"
+    call(predict, "--checkpoint", str(workdir), "--input", source, "--output", str(table), "--quiet")
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["file", "start", "end", "liking"] and len(rows) == 22
+    predicted = {row["file"]: float(row["liking"]) for row in rows}
+    kept = read_predictions(workdir / "test_predictions.csv")
+    np.testing.assert_allclose([predicted[id] for id in kept.ids], kept.predictions[:, 0], rtol=1e-3)
+
+
+def test_the_page_of_the_run_shows_the_label(workdir: Path, data_dir: Path, tmp_path: Path) -> None:
+    pages = ["--output", str(tmp_path / "report.html"), "--quiet"]
+    call(report, "--workdir", str(workdir), "--data-dir", str(data_dir), *pages)
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "test CCC, liking" in page and "clusters and liking, AMI" in page
+    # On the map a training recording has both labels, and the model's prediction of one of them.
+    assert re.search(r"arousal: rated 5\.00.{0,20}liking: rated 60\.00, predicted \d\d\.\d\d", page)
+
+
 def test_resume_goes_on_and_a_plain_repeat_refuses(
     workdir: Path, data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    again = ["--data-dir", str(data_dir), "--workdir", str(workdir), "--epochs", "2", *SMALL]
+    again = ["--data-dir", str(data_dir), "--workdir", str(workdir), "--attributes", "liking", "--epochs", "2", *SMALL]
     call(train, *again, "--resume", "--feed", "streamed")
     assert refused(capsys, train, *again) == (
         f"error: {workdir} holds a run already; add --resume to go on with it, or choose another --workdir"
@@ -203,7 +237,7 @@ def test_train_refuses(data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert "there is no folder" in refused(capsys, evaluate, *scores, str(tmp_path / "no" / "scores.json"))
     assert "--clusters is 0; expected 1 to 1000000" in refused(capsys, train, *data, *workdir, "--clusters", "0")
     message = refused(capsys, train, *data, *workdir, "--attributes", "valence", "--quiet")
-    assert "the data have no label 'valence'; they have arousal; choose other --attributes" in message
+    assert "the data have no label 'valence'; they have arousal, liking; choose other --attributes" in message
     assert not (tmp_path / "work" / "model").exists()
 
 
