@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import pytest
 
+import emocluster_jax
 from compile_flags import flags_of_devices
 from emocluster_jax.config import TrainConfig
 from emocluster_jax.console import Console, Task
@@ -63,12 +64,12 @@ def training_data(data_dir: Path, feed: Feed) -> TrainingData:
     )
 
 
-def test_training_is_bit_equal(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_and_evaluation_are_bit_equal(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even if the streamed run is stopped in the middle of its stages, and goes on."""
     doing: list[str] = [""]
     monkeypatch.setattr(Task, "describe", lambda task, text: doing.append(text))
     config = TrainConfig(model=dataclasses.replace(MODEL, dropout_rate=0.5), epochs=2, batch_size=4)
-    metrics, models = [], []
+    metrics, models, predictions = [], [], []
     for feed in ("resident", "streamed"):
         run = config, training_data(data_dir, cast(Feed, feed)), tmp_path / feed, Console(quiet=True)
         for stage in ("stage I", "stage II") if feed == "streamed" else ():
@@ -81,6 +82,14 @@ def test_training_is_bit_equal(data_dir: Path, tmp_path: Path, monkeypatch: pyte
     assert metrics[0] == metrics[1] and len(metrics[0]) == 2
     for resident, streamed in zip(*models, strict=True):
         np.testing.assert_array_equal(resident, streamed)
+
+    for feed in ("resident", "streamed"):
+        given = tmp_path / feed / "model", data_dir, "validation"
+        evaluation = emocluster_jax.evaluate(*given, feed=cast(Feed, feed), console=Console(quiet=True))
+        predictions.append(evaluation.predictions)
+        best = max(metrics[0], key=lambda epoch: epoch["validation_ccc_mean"])
+        assert best["validation_ccc"] == pytest.approx({name: s.ccc for name, s in evaluation.scores.items()}, abs=1e-5)
+    np.testing.assert_array_equal(*predictions)
 
 
 def test_a_stream_can_be_left_and_begun_again(data_dir: Path) -> None:
