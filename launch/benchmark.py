@@ -21,7 +21,7 @@ from launch import command
 from launch.options import parse
 
 if TYPE_CHECKING:
-    from emocluster_jax.benchmark.cases import Case, Row
+    from emocluster_jax.benchmark.cases import Row
     from emocluster_jax.console import Console
 
 DESCRIPTION = """Measure training steps, embedding, K-means, whole epochs, streaming, preparation or prediction on
@@ -64,14 +64,18 @@ def benchmark(options: Options, console: Console) -> list[Row]:
     from emocluster_jax.benchmark.measurement import measure
     from emocluster_jax.benchmark.worker import UnavailableError, device
 
-    _check(options)
+    if not options.suites:
+        raise InputError(
+            "no suite is named; give one or more of train, embed, kmeans, epoch, feed, prepare, predict, memory, or all"
+        )
+    if options.output is not None:
+        check_output_file("--output", options.output)
     here = device()
     suites = [suite for suite in SUITES if suite in options.suites or "all" in options.suites]
-    modules = [importlib.import_module(f"emocluster_jax.benchmark.{suite}_suite") for suite in suites]
     cases = [
-        _without(case, options.without)
-        for module in modules
-        for case in module.cases(here, options.quick)
+        case
+        for suite in suites
+        for case in importlib.import_module(f"emocluster_jax.benchmark.{suite}_suite").cases(here, options.quick)
         if options.case in case.name
     ]
     if not cases:
@@ -79,60 +83,39 @@ def benchmark(options: Options, console: Console) -> list[Row]:
     rows = []
     with options.output.open("w", encoding="utf-8") if options.output else nullcontext() as file:
         for case in cases:
+            peers = tuple(peer for peer in case.peers if not any(name in peer.name for name in options.without))
             try:
-                measured = measure(case, here, options.repetitions, console)
+                measured = measure(dataclasses.replace(case, peers=peers), here, options.repetitions, console)
             except UnavailableError as error:
                 raise InputError(f"{case.suite}, {case.name}: {error}") from None
             rows += measured
             if file is not None:
                 file.writelines(json.dumps(dataclasses.asdict(row)) + "\n" for row in measured)
                 file.flush()
-            summarize(measured, console)
+            _summarize(measured, console)
     return rows
 
 
-def _without(case: Case, names: tuple[str, ...]) -> Case:
-    peers = tuple(peer for peer in case.peers if not any(name in peer.name for name in names))
-    return dataclasses.replace(case, peers=peers)
-
-
-def summarize(rows: Sequence[Row], console: Console) -> None:
+def _summarize(rows: Sequence[Row], console: Console) -> None:
     """Prints one case beside its peers."""
-    first = rows[0]
+    first, peers = rows[0], [row for row in rows if row.peer is not None]
+    compared = [(row.peer, row.peer_seconds, row.ratio, *(row.ratio_range or (None, None))) for row in peers]
     console.table(
         first.suite,
         (f"{first.case} ({first.device})", "seconds", "ratio", "lowest", "highest"),
         [
-            ("emocluster_jax", _significant(first.seconds), None, None, None),
-            *(
-                (row.peer, _significant(row.peer_seconds), row.ratio, *(row.ratio_range or (None, None)))
-                for row in rows
-                if row.peer is not None
-            ),
+            (name, "-" if seconds is None else f"{seconds:.4g}", *ratios)
+            for name, seconds, *ratios in [("emocluster_jax", first.seconds, None, None, None), *compared]
         ],
     )
     for name, figures in [("emocluster_jax", first.figures), *((row.peer, row.peer_figures) for row in rows)]:
         if figures:
             console.line(f"{name}: " + ", ".join(f"{figure} {value:.6g}" for figure, value in figures.items()))
     if first.compile_seconds is not None:
-        cached = (
-            "" if first.cached_compile_seconds is None else f", {first.cached_compile_seconds:.1f} s from the cache"
-        )
-        console.line(f"compilation {first.compile_seconds:.1f} s{cached}")
+        cached = first.cached_compile_seconds
+        from_cache = "" if cached is None else f", {cached:.1f} s from the cache"
+        console.line(f"compilation {first.compile_seconds:.1f} s{from_cache}")
     console.line(f"peak memory {first.peak_bytes / 1e6:,.0f} MB, {first.repetitions} repetitions")
-
-
-def _significant(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{seconds:.4g}"
-
-
-def _check(options: Options) -> None:
-    if not options.suites:
-        raise InputError(
-            "no suite is named; give one or more of train, embed, kmeans, epoch, feed, prepare, predict, memory, or all"
-        )
-    if options.output is not None:
-        check_output_file("--output", options.output)
 
 
 def main() -> None:

@@ -1,8 +1,7 @@
 """How commands run and end.
 
-Exit status: 0 done, 1 a defect of this project (with its traceback), 2 a request that cannot be carried out, 3 done,
-with all files written, but not all of what was printed (stdout or stderr is full, or its reader has gone), 130 Ctrl-C,
-143 SIGTERM
+Exit status: 0 done; 1 a defect of this project, with a traceback; 2 a request that cannot be carried out; 3 done, all
+files are written, but some output was lost (stdout or stderr is full, or its reader has gone); 130 Ctrl-C; 143 SIGTERM.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from typing import TYPE_CHECKING, NoReturn
 from emocluster_jax.errors import InputError
 from emocluster_jax.runtime.child_processes import end_with_parent
 from emocluster_jax.storage.caches import compiled_programs
+from launch.options import as_options
 from launch.signals import PATIENCE_S, Terminated, heeded, interruption
 from launch.streams import independent
-from launch.wording import as_options
 
 if TYPE_CHECKING:
     from emocluster_jax.console import Console
@@ -29,23 +28,21 @@ _TOGETHER_S = 5.0
 
 
 def run(main: Callable[[], None], patience_s: float = PATIENCE_S) -> None:
-    """Runs a command and exits: with one line and no traceback where the person, not the program, is to act.
-
-    A KeyboardInterrupt's text, if it has one, says how to go on.
+    """Runs a command, and exits with one line and no traceback where the user, not the program, has to act.
 
     Args:
-      main: the command.
+      main: the command; the text of its KeyboardInterrupt, if any, says how to go on.
       patience_s: seconds that it has to end by itself after a signal interrupted it.
     """
     end_with_parent()
-    with independent() as outputs, heeded(patience_s):
+    with independent() as lost, heeded(patience_s):
         try:
             _run(main)
         except SystemExit as end:
-            if end.code or not outputs.lost():
+            if end.code or not lost():
                 raise
-        if lost := outputs.lost():
-            _end_with_losses(lost)
+        if reasons := lost():
+            _end_with_losses(reasons)
 
 
 def _run(main: Callable[[], None]) -> None:
@@ -66,17 +63,15 @@ def _run(main: Callable[[], None]) -> None:
 
 
 def console(quiet: bool, interval_s: float = 10.0) -> Console:
-    """What prints for a command; settings that it is told of become options."""
+    """The console of a command, which prints options in place of settings."""
     from emocluster_jax.console import Console
 
     return Console(quiet, interval_s, wording=as_options)
 
 
 def enable_compilation_cache() -> None:
-    """Keeps compiled programs for the next run, under `~/.cache/emocluster_jax/xla` or `JAX_COMPILATION_CACHE_DIR`.
-
-    Call it before anything is compiled. Programs that compile in less than a second are not kept (JAX's default). Where
-    the folder cannot be written, `emocluster_jax.storage.caches` has named another.
+    """Keeps programs that took JAX a second or more to compile, in `~/.cache/emocluster_jax/xla` unless the environment
+    (or `emocluster_jax.storage.caches`, where that cannot be written) names another folder.
     """
     import jax
 
@@ -87,8 +82,8 @@ def enable_compilation_cache() -> None:
 def choose_deterministic_algorithms() -> None:
     """Has XLA take only algorithms that give the same bits each time on GPUs; elsewhere it changes nothing.
 
-    Call it before JAX compiles anything, which is when XLA reads its options. With this one, which the XLA of JAX 0.10
-    and 0.11 knows, it also no longer measures which algorithm is the fastest, and so chooses alike in every process.
+    XLA reads this option (of JAX 0.10 and 0.11) when it first compiles. It then no longer measures which algorithm is
+    the fastest, either, and so makes the same choice in every process.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".lstrip()
@@ -100,7 +95,6 @@ def _end_by(signal: KeyboardInterrupt) -> NoReturn:
 
 
 def _end_with_losses(lost: Mapping[str, OSError]) -> NoReturn:
-    """Ends with the status for work that is done without all of it having been told."""
     # A reader that has gone (`| head`) has read what it wanted.
     reasons = [f"{name}: {error.strerror}" for name, error in lost.items() if not isinstance(error, BrokenPipeError)]
     if not reasons:
@@ -114,11 +108,10 @@ def _end(line: str, status: int) -> NoReturn:
 
 
 def _leave(status: int) -> NoReturn:
-    """Ends this process. If it is one of several, it waits only seconds for the others, which may know of no error.
+    """Ends this process. If it is one of several, it waits some seconds for the others.
 
-    At exit JAX would wait for them much longer, and they for what this process has to give, until all are aborted.
-    A short wait there has to be: where all end by the same error, the end of the first would abort the others before
-    they have said it.
+    At exit JAX would wait much longer, while they may wait for this process, until all are aborted. Without any wait,
+    the end of the first process would abort others that are about to report the same error.
     """
     if not _is_one_of_several():
         sys.exit(status)
@@ -126,7 +119,7 @@ def _leave(status: int) -> NoReturn:
 
     from emocluster_jax.runtime import parallel
 
-    # Those who have not met know of nothing to end together, and JAX would only print what it thinks of that.
+    # Before they have met there is nothing to shut down, and JAX would complain.
     if parallel.have_met():
         together = Thread(target=jax.distributed.shutdown, daemon=True)
         together.start()

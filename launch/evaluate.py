@@ -40,7 +40,7 @@ def main() -> None:
     from emocluster_jax.evaluation.run_results import scores_as_json
     from emocluster_jax.storage.atomic_files import write_json
 
-    console = command.console(quiet=options.quiet or not parallel.is_primary())
+    console = command.console(options.quiet or not parallel.is_primary())
     request = options.evaluation
     evaluation = evaluate(**dict(vars(request), console=console))
     fold = "" if evaluation.data.fold is None else f", fold {evaluation.data.fold}"

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from emocluster_jax.config import CLUSTERS, RECORDINGS, SystemName, TrainConfig
+from emocluster_jax.api.requests import FitSettings
+from emocluster_jax.config import CLUSTERS, PRESETS, RECORDINGS, SystemName, TrainConfig
 from emocluster_jax.errors import InputError, one_line
 from emocluster_jax.ranges import Range, within
-from emocluster_jax.settings import check_numbers
+from emocluster_jax.runtime.processes import Processes
+from emocluster_jax.settings import all_settings, check_numbers
 from emocluster_jax.storage.disk import check_output_folder
 from launch import command, train
-from launch.options import parse_known
+from launch.options import arguments_for, parse, words_of_options
 
 if TYPE_CHECKING:
     from emocluster_jax.console import Console
@@ -68,6 +72,8 @@ class Options:
     """Write tables and figures from the runs that are complete, and run nothing."""
     quiet: bool = False
     """Print only warnings and errors."""
+    passed_on: tuple[str, ...] = field(default=(), metadata={"option": None})
+    """Options of launch.train with their values."""
 
     def __post_init__(self) -> None:
         check_numbers(self)
@@ -75,7 +81,7 @@ class Options:
 
 def main() -> None:
     example = "--preset all --data-dir data --workdir experiment --trials 5 --epochs 50"
-    options, others = parse_known(Options, train.Options, "experiment", DESCRIPTION, example)
+    options = parse(Options, "experiment", DESCRIPTION, example, others=train.Options)
     number, count = _shard(options.shard)
     if not options.list:
         check_output_folder("--workdir", options.workdir)
@@ -86,11 +92,10 @@ def main() -> None:
     from emocluster_jax.experiment.plan import Plan
     from emocluster_jax.experiment.runner import run_all
     from emocluster_jax.records.preparation import read_preparation
-    from launch.train_arguments import command_for, options_by_system
 
     # A grid takes hours: where stderr is a file, a line a minute is enough.
     console = command.console(quiet=options.quiet, interval_s=60.0)
-    data_dir, workdir = options.data_dir, options.workdir
+    data_dir = options.data_dir
     preparation = read_preparation(data_dir)
     grid = grid_for_data(
         data_dir,
@@ -108,10 +113,9 @@ def main() -> None:
         console.warn("without unlabelled recordings all runs are supervised, also those of Table 2, Figures 2 and 3")
     if preparation.shared_speakers:
         console.warn(shared_speakers_warning(preparation.shared_speakers))  # the runs only say it in their logs
-    systems: list[SystemName] = list(dict.fromkeys(run.setting.model for run in all_runs(grid)))
-    shared = options_by_system(others, systems, data_dir=data_dir, workdir=workdir, refused=_DECIDED)
-    configs: dict[SystemName, TrainConfig] = {system: shared[system].config for system in systems}
-    plan = Plan(grid, configs, data_dir, preparation.fingerprints, workdir)
+    shared = options_by_system(options, list(dict.fromkeys(run.setting.model for run in all_runs(grid))))
+    configs: dict[SystemName, TrainConfig] = {system: own.config for system, own in shared.items()}
+    plan = Plan(grid, configs, data_dir, preparation.fingerprints, options.workdir)
     for run in all_runs(grid):
         plan.config(run)  # raises what is wrong with any of them
     runs = shard(all_runs(grid), number, count)
@@ -139,6 +143,48 @@ def _shard(text: str) -> tuple[int, int]:
     if not 1 <= number <= count:
         raise InputError(f"--shard is {text}; expected I/N with I from 1 to N, such as 2/4")
     return number, count
+
+
+def options_by_system(options: Options, systems: Sequence[SystemName]) -> dict[SystemName, train.Options]:
+    """By system, the options that its trainings share: those passed on that the system uses.
+
+    Ends the process where a value is not of its option's type, as `launch.train` itself does.
+
+    Raises:
+      InputError: an option is refused or used by none of the systems, or its value is wrong.
+    """
+    users = {setting.option: setting.systems for setting in all_settings(TrainConfig) if setting.systems}
+    given = [(name.removeprefix("no-"), words) for name, words in words_of_options(options.passed_on)]
+    for name, _ in given:
+        if name in _DECIDED:
+            raise InputError(f"--{name} cannot be given here: {_DECIDED[name]}")
+        if name in users and not set(users[name]) & set(systems):
+            raise InputError(
+                f"--{name} belongs to --model {', '.join(users[name])}, which is not trained here; leave it out"
+            )
+    where = ["--data-dir", str(options.data_dir), "--workdir", str(options.workdir)]
+    shared = {}
+    for system in systems:
+        own = [word for name, words in given if system in users.get(name, systems) for word in words]
+        shared[system] = train.parse([*where, "--model", system, *own], "experiment")
+    return shared
+
+
+def command_for(plan: Plan, shared: Mapping[SystemName, train.Options], run: Run) -> list[str]:
+    """The command line that trains a run of an experiment, or resumes it."""
+    options = replace(
+        shared[run.setting.model],
+        workdir=plan.folder(run),
+        config=plan.config(run),
+        running=FitSettings(resume=True, feed=shared[run.setting.model].running.feed),
+        # Where Slurm or the like started the shards of an experiment, their trainings must not join one another.
+        processes=Processes(num_processes=1),
+        # The settings are given one by one.
+        preset=None,
+        config_file=None,
+    )
+    given = arguments_for(options, train.Options(config=PRESETS["paper"]))
+    return [sys.executable, "-m", "launch.train", *given]
 
 
 def _list(plan: Plan, runs: tuple[Run, ...], shard: str, console: Console) -> None:

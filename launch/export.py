@@ -1,4 +1,4 @@
-"""`python -m launch.export`: a trained model for use elsewhere, with its card."""
+"""`python -m launch.export`: a trained model in formats of other tools, with its card."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Options:
     data_dir: Path | None = None
     """The records that it was trained on, for the card: the corpus and its counts."""
     license: str = "unknown"
-    """Of the weights, for the card: an identifier that Hugging Face knows, such as cc-by-4.0."""
+    """The weights' license, for the card: an identifier that Hugging Face knows, such as cc-by-4.0."""
     quiet: bool = False
     """Print nothing but warnings and errors."""
 
@@ -49,13 +49,13 @@ def main() -> None:
     from emocluster_jax.interop.model_card import model_card, read_run_numbers
     from emocluster_jax.records.preparation import read_preparation
 
-    console = command.console(quiet=options.quiet)
+    console = command.console(options.quiet)
     folder = model_folder(options.checkpoint)
     model = read_model(folder)
     check_request(options.output, options.formats, model)
     preparation = None if options.data_dir is None else read_preparation(options.data_dir)
-    run = read_run_numbers(folder, model)
-    card = model_card(model, run, preparation, name=options.output.absolute().name, license=options.license)
+    name, numbers = options.output.absolute().name, read_run_numbers(folder, model)
+    card = model_card(model, numbers, preparation, name=name, license=options.license)
     kept = (options.output / CARD).exists()
     exported = []
     with console.task("exporting", total=len(options.formats)) as task:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,8 +9,7 @@ from typing import Literal
 from emocluster_jax.errors import InputError, one_line
 from emocluster_jax.storage.disk import AGAIN, check_output_folder, writing
 from launch import command
-from launch.options import parse
-from launch.wording import invocation
+from launch.options import invocation, parse
 
 DESCRIPTION = """Turn a published PyTorch model (github.com/winston-lin-wei-cheng/DeepEmoClusters) into a model
 directory for launch.predict. Needs PyTorch (pip install "emocluster_jax[import]"); weights are never unpickled
@@ -43,7 +41,7 @@ def main() -> None:
     from emocluster_jax.interop.published import import_published
 
     there = {path.name for path in options.output.iterdir()} if options.output.is_dir() else set()
-    # One that was killed has left weights, or what was to become a file.
+    # An import that was killed leaves weights and temporary files.
     if "model.json" not in there and any(not name.startswith(("weights-", ".")) for name in there):
         raise InputError(f"--output {options.output} holds other files; give a new folder")
     model = import_published(options.weights, options.norm, options.attribute)
@@ -52,10 +50,10 @@ def main() -> None:
             save_model(options.output, model)
     elif read_model(options.output).origin != model.origin:
         raise InputError(f"--output {options.output} holds another model; give a new folder")
-    console = command.console(quiet=options.quiet)
+    console = command.console(options.quiet)
     console.line(one_line(f"{options.attribute}, {model.config.clusters} clusters: {options.output}"))
-    arguments = shlex.join(["--checkpoint", str(options.output), "--input", "DIR", "--output", "predictions.csv"])
-    console.line(f"predict with: {invocation('predict')} {arguments}")
+    arguments = ["--checkpoint", options.output, "--input", "DIR", "--output", "predictions.csv"]
+    console.line(f"predict with: {invocation('predict', *arguments)}")
 
 
 if __name__ == "__main__":

@@ -1,25 +1,32 @@
-"""Reading a command's options, which are the settings of a dataclass."""
+"""The options of commands: the settings of a dataclass, and how the library's texts name them.
+
+In messages and help texts the library names a setting as `` `clusters` ``, with a value as `` `fold=2` ``, and a
+function as `` `prepare()` ``; a command prints `--clusters`, `--fold 2` and `python -m launch.prepare`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import importlib
 import os
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from emocluster_jax.errors import InputError
 from emocluster_jax.settings import Setting, all_settings, settings_of, values_of
 from emocluster_jax.storage.caches import place_caches
 from emocluster_jax.storage.disk import check_path
-from launch.wording import as_options, invocation, speak_of
+from launch import COMMANDS
 
 if TYPE_CHECKING:
     from tyro.constructors import ConstructorRegistry, StructFieldSpec
@@ -28,6 +35,10 @@ Options = TypeVar("Options")
 
 _NO_NUMBER = "none"
 _FEWEST_COLUMNS = 40
+_FUNCTIONS = {"prepare": "prepare", "fit": "train", "evaluate": "evaluate", "predict": "predict"}
+_NAMED = re.compile(r"`([a-z][a-z0-9_]*)(?:\(\)|=([^`]*))?`")
+_read: list[type[Any]] = []
+"""The dataclasses of the command that runs."""
 
 
 def parse(
@@ -38,6 +49,7 @@ def parse(
     *,
     default: Options | None = None,
     args: Sequence[str] | None = None,
+    others: type[Any] | None = None,
 ) -> Options:
     """The command line as an instance of a dataclass; `--help` and wrong values end the process (status 0 and 2).
 
@@ -50,34 +62,19 @@ def parse(
       example: arguments that work, shown in `--help`.
       default: the values of options that are not given, where they are not the dataclass's own.
       args: the arguments; None for those of this process.
+      others: the options of another command; the field `passed_on` takes those that are given, unread.
 
     Raises:
       InputError: there is no such option, or a path's name is too long for the system to look for it.
     """
-    parsed, _ = parse_known(options, None, command, description, example, default=default, args=args)
-    return parsed
-
-
-def parse_known(
-    options: type[Options],
-    others: type[Any] | None,
-    command: str,
-    description: str,
-    example: str,
-    *,
-    default: Options | None = None,
-    args: Sequence[str] | None = None,
-) -> tuple[Options, list[str]]:
-    """As `parse`, for a command that hands the options of another one (`others`) on to it, unread."""
     args, prog = sys.argv[1:] if args is None else list(args), invocation(command)
-    known = [options] if others is None else [options, others]
-    speak_of(known)
-    _check_known(args, known, prog)
+    _read[:] = [options] if others is None else [options, others]
+    _check_known(args, prog)
     import tyro
 
     kwargs: dict[str, Any] = {} if default is None else {"default": default}
     with _legible_width():
-        read: Any = tyro.cli(
+        parsed: Any = tyro.cli(
             options,
             prog=prog,
             description=f"{description}\n\nExample:\n{prog} {example}",
@@ -87,13 +84,14 @@ def parse_known(
             return_unknown_args=others is not None,
             **kwargs,
         )
-    parsed, unread = (read, []) if others is None else cast("tuple[Options, list[str]]", read)
+    if others is not None:
+        parsed = dataclasses.replace(parsed[0], passed_on=tuple(parsed[1]))
     for setting, value in values_of(parsed):
         for path in value if isinstance(value, tuple) else (value,):
             if isinstance(path, Path):
                 check_path(f"`{setting.name}`", path)
     place_caches()
-    return parsed, unread
+    return parsed
 
 
 def arguments_for(options: Any, default: Any) -> list[str]:
@@ -119,18 +117,52 @@ def option_names(options: type[Any]) -> Iterator[str]:
                 yield f"no-{setting.option}"
 
 
-def _check_known(arguments: Sequence[str], options: Sequence[type[Any]], prog: str) -> None:
-    """Raises InputError for the first option that none of these dataclasses has, unless help is asked for.
+def words_of_options(arguments: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """The options of a command line: each one's name, without dashes, and its words."""
+    found: list[tuple[str, list[str]]] = []
+    for argument in arguments:
+        if argument.startswith("--") or not found:
+            found.append((argument.split("=")[0].replace("_", "-").removeprefix("--"), []))
+        found[-1][1].append(argument)
+    return found
+
+
+def invocation(command: str, *arguments: object) -> str:
+    """What to type to run a command: by the console script, if that is what started this process."""
+    by_script = Path(sys.argv[0]).name == "emocluster"
+    start = ["emocluster", command] if by_script else ["python", "-m", f"launch.{command}"]
+    return shlex.join([*start, *map(str, arguments)])
+
+
+def as_options(text: str) -> str:
+    """The text with options and commands in place of the settings and functions that it names.
+
+    A setting that several commands have under different names is that of the command that runs.
+    """
+
+    def spelt(match: re.Match[str]) -> str:
+        name, value = match.groups()
+        if match[0].endswith("()`"):
+            return invocation(_FUNCTIONS[name]) if name in _FUNCTIONS else match[0]
+        commands = (importlib.import_module(f"launch.{command}").Options for command in COMMANDS)
+        settings = (setting for cls in chain(_read, commands) for setting in all_settings(cls))
+        option = next((setting.option for setting in settings if setting.name == name and setting.option), None)
+        return match[0] if option is None else f"--{option}" if value is None else f"--{option} {value}"
+
+    return _NAMED.sub(spelt, text)
+
+
+def _check_known(arguments: Sequence[str], prog: str) -> None:
+    """Raises InputError for the first option that the command does not have, unless help is asked for.
 
     tyro suggests an option only where nothing else is wrong; a misspelt required option is missing as well.
     """
     if {"-h", "--help"} & set(arguments):
         return
-    known = ["help", *(name for cls in options for name in option_names(cls))]
-    for argument in arguments:
-        name = argument[2:].split("=")[0].replace("_", "-")
+    known = ["help", *(name for cls in _read for name in option_names(cls))]
+    for name, words in words_of_options(arguments):
         # tyro has options of its own, for shells that complete commands.
-        if argument.startswith("--") and name not in known and not name.startswith("tyro-"):
+        if words[0].startswith("--") and name not in known and not name.startswith("tyro-"):
             nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f"did you mean --{nearest[0]}?" if nearest else f"{prog} --help lists them"
             raise InputError(f"there is no option --{name}; {hint}")
@@ -138,11 +170,7 @@ def _check_known(arguments: Sequence[str], options: Sequence[type[Any]], prog: s
 
 @contextmanager
 def _legible_width() -> Iterator[None]:
-    """In the block the terminal passes for 40 columns wide if it has fewer.
-
-    tyro takes forever to break help texts into a column or two, and writes a thousand lines for twenty; a terminal
-    breaks lines that are too long for it by itself.
-    """
+    """In the block the terminal passes for 40 columns wide if it has fewer: tyro takes forever to fill one or two."""
     before = os.environ.get("COLUMNS")
     os.environ["COLUMNS"] = str(max(shutil.get_terminal_size().columns, _FEWEST_COLUMNS))
     try:

@@ -15,9 +15,7 @@ from launch.options import parse
 
 if TYPE_CHECKING:
     from emocluster_jax.api.prediction import Predictions
-    from emocluster_jax.config import Features
     from emocluster_jax.console import Console
-    from emocluster_jax.inference.recordings import Recording
 
 DESCRIPTION = """Predict emotional attributes of recordings: a table (CSV or Parquet) with the columns file, start and
 end and one for each attribute, one row per recording."""
@@ -53,71 +51,53 @@ class Options:
     """Print nothing but warnings and errors."""
 
 
-def check(options: Options) -> None:
-    """Raises InputError for what is wrong with the request apart from its models."""
+def main() -> None:
+    options = parse(
+        Options, "predict", DESCRIPTION, "--checkpoint run/model --input recordings --output predictions.csv"
+    )
     for option, given in (("--checkpoint", options.models), ("--input", options.recordings)):
         if not given:
             raise InputError(f"{option} is empty; give at least one path")
-    for option, path in _outputs(options).items():
-        check_output_file(option, path)
-    _format(options)
+    check_output_file("--output", options.output)
+    if options.embeddings is not None:
+        check_output_file("--embeddings", options.embeddings)
+    from emocluster_jax.api.prediction_tables import table_format, write_embeddings, write_table
 
-
-def _format(options: Options) -> Literal["csv", "parquet"]:
-    from emocluster_jax.api.prediction_tables import table_format
-
-    return table_format(options.output, options.format, spreadsheet_safe=options.spreadsheet_safe)
-
-
-def _outputs(options: Options) -> dict[str, Path]:
-    """The files to write, by option."""
-    given = {"--output": options.output, "--embeddings": options.embeddings}
-    return {option: path for option, path in given.items() if path is not None}
-
-
-def recordings_of(options: Options, features: Features) -> list[Recording]:
-    """The recordings to predict.
-
-    Args:
-      options: the request.
-      features: of the models.
-
-    Raises:
-      InputError: there are none, or an output is one of them.
-    """
+    safe = options.spreadsheet_safe
+    table = table_format(options.output, options.format, spreadsheet_safe=safe)
+    command.enable_compilation_cache()
+    from emocluster_jax.api.prediction import predict
     from emocluster_jax.corpora.audio_files import recording_suffixes
     from emocluster_jax.inference.input_recordings import find_recordings
+    from emocluster_jax.inference.predictor import load_model
 
-    source = options.prediction.source
-    recordings = find_recordings(
-        options.recordings, recording_suffixes(features), None if source is None else Path(source)
-    )
-    taken = {path.resolve() for path in {*options.recordings, *(recording.path for recording in recordings)}}
-    for option, path in _outputs(options).items():
-        if path.resolve() in taken:
-            raise InputError(f"{option} {path} is one of the inputs, or both outputs are one file; give another name")
-        taken.add(path.resolve())
-    return recordings
-
-
-def write(options: Options, predictions: Predictions) -> None:
-    """Writes the table and the embeddings."""
-    from emocluster_jax.api.prediction_tables import write_embeddings, write_table
-
+    console = command.console(options.quiet)
+    predictors = [load_model(directory) for directory in options.models]
+    suffixes, source = recording_suffixes(predictors[0].features), options.prediction.source
+    with console.showing_log():
+        recordings = find_recordings(options.recordings, suffixes, None if source is None else Path(source))
+    _check_outputs(options, {*options.recordings, *(recording.path for recording in recordings)})
+    given = dict(vars(options.prediction), source=None, console=console)  # the recordings are found
+    predictions = predict(predictors, recordings, embeddings=options.embeddings is not None, **given)
     with writing(options.output.parent, AGAIN):
-        write_table(
-            options.output,
-            predictions,
-            format=_format(options),
-            quality=options.quality,
-            spreadsheet_safe=options.spreadsheet_safe,
-        )
+        write_table(options.output, predictions, format=table, quality=options.quality, spreadsheet_safe=safe)
     if options.embeddings is not None:
         with writing(options.embeddings.parent, AGAIN):
             write_embeddings(options.embeddings, predictions)
+    _summarize(options, predictions, len(recordings), console)
 
 
-def summarize(options: Options, predictions: Predictions, recordings: int, console: Console) -> None:
+def _check_outputs(options: Options, inputs: set[Path]) -> None:
+    taken = {path.resolve() for path in inputs}
+    for option, path in (("--output", options.output), ("--embeddings", options.embeddings)):
+        if path is None:
+            continue
+        if path.resolve() in taken:
+            raise InputError(f"{option} {path} is one of the inputs, or both outputs are one file; give another name")
+        taken.add(path.resolve())
+
+
+def _summarize(options: Options, predictions: Predictions, recordings: int, console: Console) -> None:
     """Prints what was written, and what was left out and why."""
     from emocluster_jax.preprocessing.quality import told
 
@@ -130,32 +110,11 @@ def summarize(options: Options, predictions: Predictions, recordings: int, conso
     padded = int((predictions.quality["padded"] > 0).sum())
     if padded:
         console.line(f"{padded} {'row is' if padded == 1 else 'rows are'} shorter than one chunk and padded")
-    for line in told(predictions.noticed):
+    skipped = (f"skipped {count}: {reason}" for reason, count in reasons.most_common())
+    for line in (*told(predictions.noticed), *skipped):
         console.line(line)
-    for reason, count in reasons.most_common():
-        console.line(f"skipped {count}: {reason}")
     if options.embeddings is not None:
         console.line(one_line(f"embeddings: {options.embeddings}"))
-
-
-def main() -> None:
-    options = parse(
-        Options, "predict", DESCRIPTION, "--checkpoint run/model --input recordings --output predictions.csv"
-    )
-    check(options)
-    command.enable_compilation_cache()
-    from emocluster_jax.api.prediction import predict
-    from emocluster_jax.inference.predictor import load_model
-
-    console = command.console(quiet=options.quiet)
-    predictors = [load_model(directory) for directory in options.models]
-    with console.showing_log():
-        recordings = recordings_of(options, predictors[0].features)
-    # The recordings are found already, with the tables' folder.
-    given = dict(vars(options.prediction), source=None, console=console)
-    predictions = predict(predictors, recordings, embeddings=options.embeddings is not None, **given)
-    write(options, predictions)
-    summarize(options, predictions, len(recordings), console)
 
 
 if __name__ == "__main__":

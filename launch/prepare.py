@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, fields, make_dataclass
@@ -13,8 +12,7 @@ from emocluster_jax.api.requests import PrepareRequest
 from emocluster_jax.corpora.registry import options_classes
 from emocluster_jax.errors import one_line
 from launch import command
-from launch.options import parse
-from launch.wording import invocation
+from launch.options import invocation, parse
 
 if TYPE_CHECKING:
     from emocluster_jax.console import Console
@@ -43,27 +41,18 @@ class Options:
     """Print nothing but warnings and errors."""
 
 
-def _given(of_corpora: Any) -> dict[str, Any]:
-    """The corpora's own options that differ from their defaults, whatever the corpus: `prepare` refuses others'."""
-    given = {}
-    for corpus in fields(of_corpora):
-        own = getattr(of_corpora, corpus.name)
-        given |= {f.name: value for f in fields(own) if (value := getattr(own, f.name)) != f.default}
-    return given
-
-
-def summarize(preparation: Preparation, data_dir: Path | str, console: Console) -> None:
-    """Prints what a data directory holds, what was noticed of it, and what was left out and why."""
+def _summarize(preparation: Preparation, data_dir: Path | str, console: Console) -> None:
+    """Prints what a data directory holds, what was noticed, and what was left out and why."""
     from emocluster_jax.preprocessing.quality import told
 
     rows = [(split, count, preparation.hours[split]) for split, count in preparation.counts.items()]
     console.table("prepared", ["split", "recordings", "hours"], rows)
-    if preparation.folds is not None:
-        sizes = sorted(set(Counter(preparation.folds.of_recordings).values()))
+    if folds := preparation.folds:
+        sizes = sorted(set(Counter(folds.of_recordings).values()))
         size = f"{sizes[0]} to {sizes[-1]}" if len(sizes) > 1 else f"{sizes[0]}"
         console.line(
-            f"The split train is in {preparation.folds.count} folds of {size} recordings, no "
-            f"speaker in two of them; train with --fold 1 to {preparation.folds.count}"
+            f"The split train is in {folds.count} folds of {size} recordings, no speaker in two of them; "
+            f"train with --fold 1 to {folds.count}"
         )
     if preparation.padded:
         console.line(f"{preparation.padded} recordings are shorter than one chunk and were padded")
@@ -83,13 +72,19 @@ def main() -> None:
     options = parse(Options, "prepare", DESCRIPTION, "--corpus manifest --source speech --data-dir data")
     from emocluster_jax.api.preparation import prepare
 
-    console = command.console(quiet=options.quiet)
+    console = command.console(options.quiet)
+    # Those that are given, of whatever corpus: `prepare` refuses other corpora's.
+    given = {
+        f.name: value
+        for own in vars(options.of_corpora).values()
+        for f in fields(own)
+        if (value := getattr(own, f.name)) != f.default
+    }
     try:
-        own = _given(options.of_corpora)
-        preparation = prepare(**dict(vars(options.preparation), corpus_options=own, console=console))
+        preparation = prepare(**dict(vars(options.preparation), corpus_options=given, console=console))
     except KeyboardInterrupt as signal:
-        raise type(signal)(f"go on with: {invocation('prepare')} {shlex.join(sys.argv[1:])}") from None
-    summarize(preparation, options.preparation.data_dir, console)
+        raise type(signal)(f"go on with: {invocation('prepare', *sys.argv[1:])}") from None
+    _summarize(preparation, options.preparation.data_dir, console)
 
 
 if __name__ == "__main__":

@@ -28,11 +28,11 @@ class Options:
     output: Path | None = None
     """The page. [default: report.html in --workdir]"""
     audio: Path | None = None
-    """Folder of the recordings, where they are no longer where they were prepared from."""
+    """Folder of the recordings, if they are no longer where they were prepared from."""
     recordings: int = field(default=1000, metadata=within(Range(int, 0, 1_000_000)))
     """Recordings on the map, at most."""
     clips: int = field(default=4, metadata=within(Range(int, 0, 1_000)))
-    """Recordings to listen to a cluster, at most."""
+    """Recordings to listen to per cluster, at most."""
     clip_seconds: float = field(default=6.0, metadata=within(Range(float, 0.1, 60)))
     """Length of each of them, at most."""
     quiet: bool = False
@@ -59,7 +59,7 @@ def main() -> None:
     from emocluster_jax.reporting.html.run_page import Extent, run_page, view_data
     from emocluster_jax.storage.atomic_files import replacing
 
-    console = command.console(quiet=options.quiet)
+    console = command.console(options.quiet)
     if is_grid(options.workdir):
         if options.data_dir is not None:
             raise InputError(f"{options.workdir} is an experiment's, whose page needs no --data-dir; leave it out")
@@ -70,7 +70,7 @@ def main() -> None:
         run = read_run_files(options.workdir)
         extent = Extent(options.recordings, options.clips, options.clip_seconds)
         data = view_data(run, options.data_dir, options.audio, extent, console) if options.data_dir else None
-        problems = [*run.problems, *(() if data is None else data.problems)]
+        problems = [*run.problems, *(data.problems if data else ())]
         page = run_page(run, data, extent)
     for problem in problems:
         console.warn(f"left out of the page: {problem}")

@@ -1,15 +1,15 @@
-"""How commands heed Ctrl-C and SIGTERM, which a cluster sends before it takes a machine away: the first ends the work
-in good order, the second at once.
+"""How commands react to Ctrl-C and SIGTERM, which a cluster sends before it takes a machine away: the first signal ends
+the work in good order, a second one ends it at once.
 
-Python runs signal handlers in the main thread between two of its instructions, which compiling or waiting for a device
-may put off by minutes. What is to happen at once is therefore done by a thread that the system wakes.
+Python runs signal handlers in the main thread, between two of its instructions, which compiling or waiting for a device
+can delay by minutes. So a thread that the system wakes does what has to happen at once.
 
-What a handler raises may also come between two instructions of a lock of Python's own, which then stays taken, and the
-threads that the main thread waits for in the end wait for it in turn. The same thread therefore ends a process that
-does not end by itself; as files are written, that loses no more than a power cut does.
+The handler may also raise in the middle of one of Python's own locks. The lock then stays taken, and the threads that
+the main thread joins at the end wait for it. So the same thread ends a process that does not end by itself; files are
+written such that this loses no more than a power cut.
 
-Or it may come in a finalizer or a callback, such as JAX's after each garbage collection, out of which Python lets no
-exception. The signal is then sent again until it has interrupted the work.
+Or it may raise in a finalizer or a callback, such as JAX's after each garbage collection, where Python drops
+exceptions. The signal is then sent again until it has interrupted the work.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import Thread, main_thread
@@ -27,23 +27,22 @@ from typing import Any, NoReturn
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came; whatever answers Ctrl-C answers it likewise."""
+    """SIGTERM came; whatever handles Ctrl-C handles it too."""
 
 
-_RAISED = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
-_DEFAULT = (signal.default_int_handler, signal.SIG_DFL)
-# `timeout` and some launchers send a signal to the process and to its group: it comes twice, and is meant once.
-_ECHO_S = 0.5
-_SEND_AGAIN = bytes([0])  # no signal has this number
-_SEND_AGAIN_AFTER_S = 0.01
 PATIENCE_S = 25.0
 """For shards and batches in work, which are waited for; clusters kill after some 30 s."""
+_RAISED: dict[int, type[KeyboardInterrupt]] = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
+_DEFAULT = (signal.default_int_handler, signal.SIG_DFL)
+_ECHO_S = 0.5  # `timeout` and some launchers signal the process and its group: two signals that are meant as one
+_SEND_AGAIN = bytes([0])  # no signal has this number
+_SEND_AGAIN_AFTER_S = 0.01
 
 
 @dataclass
 class _State:
     notice: str = ""  # what the first signal prints
-    interrupted_by: int | None = None  # the signal that ended the work, from when it did
+    interrupted_by: int | None = None  # the signal that ended the work, once one did
     since: float = 0.0  # time.monotonic() then
 
     def interrupt(self, number: int) -> None:
@@ -56,12 +55,12 @@ _state = _State()
 
 @contextmanager
 def heeded(patience_s: float) -> Iterator[None]:
-    """In the block SIGTERM raises `Terminated`, like Ctrl-C KeyboardInterrupt, and a second signal ends the process.
+    """In the block Ctrl-C raises KeyboardInterrupt, SIGTERM `Terminated`, and a second signal ends the process.
 
-    What the person who started the process chose to ignore stays ignored.
+    Signals that were ignored when the process started stay ignored.
 
     Args:
-      patience_s: seconds that the process has to end by itself, counted from when the signal interrupts the work.
+      patience_s: seconds that the process has to end by itself after a signal interrupted the work.
     """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
@@ -89,61 +88,43 @@ def heeded(patience_s: float) -> Iterator[None]:
         os.close(writer)
 
 
-class Deferred:
-    """Whether a signal came while none was to interrupt anything."""
-
-    def __init__(self) -> None:
-        self._came: int | None = None
-
-    def __call__(self) -> bool:
-        return self._came is not None
-
-    def note(self, number: int, _frame: Any) -> None:
-        """The signals' handler."""
-        self._came = self._came or number
-
-    @property
-    def number(self) -> int:
-        """The signal that came; SIGINT if none came."""
-        return self._came or signal.SIGINT
-
-    def exception(self) -> KeyboardInterrupt:
-        """What the signal that came raises elsewhere."""
-        return _RAISED[signal.Signals(self.number)]()
-
-
 @contextmanager
-def deferred(notice: str) -> Iterator[Deferred]:
-    """In the block signals interrupt nothing; at its end, unless it fails, the one that came is raised.
+def deferred(notice: str, stopped: type[Exception]) -> Iterator[Callable[[], bool]]:
+    """In the block signals interrupt nothing; it is given a function that tells whether one came.
+
+    The block's end raises the signal that came, unless the block fails.
 
     Args:
       notice: what the first signal prints, on stderr.
+      stopped: raised in the block to end it because of a signal. If this process has had none, another one of the run
+        has, and this one ends as by Ctrl-C.
     """
-    found = Deferred()
+    came: list[int] = []
     before = {n: signal.getsignal(n) for n in _RAISED if signal.getsignal(n) in (*_DEFAULT, _interrupt)}
     _state.notice = notice
     try:
         for number in before:
-            signal.signal(number, found.note)
-        yield found
+            signal.signal(number, lambda number, _frame: came.append(number))
+        yield lambda: bool(came)
+    except stopped:
+        came.append(signal.SIGINT)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
         _state.notice = ""
-    if found():
-        _state.interrupt(found.number)
-        raise found.exception()
+    if came:
+        _state.interrupt(came[0])
+        raise _RAISED[came[0]]
 
 
 def interruption() -> KeyboardInterrupt | None:
     """What the signal that interrupted the work raised, if one did."""
-    return None if _state.interrupted_by is None else _RAISED[signal.Signals(_state.interrupted_by)]()
+    return None if _state.interrupted_by is None else _RAISED[_state.interrupted_by]()
 
 
 def _interrupt(number: int, _frame: Any) -> NoReturn:
-    """The signals' handler while none is deferred."""
     _state.interrupt(number)
-    raise _RAISED[signal.Signals(number)]
+    raise _RAISED[number]
 
 
 def _watch(reader: int, patience_s: float) -> None:
@@ -177,7 +158,7 @@ def _watch(reader: int, patience_s: float) -> None:
 
 
 def _end(number: int, text: str = "") -> NoReturn:
-    """Ends the process whatever its threads are at: even printing may wait for one of them."""
+    """Ends the process whatever its threads are doing: even printing may wait for one of them."""
     cursor = "\x1b[?25h\n" if sys.stderr.isatty() else ""  # progress bars hide it
     with suppress(OSError):  # stderr may be full, or its reader gone
         os.write(2, (cursor + text).encode())

@@ -1,8 +1,8 @@
 """stdin, stdout and stderr, on which no command's work depends.
 
-A terminal can go away, a log's disk can be full, the reader of a pipe can leave. What cannot be printed then is lost,
-the work goes on, and the command's exit status says so in the end. What is closed from the start (`>&-`) is what the
-person wants: it is taken for /dev/null, and nothing is lost.
+A terminal can go away, a log's disk can be full, the reader of a pipe can leave. What cannot be printed is then lost,
+the work goes on, and the command's exit status says so. A stream that is closed from the start (`>&-`) is meant to be:
+it is replaced by /dev/null, and nothing counts as lost.
 """
 
 from __future__ import annotations
@@ -11,16 +11,15 @@ import io
 import os
 import select
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TextIO
 
 _DESCRIPTORS = {0: "stdin", 1: "stdout", 2: "stderr"}
 
 
 class _Output(io.FileIO):
-    """A descriptor to which all can be written: what it does not take is dropped, and the first reason kept."""
+    """Drops what the descriptor does not take, and keeps the first reason."""
 
     error: OSError | None = None
 
@@ -30,7 +29,7 @@ class _Output(io.FileIO):
         try:
             while rest:
                 written = super().write(rest)
-                if written is None:  # another program on the same terminal or pipe has made it one that does not wait
+                if written is None:  # another program has made the same terminal or pipe non-blocking
                     select.select([], [self], [])
                 else:
                     rest = rest[written:]
@@ -39,35 +38,28 @@ class _Output(io.FileIO):
         return size
 
 
-@dataclass(frozen=True)
-class Outputs:
-    """What has been written to stdout and stderr."""
-
-    _streams: dict[str, TextIO]
-    _outputs: dict[str, _Output]
-
-    def lost(self) -> dict[str, OSError]:
-        """Why something that was printed is lost, by the name of the stream; the rest is written out before."""
-        for stream in self._streams.values():
-            stream.flush()
-        return {name: output.error for name, output in self._outputs.items() if output.error is not None}
-
-
 @contextmanager
-def independent() -> Iterator[Outputs]:
+def independent() -> Iterator[Callable[[], dict[str, OSError]]]:
     """In the block printing raises no error; characters that the encoding of stdout lacks are escaped.
 
-    Streams that somebody else has put in place of the process's own are left alone.
+    It is given a function that writes everything out and returns, by stream, why something printed is lost. Streams
+    that have been replaced (`sys.stdout = ...`) are left alone.
     """
     _open_missing()
     own = {name: stream for name in ("stdout", "stderr") if (stream := _own(name)) is not None}
     outputs = {name: _Output(stream.fileno(), "w", closefd=False) for name, stream in own.items()}
     streams = {name: _text(output, own[name]) for name, output in outputs.items()}
+
+    def lost() -> dict[str, OSError]:
+        for stream in streams.values():
+            stream.flush()
+        return {name: output.error for name, output in outputs.items() if output.error is not None}
+
     for name, stream in streams.items():
         own[name].flush()
         setattr(sys, name, stream)
     try:
-        yield Outputs(streams, outputs)
+        yield lost
     finally:
         for name, stream in streams.items():
             stream.flush()
@@ -75,7 +67,6 @@ def independent() -> Iterator[Outputs]:
 
 
 def _own(name: str) -> io.TextIOWrapper | None:
-    """The process's own stream, unless another one is in its place."""
     stream = getattr(sys, name)
     return stream if stream is getattr(sys, f"__{name}__") and isinstance(stream, io.TextIOWrapper) else None
 
@@ -91,10 +82,7 @@ def _text(output: _Output, like: io.TextIOWrapper) -> TextIO:
 
 
 def _open_missing() -> None:
-    """Leads descriptors that are closed to /dev/null: the next files that are opened would get their numbers.
-
-    Whatever is printed, be it by libraries in C++, would otherwise end up in those files.
-    """
+    """Opens /dev/null for closed descriptors: otherwise files would get their numbers, and what C++ libraries print."""
     for descriptor, name in _DESCRIPTORS.items():
         try:
             os.fstat(descriptor)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import math
-import shlex
 import sys
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,9 +18,9 @@ from emocluster_jax.settings import from_dict
 from emocluster_jax.storage.disk import check_path, writing
 from emocluster_jax.storage.json_files import read_sealed
 from launch import command
+from launch.options import invocation
 from launch.options import parse as parse_options
-from launch.signals import Deferred, deferred
-from launch.wording import invocation
+from launch.signals import deferred
 
 if TYPE_CHECKING:
     from emocluster_jax.api.training import TrainingRun
@@ -125,22 +122,23 @@ def main() -> None:
     if options.data_dir is None and jax.process_count() > 1:
         raise InputError("several processes cannot run the demo; give --data-dir and --workdir")
 
-    console = command.console(quiet=options.quiet or not parallel.is_primary())
-    if options.data_dir is None or options.workdir is None:
+    console = command.console(options.quiet or not parallel.is_primary())
+    data_dir, workdir, running = options.data_dir, options.workdir, replace(options.running, console=console)
+    if data_dir is None or workdir is None:
         _prepare_demo(console, options.config)
-        options = replace(
-            options, data_dir=DEMO / "records", workdir=DEMO / "run", running=replace(options.running, resume=True)
-        )
-    assert options.workdir is not None
+        data_dir, workdir, running = DEMO / "records", DEMO / "run", replace(running, resume=True)
+    again = invocation("train", *sys.argv[1:], *([] if running.resume else ["--resume"]))
     try:
-        with writing(options.workdir, f"free space or fix the disk, then go on with: {_command_to_resume(options)}"):
-            _train(options, console)
+        from emocluster_jax.api.training import fit
+        from emocluster_jax.runtime.loops import StoppedError
+
+        stopping = deferred(_STOPPING if parallel.is_primary() else "", StoppedError)
+        with writing(workdir, f"free space or fix the disk, then go on with: {again}"):
+            run = fit(data_dir, workdir, options.config, stopping=stopping, **vars(running))
+            if parallel.is_primary():
+                _summarize(run, data_dir, options.config, console)
     except KeyboardInterrupt as signal:
-        raise type(signal)(f"go on with: {_command_to_resume(options)}") from None
-
-
-def _command_to_resume(options: Options) -> str:
-    return f"{invocation('train')} {shlex.join([*sys.argv[1:], *([] if options.running.resume else ['--resume'])])}"
+        raise type(signal)(f"go on with: {again}") from None
 
 
 def _prepare_demo(console: Console, config: TrainConfig) -> None:
@@ -154,53 +152,24 @@ def _prepare_demo(console: Console, config: TrainConfig) -> None:
     prepare("demo", DEMO / "corpus", DEMO / "records", console=console)
 
 
-def _train(options: Options, console: Console) -> None:
-    """Trains, evaluates the best epoch on the test split, and says where everything is."""
-    from emocluster_jax.api.training import fit
-    from emocluster_jax.runtime import parallel
-
-    assert options.data_dir is not None and options.workdir is not None
-    stopping = _stopping(_STOPPING if parallel.is_primary() else "")
-    running = dict(vars(options.running), console=console)
-    run = fit(options.data_dir, options.workdir, options.config, stopping=stopping, **running)
-    if parallel.is_primary():
-        _summarize(run, options, console)
-
-
-@contextlib.contextmanager
-def _stopping(notice: str) -> Iterator[Callable[[], bool]]:
-    """In the block, a signal stops training after the current step, and is raised then."""
-    from emocluster_jax.runtime.loops import StoppedError
-
-    stop: Deferred | None = None
-    try:
-        with deferred(notice) as stop:
-            yield stop
-    except StoppedError:
-        assert stop is not None
-        raise stop.exception() from None
-
-
-def _summarize(run: TrainingRun, options: Options, console: Console) -> None:
-    """How good the run is, and what can be done with it."""
+def _summarize(run: TrainingRun, data_dir: Path, config: TrainConfig, console: Console) -> None:
+    """Prints how good the run is, and what can be done with it."""
     from emocluster_jax.evaluation.selection import SELECTIONS
     from emocluster_jax.training.metrics_log import METRICS_FILE
 
     progress = run.progress
     console.line()
     if math.isfinite(progress.best_value):
-        title = SELECTIONS[options.config.select_by].title
+        title = SELECTIONS[config.select_by].title
         best = f"{progress.best_epoch} (validation {title} {progress.best_value:z.3f})"
         console.line(f"Best of {progress.epoch} epochs: {best}")
     else:
         console.line(f"{progress.epoch} epochs; the last one's model is kept")
-    if options.config.stages == "unsupervised":
+    if config.stages == "unsupervised":
         console.line("Its regressor was not trained (--stages unsupervised), and scores no better than chance.")
     if run.test is not None:
-        fold = options.config.fold
-        tested = "the test split" if fold is None else f"fold {fold}"
-        heard = "voices that training never heard" if run.preparation.corpus == "demo" else tested
-        console.line(f"Test, on {heard}:")
+        tested = "the test split" if config.fold is None else f"fold {config.fold}"
+        console.line(f"Test, on {'voices that training never heard' if run.preparation.corpus == 'demo' else tested}:")
         for name, scores in run.test.scores.items():
             console.line(
                 f"  {name}: CCC {scores.ccc:z.3f}, Pearson r {scores.pearson:z.3f}, RMSE {scores.rmse:.3f} "
@@ -217,17 +186,13 @@ def _summarize(run: TrainingRun, options: Options, console: Console) -> None:
             shared = "Information shared by clusters and labels, as adjusted mutual information (permutation p)"
             console.line(f"{shared}: {', '.join(parts)}")
     console.line(one_line(f"Model: {run.model}   plots: {run.plots}   metrics: {run.workdir / METRICS_FILE}"))
-    console.line("Predict with:")
     source = Path(run.preparation.source)
     source = source.relative_to(Path.cwd()) if source.is_relative_to(Path.cwd()) else source
-    _print_command(console, "predict", "--checkpoint", run.model, "--input", source, "--output", "predictions.csv")
+    predict = ["--checkpoint", run.model, "--input", source, "--output", "predictions.csv"]
+    report = ["--workdir", run.workdir, *(["--data-dir", data_dir] if run.preparation.counts.get("train") else [])]
+    console.line(f"Predict with:\n  {invocation('predict', *predict)}")
     console.line('See more of this run on a page (pip install "emocluster_jax[report]"):')
-    shown = ["--data-dir", options.data_dir] if run.preparation.counts.get("train") else []
-    _print_command(console, "report", "--workdir", run.workdir, *shown)
-
-
-def _print_command(console: Console, name: str, *arguments: object) -> None:
-    console.line(f"  {invocation(name)} {shlex.join(map(str, arguments))}")
+    console.line(f"  {invocation('report', *report)}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 
 from emocluster_jax.errors import InputError
-from launch.wording import as_options
+from launch.options import as_options
 
 
 def call(command: ModuleType, *arguments: str) -> None:

@@ -23,8 +23,7 @@ from emocluster_jax.models.network import example_inputs
 from emocluster_jax.models.registry import network_of
 from emocluster_jax.records.preparation import read_preparation
 from launch import train
-from launch.options import option_names
-from launch.wording import as_options
+from launch.options import as_options, option_names
 from small_models import noise, write_recording
 
 PROJECT = Path(__file__).resolve().parents[1]

@@ -18,7 +18,7 @@ from emocluster_jax.experiment.plan import Plan
 from emocluster_jax.experiment.runner import run_all
 from emocluster_jax.storage.json_files import sealed
 from launch import train
-from launch.train_arguments import command_for
+from launch.experiment import command_for
 from made_runs import make_plan, make_run
 
 RUN = Run(Setting("emocluster", 10, 0), "arousal", 0)

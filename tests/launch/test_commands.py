@@ -13,7 +13,7 @@ from launch import COMMANDS
 from launch.command import run
 
 PROJECT = Path(__file__).resolve().parents[2]
-WITHOUT_MAIN = {"__init__", "__main__", "command", "options", "signals", "streams", "train_arguments", "wording"}
+WITHOUT_MAIN = {"__init__", "__main__", "command", "options", "signals", "streams"}
 STARTS = [[sys.executable, "-m", "launch"], [str(Path(sys.executable).with_name("emocluster"))]]
 
 

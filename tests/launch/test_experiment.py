@@ -20,7 +20,7 @@ from emocluster_jax.training.metrics_log import read_metrics
 from emocluster_jax.training.workdir import claim, is_locked, locked
 from launch import experiment
 from launch.command import run
-from launch.train_arguments import options_by_system
+from launch.experiment import Options, options_by_system
 from small_records import write_records
 from small_training import FEATURES, draw_recordings
 
@@ -174,13 +174,8 @@ def test_folds_have_a_preset_of_their_own(tmp_path: Path, capsys: pytest.Capture
 
 def test_options_of_one_system_are_handed_to_it_alone(data_dir: Path, tmp_path: Path) -> None:
     arguments = ["--epochs", "3", "--no-freeze-regressor", "--kl_weight=0.5", "--denoising-weights", *"123456789"]
-    shared = options_by_system(
-        arguments,
-        ["emocluster", "cnn_regressor", "cnn_vae", "ladder"],
-        data_dir=data_dir,
-        workdir=tmp_path,
-        refused={},
-    )
+    options = Options(("all",), data_dir, tmp_path, passed_on=tuple(arguments))
+    shared = options_by_system(options, ["emocluster", "cnn_regressor", "cnn_vae", "ladder"])
     assert shared["cnn_regressor"].config == TrainConfig(ModelConfig("cnn_regressor"), epochs=3)
     assert shared["cnn_vae"].config.autoencoder.kl_weight == 0.5
     assert shared["ladder"].config.ladder.denoising_weights == tuple(range(1, 10))

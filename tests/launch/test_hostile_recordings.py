@@ -15,7 +15,7 @@ from emocluster_jax.inference.model_directory import save_model
 from emocluster_jax.records.preparation import read_preparation
 from emocluster_jax.records.reader import open_data
 from hostile_recordings import Outcome, write_hostile_recordings
-from launch.wording import as_options
+from launch.options import as_options
 from small_models import small_model
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -17,7 +17,9 @@ import pytest
 
 import emocluster_jax
 from emocluster_jax.config import GivenFeatures, ModelConfig
+from emocluster_jax.corpora.audio_files import recording_suffixes
 from emocluster_jax.errors import InputError, RecordingError
+from emocluster_jax.inference.input_recordings import find_recordings
 from emocluster_jax.inference.model_directory import read_model
 from emocluster_jax.inference.predictor import Predictor
 from emocluster_jax.inference.recordings import Recording, Skipped, predict_recordings
@@ -239,5 +241,4 @@ def test_audio_settings_are_refused_and_quality_has_what_is_known(corpus: Path) 
 
 def names(path: Path, predictor: Predictor) -> list[str]:
     """Of the recordings that `--input` finds."""
-    options = predict.Options((), (path,), path / "predictions.csv")
-    return [recording.name for recording in predict.recordings_of(options, predictor.features)]
+    return [recording.name for recording in find_recordings([path], recording_suffixes(predictor.features))]

@@ -15,7 +15,7 @@ import soundfile
 
 import emocluster_jax
 import launch.prepare
-from emocluster_jax.api.data_for_model import open_data_for
+from emocluster_jax.api.evaluation import open_data_for
 from emocluster_jax.config import AudioConfig, FeatureConfig
 from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
@@ -175,6 +175,19 @@ def test_splits_that_are_empty_to_ones_surprise_are_warned_of(warnings_of: Warni
     warnings_of(["train,1", "validation,2", "test,3"])
     shutil.move(tmp_path / "d", tmp_path / "other")
     assert warnings_of(["test,1", "test,2"], statistics_from=tmp_path / "other") == []  # a model's evaluation
+
+
+def test_a_warning_of_the_command_names_its_options(
+    warnings_of: Warnings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    warnings_of(["train,1", "validation,2", "test,3"])
+    source = str(tmp_path / "corpus")
+    given = ["--corpus", "manifest", "--source", source, "--unlabeled", source, "--data-dir", str(tmp_path / "e")]
+    call(launch.prepare, *given, "--workers", "1", "--quiet")
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: the unlabeled split is empty, since no recording is in it: everything in the folder of --unlabeled "
+        "is in the corpus already"
+    ]
 
 
 def test_splits_whose_recordings_cannot_be_used_are_warned_of(warnings_of: Warnings, tmp_path: Path) -> None:
