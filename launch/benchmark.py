@@ -21,7 +21,7 @@ from launch import command
 from launch.options import parse
 
 if TYPE_CHECKING:
-    from emocluster_jax.benchmark.cases import Row
+    from emocluster_jax.benchmark.measurement import Row
     from emocluster_jax.console import Console
 
 DESCRIPTION = """Measure training steps, embedding, K-means, whole epochs, streaming, preparation or prediction on
@@ -72,12 +72,11 @@ def benchmark(options: Options, console: Console) -> list[Row]:
         check_output_file("--output", options.output)
     here = device()
     suites = [suite for suite in SUITES if suite in options.suites or "all" in options.suites]
-    cases = [
-        case
-        for suite in suites
-        for case in importlib.import_module(f"emocluster_jax.benchmark.{suite}_suite").cases(here, options.quick)
-        if options.case in case.name
-    ]
+    found = []
+    for suite in suites:
+        module = importlib.import_module(f"emocluster_jax.benchmark.{SUITES[suite]}")
+        found += getattr(module, f"{suite}_cases")(here, options.quick)
+    cases = [case for case in found if options.case in case.name]
     if not cases:
         raise InputError(f"no case of {', '.join(suites)} contains {options.case!r} in its name; leave --case out")
     rows = []

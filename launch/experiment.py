@@ -22,8 +22,7 @@ from launch.options import arguments_for, parse, words_of_options
 
 if TYPE_CHECKING:
     from emocluster_jax.console import Console
-    from emocluster_jax.experiment.grid import Run
-    from emocluster_jax.experiment.plan import Plan
+    from emocluster_jax.experiment.grid import Plan, Run
 
 DESCRIPTION = """Train every system of the paper's tables and figures, several trials each, and write the tables beside
 the published figures; or, on records with folds, two systems on each fold. Runs that are complete are skipped, others
@@ -87,9 +86,7 @@ def main() -> None:
         check_output_folder("--workdir", options.workdir)
 
     from emocluster_jax.corpora.speaker_split import shared_speakers_warning
-    from emocluster_jax.experiment.grid import TABLES, all_runs, shard
-    from emocluster_jax.experiment.grid_for_data import grid_for_data
-    from emocluster_jax.experiment.plan import Plan
+    from emocluster_jax.experiment.grid import TABLES, Plan, all_runs, grid_for_data, shard
     from emocluster_jax.experiment.runner import run_all
     from emocluster_jax.records.preparation import read_preparation
 
@@ -122,19 +119,19 @@ def main() -> None:
     if options.list:
         _list(plan, runs, options.shard, console)
         return
-    failures = ()
+    failed = []
     if not options.tables_only:
         try:
-            failures = run_all(plan, runs, partial(command_for, plan, shared), console)
+            failed = run_all(plan, runs, partial(command_for, plan, shared), console)
         except KeyboardInterrupt:
             console.warn(
                 "stopped; the same command goes on from here, and --tables-only writes tables of finished runs"
             )
             raise
     _report(plan, preparation.corpus, console)
-    if failures:
-        logs = ", ".join(str(failure.log) for failure in failures)
-        raise InputError(f"{len(failures)} of {len(runs)} runs failed; see {logs}; the same command tries them again")
+    if failed:
+        logs = ", ".join(map(str, failed))
+        raise InputError(f"{len(failed)} of {len(runs)} runs failed; see {logs}; the same command tries them again")
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -18,8 +18,7 @@ from emocluster_jax.evaluation.run_results import (
     write_run_scores,
 )
 from emocluster_jax.evaluation.sentences import score_sentences
-from emocluster_jax.experiment.grid import Grid, Run, all_runs
-from emocluster_jax.experiment.plan import Plan
+from emocluster_jax.experiment.grid import Grid, Plan, Run, all_runs
 from emocluster_jax.storage.checksums import file_sha256
 from emocluster_jax.training.workdir import claim, read_run, write_assignments
 

@@ -1,21 +1,34 @@
-"""What a benchmark consists of, and its results."""
+"""What a benchmark consists of."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-SUITES = ("train", "embed", "kmeans", "epoch", "feed", "prepare", "predict", "memory")
-"""Each has a module `<suite>_suite` in this package with `cases(device, quick) -> list[Case]`."""
+SUITES = {
+    "train": "network_suites",
+    "embed": "network_suites",
+    "kmeans": "kmeans_suite",
+    "epoch": "epoch_suite",
+    "feed": "network_suites",
+    "prepare": "preparation_suites",
+    "predict": "predict_suite",
+    "memory": "preparation_suites",
+}
+"""By suite, the module of this package with `<suite>_cases(device, quick) -> list[Case]`."""
 
 
-@dataclass(frozen=True)
-class Device:
+class Device(NamedTuple):
     """What this project computes on: "cpu", "gpu" or "tpu", and a name such as "CPU, 2 cores" or "NVIDIA H200"."""
 
     platform: str
     name: str
+
+    @property
+    def torch(self) -> str | None:
+        """PyTorch's name of it; None for a TPU, on which PyTorch does not take part."""
+        return {"cpu": "cpu", "gpu": "cuda"}.get(self.platform)
 
 
 @dataclass(frozen=True)
@@ -72,44 +85,30 @@ class Prepared:
     close: Callable[[], None] = lambda: None
 
 
-@dataclass(frozen=True)
-class Row:
-    """One line of the results: a case, and one peer.
+def ours(
+    function: Callable[..., Prepared], work: Mapping[str, Any], *, keeps_memory: bool = True, name: str = ""
+) -> Contender:
+    """This project's side of a case: a function of a suite's module, and its arguments."""
+    return Contender(name or "emocluster_jax", f"{function.__module__}:{function.__name__}", work, keeps_memory)
 
-    Attributes:
-      suite: of the case.
-      case: its name.
-      device: what this project ran on.
-      seconds: median over the repetitions.
-      repetitions: how many.
-      compile_seconds: not part of `seconds`.
-      cached_compile_seconds: the same with a warm persistent cache.
-      peak_bytes: the device's if known, otherwise the largest resident size of our process; for preparation and in the
-        suite memory always the resident size, including workers.
-      figures: more about our result.
-      peer: name of the peer; None if there is none.
-      peer_seconds: the peer's median.
-      ratio: peer_seconds / seconds.
-      ratio_range: the lowest and the highest ratio of one repetition to the peer's that followed it.
-      peer_figures: more about the peer's result.
+
+def peer(name: str, entry: str, work: Mapping[str, Any], keeps_memory: bool = False) -> Contender:
+    """A peer's side: "module:function" in the package `peers`, and its arguments."""
+    return Contender(name, f"{__package__}.peers.{entry}", work, keeps_memory)
+
+
+def torch_peers(entry: str, work: Mapping[str, Any], device: Device, quick: bool) -> tuple[Contender, ...]:
+    """PyTorch in the ways that suit the device: plain, on a CPU with malloc tuned, and compiled.
+
+    `work` are the function's arguments except `device` and `compiled`; `quick` leaves out what takes long to prepare.
     """
-
-    suite: str
-    case: str
-    device: str
-    seconds: float
-    repetitions: int
-    compile_seconds: float | None
-    cached_compile_seconds: float | None
-    peak_bytes: int
-    figures: dict[str, float]
-    peer: str | None = None
-    peer_seconds: float | None = None
-    ratio: float | None = None
-    ratio_range: tuple[float, float] | None = None
-    peer_figures: dict[str, float] = field(default_factory=dict)
-
-
-def ours(function: Callable[..., Prepared], work: Mapping[str, Any], keeps_memory: bool = True) -> Contender:
-    """This project's own side of a case: a function of a suite's module, and its arguments."""
-    return Contender("emocluster_jax", f"{function.__module__}:{function.__name__}", work, keeps_memory)
+    if device.torch is None:
+        return ()
+    plain = {**work, "device": device.torch, "compiled": False}
+    name = "PyTorch" if device.torch == "cpu" else "PyTorch, mixed precision"
+    found = [peer(name, entry, plain)]
+    if not quick and device.torch == "cpu":
+        found.append(peer(f"{name}, malloc tuned", entry, plain, keeps_memory=True))
+    if not quick:
+        found.append(peer(f"{name}, torch.compile", entry, {**plain, "compiled": True}))
+    return tuple(found)

@@ -8,10 +8,9 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from emocluster_jax.benchmark.bandwidth import floor_seconds
-from emocluster_jax.benchmark.cases import Case, Contender, Device, Prepared, ours
-from emocluster_jax.benchmark.compilation import compile_times
+from emocluster_jax.benchmark.cases import Case, Device, Prepared, ours, peer
 from emocluster_jax.benchmark.made_data import points_and_centroids
+from emocluster_jax.benchmark.programs import compile_times, floor_seconds
 from emocluster_jax.clustering.kmeans import KMeansResult, kmeans
 from emocluster_jax.runtime import parallel
 
@@ -19,25 +18,21 @@ DIM = 256
 ITERATIONS = 20
 # The paper's 40K setting has 440,000 chunks; with more clusters, fewer points take as long.
 SIZES = ((440_000, 10), (220_000, 30), (110_000, 100), (22_000, 1_000))
-QUICK_SIZES = ((2_000, 10),)
-_PEERS = "emocluster_jax.benchmark.peers.kmeans_libraries"
 
 
-def cases(device: Device, quick: bool) -> list[Case]:
+def kmeans_cases(device: Device, quick: bool) -> list[Case]:
     """From the paper's size, with 10 clusters, to 1,000 clusters."""
     found = []
-    for count, clusters in QUICK_SIZES if quick else SIZES:
+    for count, clusters in ((2_000, 10),) if quick else SIZES:
         work = {"count": count, "dim": DIM, "clusters": clusters, "iterations": ITERATIONS}
-        peers = (
-            Contender("faiss-cpu", f"{_PEERS}:faiss_clustering", work),
-            Contender("scikit-learn", f"{_PEERS}:sklearn_clustering", work),
-        )
+        libraries = (("faiss-cpu", "faiss_clustering"), ("scikit-learn", "sklearn_clustering"))
+        peers = tuple(peer(name, f"kmeans_libraries:{function}", work) for name, function in libraries)
         found.append(Case("kmeans", f"{count:,} x {DIM}, K = {clusters:,}", ours(clustering, work), peers))
     return found
 
 
 def clustering(count: int, dim: int, clusters: int, iterations: int) -> Prepared:
-    """This project's side: points split over the devices, as in training."""
+    """Points split over the devices, as in training."""
     points, centroids = points_and_centroids(count, dim, clusters)
     sharded = parallel.shard(points, count), parallel.shard(np.ones(count, np.float32), count)
     del points
@@ -55,7 +50,6 @@ def clustering(count: int, dim: int, clusters: int, iterations: int) -> Prepared
         )
 
     program: Any = parallel.parallel(run)
-
     compile_seconds, cached = compile_times(lambda: program.lower((), sharded, centroids).compile())
     # What the compiler allocates on a device, arguments and results included, as a multiple of the points' own size.
     sizes = program.lower((), sharded, centroids).compile().memory_analysis()

@@ -2,81 +2,104 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from statistics import median
 
-from emocluster_jax.benchmark.cases import Case, Device, Row
-from emocluster_jax.benchmark.worker import Readiness, UnavailableError, Worker, working
+from emocluster_jax.benchmark.cases import Case, Contender, Device
+from emocluster_jax.benchmark.worker import UnavailableError, Worker, working
 from emocluster_jax.console import Console
 
-Repetitions = list[tuple[float, dict[str, float]]]
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the results: a case, and one peer.
+
+    Attributes:
+      seconds: median over the repetitions, without compilation.
+      cached_compile_seconds: compilation with a warm persistent cache.
+      peak_bytes: the device's if known, otherwise the largest resident size of our process; for preparation and in the
+        suite memory always the resident size, including workers.
+      figures: more about our result.
+      peer: None if there is none.
+      ratio: peer_seconds / seconds.
+      ratio_range: the lowest and the highest ratio of one repetition to the peer's that followed it.
+    """
+
+    suite: str
+    case: str
+    device: str
+    seconds: float
+    repetitions: int
+    compile_seconds: float | None
+    cached_compile_seconds: float | None
+    peak_bytes: int
+    figures: dict[str, float]
+    peer: str | None = None
+    peer_seconds: float | None = None
+    ratio: float | None = None
+    ratio_range: tuple[float, float] | None = None
+    peer_figures: dict[str, float] = field(default_factory=dict)
 
 
 def measure(case: Case, device: Device, repetitions: int, console: Console) -> list[Row]:
     """The case with each of its peers; one row without a peer if none can take part.
 
     Repetitions alternate (ours, a peer, the next peer, ours again), so that a machine that slows down, or another
-    program on it, affects all of them alike.
-
-    Args:
-      case: what to do.
-      device: what this project computes on.
-      repetitions: per contender, unless one is enough for the case.
-      console: shows progress, and which peers were skipped.
+    program on it, affects all of them alike. Peers that cannot take part are named in warnings.
 
     Raises:
       UnavailableError: this project itself failed.
     """
     title = f"{case.suite}: {case.name}"
     repetitions = 1 if case.once else repetitions
+    workers: dict[str, Worker] = {}
+    measured: dict[str, list[tuple[float, dict[str, float]]]] = {}
+
+    @contextmanager
+    def unless_unavailable(contender: Contender) -> Iterator[None]:
+        try:
+            yield
+        except UnavailableError as reason:
+            if contender is case.ours:
+                raise
+            console.warn(f"{title}: without {contender.name}: {reason}")
+            measured.pop(contender.name, None)
+
     with ExitStack() as stack, console.task(title, repetitions) as task:
         task.describe("preparing")
-        ours = stack.enter_context(working(case.ours))
-        own: Repetitions = []
-        others: dict[str, tuple[Worker, Repetitions]] = {}
-
-        def skip(peer: str, reason: UnavailableError) -> None:
-            console.warn(f"{title}: without {peer}: {reason}")
-            others.pop(peer, None)
-
-        for peer in case.peers:
-            try:
-                others[peer.name] = stack.enter_context(working(peer)), []
-            except UnavailableError as reason:
-                skip(peer.name, reason)
+        for contender in (case.ours, *case.peers):
+            with unless_unavailable(contender):
+                workers[contender.name] = stack.enter_context(working(contender))
+                measured[contender.name] = []
         for _ in range(repetitions):
-            task.describe(case.ours.name)
-            own.append(ours.repeat())
-            for name, (worker, theirs) in list(others.items()):
-                task.describe(name)
-                try:
-                    theirs.append(worker.repeat())
-                except UnavailableError as reason:
-                    skip(name, reason)
+            for contender in (case.ours, *case.peers):
+                if contender.name in measured:
+                    task.describe(contender.name)
+                    with unless_unavailable(contender):
+                        measured[contender.name].append(workers[contender.name].repeat())
             task.advance()
-        peak_bytes = ours.peak_bytes()
-    alone = _without_peer(case, device, ours.readiness, own, peak_bytes)
-    return [_beside(alone, name, own, theirs) for name, (_, theirs) in others.items()] or [alone]
-
-
-def _without_peer(case: Case, device: Device, readiness: Readiness, own: Repetitions, peak_bytes: int) -> Row:
+        ready, peak_bytes = workers[case.ours.name].readiness, workers[case.ours.name].peak_bytes()
+    own = measured.pop(case.ours.name)
     seconds = median(time for time, _ in own)
     figures = dict(own[-1][1])
-    if readiness.floor_seconds is not None:
-        figures["share of bandwidth floor"] = readiness.floor_seconds / seconds
-    compilation = readiness.compile_seconds, readiness.cached_compile_seconds
-    return Row(case.suite, case.name, device.name, seconds, len(own), *compilation, peak_bytes, figures)
-
-
-def _beside(alone: Row, peer: str, own: Repetitions, theirs: Repetitions) -> Row:
-    peer_seconds = median(time for time, _ in theirs)
-    ratios = [their_time / own_time for (their_time, _), (own_time, _) in zip(theirs, own, strict=True)]
-    return replace(
-        alone,
-        peer=peer,
-        peer_seconds=peer_seconds,
-        ratio=peer_seconds / alone.seconds,
-        ratio_range=(min(ratios), max(ratios)),
-        peer_figures=theirs[-1][1],
-    )
+    if ready.floor_seconds is not None:
+        figures["share of bandwidth floor"] = ready.floor_seconds / seconds
+    compilation = ready.compile_seconds, ready.cached_compile_seconds
+    alone = Row(case.suite, case.name, device.name, seconds, len(own), *compilation, peak_bytes, figures)
+    rows = []
+    for name, theirs in measured.items():
+        peer_seconds = median(time for time, _ in theirs)
+        ratios = [their_time / own_time for (their_time, _), (own_time, _) in zip(theirs, own, strict=True)]
+        rows.append(
+            replace(
+                alone,
+                peer=name,
+                peer_seconds=peer_seconds,
+                ratio=peer_seconds / seconds,
+                ratio_range=(min(ratios), max(ratios)),
+                peer_figures=theirs[-1][1],
+            )
+        )
+    return rows or [alone]

@@ -11,9 +11,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from emocluster_jax.benchmark.cases import Case, Contender, Device, Prepared, ours
-from emocluster_jax.benchmark.compilation import seconds_of
+from emocluster_jax.benchmark.cases import Case, Device, Prepared, ours, peer
 from emocluster_jax.benchmark.made_data import temporary_recordings
+from emocluster_jax.benchmark.programs import seconds_of
 from emocluster_jax.config import ClusteringConfig, FeatureConfig, ModelConfig
 from emocluster_jax.corpora.labels import VAD
 from emocluster_jax.inference.model_directory import SavedModel, save_model
@@ -37,15 +37,15 @@ write_table(table, emocluster_jax.predict(models, recordings, embeddings=False, 
 """Predicts a folder of recordings, as a command does."""
 
 
-def cases(device: Device, quick: bool) -> list[Case]:
+def predict_cases(device: Device, quick: bool) -> list[Case]:
     """Recordings in a running process; and a process from start to end, with a warm cache."""
-    torch_device = {"cpu": "cpu", "gpu": "cuda"}.get(device.platform)
 
     def case(name: str, function: Callable[..., Prepared], recordings: int, keeps_memory: bool) -> Case:
         work = {"recordings": recordings, "seconds": SECONDS}
-        entry = f"emocluster_jax.benchmark.peers.torch_prediction:{function.__name__}"
-        peer = Contender("librosa and PyTorch", entry, {**work, "device": torch_device})
-        return Case("predict", name, ours(function, work, keeps_memory), (peer,) if torch_device else ())
+        entry = f"torch_prediction:{function.__name__}"
+        torch = peer("librosa and PyTorch", entry, {**work, "device": device.torch})
+        own = ours(function, work, keeps_memory=keeps_memory)
+        return Case("predict", name, own, (torch,) if device.torch else ())
 
     several, many = (2, 3) if quick else (60, 450)
     return [
@@ -55,7 +55,7 @@ def cases(device: Device, quick: bool) -> list[Case]:
 
 
 def predictions(recordings: int, seconds: float) -> Prepared:
-    """This project's side in a running process; seconds are per recording."""
+    """A running process; seconds are per recording."""
     paths, folder = temporary_recordings(recordings, seconds)
     rows = [Recording(str(i), path) for i, path in enumerate(paths)]
     predictors = [Predictor(model) for model in models()]
@@ -69,7 +69,7 @@ def predictions(recordings: int, seconds: float) -> Prepared:
 
 
 def whole_process(recordings: int, seconds: float) -> Prepared:
-    """This project's side as a process, which starts and loads the compiled programs from the cache each time."""
+    """A process that starts and loads the compiled programs from the cache each time."""
     paths, folder = temporary_recordings(recordings, seconds)
     root = Path(folder.name)
     folders = [root / f"model-{i}" for i in range(len(VAD))]

@@ -15,9 +15,8 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NamedTuple
 
 from emocluster_jax.benchmark.cases import Contender, Device, Prepared
 from emocluster_jax.runtime.child_processes import end_with_parent
@@ -30,8 +29,7 @@ class UnavailableError(Exception):
     """Why a contender cannot take part."""
 
 
-@dataclass(frozen=True)
-class Readiness:
+class Readiness(NamedTuple):
     """What a process reports once it is ready; see `Prepared`."""
 
     compile_seconds: float | None
@@ -48,20 +46,18 @@ class Worker:
 
     def repeat(self) -> tuple[float, dict[str, float]]:
         """One repetition: seconds per unit, and figures about the result."""
-        return self._ask(_REPEAT)
+        return self._answer(_REPEAT)
 
     def peak_bytes(self) -> int:
         """The most memory held so far: on its device, or by the process."""
-        return self._ask(_MEMORY)
+        return self._answer(_MEMORY)
 
-    def _ask(self, question: str) -> Any:
-        self._connection.send(question)
-        return self._answer()
-
-    def _answer(self) -> Any:
+    def _answer(self, question: str = "") -> Any:
         try:
+            if question:
+                self._connection.send(question)
             answer = self._connection.recv()
-        except EOFError:
+        except (EOFError, BrokenPipeError):
             raise UnavailableError("its process died, perhaps because memory ran out") from None
         if isinstance(answer, UnavailableError):
             raise answer
@@ -119,7 +115,14 @@ def _serve(connection: Connection, contender: Contender) -> None:
         module, _, function = contender.entry.partition(":")
         prepared: Prepared = getattr(importlib.import_module(module), function)(**contender.arguments)
         with contextlib.closing(prepared):
-            _answer_questions(connection, prepared)
+            connection.send(
+                Readiness(prepared.compile_seconds, prepared.cached_compile_seconds, prepared.floor_seconds)
+            )
+            while True:
+                if connection.recv() == _MEMORY:
+                    connection.send((prepared.peak_bytes or _peak_bytes)())
+                else:
+                    connection.send(_repeat(prepared))
     except (EOFError, BrokenPipeError):
         return
     except ModuleNotFoundError as error:
@@ -129,18 +132,13 @@ def _serve(connection: Connection, contender: Contender) -> None:
         connection.send(UnavailableError(f"{type(error).__name__}: {(str(error) or '-').splitlines()[0][:200]}"))
 
 
-def _answer_questions(connection: Connection, prepared: Prepared) -> None:
-    connection.send(Readiness(prepared.compile_seconds, prepared.cached_compile_seconds, prepared.floor_seconds))
-    while True:
-        if connection.recv() == _MEMORY:
-            connection.send((prepared.peak_bytes or _peak_bytes)())
-            continue
-        started = time.perf_counter()
-        figures = dict(prepared.repeat() or {})
-        seconds = time.perf_counter() - started
-        if prepared.audio_seconds:
-            figures["times real time"] = prepared.audio_seconds / seconds
-        connection.send((seconds / prepared.units, figures))
+def _repeat(prepared: Prepared) -> tuple[float, dict[str, float]]:
+    started = time.perf_counter()
+    figures = dict(prepared.repeat() or {})
+    seconds = time.perf_counter() - started
+    if prepared.audio_seconds:
+        figures["times real time"] = prepared.audio_seconds / seconds
+    return seconds / prepared.units, figures
 
 
 def resident_peak_bytes(workers: int = 0) -> int:

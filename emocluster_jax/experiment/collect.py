@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,26 +13,17 @@ from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.cluster_labels import ClusterExtremes, cluster_extremes
 from emocluster_jax.evaluation.run_results import TEST_PREDICTIONS
-from emocluster_jax.experiment.comparisons import compare, pairs
-from emocluster_jax.experiment.completed import (
-    CompletedRun,
-    Results,
-    completed_trials,
-    epoch_means,
-    is_complete,
-    read_completed,
-)
-from emocluster_jax.experiment.fold_table import fold_table
-from emocluster_jax.experiment.grid import Grid, Run, all_runs, table_attributes, table_runs, table_settings
+from emocluster_jax.experiment.comparisons import compare, pairs, significance_table
+from emocluster_jax.experiment.completed import CompletedRun, Results, completed_trials, epoch_means, read_completed
+from emocluster_jax.experiment.grid import Grid, Plan, Run, all_runs, table_attributes, table_runs, table_settings
 from emocluster_jax.experiment.paper_figures import epoch_curves, extreme_distributions, unlabeled_size_curves
-from emocluster_jax.experiment.plan import Plan
 from emocluster_jax.experiment.tables import (
     Record,
     ResultTable,
     ccc_table,
     extremes_table,
     finite_or_none,
-    significance_table,
+    fold_table,
 )
 from emocluster_jax.records.reader import open_data
 from emocluster_jax.storage.atomic_files import replacing, replacing_csv
@@ -43,11 +34,10 @@ TABLES = "tables"
 FIGURES = "figures"
 
 
-@dataclass(frozen=True)
-class Collected:
+class Collected(NamedTuple):
     """The requested tables of a grid, with the significance of their differences, and how many runs are missing."""
 
-    tables: tuple[ResultTable, ...]
+    tables: Sequence[ResultTable]
     missing: int
 
 
@@ -65,54 +55,46 @@ def collect(plan: Plan, corpus: str, console: Console) -> Collected:
     except OSError as error:
         raise InputError(f"cannot write to {plan.workdir} ({error.strerror}); choose another `workdir`") from None
     with console.task("collecting results"):
-        results = {run: read_completed(plan, run) for run in runs if is_complete(plan, run)}
+        results = {run: done for run in runs if (done := read_completed(plan, run)) is not None}
         _check_sentences(plan, results)
-        write_records(plan.workdir / RESULTS, result_records(plan, results))
-        written = [
-            ccc_table(grid, table, results, corpus) for table in grid.tables if table not in ("figure3", "folds")
-        ]
-        if "folds" in grid.tables:
-            written.append(fold_table(grid, results, corpus))
-        if "figure3" in grid.tables:
-            extremes = _extremes(plan, results)
-            written.append(extremes_table(grid, results, extremes))
-            extreme_distributions(grid, extremes, figures / "figure3.png")
+        # One row per complete run and table that shows it.
+        rows = [(table, results[run]) for table in grid.tables for run in table_runs(grid, table) if run in results]
+        _write_records(plan.workdir / RESULTS, [{"table": table, **_run_record(plan, done)} for table, done in rows])
+        written = []
+        for table in grid.tables:
+            if table == "folds":
+                written.append(fold_table(grid, results, corpus))
+            elif table == "figure3":
+                extremes = _extremes(plan, results)
+                written.append(extremes_table(grid, results, extremes))
+                extreme_distributions(grid, extremes, figures / "figure3.png")
+            else:
+                written.append(ccc_table(grid, table, results, corpus))
+            epoch_curves(grid, table, results, figures / f"epochs_{table}.png")
         if "figure2" in grid.tables:
             unlabeled_size_curves(grid, results, figures / "figure2.png")
         if any(pairs(grid, table) for table in grid.tables):
             written.append(significance_table(compare(grid, results, console)))
         for table in written:
-            write_table(tables, table)
-        write_records(tables / "epochs.csv", epoch_records(grid, results))
-        for table in grid.tables:
-            epoch_curves(grid, table, results, figures / f"epochs_{table}.png")
-    return Collected(tuple(written), len(runs) - len(results))
+            _write_table(tables, table)
+        _write_records(tables / "epochs.csv", _epoch_records(grid, results))
+    return Collected(written, len(runs) - len(results))
 
 
-def result_records(plan: Plan, results: Results) -> list[Record]:
-    """One row per complete run and table that shows it; the work directory is relative to the plan's."""
-    return [
-        {"table": table, **_run_record(plan, results[run])}
-        for table in plan.grid.tables
-        for run in table_runs(plan.grid, table)
-        if run in results
-    ]
-
-
-def epoch_records(grid: Grid, results: Results) -> list[Record]:
+def _epoch_records(grid: Grid, results: Results) -> list[Record]:
     """CCC and NMI over epochs, means over trials: one row per table, setting, attribute and epoch."""
     return [
-        {"table": table, **dataclasses.asdict(setting), "attribute": attribute, **dataclasses.asdict(mean)}
+        {"table": table, **dataclasses.asdict(setting), "attribute": attribute, **means}
         for table in grid.tables
         for setting in table_settings(grid, table)
         for attribute in table_attributes(grid, table)
-        for mean in epoch_means(completed_trials(grid, results, setting, attribute))
+        for means in epoch_means(completed_trials(grid, results, setting, attribute))
     ]
 
 
 def _run_record(plan: Plan, done: CompletedRun) -> Record:
+    """The work directory is relative to the plan's."""
     run, scores = done.run, done.scores
-    best = next(metrics for metrics in done.metrics if metrics["epoch"] == done.best_epoch)
     return {
         **{name: getattr(run.setting, name) for name in ("model", "stages", "clusters", "unlabeled_size")},
         "attribute": run.attribute,
@@ -124,8 +106,8 @@ def _run_record(plan: Plan, done: CompletedRun) -> Record:
         "test_rmse": finite_or_none(scores.rmse),
         "test_sentences": scores.n,
         "test_not_finite": scores.not_finite,
-        "validation_ccc": (best.get("validation_ccc") or {}).get(run.attribute),
-        "best_epoch": done.best_epoch,
+        "validation_ccc": (done.best.get("validation_ccc") or {}).get(run.attribute),
+        "best_epoch": done.best["epoch"],
         "epochs": done.metrics[-1]["epoch"],
     }
 
@@ -154,48 +136,37 @@ def _extremes(plan: Plan, results: Results) -> Mapping[Run, ClusterExtremes]:
     found = {}
     for run in runs:
         folder = plan.folder(run)
-        assignments = read_training_clusters(folder, results[run].best_epoch, read_run(folder), chunks)
+        assignments = read_training_clusters(folder, results[run].best["epoch"], read_run(folder), chunks)
         if assignments is None:
             raise InputError(f"{folder} has no cluster assignments; remove it and run it again")
         found[run] = cluster_extremes(assignments, labels.of([run.attribute])[:, 0])
     return found
 
 
-def write_table(folder: Path, table: ResultTable) -> None:
+def _write_table(folder: Path, table: ResultTable) -> None:
     """Writes `NAME.md`, `NAME.csv` and `NAME.tex`, a `tabular` that needs the package booktabs."""
-    for suffix, text in (("md", markdown(table)), ("tex", latex(table))):
+    from tabulate import tabulate
+
+    columns = zip(*table.rows, strict=True)
+    # Names to the left, numbers to the right.
+    alignment = ["left" if any(cell[:1].isalpha() for cell in column) else "right" for column in columns] or None
+
+    def body(style: str) -> str:
+        return tabulate(table.rows, table.header, style, disable_numparse=True, colalign=alignment)
+
+    texts = {
+        "md": [f"### {table.title}", "", body("pipe"), "", *table.notes],
+        "tex": [*(f"% {line}" for line in (table.title, *table.notes)), body("latex_booktabs")],
+    }
+    for suffix, lines in texts.items():
         with replacing(folder / f"{table.name}.{suffix}") as temporary:
-            temporary.write_text(text, "utf-8")
-    write_records(folder / f"{table.name}.csv", table.records)
+            temporary.write_text("\n".join([*lines, ""]), "utf-8")
+    _write_records(folder / f"{table.name}.csv", table.records)
 
 
-def markdown(table: ResultTable) -> str:
-    """The table with its title and notes, in Markdown with pipe tables."""
-    from tabulate import tabulate
-
-    body = tabulate(table.rows, table.header, "pipe", disable_numparse=True, colalign=_alignment(table))
-    return "\n".join([f"### {table.title}", "", body, "", *table.notes, ""])
-
-
-def latex(table: ResultTable) -> str:
-    """The table, its title and notes as comments, with LaTeX's special characters escaped."""
-    from tabulate import tabulate
-
-    body = tabulate(table.rows, table.header, "latex_booktabs", disable_numparse=True, colalign=_alignment(table))
-    return "\n".join([f"% {line}" for line in (table.title, *table.notes)] + [body, ""])
-
-
-def write_records(path: Path, records: Sequence[Record]) -> None:
+def _write_records(path: Path, records: Sequence[Record]) -> None:
     """Writes records as CSV, with an empty cell for None; without any, the file is empty."""
     with replacing_csv(path) as rows:
         if records:
             rows.writerow(records[0])
             rows.writerows([record.get(name) for name in records[0]] for record in records)
-
-
-def _alignment(table: ResultTable) -> list[str] | None:
-    """Names to the left, numbers to the right."""
-    if not table.rows:
-        return None
-    columns = zip(*table.rows, strict=True)
-    return ["left" if any(cell[:1].isalpha() for cell in column) else "right" for column in columns]

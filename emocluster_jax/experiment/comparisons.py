@@ -1,32 +1,35 @@
-"""Which systems a table compares, and whether one is better."""
+"""Which systems a table compares, whether one is better, and the table of these verdicts."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+import math
+from collections.abc import Sequence
 from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 
 from emocluster_jax.console import Console
-from emocluster_jax.evaluation.significance import Comparison, compare_ccc
+from emocluster_jax.evaluation.significance import (
+    CONFIDENCE,
+    LEVEL,
+    RESAMPLES,
+    SUBSETS,
+    Comparison,
+    compare_ccc,
+)
 from emocluster_jax.experiment.completed import Results, completed_trials
 from emocluster_jax.experiment.grid import Grid, Setting, TableName, table_attributes, table_settings
+from emocluster_jax.experiment.tables import ABSENT, ResultTable, finite_or_none, full_name
+
+_TITLES = {"table1": "Table 1", "table2": "Table 2", "figure2": "Figure 2"}
 
 
-@dataclass(frozen=True)
-class ComparedPair:
-    """Whether a setting is better than a baseline in the same table.
+class ComparedPair(NamedTuple):
+    """Whether a setting's CCC is better than a baseline's in the same table, over the seeds that both completed."""
 
-    Attributes:
-      table: both are rows of it.
-      attribute: the CCC of this attribute is compared.
-      setting: the system that may be better.
-      baseline: the other one.
-      trials: number of seeds that both have completed.
-      comparison: the result.
-    """
-
-    table: TableName
+    table: str
     attribute: str
     setting: Setting
     baseline: Setting
@@ -60,23 +63,22 @@ def pairs(grid: Grid, table: TableName) -> list[tuple[Setting, Setting]]:
 
 def compare(grid: Grid, results: Results, console: Console) -> list[ComparedPair]:
     """The comparisons of all tables for which both settings have complete trials with the same seeds."""
-    asked: list[tuple[TableName, str, Setting, Setting]] = [
-        (table, attribute, setting, baseline)
+    asked = [
+        (table, (attribute, *pair))
         for table in grid.tables
         for attribute in table_attributes(grid, table)
-        for setting, baseline in pairs(grid, table)
+        for pair in pairs(grid, table)
     ]
-    # Tables share some of them.
-    answers: dict[tuple[str, Setting, Setting], tuple[int, Comparison] | None] = {}
-    with console.task("comparing systems", len({question[1:] for question in asked})) as task:
-        for _, attribute, setting, baseline in asked:
-            if (attribute, setting, baseline) not in answers:
-                answers[attribute, setting, baseline] = _answer(grid, results, attribute, setting, baseline)
-                task.advance()
+    questions = dict.fromkeys(question for _, question in asked)  # tables share some of them
+    answers = {}
+    with console.task("comparing systems", len(questions)) as task:
+        for question in questions:
+            answers[question] = _answer(grid, results, *question)
+            task.advance()
     return [
-        ComparedPair(table, attribute, setting, baseline, *answer)
-        for table, attribute, setting, baseline in asked
-        if (answer := answers[attribute, setting, baseline]) is not None
+        ComparedPair(table, *question, *answer)
+        for table, question in asked
+        if (answer := answers[question]) is not None
     ]
 
 
@@ -95,3 +97,65 @@ def _answer(
         np.stack([trials[seed].sentences.predictions[:, 0] for seed in seeds]) for trials in (ours, theirs)
     )
     return len(seeds), compare_ccc(ours[seeds[0]].sentences.truth[:, 0], system, other)
+
+
+def significance_table(tested: Sequence[ComparedPair]) -> ResultTable:
+    """Whether the first system of each pair is better than the second."""
+    rows, records = [], []
+    for table, attribute, setting, baseline, trials, found in tested:
+        low, high = found.interval
+        verdict = None if found.significant is None else "yes" if found.significant else "no"
+        rows.append(
+            (
+                _TITLES[table],
+                attribute,
+                full_name(setting),
+                full_name(baseline),
+                _signed(found.difference),
+                ABSENT if math.isnan(low) else f"{_signed(low)} to {_signed(high)}",
+                ABSENT if math.isnan(found.p_value) else f"{found.p_value:.3g}",
+                verdict or ABSENT,
+            )
+        )
+        records.append(
+            {
+                "table": table,
+                "attribute": attribute,
+                **dataclasses.asdict(setting),
+                **{f"baseline_{name}": value for name, value in dataclasses.asdict(baseline).items()},
+                "trials": trials,
+                "sentences": found.sentences,
+                "not_finite": found.not_finite,
+                "ccc_difference": finite_or_none(found.difference),
+                "interval_low": finite_or_none(low),
+                "interval_high": finite_or_none(high),
+                "t": finite_or_none(found.t),
+                "p_value": finite_or_none(found.p_value),
+                "subsets": found.subsets,
+                "significant": verdict,
+            }
+        )
+    interval = f"{CONFIDENCE:.0%} interval"
+    header = ("of", "attribute", "system", "against", "CCC difference", interval, "p", f"better at {LEVEL:g}")
+    subsets = sorted({pair.comparison.subsets for pair in tested if not pair.comparison.not_finite}) or [SUBSETS]
+    parts = f"{subsets[0]}" if len(subsets) == 1 else f"{subsets[0]} to {subsets[-1]}"
+    notes = [
+        f"p: paired one-tailed t-test over {parts} random subsets of the test split, each subset's CCC the mean over "
+        "trials.",
+        f"Interval: paired bootstrap over the test sentences, {RESAMPLES:,} resamples, of the mean difference over "
+        "trials.",
+        "Nothing is corrected for the number of comparisons.",
+    ]
+    not_compared = dict.fromkeys(
+        f"{pair.attribute} of {full_name(pair.setting)} against {full_name(pair.baseline)} "
+        f"({pair.comparison.not_finite} of {pair.comparison.sentences} sentences)"
+        for pair in tested
+        if pair.comparison.not_finite
+    )
+    if not_compared:
+        notes.append(f"No comparison where predictions are NaN or infinite: {'; '.join(not_compared)}.")
+    return ResultTable("significance", "Is the system better than the one beside it?", header, rows, notes, records)
+
+
+def _signed(value: float) -> str:
+    return ABSENT if math.isnan(value) else f"{value:+z.3f}"

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,14 +13,12 @@ from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.run_results import (
     TEST_PREDICTIONS,
     TEST_SCORES,
-    RunScores,
     SentencePredictions,
     read_predictions,
     read_run_scores,
 )
 from emocluster_jax.evaluation.sentences import Scores
-from emocluster_jax.experiment.grid import Grid, Run, Setting
-from emocluster_jax.experiment.plan import Plan
+from emocluster_jax.experiment.grid import Grid, Plan, Run, Setting
 from emocluster_jax.training.metrics_log import METRICS_FILE, read_metrics
 from emocluster_jax.training.workdir import RUN_FILE, read_run
 
@@ -36,28 +33,51 @@ class CompletedRun:
     metrics: list[dict[str, Any]]
 
     @property
-    def best_epoch(self) -> int:
-        """The epoch of the tested model."""
-        return self.metrics[-1]["best_epoch"]
+    def best(self) -> dict[str, Any]:
+        """The metrics of the tested model's epoch."""
+        return next(epoch for epoch in self.metrics if epoch["epoch"] == self.metrics[-1]["best_epoch"])
+
+
+Results = Mapping[Run, CompletedRun]
+"""The runs that are complete."""
 
 
 def is_complete(plan: Plan, run: Run) -> bool:
-    """Whether a run has finished with the plan's settings and data.
+    """Whether a run has finished with the plan's settings and data."""
+    return _read_test(plan, run) is not None
+
+
+def read_completed(plan: Plan, run: Run) -> CompletedRun | None:
+    """Reads a run; None unless it `is_complete`, InputError if its metrics are damaged or of another run."""
+    test = _read_test(plan, run)
+    if test is None:
+        return None
+    run_id, scores, sentences = test
+    path = plan.folder(run) / METRICS_FILE
+    metrics = read_metrics(path, run_id)
+    best_epoch = metrics[-1].get("best_epoch") if metrics else None
+    if best_epoch not in [epoch["epoch"] for epoch in metrics]:
+        raise InputError(f"{path} lacks the epoch that was kept; remove {path.parent} and run it again")
+    return CompletedRun(run, scores, sentences, metrics)
+
+
+def _read_test(plan: Plan, run: Run) -> tuple[str, Scores, SentencePredictions] | None:
+    """A complete run's id, scores and predictions.
 
     Training removes the scores when it resumes and writes them last, so they belong to the settings beside them.
     """
     folder = plan.folder(run)
-    if not ((folder / RUN_FILE).exists() and (folder / TEST_PREDICTIONS).exists()):
-        return False
     try:
         saved = read_run(folder)
         if saved.config != plan.config(run) or saved.data not in plan.data:
-            return False
+            return None
         kept = read_run_scores(folder / TEST_SCORES, saved.id)
-        _predictions(folder, kept, run)
-        return run.attribute in kept.scores
+        sentences = read_predictions(folder / TEST_PREDICTIONS, kept.predictions_sha256)
     except InputError:
-        return False
+        return None
+    if run.attribute not in kept.scores or sentences.attributes != (run.attribute,):
+        return None
+    return saved.id, kept.scores[run.attribute], sentences
 
 
 def epochs_done(plan: Plan, run: Run) -> int:
@@ -68,32 +88,7 @@ def epochs_done(plan: Plan, run: Run) -> int:
     return len(read_metrics(folder / METRICS_FILE, read_run(folder).id))
 
 
-def read_completed(plan: Plan, run: Run) -> CompletedRun:
-    """Reads a run that `is_complete`; InputError for a damaged file, or one of another run."""
-    folder = plan.folder(run)
-    run_id = read_run(folder).id
-    kept = read_run_scores(folder / TEST_SCORES, run_id)
-    metrics = read_metrics(folder / METRICS_FILE, run_id)
-    best_epoch = metrics[-1].get("best_epoch") if metrics else None
-    if best_epoch not in [epoch["epoch"] for epoch in metrics]:
-        raise InputError(f"{folder / METRICS_FILE} lacks the epoch that was kept; remove {folder} and run it again")
-    return CompletedRun(run, kept.scores[run.attribute], _predictions(folder, kept, run), metrics)
-
-
-def _predictions(folder: Path, kept: RunScores, run: Run) -> SentencePredictions:
-    """The predictions behind the scores."""
-    sentences = read_predictions(folder / TEST_PREDICTIONS, kept.predictions_sha256)
-    if sentences.attributes != (run.attribute,):
-        raise InputError(f"{folder / TEST_PREDICTIONS} predicts {', '.join(sentences.attributes)}; remove {folder}")
-    return sentences
-
-
-Results = Mapping[Run, CompletedRun]
-"""The runs that are complete."""
-
-
-@dataclass(frozen=True)
-class Summary:
+class Summary(NamedTuple):
     """Mean and sample standard deviation (n - 1) over trials, or folds; NaN where there are too few of them."""
 
     trials: int
@@ -102,10 +97,9 @@ class Summary:
 
 
 def summarize(values: Sequence[float]) -> Summary:
-    numbers = np.asarray(values, np.float64)
-    mean = float(numbers.mean()) if len(numbers) else math.nan
-    deviation = float(numbers.std(ddof=1)) if len(numbers) > 1 else math.nan
-    return Summary(len(numbers), mean, deviation)
+    mean = float(np.mean(values)) if len(values) else math.nan
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+    return Summary(len(values), mean, deviation)
 
 
 def completed_trials(grid: Grid, results: Results, setting: Setting, attribute: str) -> list[CompletedRun]:
@@ -114,35 +108,22 @@ def completed_trials(grid: Grid, results: Results, setting: Setting, attribute: 
     return [results[run] for run in runs if run in results]
 
 
-@dataclass(frozen=True)
-class EpochMeans:
-    """Means over the trials (of all folds) that have this epoch; None if no trial has a number.
+def epoch_means(trials: Sequence[CompletedRun]) -> list[dict[str, Any]]:
+    """For each epoch the number of trials (of all folds) that have it, and the means over those with a number.
 
-    Attributes:
-      epoch: from 1.
-      trials: how many have this epoch.
-      validation_ccc: of the run's attribute.
-      nmi: of the labelled recordings' clusters with those of the previous epoch.
-      nmi_unlabeled: the same for the unlabelled pool.
+    These are of the run's validation CCC and of the NMI of the clusters of the labelled and the unlabelled recordings
+    with those of the previous epoch; None if no trial has one.
     """
-
-    epoch: int
-    trials: int
-    validation_ccc: float | None
-    nmi: float | None
-    nmi_unlabeled: float | None
-
-
-def epoch_means(trials: Sequence[CompletedRun]) -> list[EpochMeans]:
-    """The means over trials of the logged metrics, epoch by epoch."""
     by_epoch: dict[int, list[tuple[float | None, ...]]] = {}
     for trial in trials:
         for metrics in trial.metrics:
             validation = (metrics.get("validation_ccc") or {}).get(trial.run.attribute)
             nmi = (metrics.get("nmi_previous"), metrics.get("nmi_previous_unlabeled"))
             by_epoch.setdefault(metrics["epoch"], []).append((validation, *nmi))
+    names = ("validation_ccc", "nmi", "nmi_unlabeled")
     return [
-        EpochMeans(epoch, len(rows), *map(_mean, zip(*rows, strict=True))) for epoch, rows in sorted(by_epoch.items())
+        {"epoch": epoch, "trials": len(rows), **dict(zip(names, map(_mean, zip(*rows, strict=True)), strict=True))}
+        for epoch, rows in sorted(by_epoch.items())
     ]
 
 

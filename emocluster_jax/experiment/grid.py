@@ -7,11 +7,17 @@ several tables share are trained once.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from emocluster_jax.config import SystemName, TrainConfig, TrainedStages
+from emocluster_jax.errors import InputError
+from emocluster_jax.records.preparation import Preparation
 
 TableName = Literal["table1", "table2", "figure2", "figure3", "folds"]
 
@@ -25,14 +31,7 @@ PUBLISHED_SIZES = (0, 15_000, 40_000)
 
 @dataclass(frozen=True)
 class Setting:
-    """What all trials and attributes of a table's row have in common.
-
-    Attributes:
-      model: the system.
-      clusters: K; None for systems without clusters.
-      unlabeled_size: recordings of the unlabelled pool.
-      stages: `TrainConfig.stages`.
-    """
+    """What all trials and attributes of a table's row have in common; `clusters` is None for systems without."""
 
     model: SystemName
     clusters: int | None
@@ -42,25 +41,14 @@ class Setting:
     @property
     def name(self) -> str:
         """E.g. "emocluster-k10-u15000"."""
-        parts: list[str] = [self.model]
-        if self.clusters is not None:
-            parts.append(f"k{self.clusters}")
-        parts.append(f"u{self.unlabeled_size}")
-        if self.stages != "both":
-            parts.append(self.stages)
-        return "-".join(parts)
+        clusters = "" if self.clusters is None else f"-k{self.clusters}"
+        stages = "" if self.stages == "both" else f"-{self.stages}"
+        return f"{self.model}{clusters}-u{self.unlabeled_size}{stages}"
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training.
-
-    Attributes:
-      setting: shared with the other trials and attributes.
-      attribute: the only one that the model predicts.
-      seed: of the trial.
-      fold: that it tests on; None for data without folds.
-    """
+    """One training: of a setting, for one attribute, with a trial's seed; `fold` is None for data without folds."""
 
     setting: Setting
     attribute: str
@@ -79,7 +67,7 @@ class Grid:
     """The tables asked for, and what their runs vary.
 
     Attributes:
-      tables: in the order of `TABLES`; or the one over folds, alone.
+      tables: in the order of `TABLES`; or "folds" alone.
       attributes: each has runs of its own.
       clusters: K of Table 2; the other tables use the first one.
       unlabeled_sizes: ascending, without repetition; Table 2, Figure 3 and the table over folds use the last one.
@@ -100,6 +88,77 @@ class Grid:
         return tuple(range(1, self.fold_count + 1)) or (None,)
 
 
+@dataclass(frozen=True)
+class Plan:
+    """A grid with its data and its folder.
+
+    Attributes:
+      grid: its runs.
+      shared: by system, the settings that its runs share; what the grid varies is replaced.
+      data_dir: prepared records.
+      data: the fingerprints by which runs may know these records (`Preparation.fingerprints`).
+      workdir: takes the runs' work directories and the results.
+    """
+
+    grid: Grid
+    shared: Mapping[SystemName, TrainConfig]
+    data_dir: Path
+    data: tuple[str, ...]
+    workdir: Path
+
+    def folder(self, run: Run) -> Path:
+        """The work directory of a run."""
+        return self.workdir / "runs" / run.name
+
+    def config(self, run: Run) -> TrainConfig:
+        """All settings of a run."""
+        return run_config(run, self.shared[run.setting.model])
+
+
+def grid_for_data(
+    data_dir: Path,
+    preparation: Preparation,
+    *,
+    tables: tuple[TableName, ...],
+    attributes: tuple[str, ...] | None,
+    clusters: tuple[int, ...],
+    unlabeled_sizes: tuple[int, ...] | None,
+    trials: int,
+) -> Grid:
+    """The requested grid, without repetitions.
+
+    `attributes` default to those that the training split has labels of, `unlabeled_sizes` to `sizes_within` the pool.
+
+    Raises:
+      InputError: the data do not have what is requested, or nothing is.
+    """
+    folds = preparation.folds
+    if folds is None and "folds" in tables:
+        raise InputError(f"`preset=folds` needs folds, which {data_dir} does not have; prepare it with `folds`")
+    if folds is not None and tables != ("folds",):
+        raise InputError(f"{data_dir} was prepared in folds; give `preset=folds` alone, or prepare it without `folds`")
+    if not (tables and clusters):
+        raise InputError("`preset` and `clusters` need at least one value each")
+    for split in ("train", "test") if folds is None else ():
+        if not preparation.counts.get(split):
+            raise InputError(f"{data_dir} has no {split} split, which an experiment needs; prepare one")
+    means = zip(preparation.labels, preparation.label_statistics.mean, strict=True)
+    labelled = tuple(name for name, mean in means if np.isfinite(mean))
+    attributes = labelled if attributes is None else tuple(dict.fromkeys(attributes))
+    if not attributes or not set(attributes) <= set(labelled):
+        raise InputError(
+            f"`attributes` is {', '.join(attributes) or 'none'}; the training split of {data_dir} has labels of "
+            f"{', '.join(labelled) or 'none'}"
+        )
+    pool = preparation.counts.get("unlabeled", 0)
+    sizes = sizes_within(pool) if unlabeled_sizes is None else tuple(sorted(set(unlabeled_sizes)))
+    if not sizes or sizes[0] < 0 or sizes[-1] > pool:
+        given = " ".join(map(str, unlabeled_sizes or ())) or "empty"
+        raise InputError(f"`unlabeled_sizes` is {given}; {data_dir} has 0 to {pool} unlabelled recordings")
+    fold_count = 0 if folds is None else folds.count
+    return Grid(tables, attributes, tuple(dict.fromkeys(clusters)), sizes, trials, fold_count)
+
+
 def sizes_within(pool: int) -> tuple[int, ...]:
     """The published unlabelled sizes if the pool is large enough for them, else the same shares of it."""
     largest = PUBLISHED_SIZES[-1]
@@ -110,16 +169,21 @@ def sizes_within(pool: int) -> tuple[int, ...]:
 
 def table_settings(grid: Grid, table: TableName) -> tuple[Setting, ...]:
     """The rows of a table, whether or not it is asked for."""
-    clusters, largest = grid.clusters[0], grid.unlabeled_sizes[-1]
+    largest = grid.unlabeled_sizes[-1]
+
+    def setting(model: SystemName, unlabeled_size: int, clusters: int = grid.clusters[0]) -> Setting:
+        return Setting(model, clusters if model == "emocluster" else None, unlabeled_size)
+
     if table == "table1":
-        return tuple(_setting(model, clusters, 0) for model in TABLE1_MODELS)
+        return tuple(setting(model, 0) for model in TABLE1_MODELS)
     if table == "table2":
-        return tuple(Setting("emocluster", k, largest) for k in grid.clusters)
+        return tuple(setting("emocluster", largest, k) for k in grid.clusters)
     if table == "figure2":
-        return tuple(_setting(model, clusters, size) for model in FIGURE2_MODELS for size in grid.unlabeled_sizes)
+        return tuple(setting(model, size) for model in FIGURE2_MODELS for size in grid.unlabeled_sizes)
+    both_stages = setting("emocluster", largest)
     if table == "folds":
-        return Setting("cnn_regressor", None, 0), Setting("emocluster", clusters, largest)
-    return Setting("emocluster", clusters, largest, "unsupervised"), Setting("emocluster", clusters, largest)
+        return setting("cnn_regressor", 0), both_stages
+    return dataclasses.replace(both_stages, stages="unsupervised"), both_stages
 
 
 def table_attributes(grid: Grid, table: TableName) -> tuple[str, ...]:
@@ -152,15 +216,10 @@ def shard(runs: tuple[Run, ...], number: int, count: int) -> tuple[Run, ...]:
 def run_config(run: Run, base: TrainConfig) -> TrainConfig:
     """All settings of a run: those of `base` with what the grid varies replaced."""
     setting = run.setting
-    model = dataclasses.replace(
-        base.model,
-        system=setting.model,
-        attributes=(run.attribute,),
-        clusters=base.model.clusters if setting.clusters is None else setting.clusters,
-    )
+    clusters = base.model.clusters if setting.clusters is None else setting.clusters
     return dataclasses.replace(
         base,
-        model=model,
+        model=dataclasses.replace(base.model, system=setting.model, attributes=(run.attribute,), clusters=clusters),
         stages=setting.stages,
         unlabeled_size=setting.unlabeled_size,
         fold=run.fold,
@@ -168,7 +227,3 @@ def run_config(run: Run, base: TrainConfig) -> TrainConfig:
         patience=None if setting.stages == "unsupervised" else base.patience,
         seed=run.seed,
     )
-
-
-def _setting(model: SystemName, clusters: int, unlabeled_size: int) -> Setting:
-    return Setting(model, clusters if model == "emocluster" else None, unlabeled_size)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,11 +48,11 @@ def unlabeled_size_curves(grid: Grid, results: Results, path: Path) -> None:
     figure = new_figure(4.2 * len(attributes), 3.8)
     for axes, attribute in zip(_panels(figure, 1, len(attributes))[0], attributes, strict=True):
         for model in FIGURE2_MODELS:
-            points = []
-            for setting in table_settings(grid, "figure2"):
-                trials = completed_trials(grid, results, setting, attribute)
-                if setting.model == model and trials:
-                    points.append((setting.unlabeled_size, summarize([trial.scores.ccc for trial in trials])))
+            points = [
+                (setting.unlabeled_size, summarize([trial.scores.ccc for trial in trials]))
+                for setting in table_settings(grid, "figure2")
+                if setting.model == model and (trials := completed_trials(grid, results, setting, attribute))
+            ]
             if points:
                 colour, marker = MODEL_STYLES[model]
                 sizes, summaries = zip(*points, strict=True)
@@ -79,13 +78,12 @@ def extreme_distributions(grid: Grid, extremes: Mapping[Run, ClusterExtremes], p
     edges = histogram_edges(np.concatenate(values) if values else np.zeros(1), BINS)
     for axes, setting in zip(_panels(figure, 1, len(settings))[0], settings, strict=True):
         found = [extreme for run, extreme in extremes.items() if run.setting == setting]
-        for name, colour, parts in (
-            ("lowest mean", LOWEST, [extreme.lowest for extreme in found]),
-            ("highest mean", HIGHEST, [extreme.highest for extreme in found]),
-        ):
-            if parts:
-                axes.hist(np.concatenate(parts), edges.tolist(), density=True, alpha=0.6, color=colour, label=name)
-        distance = f": Wasserstein {np.mean([e.distance for e in found]):.2f}" if found else ""
+        distance = ""
+        if found:
+            style: dict[str, Any] = {"bins": edges.tolist(), "density": True, "alpha": 0.6}
+            axes.hist(np.concatenate([e.lowest for e in found]), color=LOWEST, label="lowest mean", **style)
+            axes.hist(np.concatenate([e.highest for e in found]), color=HIGHEST, label="highest mean", **style)
+            distance = f": Wasserstein {np.mean([e.distance for e in found]):.2f}"
         stages = "stage I alone" if setting.stages == "unsupervised" else "both stages"
         finish_axes(axes, f"{stages}{distance}", "density of chunks", x_label=f"{attribute} in label units")
     save_png(figure, path)
@@ -104,45 +102,33 @@ def epoch_curves(grid: Grid, table: TableName, results: Results, path: Path) -> 
     for column, attribute in enumerate(attributes):
         for setting in settings:
             means = epoch_means(completed_trials(grid, results, setting, attribute))
-            for axes, curve in (
-                (panels[0][column], [(mean.epoch, mean.validation_ccc) for mean in means]),
-                (panels[1][column], [(mean.epoch, mean.nmi) for mean in means]),
-            ):
-                known = [(epoch, value) for epoch, value in curve if value is not None]
+            for row, name in zip(panels, ("validation_ccc", "nmi"), strict=True):
+                known = [(mean["epoch"], mean[name]) for mean in means if mean[name] is not None]
                 if known:
-                    (lines[name_of(setting)],) = axes.plot(*zip(*known, strict=True), **styles[setting])
+                    (lines[name_of(setting)],) = row[column].plot(*zip(*known, strict=True), **styles[setting])
         finish_axes(panels[0][column], attribute, "validation CCC")
         panels[1][column].set_ylim(0, 1)
         finish_axes(panels[1][column], "clusters against those of the epoch before", "NMI")
     if lines:
         # Inside the panels it would cover the curves.
-        style: dict[str, Any] = {
-            "loc": "outside lower center",
-            "ncols": len(attributes),
-            "frameon": False,
-            "fontsize": 9,
-        }
-        figure.legend(list(lines.values()), list(lines), **style)
+        place: Any = "outside lower center"
+        figure.legend(list(lines.values()), list(lines), loc=place, ncols=len(attributes), frameon=False, fontsize=9)
     save_png(figure, path)
 
 
 def _panels(figure: Figure, rows: int, columns: int) -> list[list[Axes]]:
-    grid = figure.add_gridspec(rows, columns)
-    return [[figure.add_subplot(grid[row, column]) for column in range(columns)] for row in range(rows)]
+    return figure.subplots(rows, columns, squeeze=False).tolist()
 
 
 def _styles(settings: Sequence[Setting]) -> dict[Setting, dict[str, Any]]:
     """One colour per system; its settings differ by the line style, and by the marker if there are many."""
-    count: Counter[str] = Counter()
     styles = {}
-    for setting in settings:
-        number = count[setting.model]
-        count[setting.model] += 1
-        colour, marker = MODEL_STYLES[setting.model]
-        styles[setting] = {
-            "color": colour,
-            "linestyle": LINE_STYLES[number % len(LINE_STYLES)],
-            "marker": marker if number < len(LINE_STYLES) else "x",
-            "markevery": 5,
-        }
+    for model, (colour, marker) in MODEL_STYLES.items():
+        for number, setting in enumerate(setting for setting in settings if setting.model == model):
+            styles[setting] = {
+                "color": colour,
+                "linestyle": LINE_STYLES[number % len(LINE_STYLES)],
+                "marker": marker if number < len(LINE_STYLES) else "x",
+                "markevery": 5,
+            }
     return styles

@@ -8,7 +8,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import filelock
@@ -16,8 +15,7 @@ import filelock
 from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
 from emocluster_jax.experiment.completed import is_complete, read_completed
-from emocluster_jax.experiment.grid import Run
-from emocluster_jax.experiment.plan import Plan
+from emocluster_jax.experiment.grid import Plan, Run
 from emocluster_jax.runtime.child_processes import run_child
 from emocluster_jax.training.workdir import is_locked
 
@@ -28,24 +26,7 @@ _LOCK = ".experiment.lock"
 _TAIL_BYTES = 4_096
 
 
-@dataclass(frozen=True)
-class Failure:
-    """A run that failed.
-
-    Attributes:
-      run: what was run.
-      reason: how it ended, and the last line that it printed.
-      log: all that it printed.
-    """
-
-    run: Run
-    reason: str
-    log: Path
-
-
-def run_all(
-    plan: Plan, runs: Sequence[Run], command: Callable[[Run], Sequence[str]], console: Console
-) -> tuple[Failure, ...]:
+def run_all(plan: Plan, runs: Sequence[Run], command: Callable[[Run], Sequence[str]], console: Console) -> list[Path]:
     """Runs what is not complete, resuming runs that were stopped; the others go on when one fails.
 
     Several processes may work on the same grid: one of them takes a run, and the others skip it. A run is also skipped
@@ -58,7 +39,7 @@ def run_all(
       console: shows a line per run.
 
     Returns:
-      The runs that failed.
+      The logs of the runs that failed.
 
     Raises:
       InputError: nothing can be written in the plan's work directory.
@@ -66,27 +47,30 @@ def run_all(
     todo = [run for run in runs if not is_complete(plan, run)]
     if len(todo) < len(runs):
         console.line(f"{len(runs) - len(todo)} of {len(runs)} runs are complete already")
-    failures: list[Failure] = []
+    failed = []
     with console.task("runs", len(todo)) as task:
         for number, run in enumerate(todo, start=1):
             task.describe(run.name)
             which = f"[{number}/{len(todo)}] {run.name}"
             started = time.monotonic()
-            with _taken(plan.folder(run)) as taken:
+            folder = plan.folder(run)
+            with _taken(folder) as taken:
                 # Another process may have completed it since it was put on the list.
-                failure = _run(plan, run, command(run)) if taken and not is_complete(plan, run) else None
+                reason = _run(folder, command(run)) if taken and not is_complete(plan, run) else ""
+                # Whatever its status: what it printed may be lost although all its files are written.
+                done = read_completed(plan, run) if taken else None
                 # Checked afterwards, since the check holds the lock for an instant and could disturb the run.
-                elsewhere = not taken or (failure is not None and is_locked(plan.folder(run)))
+                elsewhere = not taken or (done is None and is_locked(folder))
             seconds = time.monotonic() - started
             if elsewhere:
                 console.line(f"{which}: another process is running it")
-            elif failure is not None:
-                failures.append(failure)
-                console.warn(f"{which} failed after {seconds:.0f} s: {failure.reason}")
+            elif done is None:
+                failed.append(folder / LOG)
+                console.warn(f"{which} failed after {seconds:.0f} s: {reason}")
             else:
-                console.line(f"{which}: test CCC {read_completed(plan, run).scores.ccc:z.3f} ({seconds:.0f} s)")
+                console.line(f"{which}: test CCC {done.scores.ccc:z.3f} ({seconds:.0f} s)")
             task.advance()
-    return tuple(failures)
+    return failed
 
 
 @contextmanager
@@ -107,24 +91,16 @@ def _taken(folder: Path) -> Iterator[bool]:
         lock.release()
 
 
-def _run(plan: Plan, run: Run, command: Sequence[str]) -> Failure | None:
-    log = plan.folder(run) / LOG
+def _run(folder: Path, command: Sequence[str]) -> str:
+    """Runs the command with its output added to the log; returns the last line that is not empty, and a signal."""
+    log = folder / LOG
     with log.open("a", encoding="utf-8") as file:
         file.write(f"$ {shlex.join(command)}\n")
         file.flush()
         # Unbuffered, so that the log shows what has happened so far.
         status = run_child(command, environment=os.environ | {"PYTHONUNBUFFERED": "1"}, output=file.fileno())
-    # Whatever its status: what it printed may be lost although all its files are written.
-    if is_complete(plan, run):
-        return None
-    if status < 0:
-        return Failure(run, f"ended by {signal.Signals(-status).name}; last line: {_last_line(log)}", log)
-    return Failure(run, _last_line(log), log)
-
-
-def _last_line(log: Path) -> str:
-    """The last line that is not empty."""
     with log.open("rb") as file:
         file.seek(max(file.seek(0, os.SEEK_END) - _TAIL_BYTES, 0))
         lines = file.read().decode("utf-8", "replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return last if status >= 0 else f"ended by {signal.Signals(-status).name}; last line: {last}"

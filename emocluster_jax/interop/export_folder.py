@@ -12,18 +12,23 @@ Every file is checked against the model before any is written.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import export as jax_export
+from jaxtyping import Array, Float
 
 from emocluster_jax import __version__
 from emocluster_jax.errors import InputError
+from emocluster_jax.feed.split import AUDIO
+from emocluster_jax.inference.forward import chunk_outputs
 from emocluster_jax.inference.model_directory import SavedModel, named_arrays, weights_sha256
-from emocluster_jax.interop.parity import ParityError, check_parity, example_chunks
+from emocluster_jax.inference.predictor import Predictor
 from emocluster_jax.models.registry import trains_on_recordings
 from emocluster_jax.settings import to_dict
 from emocluster_jax.storage.atomic_files import replacing, write_json
@@ -34,6 +39,11 @@ Format = Literal["stablehlo", "onnx", "safetensors"]
 FORMAT_VERSION = 1
 CONFIG = "config.json"
 CARD = "README.md"
+PLATFORMS = ("cpu", "cuda", "tpu")
+TOLERANCE = 1e-4
+"""Relative to an output's largest number, or absolute if that is below 1. Exported programs add the same float32
+products in another order, which makes about 1e-6 on CPUs, and ten times more with GPUs' fast convolutions. A wrong
+layer makes far more."""
 _NEEDS: dict[Format, tuple[str, ...]] = {
     "stablehlo": ("flatbuffers",),
     "onnx": ("onnx", "onnxruntime"),
@@ -41,8 +51,11 @@ _NEEDS: dict[Format, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True)
-class Exported:
+class ParityError(Exception):
+    """An exported program computes something else than its model: a defect. The result must not be published."""
+
+
+class Exported(NamedTuple):
     """A file of a model in another format.
 
     `differences` are each output's largest difference from the model's own; empty if the weights are bit-equal.
@@ -73,42 +86,123 @@ def check_request(folder: Path, formats: Sequence[Format], model: SavedModel) ->
         raise InputError(f"`output={folder}` holds other files than exports of this model; give a new folder")
 
 
+def _weights_of(folder: Path) -> Any:
+    """The hash in the folder's description; None if there is none."""
+    try:
+        return read_json(folder / CONFIG, "")["weights_sha256"]
+    except (FileNotFoundError, InputError, KeyError, TypeError):
+        return None
+
+
 def export(model: SavedModel, wanted: Format) -> Exported:
     """Converts a model; ParityError if the result does not compute what the model computes."""
     if wanted == "safetensors":
         return Exported("model.safetensors", _to_safetensors(model), {})
     chunks = example_chunks(model)
     if wanted == "stablehlo":
-        from emocluster_jax.interop.stablehlo import run_stablehlo, to_stablehlo
+        content = to_stablehlo(model)
+        outputs: Any = jax_export.deserialize(bytearray(content)).call(chunks)
+    else:
+        from emocluster_jax.interop.onnx_graph import run_onnx, to_onnx
 
-        program = to_stablehlo(model)
-        return Exported("model.stablehlo", program, check_parity(wanted, run_stablehlo(program, chunks), model, chunks))
-    from emocluster_jax.interop.onnx_graph import run_onnx, to_onnx
+        content = to_onnx(model)
+        outputs = run_onnx(content, chunks)
+    return Exported(f"model.{wanted}", content, _check_parity(wanted, outputs, model, chunks))
 
-    graph = to_onnx(model)
-    return Exported("model.onnx", graph, check_parity(wanted, run_onnx(graph, chunks), model, chunks))
+
+def example_chunks(model: SavedModel) -> Float[np.ndarray, "n frames mel"]:
+    """Chunks of one recording, drawn with a fixed seed: noise of different loudness and colour, clipped as features."""
+    features = model.features
+    count, random = features.chunks_per_utterance, np.random.default_rng(0)
+    noise = random.normal(size=(count, features.chunk_frames, features.dimensions))
+    loudness = random.uniform(0.1, 1.5, (count, 1, 1))
+    colour = random.normal(size=(count, 1, features.dimensions)) + random.normal(size=(count, 1, 1))
+    return (loudness * noise + colour).clip(-features.clip, features.clip).astype(np.float32)
+
+
+def _check_parity(
+    what: str, outputs: Mapping[str, Any], model: SavedModel, chunks: Float[np.ndarray, "n frames mel"]
+) -> dict[str, float]:
+    """The largest difference of each output of an exported program, for one recording's chunks, from `Predictor`'s.
+
+    Raises:
+      ParityError: an output is missing, of another shape, or differs by more than `TOLERANCE`; clusters must be equal.
+    """
+    prediction = Predictor(model).predict_chunks(chunks)[0]
+    expected = {"attributes": prediction.chunk_attributes, "embeddings": prediction.chunk_embeddings}
+    if prediction.chunk_clusters is not None:
+        expected["clusters"] = prediction.chunk_clusters
+    found, wanted = ({name: value.shape for name, value in values.items()} for values in (outputs, expected))
+    if found != wanted:
+        raise ParityError(f"{what}: the outputs are {found}, the model's {wanted}")
+    differences = {}
+    for name, own in expected.items():
+        difference = float(np.abs(np.asarray(outputs[name], np.float64) - own).max())
+        allowed = 0.0 if name == "clusters" else TOLERANCE * max(1.0, float(np.abs(own).max()))
+        if not difference <= allowed:
+            raise ParityError(f"{what}: {name} differ from the model's by {difference:.3g}, allowed are {allowed:.3g}")
+        differences[name] = difference
+    return differences
+
+
+def to_stablehlo(model: SavedModel) -> bytes:
+    """A serialised program with the weights, which JAX and other readers of StableHLO run without this project.
+
+    `jax.export.deserialize` reads it. It takes normalised chunks (n, frames, mel) float32, for any n (models with a
+    temporal network: those of whole recordings), and returns a dictionary: attributes (n, A) in label units, embeddings
+    (n, E) and, for models with clusters, clusters (n,) int32.
+    """
+    # Without a temporal network any number of chunks will do.
+    each = model.features.chunks_per_utterance if trains_on_recordings(model.config) else 1
+    # As JAX arrays they become constants of the program.
+    variables, transform, centroids = jax.tree.map(jnp.asarray, (model.variables, model.transform, model.centroids))
+
+    def program(chunks: Float[Array, "n frames mel"]) -> dict[str, Any]:
+        inputs = {AUDIO: chunks.reshape(-1, each, *chunks.shape[1:])}
+        outputs = chunk_outputs(model.config, model.clustering, variables, transform, centroids, inputs)
+        found = {
+            "attributes": outputs.attributes * model.label_std + model.label_mean,
+            "embeddings": outputs.embeddings,
+        }
+        return found if outputs.clusters is None else {**found, "clusters": outputs.clusters}
+
+    (n,) = jax_export.symbolic_shape("n" if each == 1 else f"{each}*n")
+    chunks = jax.ShapeDtypeStruct((n, model.features.chunk_frames, model.features.dimensions), np.float32)
+    return bytes(jax_export.export(jax.jit(program), platforms=PLATFORMS)(chunks).serialize())
+
+
+def _to_safetensors(model: SavedModel) -> bytes:
+    """The named arrays, with the description in the file's metadata."""
+    from safetensors.numpy import load, save
+
+    arrays = named_arrays(model)
+    content = save(arrays, {"format": "emocluster_jax", "config": json.dumps(description(model))})
+    read = load(content)
+    if read.keys() != arrays.keys() or any(not np.array_equal(read[name], arrays[name]) for name in arrays):
+        raise ParityError("safetensors: the weights change when they are written and read")
+    return content
 
 
 def write_export(folder: Path, model: SavedModel, exported: Sequence[Exported], card: str) -> None:
     """Writes the files; an existing card stays, since people edit it."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / CONFIG, description(model))
-    for file in exported:
-        with replacing(folder / file.name) as temporary:
-            temporary.write_bytes(file.content)
+    contents = {file.name: file.content for file in exported}
     if not (folder / CARD).exists():
-        with replacing(folder / CARD) as temporary:
-            temporary.write_text(card, "utf-8")
+        contents[CARD] = card.encode()
+    for name, content in contents.items():
+        with replacing(folder / name) as temporary:
+            temporary.write_bytes(content)
 
 
 def description(model: SavedModel) -> dict[str, Any]:
     """The content of `config.json`: settings, statistics, input and outputs."""
-    features, names = model.features, model.config.attributes
+    features, names, params = model.features, model.config.attributes, model.variables["params"]
     outputs = {
         "attributes": {"dtype": "float32", "shape": ["n", len(names)], "names": list(names), "units": "label units"},
-        "embeddings": {"dtype": "float32", "shape": ["n", len(model.variables["params"]["encoder"]["shared"]["bias"])]},
+        "embeddings": {"dtype": "float32", "shape": ["n", len(params["encoder"]["shared"]["bias"])]},
     }
-    if "cluster_classifier" in model.variables["params"]:
+    if "cluster_classifier" in params:
         outputs["clusters"] = {"dtype": "int32", "shape": ["n"], "clusters": model.config.clusters}
     return {
         "format_version": FORMAT_VERSION,
@@ -132,23 +226,3 @@ def description(model: SavedModel) -> dict[str, Any]:
         "model": to_dict(model.config),
         "clustering": to_dict(model.clustering),
     }
-
-
-def _to_safetensors(model: SavedModel) -> bytes:
-    """The named arrays, with the description in the file's metadata."""
-    from safetensors.numpy import load, save
-
-    arrays = named_arrays(model)
-    content = save(arrays, {"format": "emocluster_jax", "config": json.dumps(description(model))})
-    read = load(content)
-    if read.keys() != arrays.keys() or any(not np.array_equal(read[name], arrays[name]) for name in arrays):
-        raise ParityError("safetensors: the weights change when they are written and read")
-    return content
-
-
-def _weights_of(folder: Path) -> Any:
-    """The hash in the folder's description; None if there is none."""
-    try:
-        return read_json(folder / CONFIG, "")["weights_sha256"]
-    except (FileNotFoundError, InputError, KeyError, TypeError):
-        return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,12 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class RunNumbers:
-    """The files of a run beside its model.
+    """What is known of a model's run: nothing if the model is not beside it.
 
     Attributes:
-      saved: its settings and what it was trained on; None if the model is not beside its run.
+      saved: its settings and what it was trained on.
       scores: on the test split, by attribute.
-      clusters: the information in the clusters of the model's epoch; None if there is none.
+      clusters: the information in the clusters of the model's epoch.
     """
 
     saved: SavedRun | None = None
@@ -58,11 +58,9 @@ def read_run_numbers(model_folder: Path, model: SavedModel) -> RunNumbers:
         raise InputError(
             f"{model_folder} is not of the run that {workdir / RUN_FILE} describes; move it to a folder without one"
         )
-    return RunNumbers(
-        saved=saved,
-        scores=read_run_scores(workdir / TEST_SCORES, saved.id).scores,
-        clusters=read_clusters(workdir / CLUSTERS_FILE, saved.id, model.origin.get("epoch")),
-    )
+    scores = read_run_scores(workdir / TEST_SCORES, saved.id).scores
+    clusters = read_clusters(workdir / CLUSTERS_FILE, saved.id, model.origin.get("epoch"))
+    return RunNumbers(saved, scores, clusters)
 
 
 def model_card(
@@ -90,11 +88,12 @@ def model_card(
         f"# {name}",
         _what(model),
         f"## Training\n\n{_training(model, run, preparation)}",
-        f"## Test scores\n\n{_test(model, run)}",
+        f"## Test scores\n\n{_test(run)}",
+        *([] if run.clusters is None else [f"## What the clusters know\n\n{_information(run.clusters)}"]),
+        f"## Limits\n\n{_limits(model, run, license)}",
+        f"## Use\n\n{_use(model)}",
+        f"## Method\n\n{PAPER}.",
     ]
-    if run.clusters is not None:
-        sections.append(f"## What the clusters know\n\n{_information(run.clusters)}")
-    sections += [f"## Limits\n\n{_limits(model, run, license)}", f"## Use\n\n{_use(model)}", f"## Method\n\n{PAPER}."]
     return "\n\n".join(sections) + "\n"
 
 
@@ -113,16 +112,16 @@ def _front_matter(
         for kind, title, score in _METRICS
         if math.isfinite(getattr(of, score))
     ]
-    if scores:
-        corpus = UNKNOWN if preparation is None else preparation.corpus
-        front["metrics"] = [kind for kind, _, _ in _METRICS]
-        result = {
-            "task": {"type": "audio-classification", "name": "Regression of emotional attributes"},
-            "dataset": {"type": corpus, "name": corpus, "split": "test"},
-            "metrics": scores,
-        }
-        front["model-index"] = [{"name": name, "results": [result]}]
-    return front
+    if not scores:
+        return front
+    corpus = UNKNOWN if preparation is None else preparation.corpus
+    result = {
+        "task": {"type": "audio-classification", "name": "Regression of emotional attributes"},
+        "dataset": {"type": corpus, "name": corpus, "split": "test"},
+        "metrics": scores,
+    }
+    metrics = [kind for kind, _, _ in _METRICS]
+    return {**front, "metrics": metrics, "model-index": [{"name": name, "results": [result]}]}
 
 
 def _what(model: SavedModel) -> str:
@@ -187,15 +186,14 @@ def _training(model: SavedModel, run: RunNumbers, preparation: Preparation | Non
     return "\n".join(lines)
 
 
-def _test(model: SavedModel, run: RunNumbers) -> str:
+def _test(run: RunNumbers) -> str:
     if not run.scores:
         return "None are known: the model was exported without the scores of a run."
-    rows = [
-        f"| {name} | {_decimals(of.ccc)} | {_decimals(of.pearson)} | {_decimals(of.rmse)} | {of.n} |"
-        for name, of in run.scores.items()
-    ]
-    table = "\n".join(["| attribute | CCC | Pearson r | RMSE | sentences |", "|---|---|---|---|---|", *rows])
-    return f"On the test split, by sentence (mean over its chunks), RMSE in label units; one run, one seed.\n\n{table}"
+    rows = [(name, *map(_decimals, (of.ccc, of.pearson, of.rmse)), of.n) for name, of in run.scores.items()]
+    return (
+        "On the test split, by sentence (mean over its chunks), RMSE in label units; one run, one seed.\n\n"
+        f"{_table(('attribute', 'CCC', 'Pearson r', 'RMSE', 'sentences'), rows)}"
+    )
 
 
 def _decimals(score: float) -> str:
@@ -203,12 +201,17 @@ def _decimals(score: float) -> str:
 
 
 def _information(clusters: ClusterInformation) -> str:
-    rows = [f"| {name} | {of.ami_of_sentences:z.3f} | {of.p_value:.3g} |" for name, of in clusters.labels.items()]
-    table = "\n".join(["| label | adjusted mutual information | p |", "|---|---|---|", *rows])
+    rows = [(name, f"{of.ami_of_sentences:z.3f}", f"{of.p_value:.3g}") for name, of in clusters.labels.items()]
     return (
         "Mutual information of clusters and labels on the training split, corrected for chance by permutation of the "
-        f"labels over sentences, or over speakers for what belongs to them (0: no more than chance).\n\n{table}"
+        "labels over sentences, or over speakers for what belongs to them (0: no more than chance).\n\n"
+        f"{_table(('label', 'adjusted mutual information', 'p'), rows)}"
     )
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = ["|" + "---|" * len(header), *(f"| {' | '.join(map(str, row))} |" for row in rows)]
+    return "\n".join([f"| {' | '.join(header)} |", *lines])
 
 
 def _limits(model: SavedModel, run: RunNumbers, license: str) -> str:

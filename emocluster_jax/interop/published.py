@@ -40,7 +40,12 @@ def import_published(weights: Path, norm: Path, attribute: str) -> SavedModel:
     """
     if attribute not in _MARKS:
         raise InputError(f"attribute {attribute!r} is unknown; expected one of {', '.join(_MARKS)}")
-    _refuse_other_attribute(weights, attribute)
+    mark = weights.name.split(".")[0].rpartition("_")[2].lower()
+    named = next((name for name, theirs in _MARKS.items() if theirs == mark), attribute)
+    if named != attribute:
+        raise InputError(
+            f"{weights.name} is a model of {named} by its name, not of {attribute}; give `attribute={named}`"
+        )
     features = FeatureConfig()
     label = _MARKS[attribute]
     statistics: dict[str, Any] = {
@@ -52,15 +57,13 @@ def import_published(weights: Path, norm: Path, attribute: str) -> SavedModel:
     if statistics["feature_std"].min() <= 0 or statistics["label_std"].min() <= 0:
         raise InputError(f"{norm} has a standard deviation that is not positive; download it again")
     variables = variables_from_torch(_read_state_dict(weights))
-    outputs = {
-        head: len(variables["params"][head]["output"]["bias"]) for head in variables["params"] if head != "encoder"
-    }
-    if outputs["attribute_regressor"] != 1:
-        raise InputError(
-            f"{weights} predicts {outputs['attribute_regressor']} attributes; published models predict one"
-        )
+    params = variables["params"]
+    attributes = len(params["attribute_regressor"]["output"]["bias"])
+    if attributes != 1:
+        raise InputError(f"{weights} predicts {attributes} attributes; published models predict one")
+    clusters = len(params["cluster_classifier"]["output"]["bias"])
     return SavedModel(
-        config=ModelConfig(attributes=(attribute,), clusters=outputs["cluster_classifier"]),  # type: ignore[arg-type]
+        config=ModelConfig(attributes=(attribute,), clusters=clusters),  # type: ignore[arg-type]
         clustering=ClusteringConfig(),
         features=features,
         variables=variables,
@@ -70,15 +73,6 @@ def import_published(weights: Path, norm: Path, attribute: str) -> SavedModel:
         origin={"imported_from": weights.name, "sha256": file_sha256(weights)},
         **statistics,
     )
-
-
-def _refuse_other_attribute(weights: Path, attribute: str) -> None:
-    mark = weights.name.split(".")[0].rpartition("_")[2].lower()
-    named = next((name for name, theirs in _MARKS.items() if theirs == mark), attribute)
-    if named != attribute:
-        raise InputError(
-            f"{weights.name} is a model of {named} by its name, not of {attribute}; give `attribute={named}`"
-        )
 
 
 def _read_norm(path: Path, length: int) -> Float[np.ndarray, " length"]:

@@ -8,11 +8,10 @@ from (time, mel, channel) here. And convolutions have biases there, which are su
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Shaped
@@ -27,12 +26,56 @@ Path = tuple[str, ...]
 Array = np.ndarray
 
 
-@dataclass(frozen=True)
-class _Place:
+class _Place(NamedTuple):
     path: Path
     shape: tuple[int | None, ...]
     """The published array's shape; None stands for the number of clusters or attributes."""
-    convert: Callable[[Array], Array]
+    convert: Callable[[Array], Array] = np.asarray
+
+
+def _convolution_kernel(array: Array) -> Array:
+    return array.transpose(2, 3, 1, 0)
+
+
+def _shared_kernel(array: Array) -> Array:
+    by_place = array.T.reshape(*ENCODER_OUTPUT, -1)
+    return by_place.transpose(1, 2, 0, 3).reshape(-1, by_place.shape[-1])
+
+
+def _places() -> dict[str, _Place]:
+    """Every array of the published network that this one has, by its published name."""
+    places = {}
+    in_width = 1
+    for i, width in enumerate(CONVOLUTION_WIDTHS):
+        # Convolution, batch normalisation and ReLU are numbered one after another in `cnn_features`.
+        kernel_path = ("params", "encoder", f"convolution_{i}", "kernel")
+        places[f"cnn_features.{3 * i}.weight"] = _Place(kernel_path, (width, in_width, 3, 3), _convolution_kernel)
+        for collection, theirs, ours in (
+            ("params", "weight", "scale"),
+            ("params", "bias", "bias"),
+            ("batch_stats", "running_mean", "mean"),
+            ("batch_stats", "running_var", "var"),
+        ):
+            norm_path = (collection, "encoder", f"norm_{i}", ours)
+            places[f"cnn_features.{3 * i + 1}.{theirs}"] = _Place(norm_path, (width,))
+        in_width = width
+    for layer, path, outputs, inputs, kernel in (
+        ("cnn_out.0", ("encoder", "shared"), DENSE_WIDTH, math.prod(ENCODER_OUTPUT), _shared_kernel),
+        ("classifier.0", ("cluster_classifier", "hidden"), DENSE_WIDTH, DENSE_WIDTH, np.transpose),
+        ("top_layer_class", ("cluster_classifier", "output"), None, DENSE_WIDTH, np.transpose),
+        ("emo_regressor.0", ("attribute_regressor", "hidden"), DENSE_WIDTH, DENSE_WIDTH, np.transpose),
+        ("top_layer_attri", ("attribute_regressor", "output"), None, DENSE_WIDTH, np.transpose),
+    ):
+        places[f"{layer}.weight"] = _Place(("params", *path, "kernel"), (outputs, inputs), kernel)
+        places[f"{layer}.bias"] = _Place(("params", *path, "bias"), (outputs,))
+    return places
+
+
+_PLACES = _places()
+_SUBTRACTED_FROM = {
+    f"cnn_features.{3 * i}.bias": f"cnn_features.{3 * i + 1}.running_mean" for i in range(len(CONVOLUTION_WIDTHS))
+}
+"""The running mean that each convolution's bias is subtracted from."""
 
 
 def variables_from_torch(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -55,16 +98,16 @@ def variables_from_torch(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]
             raise InputError(f"the weights hold {plain} twice; give a checkpoint of one network")
         if not plain.endswith(".num_batches_tracked"):
             arrays[plain] = np.asarray(array)
-    expected = _places().keys() | _convolution_biases().keys()
+    expected = _PLACES.keys() | _SUBTRACTED_FROM.keys()
     _refuse("lack", expected - arrays.keys())
     _refuse("hold what the published network does not have:", arrays.keys() - expected)
     for head in ("top_layer_class", "top_layer_attri"):
         if len(arrays[f"{head}.weight"]) != len(arrays[f"{head}.bias"]):
             raise InputError(f"{head}.weight and {head}.bias are of different lengths; the checkpoint is damaged")
 
-    for bias, running_mean in _convolution_biases().items():
-        _check(bias, arrays[bias], _places()[running_mean].shape)
-        _check(running_mean, arrays[running_mean], _places()[running_mean].shape)
+    for bias, running_mean in _SUBTRACTED_FROM.items():
+        for name in (bias, running_mean):
+            _check(name, arrays[name], _PLACES[running_mean].shape)
         arrays[running_mean] = arrays[running_mean] - arrays.pop(bias)
 
     variables: dict[str, Any] = {}
@@ -82,10 +125,6 @@ def parameter_from_torch(name: str, array: Shaped[np.ndarray, "*published"]) -> 
 
     Convolutions' biases, which running means include here, are only handled by `variables_from_torch`.
 
-    Args:
-      name: its published name, e.g. "cnn_features.0.weight".
-      array: of the published shape.
-
     Returns:
       Its path in the Flax variables, e.g. ("params", "encoder", "convolution_0", "kernel"), and the float32 array.
 
@@ -93,7 +132,7 @@ def parameter_from_torch(name: str, array: Shaped[np.ndarray, "*published"]) -> 
       InputError: this network has no such array, or it has another shape or is not finite.
     """
     plain = _without_module(name)
-    place = _places().get(plain)
+    place = _PLACES.get(plain)
     if place is None:
         raise InputError(f"{name} has no counterpart in this network; give an array of the published one")
     array = np.asarray(array)
@@ -123,56 +162,3 @@ def _check(name: str, array: Array, shape: tuple[int | None, ...]) -> None:
         )
     if not np.issubdtype(array.dtype, np.floating) or not np.isfinite(array).all():
         raise InputError(f"{name} does not hold finite floating-point numbers; the checkpoint is damaged")
-
-
-@lru_cache(maxsize=1)
-def _places() -> dict[str, _Place]:
-    """Every array of the published network that this one has, by its published name."""
-    places = {}
-    in_width = 1
-    for i, width in enumerate(CONVOLUTION_WIDTHS):
-        # Convolution, batch normalisation and ReLU are numbered one after another in `cnn_features`.
-        convolution, norm = f"cnn_features.{3 * i}", f"cnn_features.{3 * i + 1}"
-        kernel_path = ("params", "encoder", f"convolution_{i}", "kernel")
-        places[f"{convolution}.weight"] = _Place(kernel_path, (width, in_width, 3, 3), _convolution_kernel)
-        for collection, theirs, ours in (
-            ("params", "weight", "scale"),
-            ("params", "bias", "bias"),
-            ("batch_stats", "running_mean", "mean"),
-            ("batch_stats", "running_var", "var"),
-        ):
-            places[f"{norm}.{theirs}"] = _Place((collection, "encoder", f"norm_{i}", ours), (width,), _as_it_is)
-        in_width = width
-    flat = int(np.prod(ENCODER_OUTPUT))
-    for layer, path, outputs, inputs, kernel in (
-        ("cnn_out.0", ("encoder", "shared"), DENSE_WIDTH, flat, _shared_kernel),
-        ("classifier.0", ("cluster_classifier", "hidden"), DENSE_WIDTH, DENSE_WIDTH, np.transpose),
-        ("top_layer_class", ("cluster_classifier", "output"), None, DENSE_WIDTH, np.transpose),
-        ("emo_regressor.0", ("attribute_regressor", "hidden"), DENSE_WIDTH, DENSE_WIDTH, np.transpose),
-        ("top_layer_attri", ("attribute_regressor", "output"), None, DENSE_WIDTH, np.transpose),
-    ):
-        places[f"{layer}.weight"] = _Place(("params", *path, "kernel"), (outputs, inputs), kernel)
-        places[f"{layer}.bias"] = _Place(("params", *path, "bias"), (outputs,), _as_it_is)
-    return places
-
-
-@lru_cache(maxsize=1)
-def _convolution_biases() -> dict[str, str]:
-    """The running mean that each convolution's bias is subtracted from."""
-    return {
-        f"cnn_features.{3 * i}.bias": f"cnn_features.{3 * i + 1}.running_mean" for i in range(len(CONVOLUTION_WIDTHS))
-    }
-
-
-def _as_it_is(array: Array) -> Array:
-    return array
-
-
-def _convolution_kernel(array: Array) -> Array:
-    return array.transpose(2, 3, 1, 0)
-
-
-def _shared_kernel(array: Array) -> Array:
-    channels, time, mel = ENCODER_OUTPUT
-    by_place = array.T.reshape(channels, time, mel, -1)
-    return by_place.transpose(1, 2, 0, 3).reshape(-1, by_place.shape[-1])

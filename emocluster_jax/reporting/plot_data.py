@@ -6,7 +6,6 @@ Colours are those of Okabe & Ito (2008), which colour-blind readers can tell apa
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import cycle
 from typing import Any, NamedTuple
 
@@ -47,23 +46,18 @@ _NMI = {
 _SIZES = {"cluster_sizes": "labelled", "cluster_sizes_unlabeled": "unlabelled"}
 
 
-@dataclass(frozen=True)
-class Curve:
+class Curve(NamedTuple):
     """One quantity over the epochs; None leaves a gap."""
 
     title: str
     style: Style
-    values: tuple[float | None, ...]
+    values: Sequence[float | None]
 
 
-@dataclass(frozen=True)
-class Panel:
-    """Curves over the same epochs.
+class Panel(NamedTuple):
+    """Curves over the same epochs, each with at least one value.
 
     Attributes:
-      title: what they show.
-      epochs: their numbers.
-      curves: those with at least one value.
       lowest: the start of the vertical axis; None leaves it to the curves.
       highest: its end.
       logarithmic: whether it is.
@@ -71,23 +65,22 @@ class Panel:
     """
 
     title: str
-    epochs: tuple[int, ...]
-    curves: tuple[Curve, ...]
+    epochs: Sequence[int]
+    curves: Sequence[Curve]
     lowest: float | None = None
     highest: float | None = None
     logarithmic: bool = False
     kept_epoch: int | None = None
 
 
-@dataclass(frozen=True)
-class ClusterSizes:
+class ClusterSizes(NamedTuple):
     """The number of chunks in each cluster, for epochs with clusters, the largest first.
 
     They are sorted because the numbers of clusters change their meaning from epoch to epoch.
     """
 
     title: str
-    epochs: tuple[int, ...]
+    epochs: Sequence[int]
     chunks: Float[np.ndarray, "n K"]
 
     @property
@@ -96,17 +89,12 @@ class ClusterSizes:
         return 100 * self.chunks / np.maximum(self.chunks.sum(axis=1, keepdims=True), 1)
 
 
-@dataclass(frozen=True)
-class Scatter:
+class Scatter(NamedTuple):
     """Predicted against rated values of a label, in label units.
 
     Attributes:
-      label: its name.
-      title: with its CCC.
-      colour: of the dots.
+      title: the label with its CCC.
       known: which sentences have both values, finite; `rated` and `predicted` are of these.
-      rated: one per known sentence.
-      predicted: likewise.
       limits: of both axes.
     """
 
@@ -131,7 +119,7 @@ def losses(metrics: Metrics) -> Panel:
     styles = {"ccc_loss": _CCC_LOSS}
     for stage, of_stage in _STAGES.items():
         styles |= zip([name for name in names if name.startswith(f"{stage}_")], cycle(of_stage), strict=False)
-    curves = [Curve(loss_name(name) or name, styles[name], _values(metrics, name)) for name in names]
+    curves = [Curve(loss_name(name) or name, styles[name], [epoch.get(name) for epoch in metrics]) for name in names]
     return _panel("Losses, mean over the epoch's steps", metrics, curves, lowest=0)
 
 
@@ -139,7 +127,7 @@ def validation_scores(metrics: Metrics) -> Panel:
     """The validation CCC of each label, and the epoch that was kept."""
     by_label = [epoch.get("validation_ccc") or {} for epoch in metrics]
     curves = [
-        Curve(f"{name} CCC", style, tuple(scores.get(name) for scores in by_label))
+        Curve(f"{name} CCC", style, [scores.get(name) for scores in by_label])
         for name, style in label_styles(dict.fromkeys(name for scores in by_label for name in scores)).items()
     ]
     kept_epoch = metrics[-1].get("best_epoch") if metrics else None
@@ -149,16 +137,13 @@ def validation_scores(metrics: Metrics) -> Panel:
 def steps(metrics: Metrics) -> Panel:
     """The steps' gradient norms and learning rates."""
     styles = cycle(style for of_stage in _STAGES.values() for style in of_stage)
-    curves = [
-        Curve(title, style, tuple(values))
-        for (title, values), style in zip(step_curves(metrics).items(), styles, strict=False)
-    ]
+    curves = [Curve(title, next(styles), values) for title, values in step_curves(metrics).items()]
     return _panel("Steps, mean over the epoch's", metrics, curves, logarithmic=True)
 
 
 def cluster_changes(metrics: Metrics) -> Panel:
     """The normalised mutual information of each epoch's clusters with those of the previous epoch."""
-    curves = [Curve(title, style, _values(metrics, name)) for name, (title, style) in _NMI.items()]
+    curves = [Curve(title, style, [epoch.get(name) for epoch in metrics]) for name, (title, style) in _NMI.items()]
     return _panel("NMI with the epoch before", metrics, curves, lowest=0, highest=1)
 
 
@@ -172,7 +157,7 @@ def cluster_sizes(metrics: Metrics) -> list[ClusterSizes]:
             for row, epoch in zip(chunks, epochs, strict=True):
                 row[: len(epoch[name])] = np.sort(np.asarray(epoch[name], float))[::-1]
             title = f"Cluster sizes, {pool}, % of chunks"
-            found.append(ClusterSizes(title, tuple(epoch["epoch"] for epoch in epochs), chunks))
+            found.append(ClusterSizes(title, [epoch["epoch"] for epoch in epochs], chunks))
     return found
 
 
@@ -185,12 +170,7 @@ def rated_and_predicted(
 ) -> Scatter:
     """The points of a label's scatter plot; sentences without a finite rating and prediction are left out.
 
-    Args:
-      label: its name.
-      rated: in label units.
-      predicted: likewise.
-      ccc: for the title; None leaves it out.
-      colour: of the dots; by default the label's own.
+    Without a `ccc` the title has none; by default dots have the label's own colour.
     """
     known = np.isfinite(rated) & np.isfinite(predicted)
     rated, predicted = rated[known], predicted[known]
@@ -223,9 +203,5 @@ def histogram_edges(values: Float[np.ndarray, " n"], bins: int) -> Float[np.ndar
 
 
 def _panel(title: str, metrics: Metrics, curves: Iterable[Curve], **axis: Any) -> Panel:
-    drawn = tuple(curve for curve in curves if any(value is not None for value in curve.values))
-    return Panel(title, tuple(epoch["epoch"] for epoch in metrics), drawn, **axis)
-
-
-def _values(metrics: Metrics, name: str) -> tuple[float | None, ...]:
-    return tuple(epoch.get(name) for epoch in metrics)
+    drawn = [curve for curve in curves if any(value is not None for value in curve.values)]
+    return Panel(title, [epoch["epoch"] for epoch in metrics], drawn, **axis)

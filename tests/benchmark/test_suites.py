@@ -14,9 +14,9 @@ import jax
 import numpy as np
 import pytest
 
-from emocluster_jax.benchmark.compilation import compile_times
 from emocluster_jax.benchmark.made_data import labelled_recordings
-from emocluster_jax.benchmark.memory_suite import long_recording
+from emocluster_jax.benchmark.preparation_suites import long_recording
+from emocluster_jax.benchmark.programs import compile_times
 from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
 from launch.benchmark import Options, benchmark

@@ -16,8 +16,7 @@ from emocluster_jax.console import Console
 from emocluster_jax.evaluation.run_results import TEST_PREDICTIONS, TEST_SCORES
 from emocluster_jax.evaluation.significance import subset_ccc
 from emocluster_jax.experiment.collect import collect
-from emocluster_jax.experiment.grid import TABLES, Grid, Run, Setting, all_runs
-from emocluster_jax.experiment.plan import Plan
+from emocluster_jax.experiment.grid import TABLES, Grid, Plan, Run, Setting, all_runs
 from emocluster_jax.storage.checksums import file_sha256
 from emocluster_jax.storage.json_files import sealed
 from made_runs import TRUTH, make_plan, make_run, predictions_of

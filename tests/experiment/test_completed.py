@@ -13,8 +13,7 @@ import pytest
 from emocluster_jax.api.requests import FitSettings
 from emocluster_jax.console import Console
 from emocluster_jax.experiment.completed import is_complete
-from emocluster_jax.experiment.grid import Grid, Run, Setting
-from emocluster_jax.experiment.plan import Plan
+from emocluster_jax.experiment.grid import Grid, Plan, Run, Setting
 from emocluster_jax.experiment.runner import run_all
 from emocluster_jax.storage.json_files import sealed
 from launch import train
@@ -65,6 +64,6 @@ def test_scores_of_other_settings_or_data_do_not_count(plan: Plan) -> None:
 def test_a_run_that_another_process_has_taken_is_left_to_it(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
     plan.folder(RUN).mkdir(parents=True)
     with filelock.FileLock(plan.folder(RUN) / ".experiment.lock"):
-        assert run_all(plan, [RUN], lambda run: [sys.executable, "-c", ""], Console()) == ()
+        assert run_all(plan, [RUN], lambda run: [sys.executable, "-c", ""], Console()) == []
     assert not (plan.folder(RUN) / "train.log").exists()
     assert f"{RUN.name}: another process is running it" in capsys.readouterr().out

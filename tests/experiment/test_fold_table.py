@@ -9,8 +9,7 @@ import pytest
 
 from emocluster_jax.console import Console
 from emocluster_jax.experiment.collect import collect
-from emocluster_jax.experiment.grid import Grid, Run, Setting, all_runs
-from emocluster_jax.experiment.plan import Plan
+from emocluster_jax.experiment.grid import Grid, Plan, Run, Setting, all_runs
 from emocluster_jax.reporting.html.grid_files import read_grid
 from made_runs import TRUTH, make_plan, make_run, predictions_of
 

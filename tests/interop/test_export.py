@@ -16,8 +16,15 @@ from emocluster_jax.errors import InputError
 from emocluster_jax.inference.model_directory import SavedModel, named_arrays, read_model, save_model, weights_sha256
 from emocluster_jax.inference.predictor import Prediction, Predictor
 from emocluster_jax.interop import export_folder, onnx_graph
-from emocluster_jax.interop.export_folder import Exported, check_request, description, export
-from emocluster_jax.interop.parity import TOLERANCE, ParityError, example_chunks
+from emocluster_jax.interop.export_folder import (
+    TOLERANCE,
+    Exported,
+    ParityError,
+    check_request,
+    description,
+    example_chunks,
+    export,
+)
 from launch import export as command
 from running import call
 from small_models import noise, small_model, write_recording

@@ -15,7 +15,7 @@ import torch
 from emocluster_jax.benchmark.cases import Prepared
 from emocluster_jax.benchmark.made_data import temporary_recordings
 from emocluster_jax.benchmark.peers.librosa_features import chunks_of
-from emocluster_jax.benchmark.peers.torch_network import Network, make_network
+from emocluster_jax.benchmark.peers.torch_networks import Network, make_network
 from emocluster_jax.runtime.child_processes import end_with_parent, run_child
 
 

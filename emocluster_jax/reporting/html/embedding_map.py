@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from operator import attrgetter
+from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -32,22 +31,51 @@ def embedding_map(sample: Sample) -> Figure:
     components = PCA(2, svd_solver="full").fit(sample.embeddings)
     places = components.transform(sample.embeddings)
     recordings = sample.recordings
+
+    def dots(rows: Sequence[int], title: str, marker: dict[str, object], legend: bool = True) -> go.Scatter:
+        symbols = [_SYMBOLS[recordings[i].split] for i in rows]
+        return go.Scatter(
+            x=np.round(places[rows, 0], 4),
+            y=np.round(places[rows, 1], 4),
+            mode="markers",
+            name=title,
+            showlegend=legend,
+            marker={"size": 7, "symbol": symbols, "line": {"width": 0.5, "color": GREY}, **marker},
+            text=[_details(recordings[i]) for i in rows],
+            hovertemplate="%{text}<extra></extra>",
+        )
+
+    def categories(values: Sequence[str], names: Sequence[str]) -> list[go.Scatter]:
+        """One trace per name, each in its own colour."""
+        return [
+            dots(_rows(values, name), plain(name), {"color": colour}, len(names) <= _LONGEST_LEGEND)
+            for name, colour in zip(names, palette(len(names)), strict=True)
+        ]
+
     colourings: dict[str, list[go.Scatter]] = {}
     clusters = sorted({recording.cluster for recording in recordings if recording.cluster is not None})
     if clusters:
         names = [f"cluster {cluster}" for cluster in clusters]
-        colourings["cluster"] = _categories(recordings, places, names, lambda r: f"cluster {r.cluster}")
+        colourings["cluster"] = categories([f"cluster {recording.cluster}" for recording in recordings], names)
         if sample.centroids is not None:
             colourings["cluster"].append(_centroids(components.transform(np.asarray(sample.centroids))))
     for name in dict.fromkeys(name for recording in recordings for name in recording.labels):
-        colourings[name] = _values(recordings, places, name)
+        known, unknown = (_rows([name in recording.labels for recording in recordings], of) for of in (True, False))
+        scale = {
+            "color": [recordings[i].labels[name] for i in known],
+            "colorscale": "Viridis",
+            "colorbar": {"title": {"text": name}, "thickness": 14, "outlinewidth": 0},
+        }
+        colourings[name] = [dots(known, f"rated {name}", scale, legend=False)]
+        if unknown:
+            colourings[name].append(dots(unknown, "no label", {"color": GREY, "opacity": 0.35}))
     for title in ("split", "gender", "speaker"):
-        value = attrgetter(title)
-        names = sorted({value(recording) for recording in recordings} - {""})
+        values = [getattr(recording, title) for recording in recordings]
+        names = sorted(set(values) - {""})
         if 2 <= len(names) <= _MOST_CATEGORIES:
-            colourings[title] = _categories(recordings, places, names, value)
+            colourings[title] = categories(values, names)
     if not colourings:
-        colourings["recordings"] = _categories(recordings, places, [""], lambda recording: "")
+        colourings["recordings"] = categories([""] * len(recordings), [""])
 
     traces: list[go.Scatter] = []
     choices: dict[str, tuple[int, ...]] = {}
@@ -65,58 +93,8 @@ def embedding_map(sample: Sample) -> Figure:
     return Figure("embedding-map", figure, panel + _MARGINS, choices=choices)
 
 
-def _categories(
-    recordings: Sequence[SampledRecording],
-    places: Float[np.ndarray, "n 2"],
-    names: Sequence[str],
-    value: Callable[[SampledRecording], str],
-) -> list[go.Scatter]:
-    """One trace per name, each in its own colour."""
-    traces = []
-    for name, colour in zip(names, palette(len(names)), strict=True):
-        rows = [i for i, recording in enumerate(recordings) if value(recording) == name]
-        traces.append(_dots(recordings, places, rows, plain(name), {"color": colour}, len(names) <= _LONGEST_LEGEND))
-    return traces
-
-
-def _values(recordings: Sequence[SampledRecording], places: Float[np.ndarray, "n 2"], name: str) -> list[go.Scatter]:
-    """A trace of the recordings with this label, on a colour scale, and one of those without."""
-    known = [i for i, recording in enumerate(recordings) if name in recording.labels]
-    unknown = [i for i, recording in enumerate(recordings) if name not in recording.labels]
-    scale = {
-        "color": [recordings[i].labels[name] for i in known],
-        "colorscale": "Viridis",
-        "colorbar": {"title": {"text": name}, "thickness": 14, "outlinewidth": 0},
-    }
-    traces = [_dots(recordings, places, known, f"rated {name}", scale, legend=False)]
-    if unknown:
-        traces.append(_dots(recordings, places, unknown, "no label", {"color": GREY, "opacity": 0.35}))
-    return traces
-
-
-def _dots(
-    recordings: Sequence[SampledRecording],
-    places: Float[np.ndarray, "n 2"],
-    rows: Sequence[int],
-    title: str,
-    marker: dict[str, object],
-    legend: bool = True,
-) -> go.Scatter:
-    return go.Scatter(
-        x=np.round(places[rows, 0], 4),
-        y=np.round(places[rows, 1], 4),
-        mode="markers",
-        name=title,
-        showlegend=legend,
-        marker={
-            "size": 7,
-            "symbol": [_SYMBOLS[recordings[i].split] for i in rows],
-            "line": {"width": 0.5, "color": GREY},
-            **marker,
-        },
-        text=[_details(recordings[i]) for i in rows],
-        hovertemplate="%{text}<extra></extra>",
-    )
+def _rows(values: Sequence[object], wanted: object) -> list[int]:
+    return [i for i, value in enumerate(values) if value == wanted]
 
 
 def _centroids(places: Float[np.ndarray, "K 2"]) -> go.Scatter:

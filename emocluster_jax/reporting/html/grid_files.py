@@ -6,9 +6,11 @@ import csv
 import io
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePath
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,12 +38,11 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _REMEDY = "run the experiment again, which rewrites it"
 
 
-@dataclass(frozen=True)
-class CsvTable:
+class CsvTable(NamedTuple):
     """A CSV file: its header and its rows."""
 
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
 
     @property
     def records(self) -> list[dict[str, str]]:
@@ -49,8 +50,7 @@ class CsvTable:
         return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):
     """A PNG file: a title from its name, and its content as a `data:` URI."""
 
     title: str
@@ -71,7 +71,7 @@ class GridRun:
     workdir: Path
     settings: dict[str, str]
     files: RunFiles | None
-    problems: tuple[str, ...]
+    problems: Sequence[str]
 
     @property
     def title(self) -> str:
@@ -94,10 +94,10 @@ class GridFiles:
 
     workdir: Path
     results: CsvTable
-    tables: tuple[str, ...]
-    pictures: tuple[Picture, ...]
-    runs: tuple[GridRun, ...]
-    problems: tuple[str, ...]
+    tables: list[str]
+    pictures: list[Picture]
+    runs: list[GridRun]
+    problems: list[str]
 
 
 def is_grid(workdir: Path) -> bool:
@@ -109,40 +109,33 @@ def read_grid(workdir: Path) -> GridFiles:
     """Reads the work directory of `launch.experiment`."""
     problems: list[str] = []
     results = unless_wrong(lambda: _results(workdir / RESULTS_FILE), CsvTable((), ()), problems)
+    records = results.records
+    # In the order of the results, followed by those that the results do not name.
+    names = list(dict.fromkeys(record.get("table") for record in records))
+    order = {name: number for number, name in enumerate(names)}
+    paths = sorted((workdir / "tables").glob("*.md"), key=lambda path: (order.get(path.stem, len(order)), path.stem))
     pictures = [
         unless_wrong(partial(_picture, path), None, problems) for path in sorted((workdir / "figures").glob("*.png"))
     ]
-    return GridFiles(
-        workdir=workdir,
-        results=results,
-        tables=_tables(workdir / "tables", results, problems),
-        pictures=tuple(picture for picture in pictures if picture is not None),
-        runs=_runs(workdir, results),
-        problems=tuple(problems),
-    )
-
-
-def _tables(folder: Path, results: CsvTable, problems: list[str]) -> tuple[str, ...]:
-    """In the order of the results, followed by those that the results do not name."""
-    names = dict.fromkeys(record.get("table") for record in results.records)
-    order = {name: number for number, name in enumerate(names)}
-    paths = sorted(folder.glob("*.md"), key=lambda path: (order.get(path.stem, len(order)), path.stem))
-    texts = [unless_wrong(partial(read_text, path, _REMEDY, _MOST_TABLE_BYTES), None, problems) for path in paths]
-    return tuple(text for text in texts if text is not None)
-
-
-def _runs(grid: Path, results: CsvTable) -> tuple[GridRun, ...]:
+    tables = [unless_wrong(partial(read_text, path, _REMEDY, _MOST_TABLE_BYTES), None, problems) for path in paths]
     first: dict[str, dict[str, str]] = {}
-    for record in results.records:
+    for record in records:
         first.setdefault(record["workdir"], record)
-    return tuple(_run(grid / workdir, record) for workdir, record in first.items() if workdir)
+    return GridFiles(
+        workdir,
+        results,
+        [text for text in tables if text is not None],
+        [picture for picture in pictures if picture is not None],
+        [_run(workdir / folder, record) for folder, record in first.items() if folder],
+        problems,
+    )
 
 
 def _run(workdir: Path, record: dict[str, str]) -> GridRun:
     settings = {name: record[name] for name in _SETTINGS if name in record}
     problems: list[str] = []
     files = unless_wrong(partial(_read_run, workdir, settings, record["test_ccc"]), None, problems)
-    return GridRun(workdir, settings, files, tuple(problems) if files is None else files.problems)
+    return GridRun(workdir, settings, files, problems if files is None else files.problems)
 
 
 def _read_run(workdir: Path, settings: dict[str, str], test_ccc: str) -> RunFiles:
@@ -204,13 +197,13 @@ def _table(path: Path) -> CsvTable:
     try:
         text = read_text(path, _REMEDY, _MOST_RESULT_BYTES)
         # If no run is complete, the file is empty.
-        header, *rows = [tuple(row) for row in csv.reader(io.StringIO(text, newline="")) if row] or [()]
+        header, *rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row] or [[]]
     except (FileNotFoundError, csv.Error) as error:
         raise InputError(f"{path} cannot be read as a table ({error}); {_REMEDY}") from None
     for row in rows:
         if len(row) != len(header):
             raise InputError(f"{path}: a row of {len(row)} cells below a header of {len(header)}; {_REMEDY}")
-    return CsvTable(header, tuple(rows))
+    return CsvTable(header, rows)
 
 
 def _picture(path: Path) -> Picture:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +46,7 @@ class RunFiles:
 
     workdir: Path
     saved: SavedRun
-    metrics: tuple[dict[str, Any], ...]
+    metrics: list[dict[str, Any]]
     best_epoch: int | None
     scores: dict[str, Scores]
     predictions: SentencePredictions | None
@@ -57,20 +58,14 @@ def read_run_files(workdir: Path) -> RunFiles:
     """Reads a work directory of `launch.train`; InputError if it has no run, or the run's own file is damaged."""
     saved = read_run(workdir)
     problems: list[str] = []
-    metrics = unless_wrong(lambda: tuple(_metrics(workdir, saved)), (), problems)
+    path = workdir / METRICS_FILE
+    metrics = unless_wrong(lambda: read_metrics(path, saved.id), [], problems) if os.path.lexists(path) else []
     best_epoch = _best_epoch(workdir, saved, metrics)
     kept = unless_wrong(lambda: _scores(workdir, saved), RunScores(), problems)
-    return RunFiles(
-        workdir=workdir,
-        saved=saved,
-        metrics=metrics,
-        best_epoch=best_epoch,
-        scores=dict(kept.scores),
-        # Without scores the run has been resumed, and the predictions are old.
-        predictions=unless_wrong(lambda: _predictions(workdir, saved, kept), None, problems) if kept.scores else None,
-        information=unless_wrong(lambda: read_clusters(workdir / CLUSTERS_FILE, saved.id, best_epoch), None, problems),
-        problems=tuple(problems),
-    )
+    # Without scores the run has been resumed, and the predictions are old.
+    predictions = unless_wrong(lambda: _predictions(workdir, saved, kept), None, problems) if kept.scores else None
+    information = unless_wrong(lambda: read_clusters(workdir / CLUSTERS_FILE, saved.id, best_epoch), None, problems)
+    return RunFiles(workdir, saved, metrics, best_epoch, dict(kept.scores), predictions, information, tuple(problems))
 
 
 def unless_wrong(read: Callable[[], Content], otherwise: Otherwise, problems: list[str]) -> Content | Otherwise:
@@ -82,12 +77,7 @@ def unless_wrong(read: Callable[[], Content], otherwise: Otherwise, problems: li
         return otherwise
 
 
-def _metrics(workdir: Path, saved: SavedRun) -> list[dict[str, Any]]:
-    path = workdir / METRICS_FILE
-    return read_metrics(path, saved.id) if path.exists() or path.is_symlink() else []
-
-
-def _best_epoch(workdir: Path, saved: SavedRun, metrics: tuple[dict[str, Any], ...]) -> int | None:
+def _best_epoch(workdir: Path, saved: SavedRun, metrics: list[dict[str, Any]]) -> int | None:
     """The epoch that was kept, from the metrics or else from the model."""
     if metrics and metrics[-1].get("best_epoch"):
         return metrics[-1]["best_epoch"]
@@ -106,7 +96,7 @@ def _scores(workdir: Path, saved: SavedRun) -> RunScores:
 
 def _predictions(workdir: Path, saved: SavedRun, kept: RunScores) -> SentencePredictions | None:
     path = workdir / TEST_PREDICTIONS
-    if not (path.exists() or path.is_symlink()):
+    if not os.path.lexists(path):
         return None
     found = read_predictions(path, kept.predictions_sha256)
     _check_attributes(path, found.attributes, saved)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int
@@ -22,15 +21,17 @@ from emocluster_jax.records.chunk_source import ChunkSource
 from emocluster_jax.records.folds import describe_fold
 from emocluster_jax.records.preparation import Preparation
 from emocluster_jax.records.reader import Descriptions, PreparedData, open_data
-from emocluster_jax.reporting.html.cutting import Cut, draw_cut
 from emocluster_jax.reporting.html.embedding_map import FEWEST, embedding_map
-from emocluster_jax.reporting.html.emotion_figures import cluster_figures, prediction_scatter
-from emocluster_jax.reporting.html.figures import Figure
-from emocluster_jax.reporting.html.listening import TypicalRecordings, typical_recordings
+from emocluster_jax.reporting.html.recordings import Cut, TypicalRecordings, draw_cut, typical_recordings
 from emocluster_jax.reporting.html.rendering import number, render
+from emocluster_jax.reporting.html.run_figures import (
+    cluster_curves,
+    cluster_figures,
+    prediction_scatter,
+    training_curves,
+)
 from emocluster_jax.reporting.html.run_files import RunFiles, unless_wrong
 from emocluster_jax.reporting.html.sample import Sample, draw_sample
-from emocluster_jax.reporting.html.training_figures import cluster_curves, training_curves
 from emocluster_jax.settings import values_of
 from emocluster_jax.storage.json_files import RUN_ENTRY, check_run
 from emocluster_jax.training.workdir import read_training_clusters
@@ -39,8 +40,7 @@ _LONGEST_CUT_S = 60.0
 _WORDS = {"None": "not set", "True": "yes", "False": "no"}
 
 
-@dataclass(frozen=True)
-class Extent:
+class Extent(NamedTuple):
     """The most that a page holds: recordings on the map, clips per cluster, and seconds of each clip."""
 
     recordings: int
@@ -48,8 +48,7 @@ class Extent:
     clip_seconds: float
 
 
-@dataclass(frozen=True)
-class DataView:
+class DataView(NamedTuple):
     """What a page shows of the data that its run was trained on.
 
     Attributes:
@@ -139,16 +138,16 @@ def _silent(typical: Sequence[TypicalRecordings], source: Path) -> str:
 
 def run_page(run: RunFiles, data: DataView | None, extent: Extent) -> str:
     """The page of a run; without `data` it lacks the parts that need them."""
-    sample = None if data is None else data.sample
+    config, sample = run.saved.config, data.sample if data else None
     return render(
         "run.html",
         title="/".join(run.workdir.resolve().parts[-2:]),
         subtitle=_subtitle(run),
         facts=_facts(run),
-        problems=(*run.problems, *(() if data is None else data.problems)),
+        problems=(*run.problems, *(data.problems if data else ())),
         left_out=_left_out(run, data),
-        settings=_settings(run.saved.config, run.saved.config.model.system),
-        data=[("fingerprint", run.saved.data)] if data is None else _data_rows(data.preparation, run.saved.config.fold),
+        settings=_settings(config, config.model.system),
+        data=_data_rows(data.preparation, config.fold) if data else [("fingerprint", run.saved.data)],
         versions=list(run.saved.versions.items()),
         scores=[(name, scores.ccc, scores.pearson, scores.rmse, scores.n) for name, scores in run.scores.items()],
         scatter=prediction_scatter(run),
@@ -156,14 +155,16 @@ def run_page(run: RunFiles, data: DataView | None, extent: Extent) -> str:
         clusters_by_epoch=cluster_curves(run.metrics) if run.metrics else None,
         information=run.information,
         information_rows=_information_rows(run),
-        distributions=_distributions(data),
+        distributions=cluster_figures(data.assignments, data.train.labels)
+        if data and data.assignments is not None
+        else [],
         map=embedding_map(sample) if sample is not None and len(sample.recordings) >= FEWEST else None,
-        sampled="" if sample is None else _sampled(sample),
+        sampled=_sampled(sample) if sample is not None else "",
         with_clusters=sample is not None and any(recording.cluster is not None for recording in sample.recordings),
-        listening=() if data is None else data.typical,
+        listening=data.typical if data else (),
         clip_seconds=f"{extent.clip_seconds:g}",
-        silent="" if data is None else data.silent,
-        cuts=() if data is None else data.cuts,
+        silent=data.silent if data else "",
+        cuts=data.cuts if data else (),
     )
 
 
@@ -216,12 +217,6 @@ def _left_out(run: RunFiles, data: DataView | None) -> list[str]:
 
 def _information_rows(run: RunFiles) -> list[tuple[str, Information]]:
     return [] if run.information is None else list(run.information.labels.items())
-
-
-def _distributions(data: DataView | None) -> list[Figure]:
-    if data is None or data.assignments is None:
-        return []
-    return cluster_figures(data.assignments, data.train.labels)
 
 
 def _sampled(sample: Sample) -> str:

@@ -9,25 +9,22 @@ from jaxtyping import Float
 
 from emocluster_jax.console import Console
 from emocluster_jax.inference.model_directory import SavedModel
-from emocluster_jax.inference.predictor import Prediction, Predictor
+from emocluster_jax.inference.predictor import Predictor
 from emocluster_jax.inference.recordings import predict_prepared
 from emocluster_jax.records.chunk_source import ChunkSource
 from emocluster_jax.records.folds import LABELED_SPLITS
-from emocluster_jax.records.reader import Descriptions, PreparedData
+from emocluster_jax.records.reader import PreparedData
 
 _SEED = 0
 
 
 @dataclass(frozen=True)
 class SampledRecording:
-    """A recording and the model's results for it.
+    """A recording and the model's results for it; speaker and gender are "" where unknown.
 
     Attributes:
       id: unique within the corpus.
       split: one of `records.folds.LABELED_SPLITS`.
-      speaker: "" where unknown.
-      gender: "female", "male", or "" where unknown.
-      duration_s: its duration in seconds.
       labels: known labels by name, in label units.
       predictions: by attribute of the model, in label units.
       cluster: the cluster of most chunks; None for models without clusters.
@@ -87,38 +84,30 @@ def draw_sample(data: PreparedData, model: SavedModel, size: int, console: Conso
     with console.task("embedding recordings", len(drawn)) as task:
         for split in splits:
             positions = [places[i][1] for i in drawn if places[i][0] == split]
-            descriptions = data.describe(split)
+            found = data.describe(split)
             source = ChunkSource(data, split, model.inputs)
             for position, prediction in zip(positions, predict_prepared(predictor, source, positions), strict=True):
-                clustered = model.clustered(prediction.chunk_embeddings).mean(axis=0)
-                embeddings.append(clustered)
-                recordings.append(_recording(split, descriptions, position, prediction, clustered, model.centroids))
+                embedding = model.clustered(prediction.chunk_embeddings).mean(axis=0)
+                embeddings.append(embedding)
+                cluster, members, distance = prediction.cluster, 0, None
+                if cluster is not None:
+                    members = int(np.sum(prediction.chunk_clusters == cluster))
+                    if model.centroids is not None:
+                        distance = float(np.linalg.norm(embedding - np.asarray(model.centroids[cluster])))
+                labels = zip(found.labels.names, found.labels.values[position].tolist(), strict=True)
+                recording = SampledRecording(
+                    id=found.ids[position],
+                    split=split,
+                    speaker=found.speakers[position],
+                    gender=found.genders[position],
+                    duration_s=float(found.durations_s[position]),
+                    labels={name: label for name, label in labels if np.isfinite(label)},
+                    predictions=prediction.attributes,
+                    cluster=cluster,
+                    chunks_in_cluster=members,
+                    distance=distance,
+                )
+                recordings.append(recording)
                 task.advance()
     stacked = np.stack(embeddings) if embeddings else np.zeros((0, 0), np.float32)
     return Sample(tuple(recordings), len(places), stacked, model.centroids)
-
-
-def _recording(
-    split: str,
-    descriptions: Descriptions,
-    position: int,
-    prediction: Prediction,
-    embedding: Float[np.ndarray, " E"],
-    centroids: Float[np.ndarray, "K E"] | None,
-) -> SampledRecording:
-    cluster = prediction.cluster
-    labels = zip(descriptions.labels.names, descriptions.labels.values[position].tolist(), strict=True)
-    return SampledRecording(
-        id=descriptions.ids[position],
-        split=split,
-        speaker=descriptions.speakers[position],
-        gender=descriptions.genders[position],
-        duration_s=float(descriptions.durations_s[position]),
-        labels={name: label for name, label in labels if np.isfinite(label)},
-        predictions=prediction.attributes,
-        cluster=cluster,
-        chunks_in_cluster=0 if cluster is None else int(np.sum(prediction.chunk_clusters == cluster)),
-        distance=None
-        if cluster is None or centroids is None
-        else float(np.linalg.norm(embedding - np.asarray(centroids[cluster]))),
-    )

@@ -12,8 +12,7 @@ import soundfile
 
 from emocluster_jax.config import DEFAULT_AUDIO, FeatureConfig, GivenFeatures
 from emocluster_jax.console import Console
-from emocluster_jax.reporting.html.cutting import draw_cut
-from emocluster_jax.reporting.html.listening import typical_recordings
+from emocluster_jax.reporting.html.recordings import draw_cut, typical_recordings
 from emocluster_jax.reporting.html.sample import Sample, SampledRecording
 from small_models import write_recording
 

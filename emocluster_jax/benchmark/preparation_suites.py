@@ -1,23 +1,36 @@
-"""The peak memory of preparation and prediction, which should not grow with the number or length of recordings.
+"""Preparation compared with a plain librosa loop, and the peak memory of preparation and prediction.
 
-The network has an eighth of the usual width, to save time.
+Memory should not grow with the number or length of recordings. Its network has an eighth of the usual width, to save
+time.
 """
 
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 
-from emocluster_jax.benchmark.cases import Case, Device, Prepared, ours
+from emocluster_jax.benchmark.cases import Case, Device, Prepared, ours, peer
 from emocluster_jax.benchmark.made_data import temporary_long_recording, temporary_recordings
-from emocluster_jax.benchmark.prepare_suite import records
 from emocluster_jax.benchmark.worker import resident_peak_bytes
+from emocluster_jax.config import FeatureConfig
+from emocluster_jax.runtime.host import usable_cores
 
 _SECONDS = 2.8
 _WINDOW_S = 10.0
 
 
-def cases(device: Device, quick: bool) -> list[Case]:
+def prepare_cases(device: Device, quick: bool) -> list[Case]:
+    """One case: seconds per recording. The peer, which keeps one core busy, gets fewer of them."""
+    own, theirs = (
+        {"recordings": recordings, "seconds": _SECONDS} for recordings in ((4, 2) if quick else (8_000, 400))
+    )
+    librosa = peer("librosa, one core", "librosa_features:features", theirs)
+    name = f"a recording of {_SECONDS} s, 48 kHz stereo"
+    return [Case("prepare", name, ours(records, own, keeps_memory=False), (librosa,))]
+
+
+def memory_cases(device: Device, quick: bool) -> list[Case]:
     """Preparation of many recordings; prediction of few and of many recordings, of an hour and of ten."""
     prepared, few, many = (4, 2, 6) if quick else (20_000, 1_000, 10_000)
     short, long = (0.05, 0.1) if quick else (1, 10)
@@ -36,6 +49,26 @@ def cases(device: Device, quick: bool) -> list[Case]:
     ]
 
 
+def records(recordings: int, seconds: float) -> Prepared:
+    """A training split of this many rows, prepared on all cores from the beginning each time."""
+    from emocluster_jax.console import Console
+    from emocluster_jax.corpora.utterance import Utterance
+    from emocluster_jax.records.writer import prepare
+
+    paths, folder = temporary_recordings(recordings, seconds)
+    rows = [Utterance(f"{i:06d}", path, "train") for i, path in enumerate(paths)]
+    cores = usable_cores()
+
+    def repeat() -> dict[str, float]:
+        with tempfile.TemporaryDirectory() as target:
+            prepare(rows, Path(target) / "records", FeatureConfig(), "random", folder.name, cores, Console(quiet=True))
+        return {"cores": cores}
+
+    peak_bytes = partial(resident_peak_bytes, cores)
+    audio_seconds = recordings * seconds
+    return Prepared(repeat, recordings, audio_seconds=audio_seconds, peak_bytes=peak_bytes, close=folder.cleanup)
+
+
 def short_recordings(recordings: int) -> Prepared:
     """Recordings of 1 s, from a folder to the rows of a table."""
     paths, folder = temporary_recordings(recordings, 1.0)
@@ -49,6 +82,7 @@ def long_recording(hours: float, window_s: float | None) -> Prepared:
 
 
 def _predicted(paths: list[Path], window_s: float | None, folder: tempfile.TemporaryDirectory[str]) -> Prepared:
+    # The memory of preparation is measured without JAX.
     from emocluster_jax.benchmark.predict_suite import models
     from emocluster_jax.inference.predictor import Predictor
     from emocluster_jax.inference.recordings import Recording, SegmentPrediction, predict_recordings

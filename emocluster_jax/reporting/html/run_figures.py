@@ -1,33 +1,115 @@
-"""Figures of labels: their distributions in the clusters, and predictions beside them."""
+"""Figures of a run: its epochs, the distributions of labels in the clusters, and predictions beside labels."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float, Int
+from plotly.colors import sample_colorscale
 
 from emocluster_jax.corpora.labels import LabelColumns
 from emocluster_jax.evaluation.cluster_information import cluster_counts
 from emocluster_jax.evaluation.cluster_labels import cluster_extremes, distributions
-from emocluster_jax.reporting.html.figures import GREY, Figure, panels, plain, styled
+from emocluster_jax.reporting import plot_data
+from emocluster_jax.reporting.html.figures import GREY, Figure, number_epochs, panels, plain, styled
 from emocluster_jax.reporting.html.run_files import RunFiles
-from emocluster_jax.reporting.plot_data import HIGHEST, LOWEST, histogram_edges, label_styles, rated_and_predicted
+from emocluster_jax.reporting.plot_data import (
+    HIGHEST,
+    LOWEST,
+    ClusterSizes,
+    Metrics,
+    Panel,
+    histogram_edges,
+    label_styles,
+    rated_and_predicted,
+)
 
+_TRAINING_HEIGHT, _HEIGHT = 400, 420
 _HISTOGRAM_BINS = 20
-_HEIGHT = 420
 _PANEL = 440
 """In pixels: width of a panel that is about square."""
+
+
+def training_curves(metrics: Metrics) -> Figure:
+    """The losses, the validation CCC, and the steps' other metrics over the epochs."""
+    drawn, steps = [plot_data.losses(metrics), plot_data.validation_scores(metrics)], plot_data.steps(metrics)
+    return _figure("training-curves", metrics, [*drawn, steps] if steps.curves else drawn)
+
+
+def cluster_curves(metrics: Metrics) -> Figure | None:
+    """The similarity of clusters to those of the previous epoch, and their sizes; None without clusters."""
+    sizes = plot_data.cluster_sizes(metrics)
+    return _figure("cluster-curves", metrics, [plot_data.cluster_changes(metrics), *sizes]) if sizes else None
+
+
+def _figure(name: str, metrics: Metrics, drawn: Sequence[Panel | ClusterSizes]) -> Figure:
+    figure = panels([panel.title for panel in drawn])
+    for column, panel in enumerate(drawn, start=1):
+        if isinstance(panel, Panel):
+            _add_curves(figure, column, panel)
+        else:
+            _add_sizes(figure, column, panel)
+    styled(figure, _TRAINING_HEIGHT, hovermode="x unified", barmode="stack", bargap=0.1)
+    number_epochs(figure, metrics[0]["epoch"], metrics[-1]["epoch"])
+    return Figure(name, figure, _TRAINING_HEIGHT)
+
+
+def _add_curves(figure: go.Figure, column: int, panel: Panel) -> None:
+    for curve in panel.curves:
+        trace = go.Scatter(
+            x=panel.epochs,
+            y=curve.values,
+            name=plain(curve.title),
+            mode="lines+markers" if len(panel.epochs) <= 60 else "lines",
+            line={"color": curve.style.colour},
+            hovertemplate="%{y:.4f}",
+        )
+        figure.add_trace(trace, 1, column)
+    if panel.lowest is not None and panel.highest is not None:
+        figure.update_yaxes(range=[panel.lowest, 1.02 * panel.highest], col=column)
+    if panel.logarithmic:
+        figure.update_yaxes(type="log", col=column)
+    if panel.kept_epoch:
+        # Plotly's type annotations lack numbers for `row` and `col`, and the options of shapes.
+        cast(Any, figure).add_vline(
+            x=panel.kept_epoch,
+            line={"color": GREY, "dash": "dot"},
+            annotation_text=f"kept: epoch {panel.kept_epoch}",
+            annotation_position="bottom left",
+            row=1,
+            col=column,
+        )
+
+
+def _add_sizes(figure: go.Figure, column: int, sizes: ClusterSizes) -> None:
+    clusters = sizes.chunks.shape[1]
+    for rank, colour in enumerate(sample_colorscale("Cividis", np.linspace(0.15, 0.95, clusters))):
+        trace = go.Bar(
+            x=sizes.epochs,
+            y=sizes.percent[:, rank].tolist(),
+            customdata=[int(count) for count in sizes.chunks[:, rank]],
+            marker_color=colour,
+            showlegend=False,
+            name="",
+            hovertemplate=f"epoch %{{x}}, {_ordinal(rank + 1)} of {clusters}: %{{customdata}} chunks, %{{y:.1f}} %",
+        )
+        figure.add_trace(trace, 1, column)
+    figure.update_yaxes(range=[0, 100], col=column)
+
+
+def _ordinal(number: int) -> str:
+    return {1: "largest", 2: "2nd", 3: "3rd"}.get(number, f"{number}th")
 
 
 def cluster_figures(assignments: Int[np.ndarray, " chunks"], labels: LabelColumns) -> list[Figure]:
     """The distribution of each label that any sentence has, in each cluster and in the two that differ most.
 
-    Args:
-      assignments: cluster of every chunk, grouped by sentence.
-      labels: of the sentences.
+    The chunks of `assignments` are grouped by sentence.
     """
-    known = ((name, values) for name, values in labels.columns() if np.isfinite(values).any())
-    return [_label_figure(name, assignments, values) for name, values in known]
+    return [_label_figure(name, assignments, values) for name, values in labels.columns() if np.isfinite(values).any()]
 
 
 def _label_figure(
@@ -44,15 +126,11 @@ def _label_figure(
     figure = panels(titles, column_widths=[0.58, 0.42])
     colours = {lowest.cluster: LOWEST, highest.cluster: HIGHEST}
     for cluster in found:
-        least, lower, median, upper, greatest = ([value] for value in cluster.quantiles)
+        quantiles = zip(("lowerfence", "q1", "median", "q3", "upperfence"), cluster.quantiles, strict=True)
         figure.add_trace(
             go.Box(
                 x=[str(cluster.cluster)],
-                lowerfence=least,
-                q1=lower,
-                median=median,
-                q3=upper,
-                upperfence=greatest,
+                **{name: [value] for name, value in quantiles},
                 mean=[cluster.mean],
                 line={"color": colours.get(cluster.cluster, GREY), "width": 1.5},
                 showlegend=False,
@@ -91,17 +169,9 @@ def prediction_scatter(run: RunFiles) -> Figure | None:
     if run.predictions is None or not run.predictions.ids:
         return None
     found, names = run.predictions, run.predictions.attributes
-    styles = label_styles(names)
-    scatters = [
-        rated_and_predicted(
-            name,
-            found.truth[:, i],
-            found.predictions[:, i],
-            run.scores[name].ccc if name in run.scores else None,
-            styles[name].colour,
-        )
-        for i, name in enumerate(names)
-    ]
+    cccs = [run.scores[name].ccc if name in run.scores else None for name in names]
+    colours = [style.colour for style in label_styles(names).values()]
+    scatters = list(map(rated_and_predicted, names, found.truth.T, found.predictions.T, cccs, colours))
     figure = panels([scatter.title for scatter in scatters])
     ids = np.array([plain(id) for id in found.ids])
     for column, scatter in enumerate(scatters, start=1):

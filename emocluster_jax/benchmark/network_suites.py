@@ -1,0 +1,218 @@
+"""Training steps of stage II and embedding, on chunks that lie on the devices and on chunks streamed from records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from emocluster_jax.benchmark.cases import Case, Device, Prepared, ours, torch_peers
+from emocluster_jax.benchmark.made_data import labelled_recordings, temporary_recordings
+from emocluster_jax.benchmark.programs import compile_times, floor_seconds, forward_bytes, training_bytes
+from emocluster_jax.config import FeatureConfig, ModelConfig, TrainConfig
+from emocluster_jax.corpora.labels import VAD, LabelColumns
+from emocluster_jax.feed.choice import Feed
+from emocluster_jax.feed.resident import ResidentSplit, place
+from emocluster_jax.feed.split import AUDIO, Held, Inputs
+from emocluster_jax.inference.forward import Outputs, make_forward
+from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
+from emocluster_jax.models.registry import network_of
+from emocluster_jax.objectives.stage import stages_of
+from emocluster_jax.runtime import parallel
+from emocluster_jax.training.programs import Labels, StageArrays, StepRange, Trained, training_program
+from emocluster_jax.training.state import create_train_state
+from emocluster_jax.training.steps import empty_log, step_log
+
+RECORDINGS = 64
+"""In the split that training steps draw their batches from: 704 chunks."""
+
+
+def train_cases(device: Device, quick: bool) -> list[Case]:
+    """Joint steps at several batch sizes; on accelerators also in bfloat16."""
+    # A step on an accelerator takes milliseconds; this many hide the way from the host.
+    steps = 1 if device.platform == "cpu" else 50
+    work: dict[str, Any] = {"recordings": RECORDINGS, "steps": steps, "width_multiplier": 0.125 if quick else 1.0}
+    return [
+        Case(
+            "train",
+            f"joint step, {chunks} chunks, {dtype}",
+            ours(joint_steps, {"chunks": chunks, "compute_dtype": dtype, **work}),
+            torch_peers("torch_networks:joint_steps", {"chunks": chunks, **work}, device, quick),
+        )
+        for chunks in ((22,) if quick else (176, 352, 704))
+        for dtype in _types(device)
+    ]
+
+
+def embed_cases(device: Device, quick: bool) -> list[Case]:
+    """A small set and a larger one, on accelerators also in bfloat16; then one chunk of ever larger sets."""
+    on_cpu = device.platform == "cpu"
+    width = {"width_multiplier": 0.125 if quick else 1.0}
+    narrow = {"compute_dtype": "float32", "width_multiplier": 0.125}
+    return [
+        Case(
+            "embed",
+            f"{11 * recordings} chunks, {dtype}",
+            ours(embedding, {"recordings": recordings, "compute_dtype": dtype, **width}),
+            torch_peers("torch_networks:embedding", {"recordings": recordings, **width}, device, quick),
+        )
+        for recordings in ((2,) if quick else (32, 128) if on_cpu else (32, 10_000))
+        for dtype in _types(device)
+    ] + [
+        Case(
+            "embed",
+            f"a chunk of {11 * recordings:,}, an eighth of the width",
+            ours(embedding, {"recordings": recordings, "units": 11 * recordings, **narrow}),
+        )
+        for recordings in (() if quick else (91, 909, 9_091) if on_cpu else (91, 909, 9_091, 90_909))
+    ]
+
+
+def feed_cases(device: Device, quick: bool) -> list[Case]:
+    """Streamed and resident throughput, and what a streamed step takes besides computing, by size of the pool."""
+    on_cpu = device.platform == "cpu"
+    work = {"recordings": 64, "batch": 16, "steps": 2} if on_cpu else {"recordings": 5_000, "batch": 64, "steps": 75}
+    pool, small = (50, 10) if quick else (500_000, 640)
+    if quick:
+        work = {"recordings": 3, "batch": 1, "steps": 1}
+    work["eighths"] = 1 if quick else 8
+    streamed, resident = (
+        ours(embedding_and_steps, {**work, "feed": feed}, name=f"emocluster_jax, {feed}")
+        for feed in ("streamed", "resident")
+    )
+    of_pool, of_small = (
+        ours(calls_without_steps, {"recordings": count}, name=name)
+        for count, name in ((pool, ""), (small, f"pool of {small} recordings"))
+    )
+    embedded = f"{work['recordings']} recordings embedded, {work['steps']} steps of {work['batch']}, streamed"
+    return [
+        Case("feed", embedded, streamed, (resident,)),
+        Case("feed", f"a call without a step, pool of {pool} recordings", of_pool, (of_small,)),
+    ]
+
+
+def _types(device: Device) -> tuple[str, ...]:
+    return ("float32",) if device.platform == "cpu" else ("float32", "bfloat16")
+
+
+def joint_steps(recordings: int, chunks: int, steps: int, compute_dtype: Any, width_multiplier: float) -> Prepared:
+    """`steps` steps of `chunks` chunks in one call of the program that training runs."""
+    config = ModelConfig(compute_dtype=compute_dtype, width_multiplier=width_multiplier)
+    split = labelled_split(recordings, seed=0)
+    work = JointSteps(config, recordings, steps, chunks)
+
+    def run(last: int) -> None:
+        work.run(Held(split.inputs), 0, last)
+        jax.block_until_ready(work.trained.log)
+
+    compile_seconds, cached = compile_times(lambda: run(0))
+    run(steps)
+    return Prepared(lambda: run(steps), steps, compile_seconds, cached, floor_seconds(training_bytes(config, chunks)))
+
+
+def embedding(recordings: int, compute_dtype: Any, width_multiplier: float, units: int = 1) -> Prepared:
+    """The network in evaluation mode over a split, as at the start of each stage."""
+    config = ModelConfig(compute_dtype=compute_dtype, width_multiplier=width_multiplier)
+    split = labelled_split(recordings, seed=0)
+    state = create_train_state(network_of(config), FeatureConfig(), {}, jax.random.key(0, impl="rbg"))
+    variables = parallel.replicate(state.variables)
+    forward = make_forward(config, fast=True)
+
+    def run() -> None:
+        jax.block_until_ready(forward(variables, split, lambda chunks: None))
+
+    def no_block() -> None:
+        outputs = Outputs(
+            parallel.zeros((split.chunk_count, scaled_width(DENSE_WIDTH, config))),
+            parallel.zeros((split.chunk_count, len(config.attributes))),
+        )
+        forward.program(outputs, (variables, Held(split.inputs)), (0, 0))
+
+    compile_seconds, cached = compile_times(no_block)
+    run()
+    return Prepared(run, units, compile_seconds, cached, floor_seconds(forward_bytes(config, split.chunk_count)))
+
+
+def embedding_and_steps(recordings: int, batch: int, steps: int, eighths: int, feed: Feed) -> Prepared:
+    """Embeds and trains on records of noise; a resident split has been read when this returns."""
+    # The other functions need neither librosa nor TFDS.
+    from emocluster_jax.console import Console
+    from emocluster_jax.corpora.utterance import Utterance
+    from emocluster_jax.feed.from_records import load_split
+    from emocluster_jax.records.reader import open_data
+    from emocluster_jax.records.writer import prepare
+
+    paths, folder = temporary_recordings(recordings, 2.8)
+    data_dir = Path(folder.name) / "records"
+    rows = [Utterance(f"{i:06d}", path, "train", labels=dict.fromkeys(VAD, 4.0)) for i, path in enumerate(paths)]
+    console = Console(quiet=True)
+    prepare(rows, data_dir, FeatureConfig(), "random", folder.name, 1, console)
+    split = load_split(open_data(data_dir), "train", console, feed=feed)
+    config = ModelConfig(width_multiplier=eighths / 8)
+    forward = make_forward(config, fast=True)
+    training = JointSteps(config, recordings, steps, batch * split.chunks_per_utterance)
+
+    def repeat() -> None:
+        jax.block_until_ready(forward(training.trained.state.variables, split, lambda chunks: None))
+        with split.draws(training.batches, together=1) as spans:
+            for given, first, last in spans(0, steps):
+                training.run(given, first, last)
+        jax.block_until_ready(training.trained.log)
+
+    repeat()
+    return Prepared(repeat, close=folder.cleanup)
+
+
+def calls_without_steps(recordings: int) -> Prepared:
+    """Calls the training program with all of its arrays, but without taking a step."""
+    calls, features, batch = 100, FeatureConfig(), jax.device_count()
+    each = features.chunks_per_utterance
+    training = JointSteps(ModelConfig(width_multiplier=1 / 8), recordings, -(-recordings // batch), batch * each)
+    shape = (jax.local_device_count(), each, 1, features.chunk_frames, features.dimensions)
+    given = {AUDIO: parallel.deal(np.zeros(shape, np.float16))}
+
+    def repeat() -> None:
+        for _ in range(calls):
+            training.run(given, 0, 0)
+        jax.block_until_ready(training.trained.log)
+
+    repeat()
+    return Prepared(repeat, units=calls)
+
+
+def labelled_split(recordings: int, seed: int) -> ResidentSplit:
+    """Labelled noise on the devices."""
+    chunks, ratings = labelled_recordings(recordings, seed)
+    return place({AUDIO: chunks}, LabelColumns(VAD, ratings), recordings)
+
+
+class JointSteps:
+    """Stage II over random batches, with everything that its steps need on the devices, as in training.
+
+    Attributes:
+      batches: (steps, chunks) int32.
+      trained: the network and the steps' log, on every device.
+    """
+
+    def __init__(self, config: ModelConfig, recordings: int, steps: int, chunks: int) -> None:
+        training, features = TrainConfig(model=config), FeatureConfig()
+        stage = stages_of(training, parallel.AXIS).labeled
+        each, rng = features.chunks_per_utterance, np.random.default_rng(0)
+        self._key = jax.random.key(0, impl="rbg")
+        state = create_train_state(network_of(config), features, {stage.name: stage.optimizer}, self._key)
+        self.batches = rng.integers(recordings * each, size=(steps, chunks), dtype=np.int32)
+        labels = Labels(
+            rng.integers(config.clusters, size=recordings * each, dtype=np.int32),
+            rng.standard_normal((recordings, 1), np.float32),
+            np.ones((recordings, 1), bool),
+        )
+        log = empty_log(step_log(training, features, stage.name), steps)
+        self.trained, self._labels, self._table = parallel.replicate((Trained(state, log), labels, self.batches))
+        self._program = training_program(stage, each)
+
+    def run(self, given: Held | Inputs, first: int, last: int) -> None:
+        """The steps from `first` up to, but not including, `last`, which all take these inputs."""
+        arrays = StageArrays(given, self._labels, self._table)
+        self.trained = self._program(self.trained, arrays, StepRange(self._key, np.float32(0), first, last))
