@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from emocluster_jax.api.data_for_model import open_data_for
+from emocluster_jax.api.evaluation import open_data_for
 from emocluster_jax.api.frames import recordings_frame
 from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class CorpusClusters:
-    """The clusters of a prepared split: U recordings of C chunks, 11 by default, and K clusters.
+    """The K clusters of a prepared split: U recordings of C chunks, 11 by default.
 
     Attributes:
       recordings: ids, labels, speakers, genders and durations, in the order of the records.
@@ -35,8 +35,8 @@ class CorpusClusters:
       clusters: (U,) int32, the cluster of most chunks; in a tie, the one with the lowest number.
       chunk_distances: (U, C) float32, Euclidean, of each chunk to its centroid, in the unit of the embeddings; None for
         models without centroids.
-      centroids: (K, E) float32, E numbers of an embedding, or principal components where the clustering has them; None
-        for models without.
+      centroids: (K, E) float32, in the space of the embeddings or of their principal components; None for models
+        without.
     """
 
     recordings: Descriptions
@@ -67,17 +67,17 @@ def clusters(
     fold: int | None = None,
     console: Console | None = None,
 ) -> CorpusClusters:
-    """Puts every chunk of a prepared split into one of the model's clusters, as `predict` does with recordings.
+    """Assigns every chunk of a prepared split to one of the model's clusters, as `predict` does with recordings.
 
-    For the training split they may differ from the pseudo-labels of the best epoch: those came from the network before
-    that epoch, and the model is the network after it.
+    They may differ from the best epoch's pseudo-labels, which came from the network before that epoch; the model is the
+    network after it.
 
     Args:
       model: a model directory, or a work directory of training, of a system that clusters.
-      data_dir: records that were prepared as the model's training data were, and normalised by the same statistics.
+      data_dir: records prepared and normalised like the model's training data.
       split: which recordings.
       fold: for data with folds, the one that the split's run tests on; None for that of the model's run, if the model
-        lies in its work directory. The pool is the same for all folds.
+        is in its work directory. The pool is the same for all folds.
       console: shows progress and warnings; None for one that prints them.
 
     Raises:

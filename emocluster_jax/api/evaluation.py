@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,18 +10,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from emocluster_jax.api.data_for_model import open_data_for
 from emocluster_jax.api.frames import recordings_frame
 from emocluster_jax.api.requests import EvaluateRequest, asked_by
 from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.evaluate import EmbeddingSample, Evaluation, evaluate_split
 from emocluster_jax.evaluation.sentences import Scores
-from emocluster_jax.feed.choice import resolve_feed
+from emocluster_jax.feed.choice import Feed, resolve_feed
 from emocluster_jax.feed.from_records import load_split
-from emocluster_jax.inference.model_directory import model_folder, read_model
-from emocluster_jax.records.reader import Descriptions, PreparedData
+from emocluster_jax.inference.model_directory import SavedModel, model_folder, read_model
+from emocluster_jax.records.reader import Descriptions, PreparedData, open_data
 from emocluster_jax.runtime import parallel
+from emocluster_jax.settings import to_dict
+from emocluster_jax.training.workdir import RUN_FILE, read_run
 
 if TYPE_CHECKING:
     import pandas
@@ -30,33 +32,29 @@ __all__ = ["EmbeddingSample", "Scores", "SplitEvaluation", "evaluate"]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SplitEvaluation(Evaluation):
-    """An evaluation, and the prepared sentences that it is of.
-
-    Attributes:
-      data: the prepared records.
-      split: which of their splits.
-    """
+    """An evaluation, with the prepared records and the split that it is of."""
 
     data: PreparedData
     split: str
 
     def describe(self) -> Descriptions:
-        """Ids, speakers, genders and durations of the sentences, in the same order; read from the records."""
+        """Ids, speakers, genders and durations of the sentences, in the same order, from the records."""
         return self.data.describe(self.split)
 
     def to_frame(self) -> pandas.DataFrame:
-        """`arousal_truth` and `arousal_prediction`, and so on, in label units, in audformat's segmented index.
-
-        The names of the recordings' files, and where the recordings begin and end, are read from the records.
+        """The columns in audformat's segmented index.
 
         Raises:
-          InputError: pandas is not installed, or the records have gone.
+          InputError: pandas is not installed, or the records, which have the files and times, are gone.
         """
-        sentences = self.describe()
-        columns: dict[str, Float[np.ndarray, " U"]] = {}
+        return recordings_frame(self.describe(), self.columns())
+
+    def columns(self) -> dict[str, Float[np.ndarray, " U"]]:
+        """`arousal_truth`, `arousal_prediction` and so on, in label units."""
+        columns = {}
         for name, truth, predictions in zip(self.attributes, self.truth.T, self.predictions.T, strict=True):
             columns |= {f"{name}_truth": truth, f"{name}_prediction": predictions}
-        return recordings_frame(sentences, columns)
+        return columns
 
 
 @asked_by(EvaluateRequest)
@@ -83,6 +81,67 @@ def evaluate(request: EvaluateRequest) -> SplitEvaluation:
     if not parallel.same_everywhere(repr((split, data.fold, data.preparation.fingerprint, saved.config, saved.origin))):
         raise InputError("the processes have different models, data or splits; give all the same options")
     chosen = resolve_feed(request.feed, [size], data.preparation.features, console)
-    loaded = load_split(data, split, console, feed=chosen, inputs=saved.inputs)
-    evaluation = evaluate_split(saved, loaded, lambda rows: data.describe(split, rows).ids, console)
+    return evaluate_prepared(saved, data, split, chosen, console)
+
+
+def evaluate_prepared(
+    model: SavedModel, data: PreparedData, split: str, feed: Feed, console: Console, sample: int = 0
+) -> SplitEvaluation:
+    """Evaluates a model on a split of records that are open; the embeddings of about `sample` sentences are kept."""
+    loaded = load_split(data, split, console, feed=feed, inputs=model.inputs)
+    evaluation = evaluate_split(model, loaded, lambda rows: data.describe(split, rows).ids, console, sample)
     return SplitEvaluation(**vars(evaluation), data=data, split=split)
+
+
+def open_data_for(
+    saved: SavedModel, model: Path, data_dir: Path, fold: int | None, console: Console, pool: bool = False
+) -> PreparedData:
+    """Opens records that were prepared as the model's training data were, with the fold to test on.
+
+    The fold is by default that of the run beside the model, if these are its data; another one brings a warning. For
+    the unlabelled pool, which is the same for all folds, none is needed.
+
+    Raises:
+      InputError: there are none, they have other features, inputs or normalisation, no such fold, or folds of which
+        none is chosen.
+    """
+    data = open_data(data_dir, fold)
+    features = data.preparation.features
+    if saved.features != features:
+        own = to_dict(saved.features)
+        different = [
+            f"{name} {value}, not {own[name]}"
+            for name, value in to_dict(features).items()
+            if own.get(name, value) != value
+        ]
+        raise InputError(
+            f"{data_dir} was prepared with other feature settings than the model's training data "
+            f"({'; '.join(different) or features.summary}); prepare it with the same"
+        )
+    statistics = data.preparation.feature_statistics
+    if not saved.normalized_by(statistics.mean, statistics.std):
+        raise InputError(
+            f"{data_dir} was normalised with other statistics than the model's training data; prepare the corpus for "
+            "this model, with `statistics_from` the model directory"
+        )
+    if missing := dict(saved.inputs).items() - dict(data.preparation.inputs).items():
+        raise InputError(
+            f"{data_dir} does not have all inputs that the model reads: "
+            f"{', '.join(f'{name} of {length} numbers' for name, length in sorted(missing))}; prepare recordings with "
+            "them"
+        )
+    if pool:
+        return data
+    workdir = model_folder(model).absolute().parent
+    if data.preparation.folds is not None and (workdir / RUN_FILE).exists():
+        run = read_run(workdir)
+        if run.data in data.preparation.fingerprints:
+            if fold is None:
+                data = dataclasses.replace(data, fold=run.config.fold)
+            elif fold != run.config.fold and parallel.is_primary():
+                console.warn(
+                    f"the run of {model} had `fold={run.config.fold}`: it trained on what `fold={fold}` tests on, or "
+                    "chose its best epoch by it"
+                )
+    data.check_fold()
+    return data

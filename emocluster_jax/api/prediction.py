@@ -19,12 +19,15 @@ from emocluster_jax.console import Console
 from emocluster_jax.corpora.audio_files import recording_suffixes
 from emocluster_jax.errors import InputError
 from emocluster_jax.inference.input_recordings import find_recordings
-from emocluster_jax.inference.predictor import Prediction, Predictor, load_model
+from emocluster_jax.inference.predictor import Predictor, load_model
 from emocluster_jax.inference.recordings import Recording, Skipped, inputs_of, predict_recordings
 from emocluster_jax.preprocessing.quality import Quality
 
 if TYPE_CHECKING:
     import pandas
+
+_OfRow = tuple[list[float], Float[np.ndarray, " E"] | None, int | None, bool]
+"""Of one row and model: attributes, the embedding if it is kept, the cluster, and whether the row is silent."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +39,7 @@ class ModelPredictions:
       attributes: in label units, (n, A) float64; NaN where a row is silent.
       embeddings: (n, E) float32, NaN where a row is silent; None where they were not asked for.
       clusters: (n,) int32, the cluster of most chunks, -1 where a row is silent; None for systems without clusters.
-      silent: (n,), whether all chunks of a row are silent, so that the model predicts nothing.
+      silent: (n,), whether all chunks of a row are silent, which the model does not see.
     """
 
     names: tuple[str, ...]
@@ -48,7 +51,7 @@ class ModelPredictions:
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What models predict: one row per recording (which may be a segment of a file) or per window of one.
+    """What models predict: a row per recording (a file or a segment of one), or per window of one.
 
     Attributes:
       files: names of the n rows' files.
@@ -56,8 +59,8 @@ class Predictions:
       ends_s: where it ends, (n,) float64.
       models: one entry per model, in the given order.
       skipped: recordings that could not be used.
-      quality: the fields of each row's `preprocessing.quality.Quality`, (n,) float64 each, for the first model.
-      noticed: by the names in `preprocessing.quality.NOTICES`, in how many recordings this was noticed.
+      quality: the fields of `preprocessing.quality.Quality`, (n,) float64 each, as the first model reads them.
+      noticed: the number of recordings by what was noticed of them (`preprocessing.quality.NOTICES`).
     """
 
     files: tuple[str, ...]
@@ -110,10 +113,10 @@ class PredictRequest(PredictionSettings):
 
 @asked_by(PredictRequest)
 def predict(request: PredictRequest) -> Predictions:
-    """Predicts recordings with one or several models, which share what they have in common.
+    """Predicts recordings with one or several models, which share the decoding.
 
-    The arguments are the fields of `PredictRequest`. All batches have one shape, whatever the recordings' durations,
-    and are compiled once per model's shape.
+    The arguments are the fields of `PredictRequest`. All batches have the same shape, whatever the recordings'
+    durations, so a network is compiled once.
 
     Raises:
       InputError: what is wrong with the request, or no recording can be used.
@@ -140,49 +143,52 @@ def predict(request: PredictRequest) -> Predictions:
                 f"a table gives it in a column input:{name}"
             )
     audio = _audio(predictors, request)
-    collected = [_Collected(predictor.attributes) for predictor in predictors]
-    files: list[str] = []
-    times_s: list[tuple[float, float]] = []
+    rows: list[tuple[str, float, float, Quality]] = []
+    of_models: list[list[_OfRow]] = [[] for _ in predictors]
     skipped: list[Skipped] = []
-    quality: list[Quality] = []
     noticed: Counter[str] = Counter()
     of_recording: set[str] = set()
+    extent = {"window_s": request.window_s, "batch_size": request.batch_size, "workers": request.workers}
     with console.task("predicting", total=len(found)) as task:
-        for result in predict_recordings(
-            predictors,
-            found,
-            window_s=request.window_s,
-            batch_size=request.batch_size,
-            workers=request.workers,
-            audio=audio,
-        ):
+        for result in predict_recordings(predictors, found, audio=audio, **extent):
             if isinstance(result, Skipped):
                 console.warn(f"skipped {result.file!r}: {result.reason}")
                 skipped.append(result)
                 of_recording.clear()
                 task.advance()
                 continue
-            files.append(result.file)
-            times_s.append((result.start_s, result.end_s))
-            quality.append(result.quality)
+            rows.append((result.file, result.start_s, result.end_s, result.quality))
+            for of_model, prediction in zip(of_models, result.predictions, strict=True):
+                embedding = prediction.embedding if request.embeddings else None
+                attributes = list(prediction.attributes.values())
+                of_model.append((attributes, embedding, prediction.cluster, prediction.silent))
             of_recording.update(result.quality.noticed)
-            for of_model, prediction in zip(collected, result.predictions, strict=True):
-                of_model.add(prediction, request.embeddings)
             if result.is_last:
                 noticed.update(of_recording)
                 of_recording.clear()
                 task.advance()
-    if not files:
+    if not rows:
         raise InputError(f"none of the {len(found)} recordings can be used; the warnings say why")
-    starts_s, ends_s = np.array(times_s, np.float64).T
+    files, starts_s, ends_s, quality = zip(*rows, strict=True)
     return Predictions(
-        files=tuple(files),
-        starts_s=starts_s,
-        ends_s=ends_s,
-        models=tuple(of_model.stacked() for of_model in collected),
+        files=files,
+        starts_s=np.array(starts_s, np.float64),
+        ends_s=np.array(ends_s, np.float64),
+        models=tuple(map(_stacked, (predictor.attributes for predictor in predictors), of_models)),
         skipped=tuple(skipped),
         quality=dict(zip(Quality._fields, np.array(quality, np.float64).T, strict=True)),
         noticed=dict(noticed),
+    )
+
+
+def _stacked(names: tuple[str, ...], rows: Sequence[_OfRow]) -> ModelPredictions:
+    attributes, embeddings, clusters, silent = zip(*rows, strict=True)
+    return ModelPredictions(
+        names,
+        np.array(attributes, np.float64),
+        None if embeddings[0] is None else np.stack(embeddings),
+        None if clusters[0] is None else np.array(clusters, np.int32),
+        np.array(silent, bool),
     )
 
 
@@ -219,31 +225,3 @@ def _check_distinct_attributes(predictors: Sequence[Predictor]) -> None:
             if name in seen:
                 raise InputError(f"{seen[name]} and {predictor.title} both predict {name}; give one of them")
             seen[name] = predictor.title
-
-
-class _Collected:
-    """What one model has predicted so far, as far as it is kept."""
-
-    def __init__(self, names: tuple[str, ...]) -> None:
-        self._names = names
-        self._attributes: list[list[float]] = []
-        self._embeddings: list[Float[np.ndarray, " E"]] = []
-        self._clusters: list[int] = []
-        self._silent: list[bool] = []
-
-    def add(self, prediction: Prediction, with_embedding: bool) -> None:
-        self._attributes.append(list(prediction.attributes.values()))
-        if with_embedding:
-            self._embeddings.append(prediction.embedding)
-        if prediction.cluster is not None:
-            self._clusters.append(prediction.cluster)
-        self._silent.append(prediction.silent)
-
-    def stacked(self) -> ModelPredictions:
-        return ModelPredictions(
-            self._names,
-            np.array(self._attributes, np.float64),
-            np.stack(self._embeddings) if self._embeddings else None,
-            np.array(self._clusters, np.int32) if self._clusters else None,
-            np.array(self._silent, bool),
-        )

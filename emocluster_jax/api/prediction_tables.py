@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import re
 import zipfile
+from datetime import datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -54,18 +55,19 @@ def write_table(
 ) -> None:
     """Writes a row per recording or window, with the attributes of all models side by side.
 
-    Missing values, such as predictions for silence, are empty cells in CSV and null in Parquet.
+    Missing values, such as predictions for silence, are empty cells in CSV and null in Parquet. Numbers have six
+    decimals in CSV, and all of theirs in Parquet.
 
     Args:
       path: the file.
       predictions: what to write.
-      format: of the file; numbers have six decimals in CSV, and all of theirs in Parquet.
+      format: of the file.
       quality: also write the columns of `predictions.quality`.
-      spreadsheet_safe: in CSV, put an apostrophe before names that a spreadsheet would evaluate, and quote all cells,
-        so that a spreadsheet that separates by semicolons finds no other cells in them.
+      spreadsheet_safe: put an apostrophe before names that a spreadsheet would evaluate, and quote all cells of a CSV,
+        so that a spreadsheet that separates by semicolons does not split them.
     """
     columns = predictions.attributes | (predictions.quality if quality else {})
-    files, times_s = predictions.files, (predictions.starts_s, predictions.ends_s)
+    times_s = predictions.starts_s, predictions.ends_s
     if format == "parquet":
         import pyarrow
         from pyarrow.parquet import write_table as write_parquet
@@ -75,7 +77,8 @@ def write_table(
             for seconds in times_s
         )
         values = {name: pyarrow.array(column, from_pandas=True) for name, column in columns.items()}  # null for NaN
-        table = pyarrow.table({"file": pyarrow.array(files, pyarrow.string()), "start": start, "end": end, **values})
+        files = pyarrow.array(predictions.files, pyarrow.string())
+        table = pyarrow.table({"file": files, "start": start, "end": end, **values})
         with replacing(path) as temporary:
             write_parquet(table, temporary)
         return
@@ -85,17 +88,15 @@ def write_table(
     ]
     with replacing_csv(path, quoting=csv.QUOTE_ALL if spreadsheet_safe else csv.QUOTE_MINIMAL) as rows:
         rows.writerow(["file", "start", "end", *columns])
-        for name, start_s, end_s, *row in zip(files, *times_s, *cells, strict=True):
+        for name, start_s, end_s, *row in zip(predictions.files, *times_s, *cells, strict=True):
             shown = safe_text(name) if spreadsheet_safe else name
             rows.writerow([shown, timedelta_text(start_s), timedelta_text(end_s), *row])
 
 
 def write_embeddings(path: Path, predictions: Predictions) -> None:
-    """Writes predictions that have embeddings as .npz, in the order of the table's rows:
-
-    file: names, unicode; start, end: float64 seconds; embeddings: (n, E) float32, NaN where a row is silent; clusters:
-    (n,) int32, -1 where a row is silent, for models with clusters. With several models each has its own two, named
-    after its attributes: `arousal_embeddings`, `arousal_clusters`.
+    """Writes predictions with embeddings as .npz: `file`, `start`, `end` (seconds), `embeddings` and, for models with
+    clusters, `clusters`, as in `ModelPredictions`. Each of several models has its own, named after its attributes:
+    `arousal_embeddings`, `arousal_clusters`.
     """
     arrays = {"file": np.array(predictions.files), "start": predictions.starts_s, "end": predictions.ends_s}
     for model in predictions.models:
@@ -103,7 +104,7 @@ def write_embeddings(path: Path, predictions: Predictions) -> None:
         for name, array in (("embeddings", model.embeddings), ("clusters", model.clusters)):
             if array is not None:
                 arrays[f"{prefix}{name}"] = array
-    # Not by `np.savez`, which has a parameter called `file` and, before NumPy 2.1, no way to refuse pickles.
+    # `np.savez` has a parameter called `file` and, before NumPy 2.1, no way to refuse pickles.
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
@@ -120,11 +121,8 @@ def safe_text(text: str) -> str:
 
 def timedelta_text(seconds: float) -> str:
     """Seconds, rounded to microseconds, as pandas writes a timedelta."""
-    microseconds = round(seconds * 1e6)
-    minutes, microseconds = divmod(microseconds, 60_000_000)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    return f"{days} days {hours:02}:{minutes:02}:{microseconds // 1_000_000:02}.{microseconds % 1_000_000:06}"
+    span = timedelta(microseconds=round(seconds * 1e6))
+    return f"{span.days} days {(datetime.min + span).time().isoformat('microseconds')}"
 
 
 def _number(value: float, whole: bool) -> str:

@@ -39,12 +39,12 @@ _BUCKET = re.compile("[a-z][a-z0-9]+:/")  # a path that was `gs://...`
 def prepare(request: PrepareRequest) -> Preparation:
     """Reads a corpus and writes its chunks as TFDS records, unless they are there already.
 
-    The arguments are the fields of `PrepareRequest`. A recording of any rate and duration becomes chunks (C, frames,
-    mel), (11, 62, 128) of float16: normalised, without a unit; given features become (11, frames per second,
-    dimensions). A call that was interrupted goes on where it stopped when it is repeated.
+    The arguments are the fields of `PrepareRequest`. A recording of any rate and duration becomes normalised chunks (C,
+    frames, mel) of float16, (11, 62, 128) by default; given features become (11, frames per second, dimensions). An
+    interrupted call goes on where it stopped when it is repeated.
 
     Returns:
-      What the data directory says of itself: recordings and hours per split, statistics, what was left out and why.
+      Recordings and hours per split, statistics, what was left out and why.
 
     Raises:
       InputError: what is wrong with the request or the corpus.
@@ -100,8 +100,8 @@ def _empty_splits(
 ) -> Iterator[str]:
     """A warning for each split that is empty although the corpus or the request makes one expect recordings in it.
 
-    A corpus without labels has only a pool. One that is prepared with other data's statistics serves to evaluate a
-    model, for which one split is enough; folds have only one.
+    A corpus without labels has only a pool; one with other data's statistics serves to evaluate a model, for which one
+    split is enough; folds have only one.
     """
     expected = {"unlabeled"} if pool_asked_for else set()
     if for_training and rows.keys() - {"unlabeled"}:
@@ -116,7 +116,7 @@ def _empty_splits(
 
 
 def _runner(request: PrepareRequest, data_dir: Path) -> int | BeamRunner:
-    """What decodes and writes: so many processes, or Beam."""
+    """What decodes and writes: this many processes, or Beam."""
     if request.beam is None:
         return request.workers or usable_cores()
     if _BUCKET.match(str(data_dir)):
@@ -127,8 +127,8 @@ def _runner(request: PrepareRequest, data_dir: Path) -> int | BeamRunner:
 
 
 def _check_outputs(corpus: CorpusName, source: Path, data_dir: Path) -> None:
-    """Raises InputError where nothing can be written to the data directory, or, of the demo, to the source folder."""
-    # Records that are there already may be on a disk that can only be read. Others appear by a rename from beside.
+    """Raises InputError if the data directory, or the demo's source folder, cannot be written."""
+    # Existing records may be on a read-only disk; new ones are renamed from beside.
     data_dir = Path(os.path.realpath(data_dir))
     check_path("`data_dir`", data_dir)
     if not (data_dir / FILE_NAME).exists():
@@ -154,7 +154,7 @@ def _features(
     utterances: Sequence[Utterance],
     console: Console,
 ) -> Features:
-    """The settings of the mel spectrogram, or of the features that the recordings are given as."""
+    """The settings of the mel spectrogram, or of the given features."""
     if frame_rate is None:
         if all(utterance.path.suffix.lower() in FRAME_SUFFIXES for utterance in utterances):
             raise InputError(

@@ -1,7 +1,7 @@
 """What `prepare`, `fit`, `evaluate` and `predict` are asked: the settings that functions and commands share.
 
-The functions take the fields of these dataclasses as arguments; a command's options are the same dataclasses, with what
-it needs besides, such as where to write. The module imports nothing heavy, so that commands read their options at once.
+The functions take the fields of these dataclasses as arguments; commands have the same fields as options, and others,
+such as where to write. The module imports nothing heavy, so that commands read their options at once.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from emocluster_jax.settings import check_numbers
 
 if TYPE_CHECKING:
     from emocluster_jax.console import Console
-else:  # it is no option, and commands read their options before they load it
+else:  # is not an option, and commands read their options before they load it
     Console = Any
 
 Asked = ParamSpec("Asked")
@@ -85,8 +85,8 @@ class PrepareRequest(AnyRequest):
     corpus: CorpusName
     """What lies in the source folder."""
     source: Path | str
-    """The corpus's folder; for corpus manifest, the CSV file in it will do. `demo` makes its recordings there if they
-    are missing."""
+    """The corpus's folder; for corpus manifest, also the CSV file in it. `demo` makes its recordings there if they are
+    missing."""
     data_dir: Path | str
     """Where the records go. A run that was killed goes on where it stopped, with the same command."""
     _: KW_ONLY
@@ -99,8 +99,8 @@ class PrepareRequest(AnyRequest):
     hop_ms: float = field(default=16.0, metadata=within(WINDOW_MS))
     """From the beginning of one window to that of the next, in milliseconds."""
     mel_bands: int = field(default=128, metadata=within(MEL_BANDS))
-    """Bands of the mel spectrogram. A model only takes recordings that are prepared like its training data, and
-    prepares what it predicts by itself."""
+    """Bands of the mel spectrogram. Models only take data that were prepared like their training data; recordings to
+    predict they prepare themselves."""
     frame_rate: float | None = field(default=None, metadata=within(FRAME_RATE))
     """The recordings are files of features (.npy, frames by dimensions), with this many frames per second: embeddings
     of WavLM or wav2vec 2.0 have 50."""
@@ -130,7 +130,7 @@ class PrepareRequest(AnyRequest):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        audio, spectrogram = self.audio, self.spectrogram
+        audio, spectrogram = self.audio, self.spectrogram  # checks channel, windows and bands
         if self.unlabeled_limit is not None and self.unlabeled is None:
             raise InputError("`unlabeled_limit` needs `unlabeled`, the folder that it limits")
         if self.frame_rate is not None and spectrogram != FeatureConfig():

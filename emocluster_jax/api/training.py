@@ -1,4 +1,4 @@
-"""A training run: from prepared records to a model, its test, and what its clusters know."""
+"""A training run: from prepared records to a model, its test scores, and what its clusters know."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
-from emocluster_jax.api.evaluation import SplitEvaluation
+from emocluster_jax.api.evaluation import SplitEvaluation, evaluate_prepared
 from emocluster_jax.api.requests import FitRequest, asked_by
 from emocluster_jax.clustering.kmeans import assign
 from emocluster_jax.config import TrainConfig
@@ -22,7 +22,6 @@ from emocluster_jax.corpora.inputs import InputSizes
 from emocluster_jax.corpora.speaker_split import shared_speakers_warning
 from emocluster_jax.errors import InputError, one_line
 from emocluster_jax.evaluation.cluster_information import ClusterInformation, cluster_information
-from emocluster_jax.evaluation.evaluate import evaluate_split
 from emocluster_jax.evaluation.run_results import (
     CLUSTERS_FILE,
     TEST_PREDICTIONS,
@@ -76,11 +75,11 @@ class TrainingRun:
 
     Attributes:
       workdir: its work directory.
-      preparation: what the data directory says of itself.
+      preparation: of its data.
       progress: how many epochs it had, which was the best, and its validation CCC.
-      test: the best epoch's model on the test split; None where there is none, or no labels were trained on.
-      clusters: what the best epoch's clusters of the training split, or else of the unlabelled pool, know of emotion,
-        speaker and gender; None for systems without clusters, and on processes other than 0.
+      test: the best epoch's model on the test split; None without one, or without labels for training.
+      clusters: what the best epoch's clusters of the training split (else of the pool) know of emotion, speaker and
+        gender; None for systems without clusters, and on processes other than 0.
     """
 
     workdir: Path
@@ -100,7 +99,7 @@ class TrainingRun:
         return self.workdir / PLOTS
 
     def metrics(self) -> list[dict[str, Any]]:
-        """A dictionary an epoch: losses, validation CCC, cluster sizes, seconds; as in `metrics.jsonl`."""
+        """A dictionary per epoch, as in `metrics.jsonl`: losses, validation CCC, cluster sizes, seconds."""
         return read_metrics(self.workdir / METRICS_FILE)
 
 
@@ -110,12 +109,11 @@ def fit(request: FitRequest) -> TrainingRun:
     """Trains on prepared records, on all devices, and evaluates the best epoch on the test split.
 
     The arguments are the fields of `FitRequest`. An interrupt (Ctrl-C, a notebook's stop button) leaves the last whole
-    epoch; with `resume` the run goes on from there, and on a CPU its numbers are bit-equal to those of a run that was
-    never interrupted.
+    epoch, from which `resume` goes on; on a CPU the numbers are bit-equal to those of a run that was never interrupted.
 
     Raises:
       InputError: what is wrong with the data, the settings or the work directory.
-      DivergedError: the loss is not finite, and nothing is learned any more.
+      DivergedError: the loss is not finite.
       StoppedError: `stopping` asked for it.
     """
     console, data_dir, workdir = request.console or Console(), Path(request.data_dir), Path(request.workdir)
@@ -131,7 +129,7 @@ def fit(request: FitRequest) -> TrainingRun:
         has_labels, pool = bool(preparation.counts.get("train")), _pool(preparation, config, console)
         check_recordings(config, preparation.labels, labeled=has_labels, unlabeled=len(pool) > 0)
         inputs = further_inputs(config.model, preparation.inputs, str(data_dir))
-        # A run that goes on has weights of its own, and needs those that it began with no more.
+        # A run that goes on no longer needs the weights that it began with.
         initial = None if has_checkpoint(workdir) else read_initial_model(config, preparation.features, inputs)
     if not parallel.same_everywhere(str(initial and initial.sha256)):
         raise InputError(f"not all processes find the same model in {config.init_from}; give equal copies")
@@ -153,7 +151,7 @@ def fit(request: FitRequest) -> TrainingRun:
         counts = {**prepared.counts, "unlabeled": len(pool)}
         chosen = resolve_feed(request.feed, list(counts.values()), preparation.features, console)
         data = _load(prepared, inputs, pool, chosen, console)
-        with request.stopping or contextlib.nullcontext(_never) as stop:
+        with request.stopping or contextlib.nullcontext(lambda: False) as stop:
             progress = fit_network(
                 config, data, workdir, console, stop, initial and initial.model, _curves_drawer(workdir), saved.id
             )
@@ -165,14 +163,10 @@ def fit(request: FitRequest) -> TrainingRun:
             clustered_pool = None if has_labels else pool
             clusters = _examine_clusters(prepared, workdir, saved, progress, clustered_pool, console)
             if test is not None:
-                # Last, and with what tells that the predictions are those that were scored.
-                predictions_sha256 = file_sha256(workdir / TEST_PREDICTIONS)
-                write_run_scores(workdir / TEST_SCORES, saved.id, RunScores(test.scores, predictions_sha256))
+                # Last, and with the checksum of the predictions that were scored.
+                scores = RunScores(test.scores, file_sha256(workdir / TEST_PREDICTIONS))
+                write_run_scores(workdir / TEST_SCORES, saved.id, scores)
     return TrainingRun(workdir, preparation, progress, test, clusters)
-
-
-def _never() -> bool:
-    return False
 
 
 def _pool(preparation: Preparation, config: TrainConfig, console: Console) -> Int[np.ndarray, " n"]:
@@ -190,7 +184,6 @@ def _pool(preparation: Preparation, config: TrainConfig, console: Console) -> In
 def _load(
     data: PreparedData, inputs: InputSizes, pool: Int[np.ndarray, " n"], feed: Feed, console: Console
 ) -> TrainingData:
-    """The splits that training uses."""
     preparation = data.preparation
 
     def labeled(split: str) -> Split | None:
@@ -223,7 +216,6 @@ def _curves_drawer(workdir: Path) -> Callable[[], None]:
 
 
 def _draw_curves(workdir: Path) -> None:
-    """The curves of the epochs so far."""
     training_curves(read_metrics(workdir / METRICS_FILE), _plots(workdir) / "training.png")
 
 
@@ -233,14 +225,12 @@ def _plots(workdir: Path) -> Path:
 
 
 def _test(data: PreparedData, workdir: Path, feed: Feed, console: Console) -> SplitEvaluation | None:
-    """The best epoch's model on the test split, if there is one; its predictions as CSV, plots and for TensorBoard."""
+    """Tests the best epoch, if there is a test split, and writes its predictions as CSV, plots and for TensorBoard."""
     if not data.counts.get("test"):
         return None
     with parallel.all_or_none():
         model = read_model(workdir / MODEL)
-    split = load_split(data, "test", console, feed=feed, inputs=model.inputs)
-    evaluation = evaluate_split(model, split, lambda rows: data.describe("test", rows).ids, console, sample=_PROJECTED)
-    test = SplitEvaluation(**vars(evaluation), data=data, split="test")
+    test = evaluate_prepared(model, data, "test", feed, console, sample=_PROJECTED)
     if parallel.is_primary():
         with console.task("writing test predictions"):
             sentences = test.describe()
@@ -254,7 +244,7 @@ def _test(data: PreparedData, workdir: Path, feed: Feed, console: Console) -> Sp
 
 
 def _project(workdir: Path, model: SavedModel, test: SplitEvaluation, sentences: Descriptions) -> None:
-    """The sample's chunks for TensorBoard's projector: as they are clustered, with what is known of them."""
+    """Writes the sample's chunks, as they are clustered, for TensorBoard's projector."""
     assert test.sample is not None
     rows, (_, chunks, width) = test.sample.sentences, test.sample.embeddings.shape
     embeddings = test.sample.embeddings.reshape(-1, width)
@@ -266,8 +256,7 @@ def _project(workdir: Path, model: SavedModel, test: SplitEvaluation, sentences:
     columns = {"id": of_chunks(sentences.ids), "chunk": list(range(chunks)) * len(rows)}
     if model.centroids is not None:
         columns["cluster"] = np.asarray(assign(clustered, model.centroids)[0]).tolist()
-    for name, truth, predictions in zip(test.attributes, test.truth.T, test.predictions.T, strict=True):
-        columns |= {f"{name}_truth": of_chunks(truth.tolist()), f"{name}_prediction": of_chunks(predictions.tolist())}
+    columns |= {name: of_chunks(values.tolist()) for name, values in test.columns().items()}
     columns |= {"speaker": of_chunks(sentences.speakers), "gender": of_chunks(sentences.genders)}
     write_projector(workdir / TENSORBOARD_DIR, "chunks_of_test_sentences", clustered, columns)
 
@@ -280,10 +269,7 @@ def _examine_clusters(
     pool: Int[np.ndarray, " n"] | None,
     console: Console,
 ) -> ClusterInformation | None:
-    """What the best epoch's clusters know, also as JSON, for systems that cluster.
-
-    They are those of the training split, or, where there is none, of these recordings of the pool.
-    """
+    """What the best epoch's clusters of the training split, or of these recordings of the pool, know; also as JSON."""
     epoch = progress.best_epoch
     if pool is None:
         chunks = data.counts["train"] * data.preparation.features.chunks_per_utterance
