@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from emocluster_jax.api.requests import PrepareRequest, asked_by
-from emocluster_jax.config import SPLITS, FeatureConfig, Features, GivenFeatures
+from emocluster_jax.config import SPLITS, Features, GivenFeatures
 from emocluster_jax.console import Console
 from emocluster_jax.corpora.audio_files import AUDIO_SUFFIXES, FRAME_SUFFIXES
 from emocluster_jax.corpora.labels import outlying_labels
@@ -67,7 +67,7 @@ def prepare(request: PrepareRequest) -> Preparation:
     preparation = write_records(
         utterances,
         data_dir,
-        _features(request.spectrogram, request.frame_rate, source, utterances, console),
+        _features(request, utterances, console),
         corpus=corpus,
         source=os.path.abspath(source if source.is_dir() else source.parent),  # noqa: PTH100 (links stay)
         workers=runner,
@@ -76,10 +76,7 @@ def prepare(request: PrepareRequest) -> Preparation:
         folds=folds,
         audio=request.audio,
     )
-    pool_asked_for = unlabeled is not None and request.unlabeled_limit != 0
-    rows = Counter(u.split for u in (utterances if folds is None else in_one_split(utterances)))
-    for_training = request.statistics_from is None and folds is None
-    for warning in _empty_splits(rows, preparation, for_training, pool_asked_for):
+    for warning in _empty_splits(request, utterances, preparation):
         console.warn(warning)
     return preparation
 
@@ -95,16 +92,15 @@ def _given_statistics(folder: Path) -> GivenStatistics:
     return GivenStatistics(FeatureStatistics(model.feature_mean, model.feature_std), model.features, str(folder))
 
 
-def _empty_splits(
-    rows: Mapping[str, int], preparation: Preparation, for_training: bool, pool_asked_for: bool
-) -> Iterator[str]:
+def _empty_splits(request: PrepareRequest, utterances: Sequence[Utterance], preparation: Preparation) -> Iterator[str]:
     """A warning for each split that is empty although the corpus or the request makes one expect recordings in it.
 
     A corpus without labels has only a pool; one with other data's statistics serves to evaluate a model, for which one
     split is enough; folds have only one.
     """
-    expected = {"unlabeled"} if pool_asked_for else set()
-    if for_training and rows.keys() - {"unlabeled"}:
+    rows = Counter(u.split for u in (utterances if request.folds is None else in_one_split(utterances)))
+    expected = {"unlabeled"} if request.unlabeled is not None and request.unlabeled_limit != 0 else set()
+    if request.statistics_from is None and request.folds is None and rows.keys() - {"unlabeled"}:
         expected |= set(SPLITS) - {"unlabeled"}
     for split in SPLITS:
         if split in preparation.counts:
@@ -147,20 +143,15 @@ def _make_demo(source: Path, console: Console) -> None:
         demo.generate(source, config, task.advance)
 
 
-def _features(
-    spectrogram: FeatureConfig,
-    frame_rate: float | None,
-    source: Path,
-    utterances: Sequence[Utterance],
-    console: Console,
-) -> Features:
+def _features(request: PrepareRequest, utterances: Sequence[Utterance], console: Console) -> Features:
     """The settings of the mel spectrogram, or of the given features."""
-    if frame_rate is None:
+    source = Path(request.source)
+    if request.frame_rate is None:
         if all(utterance.path.suffix.lower() in FRAME_SUFFIXES for utterance in utterances):
             raise InputError(
                 f"the recordings of {source} are .npy files; say by `frame_rate` how many frames per second they have"
             )
-        return spectrogram
+        return request.spectrogram
 
     with console.task("reading headers", total=len(utterances)) as task:
 
@@ -177,4 +168,4 @@ def _features(
             f"`frame_rate` is given, but none of the {len(utterances)} recordings of {source} is a .npy file of frames "
             f"(first: {first}{'' if shape is None else f', an array of shape {shape}; expected (frames, dimensions)'})"
         )
-    return GivenFeatures(dimensions, frame_rate)
+    return GivenFeatures(dimensions, request.frame_rate)
