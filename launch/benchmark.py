@@ -40,9 +40,9 @@ class Options:
     output: Path | None = None
     """Also write the results to this file as they come: JSON lines, one per case and peer."""
     case: str = ""
-    """Only the cases whose name contains this, e.g. "352 chunks"."""
+    """Only the cases with this in their name, e.g. "352 chunks"."""
     without: tuple[str, ...] = ()
-    """Leave out the peers whose name contains one of these, e.g. torch.compile, which takes a minute to prepare."""
+    """Leave out the peers with one of these in their name, e.g. torch.compile, which takes a minute to prepare."""
     repetitions: int = field(default=5, metadata=within(Range(int, 1, 100_000)))
     """Repetitions of each case, alternating with its peers; medians are reported."""
     quick: bool = False

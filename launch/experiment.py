@@ -35,7 +35,7 @@ _DECIDED = {
     "stages": "--preset decides on the stages",
     "unlabeled-size": "give --unlabeled-sizes",
     "fold": "--preset folds tests on every fold",
-    "seed": "give --trials, whose seeds are counted from 0",
+    "seed": "give --trials; their seeds count from 0",
     "resume": "runs are always resumed",
     "coordinator": "a run is one process; --shard gives each its own runs",
     "num-processes": "a run is one process; --shard gives each its own runs",

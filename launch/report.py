@@ -62,7 +62,7 @@ def main() -> None:
     console = command.console(options.quiet)
     if is_grid(options.workdir):
         if options.data_dir is not None:
-            raise InputError(f"{options.workdir} is an experiment's, whose page needs no --data-dir; leave it out")
+            raise InputError(f"{options.workdir} is an experiment; its page needs no --data-dir, leave it out")
         grid = read_grid(options.workdir)
         problems = [*grid.problems, *(problem for run in grid.runs for problem in run.problems)]
         page = grid_page(grid, output)

@@ -116,7 +116,7 @@ class PrepareRequest(AnyRequest):
     remove_dc: bool = False
     """Subtract a recording's constant offset before its peak is taken. The published models had none subtracted."""
     strict_audio: bool = False
-    """Leave out recordings whose file was cut short, instead of using what is there."""
+    """Leave out recordings that were cut short, instead of using what is there."""
     workers: int | None = field(default=None, metadata=within(WORKERS))
     """Processes that decode and write; by default one per core. The records are the same for any number. With more than
     one, a Python script calls the function below `if __name__ == "__main__":`; a notebook need not."""
@@ -171,8 +171,8 @@ class EvaluateRequest(AnyRequest):
     """The recordings to evaluate on."""
     _: KW_ONLY
     fold: int | None = field(default=None, metadata=within(FOLD))
-    """For records that were prepared with `folds`: the fold of the run whose split is meant. By default that of the
-    model's run, if the model lies in its work directory and these are its records."""
+    """For records that were prepared with `folds`: evaluate on the split of the run that tests on this fold. By default
+    that of the model's run, if the model is in its work directory and these are its records."""
     feed: FeedChoice = "auto"
     """Hold all chunks in the devices' memory, or read them from the records as they are needed; results are the same.
     `auto` holds them where they fit."""
@@ -223,7 +223,7 @@ class PredictionSettings(AnyRequest):
     remove_dc: bool | None = None
     """Subtract a recording's constant offset before its peak is taken."""
     strict_audio: bool | None = None
-    """Leave out recordings whose file was cut short, instead of using what is there."""
+    """Leave out recordings that were cut short, instead of using what is there."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
