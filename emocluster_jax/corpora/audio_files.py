@@ -73,19 +73,16 @@ def check_inside(name: str, where: str) -> None:
 
 
 def find_audio_files(folder: Path, suffixes: frozenset[str] = AUDIO_SUFFIXES, remedy: str | None = None) -> list[str]:
-    """The recordings in a folder and its subfolders, by their suffix.
+    """The recordings in a folder and its subfolders: sorted relative paths with forward slashes.
 
-    Hidden files and folders are left out (macOS writes `._name.wav` beside `name.wav` on foreign disks); symbolic
-    links are followed, each folder once.
+    They are strings, since half a million `Path`s take seconds. Hidden files and folders are left out (macOS writes
+    `._name.wav` beside `name.wav` on foreign disks); symbolic links are followed, each folder once.
 
     Args:
       folder: where to look.
       suffixes: file name endings that count as recordings.
       remedy: what to do if a folder that should hold recordings has none. A warning then counts other files by suffix,
         except tables, texts and the like. None if the caller looks for single files.
-
-    Returns:
-      Sorted paths relative to the folder, with forward slashes; strings, since half a million `Path`s take seconds.
 
     Raises:
       InputError: a folder cannot be read, or there is no recording and `remedy` is given.

@@ -26,11 +26,12 @@ from emocluster_jax.corpora.demo_voices import (
     Emotion,
     Speaker,
     draw_speakers,
+    installed_paths,
     neutral_sentence,
+    say,
     speech_of,
     voice_quality,
 )
-from emocluster_jax.corpora.espeak import installed_paths, say
 from emocluster_jax.corpora.labels import VAD
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
@@ -68,9 +69,14 @@ class DemoCorpus:
         check_numbers(self)
 
     @property
+    def speakers(self) -> dict[str, int]:
+        """Their number by split."""
+        return {split: getattr(self, f"{split}_speakers") for split in SPLITS}
+
+    @property
     def recordings(self) -> int:
         """Number of recordings in all."""
-        return sum(_speakers_per_split(self).values()) * self.recordings_per_speaker
+        return sum(self.speakers.values()) * self.recordings_per_speaker
 
 
 def generate(directory: Path, config: DemoCorpus, progress: Callable[[int], None] | None = None) -> None:
@@ -136,8 +142,7 @@ class _Recording:
 def _write(directory: Path, config: DemoCorpus, progress: Callable[[int], None]) -> None:
     rng = np.random.default_rng(config.seed)
     # Splits are spread evenly over the speakers, so that each gets its share of women and men.
-    counts = _speakers_per_split(config)
-    places = sorted(((i + 0.5) / count, split) for split, count in counts.items() for i in range(count))
+    places = sorted(((i + 0.5) / count, split) for split, count in config.speakers.items() for i in range(count))
     speakers = draw_speakers(len(places), rng)
     annotators = draw_annotators(config.annotators, rng)
     # Threads suffice: eSpeak NG runs in processes of its own, and NumPy, soxr and the encoder release the GIL.
@@ -245,10 +250,6 @@ def _readme(recordings: Sequence[_Recording], config: DemoCorpus) -> str:
         "- `hidden.csv`: the sentences and what was expressed, from -1 to 1\n\n"
         f"CCC between mean ratings and hidden values on the test split (no model can be much better): {best}.\n"
     )
-
-
-def _speakers_per_split(config: DemoCorpus) -> dict[str, int]:
-    return {split: getattr(config, f"{split}_speakers") for split in SPLITS}
 
 
 def _settings(config: DemoCorpus) -> dict[str, object]:

@@ -1,22 +1,32 @@
-"""The demo corpus's sentences and speakers, and how hidden arousal, dominance and valence sound in them.
+"""The demo corpus's sentences and speakers, how hidden arousal, dominance and valence sound in them, and eSpeak NG.
 
 The cues are those that studies of vocal emotion agree on (Scherer, "Vocal communication of emotion: a review of
 research paradigms", Speech Communication 2003), kept few and simple: arousal raises rate, pitch, pitch range and vocal
 effort (a flatter spectrum) and shortens pauses; dominance lowers the pitch and strengthens the low frequencies; valence
 widens the pitch range, and smiling shortens the vocal tract, which shifts the formants up (Tartter, "Happy talk",
 Perception & Psychophysics 1980). Loudness is left out, since recordings are divided by their peak.
+
+eSpeak NG's library and voices are in the package `espeakng-loader`, an optional extra: the library is under the GPL and
+runs in processes of its own (`espeak_process`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import soxr
 from jaxtyping import Float, Int16
 
-from emocluster_jax.corpora.espeak import SAMPLE_RATE_HZ, Speech
 from emocluster_jax.errors import InputError
+
+SAMPLE_RATE_HZ = 22_050
+"""Of eSpeak NG."""
 
 _TEMPLATES = (
     "The {adjective} {thing} is {place}.",
@@ -78,6 +88,18 @@ class Emotion:
     arousal: float
     dominance: float
     valence: float
+
+
+@dataclass(frozen=True)
+class Speech:
+    """What to say, and how."""
+
+    text: str  # English words
+    voice: str  # language and variant as eSpeak NG names them, such as "en-us+f3"
+    rate_wpm: int  # words per minute, 80 to 450
+    pitch: int  # 0 to 99; 50 is the voice's own
+    pitch_range: int  # 0 (monotonous) to 99; 50 is the voice's own
+    word_gap: int  # extra silence between words, in tens of milliseconds at a rate of 175
 
 
 def neutral_sentence(rng: np.random.Generator) -> str:
@@ -153,3 +175,32 @@ def voice_quality(
 def _formant_shift(emotion: Emotion) -> float:
     """Factor on all frequencies by which a smile shortens the vocal tract."""
     return 1 + 0.08 * emotion.valence
+
+
+def say(speeches: Sequence[Speech]) -> list[Int16[np.ndarray, " samples"]]:
+    """Renders speech as mono signals at `SAMPLE_RATE_HZ`, in one process: the same list gives the same samples.
+
+    Raises:
+      InputError: the package `espeakng-loader` is not installed.
+      RuntimeError: eSpeak NG failed.
+    """
+    library, data = installed_paths()
+    # With -P and -S, as the standard library is all it needs, the process starts in 20 ms.
+    command = [sys.executable, "-P", "-S", str(Path(__file__).with_name("espeak_process.py")), library, data]
+    requests = "".join(json.dumps(asdict(speech)) + "\n" for speech in speeches)
+    process = subprocess.run(command, input=requests, capture_output=True, encoding="utf-8", errors="replace")
+    if process.returncode:
+        message = process.stderr.strip() or f"exit status {process.returncode}"
+        raise RuntimeError(f"eSpeak NG failed: {message}")
+    return [np.frombuffer(bytes.fromhex(line), np.int16) for line in process.stdout.splitlines()]
+
+
+def installed_paths() -> tuple[str, str]:
+    """The paths of eSpeak NG's library and of its data; InputError if it is not installed."""
+    try:
+        import espeakng_loader  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise InputError(
+            'the demo corpus is spoken by eSpeak NG, which is not installed; pip install "emocluster_jax[demo]"'
+        ) from None
+    return str(espeakng_loader.get_library_path()), str(espeakng_loader.get_data_path())

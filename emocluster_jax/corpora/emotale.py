@@ -20,10 +20,11 @@ from emocluster_jax.corpora.table import Row, Table, read_table
 from emocluster_jax.corpora.utterance import Utterance, checked_rows, parse_split, read_genders
 from emocluster_jax.errors import InputError
 
-VALIDATION_SPEAKERS = frozenset({"008", "012", "019"})
-TEST_SPEAKERS = frozenset({"005", "011", "016", "018"})
-"""Held-out speakers if there is no `splits.csv`; all others train."""
-_SPLITS = {**dict.fromkeys(VALIDATION_SPEAKERS, "validation"), **dict.fromkeys(TEST_SPEAKERS, "test")}
+HELD_OUT = {
+    **dict.fromkeys(("008", "012", "019"), "validation"),
+    **dict.fromkeys(("005", "011", "016", "018"), "test"),
+}
+"""Split by speaker if there is no `splits.csv`; all others train."""
 
 _log = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ def _splits(source: Path, annotations: dict[str, Row], english: str) -> dict[str
             splits[stem] = (parse_split(row.text("split"), row.where), row.text("file"))
     else:
         for stem, row in annotations.items():
-            split = _SPLITS.get(_speaker(stem) or "", "train")
+            split = HELD_OUT.get(_speaker(stem) or "", "train")
             if english == "unlabeled" and stem.startswith("en_"):
                 if split != "train":
                     continue

@@ -2,7 +2,7 @@
 
 The library keeps hidden state (pitch flutter, the C library's random numbers), so its output depends on what it said
 before. In a fresh process a list of requests always gives the same samples, and a crash does not take the caller down.
-The caller is `emocluster_jax.corpora.espeak`; this file needs only the standard library and is run by its path.
+The caller is `demo_voices.say`; this file needs only the standard library and is run by its path.
 
 Input, one JSON object per line: {"text", "voice", "rate_wpm", "pitch", "pitch_range", "word_gap"}. Output, one line for
 each: mono 16-bit samples in the machine's byte order, as hexadecimal digits.

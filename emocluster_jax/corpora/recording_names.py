@@ -78,10 +78,7 @@ def _key(name: str) -> str:
 
 
 def path_below(path: str, root: Path) -> str | None:
-    """An absolute path without `..`, relative to a folder that one of its parents is, also by a symbolic link.
-
-    None if no parent is that folder.
-    """
+    """An absolute path without `..`, relative to a folder that one of its parents is or links to; None if none is."""
     for parent in Path(path).parents:
         if os.path.exists(parent) and os.path.samefile(parent, root):  # noqa: PTH110, PTH121 (any name may be asked for)
             return Path(path).relative_to(parent).as_posix()

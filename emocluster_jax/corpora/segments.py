@@ -28,10 +28,8 @@ def read_segment(row: Row) -> tuple[float | None, float | None]:
     """Start and end in seconds, rounded to microseconds, by the columns `start` and `end` of a table's row.
 
     They hold seconds, or timedeltas as pandas writes them ("0 days 00:00:01.500000"). An empty start is 0; an empty end
-    (or NaT) is the file's, None. A whole file has None and None.
-
-    Raises:
-      InputError: a field is not a time, or the end is not after the start.
+    (or NaT) is the file's, None. A whole file has None and None. What is not a time, or an end that is not after the
+    start, is an InputError.
     """
     start_s, end_s = _time_s(row, "start") or 0.0, _time_s(row, "end")
     if end_s is not None and end_s <= start_s:

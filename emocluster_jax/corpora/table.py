@@ -23,7 +23,7 @@ from emocluster_jax.errors import InputError
 
 _BYTE_ORDER_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _DELIMITERS = (",", ";", "\t")
-_SEPARATOR_LINE = re.compile(r'"?sep=(?P<delimiter>[^\w\s"]|\t|\\t)(?P=delimiter)*"?(?:\r\n?|\n|$)', re.IGNORECASE)
+_SEPARATOR_LINE = re.compile(r'"?sep=(?P<delimiter>[^\w\s"]|\t|\\t)(?P=delimiter)*"?(?=[\r\n]|$)', re.IGNORECASE)
 _MISSING = frozenset(
     {"", "-", "\u2013", "\u2014", ".", "?", "na", "n/a", "n.a.", "n.a", "#n/a", "#na", "<na>", "nan", "none", "null"}
 )
@@ -108,13 +108,12 @@ def read_table(path: Path) -> Table:
         header has names.
     """
     text = read_text(path)
-    first_line, delimiter = 1, None
-    if separator := _SEPARATOR_LINE.match(text):
-        first_line, text = 2, text[separator.end() :]
-        delimiter = separator["delimiter"].replace("\\t", "\t")
-    delimiter = delimiter or _delimiter(text)
-    lines = _lines(path, text, delimiter, first_line)
-    _, header = next(lines, (first_line, []))
+    separator = _SEPARATOR_LINE.match(text)
+    if separator:
+        text = text[separator.end() :]  # a blank line remains
+    delimiter = separator["delimiter"].replace("\\t", "\t") if separator else _delimiter(text)
+    lines = _lines(path, text, delimiter)
+    _, header = next(lines, (1, []))
     if not header:
         raise InputError(f"{path} is empty; expected a CSV file with a header line")
     names = _without_empty_end(header)
@@ -138,21 +137,17 @@ def read_table(path: Path) -> Table:
     return table
 
 
-def _lines(path: Path, text: str, delimiter: str, first_line: int) -> Iterator[tuple[int, list[str]]]:
+def _lines(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Number and fields of every line that is not blank."""
     # Line ends are kept: they may be part of a quoted field, such as a file's name.
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-
-    def line() -> int:
-        return first_line - 1 + reader.line_num
-
     try:
         for record in reader:
             fields = [field.strip() for field in record]
             if any(fields):
-                yield line(), fields
+                yield reader.line_num, fields
     except csv.Error as error:
-        raise InputError(f"{path}, line {line()}: not readable as CSV ({error}); fix that line") from None
+        raise InputError(f"{path}, line {reader.line_num}: not readable as CSV ({error}); fix that line") from None
 
 
 def _without_empty_end(fields: list[str]) -> list[str]:
@@ -207,11 +202,7 @@ def _json_field(value: Any) -> str:
 
 
 def read_text(path: Path) -> str:
-    """Reads a text file: UTF-8 with or without a byte order mark, or UTF-16 with one.
-
-    Raises:
-      InputError: the file is missing, cannot be read or is not text.
-    """
+    """Reads UTF-8 with or without a byte order mark, or UTF-16 with one; InputError for what is missing or not text."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:

@@ -25,7 +25,6 @@ def read_pool(
     """The recordings of a folder and its subfolders as unlabelled rows, sorted by id.
 
     Args:
-      folder: where the recordings lie.
       root: the corpus's folder. Ids are relative to it if the pool lies inside; otherwise they are the pool folder's
         name and the path below it.
       listed: the corpus's rows. Their recordings are left out, so the pool may be the folder that they are in.

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Shaped
 from emocluster_jax.config import DEFAULT_AUDIO, AudioConfig
 from emocluster_jax.errors import RecordingError
 from emocluster_jax.preprocessing.decoding import decoded
-from emocluster_jax.preprocessing.file_contents import Decoded, opened
+from emocluster_jax.preprocessing.file_contents import Blocks, opened
 
 LOWEST_RATE_HZ = 1_000
 HIGHEST_RATE_HZ = 768_000
@@ -23,7 +23,8 @@ _CLIPPED = 0.99
 """The share of full scale from which plateaus count as clipped; the largest value of 8-bit samples is 0.992."""
 _SHORTEST_CLIP = 3
 _CANCELLED = 1e-3
-"""Channels of opposite sign leave less than this share; measured 3e-5 in 16-bit PCM, and 3e-6 in Opus."""
+"""Channels that cancel leave less than this share, of rounding errors or a codec's noise; measured 3e-5 in 16-bit PCM,
+and 3e-6 in Opus."""
 
 
 @dataclass
@@ -46,11 +47,6 @@ class Condition:
     def dc_offset(self) -> float:
         """The mean as a share of the peak, from -1 to 1, even if it was subtracted."""
         return self.mean / self.peak if self.peak else 0.0
-
-    @property
-    def channels_cancel(self) -> bool:
-        """Whether the average of the channels is nothing but rounding errors or a codec's noise."""
-        return self.peak < _CANCELLED * self.channels_peak
 
 
 def read_audio(
@@ -92,11 +88,12 @@ def signal_blocks(
     """
     if audio.remove_dc and mean is None:
         first = Condition()
-        as_it_is = replace(audio, remove_dc=False)
-        mean = _mean(signal_blocks(path, sample_rate_hz, as_it_is, longest_s, first), first)
-    with opened(path) as file, decoded(path, file, audio.strict) as sound:
-        blocks = _mono(_noting_cut(sound, condition), audio, condition, mean)
-        yield from _resampled(blocks, sound.rate, sample_rate_hz, longest_s)
+        for _ in signal_blocks(path, sample_rate_hz, replace(audio, remove_dc=False), longest_s, first):
+            pass
+        mean = first.mean
+    with opened(path) as file, decoded(path, file, audio.strict) as (rate, blocks):
+        mono = _mono(_noting_cut(blocks, condition), audio, condition, mean)
+        yield from _resampled(mono, rate, sample_rate_hz, longest_s)
 
 
 def to_mono_resampled(
@@ -123,21 +120,16 @@ def to_mono_resampled(
     channels = np.atleast_2d(signal).T
     if np.issubdtype(signal.dtype, np.integer):
         channels = channels / 2.0 ** (8 * signal.itemsize - 1) - np.issubdtype(signal.dtype, np.unsignedinteger)
+    blocks = [channels] if channels.size else []
     first, condition = Condition(), Condition()
-    mean = _mean(_mono([channels], audio, first), first) if audio.remove_dc else None
-    blocks = _mono([channels] if channels.size else [], audio, condition, mean)
-    return _finished(_resampled(blocks, rate, sample_rate_hz, LONGEST_S), condition)
+    if audio.remove_dc:
+        list(_mono(blocks, audio, first))  # to find the mean
+    mono = _mono(blocks, audio, condition, first.mean)
+    return _finished(_resampled(mono, rate, sample_rate_hz, LONGEST_S), condition)
 
 
-def _mean(blocks: Iterable[Float[np.ndarray, " samples"]], condition: Condition) -> float:
-    """The mean in `condition` after all blocks were read."""
-    for _ in blocks:
-        pass
-    return condition.mean
-
-
-def _noting_cut(decoded: Decoded, condition: Condition) -> Iterator[Float[np.ndarray, "samples channels"]]:
-    missing = yield from decoded.blocks
+def _noting_cut(blocks: Blocks, condition: Condition) -> Iterator[Float[np.ndarray, "samples channels"]]:
+    missing = yield from blocks
     condition.cut = missing != 0
 
 
@@ -224,7 +216,7 @@ def check_signal(samples: int, peak: np.float32, condition: Condition) -> None:
     """Raises RecordingError for a signal that cannot, or should not, be divided by its peak."""
     if not samples:
         raise RecordingError("no samples")
-    if condition.channels_cancel:
+    if condition.peak < _CANCELLED * condition.channels_peak:
         raise RecordingError("the channels cancel: their mean is silent; `channel=first` takes one of them")
     if peak == 0:
         raise RecordingError("silent")

@@ -12,7 +12,7 @@ import numpy as np
 
 from emocluster_jax.errors import RecordingError
 from emocluster_jax.preprocessing.containers import is_known_container, is_npy, wav_codec
-from emocluster_jax.preprocessing.file_contents import BLOCK_SAMPLES, Blocks, Decoded, read_at, size_of
+from emocluster_jax.preprocessing.file_contents import BLOCK_SAMPLES, Blocks, read_at, size_of
 from emocluster_jax.preprocessing.mpeg_frames import id3_bytes
 
 if TYPE_CHECKING:
@@ -76,8 +76,8 @@ def is_installed() -> bool:
 
 
 @contextmanager
-def av_decoded(file: BinaryIO) -> Iterator[Decoded]:
-    """The first audio track of an open file that libsndfile does not open, decoded by FFmpeg.
+def av_decoded(file: BinaryIO) -> Iterator[tuple[int, Blocks]]:
+    """Sample rate and blocks of the first audio track of an open file that libsndfile does not open.
 
     FFmpeg tries no other format than the file's: some would make it open other files and addresses.
 
@@ -102,7 +102,7 @@ def av_decoded(file: BinaryIO) -> Iterator[Decoded]:
         stream = container.streams.audio[0]
         if not stream.rate or not stream.codec_context.channels:
             raise RecordingError(_FAILS.format(form.name))
-        yield Decoded(stream.rate, _blocks(container, stream, form))
+        yield stream.rate, _blocks(container, stream, form)
 
 
 def _format_of(file: BinaryIO) -> Format | None:

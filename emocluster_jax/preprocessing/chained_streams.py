@@ -9,7 +9,7 @@ import re
 import struct
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from emocluster_jax.preprocessing.file_contents import Contents, Stream, find, read_at, size_of
 
@@ -22,36 +22,27 @@ _LAST_PAGE = 0x04
 _PAGE_HEADER_BYTES = 27
 
 
-class _Page(NamedTuple):
-    """A page of an Ogg file."""
-
-    start: int
-    end: int  # which may be beyond the file's end
-    flags: int  # whether it is a stream's first or last page
-    granule: int  # the stream's length at the end of the page, in samples
-
-
 def ogg_contents(file: BinaryIO) -> Contents:
     """The streams of an Ogg file, one for each link of its chain."""
     size = size_of(file)
     starts: list[int] = []
-    granule, flags, missing = 0, 0, 0.0
-    for page in _pages(file, size):
-        if page.end > size:
+    samples, last_flags, missing = 0, 0, 0.0
+    for start, end, flags, granule in _pages(file, size):
+        if end > size:
             # A stream's last page tells how much is missing; after any other page an unknown amount may follow.
-            is_known = page.flags & _LAST_PAGE and page.granule > granule
-            missing = (page.granule - granule) / page.granule if is_known else 1.0
+            is_known = flags & _LAST_PAGE and granule > samples
+            missing = (granule - samples) / granule if is_known else 1.0
             break
         # Each link of a chain begins with the first pages of its streams, of which there may be several.
-        if page.flags & _FIRST_PAGE and (not starts or not flags & _FIRST_PAGE):
-            starts.append(page.start)
-            granule = 0
-        flags = page.flags
-        granule = max(page.granule, granule)
+        if flags & _FIRST_PAGE and (not starts or not last_flags & _FIRST_PAGE):
+            starts.append(start)
+            samples = 0
+        last_flags = flags
+        samples = max(granule, samples)
     if not starts:
         return Contents(missing=1.0)
     streams = [Stream()] if starts == [0] else _streams_from(starts, size)
-    return Contents(streams, missing, is_unfinished=not missing and not flags & _LAST_PAGE)
+    return Contents(streams, missing, is_unfinished=not missing and not last_flags & _LAST_PAGE)
 
 
 def flac_contents(file: BinaryIO) -> Contents:
@@ -70,16 +61,19 @@ def _streams_from(starts: Sequence[int], size: int) -> list[Stream]:
     return [Stream([range(*ends)]) for ends in pairwise([*starts, size])]
 
 
-def _pages(file: BinaryIO, size: int) -> Iterator[_Page]:
-    """All pages up to the first one that the file ends within; whatever lies between pages is skipped."""
+def _pages(file: BinaryIO, size: int) -> Iterator[tuple[int, int, int, int]]:
+    """Start, end, flags and granule (the stream's samples so far) of the pages, up to one that the file ends within.
+
+    Whatever lies between pages is skipped.
+    """
     position = 0
     while (position := find(file, b"OggS", position, size)) < size:
         header = read_at(file, position, _PAGE_HEADER_BYTES + 255)
         if len(header) < _PAGE_HEADER_BYTES or len(header) < _PAGE_HEADER_BYTES + header[26]:
-            yield _Page(position, size + 1, 0, 0)
+            yield position, size + 1, 0, 0
             return
         flags, granule = struct.unpack_from("<Bq", header, 5)
         header_bytes = _PAGE_HEADER_BYTES + header[26]
         end = position + header_bytes + sum(header[_PAGE_HEADER_BYTES:header_bytes])
-        yield _Page(position, end, flags, granule)
+        yield position, end, flags, granule
         position = end

@@ -17,10 +17,8 @@ from emocluster_jax.preprocessing.spectrogram import mel_spectrogram
 class ChunkParts(NamedTuple):
     """Samples or given frames of a recording's chunks."""
 
-    length: int
-    """Of the whole recording."""
-    parts: list[Float[np.ndarray, " part *frame"]]
-    """The whole recording, or each chunk's part of it, in order."""
+    length: int  # of the whole recording
+    parts: list[Float[np.ndarray, " part *frame"]]  # the whole recording, or each chunk's part of it, in order
 
 
 def split_chunks(

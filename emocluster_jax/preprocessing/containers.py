@@ -61,6 +61,17 @@ class Layout(NamedTuple):
         return position + -position % self.alignment
 
 
+_LAYOUTS = {
+    rb"RIFF....WAVE": Layout(12, "<4sI", b"data", 2, ("<I", 4, 8)),
+    rb"RF64....WAVE": Layout(12, "<4sI", b"data", 2, ("<Q", 20, 8)),
+    rb"RIFX....WAVE": Layout(12, ">4sI", b"data", 2, (">I", 4, 8)),
+    rb"FORM....AIF[FC]": Layout(12, ">4sI", b"SSND", 2, (">I", 4, 8), preamble=8),
+    rb"caff": Layout(8, ">4sQ", b"data", 1, None, preamble=4, streamed=_STREAMED_64),
+    re.escape(_W64_RIFF): Layout(40, "<16sQ", _W64_DATA, 8, ("<Q", 16, 0), size_has_header=True, streamed=_STREAMED_64),
+}
+"""By the first bytes of the file."""
+
+
 class Samples(NamedTuple):
     """Where a file's samples lie, and how its header gives their size."""
 
@@ -73,20 +84,7 @@ class Samples(NamedTuple):
 
 def layout_of(start: bytes) -> Layout | None:
     """The layout of a file with these first 40 bytes; None if it has no named chunks."""
-    name, kind = start[:4], start[8:12]
-    if name == b"RIFF" and kind == b"WAVE":
-        return Layout(12, "<4sI", b"data", 2, ("<I", 4, 8))
-    if name == b"RF64" and kind == b"WAVE":
-        return Layout(12, "<4sI", b"data", 2, ("<Q", 20, 8))
-    if name == b"RIFX" and kind == b"WAVE":
-        return Layout(12, ">4sI", b"data", 2, (">I", 4, 8))
-    if name == b"FORM" and kind in (b"AIFF", b"AIFC"):
-        return Layout(12, ">4sI", b"SSND", 2, (">I", 4, 8), preamble=8)
-    if name == b"caff":
-        return Layout(8, ">4sQ", b"data", 1, None, preamble=4, streamed=_STREAMED_64)
-    if start[:16] == _W64_RIFF:
-        return Layout(40, "<16sQ", _W64_DATA, 8, ("<Q", 16, 0), size_has_header=True, streamed=_STREAMED_64)
-    return None
+    return next((layout for first, layout in _LAYOUTS.items() if re.match(first, start, re.DOTALL)), None)
 
 
 def is_known_container(file: BinaryIO) -> bool:
@@ -103,12 +101,9 @@ def is_npy(file: BinaryIO) -> bool:
 
 
 def contents_by_header(file: BinaryIO) -> Contents:
-    """The samples according to the header, which is repaired if libsndfile needs that.
+    """The samples according to the header, which is repaired if libsndfile needs that; any other file as it is.
 
-    A file of any other kind is decoded as it is.
-
-    Raises:
-      RecordingError: a second file of the same kind follows in the same file.
+    RecordingError if a second file of the same kind follows in the same file.
     """
     start, size = read_at(file, 0, 40), size_of(file)
     layout = layout_of(start)

@@ -23,7 +23,6 @@ from emocluster_jax.preprocessing.file_contents import (
     TOLERATED_LOSS,
     Blocks,
     Contents,
-    Decoded,
     SplicedFile,
     Stream,
     read_at,
@@ -34,14 +33,13 @@ from emocluster_jax.preprocessing.mpeg_frames import id3_bytes, is_mpeg_audio, m
 _MP3_IN_WAV = 0x0055
 _NOT_OPENED = (soundfile.SoundFileError, TypeError, ValueError)
 """What `soundfile` raises if it cannot open a file."""
-_NEVER_FINISHED = "truncated: its header was never completed"
 _FAILS = "truncated or damaged: decoding fails half-way"
 _UNEQUAL = "streams of different sample rates or channels, one after the other: ffmpeg -i IN OUT.wav"
 
 
 @contextmanager
-def decoded(path: Path, file: BinaryIO, strict: bool) -> Iterator[Decoded]:
-    """Decodes a file, open for reading, block by block to the end of its data.
+def decoded(path: Path, file: BinaryIO, strict: bool) -> Iterator[tuple[int, Blocks]]:
+    """The sample rate in Hz of a file, open for reading, and its samples to the end of its data.
 
     If `strict`, files are refused if anything at all is missing.
 
@@ -58,10 +56,10 @@ def decoded(path: Path, file: BinaryIO, strict: bool) -> Iterator[Decoded]:
         except _NOT_OPENED:
             sound = None
         if sound is not None:
-            source = Decoded(sound.samplerate, _blocks(sound, path, file, contents.streams))
+            rate, blocks = sound.samplerate, _blocks(sound, path, file, contents.streams)
         else:
-            source = stack.enter_context(av_decoded(file))
-        yield Decoded(source.rate, _checked(source.blocks, contents, strict))
+            rate, blocks = stack.enter_context(av_decoded(file))
+        yield rate, _checked(blocks, contents, strict)
 
 
 def _contents(path: Path, file: BinaryIO) -> Contents:
@@ -89,7 +87,7 @@ def _check_missing(contents: Contents, missing: float, strict: bool) -> None:
     if missing >= TOLERATED_LOSS or (strict and missing):
         raise RecordingError(CUT_SHORT)
     if strict and contents.is_unfinished:
-        raise RecordingError(_NEVER_FINISHED)
+        raise RecordingError("truncated: its header was never completed")
 
 
 def _checked(blocks: Blocks, contents: Contents, strict: bool) -> Blocks:

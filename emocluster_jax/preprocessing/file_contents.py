@@ -44,13 +44,6 @@ class Contents(NamedTuple):
     is_unfinished: bool = False  # whether the header was never completed, as when a recorder crashes
 
 
-class Decoded(NamedTuple):
-    """A file that is being decoded."""
-
-    rate: int  # in Hz
-    blocks: Blocks
-
-
 class SplicedFile(io.RawIOBase):
     """Parts of an open file as a read-only file of their own.
 
@@ -69,15 +62,6 @@ class SplicedFile(io.RawIOBase):
         self._claimed = max(stream.claimed_bytes, self.size)
         self._position = 0
         self.failure: OSError | None = None
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._claimed}[whence]

@@ -7,6 +7,7 @@ source, along the first axis, and so keeps the file's peak. All functions raise 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,16 +67,10 @@ class LongRecording:
 def open_source(
     path: Path, features: Features, audio: AudioConfig = DEFAULT_AUDIO, condition: Condition | None = None
 ) -> Float[np.ndarray, " time *frame"] | LongRecording:
-    """The same, or a `LongRecording` where it is too long for memory."""
-    if isinstance(features, FeatureConfig):
-        return open_recording(path, features.sample_rate_hz, audio, condition)
-    return read_frames(path, features)
-
-
-def open_recording(
-    path: Path, sample_rate_hz: int, audio: AudioConfig = DEFAULT_AUDIO, condition: Condition | None = None
-) -> Float[np.ndarray, " samples"] | LongRecording:
-    """What `read_audio` reads, up to `LONGEST_S`; what is longer than `HELD_S` is decoded but not kept."""
+    """What `read_source` reads, up to `LONGEST_S`; a signal longer than `HELD_S` is decoded but not kept."""
+    if not isinstance(features, FeatureConfig):
+        return read_frames(path, features)
+    sample_rate_hz = features.sample_rate_hz
     samples, peak = 0, np.float32(0)
     held = []
     condition = condition or Condition()
@@ -96,7 +91,7 @@ def open_recording(
 def as_source(
     array: Shaped[np.ndarray, " ..."], rate: float, features: Features, audio: AudioConfig = DEFAULT_AUDIO
 ) -> Float[np.ndarray, " time *frame"]:
-    """The same for samples or frames in memory, of which there are `rate` per second."""
+    """What `read_source` reads, for samples or frames in memory, of which there are `rate` per second."""
     if isinstance(features, FeatureConfig):
         return to_mono_resampled(array, rate, features.sample_rate_hz, audio)
     return checked_frames(array, rate, features)
@@ -105,8 +100,7 @@ def as_source(
 def segment_bounds(length: int, rate: float, start_s: float | None, end_s: float | None) -> tuple[int, int]:
     """Where a segment begins and ends in a source of this length and rate; None is the file's start or end.
 
-    Raises:
-      RecordingError: a time is NaN, or the segment begins before its file, ends more than 0.05 s after it, or is empty.
+    RecordingError for NaN, and for a segment that begins before its file, ends more than 0.05 s after it, or is empty.
     """
     duration_s = length / rate
     start_s = 0.0 if start_s is None else start_s
@@ -127,8 +121,6 @@ def cut_segment(
     source: Float[np.ndarray, " time *frame"], features: Features, start_s: float | None, end_s: float | None
 ) -> Float[np.ndarray, " segment *frame"]:
     """A view of a segment of its file's source, by the times of `segment_bounds`."""
-    if start_s is None and end_s is None:
-        return source
     start, end = segment_bounds(len(source), features.source_rate, start_s, end_s)
     return source[start:end]
 
@@ -150,25 +142,19 @@ class _Decoder:
 
     def __init__(self, recording: LongRecording) -> None:
         self._recording = recording
-        self._begin()
-
-    def _begin(self) -> None:
-        recording = self._recording
-        self._blocks = signal_blocks(
-            recording.path, recording.sample_rate_hz, recording.audio, LONGEST_S, Condition(), recording.mean
-        )
-        self._start = 0
-        self._held = np.zeros(0, np.float32)
+        self._start = sys.maxsize  # nothing is decoded yet
 
     def read(self, start: int, end: int) -> Float[np.ndarray, " part"]:
         """Raises RecordingError if the file was shortened or replaced since it was opened."""
+        its = self._recording
         if start < self._start:
-            self._begin()
+            self._blocks = signal_blocks(its.path, its.sample_rate_hz, its.audio, LONGEST_S, Condition(), its.mean)
+            self._start, self._held = 0, np.zeros(0, np.float32)
         while self._start + len(self._held) < end:
             block = next(self._blocks, None)
             if block is None:
                 raise RecordingError("changed while it was read")
             kept = self._held[max(start - self._start, 0) :]
             self._start += len(self._held) - len(kept)
-            self._held = np.concatenate([kept, block / self._recording.peak])
+            self._held = np.concatenate([kept, block / its.peak])
         return self._held[start - self._start : end - self._start].copy()

@@ -18,12 +18,13 @@ from emocluster_jax.corpora.demo import draw_annotators, rate
 from emocluster_jax.corpora.demo_voices import (
     MAXIMUM,
     Emotion,
+    Speech,
     draw_speakers,
     neutral_sentence,
+    say,
     speech_of,
     voice_quality,
 )
-from emocluster_jax.corpora.espeak import Speech, say
 from emocluster_jax.corpora.labels import VAD
 from emocluster_jax.corpora.table import read_table
 from emocluster_jax.errors import InputError

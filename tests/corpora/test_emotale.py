@@ -41,7 +41,7 @@ def test_the_part_with_its_own_split(emotale):
     assert first.labels == pytest.approx(vad(13 / 3, 14 / 3, 5 / 3))
     assert not any(u.has_labels for u in utterances if u.split == "unlabeled")
     held_out = {u.speaker for u in utterances if u.split in ("validation", "test")}
-    assert held_out == emotale_corpus.VALIDATION_SPEAKERS | emotale_corpus.TEST_SPEAKERS
+    assert held_out == set(emotale_corpus.HELD_OUT)
     assert held_out.isdisjoint(u.speaker for u in utterances if u.split in ("train", "unlabeled"))
 
 

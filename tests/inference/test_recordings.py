@@ -279,7 +279,7 @@ def test_recordings_that_are_not_held_in_memory_are_predicted_alike(
     monkeypatch.setattr(sources, "HELD_S", 30.0)
     rows = list(predict_recordings(predictors, [recording], window_s=window_s))
 
-    assert isinstance(sources.open_recording(recording.path, 16_000), sources.LongRecording)
+    assert isinstance(sources.open_source(recording.path, FeatureConfig()), sources.LongRecording)
     assert len(rows) == len(held) == (1 if window_s is None else 32.2 // window_s + 1)
     for row, expected in zip(rows, held, strict=True):
         assert isinstance(row, SegmentPrediction) and isinstance(expected, SegmentPrediction)
@@ -378,7 +378,7 @@ def test_a_long_recording_that_changes_after_its_peak_is_known(tmp_path: Path, m
     monkeypatch.setattr(sources, "HELD_S", 5.0)
     monkeypatch.setattr(decoding, "BLOCK_SAMPLES", 16_000)
     path = write_recording(tmp_path / "long.wav", noise(8.0))
-    long = sources.open_recording(path, 16_000)
+    long = sources.open_source(path, FeatureConfig())
     write_recording(path, noise(7.0))
     with pytest.raises(RecordingError, match="changed while it was read"):
         sources.reader(long)(100_000, 120_000)

@@ -11,10 +11,11 @@ import pytest
 import soundfile
 import soxr
 
+from emocluster_jax.config import FeatureConfig
 from emocluster_jax.errors import RecordingError
 from emocluster_jax.preprocessing import audio, decoding, sources
 from emocluster_jax.preprocessing.audio import read_audio, to_mono_resampled
-from emocluster_jax.preprocessing.sources import open_recording
+from emocluster_jax.preprocessing.sources import open_source
 
 RATE = 16_000
 
@@ -226,7 +227,7 @@ def test_recordings_too_long_to_hold(tmp_path: Path, monkeypatch: pytest.MonkeyP
         read_audio(tmp_path / "x.flac", RATE)
     monkeypatch.setattr(sources, "LONGEST_S", 19.0)
     with pytest.raises(RecordingError, match="longer than"):
-        open_recording(tmp_path / "x.flac", RATE)
+        open_source(tmp_path / "x.flac", FeatureConfig())
 
 
 def test_names_that_are_no_valid_utf8(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def test_segments_go_by_the_frame_rate() -> None:
     np.testing.assert_array_equal(cut_segment(frames, FEATURES, 0.5, 1.21), frames[25:60])  # 60.5: to the even number
     np.testing.assert_array_equal(cut_segment(frames, FEATURES, 1.0, None), frames[50:])
     np.testing.assert_array_equal(cut_segment(0 * frames, FEATURES, 0.0, 1.0), 0 * frames[:50])  # no sound, no silence
-    assert cut_segment(frames, FEATURES, None, None) is frames
+    np.testing.assert_array_equal(cut_segment(frames, FEATURES, None, None), frames)
     for start_s, end_s, reason in ((1.0, 1.86, "beyond the file's end"), (0.5, 0.505, "is empty")):
         with pytest.raises(RecordingError, match=reason):
             cut_segment(frames, FEATURES, start_s, end_s)

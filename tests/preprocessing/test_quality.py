@@ -14,7 +14,7 @@ from emocluster_jax.preprocessing import decoding, sources
 from emocluster_jax.preprocessing.audio import Condition, read_audio, to_mono_resampled
 from emocluster_jax.preprocessing.chunks import ChunkParts, chunk_parts, frames_of_parts, split_chunks
 from emocluster_jax.preprocessing.quality import SILENCE, Quality, quality_of
-from emocluster_jax.preprocessing.sources import LongRecording, open_recording, reader
+from emocluster_jax.preprocessing.sources import LongRecording, open_source, reader
 from small_models import noise, write_recording
 
 RATE = 16_000
@@ -136,10 +136,10 @@ def test_an_offset_is_removed_from_recordings_that_are_not_held(
 ) -> None:
     path = write_recording(tmp_path / "x.wav", noise(9, 22_050) + 0.3, 22_050)
     settings = AudioConfig(remove_dc=True)
-    held = open_recording(path, RATE, settings)
+    held = open_source(path, FEATURES, settings)
     monkeypatch.setattr(sources, "HELD_S", 5.0)
     monkeypatch.setattr(decoding, "BLOCK_SAMPLES", 10_000)
-    long = open_recording(path, RATE, settings)
+    long = open_source(path, FEATURES, settings)
     assert isinstance(held, np.ndarray) and isinstance(long, LongRecording)
     # The mean is summed block by block, in float64.
     np.testing.assert_allclose(reader(long)(0, len(long)), held, atol=1e-6)
