@@ -34,9 +34,9 @@ class Task:
 
     description: str
     total: int | None = None
-    """Units of work; None if unknown."""
+    """Units of work; None, if unknown, shows only the elapsed time."""
     note: str = ""
-    """Shown while the task runs."""
+    """Shown while the task runs, e.g. the last score."""
     done: int = 0
     detail: str = ""
     started: float = field(default_factory=time.monotonic)
@@ -83,15 +83,6 @@ class Task:
         return f"{count}({_duration(self.elapsed_s)}{pace})"
 
 
-class _WarningHandler(logging.Handler):
-    def __init__(self, console: Console) -> None:
-        super().__init__(logging.WARNING)
-        self._console = console
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._console.warn(record.getMessage())
-
-
 class Console:
     """How commands and long functions talk to the person who started them.
 
@@ -101,11 +92,9 @@ class Console:
       wording: rewrites texts for commands, which have other names for settings.
     """
 
-    def __init__(
-        self, quiet: bool = False, interval_s: float = 10.0, wording: Callable[[str], str] | None = None
-    ) -> None:
+    def __init__(self, quiet: bool = False, interval_s: float = 10.0, wording: Callable[[str], str] = str) -> None:
         self.quiet = quiet
-        self._wording = wording or (lambda text: text)
+        self._wording = wording
         self._interval_s = interval_s
         self._display: _Bars | _Lines | None = None
         self._tasks: list[Task] = []
@@ -123,7 +112,8 @@ class Console:
     @contextmanager
     def showing_log(self) -> Iterator[None]:
         """Shows what the package logs in the block, such as oddities of a corpus, as warnings."""
-        logger, handler = logging.getLogger("emocluster_jax"), _WarningHandler(self)
+        logger, handler = logging.getLogger("emocluster_jax"), logging.Handler(logging.WARNING)
+        handler.emit = lambda record: self.warn(record.getMessage())
         propagates, logger.propagate = logger.propagate, False  # some libraries have the root logger print it, too
         logger.addHandler(handler)
         try:
@@ -156,13 +146,7 @@ class Console:
 
     @contextmanager
     def task(self, description: str, total: int | None = None, note: str = "") -> Iterator[Task]:
-        """Shows a task until the block ends; nested tasks disappear when they end.
-
-        Args:
-          description: e.g. "preparing recordings".
-          total: units of work, which `Task.advance` counts; None shows only the elapsed time.
-          note: shown beside it, e.g. the last score.
-        """
+        """Shows a `Task` until the block ends; nested tasks disappear when they end."""
         task = Task(description, total, note)
         if self.quiet:
             yield task

@@ -12,7 +12,7 @@ from emocluster_jax.config import FeatureConfig
 from emocluster_jax.corpora.labels import VAD
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.preprocessing.normalization import FeatureStatistics
-from emocluster_jax.records.builder import RecordsBuilder, record_file_name, record_serializer
+from emocluster_jax.records.builder import record_file_name, record_serializer, write_metadata
 from emocluster_jax.records.folds import Folds
 from emocluster_jax.records.preparation import (
     LabelStatistics,
@@ -68,7 +68,7 @@ def write_records(
             writer.close()
             files.append(RecordFile(path.name, split, len(examples), hashlib.sha256(path.read_bytes()).hexdigest()))
             sizes.setdefault(split, []).append((len(examples), sum(map(len, examples))))
-    RecordsBuilder(data_dir, layout).write_metadata(sizes)
+    write_metadata(data_dir, layout, sizes)
     nothing, one = np.zeros(features.dimensions, np.float32), np.ones(features.mel_bands, np.float32)
     preparation = Preparation(
         corpus="drawn",

@@ -1,8 +1,8 @@
 """Shards over the workers of an Apache Beam runner: of a Flink cluster, of Dataflow, or of this machine.
 
-Each shard is one element of a pipeline, and what is done with it is what the local processes do (`shard_work`). Workers
-find recordings and folders under the same absolute paths as this process, on a file system that all of them share. A
-pipeline carries no more than the shards' names, since services limit its size; the rows lie beside the results.
+Each shard is one element of a pipeline, and is worked on as by local processes (`shard_work`). All workers need the
+recordings and folders under the same absolute paths as this process, on a shared file system. A pipeline carries only
+the shards' names, since services limit its size; the rows are in files beside the results.
 """
 
 from __future__ import annotations
@@ -56,11 +56,8 @@ def _without_warnings() -> Iterator[None]:
 def beam_runner(name: str, options: Sequence[str]) -> BeamRunner:
     """A runner that exists here, with options that it can be started with.
 
-    `DirectRunner` is Beam's runner in Python. Beam itself first tries to fetch a program in Go under this name, Prism,
-    which heeds neither `direct_num_workers` nor `direct_running_mode`; it has a name of its own, `PrismRunner`.
-
     Args:
-      name: e.g. "DirectRunner", "FlinkRunner", "DataflowRunner", or the full name of a class.
+      name: e.g. "DirectRunner" (Beam's runner in Python), "FlinkRunner", "DataflowRunner", or a class's full name.
       options: pipeline options without their dashes, `name=value` or `name`.
 
     Raises:
@@ -74,8 +71,9 @@ def beam_runner(name: str, options: Sequence[str]) -> BeamRunner:
         ) from None
     for option in options:
         if not re.fullmatch(r"[A-Za-z]\w*(=.*)?", option, re.DOTALL) or option.startswith("runner="):
-            raise InputError(f"`beam_options`: {option!r} is no option; give name=value or name, without dashes")
+            raise InputError(f"`beam_options`: {option!r} is not an option; give name=value or name, without dashes")
     flags = tuple(f"--{option}" for option in options)
+    # Beam would first try to fetch Prism, in Go, which ignores `direct_num_workers` and `direct_running_mode`.
     name = "FnApiRunner" if name.lower() in ("direct", "directrunner") else name
     try:
         create_runner(name)
@@ -148,8 +146,7 @@ def run_on_beam(
             raise InputError(
                 f"Beam's {runner.name} failed: {_reason(error)}; the same command again goes on from here"
             ) from error
-    # An NFS client may believe for a minute that a file is absent which it has missed before, unless it changes the
-    # folder itself.
+    # An NFS client may take a file that it has missed before for absent for a minute, unless it changes the folder.
     mark = folder / ".look"
     mark.touch()
     mark.unlink()
@@ -183,7 +180,7 @@ def _read_shard(name: str, folder: Path) -> Shard:
 
 
 def _work(element: _Element, shard_pass: ShardPass, folder: Path) -> None:
-    """On a worker: does what is to be done with a shard. What it raises goes into the worker's log."""
+    """Does the work on a shard, on a worker; errors go into the worker's log."""
     name, recording = element
     try:
         # Otherwise every recording would be skipped as missing.

@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Float, Float32
-from tensorflow_datasets.core.dataset_builder import FileReaderBuilder
+from tensorflow_datasets.core.dataset_info import DatasetIdentity
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 from tensorflow_datasets.core.splits import SplitDict
 
@@ -35,55 +35,38 @@ _CITATION = """\
 """
 
 
-class RecordsBuilder(FileReaderBuilder):
-    """ArrayRecord files directly in `data_dir`; `records.writer` writes them, in parallel, and calls `write_metadata`.
+def write_metadata(data_dir: Path, layout: Layout, files: Mapping[str, Sequence[tuple[int, int]]]) -> None:
+    """Writes `dataset_info.json` and `features.json`, so that `tfds.builder_from_directory(data_dir)` needs no code.
 
-    What it wrote needs no builder: `tfds.builder_from_directory(data_dir).as_data_source("train")`.
+    Args:
+      data_dir: the directory with the ArrayRecord files.
+      layout: of the records.
+      files: per split, the number of records and of their bytes in each of its files, in order.
     """
-
-    name = NAME
-    VERSION = tfds.core.Version("1.0.0")
-
-    def __init__(self, data_dir: Path, layout: Layout) -> None:
-        self._features = record_features(layout)
-        super().__init__(data_dir=data_dir, file_format=tfds.core.FileFormat.ARRAY_RECORD)
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=_DESCRIPTION,
-            citation=_CITATION,
-            features=self._features,
-            disable_shuffling=True,
+    folder = str(data_dir)
+    identity = DatasetIdentity(name=NAME, version=tfds.core.Version("1.0.0"), data_dir=folder, module_name=__name__)
+    info = tfds.core.DatasetInfo(
+        builder=identity,
+        description=_DESCRIPTION,
+        citation=_CITATION,
+        features=record_features(layout),
+        disable_shuffling=True,
+    )
+    info.set_file_format(tfds.core.FileFormat.ARRAY_RECORD)
+    template = tfds.core.ShardedFileTemplate(
+        data_dir=tfds.core.as_path(data_dir), dataset_name=NAME, filetype_suffix="array_record"
+    )
+    splits = [
+        tfds.core.SplitInfo(
+            name=split,
+            shard_lengths=[records for records, _ in shards],
+            num_bytes=sum(size for _, size in shards),
+            filename_template=template.replace(split=split),
         )
-
-    def _build_data_dir(self, data_dir: str) -> tuple[str, str]:
-        """The given directory itself, without TFDS's folders for name and version below it."""
-        return data_dir, data_dir
-
-    def _download_and_prepare(self, dl_manager: Any, download_config: Any = None) -> None:
-        raise NotImplementedError("prepare recordings with `emocluster_jax.prepare`")
-
-    def write_metadata(self, files: Mapping[str, Sequence[tuple[int, int]]]) -> None:
-        """Writes `dataset_info.json` and `features.json`.
-
-        Args:
-          files: per split, the number of records and of their bytes in each of its files, in order.
-        """
-        template = tfds.core.ShardedFileTemplate(
-            data_dir=self.data_path, dataset_name=NAME, filetype_suffix="array_record"
-        )
-        splits = [
-            tfds.core.SplitInfo(
-                name=split,
-                shard_lengths=[records for records, _ in shards],
-                num_bytes=sum(size for _, size in shards),
-                filename_template=template.replace(split=split),
-            )
-            for split, shards in files.items()
-        ]
-        self.info.set_splits(SplitDict(splits))
-        self.info.write_to_directory(self.data_path)
+        for split, shards in files.items()
+    ]
+    info.set_splits(SplitDict(splits))
+    info.write_to_directory(data_dir)
 
 
 def record_features(layout: Layout, fields: Sequence[str] | None = None) -> tfds.features.FeaturesDict:

@@ -1,6 +1,6 @@
 """Recordings that end the process which decodes them: found by decoding them alone, and left out.
 
-A worker notes which recording it decodes. When it dies, so do the others of its pool, and each of them leaves a note.
+A worker notes which recording it decodes. When it dies, so do the others of its pool, and each leaves a note.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from emocluster_jax.storage.json_files import read_sealed, write_sealed
 _CRASHING = "crashing.json"
 _LONGEST_NOTE = 20
 _KILLED = (signal.SIGKILL, signal.SIGTERM)
-"""Signals that come from outside, from the system when memory is short: what they end need not be at fault."""
+"""Signals from outside, as from the system when memory is short: the recording need not be at fault."""
 
 
 class Examined(NamedTuple):
@@ -39,7 +39,7 @@ class Examined(NamedTuple):
 
 
 def noting(shard: Shard, folder: Path) -> Iterator[Utterance]:
-    """The shard's recordings; while one is worked on, and after a crash, a file in `folder` says which."""
+    """The shard's recordings; while one is worked on, and after a crash, a file in `folder` names it."""
     note = _note(shard, folder)
     try:
         with note.open("wb", buffering=0) as file:
@@ -52,7 +52,7 @@ def noting(shard: Shard, folder: Path) -> Iterator[Utterance]:
 
 
 def examine(shards: Sequence[Shard], features: Features, audio: AudioConfig, folder: Path) -> Examined:
-    """Decodes what these shards' notes name, each recording in a process of its own, and notes which crash it.
+    """Decodes the recordings in these shards' notes, each in a process of its own, and keeps which crash it.
 
     Raises:
       InputError: such a process was killed from outside; names the recording.

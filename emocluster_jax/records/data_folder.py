@@ -23,10 +23,10 @@ _NAME_LENGTH = 16
 
 
 def existing_preparation(data_dir: Path, requests: Collection[str]) -> Preparation | None:
-    """What lies in `data_dir` if one of these requests made it, None if nothing lies there.
+    """The preparation in `data_dir` if one of these requests made it, None if there is nothing.
 
     Raises:
-      InputError: something else lies there, or no directory can be put there.
+      InputError: there is something else, or no directory can be put there.
     """
     if data_dir.exists() and not data_dir.is_dir():
         raise InputError(f"{data_dir} is a file; give another `data_dir`")
@@ -118,8 +118,7 @@ def finished_folder(folder: Path) -> Path:
     """The folder inside an unfinished one that becomes the data directory, with the records that it has already."""
     finished = folder / _FINISHED
     finished.mkdir(exist_ok=True)
-    # TFDS would read metadata of an earlier run and write others than it writes afresh.
-    for path in finished.glob("*.json"):
+    for path in finished.glob("*.json"):  # written anew
         _remove(path)
     return finished
 

@@ -38,17 +38,13 @@ class Folds:
 
     @property
     def count(self) -> int:
-        """How many there are."""
         return len(self.speakers)
 
-    def of_split(self, split: str, fold: int) -> frozenset[int]:
+    def of_split(self, split: str, fold: int) -> set[int]:
         """The folds that make up a split of the run that tests on `fold`: the next one validates, the rest train."""
-        test, validation = fold, fold % self.count + 1
-        if split == "test":
-            return frozenset({test})
-        if split == "validation":
-            return frozenset({validation})
-        return frozenset(range(1, self.count + 1)) - {test, validation}
+        held_out = {"test": fold, "validation": fold % self.count + 1}
+        train = set(range(1, self.count + 1)) - set(held_out.values())
+        return {held_out[split]} if split in held_out else train
 
 
 def in_one_split(utterances: Sequence[Utterance]) -> list[Utterance]:
@@ -66,11 +62,11 @@ def deal_folds(utterances: Sequence[Utterance], wanted: FoldsRequest) -> Folds:
 
     Args:
       utterances: the labelled recordings, in the order of the records.
-      wanted: as many folds of about equally many recordings (`corpora.speaker_split.deal`), or a fold for each speaker,
+      wanted: so many folds of about equally many recordings (`corpora.speaker_split.deal`), or a fold for each speaker,
         in the order of their names.
 
     Raises:
-      InputError: there are fewer speakers than folds, or there is to be one for each, and none is known.
+      InputError: there are fewer speakers than folds, or each is to get one, and none is known.
     """
     wanted = checked_request(wanted)
     if wanted == "speakers" and utterances and not any(utterance.speaker for utterance in utterances):

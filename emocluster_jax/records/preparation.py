@@ -99,12 +99,12 @@ class GivenStatistics:
 
 @dataclass(frozen=True)
 class Preparation:
-    """A prepared data directory, apart from its recordings.
+    """A prepared data directory, apart from its recordings; earlier versions did not write the fields with defaults.
 
     Attributes:
       corpus: name of the corpus reader.
-      source: where the corpus lay.
-      request: SHA-256 of what was asked for: settings, rows, sizes of the files. The same request re-uses the data.
+      source: where the corpus was.
+      request: SHA-256 of the request: settings, rows, sizes of the files. The same request re-uses the data.
       features: how the recordings became chunks.
       feature_statistics: what the chunks are normalised by.
       statistics_from: the split that the feature statistics are of, or the data directory they were taken from.
@@ -119,9 +119,8 @@ class Preparation:
       shared_speakers: those with recordings in more than one of training, validation and test.
       folds: how the labelled recordings, all in the split `train`, were assigned to folds; None without folds.
       audio: how audio files became signals.
-      noticed: how many recordings have what `preprocessing.quality.NOTICES` tells, by its names; empty in what earlier
-        versions wrote.
-      inputs: further inputs that the records hold; none in what earlier versions wrote.
+      noticed: how many recordings have each of `preprocessing.quality.NOTICES`.
+      inputs: further inputs that the records hold.
     """
 
     corpus: str
@@ -224,7 +223,7 @@ def _preparation(values: dict[str, Any]) -> Preparation:
     entries = {}
     for field_ in settings_of(Preparation):
         name = field_.name
-        if field_.required or name in values:  # earlier versions did not write all of them
+        if field_.required or name in values:
             read = _READERS.get(name, partial(as_type, field_.type))
             entries[name] = read(values[name], name)
     preparation = Preparation(**entries)

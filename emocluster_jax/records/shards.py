@@ -9,14 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from emocluster_jax.config import (
-    DEFAULT_AUDIO,
-    LABEL,
-    SPLITS,
-    AudioConfig,
-    Features,
-    GivenFeatures,
-)
+from emocluster_jax.config import DEFAULT_AUDIO, LABEL, SPLITS, AudioConfig, Features, GivenFeatures
 from emocluster_jax.corpora.inputs import InputSizes, check_input_names
 from emocluster_jax.corpora.labels import VAD
 from emocluster_jax.corpora.utterance import Utterance
@@ -24,16 +17,15 @@ from emocluster_jax.errors import InputError
 from emocluster_jax.records.folds import FoldsRequest
 from emocluster_jax.settings import to_dict
 
-_SMALLEST, _LARGEST = 16, 256
-_SHARDS = 16
-"""A split is cut into about this many shards, so that many cores have work, of 16 to 256 recordings."""
+_SMALLEST, _LARGEST, _SHARDS = 16, 256, 16
+"""A split is cut into about 16 shards, so that many cores have work, of 16 to 256 recordings."""
+_MOST_SHARDS = 256
+"""Never into more, however large they get: a random-access reader keeps all of a split's files open."""
 _REQUEST_VERSION = 1
 _BEGINNING_BYTES = 4096
 """Of a file of given features: its header and some frames."""
 _VECTOR_BYTES = 1 << 20
-"""More than any file of an input has that can be used."""
-_MOST_SHARDS = 256
-"""Never into more, however large they get: a random-access reader keeps all of a split's files open."""
+"""More than any usable file of an input has."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +54,7 @@ def plan_shards(utterances: Sequence[Utterance]) -> list[Shard]:
 
 
 def check_utterances(utterances: Sequence[Utterance]) -> None:
-    """Raises InputError where there are none, or a row cannot be stored.
-
-    A split is unknown, an id is doubled or not UTF-8, an input has an impossible name, or a label is out of
-    `config.LABEL`, which the readers of corpora look at by themselves, to say in which line it is.
-    """
+    """Raises InputError for no rows, an unknown split, an id twice or not in UTF-8, and impossible inputs or labels."""
     if not utterances:
         raise InputError("there are no recordings to prepare; check the corpus folder")
     seen = set()
@@ -97,11 +85,11 @@ def request_sha256(
 ) -> str:
     """SHA-256 of everything that the records depend on: rows, settings, and the sizes of the recordings' files.
 
-    Where the corpus lies is no part of it: moved to another folder, it is the same corpus. Files of given features have
-    the same sizes whatever layer they are of; so their beginnings are part of it, and all of the files of inputs.
+    The corpus's folder is not part of it: a moved corpus is the same one. Files of given features have the same sizes
+    for every layer, so their beginnings are part of it, as are the whole files of further inputs.
     """
     request = [_REQUEST_VERSION, to_dict(features), statistics_from]
-    # With the defaults it is what it was before there were any others.
+    # With the defaults it is the same as in versions without these settings.
     if tuple(labels) != VAD:
         request.append({"labels": list(labels)})
     if inputs:
@@ -113,7 +101,7 @@ def request_sha256(
     digest = hashlib.sha256(json.dumps(request).encode())
     for u in sorted(utterances, key=lambda u: (u.split, u.id)):
         row = [u.id, u.split, u.speaker, u.gender, [float(u.labels.get(name, math.nan)).hex() for name in labels]]
-        row.append(_size(u))
+        row.append(_size(u.path))
         if isinstance(features, GivenFeatures):
             row.append(_beginning(u.path, _BEGINNING_BYTES))
         if u.start_s is not None or u.end_s is not None:
@@ -124,15 +112,15 @@ def request_sha256(
     return digest.hexdigest()
 
 
-def _size(utterance: Utterance) -> int:
+def _size(path: Path) -> int:
     try:
-        return utterance.path.stat().st_size
+        return path.stat().st_size
     except OSError:
         return -1
 
 
 def _beginning(path: Path, size: int) -> str:
-    """SHA-256 of so many first bytes of a file; "" for what is not one, or cannot be read."""
+    """SHA-256 of a file's first bytes; "" if it is not a plain file, or cannot be read."""
     try:
         if not path.is_file():  # whoever opens a pipe waits for its writer
             return ""

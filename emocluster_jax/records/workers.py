@@ -26,7 +26,7 @@ class ShardPass(NamedTuple):
 
 
 RunShards = Callable[[ShardPass, Iterable[Shard], Callable[[Shard], None]], None]
-"""Does a pass's work on every shard, and calls a function here as each is done."""
+"""Does a pass's work on every shard, and calls a function in this process as each is done."""
 
 
 @contextmanager
@@ -81,6 +81,6 @@ def _run_here(shard_pass: ShardPass, shards: Iterable[Shard], done: Callable[[Sh
 def _start_worker() -> None:
     # The parent alone answers Ctrl-C: it lets the shards in work end and keeps them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # libmpg123 prints what it dislikes of an MP3 file; the reason goes into the list of skipped recordings instead.
+    # libmpg123 prints complaints about MP3 files; the reasons are in the list of skipped recordings.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     end_with_parent()

@@ -78,20 +78,20 @@ def prepare(
       data_dir: where the records go; absent, empty, or holding what the same request made.
       features: how recordings become chunks.
       corpus: name of the corpus, for the record.
-      source: where it lies, for the record.
-      workers: processes that decode and write, or a Beam runner whose workers do. With more than one process, call this
-        from a module that can be imported again (`if __name__ == "__main__":`).
-      console: for the progress display and lines on what was decided.
-      given: feature statistics of other data to use; None computes them over the training split, or over the
-        unlabelled one where there is no training split.
+      source: its folder, for the record.
+      workers: processes that decode and write, or a Beam runner. With more than one process, call this from a module
+        that can be imported again (`if __name__ == "__main__":`).
+      console: shows progress, and what was decided.
+      given: feature statistics of other data to use; None computes them over the training split or, if there is none,
+        over the unlabelled one.
       folds: assign all labelled recordings, whatever their split, to folds by speaker; they become the split
         `train`, and each run selects its own three splits from it (`PreparedData.locate`).
       audio: how audio files become signals.
 
     Raises:
-      InputError: the rows are at odds, `data_dir` holds something else, no training recording could be used, none of
-        the files of an input has a vector, there are too few speakers for the folds, a worker died, the Beam runner
-        failed, or the disk is full.
+      InputError: rows contradict each other, `data_dir` holds something else, no training recording or no file of an
+        input could be used, there are too few speakers for the folds, a worker or the Beam runner failed, or the disk
+        is full.
     """
     check_utterances(utterances)
     if folds is not None:
@@ -253,7 +253,7 @@ def _run(description: str, shard_pass: ShardPass, shards: Sequence[Shard], run: 
 
 
 def _check_training_split(reports: dict[Shard, ShardReport], folder: Path) -> None:
-    """Without a single training recording (or, where none was asked for, a single one) there is nothing to keep."""
+    """Raises InputError if no training recording could be used or, if the corpus has none, no recording at all."""
     train = [report for shard, report in reports.items() if shard.split == "train"]
     considered = train or list(reports.values())
     if not any(report.records for report in considered):
@@ -271,11 +271,11 @@ def _nothing_left(what: str, reasons: Sequence[Sequence[str]], folder: Path) -> 
 
 
 def _collect(reports: dict[Shard, ShardReport], finished: Path, folder: Path, layout: Layout) -> list[RecordFile]:
-    """Moves the record files to `finished` under TFDS's names, with TFDS's metadata; shards without records are left.
+    """Moves the record files, but empty ones, to `finished` under TFDS's names, and writes TFDS's metadata.
 
-    The names hold the number of files, which is known only now. A run killed in here finds some files moved already.
+    The names contain the number of files, which is known only now. A run killed in here finds some files moved already.
     """
-    from emocluster_jax.records.builder import RecordsBuilder, record_file_name
+    from emocluster_jax.records.builder import record_file_name, write_metadata
 
     files = []
     sizes: dict[str, list[tuple[int, int]]] = {}
@@ -292,5 +292,5 @@ def _collect(reports: dict[Shard, ShardReport], finished: Path, folder: Path, la
                 )
             files.append(RecordFile(name, split, report.records, report.sha256))
             sizes.setdefault(split, []).append((report.records, report.bytes))
-    RecordsBuilder(finished, layout).write_metadata(sizes)
+    write_metadata(finished, layout, sizes)
     return files

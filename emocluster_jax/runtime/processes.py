@@ -83,23 +83,18 @@ def decide_start(processes: Processes, environment: Mapping[str, str], tpu_libra
     Raises:
       InputError: a coordinator is given, but neither options nor platform tell the number of processes.
     """
-    if processes.num_processes == 1:
+    address, count = processes.coordinator, processes.num_processes
+    if count == 1:
         return None
-    if processes.num_processes is not None:
+    if count is not None:
         # "deactivate" keeps JAX from asking the platform for the GPUs: each process uses all that it sees.
-        return Start(
-            "`num_processes`",
-            processes.coordinator,
-            processes.num_processes,
-            processes.process_id,
-            detection="deactivate",
-        )
+        return Start("`num_processes`", address, count, processes.process_id, detection="deactivate")
     start = _told_by_platform(environment, tpu_library)
-    if processes.coordinator is None:
+    if address is None:
         return start
     if start is None:
         raise InputError("`coordinator` is given without `num_processes` and `process_id`; give all three")
-    return dataclasses.replace(start, coordinator=processes.coordinator)
+    return dataclasses.replace(start, coordinator=address)
 
 
 def _told_by_platform(environment: Mapping[str, str], tpu_library: bool) -> Start | None:

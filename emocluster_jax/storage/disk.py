@@ -62,7 +62,7 @@ def check_room(folder: Path, size: int) -> None:
 
 def check_output_file(option: str, path: Path) -> None:
     """Raises InputError, naming the option, if this file cannot be written: an empty one is created beside it."""
-    there = _status(option, path)
+    there = check_path(option, path)
     if there is not None and stat.S_ISDIR(there.st_mode):
         raise InputError(f"{option} {path} is a folder; give the name of a file in it")
     if there is not None and not stat.S_ISREG(there.st_mode):
@@ -89,7 +89,7 @@ def check_output_folder(option: str, path: Path) -> None:
     check_utf8(path)
     folder = path
     missing: list[str] = []
-    while (there := _status(option, folder)) is None:
+    while (there := check_path(option, folder)) is None:
         if folder.is_symlink():
             raise InputError(f"{option} {path}: {folder} is a link that leads nowhere; choose another")
         missing.append(folder.name)
@@ -97,7 +97,7 @@ def check_output_folder(option: str, path: Path) -> None:
     if not stat.S_ISDIR(there.st_mode):
         raise InputError(f"{option} {path}{'' if folder == path else f': {folder}'} is a file; give a folder")
     for name in missing:
-        _status(option, folder / name)  # names may be too long
+        check_path(option, folder / name)  # names may be too long
     temporary = temporary_name(folder / "folder")
     try:
         temporary.mkdir()
@@ -116,13 +116,12 @@ def check_utf8(folder: Path) -> None:
         ) from None
 
 
-def check_path(option: str, path: Path) -> None:
-    """Raises InputError if a path, which need not exist, is too long, in a closed folder, or a circle of links."""
-    _status(option, path)
+def check_path(option: str, path: Path) -> os.stat_result | None:
+    """The path's status, None if nothing is there.
 
-
-def _status(option: str, path: Path) -> os.stat_result | None:
-    """The path's status; None if nothing is there."""
+    Raises:
+      InputError: the path is too long, in a closed folder, or a circle of links.
+    """
     try:
         return path.stat()
     except (FileNotFoundError, NotADirectoryError):
