@@ -85,10 +85,14 @@ def within(limits: Range[Any]) -> dict[str, Any]:
     return {"range": limits}
 
 
+def alternatives(hint: Any) -> tuple[Any, ...]:
+    """The types of a union, or the one type."""
+    return typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
+
+
 def number_kind(hint: Any) -> type[int] | type[float] | None:
     """What numbers a value of an annotated type is, may be, or is a tuple of; None for a value without numbers."""
-    is_union = typing.get_origin(hint) in (types.UnionType, typing.Union)
-    for alternative in typing.get_args(hint) if is_union else (hint,):
+    for alternative in alternatives(hint):
         kind = typing.get_args(alternative)[0] if typing.get_origin(alternative) is tuple else alternative
         if kind in (int, float):
             return kind

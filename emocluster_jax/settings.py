@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from emocluster_jax.errors import InputError
-from emocluster_jax.ranges import Range, number_kind
+from emocluster_jax.ranges import Range, alternatives, number_kind
 
 Config = TypeVar("Config")
 
@@ -109,21 +109,15 @@ def check_numbers(config: Any) -> None:
 
 def _in_range(value: Any, hint: Any, limits: Range[Any], name: str) -> Any:
     """The value with its numbers as Python's; None, texts and words pass where they are alternatives."""
-    for alternative in typing.get_args(hint) if _is_union(hint) else (hint,):
+    for alternative in alternatives(hint):
         origin = typing.get_origin(alternative)
-        if value is None and alternative is types.NoneType:
-            return value
-        if isinstance(value, str) and alternative is str:
+        if alternative in (types.NoneType, str) and isinstance(value, alternative):
             return value
         if origin is Literal and isinstance(value, str) and value in typing.get_args(alternative):
             return value
         if origin is tuple and isinstance(value, list | tuple):
             return tuple(limits.check(name, element) for element in value)
     return limits.check(name, value)
-
-
-def _is_union(hint: Any) -> bool:
-    return typing.get_origin(hint) in (types.UnionType, typing.Union)
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -164,10 +158,8 @@ def as_type(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, list | tuple):
             raise InputError(f"{where} is {value!r}; expected a list")
         return tuple(as_type(typing.get_args(hint)[0], item, where) for item in value)
-    if _is_union(hint):
-        if value is None:
-            return None
-        return as_type(next(t for t in typing.get_args(hint) if t is not types.NoneType), value, where)
+    if len(types_ := alternatives(hint)) > 1:
+        return None if value is None else as_type(next(t for t in types_ if t is not types.NoneType), value, where)
     if hint is Path and isinstance(value, str | Path):
         return Path(value)
     if hint is float and type(value) is int and abs(value) < 1 << 1023:

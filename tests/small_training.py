@@ -6,8 +6,7 @@ import numpy as np
 
 from emocluster_jax.config import FeatureConfig, ModelConfig
 from emocluster_jax.corpora.labels import VAD, LabelColumns
-from emocluster_jax.feed.resident import ResidentSplit, place
-from emocluster_jax.feed.split import AUDIO
+from emocluster_jax.feed.split import AUDIO, ResidentSplit, place
 from emocluster_jax.runtime import parallel
 from emocluster_jax.training.data import TrainingData
 

@@ -16,8 +16,8 @@ from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.evaluate import EmbeddingSample, Evaluation, evaluate_split
 from emocluster_jax.evaluation.sentences import Scores
-from emocluster_jax.feed.choice import Feed, resolve_feed
-from emocluster_jax.feed.from_records import load_split
+from emocluster_jax.feed.from_records import load_split, resolve_feed
+from emocluster_jax.feed.split import Feed
 from emocluster_jax.inference.model_directory import SavedModel, model_folder, read_model
 from emocluster_jax.records.reader import Descriptions, PreparedData, open_data
 from emocluster_jax.runtime import parallel

@@ -19,7 +19,7 @@ from emocluster_jax.errors import InputError
 from emocluster_jax.preprocessing.given_frames import most_frequent_dimensions, shape_of
 from emocluster_jax.preprocessing.normalization import FeatureStatistics
 from emocluster_jax.records.beam import BeamRunner, beam_runner
-from emocluster_jax.records.folds import checked_request, in_one_split
+from emocluster_jax.records.folds import in_one_split
 from emocluster_jax.records.preparation import FILE_NAME, GivenStatistics, Preparation, read_preparation
 from emocluster_jax.records.writer import prepare as write_records
 from emocluster_jax.runtime.host import usable_cores
@@ -53,8 +53,6 @@ def prepare(request: PrepareRequest) -> Preparation:
     source, data_dir, folds = Path(request.source), Path(request.data_dir), request.folds
     unlabeled = None if request.unlabeled is None else Path(request.unlabeled)
     own = options_of(corpus, request.corpus_options)
-    if folds is not None:
-        folds = checked_request(folds)
     runner = _runner(request, data_dir)  # before anything is read
     _check_outputs(corpus, source, data_dir)
     suffixes = AUDIO_SUFFIXES if request.frame_rate is None else FRAME_SUFFIXES

@@ -32,9 +32,8 @@ from emocluster_jax.evaluation.run_results import (
     write_predictions,
     write_run_scores,
 )
-from emocluster_jax.feed.choice import Feed, resolve_feed
-from emocluster_jax.feed.from_records import load_split, pool_prefix
-from emocluster_jax.feed.split import Split
+from emocluster_jax.feed.from_records import load_split, pool_prefix, resolve_feed
+from emocluster_jax.feed.split import Feed, Split
 from emocluster_jax.inference.model_directory import MODEL, SavedModel, read_model
 from emocluster_jax.models.registry import further_inputs
 from emocluster_jax.objectives.stage import stages_of

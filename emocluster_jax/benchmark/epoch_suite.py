@@ -22,8 +22,7 @@ from emocluster_jax.benchmark.programs import seconds_of
 from emocluster_jax.config import FeatureConfig, ModelConfig, TrainConfig
 from emocluster_jax.console import Console
 from emocluster_jax.corpora.labels import VAD, LabelColumns
-from emocluster_jax.feed.resident import ResidentSplit
-from emocluster_jax.feed.split import AUDIO
+from emocluster_jax.feed.split import AUDIO, ResidentSplit
 from emocluster_jax.runtime import parallel
 from emocluster_jax.training.data import TrainingData
 from emocluster_jax.training.loop import fit

@@ -13,9 +13,7 @@ from emocluster_jax.benchmark.made_data import labelled_recordings, temporary_re
 from emocluster_jax.benchmark.programs import compile_times, floor_seconds, forward_bytes, training_bytes
 from emocluster_jax.config import FeatureConfig, ModelConfig, TrainConfig
 from emocluster_jax.corpora.labels import VAD, LabelColumns
-from emocluster_jax.feed.choice import Feed
-from emocluster_jax.feed.resident import ResidentSplit, place
-from emocluster_jax.feed.split import AUDIO, Held, Inputs
+from emocluster_jax.feed.split import AUDIO, Feed, Held, Inputs, ResidentSplit, place
 from emocluster_jax.inference.forward import Outputs, make_forward
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
 from emocluster_jax.models.registry import network_of

@@ -1,19 +1,22 @@
-"""What training and evaluation ask of a split, wherever its arrays lie."""
+"""Splits as training and evaluation see them, wherever their arrays are, and those that are on the devices."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
-from typing import NamedTuple, TypeVar
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeVar
 
 import jax
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Float32, Int
+from jaxtyping import Array, Float, Float32, Int, Shaped
 
 from emocluster_jax.corpora.labels import LabelColumns
 from emocluster_jax.runtime import parallel
+
+Feed = Literal["resident", "streamed"]
 
 AUDIO = "audio"
 """The input that every recording has: its chunks of a mel spectrogram or of given features."""
@@ -140,3 +143,40 @@ def labels_of_all(labels: LabelColumns, utterances: int) -> LabelColumns:
 
 def _float32(inputs: Inputs) -> dict[str, Array]:
     return {name: rows.astype(np.float32) for name, rows in inputs.items()}
+
+
+@dataclass(frozen=True)
+class ResidentSplit(Split):
+    """A split that was put on the devices once.
+
+    Attributes:
+      inputs: by name, (local devices, recordings per device, ...); recordings past the last are padding.
+    """
+
+    inputs: Inputs
+    labels: LabelColumns
+
+    @property
+    def chunks_per_utterance(self) -> int:
+        return self.inputs[AUDIO].shape[2]
+
+    def blocks(self, size: int) -> AbstractContextManager[Spans]:
+        return nullcontext(self._everything)
+
+    def draws(self, batches: Int[np.ndarray, "steps batch"], together: int) -> AbstractContextManager[Spans]:
+        return nullcontext(self._everything)
+
+    def _everything(self, first: int, last: int) -> list[tuple[Held, int, int]]:
+        return [(Held(self.inputs), first, last)]
+
+
+def place(inputs: Mapping[str, Shaped[np.ndarray, "rows ..."]], labels: LabelColumns, utterances: int) -> ResidentSplit:
+    """Puts a split on the devices.
+
+    Args:
+      inputs: by name, of this process's real recordings among `parallel.local_rows(utterances)`.
+      labels: of the same recordings.
+      utterances: real recordings over all processes.
+    """
+    dealt = {name: parallel.shard(rows, utterances) for name, rows in inputs.items()}
+    return ResidentSplit(dealt, labels_of_all(labels, utterances))

@@ -54,7 +54,7 @@ def write_metadata(data_dir: Path, layout: Layout, files: Mapping[str, Sequence[
     )
     info.set_file_format(tfds.core.FileFormat.ARRAY_RECORD)
     template = tfds.core.ShardedFileTemplate(
-        data_dir=tfds.core.as_path(data_dir), dataset_name=NAME, filetype_suffix="array_record"
+        data_dir=tfds.core.Path(data_dir), dataset_name=NAME, filetype_suffix="array_record"
     )
     splits = [
         tfds.core.SplitInfo(

@@ -32,15 +32,12 @@ class ChunkSource:
     """
 
     def __init__(self, data: PreparedData, split: str, inputs: InputSizes = ()) -> None:
-        """Opens a split, the files of which `PreparedData.describe` has verified.
+        """Opens a split, the files of which `PreparedData.describe` has verified; raises as `PreparedData.locate`.
 
         Args:
           data: prepared records.
           split: one of `config.SPLITS`.
           inputs: further inputs to read, as in `Preparation.inputs`.
-
-        Raises:
-          InputError: there is no such split or fold.
         """
         records, self._positions = data.locate(split)
         layout = data.preparation.layout
@@ -67,11 +64,7 @@ class ChunkSource:
         return self.read(position).chunks
 
     def read(self, position: int) -> StoredInputs:
-        """The inputs of the recording at this position of the split.
-
-        Raises:
-          InputError: its file has gone or is damaged.
-        """
+        """The inputs of the recording at this position; raises InputError if its file has gone or is damaged."""
         row = int(self._positions[position])
         try:
             record = self._deserialize(self._records[row])

@@ -52,11 +52,6 @@ def in_one_split(utterances: Sequence[Utterance]) -> list[Utterance]:
     return [replace(u, split="train") if u.split in FRACTIONS else u for u in utterances]
 
 
-def checked_request(wanted: FoldsRequest) -> FoldsRequest:
-    """The request, if there can be such folds for some recordings; raises InputError otherwise."""
-    return wanted if wanted == "speakers" else FOLDS.check("`folds`", wanted)
-
-
 def deal_folds(utterances: Sequence[Utterance], wanted: FoldsRequest) -> Folds:
     """Deals recordings out to folds by speaker, a file of an unknown speaker being a speaker of its own.
 
@@ -68,8 +63,9 @@ def deal_folds(utterances: Sequence[Utterance], wanted: FoldsRequest) -> Folds:
     Raises:
       InputError: there are fewer speakers than folds, or each is to get one, and none is known.
     """
-    wanted = checked_request(wanted)
-    if wanted == "speakers" and utterances and not any(utterance.speaker for utterance in utterances):
+    if wanted != "speakers":
+        wanted = FOLDS.check("`folds`", wanted)
+    elif utterances and not any(utterance.speaker for utterance in utterances):
         raise InputError(
             "`folds=speakers` makes a fold of each speaker, and none is known; name them in a column speaker, or give "
             "a number of folds"

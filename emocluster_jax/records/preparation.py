@@ -166,7 +166,7 @@ class Preparation:
 
 
 def metadata_checksums(data_dir: Path) -> dict[str, str]:
-    """`Preparation.metadata` of what TFDS has written into `data_dir`."""
+    """`Preparation.metadata` of the files in `data_dir`."""
     return {name: file_sha256(data_dir / name) for name in METADATA}
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Float16, Float32, Int
 
-from emocluster_jax.config import FOLD, LABEL
+from emocluster_jax.config import LABEL
 from emocluster_jax.corpora.inputs import InputSizes
 from emocluster_jax.corpora.labels import LabelColumns
 from emocluster_jax.errors import InputError
@@ -106,8 +106,6 @@ class PreparedData:
             )
         elif not 1 <= fold <= folds.count:
             raise InputError(f"`fold` is {fold}; {self.data_dir} has folds 1 to {folds.count}")
-        else:
-            FOLD.check("`fold`", fold)
 
     def locate(self, split: str) -> SplitPlace:
         """Where the recordings of a split are; the unlabelled pool is the same for all folds.
@@ -239,13 +237,10 @@ class PreparedData:
 
 
 def open_data(data_dir: Path, fold: int | None = None) -> PreparedData:
-    """Opens what `records.writer.prepare` wrote and verifies its description; each file of records, when it is read.
+    """Opens what `records.writer.prepare` wrote; raises as `read_preparation`. Files of records are verified when read.
 
     Args:
       data_dir: the directory.
       fold: of data that have folds, the one that the run tests on.
-
-    Raises:
-      InputError: no such directory, one without prepared data, of another format version, or with a damaged file.
     """
     return PreparedData(data_dir, read_preparation(data_dir), fold)

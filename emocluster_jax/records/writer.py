@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emocluster_jax.config import DEFAULT_AUDIO, SPLITS, WORKERS, AudioConfig, Features
+from emocluster_jax.config import DEFAULT_AUDIO, SPLITS, AudioConfig, Features
 from emocluster_jax.corpora.inputs import LENGTH, InputSizes
 from emocluster_jax.corpora.labels import VAD, label_names
 from emocluster_jax.corpora.speaker_split import fold_warnings, shared_speakers, shared_speakers_warning
@@ -102,8 +102,6 @@ def prepare(
             console.warn(warning)
     elif shared := shared_speakers(utterances):
         console.warn(shared_speakers_warning(shared))
-    if not isinstance(workers, BeamRunner):
-        workers = WORKERS.check("`workers`", workers)
     shards = plan_shards(utterances)
     if given is None:
         key = basis = _statistics_split(shards)

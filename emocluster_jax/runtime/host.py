@@ -20,14 +20,11 @@ def usable_cores() -> int:
 
 
 def keep_freed_memory() -> None:
-    """Makes malloc keep freed memory instead of returning it to the system; call it before JAX is imported.
+    """Makes glibc's malloc keep freed memory instead of returning it to the system; call it before JAX is imported.
 
     XLA allocates the activations of each training step anew, hundreds of megabytes. By default glibc maps and unmaps
     such blocks, so that each step pays a page fault and the clearing of a page for every 4 KiB. In return the process
-    stays as large as it has ever been.
-
-    All threads share one arena: the others consist of small heaps that cannot hold such blocks. Does nothing where the
-    C library is not glibc.
+    stays as large as it has ever been. All threads share one arena: the others cannot hold such blocks.
     """
     if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
         return

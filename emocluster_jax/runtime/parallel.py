@@ -104,7 +104,7 @@ def _not_joined(start: Start, waited_s: float) -> str:
 
 
 def have_met() -> bool:
-    """Whether this process has joined others, which then have to be told when it ends."""
+    """Whether this process has joined others, which have to be told when it ends."""
     return _met
 
 
@@ -172,7 +172,7 @@ def parallel(function: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any, An
 def check_not_forked() -> None:
     """Raises InputError in a process that was forked from one in which JAX had started.
 
-    JAX would hang in it: its threads are missing, and what they had locked stays locked.
+    JAX would hang in it: its threads are missing, and their locks stay locked.
     """
     if _forked_from_jax:
         raise InputError(
@@ -239,27 +239,21 @@ def padded_length(length: int) -> int:
 
 def local_rows(length: int) -> range:
     """The rows of a padded array of `length` real rows that this process's devices hold; some may be padding."""
-    share = padded_length(length) // jax.device_count()
-    first = jax.process_index() * jax.local_device_count() * share
-    return range(first, first + jax.local_device_count() * share)
+    share = padded_length(length) // jax.device_count() * jax.local_device_count()
+    return range(jax.process_index() * share, (jax.process_index() + 1) * share)
 
 
 def shard(rows: np.ndarray, length: int) -> Array:
-    """Distributes this process's rows over its devices, padded with zeros to equal shares.
+    """Distributes this process's rows over its devices, (local devices, rows per device, ...), padded with zeros.
 
     Args:
       rows: the real rows among `local_rows(length)`, in order.
       length: number of real rows of all processes.
-
-    Returns:
-      An array (local devices, rows per device, ...).
     """
-    devices = jax.local_devices()
-    share = padded_length(length) // jax.device_count()
-    missing = len(devices) * share - len(rows)
+    missing = len(local_rows(length)) - len(rows)
     if missing:
         rows = np.concatenate([rows, np.zeros((missing, *rows.shape[1:]), rows.dtype)])
-    return deal(rows.reshape(len(devices), share, *rows.shape[1:]))
+    return deal(rows.reshape(jax.local_device_count(), -1, *rows.shape[1:]))
 
 
 def deal(rows: np.ndarray) -> Array:

@@ -53,12 +53,12 @@ class Start:
     """How a process joins the others of its run, in the terms of `jax.distributed.initialize`.
 
     Attributes:
-      told_by: where it is known from that there are others, for messages.
+      told_by: what says that there are others, for messages.
       coordinator: host:port of process 0; None lets JAX find out, as for the next two.
       num_processes: in the run.
       process_id: this process's number.
       detection: how JAX finds out what is None; None lets it choose.
-      gpus: those to use, by their numbers among the visible ones. None leaves it to JAX: all of them or, where Slurm or
+      gpus: those to use, by their numbers among the visible ones. None leaves it to JAX: all of them or, if Slurm or
         MPI start several processes on a host, the one with the process's number there.
       certain: whether there are others; otherwise JAX may find none.
     """

@@ -25,9 +25,10 @@ def place_caches() -> None:
     Raises:
       InputError: such a folder is needed, and there is no temporary folder either.
     """
+    usual_folders = _usual_folders()
     blocked = {
         variable: folder
-        for variable, folders in _usual_folders().items()
+        for variable, (_, folders) in usual_folders.items()
         if not os.environ.get(variable)
         for folder in folders
         if folder is None or not _can_be_written(folder)
@@ -38,7 +39,7 @@ def place_caches() -> None:
     why = "there is no home folder" if usual is None else f"{usual} cannot be written"
     folder, taken = _private_folder(why)
     for variable in blocked:
-        os.environ[variable] = str(folder / _SUBFOLDERS[variable])
+        os.environ[variable] = str(folder / usual_folders[variable][0])
     instead = f" ({taken} is not private to this user)" if taken else ""
     warning = (
         f"{why}; caches for the next run are kept in {folder}{instead}; to keep them elsewhere, set "
@@ -55,24 +56,15 @@ def compiled_programs() -> Path | None:
     return caches and caches / "emocluster_jax" / "xla"
 
 
-_SUBFOLDERS = {
-    "XDG_CACHE_HOME": "",
-    "JAX_COMPILATION_CACHE_DIR": "xla",
-    "NUMBA_CACHE_DIR": "numba",
-    "MPLCONFIGDIR": "matplotlib",
-}
-"""Folders inside the private folder, by variable."""
-
-
-def _usual_folders() -> dict[str, list[Path | None]]:
-    """The folders that are used if a variable is not set; None without a home folder."""
+def _usual_folders() -> dict[str, tuple[str, list[Path | None]]]:
+    """By variable, its folder in the private one, and those used if it is not set; None without a home folder."""
     caches, settings = _by_convention("XDG_CACHE_HOME", "~/.cache"), _by_convention("XDG_CONFIG_HOME", "~/.config")
     return {
         # A read-only one is kept: other libraries may have downloaded models to it.
-        "XDG_CACHE_HOME": [] if caches else [None],
-        "JAX_COMPILATION_CACHE_DIR": [compiled_programs()],
-        "NUMBA_CACHE_DIR": [caches and caches / "numba"],
-        "MPLCONFIGDIR": [folder and folder / "matplotlib" for folder in (caches, settings)],
+        "XDG_CACHE_HOME": ("", [] if caches else [None]),
+        "JAX_COMPILATION_CACHE_DIR": ("xla", [compiled_programs()]),
+        "NUMBA_CACHE_DIR": ("numba", [caches and caches / "numba"]),
+        "MPLCONFIGDIR": ("matplotlib", [folder and folder / "matplotlib" for folder in (caches, settings)]),
     }
 
 

@@ -214,7 +214,7 @@ def test_choices_that_there_are_not() -> None:
     code = """
 from emocluster_jax import Console, InputError, ModelConfig
 from emocluster_jax.config import FeatureConfig
-from emocluster_jax.feed.choice import resolve_feed
+from emocluster_jax.feed.from_records import resolve_feed
 
 for call in (
     lambda: ModelConfig(system="cnn"),

@@ -6,7 +6,7 @@ import pytest
 
 from emocluster_jax.config import FeatureConfig
 from emocluster_jax.console import Console
-from emocluster_jax.feed.choice import chunk_bytes, fits, free_bytes, resolve_feed
+from emocluster_jax.feed.from_records import chunk_bytes, fits, free_bytes, resolve_feed
 
 
 def test_size_of_the_chunks() -> None:

@@ -19,9 +19,8 @@ from compile_flags import flags_of_devices
 from emocluster_jax.config import TrainConfig
 from emocluster_jax.console import Console, Task
 from emocluster_jax.errors import InputError
-from emocluster_jax.feed.choice import Feed
 from emocluster_jax.feed.from_records import load_split
-from emocluster_jax.feed.split import Split
+from emocluster_jax.feed.split import Feed, Split
 from emocluster_jax.inference.model_directory import read_model
 from emocluster_jax.records.preparation import Preparation, read_preparation
 from emocluster_jax.records.reader import open_data

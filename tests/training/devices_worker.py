@@ -15,8 +15,7 @@ import optax
 
 from emocluster_jax.config import ClusteringConfig, TrainConfig
 from emocluster_jax.console import Console
-from emocluster_jax.feed.resident import ResidentSplit
-from emocluster_jax.feed.split import Held
+from emocluster_jax.feed.split import Held, ResidentSplit
 from emocluster_jax.models.registry import network_of
 from emocluster_jax.objectives.stage import Stage, stages_of
 from emocluster_jax.runtime import parallel

@@ -16,8 +16,7 @@ from emocluster_jax.config import ClusteringConfig, TrainConfig
 from emocluster_jax.console import Console
 from emocluster_jax.corpora.labels import VAD, LabelColumns
 from emocluster_jax.errors import InputError
-from emocluster_jax.feed.resident import ResidentSplit, place
-from emocluster_jax.feed.split import AUDIO
+from emocluster_jax.feed.split import AUDIO, ResidentSplit, place
 from emocluster_jax.inference.model_directory import read_model
 from emocluster_jax.inference.predictor import load_model
 from emocluster_jax.records.reader import open_data

@@ -18,8 +18,7 @@ from emocluster_jax.clustering.sampling import shuffled_indices
 from emocluster_jax.config import ClusteringConfig, ModelConfig, OptimizerConfig, TrainConfig
 from emocluster_jax.console import Console
 from emocluster_jax.corpora.labels import VAD, LabelColumns
-from emocluster_jax.feed.resident import place
-from emocluster_jax.feed.split import AUDIO
+from emocluster_jax.feed.split import AUDIO, place
 from emocluster_jax.inference.forward import Outputs, make_forward
 from emocluster_jax.inference.model_directory import read_model
 from emocluster_jax.objectives.stage import Batch, Stage
