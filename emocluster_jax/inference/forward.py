@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -152,8 +153,9 @@ def chunk_outputs(
     return ChunkOutputs(output.attributes, output.embeddings, clusters)
 
 
+@functools.lru_cache(maxsize=32)
 def make_forward(config: ModelConfig, *, fast: bool = False) -> Forward:
-    """The compiled forward pass of the network that `config` describes, in full float32.
+    """The forward pass of the network that `config` describes, in full float32; compiled once per shape and process.
 
     Args:
       config: names the system, its widths and what it computes in.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -60,7 +62,7 @@ class Stage:
     name: str
     loss: Loss
     optimizer: optax.GradientTransformation
-    learning_rates: Mapping[str, float] = field(default_factory=dict)
+    learning_rates: Mapping[str, float] = field(default_factory=dict, hash=False)
 
 
 def training_loss(network: nn.Module, objective: Objective, **arguments: Any) -> Loss:
@@ -122,10 +124,25 @@ def semi_supervised_stages(
 def stages_of(config: TrainConfig, axis_name: str | None = None) -> Stages:
     """What the system named by `config` minimises: `stages` in the module of that name in this package.
 
+    Runs that differ only in their seed, fold, or when they stop and save get the same stages, so that a process
+    compiles these once.
+
     Args:
       config: of the run.
       axis_name: the mapped axis that shares a batch; None on a single device.
     """
+    return _stages(dataclasses.replace(config, **_NOT_MINIMISED), axis_name)
+
+
+_NOT_MINIMISED: dict[str, Any] = {
+    setting.name: setting.default
+    for setting in dataclasses.fields(TrainConfig)
+    if setting.name in ("seed", "fold", "select_by", "patience", "checkpoint_minutes", "on_nan")
+}
+
+
+@functools.lru_cache(maxsize=32)
+def _stages(config: TrainConfig, axis_name: str | None) -> Stages:
     network = network_of(config.model, axis_name)
     objectives = importlib.import_module(f"emocluster_jax.objectives.{network.objective or config.model.system}")
     return objectives.stages(network, config, axis_name)

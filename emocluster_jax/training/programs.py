@@ -1,11 +1,13 @@
 """The compiled programs of training.
 
 A program covers all steps of a stage and takes the range of steps to run, so that every second or two the host can show
-progress, handle signals and look for NaN.
+progress, handle signals and look for NaN. The same arguments give the same program again, which is traced and compiled
+once per shape for all runs of a process.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -46,6 +48,7 @@ class Clustering(NamedTuple):
     clusters: KMeansResult
 
 
+@functools.lru_cache(maxsize=32)
 def clustering_program(
     config: ClusteringConfig, clusters: int, chunk_count: int
 ) -> Callable[[tuple[()], Array, Array], Clustering]:
@@ -84,6 +87,7 @@ def clustering_program(
     return parallel.parallel(run)
 
 
+@functools.cache
 def redraw_head_program() -> Callable[[TrainState, tuple[()], Array], TrainState]:
     """A program (state, (), key) -> the state with a new cluster head."""
 
@@ -128,6 +132,7 @@ class StepRange(NamedTuple):
     last: Any
 
 
+@functools.lru_cache(maxsize=32)
 def training_program(
     stage: Stage, chunks_per_utterance: int, together: int = 1
 ) -> Callable[[Trained, StageArrays, StepRange], Trained]:

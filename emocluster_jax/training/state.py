@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import flax.struct
@@ -12,6 +13,7 @@ from jaxtyping import Array
 
 from emocluster_jax.config import Features
 from emocluster_jax.corpora.inputs import InputSizes
+from emocluster_jax.feed.split import Inputs
 from emocluster_jax.models.encoder import dense_init
 from emocluster_jax.models.network import Network, example_inputs
 from emocluster_jax.objectives.optimizers import CLUSTER_HEAD
@@ -43,10 +45,15 @@ def create_train_state(
     `features` and the sizes of `further` inputs give the shapes.
     """
     zeros = jax.tree.map(lambda given: jnp.zeros(given.shape, given.dtype), example_inputs(features, further))
-    variables = jax.jit(network.init)(key, zeros)
+    variables = _draw(network, key, zeros)
     params = variables["params"]
     states = {name: optimizer.init(params) for name, optimizer in optimizers.items()}
     return TrainState(params, variables["batch_stats"], states)
+
+
+@partial(jax.jit, static_argnums=0)
+def _draw(network: Network, key: Array, inputs: Inputs) -> Any:
+    return network.init(key, inputs)
 
 
 def redraw_cluster_head(params: Any, key: Array) -> Any:

@@ -12,7 +12,7 @@ import optax
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from emocluster_jax.config import Features, TrainConfig
+from emocluster_jax.config import Features, ModelConfig, TrainConfig
 from emocluster_jax.corpora.inputs import InputSizes
 from emocluster_jax.models.network import example_inputs
 from emocluster_jax.models.registry import variables_of
@@ -89,12 +89,16 @@ def train_step(
     return after, StepLog(terms, step_metrics(stage, state.params, gradients))
 
 
-@lru_cache(maxsize=64)  # tracing a network takes a good part of a second
 def step_log(config: TrainConfig, features: Features, stage_name: str, further: InputSizes = ()) -> StepLog:
     """The log of a step of the stage with this name, as `jax.ShapeDtypeStruct`s, traced from loss and metrics."""
     (stage,) = (stage for stage in stages_of(config) if stage is not None and stage.name == stage_name)
+    return _step_log(stage, config.model, features, further)
+
+
+@lru_cache(maxsize=64)  # tracing a network takes a good part of a second
+def _step_log(stage: Stage, model: ModelConfig, features: Features, further: InputSizes) -> StepLog:
     inputs = example_inputs(features, further)
-    rows, attributes = features.chunks_per_utterance, len(config.model.attributes)
+    rows, attributes = features.chunks_per_utterance, len(model.attributes)
     batch = Batch(
         inputs=jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), inputs),
         pseudo_labels=jnp.zeros(rows, jnp.int32),
@@ -107,7 +111,7 @@ def step_log(config: TrainConfig, features: Features, stage_name: str, further: 
         _, (terms, _) = stage.loss(variables["params"], variables["batch_stats"], batch, key)
         return StepLog(terms, step_metrics(stage, variables["params"], variables["params"]))
 
-    return jax.eval_shape(log, variables_of(config.model, features, further), jax.random.key(0, impl="rbg"))
+    return jax.eval_shape(log, variables_of(model, features, further), jax.random.key(0, impl="rbg"))
 
 
 def empty_log(log: StepLog, steps: int) -> StepLog:
