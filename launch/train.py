@@ -154,7 +154,7 @@ def _prepare_demo(console: Console, config: TrainConfig) -> None:
 
 def _summarize(run: TrainingRun, data_dir: Path, config: TrainConfig, console: Console) -> None:
     """Prints how good the run is, and what can be done with it."""
-    from emocluster_jax.evaluation.selection import SELECTIONS
+    from emocluster_jax.evaluation.metrics import SELECTIONS
     from emocluster_jax.training.metrics_log import METRICS_FILE
 
     progress = run.progress

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from emocluster_jax.config import SystemName, TrainConfig
+from emocluster_jax.evaluation.metrics import score_sentences
 from emocluster_jax.evaluation.run_results import (
     TEST_PREDICTIONS,
     TEST_SCORES,
@@ -17,7 +18,6 @@ from emocluster_jax.evaluation.run_results import (
     write_predictions,
     write_run_scores,
 )
-from emocluster_jax.evaluation.sentences import score_sentences
 from emocluster_jax.experiment.grid import Grid, Plan, Run, all_runs
 from emocluster_jax.storage.checksums import file_sha256
 from emocluster_jax.training.workdir import claim, read_run, write_assignments

@@ -37,7 +37,7 @@ from emocluster_jax.runtime import parallel
 from emocluster_jax.storage.atomic_files import write_json
 from emocluster_jax.storage.json_files import sealed
 from emocluster_jax.training.checkpoints import Checkpoint, Progress, restore_checkpoint, save_checkpoint
-from emocluster_jax.training.state import TrainState, create_train_state
+from emocluster_jax.training.steps import TrainState, create_train_state
 from emocluster_jax.training.workdir import claim, locked, read_assignments, read_run
 from harms import Harm, harmed, harms_of_file, harms_of_folder
 from small_models import noise, small_model, write_recording

@@ -15,7 +15,7 @@ from emocluster_jax.api.requests import EvaluateRequest, asked_by
 from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.evaluate import EmbeddingSample, Evaluation, evaluate_split
-from emocluster_jax.evaluation.sentences import Scores
+from emocluster_jax.evaluation.metrics import Scores
 from emocluster_jax.feed.from_records import load_split, resolve_feed
 from emocluster_jax.feed.split import Feed
 from emocluster_jax.inference.model_directory import SavedModel, model_folder, read_model

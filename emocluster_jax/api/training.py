@@ -34,7 +34,7 @@ from emocluster_jax.evaluation.run_results import (
 )
 from emocluster_jax.feed.from_records import load_split, pool_prefix, resolve_feed
 from emocluster_jax.feed.split import Feed, Split
-from emocluster_jax.inference.model_directory import MODEL, SavedModel, read_model
+from emocluster_jax.inference.model_directory import MODEL, SavedModel, read_model, weights_sha256
 from emocluster_jax.models.registry import further_inputs
 from emocluster_jax.objectives.stage import stages_of
 from emocluster_jax.records.folds import describe_fold
@@ -46,8 +46,7 @@ from emocluster_jax.runtime import parallel
 from emocluster_jax.storage.checksums import file_sha256
 from emocluster_jax.storage.disk import check_output_folder
 from emocluster_jax.training.checkpoints import Progress
-from emocluster_jax.training.checks import check_recordings
-from emocluster_jax.training.data import TrainingData
+from emocluster_jax.training.data import TrainingData, check_recordings
 from emocluster_jax.training.fine_tuning import read_initial_model
 from emocluster_jax.training.loop import fit as fit_network
 from emocluster_jax.training.metrics_log import METRICS_FILE, TENSORBOARD_DIR, read_metrics
@@ -130,7 +129,8 @@ def fit(request: FitRequest) -> TrainingRun:
         inputs = further_inputs(config.model, preparation.inputs, str(data_dir))
         # A run that goes on no longer needs the weights that it began with.
         initial = None if has_checkpoint(workdir) else read_initial_model(config, preparation.features, inputs)
-    if not parallel.same_everywhere(str(initial and initial.sha256)):
+    initial_sha256 = initial and weights_sha256(initial)
+    if not parallel.same_everywhere(str(initial_sha256)):
         raise InputError(f"not all processes find the same model in {config.init_from}; give equal copies")
     if jax.process_count() > 1:
         console.line(f"{jax.process_count()} processes with {jax.device_count()} devices")
@@ -139,7 +139,7 @@ def fit(request: FitRequest) -> TrainingRun:
         with parallel.all_or_none():
             if parallel.is_primary():
                 held.enter_context(locked(workdir))
-                claim(*run, resume=request.resume, initial_sha256=initial and initial.sha256)
+                claim(*run, resume=request.resume, initial_sha256=initial_sha256)
         with parallel.all_or_none():
             check_joined(*run)
             saved = read_run(workdir)
@@ -151,9 +151,8 @@ def fit(request: FitRequest) -> TrainingRun:
         chosen = resolve_feed(request.feed, list(counts.values()), preparation.features, console)
         data = _load(prepared, inputs, pool, chosen, console)
         with request.stopping or contextlib.nullcontext(lambda: False) as stop:
-            progress = fit_network(
-                config, data, workdir, console, stop, initial and initial.model, _curves_drawer(workdir), saved.id
-            )
+            drawer = _curves_drawer(workdir)
+            progress = fit_network(config, data, workdir, console, stop, initial, drawer, saved.id)
         parallel.wait_for_all("the best model is written")
         test = _test(prepared, workdir, chosen, console) if has_labels else None
         clusters = None

@@ -19,9 +19,15 @@ from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
 from emocluster_jax.models.registry import network_of
 from emocluster_jax.objectives.stage import stages_of
 from emocluster_jax.runtime import parallel
-from emocluster_jax.training.programs import Labels, StageArrays, StepRange, Trained, training_program
-from emocluster_jax.training.state import create_train_state
-from emocluster_jax.training.steps import empty_log, step_log
+from emocluster_jax.training.steps import (
+    StageArrays,
+    StepRange,
+    Trained,
+    create_train_state,
+    empty_log,
+    step_log,
+    training_program,
+)
 
 RECORDINGS = 64
 """In the split that training steps draw their batches from: 704 chunks."""
@@ -201,16 +207,13 @@ class JointSteps:
         self._key = jax.random.key(0, impl="rbg")
         state = create_train_state(network_of(config), features, {stage.name: stage.optimizer}, self._key)
         self.batches = rng.integers(recordings * each, size=(steps, chunks), dtype=np.int32)
-        labels = Labels(
-            rng.integers(config.clusters, size=recordings * each, dtype=np.int32),
-            rng.standard_normal((recordings, 1), np.float32),
-            np.ones((recordings, 1), bool),
-        )
+        pseudo_labels = rng.integers(config.clusters, size=recordings * each, dtype=np.int32)
+        targets = rng.standard_normal((recordings, 1), np.float32)
         log = empty_log(step_log(training, features, stage.name), steps)
-        self.trained, self._labels, self._table = parallel.replicate((Trained(state, log), labels, self.batches))
+        self.trained, *self._arrays = parallel.replicate((Trained(state, log), pseudo_labels, targets, self.batches))
         self._program = training_program(stage, each)
 
     def run(self, given: Held | Inputs, first: int, last: int) -> None:
         """The steps from `first` up to, but not including, `last`, which all take these inputs."""
-        arrays = StageArrays(given, self._labels, self._table)
+        arrays = StageArrays(given, *self._arrays)
         self.trained = self._program(self.trained, arrays, StepRange(self._key, np.float32(0), first, last))

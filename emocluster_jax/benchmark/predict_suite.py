@@ -21,7 +21,7 @@ from emocluster_jax.inference.predictor import Predictor
 from emocluster_jax.inference.recordings import Recording, predict_recordings
 from emocluster_jax.models.emocluster import EmoCluster
 from emocluster_jax.runtime.child_processes import run_child
-from emocluster_jax.training.state import create_train_state
+from emocluster_jax.training.steps import create_train_state
 
 SECONDS = 2.8
 _PROGRAM = """

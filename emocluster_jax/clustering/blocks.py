@@ -14,26 +14,25 @@ from jaxtyping import Array, Bool, Float, Int
 Carry = TypeVar("Carry")
 Result = TypeVar("Result")
 
+Rows = Float[Array, "n dim"]
+Numbers = Float[Array, " n"]
+Mask = Bool[Array, " n"]
+Centroids = Float[Array, "clusters dim"]
+Assignments = Int[Array, " n"]
+"""The number of each row's cluster."""
+
 
 def fold_blocks(
     step: Callable[[Carry, Int[Array, ""], Float[Array, "block dim"], Bool[Array, " block"]], Carry],
     carry: Carry,
-    points: Float[Array, "n dim"],
-    real: Bool[Array, " n"] | None,
+    points: Rows,
+    real: Mask | None,
     block_rows: int,
 ) -> Carry:
-    """Folds `step` over consecutive blocks of rows.
+    """Folds `step(carry, start, rows, fresh) -> carry` over consecutive blocks of at most `block_rows` rows.
 
-    All blocks have the same static shape: the last one starts early enough to be full, and marks rows of the previous
-    block as not fresh. Thus one program handles any n, and no padded copy is made.
-
-    Args:
-      step: `step(carry, start, rows, fresh) -> carry`: `rows` are `points[start:start + block]`, and only those marked
-        `fresh` count.
-      carry: initial value.
-      points: at least one.
-      real: rows that count; None if all do.
-      block_rows: most rows per block.
+    `rows` are `points[start:start + block]`, of which only those marked `fresh` count: the last block starts early
+    enough to be full, so that no padded copy is made, and rows that are not `real` never count.
     """
     count = points.shape[0]
     block = min(block_rows, count)
@@ -51,10 +50,7 @@ def fold_blocks(
 
 
 def by_platform(
-    function: Callable[..., Result],
-    clusters: int,
-    *operands: Any,
-    on_cpu: Callable[..., Result] | None = None,
+    function: Callable[..., Result], clusters: int, *operands: Any, on_cpu: Callable[..., Result] | None = None
 ) -> Result:
     """`function(*operands, block_rows=...)`, on CPUs `on_cpu`, with blocks that suit the platform.
 
@@ -68,21 +64,24 @@ def by_platform(
     )
 
 
-def squared_distances(points: Float[Array, "n dim"], others: Float[Array, "#n dim"]) -> Float[Array, " n"]:
-    """Squared Euclidean distance of each row, by differences: exactly 0 between equal rows."""
-    return jnp.sum(jnp.square(points - others), axis=-1)
+def squared_distances(points: Rows, centroids: Centroids, assignments: Assignments | None = None) -> Numbers:
+    """Squared Euclidean distance of every row to its centroid, or to the only one without assignments.
 
+    It is computed by differences, so that equal rows have distance 0, and block by block, which is several times faster
+    on CPUs.
+    """
 
-def distances_to_point(points: Float[Array, "n dim"], point: Float[Array, " dim"]) -> Float[Array, " n"]:
-    """Squared distance of every row to one point, block by block, which is several times faster on CPUs."""
-
-    def fold(points: Array, point: Array, *, block_rows: int) -> Array:
+    def fold(points: Array, centroids: Array, assignments: Array | None, *, block_rows: int) -> Array:
         def step(distances: Array, start: Array, rows: Array, fresh: Array) -> Array:
-            return lax.dynamic_update_slice_in_dim(distances, squared_distances(rows, point[None]), start, axis=0)
+            own = centroids
+            if assignments is not None:
+                own = centroids[lax.dynamic_slice_in_dim(assignments, start, len(rows))]
+            found = jnp.sum(jnp.square(rows - own), axis=-1)
+            return lax.dynamic_update_slice_in_dim(distances, found, start, axis=0)
 
         return fold_blocks(step, jnp.zeros(points.shape[0], points.dtype), points, None, block_rows)
 
-    return by_platform(fold, 1, points, point)
+    return by_platform(fold, 1, points, centroids, assignments)
 
 
 def global_row_indices(count: int, axis_name: str | None) -> Int[Array, " n"]:
@@ -91,7 +90,7 @@ def global_row_indices(count: int, axis_name: str | None) -> Int[Array, " n"]:
     return offset + jnp.arange(count)
 
 
-def rows_at(points: Float[Array, "n dim"], indices: Int[Array, " k"], axis_name: str | None) -> Float[Array, "k dim"]:
+def rows_at(points: Rows, indices: Int[Array, " k"], axis_name: str | None) -> Float[Array, "k dim"]:
     """The rows with these global indices, on every device."""
     if axis_name is None:
         return points[indices]
@@ -101,9 +100,7 @@ def rows_at(points: Float[Array, "n dim"], indices: Int[Array, " k"], axis_name:
     return lax.psum(rows, axis_name)
 
 
-def largest(
-    values: Float[Array, " n"], count: int, axis_name: str | None
-) -> tuple[Float[Array, " count"], Int[Array, " count"]]:
+def largest(values: Numbers, count: int, axis_name: str | None) -> tuple[Float[Array, " count"], Int[Array, " count"]]:
     """The `count` largest values over all devices and their global row indices; ties go to the lowest index."""
     top, indices = lax.top_k(values, min(count, values.shape[0]))
     # The barriers keep XLA from merging later slices into top_k, which would make it a full sort on CPUs. A single
@@ -124,7 +121,7 @@ def sum_over_devices(tree: Carry, axis_name: str | None) -> Carry:
     return tree if axis_name is None else lax.psum(tree, axis_name)
 
 
-def uniform_per_row(key: Array, indices: Int[Array, " n"]) -> Float[Array, " n"]:
+def uniform_per_row(key: Array, indices: Int[Array, " n"]) -> Numbers:
     """A number in (0, 1) per row that depends on its global index alone, not on how the rows are spread."""
     return jax.vmap(lambda i: jax.random.uniform(jax.random.fold_in(key, i), minval=jnp.finfo(jnp.float32).tiny))(
         indices

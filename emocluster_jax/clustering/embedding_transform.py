@@ -39,12 +39,9 @@ def fit_transform(
     Args:
       embeddings: float32; on a mapped axis this device's part.
       weights: 1 for real rows, 0 for padding; None if all are real.
-      components: number of components, at most dim.
+      components: at most dim; ValueError for another number.
       whiten: scale every component to unit variance.
       axis_name: mapped axis over which the embeddings are spread.
-
-    Raises:
-      ValueError: components below 1 or above dim.
     """
     dim = embeddings.shape[1]
     if not 1 <= components <= dim:
@@ -79,13 +76,7 @@ def fit_transform(
 def transform(
     embeddings: Float[Array, "n dim"], fitted: EmbeddingTransform | None, *, l2_normalize: bool = False
 ) -> Float[Array, "n components"]:
-    """The embeddings as they are clustered and compared with centroids.
-
-    Args:
-      embeddings: of the network.
-      fitted: from `fit_transform`, or None for no projection.
-      l2_normalize: scale every row to unit length at the end.
-    """
+    """The embeddings as they are clustered and compared with centroids: projected, if `fitted`, and of unit length."""
     if fitted is not None:
         embeddings = jnp.dot(embeddings - fitted.mean, fitted.projection, precision=lax.Precision.HIGHEST)
     return unit_length(embeddings) if l2_normalize else embeddings

@@ -16,11 +16,15 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from emocluster_jax.clustering.blocks import (
+    Assignments,
+    Centroids,
+    Mask,
+    Numbers,
+    Rows,
     by_platform,
-    distances_to_point,
     fold_blocks,
     global_row_indices,
     largest,
@@ -37,8 +41,8 @@ from emocluster_jax.clustering.reseeding import reseed_empty
 class KMeansResult(NamedTuple):
     """The result of `kmeans`, for the n rows of this device."""
 
-    centroids: Float[Array, "clusters dim"]
-    assignments: Int[Array, " n"]
+    centroids: Centroids
+    assignments: Assignments
     """Index of the nearest centroid (int32); undefined for padding rows."""
     objective: Float[Array, ""]
     """Sum of squared distances to the returned centroids, over all devices; infinite or NaN if a point is."""
@@ -48,16 +52,20 @@ class KMeansResult(NamedTuple):
     """How often an empty cluster was re-seeded."""
 
 
+_State = tuple[Array, Array, Assigned, Array]
+"""The centroids of the last pass and the current ones, the clusters of the points, and how many were re-seeded."""
+
+
 @partial(jax.jit, static_argnames=("clusters", "iterations", "initialization", "spherical", "axis_name"))
 def kmeans(
     key: Array,
-    points: Float[Array, "n dim"],
-    weights: Float[Array, " n"] | None = None,
+    points: Rows,
+    weights: Numbers | None = None,
     *,
     clusters: int,
     iterations: int = 20,
     initialization: Literal["random", "kmeans++"] = "random",
-    initial_centroids: Float[Array, "clusters dim"] | None = None,
+    initial_centroids: Centroids | None = None,
     spherical: bool = False,
     axis_name: str | None = None,
 ) -> KMeansResult:
@@ -66,13 +74,14 @@ def kmeans(
     Empty clusters are re-seeded from the points farthest from their centroids, one by one with distances updated in
     between, also after the last assignment: K clusters come back whenever there are K distinct points (squared
     distances above 0 in float32); otherwise the remaining ones stay empty. Ties go to the lowest index. If a point is
-    not finite, the clusters mean nothing, and the objective is not finite either.
+    not finite, the clusters mean nothing, and the objective is not finite either. All results but `assignments` are the
+    same on every device.
 
     Args:
       key: random key of the initial centroids; the same on all devices.
       points: float32; on a mapped axis this device's equal share of them, in order.
       weights: 1 for real rows, 0 for padding, which comes last in the global order; None if all are real.
-      clusters: number of clusters K.
+      clusters: K, from 1 to the number of rows; otherwise ValueError.
       iterations: updates of the centroids.
       initialization: "random" draws K different rows, "kmeans++" spreads them; the same for any number of devices.
       initial_centroids: to start from instead.
@@ -80,12 +89,6 @@ def kmeans(
         is then the one with the largest cosine (Dhillon & Modha, "Concept decompositions for large sparse text data
         using clustering", Machine Learning 42, 2001).
       axis_name: mapped axis over which the points are spread.
-
-    Returns:
-      The clusters; all but `assignments` is the same on every device.
-
-    Raises:
-      ValueError: K below 1 or above the number of rows, or shapes that do not fit.
     """
     count, dim = points.shape
     total_rows = count * (1 if axis_name is None else lax.axis_size(axis_name))
@@ -111,9 +114,7 @@ def kmeans(
 
     nothing = nothing_assigned(count, dim, clusters)
 
-    def iterate(
-        state: tuple[Float[Array, "clusters dim"], Float[Array, "clusters dim"], Assigned, Int[Array, ""]], _: None
-    ) -> tuple[tuple[Float[Array, "clusters dim"], Float[Array, "clusters dim"], Assigned, Int[Array, ""]], Array]:
+    def iterate(state: _State, _: None) -> tuple[_State, Array]:
         before, centroids, assigned, reseeded = state
         assigned = assign_points(known, centroids, before, assigned)
         sums, counts = sum_over_devices((assigned.sums, assigned.counts), axis_name)
@@ -121,17 +122,15 @@ def kmeans(
         from_centroids = jnp.sum(counts * jnp.sum(jnp.square(centred), axis=1)) - 2 * jnp.sum(centred * sums)
         objective = jnp.maximum(scatter + from_centroids, 0.0)
 
-        def reseed(centroids: Array, assigned: Assigned) -> tuple[Array, Assigned, Array, Array, Array]:
+        def reseed() -> tuple[Array, Assigned, Array, Array, Array]:
             own = jnp.minimum(assigned.assignments, clusters - 1)
-            distances = _distances(points, centroids, own)
-            centroids, _, _, times = reseed_empty(points, real, centroids, own, distances, axis_name)
-            assigned = assign_points(known, centroids, centroids, nothing)
-            return centroids, assigned, *sum_over_devices((assigned.sums, assigned.counts), axis_name), times
+            distances = squared_distances(points, centroids, own)
+            moved, _, _, times = reseed_empty(points, real, centroids, own, distances, axis_name)
+            again = assign_points(known, moved, moved, nothing)
+            return moved, again, *sum_over_devices((again.sums, again.counts), axis_name), times
 
-        def keep(centroids: Array, assigned: Assigned) -> tuple[Array, Assigned, Array, Array, Array]:
-            return centroids, assigned, sums, counts, jnp.int32(0)
-
-        before, assigned, sums, counts, times = lax.cond(jnp.any(counts == 0), reseed, keep, centroids, assigned)
+        kept = centroids, assigned, sums, counts, jnp.int32(0)
+        before, assigned, sums, counts, times = lax.cond(jnp.any(counts == 0), reseed, lambda: kept)
         means = mean + sums / jnp.maximum(counts, 1)[:, None]
         if spherical:
             means = unit_length(means)
@@ -142,16 +141,14 @@ def kmeans(
     (before, centroids, assigned, reseeded), objectives = lax.scan(iterate, start, length=iterations)
     assigned = assign_points(known, centroids, before, assigned)
     assignments = jnp.minimum(assigned.assignments, clusters - 1)
-    distances = _distances(points, centroids, assignments)
+    distances = squared_distances(points, centroids, assignments)
     centroids, assignments, distances, times = reseed_empty(points, real, centroids, assignments, distances, axis_name)
     objective = sum_over_devices(jnp.sum(jnp.where(real, distances, 0)), axis_name)
     return KMeansResult(centroids, assignments, objective, objectives, reseeded + times)
 
 
 @jax.jit
-def assign(
-    points: Float[Array, "n dim"], centroids: Float[Array, "clusters dim"]
-) -> tuple[Int[Array, " n"], Float[Array, " n"]]:
+def assign(points: Rows, centroids: Centroids) -> tuple[Assignments, Numbers]:
     """The nearest centroid of each point and the squared distance to it; ties go to the lowest index.
 
     For batches of points: it may take memory for n x clusters x dim numbers.
@@ -160,24 +157,7 @@ def assign(
     return distances.argmin(axis=1).astype(jnp.int32), distances.min(axis=1)
 
 
-def _distances(
-    points: Float[Array, "n dim"], centroids: Float[Array, "clusters dim"], assignments: Int[Array, " n"]
-) -> Float[Array, " n"]:
-    """Squared distance of every point to its centroid."""
-
-    def fold(points: Array, centroids: Array, assignments: Array, *, block_rows: int) -> Array:
-        def step(distances: Array, start: Array, rows: Array, fresh: Array) -> Array:
-            own = centroids[lax.dynamic_slice_in_dim(assignments, start, len(rows))]
-            return lax.dynamic_update_slice_in_dim(distances, squared_distances(rows, own), start, axis=0)
-
-        return fold_blocks(step, jnp.zeros(points.shape[0], jnp.float32), points, None, block_rows)
-
-    return by_platform(fold, 1, points, centroids, assignments)
-
-
-def _mean_and_squares(
-    points: Float[Array, "n dim"], real: Bool[Array, " n"], axis_name: str | None
-) -> tuple[Float[Array, " dim"], Float[Array, " n"]]:
+def _mean_and_squares(points: Rows, real: Mask, axis_name: str | None) -> tuple[Float[Array, " dim"], Numbers]:
     """Mean of all real points, and this device's squared distances to it; 0 for padding."""
 
     def total(points: Array, real: Array, *, block_rows: int) -> Array:
@@ -189,21 +169,17 @@ def _mean_and_squares(
     sums = sum_over_devices(by_platform(total, 1, points, real), axis_name)
     count = sum_over_devices(jnp.sum(real, dtype=jnp.int32), axis_name)
     mean = sums / jnp.maximum(count, 1)
-    return mean, jnp.where(real, distances_to_point(points, mean), 0)
+    return mean, jnp.where(real, squared_distances(points, mean[None]), 0)
 
 
-def _random_centroids(
-    key: Array, points: Float[Array, "n dim"], real: Bool[Array, " n"], clusters: int, axis_name: str | None
-) -> Float[Array, "clusters dim"]:
+def _random_centroids(key: Array, points: Rows, real: Mask, clusters: int, axis_name: str | None) -> Centroids:
     """Different rows of the global set with equal chances; the first one fills up if there are too few rows."""
     scores = uniform_per_row(key, global_row_indices(points.shape[0], axis_name))
     scores, indices = largest(jnp.where(real, scores, -1.0), clusters, axis_name)
     return rows_at(points, jnp.where(scores > 0, indices, indices[0]), axis_name)
 
 
-def _plus_plus_centroids(
-    key: Array, points: Float[Array, "n dim"], real: Bool[Array, " n"], clusters: int, axis_name: str | None
-) -> Float[Array, "clusters dim"]:
+def _plus_plus_centroids(key: Array, points: Rows, real: Mask, clusters: int, axis_name: str | None) -> Centroids:
     """k-means++ (Arthur & Vassilvitskii 2007): each further row is drawn in proportion to its squared distance.
 
     This is exact without a normalising sum over devices: the row with the smallest Exp(1) / weight wins with
@@ -211,16 +187,14 @@ def _plus_plus_centroids(
     """
     indices = global_row_indices(points.shape[0], axis_name)
 
-    def draw(step: Array | int, weights: Float[Array, " n"]) -> Float[Array, " dim"]:
+    def draw(step: Array | int, weights: Numbers) -> Float[Array, " dim"]:
         exponential = -jnp.log(uniform_per_row(jax.random.fold_in(key, step), indices))
         scores = jnp.where(real, jnp.log(weights) - jnp.log(exponential), -jnp.inf)
         return rows_at(points, largest(scores, 1, axis_name)[1], axis_name)[0]
 
-    def body(
-        step: Array, state: tuple[Float[Array, "clusters dim"], Float[Array, " n"]]
-    ) -> tuple[Float[Array, "clusters dim"], Float[Array, " n"]]:
+    def body(step: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
         centroids, distances = state
-        distances = jnp.minimum(distances, distances_to_point(points, centroids[step - 1]))
+        distances = jnp.minimum(distances, squared_distances(points, centroids[step - 1][None]))
         return centroids.at[step].set(draw(step, distances)), distances
 
     first = draw(0, jnp.ones(points.shape[0], points.dtype))

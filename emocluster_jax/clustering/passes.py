@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
-from emocluster_jax.clustering.blocks import by_platform, fold_blocks
+from emocluster_jax.clustering.blocks import Assignments, Centroids, Mask, Numbers, Rows, by_platform, fold_blocks
 
 HIGHEST = lax.Precision.HIGHEST
 
@@ -28,10 +28,10 @@ _SLACK = 4e-6
 class Points(NamedTuple):
     """This device's rows, and what all passes need to know of them."""
 
-    points: Float[Array, "n dim"]
-    real: Bool[Array, " n"]
+    points: Rows
+    real: Mask
     """Rows that count."""
-    squares: Float[Array, " n"]
+    squares: Numbers
     """Squared distances to the mean."""
     mean: Float[Array, " dim"]
     """Of the points of all devices."""
@@ -40,13 +40,13 @@ class Points(NamedTuple):
 class Assigned(NamedTuple):
     """The clusters of this device's n points after a pass."""
 
-    assignments: Int[Array, " n"]
+    assignments: Assignments
     """The nearest centroid; K for padding rows, and before the first pass."""
-    upper: Float[Array, " n"]
+    upper: Numbers
     """No less than the distance to the nearest centroid."""
-    lower: Float[Array, " n"]
+    lower: Numbers
     """No more than the distance to every other centroid."""
-    sums: Float[Array, "clusters dim"]
+    sums: Centroids
     """Per cluster, the sum of its points' differences from the overall mean."""
     counts: Int[Array, " clusters"]
 
@@ -62,22 +62,17 @@ def nothing_assigned(count: int, dim: int, clusters: int) -> Assigned:
     )
 
 
-def assign_points(
-    known: Points, centroids: Float[Array, "clusters dim"], before: Float[Array, "clusters dim"], assigned: Assigned
-) -> Assigned:
+def assign_points(known: Points, centroids: Centroids, before: Centroids, assigned: Assigned) -> Assigned:
     """Assigns every real point to its nearest centroid (ties go to the lowest index), and sums up the clusters.
 
-    Args:
-      known: the points.
-      centroids: to assign them to.
-      before: the centroids of the previous pass; before the first, any.
-      assigned: the result of the previous pass, or `nothing_assigned`.
+    `before` are the centroids of the previous pass, and `assigned` its result; before the first any, and
+    `nothing_assigned`.
     """
     return by_platform(_dense_pass, len(centroids), known, centroids, before, assigned, on_cpu=_bounded_pass)
 
 
 def nearest(
-    rows: Float[Array, "block dim"], centroids: Float[Array, "clusters dim"]
+    rows: Float[Array, "block dim"], centroids: Centroids
 ) -> tuple[Int[Array, " block"], Float[Array, " block"], Float[Array, "clusters block"]]:
     """Index and value of the smallest score `|c|^2 / 2 - x c` of every row, and all scores.
 
@@ -155,9 +150,7 @@ def _bounded_pass(known: Points, centroids: Array, before: Array, assigned: Assi
     return lax.fori_loop(0, -(-doubtful_count // block), step, assigned)
 
 
-def _after_moves(
-    assigned: Assigned, centroids: Float[Array, "clusters dim"], before: Float[Array, "clusters dim"]
-) -> tuple[Assigned, Bool[Array, " n"]]:
+def _after_moves(assigned: Assigned, centroids: Centroids, before: Centroids) -> tuple[Assigned, Mask]:
     """The bounds after the centroids' moves, and the points that may have another nearest centroid now."""
     moves = jnp.sqrt(jnp.sum(jnp.square(centroids - before), axis=1)) * (1 + 1e-5)
     farthest = jnp.argmax(moves)
@@ -168,7 +161,7 @@ def _after_moves(
     return assigned._replace(upper=upper, lower=lower), doubtful
 
 
-def _first_rows(chosen: Bool[Array, " n"]) -> tuple[Int[Array, " n"], Int[Array, ""]]:
+def _first_rows(chosen: Mask) -> tuple[Int[Array, " n"], Int[Array, ""]]:
     """Numbers of the chosen rows, followed by n for each other row; and how many are chosen."""
     count = len(chosen)
     ends = jnp.cumsum(chosen.astype(jnp.int32))
@@ -178,37 +171,26 @@ def _first_rows(chosen: Bool[Array, " n"]) -> tuple[Int[Array, " n"], Int[Array,
 
 
 def _moved_rows(
-    sums: Float[Array, "clusters dim"],
+    sums: Centroids,
     counts: Int[Array, " clusters"],
     rows: Float[Array, "block dim"],
     old: Int[Array, " block"],
     new: Int[Array, " block"],
-) -> tuple[Float[Array, "clusters dim"], Int[Array, " clusters"]]:
+) -> tuple[Centroids, Int[Array, " clusters"]]:
     """Sums and counts of the clusters after rows have moved from `old` to `new` ones; K stands for none."""
     clusters, few = len(sums), max(1, len(rows) // 16)
     order, changed = _first_rows(old != new)
 
-    def take(
-        sums: Array, counts: Array, rows: Array, old: Array, new: Array, weights: Array | None
-    ) -> tuple[Array, Array]:
+    def take(rows: Array, old: Array, new: Array, weights: Array | None = None) -> tuple[Array, Array]:
         difference = (new == _numbers(clusters)).astype(jnp.float32) - (old == _numbers(clusters))
         if weights is not None:
             difference = difference * weights
-        return (
-            sums + jnp.dot(difference, rows, precision=HIGHEST),
-            counts + jnp.sum(difference, axis=1).astype(jnp.int32),
-        )
+        added = jnp.dot(difference, rows, precision=HIGHEST), jnp.sum(difference, axis=1).astype(jnp.int32)
+        return sums + added[0], counts + added[1]
 
-    def none(sums: Array, counts: Array) -> tuple[Array, Array]:
-        return sums, counts
-
-    def some(sums: Array, counts: Array) -> tuple[Array, Array]:
-        ids = order[:few]
-        chosen_rows, chosen_old, chosen_new = (x.at[ids].get(mode="clip") for x in (rows, old, new))
-        return take(sums, counts, chosen_rows, chosen_old, chosen_new, (jnp.arange(few) < changed).astype(jnp.float32))
-
-    def many(sums: Array, counts: Array) -> tuple[Array, Array]:
-        return take(sums, counts, rows, old, new, None)
+    def take_few() -> tuple[Array, Array]:
+        chosen, before, after = (x.at[order[:few]].get(mode="clip") for x in (rows, old, new))
+        return take(chosen, before, after, (jnp.arange(few) < changed).astype(jnp.float32))
 
     which = (changed > 0).astype(jnp.int32) + (changed > few)
-    return lax.switch(which, [none, some, many], sums, counts)
+    return lax.switch(which, [lambda: (sums, counts), take_few, lambda: take(rows, old, new)])

@@ -9,12 +9,17 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from emocluster_jax.clustering.blocks import (
+    Assignments,
+    Centroids,
+    Mask,
+    Numbers,
+    Rows,
     by_platform,
-    distances_to_point,
     fold_blocks,
     global_row_indices,
     largest,
     rows_at,
+    squared_distances,
     sum_over_devices,
 )
 
@@ -22,9 +27,9 @@ from emocluster_jax.clustering.blocks import (
 class _State(NamedTuple):
     """State of the loop over empty clusters; n are the rows of this device."""
 
-    centroids: Float[Array, "clusters dim"]
-    assignments: Int[Array, " n"]
-    distances: Float[Array, " n"]
+    centroids: Centroids
+    assignments: Assignments
+    distances: Numbers
     counts: Int[Array, " clusters"]
     farthest: Int[Array, ""]
     """Global index of the row farthest from its centroid."""
@@ -34,13 +39,8 @@ class _State(NamedTuple):
 
 
 def reseed_empty(
-    points: Float[Array, "n dim"],
-    real: Bool[Array, " n"],
-    centroids: Float[Array, "clusters dim"],
-    assignments: Int[Array, " n"],
-    distances: Float[Array, " n"],
-    axis_name: str | None,
-) -> tuple[Float[Array, "clusters dim"], Int[Array, " n"], Float[Array, " n"], Int[Array, ""]]:
+    points: Rows, real: Mask, centroids: Centroids, assignments: Assignments, distances: Numbers, axis_name: str | None
+) -> tuple[Centroids, Assignments, Numbers, Int[Array, ""]]:
     """Moves empty clusters, the lowest index first, each to the point that is then farthest from its centroid.
 
     A moved cluster takes over the points that are nearer to it. A point that became a centroid keeps its cluster, so no
@@ -50,28 +50,15 @@ def reseed_empty(
     Infinite points belong to no cluster: the loop then ends after as many moves as there are clusters, and their
     squared distances stay infinite or NaN.
 
-    Args:
-      points: rows of this device.
-      real: rows that count.
-      centroids: of all clusters.
-      assignments: nearest centroid of every row.
-      distances: squared distance to it.
-      axis_name: mapped axis over which the points are spread, or None.
-
     Returns:
       Centroids, assignments and squared distances afterwards, and the number of clusters moved.
     """
     clusters = centroids.shape[0]
 
-    def counts_of(assignments: Int[Array, " n"]) -> Int[Array, " clusters"]:
+    def counts_of(assignments: Assignments) -> Int[Array, " clusters"]:
         return sum_over_devices(jnp.zeros(clusters, jnp.int32).at[assignments].add(real.astype(jnp.int32)), axis_name)
 
-    def state_of(
-        centroids: Float[Array, "clusters dim"],
-        assignments: Int[Array, " n"],
-        distances: Float[Array, " n"],
-        moved: Int[Array, ""],
-    ) -> _State:
+    def state_of(centroids: Array, assignments: Array, distances: Array, moved: Array) -> _State:
         distance, farthest = largest(jnp.where(real, distances, -1.0), 1, axis_name)
         counts = counts_of(assignments)
         return _State(centroids, assignments, distances, counts, farthest[0], distance[0], moved)
@@ -79,7 +66,7 @@ def reseed_empty(
     def move_one(state: _State) -> _State:
         empty = jnp.argmax(state.counts == 0).astype(jnp.int32)
         point = rows_at(points, state.farthest[None], axis_name)[0]
-        to_point = distances_to_point(points, point)
+        to_point = squared_distances(points, point[None])
         nearer = to_point < state.distances
         return state_of(
             state.centroids.at[empty].set(point),
@@ -88,30 +75,22 @@ def reseed_empty(
             state.moved + 1,
         )
 
-    def reseed(operands: tuple) -> tuple:
-        centroids, assignments, distances = operands
-        centroids, distances = _snap_constant(points, real, centroids, assignments, distances, axis_name)
+    def reseed() -> tuple[Array, Array, Array, Array]:
+        snapped, exact = _snap_constant(points, real, centroids, assignments, distances, axis_name)
         state = lax.while_loop(
             lambda state: jnp.any(state.counts == 0) & (state.distance > 0) & (state.moved < clusters),
             move_one,
-            state_of(centroids, assignments, distances, jnp.int32(0)),
+            state_of(snapped, assignments, exact, jnp.int32(0)),
         )
         return state.centroids, state.assignments, state.distances, state.moved
 
-    def keep(operands: tuple) -> tuple:
-        return *operands, jnp.int32(0)
-
-    return lax.cond(jnp.any(counts_of(assignments) == 0), reseed, keep, (centroids, assignments, distances))
+    kept = centroids, assignments, distances, jnp.int32(0)
+    return lax.cond(jnp.any(counts_of(assignments) == 0), reseed, lambda: kept)
 
 
 def _snap_constant(
-    points: Float[Array, "n dim"],
-    real: Bool[Array, " n"],
-    centroids: Float[Array, "clusters dim"],
-    assignments: Int[Array, " n"],
-    distances: Float[Array, " n"],
-    axis_name: str | None,
-) -> tuple[Float[Array, "clusters dim"], Float[Array, " n"]]:
+    points: Rows, real: Mask, centroids: Centroids, assignments: Assignments, distances: Numbers, axis_name: str | None
+) -> tuple[Centroids, Numbers]:
     """Makes the centroid of a cluster of equal points exactly that point, from which a mean differs by rounding.
 
     Points that are not finite equal none.

@@ -9,20 +9,12 @@ from jaxtyping import Int
 def balanced_indices(
     assignments: Int[np.ndarray, " n"], batch_size: int, rng: np.random.Generator
 ) -> Int[np.ndarray, "steps batch"]:
-    """Indices of one stage's batches, drawn in equal shares from the clusters.
+    """Indices of one stage's batches, int64, drawn in equal shares from the clusters.
 
     The share is the smallest that fills ceil(n / batch_size) batches from the non-empty clusters. Clusters larger than
     their share give it without repetition, others with repetition; all are shuffled together and cut after the last
     batch. As in DeepCluster (Caron et al., ECCV 2018) and DeepEmoCluster (Lin, Sridhar & Busso, ICASSP 2021), but with
     full batches.
-
-    Args:
-      assignments: cluster of every example, 0 or above.
-      batch_size: examples per batch.
-      rng: source of the draws.
-
-    Returns:
-      Indices into `assignments`, int64, for ceil(n / batch_size) steps.
 
     Raises:
       ValueError: no examples, a batch size below 1, or a negative cluster.

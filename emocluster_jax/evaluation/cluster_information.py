@@ -39,13 +39,12 @@ class Information:
       ami: corrected for chance as if chunks were independent (Vinh, Epps & Bailey, JMLR 11, 2010); 0 by chance, 1 if
         both are the same partition.
       ami_of_sentences: the same, with the mean over the permutations as chance.
-      p_value: share of permutations of the labels that give as much information, counting the observed order
-        (Phipson & Smyth 2010): at least 1 / (permutations + 1).
+      p_value: share of permutations of the labels that give as much information, counting the observed order (Phipson &
+        Smyth 2010): at least 1 / (permutations + 1).
       p_value_within_speakers: the same with labels shuffled only among each speaker's sentences: small if the clusters
         know more about the label than the speaker tells. None if speakers are unknown or determine the label.
       permuted: what labels are shuffled over for `p_value` and `ami_of_sentences`: "sentences" or "speakers".
-      permuted_sentences: how many of `sentences` these two are of: over speakers, those with a known speaker. None in
-        files of earlier versions, which left none out.
+      permuted_sentences: how many sentences these two are of; None in files of earlier versions, which left none out.
       sentences_within_speakers: how many `p_value_within_speakers` is of.
     """
 
@@ -104,14 +103,12 @@ def cluster_information(
       assignments: cluster of every chunk, grouped by sentence, the same number for each.
       labels: of the sentences.
       speakers: of the sentences, "" where unknown.
-      genders: of the sentences, "" where unknown.
+      genders: likewise.
       bins: quantile bins of the attributes; equal labels share a bin, so there may be fewer.
       permutations: number of shuffles that measure chance.
       console: shows progress; tens of thousands of sentences take a minute.
     """
-    counts = cluster_counts(assignments, len(labels))
-    speaker = _classes(speakers)
-    gender = _classes(genders)
+    counts, speaker, gender = cluster_counts(assignments, len(labels)), _classes(speakers), _classes(genders)
     bins_of = {name: quantile_bins(values, bins) for name, values in labels.columns()}
     asked = [(speaker, None), (gender, None), *((binned, speaker) for binned in bins_of.values())]
     gender_of_speakers = _labels_of_groups(gender, speaker)
@@ -123,13 +120,8 @@ def cluster_information(
             return information(counts, classes, permutations=permutations, advance=task.advance, **others)
 
         by_name = {name: found(binned, within=speaker) for name, binned in bins_of.items()}
-        return ClusterInformation(
-            attributes={name: known for name, known in by_name.items() if known is not None},
-            speaker=found(speaker),
-            gender=found(gender, over=over),
-            bins=bins,
-            permutations=permutations,
-        )
+        attributes = {name: known for name, known in by_name.items() if known is not None}
+        return ClusterInformation(attributes, found(speaker), found(gender, over=over), bins, permutations)
 
 
 def quantile_bins(values: Float[np.ndarray, " n"], bins: int) -> Int[np.ndarray, " n"]:
@@ -199,22 +191,21 @@ def information(
         units, unit_labels = _sums_by(unit, units), unit_labels[first]
     observed, by_chance = _shuffled(units, unit_labels, np.zeros(len(units), int), permutations, advance)
     expected = float(by_chance.mean())
-    p_value_within_speakers = sentences_within_speakers = None
+    within_speakers = sentences_within_speakers = None
     if within is not None and _tests(labels, within) == 2:
         tested = known & (within >= 0)
-        p_value_within_speakers = _p_value(
-            *_shuffled(counts[tested], labels[tested], within[tested], permutations, advance)
-        )
+        within_speakers = _p_value(*_shuffled(counts[tested], labels[tested], within[tested], permutations, advance))
         sentences_within_speakers = int(tested.sum())
+    pair = labels_of_chunks, clusters_of_chunks
     return Information(
         classes=classes,
         sentences=int(known.sum()),
-        mutual_information=float(mutual_info_score(labels_of_chunks, clusters_of_chunks)),
-        nmi=float(normalized_mutual_info_score(labels_of_chunks, clusters_of_chunks)),
-        ami=float(adjusted_mutual_info_score(labels_of_chunks, clusters_of_chunks)),
+        mutual_information=float(mutual_info_score(*pair)),
+        nmi=float(normalized_mutual_info_score(*pair)),
+        ami=float(adjusted_mutual_info_score(*pair)),
         ami_of_sentences=(observed - expected) / (ceiling - expected) if ceiling - expected > _TIE else 0.0,
         p_value=_p_value(observed, by_chance),
-        p_value_within_speakers=p_value_within_speakers,
+        p_value_within_speakers=within_speakers,
         permuted="sentences" if over is None else "speakers",
         permuted_sentences=int(permuted.sum()),
         sentences_within_speakers=sentences_within_speakers,
@@ -281,5 +272,4 @@ def _p_value(observed: float, by_chance: Float[np.ndarray, " n"]) -> float:
 
 def _classes(names: Sequence[str]) -> Int[np.ndarray, " n"]:
     """Numbers in place of names, -1 in place of ""."""
-    numbers = {name: number for number, name in enumerate(sorted(set(names) - {""}))}
-    return np.array([numbers.get(name, -1) for name in names])
+    return np.unique(["", *names], return_inverse=True)[1][1:] - 1

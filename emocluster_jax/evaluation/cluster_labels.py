@@ -24,11 +24,9 @@ class Distribution:
 def distributions(
     counts: Int[np.ndarray, "sentences clusters"], labels: Float[np.ndarray, " sentences"]
 ) -> tuple[Distribution, ...]:
-    """The distribution of a label in every cluster with labelled chunks, from the lowest mean to the highest.
+    """The distribution of a label (NaN where missing) in every cluster with labelled chunks, from the lowest mean.
 
-    Args:
-      counts: chunks of each sentence in each cluster, from `cluster_information.cluster_counts`.
-      labels: of the sentences, NaN where missing.
+    `counts` is from `cluster_information.cluster_counts`.
     """
     known = np.isfinite(labels)
     counts, labels = counts[known], labels[known].astype(np.float64)
@@ -55,8 +53,8 @@ class ClusterExtremes:
       lowest: labels of the chunks in the lowest cluster; a chunk has its sentence's label.
       highest: the same for the highest cluster.
       distance: Wasserstein distance of order 1 between the two, in label units.
-      distance_by_chance: its mean when the labels are shuffled among the sentences. It is not 0: some cluster is always
-        the lowest, and the mean of a small one is easily far off.
+      distance_by_chance: its mean when labels are shuffled among sentences; not 0, since some cluster is always the
+        lowest.
     """
 
     lowest: Float[np.ndarray, " l"]
@@ -70,12 +68,8 @@ def cluster_extremes(
 ) -> ClusterExtremes:
     """Finds the two clusters, among those with labelled chunks; the same input gives the same result.
 
-    Args:
-      assignments: cluster of every chunk, grouped by sentence, the same number for each.
-      labels: of the sentences, NaN where missing.
-
-    Raises:
-      ValueError: the number of chunks does not fit the number of sentences, or no sentence has a label.
+    Assignments of chunks are grouped by sentence, the same number for each; labels are of the sentences, NaN where
+    missing. Raises ValueError if the numbers of chunks and sentences do not fit, or no sentence has a label.
     """
     if len(assignments) % max(len(labels), 1) or not np.isfinite(labels).any():
         raise ValueError(f"{len(assignments)} chunks of {len(labels)} sentences, {np.isfinite(labels).sum()} labelled")

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from emocluster_jax.console import Console
-from emocluster_jax.evaluation.sentences import Scores, score_sentences, sentence_attributes
+from emocluster_jax.evaluation.metrics import Scores, score_sentences, sentence_attributes
 from emocluster_jax.feed.split import Split
 from emocluster_jax.inference.forward import Outputs, chunk_attributes, make_forward
 from emocluster_jax.inference.model_directory import SavedModel
@@ -62,7 +62,7 @@ def evaluate_split(
       split: its chunks and labels.
       recording_ids: the ids of recordings by their places in the split.
       console: shows progress.
-      sample: of about how many sentences, spread evenly over the split, to keep the embeddings.
+      sample: keep the embeddings of about so many sentences, spread evenly over the split.
     """
     forward = make_forward(model.config)
     with console.task("evaluating", split.chunk_count) as task:

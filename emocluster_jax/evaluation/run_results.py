@@ -18,7 +18,7 @@ from jaxtyping import Float32
 
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.cluster_information import ClusterInformation, Information
-from emocluster_jax.evaluation.sentences import Scores
+from emocluster_jax.evaluation.metrics import Scores
 from emocluster_jax.storage.atomic_files import replacing_csv
 from emocluster_jax.storage.bounded_files import read_bytes
 from emocluster_jax.storage.json_files import RUN_ENTRY, as_record, check_run, read_sealed, shortened, write_sealed
@@ -57,12 +57,7 @@ def write_predictions(path: Path, sentences: SentencePredictions) -> None:
 
 
 def read_predictions(path: Path, sha256: str | None = None) -> SentencePredictions:
-    """Reads what `write_predictions` wrote.
-
-    Args:
-      path: the file.
-      sha256: of the content that the run's scores were computed from; None accepts any.
-    """
+    """Reads what `write_predictions` wrote; `sha256` is of the content behind the run's scores, None for any."""
     try:
         content = read_bytes(path, _REMEDY, _MOST_PREDICTION_BYTES)
     except FileNotFoundError:
@@ -123,8 +118,7 @@ def write_run_scores(path: Path, run_id: str, scores: RunScores) -> None:
 def read_run_scores(path: Path, run_id: str) -> RunScores:
     """Reads what `write_run_scores` or an earlier version wrote; no scores if there is no file.
 
-    Raises:
-      InputError: the file is damaged or belongs to another run than `run_id`.
+    Raises InputError if it is damaged or of another run.
     """
     try:
         values = read_sealed(path, _REMEDY, may_lack_seal=True)
@@ -142,23 +136,15 @@ def read_run_scores(path: Path, run_id: str) -> RunScores:
     return RunScores({name: _scores(of, f"{path}: {name}") for name, of in by_attribute.items()}, sha256)
 
 
-@dataclass(frozen=True)
-class _SavedScores:
-    """`Scores` as they are written: None for an undefined one."""
-
-    ccc: float | None
-    pearson: float | None
-    rmse: float | None
-    n: int
-    not_finite: int = 0
-
-
 def _scores(values: object, where: str) -> Scores:
-    saved = as_record(_SavedScores, values, where, _REMEDY)
-    ccc, pearson, rmse = (math.nan if value is None else value for value in (saved.ccc, saved.pearson, saved.rmse))
-    if any(abs(value) > _LARGEST_SCORE for value in (ccc, pearson, rmse)) or min(saved.n, saved.not_finite) < 0:
+    if isinstance(values, dict):  # undefined scores are null
+        undefined = {name: math.nan for name in ("ccc", "pearson", "rmse") if name in values and values[name] is None}
+        values = {**values, **undefined}
+    scores = as_record(Scores, values, where, _REMEDY)
+    numbers = scores.ccc, scores.pearson, scores.rmse
+    if any(abs(value) > _LARGEST_SCORE for value in numbers) or min(scores.n, scores.not_finite) < 0:
         raise InputError(f"{where} has numbers that cannot be scores; {_REMEDY}")
-    return Scores(ccc, pearson, rmse, saved.n, saved.not_finite)
+    return scores
 
 
 @dataclass(frozen=True)
@@ -181,8 +167,7 @@ def write_clusters(path: Path, run_id: str, epoch: int, found: ClusterInformatio
 def read_clusters(path: Path, run_id: str, epoch: int | None) -> ClusterInformation | None:
     """Reads what `write_clusters` wrote; None if there is no file, or one of another epoch than this best one.
 
-    Raises:
-      InputError: the file is damaged or belongs to another run than `run_id`.
+    Raises InputError if it is damaged or of another run.
     """
     try:
         values = read_sealed(path, _REMEDY, may_lack_seal=True)
@@ -195,10 +180,5 @@ def read_clusters(path: Path, run_id: str, epoch: int | None) -> ClusterInformat
     check_run(path, saved.run, run_id)
     if saved.epoch != epoch:
         return None
-    return ClusterInformation(
-        attributes={name: as_record(Information, of, f"{path}: {name}", _REMEDY) for name, of in attributes.items()},
-        speaker=saved.speaker,
-        gender=saved.gender,
-        bins=saved.bins,
-        permutations=saved.permutations,
-    )
+    found = {name: as_record(Information, of, f"{path}: {name}", _REMEDY) for name, of in attributes.items()}
+    return ClusterInformation(found, saved.speaker, saved.gender, saved.bins, saved.permutations)

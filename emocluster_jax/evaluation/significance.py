@@ -39,8 +39,8 @@ class Comparison:
       difference: CCC over all sentences, the mean over trials, system minus baseline.
       interval: of the difference, the middle `CONFIDENCE` of the bootstrap's percentiles.
       t: statistic of the paired t-test over the subsets.
-      p_value: one-tailed; NaN if nothing is tested: the difference is undefined or the same in all subsets, or there
-        are fewer than two of them.
+      p_value: one-tailed; NaN if there is nothing to test, as with fewer than two subsets or the same difference in
+        all.
       subsets: how many were tested; 30 unless the test split has less than 60 sentences.
       sentences: those with a label.
       not_finite: those of them for which a trial's prediction is NaN or infinite. If there is one, nothing is compared:

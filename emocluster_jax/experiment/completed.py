@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from emocluster_jax.errors import InputError
+from emocluster_jax.evaluation.metrics import Scores
 from emocluster_jax.evaluation.run_results import (
     TEST_PREDICTIONS,
     TEST_SCORES,
@@ -17,7 +18,6 @@ from emocluster_jax.evaluation.run_results import (
     read_predictions,
     read_run_scores,
 )
-from emocluster_jax.evaluation.sentences import Scores
 from emocluster_jax.experiment.grid import Grid, Plan, Run, Setting
 from emocluster_jax.training.metrics_log import METRICS_FILE, read_metrics
 from emocluster_jax.training.workdir import RUN_FILE, read_run

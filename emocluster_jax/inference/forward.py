@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -29,20 +30,22 @@ _ACCELERATOR_BLOCK = 2_048
 
 
 class Outputs(NamedTuple):
-    """What the network in evaluation mode says of every chunk of a split, device by device.
+    """A model's outputs for chunks, on the device; of a split, device by device.
 
     Attributes:
-      embeddings: (..., E) float32, what represents the chunks, and K-means clusters.
-      attributes: (..., A) float32, in z-normalised label units.
+      embeddings: float32, what represents the chunks, and K-means clusters.
+      attributes: float32, in z-normalised label units.
+      clusters: int32; None for systems without clusters, and where they are not computed.
     """
 
     embeddings: Float[Array, "... E"]
     attributes: Float[Array, "... A"]
+    clusters: Int[Array, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Forward:
-    """Runs a network in evaluation mode over splits; compiled once a split's shape.
+    """Runs a network in evaluation mode over splits; compiled once per shape of a split.
 
     Attributes:
       config: the network's settings.
@@ -60,16 +63,13 @@ class Forward:
         advance: Callable[[int], None],
         stop: Callable[[], bool] | None = None,
     ) -> Outputs:
-        """What the network says of every chunk.
+        """Embeddings and attributes of every chunk.
 
         Args:
           variables: of the network, on every device.
           split: the chunks.
           advance: told, now and then, how many more chunks are done.
-          stop: asked, now and then, whether to leave it; the same on all processes.
-
-        Raises:
-          StoppedError: it was left.
+          stop: asked, now and then, whether to stop, which raises StoppedError; the same on all processes.
         """
         count, each = split.utterances_per_device, split.chunks_per_utterance
         size, per_device = _block(count, each), count * each
@@ -94,72 +94,11 @@ class Forward:
         return outputs
 
 
-def _block(recordings: int, chunks: int) -> int:
-    """Recordings of so many chunks that a device takes at once, of those that it has.
-
-    As many as stay in a CPU's cache, or as fill an accelerator.
-    """
-    most = _CPU_BLOCK if jax.default_backend() == "cpu" else _ACCELERATOR_BLOCK
-    return min(max(1, most // chunks), recordings)
-
-
-def network_outputs(config: ModelConfig, variables: Any, inputs: Inputs, *, fast: bool = False) -> Output:
-    """The network's output in evaluation mode: the pass that everything outside of training steps uses.
-
-    What people read or keep is computed in full float32, whatever the network was trained in: GPUs and TPUs round
-    float32 operands otherwise, and a model's numbers should not depend on where it runs.
-
-    Args:
-      config: describes the network.
-      variables: of the network.
-      inputs: by name, normalised.
-      fast: compute in the network's own type and round as the device does by default: for embeddings that are clustered
-        in training and not kept.
-    """
-    if fast:
-        return network_of(config).apply(variables, inputs)  # type: ignore[return-value]
-    with jax.default_matmul_precision("highest"):
-        return network_of(dataclasses.replace(config, compute_dtype="float32")).apply(variables, inputs)  # type: ignore[return-value]
-
-
-class ChunkOutputs(NamedTuple):
-    """What a model says of n chunks, on the device: attributes in z-normalised label units, clusters if it has any."""
-
-    attributes: Float[Array, "n A"]
-    embeddings: Float[Array, "n E"]
-    clusters: Int[Array, " n"] | None
-
-
-def chunk_outputs(
-    config: ModelConfig,
-    clustering: ClusteringConfig,
-    variables: Any,
-    fitted: EmbeddingTransform | None,
-    centroids: Float[Array, "K clustered"] | None,
-    inputs: Inputs,
-) -> ChunkOutputs:
-    """What a model says of the chunks of normalised recordings, with the cluster of each.
-
-    That is the nearest centroid or, without centroids, the classifier's largest logit. The first two arguments are
-    static.
-    """
-    output = network_outputs(config, variables, inputs)
-    if output.cluster_logits is None:
-        return ChunkOutputs(output.attributes, output.embeddings, None)
-    if centroids is None:
-        clusters = output.cluster_logits.argmax(axis=1).astype(jnp.int32)
-    else:
-        clusters, _ = assign(transform(output.embeddings, fitted, l2_normalize=clustering.unit_length), centroids)
-    return ChunkOutputs(output.attributes, output.embeddings, clusters)
-
-
-@functools.lru_cache(maxsize=32)
+@lru_cache(maxsize=32)
 def make_forward(config: ModelConfig, *, fast: bool = False) -> Forward:
-    """The forward pass of the network that `config` describes, in full float32; compiled once per shape and process.
+    """The forward pass of the network that `config` describes, compiled once per shape and process.
 
-    Args:
-      config: names the system, its widths and what it computes in.
-      fast: of `network_outputs`.
+    `fast` is as of `network_outputs`.
     """
 
     def run(outputs: Outputs, arrays: tuple[Any, Held | Inputs], span: tuple[Array, Array]) -> Outputs:
@@ -180,6 +119,51 @@ def make_forward(config: ModelConfig, *, fast: bool = False) -> Forward:
         return lax.fori_loop(*span, body, outputs)
 
     return Forward(config, parallel.parallel(run))
+
+
+def _block(recordings: int, chunks: int) -> int:
+    """How many of a device's recordings, of so many chunks, fit its cache (CPUs), or fill it (accelerators)."""
+    most = _CPU_BLOCK if jax.default_backend() == "cpu" else _ACCELERATOR_BLOCK
+    return min(max(1, most // chunks), recordings)
+
+
+def network_outputs(config: ModelConfig, variables: Any, inputs: Inputs, *, fast: bool = False) -> Output:
+    """The network's output in evaluation mode: the pass that everything outside of training steps uses.
+
+    What people read or keep is computed in full float32, whatever the network was trained in: GPUs and TPUs round
+    float32 operands otherwise, and a model's numbers should not depend on where it runs.
+
+    Args:
+      config: describes the network.
+      variables: of the network.
+      inputs: by name, normalised.
+      fast: compute in the network's own type and round as the device does by default: for embeddings that are clustered
+        in training and not kept.
+    """
+    network = network_of(config if fast else dataclasses.replace(config, compute_dtype="float32"))
+    with nullcontext() if fast else jax.default_matmul_precision("highest"):
+        return network.apply(variables, inputs)  # type: ignore[return-value]
+
+
+def chunk_outputs(
+    config: ModelConfig,
+    clustering: ClusteringConfig,
+    variables: Any,
+    fitted: EmbeddingTransform | None,
+    centroids: Float[Array, "K clustered"] | None,
+    inputs: Inputs,
+) -> Outputs:
+    """A model's outputs for the chunks of normalised recordings; the first two arguments are static.
+
+    A chunk's cluster is the nearest centroid or, without centroids, the classifier's largest logit.
+    """
+    output = network_outputs(config, variables, inputs)
+    clusters = None
+    if output.cluster_logits is not None and centroids is None:
+        clusters = output.cluster_logits.argmax(axis=1).astype(jnp.int32)
+    elif output.cluster_logits is not None:
+        clusters, _ = assign(transform(output.embeddings, fitted, l2_normalize=clustering.unit_length), centroids)
+    return Outputs(output.embeddings, output.attributes, clusters)
 
 
 def chunk_attributes(outputs: Outputs, split: Split) -> Float[np.ndarray, "utterances chunks A"]:

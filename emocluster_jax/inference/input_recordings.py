@@ -19,17 +19,12 @@ TABLE_SUFFIXES = frozenset({".csv", ".tsv"})
 def find_recordings(inputs: Sequence[Path], suffixes: frozenset[str], source: Path | None = None) -> list[Recording]:
     """The recordings of files, folders and tables, in the given order, each once.
 
-    A folder's recordings, found by these endings of their names, are called by their path relative to it, with forward
-    slashes; a file that is named itself is taken whatever its suffix, and called by its name. A table (.csv, .tsv) has
-    the column `file`, a path in the table's folder, relative to it or absolute, by which the recording is called; the
-    columns `start` and `end` make it a segment (`corpora.segments`), and `input:NAME` name the files of its further
-    inputs (`corpora.inputs`). Bytes in names that are not UTF-8 are written as
-    escapes.
-
-    Args:
-      inputs: the files, folders and tables.
-      suffixes: file name endings that count as recordings in folders.
-      source: the folder that tables' paths are in, where it is not the table's own.
+    A folder's recordings, by the endings `suffixes` of their names, are called by their path relative to it, with
+    forward slashes; a file that is named itself is taken whatever its suffix, and called by its name. A table (.csv,
+    .tsv) has the column `file`, a path in the folder `source` (by default the table's), relative to it or absolute, by
+    which the recording is called; the columns `start` and `end` make it a segment (`corpora.segments`), and
+    `input:NAME` name the files of its further inputs (`corpora.inputs`). Bytes in names that are not UTF-8 are written
+    as escapes.
 
     Raises:
       InputError: an input is missing, a folder has no recordings, a table is at odds or none of its recordings exists,
@@ -54,7 +49,6 @@ def find_recordings(inputs: Sequence[Path], suffixes: frozenset[str], source: Pa
 
 
 def _recordings_of(given: Path, suffixes: frozenset[str], source: Path | None) -> Iterator[Recording]:
-    """The recordings of one file, folder or table."""
     if given.is_dir():
         for name in find_audio_files(given, suffixes, "name the files themselves, or give another folder"):
             yield Recording(_printable(name), given / name)
@@ -67,7 +61,6 @@ def _recordings_of(given: Path, suffixes: frozenset[str], source: Path | None) -
 
 
 def _read_recordings(path: Path, source: Path, suffixes: frozenset[str]) -> list[Recording]:
-    """What a table names, in its order."""
     table = read_table(path)
     table.require("file")
     listed = listed_recordings(table, source, suffixes, "give the folder that all recordings lie in by `source`")

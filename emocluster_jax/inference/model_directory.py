@@ -18,6 +18,7 @@ import os
 import re
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,14 +70,13 @@ class SavedModel:
       features: how recordings become chunks.
       feature_mean: mean of every mel band, or dimension of given features, over the training frames, float32.
       feature_std: their standard deviation, float32.
-      label_mean: mean training label of each of the model's attributes, (A,) float32; NaN for a model that was trained
+      label_mean: mean training label of each of the model's attributes, float32; NaN for a model that was trained
         without labels, whose predictions are NaN.
-      label_std: standard deviation of the labels, (A,) float32; NaN likewise.
+      label_std: standard deviation of the labels, float32; NaN likewise.
       variables: Flax variables: "params" and "batch_stats".
-      transform: the principal components that the embeddings are projected on before they are compared with the
-        centroids; None without them.
-      centroids: of the last K-means, of labelled recordings where there are any, (K, E) float32; None for imported
-        models and for systems without clusters, which have none.
+      transform: the principal components that embeddings are projected on before they are compared with the centroids.
+      centroids: of the last K-means, of labelled recordings where there are any, float32; None for imported models and
+        for systems without clusters.
       origin: where the model comes from, for people: the run's settings and scores, or the imported file.
       audio: how audio files became the signals that it was trained on.
       inputs: the network's further inputs.
@@ -107,16 +107,14 @@ class SavedModel:
 
     def normalized_by(self, mean: Float[np.ndarray, " bands"], std: Float[np.ndarray, " bands"]) -> bool:
         """Whether the model's chunks are normalised by these statistics."""
-        return np.array_equal(self.feature_mean, mean.astype(np.float32)) and np.array_equal(
-            self.feature_std, std.astype(np.float32)
-        )
+        ours, theirs = (self.feature_mean, self.feature_std), (mean.astype(np.float32), std.astype(np.float32))
+        return all(map(np.array_equal, ours, theirs))
 
 
 def named_arrays(model: SavedModel) -> dict[str, np.ndarray]:
-    """All arrays that prediction needs, e.g. "encoder.convolution_0.kernel".
+    """All arrays that prediction needs, e.g. "encoder.convolution_0.kernel", and "mean" and "var" of "encoder.norm_0".
 
-    Running statistics are named like the parameters of their layer: "encoder.norm_0" has `scale`, `bias`, `mean` and
-    `var`. The centroids are "centroids", the principal components "embedding_transform.mean" and ".projection".
+    The centroids are "centroids", the principal components "embedding_transform.mean" and ".projection".
     """
     arrays = {
         ".".join(key.key for key in path): leaf
@@ -148,16 +146,19 @@ def save_model(directory: Path, model: SavedModel) -> None:
 def write_pending(directory: Path, model: SavedModel) -> None:
     """Writes a model, in place of a pending one; until `adopt_pending`, readers find the previous model."""
     directory.mkdir(parents=True, exist_ok=True)
-    there = [
-        int(path.name.removeprefix("weights-")) for path in directory.iterdir() if _WEIGHTS_NAME.fullmatch(path.name)
-    ]
+    there = [int(path.name[-6:]) for path in directory.iterdir() if _WEIGHTS_NAME.fullmatch(path.name)]
     name = f"weights-{max(there, default=-1) + 1:06d}"
-    arrays = {"variables": jax.tree.map(np.asarray, model.variables)}
+    arrays: dict[str, Any] = {"variables": model.variables}
     if model.centroids is not None:
         arrays["centroids"] = np.asarray(model.centroids, np.float32)
     if model.transform is not None:
-        arrays["transform"] = {name: np.asarray(array) for name, array in model.transform._asdict().items()}
-    save_arrays(directory / name, arrays)
+        arrays["transform"] = model.transform._asdict()
+    save_arrays(directory / name, jax.tree.map(np.asarray, arrays))
+
+    def by_attribute(values: Float[np.ndarray, " A"]) -> dict[str, float | None]:
+        known = values.astype(float).tolist() if model.knows_labels else [None] * len(values)
+        return dict(zip(model.config.attributes, known, strict=True))
+
     values = {
         "format_version": FORMAT_VERSION,
         "weights": name,
@@ -169,8 +170,8 @@ def write_pending(directory: Path, model: SavedModel) -> None:
         "inputs": dict(model.inputs),
         "feature_mean": model.feature_mean.astype(float).tolist(),
         "feature_std": model.feature_std.astype(float).tolist(),
-        "label_mean": _of_attributes(model, model.label_mean),
-        "label_std": _of_attributes(model, model.label_std),
+        "label_mean": by_attribute(model.label_mean),
+        "label_std": by_attribute(model.label_std),
         "has_centroids": model.centroids is not None,
         "origin": model.origin,
     }
@@ -179,21 +180,20 @@ def write_pending(directory: Path, model: SavedModel) -> None:
 
 def adopt_pending(directory: Path) -> None:
     """Replaces the model that readers find by the pending one, if there is one."""
+    path = directory / _DESCRIPTION
     if (directory / _PENDING).exists():
-        (directory / _PENDING).replace(directory / _DESCRIPTION)
-    _remove_other_weights(directory)
+        (directory / _PENDING).replace(path)
+    # The weights of earlier models, and of those that were never adopted, go.
+    needed = _read_description(path).get("weights") if path.exists() else None
+    for weights in directory.glob("weights-*"):
+        if weights.name != needed:
+            shutil.rmtree(weights)
 
 
 def settle(directory: Path, epoch: int, run_id: str = "") -> None:
-    """Adopts or removes the model that a killed training left pending in its model directory.
+    """Adopts the model that a killed training left pending if it is of this epoch of the run, and removes it otherwise.
 
-    Args:
-      directory: need not exist; nobody else may be writing there.
-      epoch: the best one of the training's checkpoint: a pending model of this epoch is adopted.
-      run_id: `SavedRun.id` of the training.
-
-    Raises:
-      InputError: a description is damaged.
+    The directory need not exist. Raises InputError if a description is damaged.
     """
     pending = directory / _PENDING
     if pending.exists() and _epoch(pending, run_id) != epoch:
@@ -202,11 +202,7 @@ def settle(directory: Path, epoch: int, run_id: str = "") -> None:
 
 
 def model_epoch(directory: Path, run_id: str = "") -> int | None:
-    """The epoch of this run that the model in a directory is from; None if there is no model of this run.
-
-    Raises:
-      InputError: the description is damaged.
-    """
+    """The epoch of this run that a directory's model is from, or None; InputError if its description is damaged."""
     path = directory / _DESCRIPTION
     return _epoch(path, run_id) if path.exists() else None
 
@@ -218,21 +214,12 @@ def _epoch(path: Path, run_id: str) -> int | None:
     return origin.get("epoch")
 
 
-def _remove_other_weights(directory: Path) -> None:
-    """Removes the weights of earlier models, and of those that were never adopted."""
-    path = directory / _DESCRIPTION
-    needed = _read_description(path).get("weights") if path.exists() else None
-    for weights in directory.glob("weights-*"):
-        if weights.name != needed:
-            shutil.rmtree(weights)
-
-
 def read_model(directory: Path) -> SavedModel:
     """Reads a model directory.
 
     Raises:
-      InputError: it is not a model directory, has another format version, is damaged, links to files outside of it,
-        holds pipes, describes absurd sizes, or its parts do not fit each other.
+      InputError: it is not one, of another format version, damaged, or may harm: it links to files outside of it, holds
+        pipes, or describes absurd sizes.
     """
     path = directory / _DESCRIPTION
     if path.exists():
@@ -260,7 +247,7 @@ def read_model(directory: Path) -> SavedModel:
             clustering=clustering,
             features=features,
             feature_mean=_vector(description["feature_mean"], features.dimensions, f"{path}: feature_mean"),
-            feature_std=_deviations(description["feature_std"], features.dimensions, f"{path}: feature_std"),
+            feature_std=_vector(description["feature_std"], features.dimensions, f"{path}: feature_std"),
             label_mean=_by_attribute(description["label_mean"], config, f"{path}: label_mean"),
             label_std=_by_attribute(description["label_std"], config, f"{path}: label_std"),
             variables=arrays["variables"],
@@ -271,6 +258,8 @@ def read_model(directory: Path) -> SavedModel:
             audio=from_dict(AudioConfig, description.get("audio", {}), f"{path}: audio"),
             inputs=inputs,
         )
+        if (least := model.feature_std.min()) <= 0:
+            raise InputError(f"{path}: feature_std holds {least}, expected numbers above 0; write the model anew")
         beyond = (np.abs(model.label_mean) > LABEL.highest).any() or (model.label_std <= 0).any()
         if np.isfinite(model.label_mean).all() != model.knows_labels or beyond:
             raise InputError(f"{path}: label_mean and label_std are not means and deviations; write the model anew")
@@ -320,11 +309,8 @@ def restore_arrays(directory: Path, template: Any, remedy: str, sha256: str | No
     Args:
       directory: the folder that `save_arrays` made.
       template: the expected arrays, as `jax.ShapeDtypeStruct`s.
-      remedy: what to do if it is damaged, for the message.
+      remedy: what to do if it is damaged or holds other arrays, for the InputError.
       sha256: of its list of checksums; None if it is not known.
-
-    Raises:
-      InputError: the folder is missing, damaged or a different one, or holds other arrays.
     """
     check_utf8(directory)
     most = _METADATA_BYTES + 2 * _bytes_of(template)
@@ -338,21 +324,32 @@ def restore_arrays(directory: Path, template: Any, remedy: str, sha256: str | No
             stored = checkpointer.metadata(directory.absolute()).item_metadata.tree
         except Exception as error:
             raise InputError(f"{directory} is not a readable checkpoint ({_first_line(error)}); {remedy}") from None
-        expected = _shapes(template)
-        found = _shapes(stored)
+        expected, found = _shapes(template), _shapes(stored)
         for name in sorted(expected.keys() | found.keys()):
             if expected.get(name) != found.get(name):
                 raise InputError(
                     f"{directory} does not fit: {name} is {found.get(name, 'missing')}, expected "
                     f"{expected.get(name, 'no such array')}; use the settings that it was written with, or {remedy}"
                 )
-        _check_parts(directory, stored)
+        # Parts that claim to be larger than their array would be allocated.
+        for name, leaf in _named_leaves(stored):
+            parts = leaf.storage.chunk_shape if leaf.storage is not None else leaf.shape
+            if any(part > max(length, 1) for part, length in zip(parts, leaf.shape, strict=True)):
+                raise InputError(f"{directory} is damaged: {name} of shape {leaf.shape} is stored in parts of {parts}")
+        empty = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), template)
         try:
-            return checkpointer.restore(
-                directory.absolute(), jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), template)
-            )
+            return checkpointer.restore(directory.absolute(), empty)
         except Exception as error:
             raise InputError(f"{directory} is damaged ({_first_line(error)}); {remedy}") from None
+
+
+def clustering_shapes(config: ModelConfig, clustering: ClusteringConfig) -> tuple[EmbeddingTransform | None, Any]:
+    """The principal components, if any, and the centroids of such a clustering, as `jax.ShapeDtypeStruct`s."""
+    shape: Any = partial(jax.ShapeDtypeStruct, dtype=np.float32)
+    width, components = scaled_width(DENSE_WIDTH, config), clustering.pca_components
+    if components is None:
+        return None, shape((config.clusters, width))
+    return EmbeddingTransform(shape((width,)), shape((width, components))), shape((config.clusters, components))
 
 
 def _checkpointer() -> ocp.StandardCheckpointer:
@@ -368,14 +365,9 @@ def _array_template(
     """The arrays of a model with these settings, as `jax.ShapeDtypeStruct`s."""
     template: dict[str, Any] = {"variables": variables_of(config, features, inputs)}
     if has_centroids:
-        width = scaled_width(DENSE_WIDTH, config)
-        clustered = clustering.pca_components or width
-        template["centroids"] = jax.ShapeDtypeStruct((config.clusters, clustered), np.float32)
-        if clustering.pca_components is not None:
-            template["transform"] = {
-                "mean": jax.ShapeDtypeStruct((width,), np.float32),
-                "projection": jax.ShapeDtypeStruct((width, clustered), np.float32),
-            }
+        fitted, template["centroids"] = clustering_shapes(config, clustering)
+        if fitted is not None:
+            template["transform"] = fitted._asdict()
     return template
 
 
@@ -385,14 +377,6 @@ def _bytes_of(template: Any) -> int:
 
 def _shapes(tree: Any) -> dict[str, str]:
     return {name: f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}" for name, leaf in _named_leaves(tree)}
-
-
-def _check_parts(directory: Path, stored: Any) -> None:
-    """Refuses arrays with parts that claim to be larger than the array, as they would be allocated."""
-    for name, leaf in _named_leaves(stored):
-        parts = leaf.storage.chunk_shape if leaf.storage is not None else leaf.shape
-        if any(part > max(length, 1) for part, length in zip(parts, leaf.shape, strict=True)):
-            raise InputError(f"{directory} is damaged: {name} of shape {leaf.shape} is stored in parts of {parts}")
 
 
 def _named_leaves(tree: Any) -> list[tuple[str, Any]]:
@@ -413,13 +397,6 @@ def _vector(values: Any, length: int, where: str) -> Float[np.ndarray, " n"]:
     return vector
 
 
-def _deviations(values: Any, length: int, where: str) -> Float[np.ndarray, " n"]:
-    vector = _vector(values, length, where)
-    if vector.min() <= 0:
-        raise InputError(f"{where} holds {vector.min()}, expected numbers above 0; write the model anew")
-    return vector
-
-
 def _inputs(values: Any, config: ModelConfig, where: str) -> InputSizes:
     if not isinstance(values, dict):
         raise InputError(f"{where} is not an object of lengths by name; write the model anew")
@@ -434,12 +411,6 @@ def _by_attribute(values: Any, config: ModelConfig, where: str) -> Float[np.ndar
     if all(value is None for value in named):
         return np.full(len(named), np.nan, np.float32)
     return _vector(named, len(named), where)
-
-
-def _of_attributes(model: SavedModel, values: Float[np.ndarray, " A"]) -> dict[str, float | None]:
-    """By attribute; null where the model knows no labels."""
-    known = values.astype(float).tolist() if model.knows_labels else [None] * len(values)
-    return dict(zip(model.config.attributes, known, strict=True))
 
 
 def _first_line(error: Exception) -> str:

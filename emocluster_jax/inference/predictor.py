@@ -26,7 +26,7 @@ from emocluster_jax.config import AudioConfig, Features
 from emocluster_jax.corpora.inputs import InputSizes
 from emocluster_jax.errors import InputError, RecordingError
 from emocluster_jax.feed.split import AUDIO, masked
-from emocluster_jax.inference.forward import ChunkOutputs, chunk_outputs
+from emocluster_jax.inference.forward import Outputs, chunk_outputs
 from emocluster_jax.inference.model_directory import SavedModel, model_folder, read_model
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
 from emocluster_jax.models.registry import NETWORKS
@@ -50,14 +50,13 @@ class Prediction:
 
     Attributes:
       attributes: each of the model's attributes in label units: the mean over the chunks.
-      embedding: (E,) float32, the mean over the chunks of what represents them. In emocluster that is what K-means
-        clusters: the classifier's hidden layer before its ReLU (and before principal components or unit length, where
-        the clustering has them); in the other systems the layer that the regressor reads.
+      embedding: float32, the mean over the chunks of what represents them. In emocluster that is what K-means clusters:
+        the classifier's hidden layer before its ReLU (and before principal components or unit length, where the
+        clustering has them); in the other systems the layer that the regressor reads.
       cluster: the cluster of most chunks; of several, the one of the lowest number. None for systems without clusters.
-      chunk_attributes: (C, A) float32 in label units, in the order of `attributes`.
-      chunk_embeddings: (C, E) float32.
-      chunk_clusters: (C,) int32: the nearest centroid, or the classifier's largest logit for models without centroids.
-        None for systems without clusters.
+      chunk_attributes: float32 in label units, in the order of `attributes`.
+      chunk_embeddings: float32.
+      chunk_clusters: int32: the nearest centroid, or the classifier's largest logit for models without centroids.
       silent: whether all chunks are silent. Then no network has seen them: attributes and embeddings are NaN, clusters
         `NO_CLUSTER`.
     """
@@ -104,7 +103,17 @@ class Predictor:
         self._config = model.config
         self._clustering = model.clustering
         self._on_host = jax.device_get((model.variables, model.transform, model.centroids))
-        self.silence = self._silence()
+        shape = self.features.chunks_per_utterance, scaled_width(DENSE_WIDTH, self._config)
+        has_clusters = NETWORKS[self._config.system].clusters
+        self.silence = Prediction(
+            attributes=dict.fromkeys(self.attributes, math.nan),
+            embedding=np.full(shape[1], np.nan, np.float32),
+            cluster=NO_CLUSTER if has_clusters else None,
+            chunk_attributes=np.full((shape[0], len(self.attributes)), np.nan, np.float32),
+            chunk_embeddings=np.full(shape, np.nan, np.float32),
+            chunk_clusters=np.full(shape[0], NO_CLUSTER, np.int32) if has_clusters else None,
+            silent=True,
+        )
 
     @cached_property
     def _arrays(self) -> Any:
@@ -143,7 +152,7 @@ class Predictor:
         return self.predict_chunks(chunks, vectors)[0]
 
     def _vectors(self, given: Mapping[str, Shaped[np.ndarray, " length"] | None]) -> Vectors:
-        """One recording's vectors, with NaN for those that are missing."""
+        """One recording's vectors; NaN where one is missing."""
         if given.keys() != (sizes := dict(self.inputs)).keys():
             raise InputError(
                 f"{self.title} reads {', '.join(sizes) or 'nothing'} besides audio, and `inputs` has "
@@ -162,40 +171,33 @@ class Predictor:
     def predict_chunks(
         self, chunks: Float[np.ndarray, "n frames mel"], vectors: Vectors = MappingProxyType({})
     ) -> list[Prediction]:
-        """Predicts recordings by their normalised chunks; compiled once for each number of chunks.
+        """Predicts recordings by their normalised chunks, one recording after another; compiled per number of chunks.
 
-        Args:
-          chunks: n = recordings · `features.chunks_per_utterance`, those of a recording one after another.
-          vectors: of the same recordings, each further input that the model reads; NaN where it is missing.
+        `vectors` are the further inputs that the model reads, of the same recordings; NaN where one is missing.
         """
         return self.predictions(self.forward(chunks, vectors))
 
-    def forward(
-        self, chunks: Float[np.ndarray, "n frames mel"], vectors: Vectors = MappingProxyType({})
-    ) -> ChunkOutputs:
+    def forward(self, chunks: Float[np.ndarray, "n frames mel"], vectors: Vectors = MappingProxyType({})) -> Outputs:
         """Starts the network on inputs as of `predict_chunks` and returns without waiting for the device.
 
-        Raises:
-          InputError: this process was forked from one in which JAX had started.
+        Raises InputError in a process that was forked from one in which JAX had started.
         """
         check_not_forked()
         audio = chunks.reshape(-1, self.features.chunks_per_utterance, *chunks.shape[1:])
         inputs = {AUDIO: audio} | masked({name: vectors[name] for name, _ in self.inputs})
         return _forward(self._config, self._clustering, *self._arrays, inputs)
 
-    def predictions(self, outputs: ChunkOutputs) -> list[Prediction]:
+    def predictions(self, outputs: Outputs) -> list[Prediction]:
         """What the network's outputs for n chunks say of each recording; waits for the device."""
         count = self.features.chunks_per_utterance
         # Without clusters the tree has a leaf less.
-        attributes, embeddings, clusters = jax.tree.map(
+        embeddings, attributes, clusters = jax.tree.map(
             lambda value: np.asarray(value).reshape(-1, count, *value.shape[1:]), outputs
         )
         attributes = attributes * self._label_std + self._label_mean
         return [
             Prediction(
-                attributes=dict(
-                    zip(self.attributes, attributes[i].mean(axis=0, dtype=np.float64).tolist(), strict=True)
-                ),
+                attributes=dict(zip(self.attributes, attributes[i].mean(0, np.float64).tolist(), strict=True)),
                 embedding=embeddings[i].mean(axis=0),
                 cluster=None if clusters is None else int(np.bincount(clusters[i]).argmax()),
                 # Copies: a view would keep the whole batch in memory for as long as one prediction is kept.
@@ -206,25 +208,9 @@ class Predictor:
             for i in range(len(attributes))
         ]
 
-    def _silence(self) -> Prediction:
-        count, width = self.features.chunks_per_utterance, scaled_width(DENSE_WIDTH, self._config)
-        has_clusters = NETWORKS[self._config.system].clusters
-        return Prediction(
-            attributes=dict.fromkeys(self.attributes, math.nan),
-            embedding=np.full(width, np.nan, np.float32),
-            cluster=NO_CLUSTER if has_clusters else None,
-            chunk_attributes=np.full((count, len(self.attributes)), np.nan, np.float32),
-            chunk_embeddings=np.full((count, width), np.nan, np.float32),
-            chunk_clusters=np.full(count, NO_CLUSTER, np.int32) if has_clusters else None,
-            silent=True,
-        )
-
 
 def load_model(directory: Path | str) -> Predictor:
-    """Loads a model for prediction.
-
-    Args:
-      directory: a model directory, or a training's work directory, which has its model in `model/`.
+    """Loads a model for prediction from a model directory, or from a training's work directory, which has one.
 
     Raises:
       InputError: it is neither, or damaged, or of another format version; or this process was forked from one in which

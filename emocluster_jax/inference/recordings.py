@@ -112,23 +112,21 @@ def predict_recordings(
     that follow one another are cut out of one signal. Up to half an hour of it is held in memory (115 MB at 16 kHz,
     twice that while it is decoded), of two files for each of the `workers` at a time. Longer ones are decoded twice,
     for the peak and for the parts that chunks are made of, and again for a segment that begins before what was read
-    last. So memory grows neither with the number of recordings nor with their duration. Given features are held as a
-    whole, 4 bytes a number.
+    last. So memory grows neither with the number of recordings nor with their duration. Given features are held whole,
+    4 bytes per number.
 
     Args:
       predictors: at least one.
-      recordings: files of any format, rate and number of channels, or of the features that the models were trained
-        on, or segments of them; drawn as they are needed.
-      window_s: None for one prediction a recording. Otherwise one for each window of this many seconds, one window
-        after another, as if it were a recording of its own. A shorter rest counts from `SHORTEST_WINDOW_S` on, or if
-        it is all there is.
+      recordings: files of any format, rate and number of channels, or of the features that the models were trained on,
+        or segments of them; drawn as they are needed.
+      window_s: None for one prediction per recording. Otherwise one for each window of this many seconds, as if it were
+        a recording of its own. A shorter rest counts from `SHORTEST_WINDOW_S` on, or if it is all there is.
       batch_size: recordings or windows that go through a network at a time; None for `default_batch_size()`.
       workers: threads that decode and compute features; None for one per core.
       audio: for each of the predictors how files become signals; None for `Predictor.audio`.
 
     Yields:
-      The recordings' segments in order, and in its place each recording that cannot be used: also one of which all
-      chunks are silent, if it is predicted as a whole.
+      The recordings' segments in order, and in its place each recording that cannot be used, or is silent as a whole.
 
     Raises:
       InputError: as of `check_extent`, or models that read different things.
@@ -150,20 +148,12 @@ def predict_recordings(
 
 
 def predict_prepared(predictor: Predictor, source: ChunkSource, positions: Sequence[int]) -> Iterator[Prediction]:
-    """What the model says of the recordings at these positions, in their order; all batches have one shape."""
+    """Predicts the recordings at these positions of a split, in their order; all batches have one shape."""
     size, threads = default_batch_size(), usable_cores()
     with ThreadPoolExecutor(threads, thread_name_prefix="read") as pool:
         recordings = in_order(pool, source.read, positions, ahead=size + threads)
-        for start in range(0, len(positions), size):
-            count = min(size, len(positions) - start)
-            chunks = np.zeros((size, *source.shape), np.float32)
-            vectors = _no_vectors(source.inputs, size)
-            for row in range(count):
-                stored = next(recordings)
-                chunks[row] = stored.chunks
-                for name, vector in stored.vectors.items():
-                    vectors[name][row] = vector
-            yield from predictor.predict_chunks(chunks.reshape(-1, *source.shape[1:]), vectors)[:count]
+        while batch := list(islice(recordings, size)):
+            yield from _predict(predictor, batch, source.inputs, size)
 
 
 def check_extent(window_s: float | None, batch_size: int | None, workers: int | None) -> None:
@@ -178,102 +168,87 @@ def check_extent(window_s: float | None, batch_size: int | None, workers: int | 
 
 
 _Settings = tuple[Features, AudioConfig]
+_Vectors = dict[str, Float[np.ndarray, " length"]]
+_Chunks = Float[np.ndarray, "C frames mel"]
 
 
 class _Opened(NamedTuple):
     """A recording's samples or frames, and what was noticed as it was decoded."""
 
     source: Float[np.ndarray, " time *frame"] | LongRecording
+    read: Read
     condition: Condition
 
 
 class _Segment(NamedTuple):
-    """A recording or a window of it: for each of the models' settings what its chunks are made of, and its quality.
-
-    Its vectors are the recording's further inputs, of all models.
-    """
+    """A recording or a window of it, with its quality for each of the models' settings and its further inputs."""
 
     file: str
     start_s: float
     end_s: float
     is_last: bool
     is_whole: bool
-    parts: dict[_Settings, ChunkParts]
     quality: dict[_Settings, Quality]
-    vectors: dict[str, Float[np.ndarray, " length"]]
-
-
-class _Chunked(NamedTuple):
-    """A segment's chunks for each distinct front end of the models, without its samples."""
-
-    file: str
-    start_s: float
-    end_s: float
-    is_last: bool
-    chunks: tuple[Float[np.ndarray, "C frames mel"], ...]
-    quality: tuple[Quality, ...]
-    vectors: dict[str, Float[np.ndarray, " length"]]
+    vectors: _Vectors
 
     @property
     def is_silent(self) -> bool:
         """Whether there is nothing for any of the networks."""
-        return all(quality.is_silent for quality in self.quality)
+        return all(quality.is_silent for quality in self.quality.values())
+
+
+_Cut = tuple[_Segment, dict[_Settings, ChunkParts]]
+"""A segment, and what its chunks are made of."""
+_Chunked = tuple[_Segment, tuple[_Chunks, ...]]
+"""A segment, and its chunks for each distinct front end."""
 
 
 class _FrontEnd:
     """What several models need of a recording, each thing computed once.
 
     Attributes:
-      chunks_of: for each predictor, the position of its chunks, and of their quality, in `_Chunked`.
+      settings: of each predictor.
+      chunks_of: for each predictor, the position of its chunks in `_Chunked`.
       inputs: the further inputs of all models.
     """
 
     def __init__(self, predictors: Sequence[Predictor], audio: Sequence[AudioConfig]) -> None:
         _check_one_input([predictor.features for predictor in predictors])
         self.inputs = inputs_of(predictors)
-        positions: dict[tuple[_Settings, bytes, bytes], int] = {}
-        self._distinct: list[tuple[_Settings, Predictor]] = []
+        self.settings = [(predictor.features, its) for predictor, its in zip(predictors, audio, strict=True)]
+        self._distinct: dict[tuple[_Settings, bytes, bytes], Predictor] = {}
         self.chunks_of: list[int] = []
-        for predictor, its_audio in zip(predictors, audio, strict=True):
-            statistics, settings = predictor.statistics, (predictor.features, its_audio)
-            key = (settings, statistics.mean.tobytes(), statistics.std.tobytes())
-            if key not in positions:
-                positions[key] = len(positions)
-                self._distinct.append((settings, predictor))
-                if isinstance(its := predictor.features, FeatureConfig):
-                    # Imports librosa here: while several threads import, Python's parser may fail in one of them.
-                    mel_filters(its.sample_rate_hz, its.fft_size, its.mel_bands)
-            self.chunks_of.append(positions[key])
+        for predictor, settings in zip(predictors, self.settings, strict=True):
+            key = settings, predictor.statistics.mean.tobytes(), predictor.statistics.std.tobytes()
+            self._distinct.setdefault(key, predictor)
+            self.chunks_of.append(list(self._distinct).index(key))
+            if isinstance(its := predictor.features, FeatureConfig):
+                # Imports librosa here: while several threads import, Python's parser may fail in one of them.
+                mel_filters(its.sample_rate_hz, its.fft_size, its.mel_bands)
 
-    def segments(self, recordings: Sequence[Recording], window_s: float | None) -> Iterable[_Segment | Skipped]:
+    def segments(self, recordings: Sequence[Recording], window_s: float | None) -> Iterable[_Cut | Skipped]:
         """Recordings of one file, or their windows, once the file has been decoded to its end."""
-        signals = {(features.source_rate, audio): features for (features, audio), _ in self._distinct}
-        opened: dict[tuple[float, AudioConfig], _Opened] = {}
-        path = recordings[0].path
+        signals = {(features.source_rate, audio): features for features, audio in self.settings}
+        decoded = {}
         try:
-            for rate, audio in sorted(signals, key=lambda signal: signal[0]):
+            for (rate, audio), features in sorted(signals.items(), key=lambda signal: signal[0][0]):
                 condition = Condition()
-                source = open_source(path, signals[rate, audio], audio, condition)
-                opened[rate, audio] = _Opened(source, condition)
+                decoded[rate, audio] = open_source(recordings[0].path, features, audio, condition), condition
         except RecordingError as error:
             return [_skipped(recording, error) for recording in recordings]
-        sources = {settings: opened[settings[0].source_rate, settings[1]] for settings, _ in self._distinct}
-        readers = {settings: reader(source) for settings, (source, _) in sources.items()}
-        segments = (
-            segment for recording in recordings for segment in self._windows(recording, sources, readers, window_s)
-        )
+        opened = {}
+        for settings in dict.fromkeys(self.settings):
+            source, condition = decoded[settings[0].source_rate, settings[1]]
+            opened[settings] = _Opened(source, reader(source), condition)
+        segments = (segment for recording in recordings for segment in self._windows(recording, opened, window_s))
         # Of one that is not in memory and has no windows, the parts are read here and now, in a thread of the pool.
         return list(segments) if window_s is None and len(recordings) == 1 else segments
 
     def _windows(
-        self,
-        recording: Recording,
-        sources: dict[_Settings, _Opened],
-        readers: dict[_Settings, Read],
-        window_s: float | None,
-    ) -> Iterator[_Segment | Skipped]:
-        (features, _), (first, _) = next(iter(sources.items()))
-        rate, length = features.source_rate, len(first)
+        self, recording: Recording, opened: dict[_Settings, _Opened], window_s: float | None
+    ) -> Iterator[_Cut | Skipped]:
+        (features, _), (source, _, _) = next(iter(opened.items()))
+        rate, length = features.source_rate, len(source)
         try:
             segment_bounds(length, rate, recording.start_s, recording.end_s)
             vectors = read_vectors(recording.inputs, self.inputs)
@@ -289,33 +264,26 @@ class _FrontEnd:
             end_s = min(first_s + (i + 1) * window_s, last_s) if window_s else last_s
             parts, quality = {}, {}
             try:
-                for settings, read in readers.items():
-                    source, condition = sources[settings]
+                for settings, (source, read, condition) in opened.items():
                     bounds = segment_bounds(len(source), settings[0].source_rate, start_s, end_s)
                     parts[settings] = chunk_parts(read, *bounds, settings[0])
                     quality[settings] = quality_of(parts[settings], settings[0], condition)
             except RecordingError as error:
                 yield _skipped(recording, error)
                 return
-            yield _Segment(recording.name, start_s, end_s, i == count - 1, is_whole_file, parts, quality, vectors)
+            yield _Segment(recording.name, start_s, end_s, i == count - 1, is_whole_file, quality, vectors), parts
 
-    def with_chunks(self, segment: _Segment | Skipped) -> _Chunked | Skipped:
-        if isinstance(segment, Skipped):
-            return segment
-        if segment.is_whole and all(quality.is_silent for quality in segment.quality.values()):
-            features, _ = self._distinct[0][0]
+    def with_chunks(self, cut: _Cut | Skipped) -> _Chunked | Skipped:
+        if isinstance(cut, Skipped):
+            return cut
+        segment, parts = cut
+        if segment.is_whole and segment.is_silent:
+            features, _ = self.settings[0]
             return Skipped(segment.file, f"{silent_reason(features)}; `window_s` predicts it part by part")
-        frames = {settings: frames_of_parts(parts, settings[0]) for settings, parts in segment.parts.items()}
-        chunks = [mel_chunks(frames[settings], p.features, p.statistics) for settings, p in self._distinct]
-        quality = [segment.quality[settings] for settings, _ in self._distinct]
-        return _Chunked(
-            segment.file,
-            segment.start_s,
-            segment.end_s,
-            segment.is_last,
-            tuple(chunks),
-            tuple(quality),
-            segment.vectors,
+        frames = {settings: frames_of_parts(its, settings[0]) for settings, its in parts.items()}
+        return segment, tuple(
+            mel_chunks(frames[settings], predictor.features, predictor.statistics)
+            for (settings, _, _), predictor in self._distinct.items()
         )
 
 
@@ -340,11 +308,6 @@ def inputs_of(predictors: Sequence[Predictor]) -> InputSizes:
                 "other"
             )
     return tuple(inputs)
-
-
-def _no_vectors(inputs: InputSizes, recordings: int) -> dict[str, Float[np.ndarray, "recordings length"]]:
-    """Rows to fill: every input of every recording missing."""
-    return {name: np.full((recordings, length), np.nan, np.float32) for name, length in inputs}
 
 
 def _of_files(recordings: Iterable[Recording]) -> Iterator[list[Recording]]:
@@ -379,34 +342,30 @@ def _through_networks(
     batch_size: int,
 ) -> Iterator[SegmentPrediction | Skipped]:
     """Runs the networks on full batches; while the device computes one, the next is put together."""
-    running: tuple[tuple[_Chunked | Skipped, ...], list[Future[list[Prediction]]]] | None = None
+    running: tuple[Sequence[_Chunked | Skipped], list[Future[list[Prediction]]]] = (), []
     while batch := tuple(islice(segments, batch_size)):
-        usable = [segment for segment in batch if isinstance(segment, _Chunked) and not segment.is_silent]
+        usable = [item for item in batch if not isinstance(item, Skipped) and not item[0].is_silent]
         predictions = []
-        if usable:
-            stacked = [_stacked(position, usable, batch_size) for position in range(len(usable[0].chunks))]
-            vectors = _no_vectors(front_end.inputs, batch_size)
-            for row, segment in enumerate(usable):
-                for name, vector in segment.vectors.items():
-                    vectors[name][row] = vector
-            predictions = [
-                networks.submit(predictor.predict_chunks, stacked[position], vectors)
-                for predictor, position in zip(predictors, front_end.chunks_of, strict=True)
-            ]
-        if running is not None:
-            yield from _finished(predictors, front_end, *running)
-        running = batch, predictions
-    if running is not None:
+        for predictor, position in zip(predictors, front_end.chunks_of, strict=True) if usable else ():
+            rows = [(chunks[position], segment.vectors) for segment, chunks in usable]
+            predictions.append(networks.submit(_predict, predictor, rows, front_end.inputs, batch_size))
         yield from _finished(predictors, front_end, *running)
+        running = batch, predictions
+    yield from _finished(predictors, front_end, *running)
 
 
-def _stacked(position: int, segments: Sequence[_Chunked], batch_size: int) -> Float[np.ndarray, "n frames mel"]:
-    """The chunks of a batch one after another, with zeros behind to `batch_size` segments."""
-    first = segments[0].chunks[position]
-    stacked = np.zeros((batch_size, *first.shape), first.dtype)
-    for i, segment in enumerate(segments):
-        stacked[i] = segment.chunks[position]
-    return stacked.reshape(-1, *first.shape[1:])
+def _predict(
+    predictor: Predictor, recordings: Sequence[tuple[_Chunks, _Vectors]], inputs: InputSizes, size: int
+) -> list[Prediction]:
+    """Predicts recordings by their chunks and vectors, in a batch of this size whatever their number."""
+    first, _ = recordings[0]
+    chunks = np.zeros((size, *first.shape), np.float32)
+    vectors = {name: np.full((size, length), np.nan, np.float32) for name, length in inputs}
+    for row, (its_chunks, its_vectors) in enumerate(recordings):
+        chunks[row] = its_chunks
+        for name, vector in its_vectors.items():
+            vectors[name][row] = vector
+    return predictor.predict_chunks(chunks.reshape(-1, *first.shape[1:]), vectors)[: len(recordings)]
 
 
 def _finished(
@@ -415,14 +374,15 @@ def _finished(
     batch: Sequence[_Chunked | Skipped],
     by_predictor: Sequence[Future[list[Prediction]]],
 ) -> Iterator[SegmentPrediction | Skipped]:
-    by_segment = zip(*(predictions.result() for predictions in by_predictor), strict=True)  # longer by its padding
-    for segment in batch:
-        if isinstance(segment, Skipped):
-            yield segment
+    by_segment = zip(*(predictions.result() for predictions in by_predictor), strict=True)
+    silence = tuple(predictor.silence for predictor in predictors)
+    for item in batch:
+        if isinstance(item, Skipped):
+            yield item
             continue
-        silence = [predictor.silence for predictor in predictors]
+        segment, _ = item
         predictions = silence if segment.is_silent else next(by_segment)
-        quality = [segment.quality[position] for position in front_end.chunks_of]
+        quality = [segment.quality[settings] for settings in front_end.settings]
         heard = tuple(
             nothing if its_quality.is_silent else prediction
             for prediction, nothing, its_quality in zip(predictions, silence, quality, strict=True)

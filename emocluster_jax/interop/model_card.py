@@ -11,9 +11,8 @@ from typing import Any
 from emocluster_jax.config import GivenFeatures
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.cluster_information import ClusterInformation
+from emocluster_jax.evaluation.metrics import SELECTIONS, Scores
 from emocluster_jax.evaluation.run_results import CLUSTERS_FILE, TEST_SCORES, read_clusters, read_run_scores
-from emocluster_jax.evaluation.selection import SELECTIONS
-from emocluster_jax.evaluation.sentences import Scores
 from emocluster_jax.inference.model_directory import SavedModel
 from emocluster_jax.models.registry import NETWORKS
 from emocluster_jax.records.folds import describe_fold

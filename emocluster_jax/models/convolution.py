@@ -23,6 +23,7 @@ from jax import export, lax
 from jaxtyping import Array, Float
 
 from emocluster_jax.models import convolution_on_cpu
+from emocluster_jax.models.convolution_on_cpu import Input, Kernel, PerInput
 
 
 class Convolved(NamedTuple):
@@ -36,7 +37,7 @@ class Convolved(NamedTuple):
     mean_square: Float[Array, " c_out"]
 
 
-def conv3x3(x: Float[Array, "n h w c_in"], kernel: Float[Array, "3 3 c_in c_out"], stride: int) -> Convolved:
+def conv3x3(x: Input, kernel: Kernel, stride: int) -> Convolved:
     """Convolve with padding 1 and stride 1 or 2, without a bias: h_out = ⌈h / stride⌉, w_out = ⌈w / stride⌉.
 
     For the network's input, where `relu_conv3x3` has nothing to normalise. x and kernel have the same dtype.
@@ -45,21 +46,10 @@ def conv3x3(x: Float[Array, "n h w c_in"], kernel: Float[Array, "3 3 c_in c_out"
     return _conv3x3((x, kernel), (stride,))
 
 
-def relu_conv3x3(
-    x: Float[Array, "n h w c_in"],
-    multiplier: Float[Array, " c_in"],
-    offset: Float[Array, " c_in"],
-    kernel: Float[Array, "3 3 c_in c_out"],
-    stride: int,
-) -> Convolved:
-    """Convolve relu(x · multiplier + offset) as `conv3x3` does.
+def relu_conv3x3(x: Input, multiplier: PerInput, offset: PerInput, kernel: Kernel, stride: int) -> Convolved:
+    """Convolve relu(x · multiplier + offset) as `conv3x3` does; x is the previous layer's pre-activation.
 
-    Args:
-        x: the previous layer's pre-activation.
-        multiplier: batch normalisation's scale / √(variance + ε), float32.
-        offset: batch normalisation's bias - mean · multiplier, float32.
-        kernel: of the same dtype as x.
-        stride: 1 or 2.
+    Batch normalisation's multiplier is scale / √(variance + ε), its offset bias - mean · multiplier; both are float32.
     """
     _check(x, kernel, stride)
     return _relu_conv3x3((x, multiplier, offset, kernel), (stride,))
@@ -68,13 +58,9 @@ def relu_conv3x3(
 def transposed_conv3x3(
     x: Float[Array, "n h w c_in"], kernel: Float[Array, "3 3 c_out c_in"], stride: int, shape: tuple[int, int]
 ) -> Convolved:
-    """The transpose of `conv3x3` with this kernel and stride.
+    """The transpose of `conv3x3` with this kernel and stride: x has the shape of that convolution's output.
 
-    Args:
-        x: has the shape of that convolution's output.
-        kernel: of the same dtype as x; its last two dimensions are the channels of the result and of x.
-        stride: 1 or 2.
-        shape: height and width of the result, that is of the convolution's input: h = ⌈height / stride⌉.
+    `shape` is the height and width of the result, that is of the convolution's input: h = ⌈height / stride⌉.
     """
     _check(x, kernel, stride)
     if tuple(-(-size // stride) for size in shape) != x.shape[1:3]:

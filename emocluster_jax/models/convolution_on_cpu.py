@@ -11,6 +11,11 @@ convolution and a kernel gradient: the same few functions.
 At stride 1 only the three horizontal taps are copied side by side (three times the input, not nine); one product gives
 the contributions to the three output rows, which are added with a shift of one row each. At stride 2 the nine taps are
 copied, 2.25 times the input.
+
+Forward functions return the result, and its sum and sum of squares per channel. Backward functions return gradients of
+the arrays that the forward one took, from these arrays, the result, and three parts of its cotangent: that of a value v
+is cotangent + mean_cotangent + square_cotangent · v, where the latter two, per channel, come from the moments. Forming
+it group by group saves a pass over the memory.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,11 +30,15 @@ from jaxtyping import Array, Float
 # patch matrices of the first layers no longer fit into the cache.
 PIXELS_PER_GROUP = 4096
 
+Input = Float[Array, "n h w c_in"]
+Output = Float[Array, "n h_out w_out c_out"]
+Kernel = Float[Array, "3 3 c_in c_out"]
+PerInput = Float[Array, " c_in"]
+Forward = tuple[Float[Array, "n ..."], Float[Array, " c"], Float[Array, " c"]]
 
-def input_forward(
-    x: Float[Array, "n h w c_in"], kernel: Float[Array, "3 3 c_in c_out"], stride: int
-) -> tuple[Float[Array, "n h_out w_out c_out"], Float[Array, " c_out"], Float[Array, " c_out"]]:
-    """Convolution of an input of few channels: the result, its sum and its sum of squares per channel."""
+
+def input_forward(x: Input, kernel: Kernel, stride: int) -> Forward:
+    """Convolution of an input of few channels."""
 
     def convolve(x):
         patches = _patch_rows(x, stride)
@@ -42,38 +51,21 @@ def input_forward(
     return _forward_in_groups(convolve, x, kernel.shape[-1])
 
 
-def input_backward(
-    x: Float[Array, "n h w c_in"],
-    kernel: Float[Array, "3 3 c_in c_out"],
-    pre_activation: Float[Array, "n h_out w_out c_out"],
-    cotangent: Float[Array, "n h_out w_out c_out"],
-    mean_cotangent: Float[Array, " c_out"],
-    square_cotangent: Float[Array, " c_out"],
-    stride: int,
-) -> Float[Array, "3 3 c_in c_out"]:
-    """The kernel's gradient for `input_forward`; see `relu_backward` for the cotangents."""
+def input_backward(x: Input, kernel: Kernel, result: Output, *cotangents: Array, stride: int) -> Kernel:
+    """The kernel's gradient for `input_forward`."""
     c_out = kernel.shape[-1]
 
-    def gradient(sums, x, pre_activation, cotangent):
-        total = cotangent + mean_cotangent + square_cotangent * pre_activation
+    def gradient(x, total):
         patches = _patch_rows(x, stride)
-        return (sums[0] + patches.reshape(len(patches), -1) @ total.reshape(-1, c_out),), ()
+        return (patches.reshape(len(patches), -1) @ total.reshape(-1, c_out),), ()
 
-    size = _group_size(pre_activation.shape)
-    (kernel_gradient,), _ = _loop(
-        gradient, (jnp.zeros((kernel.size // c_out, c_out)),), (x, pre_activation, cotangent), size
-    )
+    zeros = jnp.zeros((kernel.size // c_out, c_out))
+    (kernel_gradient,), _ = _backward_in_groups(gradient, (zeros,), x, result, *cotangents)
     return kernel_gradient.reshape(kernel.shape)
 
 
-def relu_forward(
-    x: Float[Array, "n h w c_in"],
-    multiplier: Float[Array, " c_in"],
-    offset: Float[Array, " c_in"],
-    kernel: Float[Array, "3 3 c_in c_out"],
-    stride: int,
-) -> tuple[Float[Array, "n h_out w_out c_out"], Float[Array, " c_out"], Float[Array, " c_out"]]:
-    """Convolution of relu(x · multiplier + offset): the result, its sum and its sum of squares per channel."""
+def relu_forward(x: Input, multiplier: PerInput, offset: PerInput, kernel: Kernel, stride: int) -> Forward:
+    """Convolution of relu(x · multiplier + offset)."""
 
     def convolve(x):
         return _convolve(jax.nn.relu(x * multiplier + offset), kernel, stride)
@@ -82,72 +74,43 @@ def relu_forward(
 
 
 def relu_backward(
-    x: Float[Array, "n h w c_in"],
-    multiplier: Float[Array, " c_in"],
-    offset: Float[Array, " c_in"],
-    kernel: Float[Array, "3 3 c_in c_out"],
-    pre_activation: Float[Array, "n h_out w_out c_out"],
-    cotangent: Float[Array, "n h_out w_out c_out"],
-    mean_cotangent: Float[Array, " c_out"],
-    square_cotangent: Float[Array, " c_out"],
-    stride: int,
-) -> tuple[Float[Array, "n h w c_in"], Float[Array, " c_in"], Float[Array, " c_in"], Float[Array, "3 3 c_in c_out"]]:
-    """Gradients of `relu_forward` with respect to x, multiplier, offset and kernel.
+    x: Input, multiplier: PerInput, offset: PerInput, kernel: Kernel, result: Output, *cotangents: Array, stride: int
+) -> tuple[Input, PerInput, PerInput, Kernel]:
+    """Gradients of `relu_forward` with respect to x, multiplier, offset and kernel."""
 
-    The cotangent of an output value v is cotangent + mean_cotangent + square_cotangent · v, where the latter two come
-    from the batch's moments. Forming it group by group saves a pass over the memory.
-    """
-
-    def gradients(sums, x, pre_activation, cotangent):
-        total = cotangent + mean_cotangent + square_cotangent * pre_activation
+    def gradients(x, total):
         activation = jax.nn.relu(x * multiplier + offset)
         activation_gradient = _input_gradient(kernel, total, stride, x.shape[1:3])
         kernel_gradient = _kernel_gradient(activation, total, stride)
         affine_gradient = jnp.where(activation > 0, activation_gradient, 0)
-        here = ((affine_gradient * x).sum((0, 1, 2)), affine_gradient.sum((0, 1, 2)), kernel_gradient)
-        return jax.tree.map(jnp.add, sums, here), (affine_gradient * multiplier,)
+        sums = (affine_gradient * x).sum((0, 1, 2)), affine_gradient.sum((0, 1, 2)), kernel_gradient
+        return sums, (affine_gradient * multiplier,)
 
     zeros = jax.tree.map(jnp.zeros_like, (multiplier, offset, kernel))
-    sums, (x_gradient,) = _loop(gradients, zeros, (x, pre_activation, cotangent), _group_size(pre_activation.shape))
+    sums, (x_gradient,) = _backward_in_groups(gradients, zeros, x, result, *cotangents)
     return x_gradient, *sums
 
 
-def transposed_forward(
-    x: Float[Array, "n h_out w_out c_out"],
-    kernel: Float[Array, "3 3 c_in c_out"],
-    stride: int,
-    shape: tuple[int, int],
-) -> tuple[Float[Array, "n h w c_in"], Float[Array, " c_in"], Float[Array, " c_in"]]:
-    """The transpose of a convolution: the result of the shape (h, w), its sum and its sum of squares per channel."""
-
-    def convolve(x):
-        return _input_gradient(kernel, x, stride, shape)
-
-    return _forward_in_groups(convolve, x, kernel.shape[2])
+def transposed_forward(x: Output, kernel: Kernel, stride: int, shape: tuple[int, int]) -> Forward:
+    """The transpose of a convolution, with a result of the shape (h, w)."""
+    return _forward_in_groups(lambda x: _input_gradient(kernel, x, stride, shape), x, kernel.shape[2])
 
 
 def transposed_backward(
-    x: Float[Array, "n h_out w_out c_out"],
-    kernel: Float[Array, "3 3 c_in c_out"],
-    result: Float[Array, "n h w c_in"],
-    cotangent: Float[Array, "n h w c_in"],
-    mean_cotangent: Float[Array, " c_in"],
-    square_cotangent: Float[Array, " c_in"],
-    stride: int,
-) -> tuple[Float[Array, "n h_out w_out c_out"], Float[Array, "3 3 c_in c_out"]]:
-    """Gradients of `transposed_forward` with respect to x and kernel; see `relu_backward` for the cotangents."""
+    x: Output, kernel: Kernel, result: Input, *cotangents: Array, stride: int
+) -> tuple[Output, Kernel]:
+    """Gradients of `transposed_forward` with respect to x and kernel."""
 
-    def gradients(sums, x, result, cotangent):
-        total = cotangent + mean_cotangent + square_cotangent * result
-        return (sums[0] + _kernel_gradient(total, x, stride),), (_convolve(total, kernel, stride),)
+    def gradients(x, total):
+        return (_kernel_gradient(total, x, stride),), (_convolve(total, kernel, stride),)
 
-    (kernel_gradient,), (x_gradient,) = _loop(
-        gradients, (jnp.zeros_like(kernel),), (x, result, cotangent), _group_size(result.shape)
+    (kernel_gradient,), (x_gradient,) = _backward_in_groups(
+        gradients, (jnp.zeros_like(kernel),), x, result, *cotangents
     )
     return x_gradient, kernel_gradient
 
 
-def _convolve(x: Float[Array, "n h w c_in"], kernel: Float[Array, "3 3 c_in c_out"], stride: int) -> Array:
+def _convolve(x: Input, kernel: Kernel, stride: int) -> Output:
     n, h, w, c_in = x.shape
     c_out = kernel.shape[-1]
     if stride == 1:
@@ -155,16 +118,11 @@ def _convolve(x: Float[Array, "n h w c_in"], kernel: Float[Array, "3 3 c_in c_ou
         products = rows @ kernel.transpose(1, 2, 0, 3).reshape(3 * c_in, 3 * c_out)
         products = products.reshape(n, h + 2, w, 3, c_out)
         return reduce(jnp.add, [products[:, row : row + h, :, row] for row in range(3)])
-    h_out, w_out = _halved(h), _halved(w)
-    return (_patches(x).reshape(-1, 9 * c_in) @ kernel.reshape(9 * c_in, c_out)).reshape(n, h_out, w_out, c_out)
+    patches = _patches(x)
+    return (patches.reshape(-1, 9 * c_in) @ kernel.reshape(9 * c_in, c_out)).reshape(*patches.shape[:3], c_out)
 
 
-def _input_gradient(
-    kernel: Float[Array, "3 3 c_in c_out"],
-    cotangent: Float[Array, "n h_out w_out c_out"],
-    stride: int,
-    shape: tuple[int, int],
-) -> Float[Array, "n h w c_in"]:
+def _input_gradient(kernel: Kernel, cotangent: Output, stride: int, shape: tuple[int, int]) -> Input:
     """The convolution's transpose, back to an input of the shape (h, w)."""
     (h, w), (c_in, c_out) = shape, kernel.shape[2:]
     n, h_out, w_out, _ = cotangent.shape
@@ -178,9 +136,7 @@ def _input_gradient(
     return products.reshape(n, 2 * h_out, 2 * w_out, c_in)[:, :h, :w]
 
 
-def _kernel_gradient(
-    x: Float[Array, "n h w c_in"], cotangent: Float[Array, "n h_out w_out c_out"], stride: int
-) -> Float[Array, "3 3 c_in c_out"]:
+def _kernel_gradient(x: Input, cotangent: Output, stride: int) -> Kernel:
     c_in, c_out = x.shape[-1], cotangent.shape[-1]
     if stride == 1:
         columns = _side_by_side(jnp.pad(x, ((0, 0), (0, 0), (2, 2), (0, 0))), x.shape[2] + 2).reshape(-1, 3 * c_in)
@@ -232,35 +188,46 @@ def _interleaved(products: Array, axis: int, tap_axis: int) -> Array:
     return jnp.stack([middle, last + lax.pad(first, jnp.zeros((), first.dtype), shift)], axis + 1)
 
 
-def _group_size(shape: Sequence[int]) -> int:
-    n, h, w, _ = shape
-    return max(1, min(n, PIXELS_PER_GROUP // (h * w)))
-
-
-def _forward_in_groups(convolve: Callable[[Array], Array], x: Array, c_out: int):
-    def forward(sums, x):
+def _forward_in_groups(convolve: Callable[[Array], Array], x: Array, c_out: int) -> Forward:
+    def forward(x):
         y = convolve(x)
-        return (sums[0] + y.sum((0, 1, 2)), sums[1] + (y * y).sum((0, 1, 2))), (y,)
+        return (y.sum((0, 1, 2)), (y * y).sum((0, 1, 2))), (y,)
 
-    size = _group_size(jax.eval_shape(convolve, x).shape)
-    (total, square), (pre_activation,) = _loop(forward, (jnp.zeros(c_out), jnp.zeros(c_out)), (x,), size)
-    return pre_activation, total, square
+    zeros = jnp.zeros(c_out), jnp.zeros(c_out)
+    (total, square), (result,) = _loop(forward, zeros, (x,), jax.eval_shape(convolve, x).shape)
+    return result, total, square
 
 
-def _loop(function: Callable, sums, arrays: Sequence[Array], size: int):
-    """Runs `function(sums, *images) -> (sums, results)` over groups of `size` images and over the remaining ones.
+def _backward_in_groups(
+    gradients: Callable, sums, x: Array, result: Array, cotangent: Array, mean_cotangent: Array, square_cotangent: Array
+):
+    def backward(x, result, cotangent):
+        return gradients(x, cotangent + mean_cotangent + square_cotangent * result)
+
+    return _loop(backward, sums, (x, result, cotangent), result.shape)
+
+
+def _loop(function: Callable, sums, arrays: Sequence[Array], shape: Sequence[int]):
+    """Runs `function(*images) -> (sums, results)` over groups of images, and adds its sums to `sums`.
 
     The arrays are sliced in place: `lax.scan` over groups would reshape them, and XLA would copy each one whole.
+
+    Args:
+        function: of as many images of each array.
+        sums: to begin with.
+        arrays: of n images.
+        shape: of the forward pass's result, (n, h, w, c), which determines the size of the groups.
     """
-    n = len(arrays[0])
-    shapes = jax.eval_shape(function, sums, *(x[:size] for x in arrays))[1]
+    n, h, w, _ = shape
+    size = max(1, min(n, PIXELS_PER_GROUP // (h * w)))
+    shapes = jax.eval_shape(function, *(x[:size] for x in arrays))[1]
     results = tuple(jnp.zeros((n, *y.shape[1:]), y.dtype) for y in shapes)
 
     def step(group, carry, images=size):
         sums, results = carry
         start = group * size
-        sums, here = function(sums, *(lax.dynamic_slice_in_dim(x, start, images) for x in arrays))
-        return sums, tuple(
+        added, here = function(*(lax.dynamic_slice_in_dim(x, start, images) for x in arrays))
+        return jax.tree.map(jnp.add, sums, added), tuple(
             lax.dynamic_update_slice_in_dim(whole, part, start, 0) for whole, part in zip(results, here, strict=True)
         )
 

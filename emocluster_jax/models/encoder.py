@@ -137,9 +137,7 @@ class Level(NamedTuple):
 class Encoder(nn.Module):
     """Seven 3x3 convolutions with batch normalisation and ReLU, and the shared dense layer.
 
-    Attributes:
-      config: the width multiplier, dropout rate and arithmetic precision.
-      axis_name: the mapped axis over which batch statistics are shared in training; None on a single device.
+    Batch statistics are shared over the mapped axis `axis_name` in training; None on a single device.
     """
 
     config: ModelConfig
@@ -165,13 +163,10 @@ class Encoder(nn.Module):
         train: bool,
         noise_std: float | Float[Array, ""] | None = None,
     ) -> tuple[Level, ...]:
-        """The seven convolutions.
+        """The seven convolutions; in training they are normalised by the batch's statistics.
 
-        Args:
-          chunks: normalised mel spectrograms.
-          train: whether to normalise by the batch's statistics.
-          noise_std: standard deviation of Gaussian noise added to every normalised output. It needs a "noise" key and
-            leaves the running statistics as they are.
+        Gaussian noise of the standard deviation `noise_std` is added to every normalised output. It needs a "noise" key
+        and leaves the running statistics as they are.
         """
         levels: list[Level] = []
         for kernel, norm, stride in zip(self.convolution, self.norm, CONVOLUTION_STRIDES, strict=True):

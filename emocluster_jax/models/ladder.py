@@ -51,9 +51,7 @@ class Combinator(nn.Module):
     def __call__(self, noisy: Float[Array, "*n c"], above: Float[Array, "*n c"]) -> Float[Array, "*n c"]:
         """The estimate ẑ = (z̃ - µ(u)) υ(u) + µ(u), where µ and υ are a1 sigmoid(a2 u + a3) + a4 u + a5 each.
 
-        Args:
-          noisy: z̃, normalised activations with noise.
-          above: u, from the decoder's level above, normalised.
+        z̃ are `noisy` normalised activations, u the normalised ones of the decoder's level `above`.
         """
 
         def identity(key: Array, shape: tuple[int, int]) -> Float[Array, "10 c"]:
@@ -75,13 +73,9 @@ class Ladder(Network):
 
     @nn.compact
     def __call__(self, inputs: Inputs, *, train: bool = False, noise_std: float | Float[Array, ""] = 0.0) -> Output:
-        """Runs the network.
+        """The noisy path as well in training; otherwise the clean one alone, and denoising costs without meaning.
 
-        Args:
-          inputs: normalised mel spectrograms.
-          train: whether to add noise, normalise by the batch's statistics and drop out. Otherwise there is only the
-            clean path, and the denoising costs mean nothing.
-          noise_std: standard deviation of the noise, relative to that of the activations.
+        `noise_std` is the standard deviation of the noise, relative to that of the activations.
         """
         chunks = chunks_of(inputs)
         encoder = self.encoder

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Float32
 
 from emocluster_jax.config import Features, ModelConfig
 from emocluster_jax.corpora.inputs import InputSizes
@@ -60,8 +59,8 @@ class Network(nn.Module):
         K-means and trains on its clusters as pseudo-labels.
       inputs: names of the inputs that it is given.
       objective: the system that it is trained as, by its module in `objectives`; empty for one of its own name.
-      whole_recordings: whether its batches are made of recordings with all of their chunks in order, for networks and
-        losses that look across chunks; otherwise they are made of chunks.
+      whole_recordings: whether batches are made of recordings with all of their chunks in order, for networks and
+        losses that look across chunks.
     """
 
     config: ModelConfig
@@ -93,15 +92,10 @@ def per_chunk(inputs: Inputs, name: str) -> Float[Array, "n ..."]:
     return jnp.repeat(inputs[name], inputs[AUDIO].shape[1], axis=0)
 
 
-def example_inputs(features: Features, further: InputSizes = ()) -> dict[str, jax.ShapeDtypeStruct]:
-    """The inputs of one recording by shape and type: what a network is initialised on.
-
-    Args:
-      features: how recordings become chunks.
-      further: the further inputs that the network is given.
-    """
+def example_inputs(features: Features, further: InputSizes = ()) -> dict[str, Float32[np.ndarray, "1 ..."]]:
+    """Inputs of one recording, all zeros, which networks are initialised on; `further` ones beside the audio."""
     audio = (1, features.chunks_per_utterance, features.chunk_frames, features.dimensions)
     shapes: dict[str, tuple[int, ...]] = {AUDIO: audio}
     for name, length in further:
         shapes |= {name: (1, length), mask_name(name): (1,)}
-    return {name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in shapes.items()}
+    return {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}

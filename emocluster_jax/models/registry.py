@@ -30,15 +30,9 @@ def trains_on_recordings(config: ModelConfig) -> bool:
 
 
 def further_inputs(config: ModelConfig, available: InputSizes, where: str) -> InputSizes:
-    """Those of the further inputs that the network is given.
+    """The further inputs that the network reads, of those that are available.
 
-    Args:
-      config: names the system.
-      available: what the data have, or the model.
-      where: what has them, for the message.
-
-    Raises:
-      InputError: one is not available.
+    Raises InputError if one is missing; `where` says what should have it.
     """
     wanted = [name for name in NETWORKS[config.system].inputs if name != AUDIO]
     for name in wanted:

@@ -17,7 +17,7 @@ def stages(network: nn.Module, config: TrainConfig, axis_name: str | None) -> St
     """One stage, on the labelled recordings."""
 
     def objective(output: Any, batch: Batch) -> tuple[Float[Array, ""], Terms]:
-        concordance = ccc_loss(output.attributes, batch.targets, batch.present, axis_name)
+        concordance = ccc_loss(output.attributes, batch.targets, axis_name)
         return concordance, {"ccc_loss": concordance}
 
     return Stages(None, Stage("stage2", training_loss(network, objective), *adam(config.optimizer)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 
 def cross_entropy(logits: Float[Array, "n K"], labels: Int[Array, " n"]) -> Float[Array, ""]:
@@ -35,7 +35,6 @@ def gaussian_kl(mean: Float[Array, "n E"], log_variance: Float[Array, "n E"]) ->
 def ccc_loss(
     predictions: Float[Array, "n A"],
     targets: Float[Array, "n A"],
-    present: Bool[Array, "n A"],
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
     """1 - CCC over the global batch, averaged over the attributes (paper, equation 2; Lin 1989).
@@ -44,11 +43,8 @@ def ccc_loss(
     over examples: its moments are averaged over `axis_name` inside the loss, so the result is the same on every device,
     and `lax.pmean` of the gradients gives the gradient over the global batch.
 
-    Args:
-      predictions: predicted attributes.
-      targets: true attributes in the same units; ignored where `present` is false.
-      present: which targets exist. An attribute with fewer than two of them in the batch has no CCC and is left out.
-      axis_name: the mapped axis that shares the batch, or None.
+    Targets are in the predictions' units, NaN where missing. An attribute with fewer than two in the batch has no CCC
+    and is left out.
     """
 
     def total(x: Float[Array, "n A"]) -> Float[Array, " A"]:
@@ -58,6 +54,7 @@ def ccc_loss(
         return local if axis_name is None else lax.pmean(local, axis_name)
 
     devices = 1 if axis_name is None else lax.axis_size(axis_name)
+    present = jnp.isfinite(targets)
     weights = present.astype(jnp.float32)
     targets = jnp.where(present, targets, 0.0)
     count = total(weights)

@@ -45,16 +45,13 @@ def layer_labels(params: Any, freeze_regressor: bool) -> Any:
 def summed(*transformations: optax.GradientTransformation) -> optax.GradientTransformation:
     """A transformation that sums the updates that the given ones make of the same gradient."""
 
-    def init(params: optax.Params) -> optax.OptState:
+    def init(params: Any) -> Any:
         return tuple(transformation.init(params) for transformation in transformations)
 
-    def update(
-        updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None
-    ) -> tuple[optax.Updates, optax.OptState]:
-        states: tuple[optax.OptState, ...] = state  # type: ignore[assignment]
-        results = [t.update(updates, own, params) for t, own in zip(transformations, states, strict=True)]
-        total = jax.tree.map(lambda *parts: sum(parts), *(part for part, _ in results))
-        return total, tuple(own for _, own in results)
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        results = [t.update(updates, own, params) for t, own in zip(transformations, state, strict=True)]
+        found, states = zip(*results, strict=True)
+        return jax.tree.map(lambda *parts: sum(parts), *found), states
 
     return optax.GradientTransformation(init, update)
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import optax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from emocluster_jax.config import TrainConfig
 from emocluster_jax.feed.split import Inputs
@@ -28,15 +28,13 @@ class Batch(NamedTuple):
     Attributes:
       inputs: by name, as the network takes them.
       pseudo_labels: the cluster of every chunk; None for systems without clusters.
-      targets: z-normalised labels of the chunks' recordings.
-      present: which targets exist.
+      targets: z-normalised labels of the chunks' recordings, NaN where missing.
       epochs: epochs of training before this step, with a fraction.
     """
 
     inputs: Inputs
     pseudo_labels: Int[Array, " b"] | None
     targets: Float[Array, "b A"]
-    present: Bool[Array, "b A"]
     epochs: Float[Array, ""]
 
     @property
@@ -103,7 +101,7 @@ def semi_supervised_stages(
     Args:
       network: what is trained.
       config: of the run.
-      axis_name: the mapped axis that shares the batch, or None.
+      axis_name: the mapped axis that shares the batch; None on a single device.
       objective: what the unlabelled stage minimises.
       optimizers: of the unlabelled and of the labelled stage; None for Adam in both.
       arguments: further keyword arguments of the network in training.
@@ -112,7 +110,7 @@ def semi_supervised_stages(
 
     def with_labels(output: Any, batch: Batch) -> tuple[Float[Array, ""], Terms]:
         unsupervised, found = objective(output, batch)
-        concordance = ccc_loss(output.attributes, batch.targets, batch.present, axis_name)
+        concordance = ccc_loss(output.attributes, batch.targets, axis_name)
         return unsupervised + config.ccc_weight * concordance, {**found, "ccc_loss": concordance}
 
     return Stages(

@@ -12,7 +12,6 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,16 +22,13 @@ from emocluster_jax.errors import InputError
 from emocluster_jax.inference.model_directory import restore_arrays, save_arrays
 from emocluster_jax.runtime import parallel
 from emocluster_jax.training.epoch import StageProgress
-from emocluster_jax.training.state import TrainState
+from emocluster_jax.training.steps import TrainState
 from emocluster_jax.training.workdir import checkpoints_by_position
 
 _ID_BYTES = 16
-_BEST_VALUE = "best_ccc"
-"""Named as by earlier versions, which could only select by the CCC."""
 
 
-@dataclass(frozen=True)
-class Progress:
+class Progress(NamedTuple):
     """How far a run has come.
 
     Attributes:
@@ -50,7 +46,7 @@ class Checkpoint(NamedTuple):
     """All that a run needs to continue.
 
     Attributes:
-      state: without a device axis.
+      state: without a device axis where it is written and read.
       progress: of the completed epochs.
       stages: those begun of the next epoch, in order; all but the last are complete.
     """
@@ -85,7 +81,7 @@ def save_checkpoint(directory: Path, checkpoint: Checkpoint, run_id: str = "") -
     """Writes a checkpoint to the run's folder of checkpoints, and removes all but the two latest."""
     directory.mkdir(parents=True, exist_ok=True)
     name = f"epoch-{checkpoint.progress.epoch:06d}"
-    tree = {"state": _by_name(checkpoint.state), "progress": _as_arrays(checkpoint.progress), "run": _run(run_id)}
+    tree = {"state": _by_name(checkpoint.state), **_position(checkpoint.progress, run_id)}
     if checkpoint.stages:
         name += f"-stage-{len(checkpoint.stages)}-step-{checkpoint.stages[-1].steps:06d}"
         tree["stages"] = _by_name(checkpoint.stages)
@@ -110,8 +106,8 @@ def restore_checkpoint(
       run_id: `SavedRun.id`.
 
     Raises:
-      InputError: the checkpoint is damaged, of another run, or of a network of another shape. The previous checkpoint
-        is not used instead, since the user should know that a disk fails.
+      InputError: it is damaged, of another run, or of a network of another shape. The previous checkpoint is not used
+        instead, since the user should know that a disk fails.
     """
     checkpoints = checkpoints_by_position(directory)
     if not checkpoints:
@@ -119,26 +115,22 @@ def restore_checkpoint(
     *earlier, latest = sorted(checkpoints)
     newest, before = checkpoints[latest], checkpoints[earlier[-1]].name if earlier else "the start"
     remedy = f"remove {newest} and resume: the run then goes on from {before}"
-    trees: dict[str, Any] = {"state": template, "progress": _as_arrays(Progress()), "run": _run(run_id)}
+    templates: dict[str, Any] = {"state": template}
     if begun := latest[1]:
-        trees["stages"] = tuple(stages()[:begun])
-    shapes = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), {key: _by_name(tree) for key, tree in trees.items()}
-    )
+        templates["stages"] = tuple(stages()[:begun])
+    position = _position(Progress(), run_id)
+    expected = {**{key: _by_name(tree) for key, tree in templates.items()}, **position}
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), expected)
     arrays = restore_arrays(newest, shapes, remedy)
+    progress = Progress(*(arrays["progress"][name].item() for name in position["progress"]))
+    if not np.array_equal(arrays["run"]["id"], position["run"]["id"]) or progress.epoch != latest[0]:
+        raise InputError(f"{newest} is of another run or epoch; {remedy}")
     restored = {
         key: jax.tree.unflatten(jax.tree.structure(tree), [arrays[key][name] for name in _by_name(tree)])
-        for key, tree in trees.items()
+        for key, tree in templates.items()
     }
-    epoch, best_epoch, best_value = (restored["progress"][name].item() for name in _as_arrays(Progress()))
-    progress = Progress(epoch, best_epoch, best_value)
-    if not np.array_equal(restored["run"]["id"], _run(run_id)["id"]) or progress.epoch != latest[0]:
-        raise InputError(f"{newest} is of another run or epoch; {remedy}")
-    return Checkpoint(
-        restored["state"],
-        progress,
-        tuple(stage._replace(steps=int(stage.steps)) for stage in restored.get("stages", ())),
-    )
+    found = tuple(stage._replace(steps=int(stage.steps)) for stage in restored.get("stages", ()))
+    return Checkpoint(restored["state"], progress, found)
 
 
 def _by_name(tree: Any) -> dict[str, Any]:
@@ -147,13 +139,11 @@ def _by_name(tree: Any) -> dict[str, Any]:
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
-def _as_arrays(progress: Progress) -> dict[str, np.ndarray]:
-    return {
+def _position(progress: Progress, run_id: str) -> dict[str, dict[str, np.ndarray]]:
+    """The entries beside the network; `best_ccc` is named as by versions that could only select by the CCC."""
+    numbers = {
         "epoch": np.asarray(progress.epoch, np.int64),
         "best_epoch": np.asarray(progress.best_epoch, np.int64),
-        _BEST_VALUE: np.asarray(progress.best_value, np.float64),
+        "best_ccc": np.asarray(progress.best_value, np.float64),
     }
-
-
-def _run(run_id: str) -> dict[str, np.ndarray]:
-    return {"id": np.frombuffer(run_id.encode().ljust(_ID_BYTES), np.uint8)}
+    return {"progress": numbers, "run": {"id": np.frombuffer(run_id.encode().ljust(_ID_BYTES), np.uint8)}}

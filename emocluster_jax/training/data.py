@@ -1,21 +1,22 @@
-"""The data of a training run: chunks and labels, as arrays."""
+"""The data of a training run, and whether its settings fit them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import jax
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int
+from jaxtyping import Float, Float32, Int
 
-from emocluster_jax.config import DEFAULT_AUDIO, LABEL, AudioConfig, Features
+from emocluster_jax.config import DEFAULT_AUDIO, LABEL, AudioConfig, Features, TrainConfig
 from emocluster_jax.corpora.inputs import InputSizes
+from emocluster_jax.corpora.labels import check_known
 from emocluster_jax.errors import InputError
+from emocluster_jax.evaluation.metrics import SELECTIONS
 from emocluster_jax.feed.split import Split
-
-
-def _positions(split: str, positions: Int[np.ndarray, " n"]) -> list[str]:
-    return [f"{split} {position}" for position in positions]
+from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
+from emocluster_jax.models.registry import NETWORKS, trains_on_recordings
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,14 @@ class TrainingData:
     feature_std: Float[np.ndarray, " bands"]
     audio: AudioConfig = DEFAULT_AUDIO
     inputs: InputSizes = ()
-    recording_ids: Callable[[str, Int[np.ndarray, " n"]], list[str]] = _positions
+    recording_ids: Callable[[str, Int[np.ndarray, " n"]], list[str]] = lambda split, rows: [
+        f"{split} {i}" for i in rows
+    ]
 
 
 def label_statistics(
     values: Float[np.ndarray, "utterances A"], names: tuple[str, ...]
-) -> tuple[Float[np.ndarray, " A"], Float[np.ndarray, " A"]]:
+) -> tuple[Float32[np.ndarray, " A"], Float32[np.ndarray, " A"]]:
     """Mean and population standard deviation of the training labels that exist; 1 instead of a deviation of 0.
 
     Raises:
@@ -63,11 +66,80 @@ def label_statistics(
     return np.asarray(mean, np.float32), np.where(std > 0, std, 1.0).astype(np.float32)
 
 
-def normalized_labels(
-    values: Float[np.ndarray, "utterances A"],
-    label_mean: Float[np.ndarray, " A"],
-    label_std: Float[np.ndarray, " A"],
-) -> tuple[Float32[np.ndarray, "utterances A"], Bool[np.ndarray, "utterances A"]]:
-    """z-normalised labels, 0 where missing, and which of them exist."""
-    present = np.isfinite(values)
-    return np.where(present, (values - label_mean) / label_std, 0.0).astype(np.float32), present
+def selecting_attributes(config: TrainConfig, data: TrainingData) -> tuple[str, ...]:
+    """The attributes by which the best epoch is chosen: those with different validation labels, given a regressor."""
+    if data.validation is None or config.stages == "unsupervised":
+        return ()
+    return _varying(data.validation, config)
+
+
+def label_warnings(config: TrainConfig, data: TrainingData, selecting: tuple[str, ...]) -> list[str]:
+    """Warnings about the labels; `selecting` is `selecting_attributes`."""
+    names, unsupervised = config.model.attributes, config.stages == "unsupervised"
+    varying = names if unsupervised or data.train is None else _varying(data.train, config)
+    warnings = [
+        f"all {name} labels of the training split are the same: there is nothing to learn from them"
+        for name in names
+        if name not in varying
+    ]
+    if data.validation is not None and selecting != names:
+        rest = " and ".join(name for name in names if name not in selecting)
+        by = f"the best epoch is chosen by {' and '.join(selecting)} alone"
+        warnings.append(
+            f"the validation split has no {rest} labels that differ, hence no CCC of {rest}: "
+            f"{by if selecting else 'the last epoch is kept'}"
+        )
+    return warnings
+
+
+def check_recordings(config: TrainConfig, labels: Sequence[str], *, labeled: bool, unlabeled: bool) -> None:
+    """Raises InputError unless there are recordings to train on, and labels to predict.
+
+    `labels` are the names of the data's labels; `labeled` and `unlabeled` say which recordings there are.
+    """
+    if not labeled and config.stages != "unsupervised":
+        raise InputError(
+            "there are no labelled recordings to train on; prepare some, or train on the unlabelled ones alone by "
+            "`stages=unsupervised`"
+        )
+    if not labeled and not unlabeled:
+        raise InputError("there are no recordings to train on; prepare some, or leave `unlabeled_size` out")
+    if config.stages != "unsupervised":
+        check_known(config.model.attributes, labels)
+
+
+def check_settings(config: TrainConfig, data: TrainingData, selecting: tuple[str, ...]) -> None:
+    """Raises InputError if the settings do not fit data or devices; `selecting` is `selecting_attributes`."""
+    labels = () if data.train is None else data.train.labels.names
+    check_recordings(config, labels, labeled=data.train is not None, unlabeled=data.unlabeled is not None)
+    if config.patience is not None and not selecting:
+        title = SELECTIONS[config.select_by].title
+        raise InputError(
+            f"`patience` waits for a better validation {title}, but there is no validation split with labels that "
+            "differ; leave `patience` out, or prepare validation recordings"
+        )
+    batch = config.batch_size * data.features.chunks_per_utterance
+    units = config.batch_size if trains_on_recordings(config.model) else batch
+    if units % jax.device_count():
+        raise InputError(
+            f"a batch of {config.batch_size} recordings is {batch} chunks, which {jax.device_count()} devices cannot "
+            f"share equally; choose a `batch_size` that is a multiple of {jax.device_count()}"
+        )
+    if not NETWORKS[config.model.system].clusters:
+        return
+    components, width = config.clustering.pca_components, scaled_width(DENSE_WIDTH, config.model)
+    if components is not None and components > width:
+        raise InputError(f"`pca_components` is {components}; expected 1 to {width}, the numbers of an embedding")
+    for name, split in (("train", data.train), ("unlabeled", data.unlabeled)):
+        if split is not None and config.model.clusters > split.chunk_count:
+            raise InputError(
+                f"`clusters={config.model.clusters}` is more than the {split.chunk_count} chunks of the {name} split; "
+                "choose fewer clusters"
+            )
+
+
+def _varying(split: Split, config: TrainConfig) -> tuple[str, ...]:
+    """The attributes with different labels: others have a CCC of 0 or none, whatever is predicted."""
+    names = config.model.attributes
+    columns = zip(names, split.labels.of(names).T, strict=True)
+    return tuple(name for name, column in columns if len(np.unique(column[np.isfinite(column)])) > 1)

@@ -1,24 +1,97 @@
-"""One stage of one epoch: draw the batches, take the steps (paper, section 2.2)."""
+"""One stage of one epoch: cluster the chunks, draw the batches, take the steps (paper, section 2.2)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
+from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
+from emocluster_jax.clustering.kmeans import KMeansResult
+from emocluster_jax.clustering.sampling import balanced_indices, balanced_recordings, shuffled_indices
+from emocluster_jax.config import TrainConfig
+from emocluster_jax.console import Task
+from emocluster_jax.feed.split import Split
+from emocluster_jax.inference.forward import Forward
+from emocluster_jax.inference.model_directory import clustering_shapes
 from emocluster_jax.objectives.stage import Stage
 from emocluster_jax.runtime import parallel
 from emocluster_jax.runtime.loops import in_segments
-from emocluster_jax.training.batches import Batches, Clusters, EmbeddingError, Seed, StageView, device_keys
 from emocluster_jax.training.not_finite import NotFinite
-from emocluster_jax.training.programs import Labels, StageArrays, StepRange, Trained
-from emocluster_jax.training.state import TrainState
-from emocluster_jax.training.steps import LOST_UPDATE, StepLog, empty_log
+from emocluster_jax.training.steps import LOST_UPDATE, StageArrays, StepLog, StepRange, Trained, TrainState, empty_log
+
+Seed = tuple[int, int, int]
+"""(run's seed, epoch, stage number), which determine everything that is drawn in a stage."""
+
+
+@dataclass
+class Stopwatch:
+    """Seconds by part of the epoch."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Adds the duration of the block to `seconds[name]`."""
+        started = time.monotonic()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
+
+
+@dataclass(frozen=True)
+class StageView:
+    """How a running stage shows its progress, and learns whether to go on.
+
+    Attributes:
+      title: of the stage on the screen.
+      task: advances by the chunks that are done.
+      watch: times each part.
+      stop: asked now and then whether to stop; the same on all processes.
+      pause: asked after steps whether a checkpoint is due; the same on all processes.
+    """
+
+    title: str
+    task: Task
+    watch: Stopwatch
+    stop: Callable[[], bool]
+    pause: Callable[[], bool] = lambda: False
+
+    @contextmanager
+    def part(self, name: str, description: str) -> Iterator[None]:
+        """Shows the description, and adds the duration of the block to the epoch's part `name`."""
+        self.task.describe(f"{self.title}: {description}")
+        with self.watch.part(name):
+            yield
+
+
+class Clusters(NamedTuple):
+    """Clusters of a split's chunks.
+
+    Attributes:
+      assignments: int32, the pseudo-labels that the stage trains on.
+      fitted: the principal components that the embeddings were projected on, if any.
+      centroids: float32, of the projected embeddings.
+    """
+
+    assignments: Int[np.ndarray, " chunks"]
+    fitted: EmbeddingTransform | None
+    centroids: Float[np.ndarray, "K E"]
+
+
+class ClusteringPrograms(NamedTuple):
+    """Embeds a split, clusters it and draws a new cluster head; the last two are from `steps`."""
+
+    forward: Forward
+    cluster: Callable[[tuple[()], Array, Array], tuple[EmbeddingTransform | None, KMeansResult]]
+    redraw_head: Callable[[TrainState, tuple[()], Array], TrainState]
 
 
 @dataclass(frozen=True)
@@ -27,23 +100,42 @@ class StagePrograms:
 
     Attributes:
       stage: what is minimised.
-      title: what to call it on the screen.
-      source: the split that it trains on, one of `config.SPLITS`.
+      title: its name on the screen.
+      source: the name of the split that it trains on, one of `config.SPLITS`.
+      split: that split.
+      targets: z-normalised labels, NaN where missing.
+      batch_chunks: chunks per batch over all devices.
+      whole_recordings: whether batches consist of recordings, with their chunks in order, instead of chunks.
       log: of a step, from `steps.step_log`.
-      batches: how they are drawn, and from which recordings.
-      targets: z-normalised labels, 0 where missing.
-      present: which of them exist.
-      train: from `programs.training_program`.
+      train: from `steps.training_program`.
+      clustering: None for systems without clusters; their batches are plainly shuffled.
     """
 
     stage: Stage
     title: str
     source: str
-    log: StepLog
-    batches: Batches
+    split: Split
     targets: Float[np.ndarray, "utterances A"]
-    present: Bool[np.ndarray, "utterances A"]
+    batch_chunks: int
+    whole_recordings: bool
+    log: StepLog
     train: Callable[[Trained, StageArrays, StepRange], Trained]
+    clustering: ClusteringPrograms | None
+
+    @property
+    def together(self) -> int:
+        """Consecutive chunks of a batch that belong to one recording."""
+        return self.split.chunks_per_utterance if self.whole_recordings else 1
+
+    @property
+    def steps(self) -> int:
+        """Steps per epoch."""
+        return -(-self.split.chunk_count // self.batch_chunks)
+
+    @property
+    def embedded_chunks(self) -> int:
+        """Chunks that go through the network before the first step."""
+        return 0 if self.clustering is None else self.split.chunk_count
 
 
 class StageProgress(NamedTuple):
@@ -70,20 +162,21 @@ class StageProgress(NamedTuple):
         return jax.tree.map(lambda values: float(values[used].mean()) if used.any() else math.nan, self.log)
 
 
-def progress_shape(programs: StagePrograms, batch_chunks: int) -> StageProgress:
+def progress_shape(programs: StagePrograms, config: TrainConfig) -> StageProgress:
     """A stage's progress with `jax.ShapeDtypeStruct`s instead of arrays."""
-    steps = -(-programs.batches.split.chunk_count // batch_chunks)
-    log = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((steps,), leaf.dtype), programs.log)
-    shape: Any = (programs.batches.clusters_shape, log, jax.ShapeDtypeStruct((), np.int64))
-    return StageProgress(*shape)
+    clusters: Any = None
+    if programs.clustering is not None:
+        assignments: Any = jax.ShapeDtypeStruct((programs.split.chunk_count,), np.int32)
+        clusters = Clusters(assignments, *clustering_shapes(config.model, config.clustering))
+    log = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((programs.steps,), leaf.dtype), programs.log)
+    steps: Any = jax.ShapeDtypeStruct((), np.int64)
+    return StageProgress(clusters, log, steps)
 
 
 def run_stage(
     programs: StagePrograms,
     state: TrainState,
     begun: StageProgress | None,
-    *,
-    batch_chunks: int,
     seed: Seed,
     view: StageView,
     report: Callable[[NotFinite], None],
@@ -96,61 +189,96 @@ def run_stage(
       programs: the stage.
       state: the network before the stage, or as it was left, on every device; it must not be used afterwards.
       begun: what was done of the stage before; None for nothing.
-      batch_chunks: chunks per batch over all devices.
       seed: determines all draws.
       view: shows progress.
       report: called with steps that were left out, when it may raise to stop the run, and with embeddings that cannot
         be clustered, when it must raise.
 
-    Returns:
-      The network, on every device, and how far the stage has come.
-
     Raises:
       StoppedError: the view asked to stop before there was anything worth keeping; `state` can still be used.
     """
-    epoch = seed[1]
-
-    def not_finite(step: int, numbers: dict[str, float], chunks: Int[np.ndarray, " n"]) -> NotFinite:
-        return NotFinite(epoch, programs.title, programs.source, step, numbers, chunks)
-
-    if begun is None:
-        try:
-            state, clusters = programs.batches.begin(state, seed, view)
-        except EmbeddingError as error:
-            what = "embedding" if len(error.chunks) else "distance of embeddings"
-            report(not_finite(0, {what: math.nan}, error.chunks))
-            raise
-    else:
-        clusters = begun.clusters
+    epoch, clusters = seed[1], None if begun is None else begun.clusters
+    if begun is None and programs.clustering is not None:
+        state, clusters = _cluster(programs, programs.clustering, state, seed, view, report)
     with view.part("batches", "drawing batches"):
-        batches = programs.batches.draw(clusters, batch_chunks, seed)
-    if begun is None:
-        begun = StageProgress(clusters, empty_log(programs.log, len(batches)), 0)
+        batches = draw_batches(programs, clusters, seed)
+    begun = begun or StageProgress(clusters, empty_log(programs.log, len(batches)), 0)
     if view.stop():
         return state, begun
-    labels = Labels(None if clusters is None else clusters.assignments, programs.targets, programs.present)
     # Once for all steps, since a streamed split calls the program for each of them.
-    labels, table, log = parallel.replicate((labels, batches, begun.log))
+    pseudo_labels = None if clusters is None else clusters.assignments
+    pseudo_labels, targets, table, log = parallel.replicate((pseudo_labels, programs.targets, batches, begun.log))
     trained, done = Trained(state, log), begun.steps
-    _, steps_key = device_keys(seed)
+    _, steps_key = _device_keys(seed)
 
-    with programs.batches.split.draws(batches[done:], programs.batches.together) as spans:
+    with programs.split.draws(batches[done:], programs.together) as spans:
 
         def segment(first: int, last: int) -> None:
             nonlocal trained
             for given, begin, end in spans(first - done, last - done):
-                arrays = StageArrays(given, labels, table)
                 steps = StepRange(steps_key, np.float32(epoch - 1), done + begin, done + end)
-                trained = programs.train(trained, arrays, steps)
+                trained = programs.train(trained, StageArrays(given, pseudo_labels, targets, table), steps)
             log = parallel.first_replica(trained.log)
             for step in first + np.flatnonzero(log.left_out[first:last]):
                 found = {name: float(value[step]) for name, value in log.terms.items()}
-                lost_update = all(value == LOST_UPDATE for value in found.values())
-                report(not_finite(int(step) + 1, {"update": math.nan} if lost_update else found, batches[step]))
-            view.task.advance((last - first) * batch_chunks)
+                if all(value == LOST_UPDATE for value in found.values()):
+                    found = {"update": math.nan}
+                report(NotFinite(epoch, programs.title, programs.source, int(step) + 1, found, batches[step]))
+            view.task.advance((last - first) * programs.batch_chunks)
 
         with view.part("compile", "compiling"):
             segment(done, done)  # no step: only to know how long the program takes to compile
         with view.part("steps", "training"):
             steps = in_segments(len(batches), segment, first=done, stop=lambda: view.stop() or view.pause())
             return trained.state, StageProgress(clusters, parallel.first_replica(trained.log), steps)
+
+
+def _cluster(
+    programs: StagePrograms,
+    clustering: ClusteringPrograms,
+    state: TrainState,
+    seed: Seed,
+    view: StageView,
+    report: Callable[[NotFinite], None],
+) -> tuple[TrainState, Clusters]:
+    """The network with a new cluster head, and the clusters of its embeddings."""
+    # Threefry where draws must not depend on the number of devices; RBG, which compiles and runs faster, elsewhere.
+    clustering_key = jax.random.key(np.random.SeedSequence(seed).generate_state(1)[0])
+    head_key, _ = _device_keys(seed)
+    count = programs.split.chunk_count
+    with view.part("embed", "embedding"):
+        embeddings = clustering.forward(state.variables, programs.split, view.task.advance, view.stop).embeddings
+    with view.part("kmeans", "clustering"):
+        fitted, found = clustering.cluster((), embeddings, clustering_key)
+        assignments = parallel.collect(found.assignments, count)
+        fitted, centroids, objective = parallel.first_replica((fitted, found.centroids, found.objective))
+        if not np.isfinite(objective):  # a single embedding is enough
+            chunks = np.flatnonzero(~parallel.collect(jnp.isfinite(embeddings).all(axis=-1), count))
+            what = "embedding" if len(chunks) else "distance of embeddings"
+            report(NotFinite(seed[1], programs.title, programs.source, 0, {what: math.nan}, chunks))
+        del embeddings
+    return clustering.redraw_head(state, (), head_key), Clusters(assignments, fitted, centroids)
+
+
+def draw_batches(programs: StagePrograms, clusters: Clusters | None, seed: Seed) -> Int[np.ndarray, "steps batch"]:
+    """The global chunk numbers of an epoch's batches, int32: every cluster equally often, or plainly shuffled.
+
+    Every batch is full.
+    """
+    rng, each = np.random.default_rng(seed), programs.together
+    size = programs.batch_chunks // each
+    if clusters is None:
+        units = shuffled_indices(programs.split.chunk_count // each, size, rng)
+    elif programs.whole_recordings:
+        units = balanced_recordings(clusters.assignments.reshape(-1, each), size, rng)
+    else:
+        units = balanced_indices(clusters.assignments, size, rng)
+    return (units[..., None] * each + np.arange(each)).reshape(len(units), -1).astype(np.int32)
+
+
+def _device_keys(seed: Seed) -> tuple[Array, Array]:
+    """RBG keys for a stage's draws on the devices: the new cluster head, and the steps' dropout and noise."""
+    head_key, steps_key = jax.random.split(
+        jax.random.key(np.random.SeedSequence(seed).generate_state(2)[1], impl="rbg")
+    )
+    return head_key, steps_key

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import jax
@@ -13,31 +12,17 @@ from emocluster_jax.config import Features, ModelConfig, TrainConfig
 from emocluster_jax.console import Console
 from emocluster_jax.corpora.inputs import InputSizes
 from emocluster_jax.errors import InputError
-from emocluster_jax.inference.model_directory import SavedModel, model_folder, read_model, weights_sha256
+from emocluster_jax.inference.model_directory import SavedModel, model_folder, read_model
 from emocluster_jax.objectives.optimizers import CLUSTER_HEAD, REGRESSOR
 from emocluster_jax.storage.disk import check_path
 from emocluster_jax.training.data import TrainingData
-from emocluster_jax.training.state import TrainState
+from emocluster_jax.training.steps import TrainState
 
 
-@dataclass(frozen=True)
-class InitialModel:
-    """A model to start from, and the hash of its weights for `run.json`."""
-
-    model: SavedModel
-    sha256: str
-
-
-def read_initial_model(config: TrainConfig, features: Features, inputs: InputSizes = ()) -> InitialModel | None:
+def read_initial_model(config: TrainConfig, features: Features, inputs: InputSizes = ()) -> SavedModel | None:
     """The model that `config.init_from` names, if any.
 
-    Args:
-      config: of the run.
-      features: how the run's data were prepared.
-      inputs: the further inputs that the run's network is given.
-
-    Raises:
-      InputError: it is not a model directory, or its network or features differ from the run's.
+    Raises InputError if it is not a model directory, or its network, features or further inputs are not the run's.
     """
     if config.init_from is None:
         return None
@@ -64,15 +49,14 @@ def read_initial_model(config: TrainConfig, features: Features, inputs: InputSiz
             f"`init_from={config.init_from}` reads vectors of other lengths than those of the data "
             f"({dict(model.inputs)}, and the data have {dict(inputs)}); give another model to start from"
         )
-    return InitialModel(model, weights_sha256(model))
+    return model
 
 
 def start_from(state: TrainState, initial: SavedModel, config: ModelConfig) -> tuple[TrainState, tuple[str, ...]]:
     """A fresh state with the weights and running statistics of another model of the same system and width.
 
-    Returns:
-      The state, and the names of the layers that keep their random draw: the regressor's last layer if the attributes
-      differ, the cluster classifier's if the number of clusters does.
+    Also returns the layers that keep their random draw: the regressor's last layer if the attributes differ, the
+    cluster classifier's if the number of clusters does.
     """
     drawn = [
         layer

@@ -6,9 +6,9 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeGuard, cast
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Int
@@ -25,9 +25,6 @@ _MOST_BYTES = 256 << 20
 _LARGEST = 1e100
 """Far beyond any loss in single precision, and small enough to draw curves with."""
 _LAST_EPOCH = 1_000_000_000
-_NUMBERS = ("validation_ccc_mean", "validation_rmse", "validation_loss", "nmi_previous", "nmi_previous_unlabeled")
-_BY_NAME = ("validation_ccc", "left_out_batches", "seconds")
-_SIZES = ("cluster_sizes", "cluster_sizes_unlabeled")
 STEP_METRICS = "steps"
 """The entry with the step metrics other than the loss: means over an epoch's steps, by stage and name."""
 
@@ -37,8 +34,8 @@ class MetricsLog:
 
     Args:
       directory: the work directory.
-      epochs_done: epochs that a resumed run keeps; later ones, which its checkpoint does not include, are removed from
-        the JSON lines and marked as superseded for TensorBoard. 0 starts from scratch.
+      epochs_done: epochs that a resumed run keeps; later ones are removed from the JSON lines and marked as superseded
+        for TensorBoard. 0 starts from scratch.
       run_id: `SavedRun.id`, which each JSON line has as `run`; left out if empty.
 
     Raises:
@@ -65,11 +62,9 @@ class MetricsLog:
         self._add_event(epochs_done + 1, session_log=session_log(status=session_log.START))
 
     def write(self, metrics: dict[str, Any]) -> None:
-        """Logs one epoch. In the JSON lines NaN and infinity become null.
+        """Logs one epoch: `epoch` (from 1) and names with a number, None, a list of numbers, or a dictionary of such.
 
-        Args:
-          metrics: `epoch` (from 1) and names with a number, None, a list of numbers, or a dictionary of such.
-            TensorBoard gets numbers as scalars and lists as histograms with a bar per item.
+        In the JSON lines NaN and infinity become null. TensorBoard gets numbers as scalars, lists as histograms.
         """
         from tensorboardX.summary import histogram_raw, scalar
 
@@ -115,20 +110,16 @@ def read_metrics(path: Path, run_id: str | None = None) -> list[dict[str, Any]]:
 
     A last line that a kill cut short is left out.
 
-    Args:
-      path: the file.
-      run_id: the run that each line must belong to; None accepts any.
-
     Raises:
-      InputError: no such file, a line that is not an epoch's JSON object, or one of another run.
+      InputError: no such file, a line that is not an epoch's JSON object, or one of another run than `run_id` (if
+        given).
     """
     try:
         text = read_text(path, "remove it, or restore a copy", _MOST_BYTES)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; metrics are written by `fit()`") from None
-    *whole_lines, _ = text.split("\n")
     epochs: list[dict[str, Any]] = []
-    for number, line in enumerate(whole_lines, start=1):
+    for number, line in enumerate(text.split("\n")[:-1], start=1):
         try:
             metrics = _checked(parse_json(line))
             if epochs and metrics["epoch"] <= epochs[-1]["epoch"]:
@@ -149,37 +140,38 @@ def _checked(metrics: Any) -> dict[str, Any]:
     if not _is_epoch(epoch) or not (best_epoch is None or _is_epoch(best_epoch)):
         raise ValueError("no whole number from 1 as `epoch`, or another `best_epoch`")
     for name, value in metrics.items():
-        if name == RUN_ENTRY:
-            holds = isinstance(value, str)
-        elif name in _SIZES:
-            holds = value is None or (isinstance(value, list) and all(_is_number(size) and size >= 0 for size in value))
-        elif name in _BY_NAME:
-            holds = value is None or _are_numbers(value)
-        elif name == STEP_METRICS:
-            holds = isinstance(value, dict) and all(map(_are_numbers, value.values()))
-        elif name in _NUMBERS or loss_name(name) is not None:
-            holds = _is_number_or_none(value)
-        else:
-            holds = True  # nothing reads it
-        if not holds:
+        check = _KINDS.get(name, _is_number if loss_name(name) is not None else None)
+        if check is not None and not (check(value) or (value is None and name not in _NEVER_NULL)):
             raise ValueError(f"{name} has a value of another kind")
     return metrics
-
-
-def _are_numbers(value: object) -> bool:
-    return isinstance(value, dict) and all(map(_is_number_or_none, value.values()))
 
 
 def _is_epoch(value: object) -> bool:
     return type(value) is int and 1 <= value <= _LAST_EPOCH
 
 
-def _is_number_or_none(value: object) -> bool:
-    return value is None or _is_number(value)
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) <= _LARGEST
 
 
-def _is_number(value: object) -> TypeGuard[float]:
-    return type(value) in (int, float) and abs(cast(float, value)) <= _LARGEST
+def _are_sizes(value: object) -> bool:
+    return isinstance(value, list) and all(_is_number(size) and size >= 0 for size in value)
+
+
+def _are_numbers(value: object) -> bool:
+    return isinstance(value, dict) and all(number is None or _is_number(number) for number in value.values())
+
+
+_KINDS: dict[str, Callable[[Any], bool]] = {
+    RUN_ENTRY: lambda value: isinstance(value, str),
+    STEP_METRICS: lambda value: isinstance(value, dict) and all(map(_are_numbers, value.values())),
+    **dict.fromkeys(("cluster_sizes", "cluster_sizes_unlabeled"), _are_sizes),
+    **dict.fromkeys(("validation_ccc", "left_out_batches", "seconds"), _are_numbers),
+    **dict.fromkeys(("validation_ccc_mean", "validation_rmse", "validation_loss"), _is_number),
+    **dict.fromkeys(("nmi_previous", "nmi_previous_unlabeled"), _is_number),
+}
+"""The entries that are read, beside the epochs and the losses, and what they hold."""
+_NEVER_NULL = (RUN_ENTRY, STEP_METRICS)
 
 
 def _bars(values: list[float | None]) -> dict[str, Any]:
@@ -228,8 +220,7 @@ def cluster_metrics(
 ) -> tuple[Int[np.ndarray, " clusters"], float]:
     """The sizes of the clusters, and the normalised mutual information with the previous assignment (NaN without one).
 
-    It is normalised by the arithmetic mean of both entropies, as scikit-learn does by default; two assignments to a
-    single cluster each score 1.
+    It is scikit-learn's, normalised by the mean of both entropies; two assignments to a single cluster each score 1.
     """
     from sklearn.metrics import normalized_mutual_info_score
 
@@ -254,11 +245,12 @@ def step_curves(metrics: Sequence[Mapping[str, Any]]) -> dict[str, list[float | 
 
     Values that are missing or not above 0 are None. `metrics` is from `read_metrics`.
     """
-    found = [epoch.get(STEP_METRICS) or {} for epoch in metrics]
+    found = [epoch.get(STEP_METRICS, {}) for epoch in metrics]
     names = sorted({(stage, name) for epoch in found for stage, values in epoch.items() for name in values})
-    curves = {
-        f"{_STAGES.get(stage, stage)} {name.replace('_', ' ')}": [(epoch.get(stage) or {}).get(name) for epoch in found]
-        for stage, name in names
-    }
-    positive = {title: [value if value and value > 0 else None for value in values] for title, values in curves.items()}
-    return {title: values for title, values in positive.items() if any(value is not None for value in values)}
+    curves = {}
+    for stage, name in names:
+        values = [epoch.get(stage, {}).get(name) or 0 for epoch in found]
+        if max(values) > 0:
+            title = f"{_STAGES.get(stage, stage)} {name.replace('_', ' ')}"
+            curves[title] = [value if value > 0 else None for value in values]
+    return curves

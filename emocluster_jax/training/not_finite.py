@@ -11,6 +11,7 @@ from jaxtyping import Int
 
 from emocluster_jax.errors import InputError
 from emocluster_jax.storage.atomic_files import write_json
+from emocluster_jax.training.data import TrainingData
 
 NOT_FINITE = "not_finite"
 """The folder of a work directory that lists the chunks."""
@@ -48,34 +49,26 @@ class NotFinite:
         return f"epoch {self.epoch}, {self.part}{step}: the {name.replace('_', ' ')} is {value}"
 
 
-def save_not_finite(workdir: Path, found: NotFinite, recordings: list[str], within: Int[np.ndarray, " n"]) -> Path:
+def save_not_finite(workdir: Path, found: NotFinite, data: TrainingData) -> Path:
     """Lists the chunks in a JSON file of the work directory; repeating an epoch writes the same file.
 
-    Args:
-      workdir: of the run.
-      found: what to list.
-      recordings: the id of each chunk's recording.
-      within: each chunk's number within its recording, from 0.
-
-    Returns:
-      The file; or only its folder if that already holds `_MOST_FILES`.
+    Returns the file, or only its folder if that already holds `_MOST_FILES`.
     """
     step = f"-step-{found.step:06d}" if found.step else ""
     path = workdir / NOT_FINITE / f"epoch-{found.epoch:06d}-{found.split}{step}.json"
     path.parent.mkdir(exist_ok=True)
     if not path.exists() and len(list(path.parent.iterdir())) >= _MOST_FILES:
         return path.parent
-    numbers = {name: value if math.isfinite(value) else str(value) for name, value in found.numbers.items()}
-    chunks = [{"recording": id, "chunk": int(i)} for id, i in zip(recordings, within, strict=True)]
-    write_json(
-        path,
-        {
-            "epoch": found.epoch,
-            "part": found.part,
-            "step": found.step or None,
-            "split": found.split,
-            "numbers": numbers,
-            "chunks": chunks,
-        },
-    )
+    positions, within = np.divmod(found.chunks, data.features.chunks_per_utterance)
+    positions, of_chunk = np.unique(positions, return_inverse=True)
+    ids = data.recording_ids(found.split, positions)
+    values = {
+        "epoch": found.epoch,
+        "part": found.part,
+        "step": found.step or None,
+        "split": found.split,
+        "numbers": {name: value if math.isfinite(value) else str(value) for name, value in found.numbers.items()},
+        "chunks": [{"recording": ids[i], "chunk": chunk} for i, chunk in zip(of_chunk, within.tolist(), strict=True)],
+    }
+    write_json(path, values)
     return path

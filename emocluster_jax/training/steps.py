@@ -1,26 +1,72 @@
-"""One training step of a stage, as a pure function (paper, section 2.2)."""
+"""The state of training, one step of a stage, and the compiled programs (paper, section 2.2).
+
+A program covers all steps of a stage and takes the range of steps to run, so that every second or two the host can show
+progress, handle signals and look for NaN. The same arguments give the same program again, which is traced and compiled
+once per shape for all runs of a process.
+"""
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import cache, lru_cache, partial
 from typing import Any, NamedTuple
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
-from emocluster_jax.config import Features, ModelConfig, TrainConfig
+from emocluster_jax.clustering.blocks import global_row_indices
+from emocluster_jax.clustering.embedding_transform import EmbeddingTransform, fit_transform, transform
+from emocluster_jax.clustering.kmeans import KMeansResult, kmeans
+from emocluster_jax.config import ClusteringConfig, Features, ModelConfig, TrainConfig
 from emocluster_jax.corpora.inputs import InputSizes
-from emocluster_jax.models.network import example_inputs
+from emocluster_jax.feed.split import Held, Inputs, drawn
+from emocluster_jax.models.encoder import dense_init
+from emocluster_jax.models.network import Network, example_inputs
 from emocluster_jax.models.registry import variables_of
+from emocluster_jax.objectives.optimizers import CLUSTER_HEAD
 from emocluster_jax.objectives.stage import Batch, Stage, Terms, stages_of
-from emocluster_jax.training.state import TrainState
+from emocluster_jax.runtime import parallel
 
 LOST_UPDATE = -float("inf")
 """Replaces the terms of a finite loss if its update or the optimiser's new state is not finite. No loss is negative."""
+
+
+@flax.struct.dataclass
+class TrainState:
+    """All that a training step reads and replaces; optimisers' states are by name of their stage."""
+
+    params: Any
+    batch_stats: Any
+    optimizer_states: dict[str, optax.OptState]
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """The network's variables."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
+
+def create_train_state(
+    network: Network,
+    features: Features,
+    optimizers: dict[str, optax.GradientTransformation],
+    key: Array,
+    further: InputSizes = (),
+) -> TrainState:
+    """Freshly drawn parameters, and the initial states of the optimisers, which are given by name of their stage."""
+    variables = _draw(network, key, example_inputs(features, further))
+    params = variables["params"]
+    states = {name: optimizer.init(params) for name, optimizer in optimizers.items()}
+    return TrainState(params, variables["batch_stats"], states)
+
+
+@partial(jax.jit, static_argnums=0)
+def _draw(network: Network, key: Array, inputs: Inputs) -> Any:
+    return network.init(key, inputs)
 
 
 class StepLog(NamedTuple):
@@ -41,13 +87,7 @@ class StepLog(NamedTuple):
 
 
 def step_metrics(stage: Stage, params: Any, gradients: Any) -> dict[str, Float[Array, ""]]:
-    """What is logged for a step beside its loss.
-
-    Args:
-      stage: what is minimised, and how.
-      params: the parameters before the step.
-      gradients: of the loss over the global batch.
-    """
+    """What is logged for a step beside its loss, of the parameters before it and the gradient over the global batch."""
     rates = {f"learning_rate_{group}": jnp.float32(rate) for group, rate in stage.learning_rates.items()}
     return {"gradient_norm": optax.tree.norm(gradients), **rates}
 
@@ -65,9 +105,9 @@ def train_step(
       axis_name: the mapped axis that shares the batch, or None.
 
     Returns:
-      The network after the step, and the step's log over the global batch. If a loss term, a parameter, a batch
-      statistic or the optimiser's state would become infinite or NaN, the network stays as it was, on all devices, and
-      at least one term is not finite: all are `LOST_UPDATE` if the loss is finite. Metrics have no such effect.
+      The network after the step, and the step's log over the global batch. If a loss term or a number of the new
+      network is not finite, it stays as it was, on all devices, and at least one term is not finite: all are
+      `LOST_UPDATE` if the loss is finite. Metrics have no such effect.
     """
     if axis_name is not None:
         key = jax.random.fold_in(key, lax.axis_index(axis_name))
@@ -97,21 +137,15 @@ def step_log(config: TrainConfig, features: Features, stage_name: str, further: 
 
 @lru_cache(maxsize=64)  # tracing a network takes a good part of a second
 def _step_log(stage: Stage, model: ModelConfig, features: Features, further: InputSizes) -> StepLog:
-    inputs = example_inputs(features, further)
-    rows, attributes = features.chunks_per_utterance, len(model.attributes)
-    batch = Batch(
-        inputs=jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), inputs),
-        pseudo_labels=jnp.zeros(rows, jnp.int32),
-        targets=jnp.zeros((rows, attributes)),
-        present=jnp.ones((rows, attributes), bool),
-        epochs=jnp.zeros(()),
-    )
+    rows = features.chunks_per_utterance
+    targets = jnp.zeros((rows, len(model.attributes)))
+    batch = example_inputs(features, further), jnp.zeros(rows, jnp.int32), targets, jnp.zeros(())
 
-    def log(variables: Any, key: Array) -> StepLog:
-        _, (terms, _) = stage.loss(variables["params"], variables["batch_stats"], batch, key)
+    def log(variables: Any, key: Array, *batch: Any) -> StepLog:
+        _, (terms, _) = stage.loss(variables["params"], variables["batch_stats"], Batch(*batch), key)
         return StepLog(terms, step_metrics(stage, variables["params"], variables["params"]))
 
-    return jax.eval_shape(log, variables_of(model, features, further), jax.random.key(0, impl="rbg"))
+    return jax.eval_shape(log, variables_of(model, features, further), jax.random.key(0, impl="rbg"), *batch)
 
 
 def empty_log(log: StepLog, steps: int) -> StepLog:
@@ -121,3 +155,123 @@ def empty_log(log: StepLog, steps: int) -> StepLog:
 
 def _all_finite(tree: Any) -> Bool[Array, ""]:
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
+
+
+@lru_cache(maxsize=32)
+def clustering_program(
+    config: ClusteringConfig, clusters: int, chunk_count: int
+) -> Callable[[tuple[()], Array, Array], tuple[EmbeddingTransform | None, KMeansResult]]:
+    """A program ((), embeddings, key) -> principal components, if wanted, and K-means of the projected embeddings.
+
+    Rows after the `chunk_count` real chunks of all devices are padding.
+    """
+
+    def run(
+        _: tuple[()], embeddings: Float[Array, "n E"], key: Array
+    ) -> tuple[EmbeddingTransform | None, KMeansResult]:
+        weights = (global_row_indices(len(embeddings), parallel.AXIS) < chunk_count).astype(jnp.float32)
+        fitted = None
+        if config.pca_components is not None:
+            fitted = fit_transform(
+                embeddings,
+                weights,
+                components=config.pca_components,
+                whiten=config.whiten,
+                axis_name=parallel.AXIS,
+            )
+        result = kmeans(
+            key,
+            transform(embeddings, fitted, l2_normalize=config.unit_length),
+            weights,
+            clusters=clusters,
+            iterations=config.iterations,
+            initialization=config.initialization,
+            spherical=config.cosine,
+            axis_name=parallel.AXIS,
+        )
+        return fitted, result
+
+    return parallel.parallel(run)
+
+
+@cache
+def redraw_head_program() -> Callable[[TrainState, tuple[()], Array], TrainState]:
+    """A program (state, (), key) -> the state with a new last layer of the cluster classifier.
+
+    Cluster numbers mean nothing across clusterings.
+    """
+
+    def run(state: TrainState, _: tuple[()], key: Array) -> TrainState:
+        classifier, output = CLUSTER_HEAD
+        old = state.params[classifier][output]
+        new = {"kernel": dense_init(key, old["kernel"].shape), "bias": jnp.zeros_like(old["bias"])}
+        params = {**state.params, classifier: {**state.params[classifier], output: new}}
+        return TrainState(params, state.batch_stats, state.optimizer_states)
+
+    return parallel.parallel(run)
+
+
+class Trained(NamedTuple):
+    """What the steps of a stage change: the network, and the log of all steps."""
+
+    state: TrainState
+    log: StepLog
+
+
+class StageArrays(NamedTuple):
+    """What the steps of a stage read. It stays on the devices: to send a large pool's would take longer than a step.
+
+    Attributes:
+      given: from `Split.draws`.
+      pseudo_labels: the cluster of every chunk of the split, int32; None for systems without clusters.
+      targets: z-normalised labels of the split, float32; NaN where missing.
+      batches: global chunk numbers, int32.
+    """
+
+    given: Held | Inputs
+    pseudo_labels: Int[Array, " chunks"] | None
+    targets: Float[Array, "utterances A"]
+    batches: Int[Array, "steps batch"]
+
+
+class StepRange(NamedTuple):
+    """Which steps to take: from `first` up to, but not including, `last`.
+
+    Attributes:
+      key: of all steps of the stage.
+      epochs: completed before the stage.
+    """
+
+    key: Array
+    epochs: Any
+    first: Any
+    last: Any
+
+
+@lru_cache(maxsize=32)
+def training_program(
+    stage: Stage, chunks_per_utterance: int, together: int = 1
+) -> Callable[[Trained, StageArrays, StepRange], Trained]:
+    """A program that runs a stage's steps, and fills in their log.
+
+    Recordings have `chunks_per_utterance` chunks; `together` of them, 1 or all, follow one another in a batch.
+    """
+
+    def run(trained: Trained, arrays: StageArrays, steps: StepRange) -> Trained:
+        given, pseudo_labels, targets, batches = arrays
+
+        def body(i: Array, before: Trained) -> Trained:
+            own = parallel.own_share(batches[i])
+            batch = Batch(
+                inputs=drawn(given, batches[i], together),
+                pseudo_labels=None if pseudo_labels is None else pseudo_labels[own],
+                targets=targets[own // chunks_per_utterance],
+                epochs=steps.epochs + i / batches.shape[0],
+            )
+            key = jax.random.fold_in(steps.key, i)
+            state, found = train_step(stage, before.state, batch, key, parallel.AXIS)
+            return Trained(state, jax.tree.map(lambda log, value: log.at[i].set(value), before.log, found))
+
+        return lax.fori_loop(steps.first, steps.last, body, trained)
+
+    return parallel.parallel(run)

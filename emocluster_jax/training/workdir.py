@@ -54,8 +54,8 @@ class SavedRun:
     Attributes:
       config: its settings.
       data: fingerprint of its data (`Preparation.fingerprint`).
-      id: 16 hexadecimal digits by which its files name it; the same for equal settings and data. Empty for runs of
-        earlier versions.
+      id: 16 hexadecimal digits by which its files name it, the same for equal settings and data; empty in earlier
+        versions.
       initial_sha256: hash of the model that `config.init_from` named; None for a random draw.
       versions: of Python and the libraries, by name.
     """
@@ -71,8 +71,7 @@ class SavedRun:
 def locked(workdir: Path) -> Iterator[None]:
     """Locks a work directory against other trainings, and removes files that a killed run left half-written.
 
-    Raises:
-      InputError: another process is training there, or nothing can be written there.
+    Raises InputError if another process is training there, or nothing can be written there.
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -116,8 +115,7 @@ def claim(workdir: Path, config: TrainConfig, data: str, *, resume: bool, initia
       initial_sha256: hash of the model that `config.init_from` names; a resumed run keeps its own.
 
     Raises:
-      InputError: there is a run and `resume` is false; or that run has other settings or data, more epochs, or no id,
-        as in earlier versions; or there are checkpoints without a run.
+      InputError: there is a run, and `resume` is false, or it is another run.
     """
     path = workdir / RUN_FILE
     checkpoints = checkpoints_by_position(workdir / CHECKPOINTS)
@@ -140,9 +138,8 @@ def claim(workdir: Path, config: TrainConfig, data: str, *, resume: bool, initia
     if stored.data != data:
         raise InputError(f"the run in {workdir} was begun on other data; give its `data_dir`, or another `workdir`")
     unchanged = dataclasses.replace(config, **{name: getattr(stored.config, name) for name in _CHANGEABLE})
-    differences = _differences(to_dict(stored.config), to_dict(unchanged))
-    if differences:
-        name, old, new = differences[0]
+    if difference := next(_differences(to_dict(stored.config), to_dict(unchanged)), None):
+        name, old, new = difference
         raise InputError(
             f"the run in {workdir} was begun with {name} {old}, not {new}; give the same, or choose another `workdir`"
         )
@@ -166,11 +163,7 @@ def checkpoints_by_position(directory: Path) -> dict[tuple[int, int, int], Path]
 
 
 def check_joined(workdir: Path, config: TrainConfig, data: str) -> None:
-    """Checks that this process takes part in the run that process 0 has claimed the work directory for.
-
-    Raises:
-      InputError: work directory, settings or data differ from process 0's.
-    """
+    """Raises InputError unless this process has the work directory, settings and data that process 0 has claimed."""
     if not (workdir / RUN_FILE).exists():
         raise InputError(
             f"{workdir} is not where process 0 has just begun the run; choose a `workdir` on a file system that all "
@@ -179,36 +172,30 @@ def check_joined(workdir: Path, config: TrainConfig, data: str) -> None:
     claimed = read_run(workdir)
     if claimed.data != data:
         raise InputError("this process reads other data than process 0; give all the same `data_dir`, or equal copies")
-    differences = _differences(to_dict(claimed.config), to_dict(config))
-    if differences:
-        name, first, own = differences[0]
+    if difference := next(_differences(to_dict(claimed.config), to_dict(config)), None):
+        name, first, own = difference
         raise InputError(f"process 0 was started with {name} {first}, this one with {own}; give all the same options")
 
 
 def read_run(workdir: Path) -> SavedRun:
-    """The run in a work directory.
-
-    Raises:
-      InputError: there is none, it is of another format version, or damaged.
-    """
+    """The run in a work directory; InputError if there is none, or one of another version, or it is damaged."""
     path, remedy = workdir / RUN_FILE, "restore a copy, or choose another `workdir`"
     missing = f"{workdir} holds no run: it has no {RUN_FILE}; give the `workdir` of a training"
     versions = (_WITHOUT_ID, FORMAT_VERSION)
     values = read_sealed(path, remedy, versions=versions, renewal="train again", missing=missing)
     try:
-        texts = {"id": "", "init_from_sha256": None, **values}
-        initial = texts["init_from_sha256"]
-        if not all(isinstance(text, str) for text in (values["data"], texts["id"], initial or "")):
+        data, run_id, initial = values["data"], values.get("id", ""), values.get("init_from_sha256")
+        if not all(isinstance(text, str) for text in (data, run_id, initial or "")):
             raise TypeError("data, id or init_from_sha256 is not text")
         return SavedRun(
             config=from_dict(TrainConfig, values["config"], f"{path}: config"),
-            data=values["data"],
-            id="" if values["format_version"] == _WITHOUT_ID else texts["id"],
+            data=data,
+            id="" if values["format_version"] == _WITHOUT_ID else run_id,
             initial_sha256=initial,
             versions={str(name): str(found) for name, found in values.get("versions", {}).items()},
         )
     except (KeyError, TypeError, AttributeError) as error:
-        detail = f"no entry {error}" if isinstance(error, KeyError) else str(error)
+        detail = f"no entry {error}" if isinstance(error, KeyError) else error
         raise InputError(f"{path} is damaged ({detail}); {remedy}") from None
 
 
@@ -233,14 +220,7 @@ def read_assignments(
 ) -> dict[str, Int[np.ndarray, " chunks"]]:
     """What `write_assignments` wrote; nothing if there is no such file.
 
-    Args:
-      workdir: of the run.
-      epoch: to read.
-      run_id: the run that they must belong to.
-      clusters: how many there are; None accepts any numbers from 0.
-
-    Raises:
-      InputError: the file is damaged, or of another run or epoch.
+    Raises InputError if the file is damaged, of another run or epoch, or not of so many `clusters` (None for any).
     """
     path, remedy = assignments_file(workdir, epoch), "remove it: the run can go on without"
     try:
@@ -249,7 +229,9 @@ def read_assignments(
         return {}
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            _refuse_large(archive)
+            unpacked = sum(member.file_size for member in archive.infolist())
+        if unpacked > _MOST_ASSIGNMENT_BYTES:  # compressed zeros take a thousandth of their size
+            raise ValueError(f"{unpacked} bytes when unpacked, expected {_MOST_ASSIGNMENT_BYTES} at most")
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             found = dict(arrays)
         names = found.pop(RUN_ENTRY, np.array(""))
@@ -257,7 +239,10 @@ def read_assignments(
             raise ValueError(f"{RUN_ENTRY} is not text")
         of_epoch = found.pop(_EPOCH_ENTRY, np.array(0)).tolist()
         for name, numbers in found.items():
-            _check_assignments(name, numbers, clusters)
+            if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
+                raise ValueError(f"{name} is not a list of whole numbers")
+            if len(numbers) and (numbers.min() < 0 or (clusters is not None and numbers.max() >= clusters)):
+                raise ValueError(f"{name} has clusters from {numbers.min()} to {numbers.max()}, of {clusters}")
     except Exception as error:
         # Every array has a CRC. For damaged files zipfile, zlib and NumPy raise many types of exceptions.
         raise InputError(f"{path} is damaged ({shortened(str(error))}); {remedy}") from None
@@ -268,25 +253,10 @@ def read_assignments(
     return found
 
 
-def _refuse_large(archive: zipfile.ZipFile) -> None:
-    """Refuses archives that are too large when unpacked: compressed zeros take a thousandth of their size."""
-    unpacked = sum(member.file_size for member in archive.infolist())
-    if unpacked > _MOST_ASSIGNMENT_BYTES:
-        raise ValueError(f"{unpacked} bytes when unpacked, expected {_MOST_ASSIGNMENT_BYTES} at most")
-
-
-def _check_assignments(name: str, numbers: np.ndarray, clusters: int | None) -> None:
-    if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
-        raise ValueError(f"{name} is not a list of whole numbers")
-    if len(numbers) and (numbers.min() < 0 or (clusters is not None and numbers.max() >= clusters)):
-        raise ValueError(f"{name} has clusters from {numbers.min()} to {numbers.max()}, of {clusters}")
-
-
 def read_training_clusters(workdir: Path, epoch: int, run: SavedRun, chunks: int) -> Int[np.ndarray, " chunks"] | None:
     """The clusters of the training split's chunks at this epoch; None for systems without clusters.
 
-    Raises:
-      InputError: the file is damaged, or not of this run, or not for this number of chunks.
+    Raises InputError as `read_assignments` does, and for another number of chunks.
     """
     found = read_assignments(workdir, epoch, run.id, run.config.model.clusters).get("stage2")
     if found is not None and len(found) != chunks:
@@ -305,8 +275,7 @@ def _id_of(config: TrainConfig, data: str, initial_sha256: str | None) -> str:
 
 
 def _write_run(path: Path, config: TrainConfig, data: str, run_id: str, initial_sha256: str | None) -> None:
-    versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
-    versions = {"emocluster_jax": __version__, "Python": platform.python_version(), **versions}
+    libraries = {name: importlib.metadata.version(name) for name in _LIBRARIES}
     # Earlier scores are not those of the run that starts or continues now.
     (path.parent / TEST_SCORES).unlink(missing_ok=True)
     values = {
@@ -314,16 +283,14 @@ def _write_run(path: Path, config: TrainConfig, data: str, run_id: str, initial_
         "id": run_id,
         "data": data,
         "config": to_dict(config),
-        "versions": versions,
+        "versions": {"emocluster_jax": __version__, "Python": platform.python_version(), **libraries},
     }
     write_sealed(path, values if initial_sha256 is None else {**values, "init_from_sha256": initial_sha256})
 
 
-def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
-    found = []
+def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
     for name, value in old.items():
         if isinstance(value, dict):
-            found += _differences(value, new[name], f"{prefix}{name}.")
+            yield from _differences(value, new[name], f"{prefix}{name}.")
         elif json.loads(json.dumps(value)) != json.loads(json.dumps(new[name])):  # 0 and 0.0 are the same setting
-            found.append((f"{prefix}{name}", value, new[name]))
-    return found
+            yield f"{prefix}{name}", value, new[name]

@@ -7,9 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from emocluster_jax.evaluation.metrics import ccc
-from emocluster_jax.evaluation.selection import SELECTIONS, selection_values
-from emocluster_jax.evaluation.sentences import score_sentences
+from emocluster_jax.evaluation.metrics import SELECTIONS, ccc, score_sentences, selection_values
 
 
 def test_values_are_means_over_the_attributes_that_select() -> None:

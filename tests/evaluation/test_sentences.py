@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from emocluster_jax.evaluation.sentences import score_sentences
+from emocluster_jax.evaluation.metrics import score_sentences
 
 
 def test_scores_are_of_the_sentences_with_a_label_and_a_finite_prediction() -> None:

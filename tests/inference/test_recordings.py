@@ -20,7 +20,7 @@ from emocluster_jax.config import AudioConfig, ClusteringConfig, FeatureConfig
 from emocluster_jax.errors import InputError, RecordingError
 from emocluster_jax.inference import predictor as inference
 from emocluster_jax.inference import recordings as batch_inference
-from emocluster_jax.inference.forward import ChunkOutputs
+from emocluster_jax.inference.forward import Outputs
 from emocluster_jax.inference.model_directory import SavedModel, save_model
 from emocluster_jax.inference.predictor import Prediction, Predictor
 from emocluster_jax.inference.recordings import Recording, SegmentPrediction, Skipped, predict_recordings
@@ -130,7 +130,7 @@ def test_the_majority_decides_and_of_equal_clusters_the_lowest() -> None:
     predictor = Predictor(small_model(features=FeatureConfig(chunks_per_utterance=4)))
     clusters = jnp.asarray([4, 4, 1, 1, 3, 3, 3, 0], jnp.int32)
 
-    predictions = predictor.predictions(ChunkOutputs(jnp.zeros((8, 1)), jnp.zeros((8, 32)), clusters))
+    predictions = predictor.predictions(Outputs(jnp.zeros((8, 32)), jnp.zeros((8, 1)), clusters))
 
     assert [prediction.cluster for prediction in predictions] == [1, 3]
 

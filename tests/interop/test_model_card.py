@@ -12,6 +12,7 @@ import yaml
 from emocluster_jax.config import TrainConfig
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.cluster_information import ClusterInformation, Information
+from emocluster_jax.evaluation.metrics import Scores
 from emocluster_jax.evaluation.run_results import (
     CLUSTERS_FILE,
     TEST_SCORES,
@@ -19,7 +20,6 @@ from emocluster_jax.evaluation.run_results import (
     write_clusters,
     write_run_scores,
 )
-from emocluster_jax.evaluation.sentences import Scores
 from emocluster_jax.inference.model_directory import SavedModel
 from emocluster_jax.interop.model_card import RunNumbers, model_card, read_run_numbers
 from emocluster_jax.records.folds import Folds

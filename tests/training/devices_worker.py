@@ -20,16 +20,17 @@ from emocluster_jax.models.registry import network_of
 from emocluster_jax.objectives.stage import Stage, stages_of
 from emocluster_jax.runtime import parallel
 from emocluster_jax.training.loop import fit
-from emocluster_jax.training.programs import (
-    Labels,
+from emocluster_jax.training.steps import (
     StageArrays,
+    StepLog,
     StepRange,
     Trained,
     clustering_program,
+    create_train_state,
+    empty_log,
+    step_log,
     training_program,
 )
-from emocluster_jax.training.state import create_train_state
-from emocluster_jax.training.steps import StepLog, empty_log, step_log
 from small_training import FEATURES, MODEL, make_data
 
 BATCH = 16
@@ -44,17 +45,13 @@ def one_joint_step(split: ResidentSplit) -> dict[str, np.ndarray]:
         network_of(MODEL), FEATURES, {stage.name: stage.optimizer}, jax.random.key(1, impl="rbg")
     )
     values = split.labels.of(("arousal", "valence"))
-    labels = Labels(
-        (np.arange(split.chunk_count) % MODEL.clusters).astype(np.int32),
-        np.nan_to_num(values - 4).astype(np.float32),
-        np.isfinite(values),
-    )
+    pseudo_labels = (np.arange(split.chunk_count) % MODEL.clusters).astype(np.int32)
     batches = np.random.default_rng(0).permutation(split.chunk_count)[None, :BATCH].astype(np.int32)
     logged = StepLog(step_log(TrainConfig(model=MODEL), FEATURES, stage.name).terms, {"gradient_norm": np.float32(0)})
-    trained, labels, batches = parallel.replicate((Trained(state, empty_log(logged, 1)), labels, batches))
+    trained, *arrays = parallel.replicate((Trained(state, empty_log(logged, 1)), pseudo_labels, values - 4, batches))
     program = training_program(stage, split.chunks_per_utterance)
     steps = StepRange(jax.random.key(0, impl="rbg"), np.float32(0), 0, 1)
-    trained = program(trained, StageArrays(Held(split.inputs), labels, batches), steps)
+    trained = program(trained, StageArrays(Held(split.inputs), *arrays), steps)
     state, log = parallel.first_replica(trained)
     tree = {**log._asdict(), "gradients": state.optimizer_states, "batch_stats": state.batch_stats}
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]

@@ -24,17 +24,18 @@ from emocluster_jax.inference.predictor import Predictor
 from emocluster_jax.models.registry import NETWORKS, network_of
 from emocluster_jax.objectives.stage import stages_of
 from emocluster_jax.runtime import parallel
-from emocluster_jax.training.programs import (
-    Labels,
+from emocluster_jax.training.steps import (
     StageArrays,
     StepRange,
     Trained,
+    TrainState,
     clustering_program,
+    create_train_state,
+    empty_log,
     redraw_head_program,
+    step_log,
     training_program,
 )
-from emocluster_jax.training.state import TrainState, create_train_state
-from emocluster_jax.training.steps import empty_log, step_log
 from small_models import small_model
 from small_training import FEATURES
 
@@ -77,12 +78,7 @@ def training(config: ModelConfig) -> dict[str, Program]:
     recordings = UTTERANCES * jax.device_count()
     shape = (recordings, len(config.attributes))
     clusters = np.zeros(recordings * FEATURES.chunks_per_utterance, np.int32)
-    labels = Labels(
-        clusters if NETWORKS[config.system].clusters else None,
-        np.zeros(shape, np.float32),
-        np.ones(shape, bool),
-    )
-    labels = on_devices(labels)
+    labels = on_devices((clusters if NETWORKS[config.system].clusters else None, np.zeros(shape, np.float32)))
     batches = on_devices(ShapeDtypeStruct((3, 2 * jax.device_count()), np.int32))
     key = jax.random.key(0, impl="rbg")
 
@@ -92,7 +88,7 @@ def training(config: ModelConfig) -> dict[str, Program]:
         steps = StepRange(key, np.float32(0), 0, 3)
         return training_program(stage, FEATURES.chunks_per_utterance), (
             trained,
-            StageArrays(given, labels, batches),
+            StageArrays(given, *labels, batches),
             steps,
         )
 

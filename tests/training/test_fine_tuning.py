@@ -15,7 +15,7 @@ from emocluster_jax.config import TrainConfig
 from emocluster_jax.errors import InputError
 from emocluster_jax.inference.model_directory import SavedModel, read_model, save_model, weights_sha256
 from emocluster_jax.training.fine_tuning import read_initial_model, start_from
-from emocluster_jax.training.state import TrainState
+from emocluster_jax.training.steps import TrainState
 from launch import train
 from running import call
 from small_models import small_model
@@ -72,7 +72,7 @@ def test_a_model_that_cannot_be_started_from_is_refused(tmp_path: Path) -> None:
     save_model(tmp_path / "model", model)
     config = TrainConfig(model=model.config, init_from=str(tmp_path))  # a work directory will do
     found = read_initial_model(config, model.features)
-    assert found is not None and found.sha256 == weights_sha256(model)
+    assert found is not None and weights_sha256(found) == weights_sha256(model)
     wide = dataclasses.replace(config, model=dataclasses.replace(model.config, width_multiplier=1.0))
     with pytest.raises(InputError, match=r"has `width_multiplier=0\.125`, and this run 1;"):
         read_initial_model(wide, model.features)

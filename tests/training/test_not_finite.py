@@ -22,14 +22,19 @@ from emocluster_jax.feed.split import AUDIO, place
 from emocluster_jax.inference.forward import Outputs, make_forward
 from emocluster_jax.inference.model_directory import read_model
 from emocluster_jax.objectives.stage import Batch, Stage
-from emocluster_jax.training.batches import ClusteredBatches, EmbeddingError, StageView, Stopwatch
 from emocluster_jax.training.data import TrainingData
+from emocluster_jax.training.epoch import ClusteringPrograms, StagePrograms, StageView, Stopwatch, run_stage
 from emocluster_jax.training.loop import fit
 from emocluster_jax.training.metrics_log import read_metrics
-from emocluster_jax.training.not_finite import NOT_FINITE, DivergedError
-from emocluster_jax.training.programs import clustering_program, redraw_head_program
-from emocluster_jax.training.state import TrainState
-from emocluster_jax.training.steps import LOST_UPDATE, StepLog, train_step
+from emocluster_jax.training.not_finite import NOT_FINITE, DivergedError, NotFinite
+from emocluster_jax.training.steps import (
+    LOST_UPDATE,
+    StepLog,
+    TrainState,
+    clustering_program,
+    redraw_head_program,
+    train_step,
+)
 from small_training import MODEL, draw_recordings, make_data, make_split
 
 CHUNKS = 4
@@ -95,6 +100,11 @@ def test_embeddings_that_cannot_be_clustered_name_their_recordings(tmp_path: Pat
     assert found["chunks"] == [{"recording": f"train/{i}.wav", "chunk": 2} for i in (3, 11)]
 
 
+def refuse(found: NotFinite) -> None:
+    np.testing.assert_array_equal(found.chunks, [7, *range(20, 30)])
+    raise DivergedError(str(found))
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -113,11 +123,21 @@ def test_clustering_ends_and_names_the_chunks_of_infinite_embeddings(settings: C
         embeddings[0, 7, 3] = embeddings[0, 20:30] = value
         outputs = Outputs(jnp.asarray(embeddings), jnp.zeros((1, 25 * CHUNKS, 2)))
         forward = dataclasses.replace(make_forward(MODEL), program=lambda *_, told=outputs: told)
-        batches = ClusteredBatches(split, False, forward, cluster, redraw_head_program())
-        with Console(quiet=True).task("training") as task, pytest.raises(EmbeddingError) as error:
+        programs = StagePrograms(
+            stage=Stage("stage2", lambda *_: None, optax.identity()),
+            title="stage II",
+            source="train",
+            split=split,
+            targets=np.zeros((25, 2), np.float32),
+            batch_chunks=4 * CHUNKS,
+            whole_recordings=False,
+            log=StepLog({}, {}),
+            train=lambda trained, *_: trained,
+            clustering=ClusteringPrograms(forward, cluster, redraw_head_program()),
+        )
+        with Console(quiet=True).task("training") as task, pytest.raises(DivergedError, match="the embedding is nan"):
             view = StageView("stage II", task, Stopwatch(), lambda: False)
-            batches.begin(TrainState({}, {}, {}), (0, 1, 0), view)
-        np.testing.assert_array_equal(error.value.chunks, [7, *range(20, 30)])
+            run_stage(programs, TrainState({}, {}, {}), None, (0, 1, 0), view, refuse)
 
 
 def test_predictions_that_are_not_finite_choose_no_epoch(tmp_path: Path) -> None:
@@ -139,7 +159,7 @@ def toy_step(loss: Any, weight: Any) -> tuple[TrainState, TrainState, StepLog]:
     )
     params = {"w": jnp.float32(weight)}
     before = TrainState(params, {"steps": jnp.float32(0)}, {"stage2": stage.optimizer.init(params)})
-    nothing = Batch({AUDIO: jnp.zeros((1, 1, 1, 1))}, None, jnp.zeros((1, 1)), jnp.zeros((1, 1), bool), jnp.float32(0))
+    nothing = Batch({AUDIO: jnp.zeros((1, 1, 1, 1))}, None, jnp.full((1, 1), jnp.nan), jnp.float32(0))
     return before, *jax.jit(partial(train_step, stage))(before, nothing, jax.random.key(0))
 
 

@@ -14,8 +14,7 @@ import pytest
 from emocluster_jax.config import ModelConfig, TrainConfig
 from emocluster_jax.interop.torch_weights import parameter_from_torch, variables_from_torch
 from emocluster_jax.objectives.stage import Batch, Stage, stages_of
-from emocluster_jax.training.state import TrainState
-from emocluster_jax.training.steps import train_step
+from emocluster_jax.training.steps import TrainState, train_step
 
 pytestmark = pytest.mark.usefixtures("optimized")
 STEPS = 3
@@ -36,12 +35,10 @@ def make_stage(name: str) -> Stage:
 
 
 def batch(numbers: dict[str, np.ndarray], step: int) -> Batch:
-    targets = numbers["targets"][step]
     return Batch(
         {"audio": jnp.asarray(numbers["chunks"][step])[:, None]},
         jnp.asarray(numbers["pseudo_labels"][step], jnp.int32),
-        jnp.asarray(targets),
-        jnp.ones(targets.shape, bool),
+        jnp.asarray(numbers["targets"][step]),
         jnp.zeros(()),
     )
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.cluster_information import ClusterInformation
+from emocluster_jax.evaluation.metrics import Scores
 from emocluster_jax.evaluation.run_results import (
     CLUSTERS_FILE,
     TEST_PREDICTIONS,
@@ -20,7 +21,6 @@ from emocluster_jax.evaluation.run_results import (
     read_predictions,
     read_run_scores,
 )
-from emocluster_jax.evaluation.sentences import Scores
 from emocluster_jax.inference.model_directory import MODEL, model_epoch
 from emocluster_jax.training.metrics_log import METRICS_FILE, read_metrics
 from emocluster_jax.training.workdir import SavedRun, read_run

@@ -20,6 +20,7 @@ from emocluster_jax.config import FeatureConfig, ModelConfig, TrainConfig
 from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.cluster_information import ClusterInformation, Information
+from emocluster_jax.evaluation.metrics import score_sentences
 from emocluster_jax.evaluation.run_results import (
     CLUSTERS_FILE,
     TEST_PREDICTIONS,
@@ -30,7 +31,6 @@ from emocluster_jax.evaluation.run_results import (
     write_predictions,
     write_run_scores,
 )
-from emocluster_jax.evaluation.sentences import score_sentences
 from emocluster_jax.experiment.collect import collect
 from emocluster_jax.experiment.completed import is_complete, read_completed
 from emocluster_jax.experiment.grid import Grid, Run, Setting

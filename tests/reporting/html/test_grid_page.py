@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from emocluster_jax.config import ModelConfig, SystemName, TrainConfig
+from emocluster_jax.evaluation.metrics import Scores
 from emocluster_jax.evaluation.run_results import RunScores, write_run_scores
-from emocluster_jax.evaluation.sentences import Scores
 from emocluster_jax.reporting.plots import training_curves
 from emocluster_jax.training.metrics_log import MetricsLog
 from emocluster_jax.training.workdir import claim, read_run
