@@ -36,10 +36,8 @@ class Contender:
     """One way of doing a case's work, in a process of its own.
 
     Attributes:
-      name: as shown to people, e.g. "PyTorch".
       entry: "module:function" that takes `arguments` and returns `Prepared`. It is a name, so that the process can be
         set up before the module is imported.
-      arguments: plain values.
       keeps_memory: whether the process calls `runtime.host.keep_freed_memory`, as this project's commands do.
     """
 

@@ -26,9 +26,9 @@ def labelled_recordings(
     ratings = rng.normal(4, 1, (count, len(VAD))).clip(1, 7).astype(np.float32)
     shape = (features.chunks_per_utterance, features.chunk_frames, features.mel_bands)
     chunks = np.empty((count, *shape), np.float16)
-    for i in range(count):
-        noise = rng.standard_normal(shape, np.float32)
-        chunks[i] = (noise + 0.5 * (ratings[i, 0] - 4)).clip(-features.clip, features.clip)
+    for recording, rating in zip(chunks, ratings[:, 0], strict=True):
+        noise = rng.standard_normal(shape, np.float32) + 0.5 * (rating - 4)
+        recording[:] = noise.clip(-features.clip, features.clip)
     return chunks, ratings
 
 

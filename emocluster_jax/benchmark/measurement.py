@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 
 from emocluster_jax.benchmark.cases import Case, Contender, Device
-from emocluster_jax.benchmark.worker import UnavailableError, Worker, working
+from emocluster_jax.benchmark.worker import Repetition, UnavailableError, Worker, working
 from emocluster_jax.console import Console
 
 
@@ -55,7 +55,7 @@ def measure(case: Case, device: Device, repetitions: int, console: Console) -> l
     title = f"{case.suite}: {case.name}"
     repetitions = 1 if case.once else repetitions
     workers: dict[str, Worker] = {}
-    measured: dict[str, list[tuple[float, dict[str, float]]]] = {}
+    measured: dict[str, list[Repetition]] = {}
 
     @contextmanager
     def unless_unavailable(contender: Contender) -> Iterator[None]:
@@ -80,18 +80,17 @@ def measure(case: Case, device: Device, repetitions: int, console: Console) -> l
                     with unless_unavailable(contender):
                         measured[contender.name].append(workers[contender.name].repeat())
             task.advance()
-        ready, peak_bytes = workers[case.ours.name].readiness, workers[case.ours.name].peak_bytes()
-    own = measured.pop(case.ours.name)
-    seconds = median(time for time, _ in own)
-    figures = dict(own[-1][1])
+    ready, own = workers[case.ours.name].readiness, measured.pop(case.ours.name)
+    seconds = median(repetition.seconds for repetition in own)
+    figures = dict(own[-1].figures)
     if ready.floor_seconds is not None:
         figures["share of bandwidth floor"] = ready.floor_seconds / seconds
     compilation = ready.compile_seconds, ready.cached_compile_seconds
-    alone = Row(case.suite, case.name, device.name, seconds, len(own), *compilation, peak_bytes, figures)
+    alone = Row(case.suite, case.name, device.name, seconds, len(own), *compilation, own[-1].peak_bytes, figures)
     rows = []
     for name, theirs in measured.items():
-        peer_seconds = median(time for time, _ in theirs)
-        ratios = [their_time / own_time for (their_time, _), (own_time, _) in zip(theirs, own, strict=True)]
+        peer_seconds = median(repetition.seconds for repetition in theirs)
+        ratios = [peer.seconds / ours.seconds for peer, ours in zip(theirs, own, strict=True)]
         rows.append(
             replace(
                 alone,
@@ -99,7 +98,7 @@ def measure(case: Case, device: Device, repetitions: int, console: Console) -> l
                 peer_seconds=peer_seconds,
                 ratio=peer_seconds / seconds,
                 ratio_range=(min(ratios), max(ratios)),
-                peer_figures=theirs[-1][1],
+                peer_figures=theirs[-1].figures,
             )
         )
     return rows or [alone]

@@ -22,8 +22,6 @@ from emocluster_jax.benchmark.cases import Contender, Device, Prepared
 from emocluster_jax.runtime.child_processes import end_with_parent
 from emocluster_jax.runtime.host import keep_freed_memory, usable_cores
 
-_REPEAT, _MEMORY = "repeat", "memory"
-
 
 class UnavailableError(Exception):
     """Why a contender cannot take part."""
@@ -37,6 +35,14 @@ class Readiness(NamedTuple):
     floor_seconds: float | None
 
 
+class Repetition(NamedTuple):
+    """Seconds per unit, figures about the result, and the most memory held so far: on the device or by the process."""
+
+    seconds: float
+    figures: dict[str, float]
+    peak_bytes: int
+
+
 class Worker:
     """A contender's process, as seen from outside; `readiness` is what it reported."""
 
@@ -44,20 +50,14 @@ class Worker:
         self._connection = connection
         self.readiness: Readiness = self._answer()
 
-    def repeat(self) -> tuple[float, dict[str, float]]:
-        """One repetition: seconds per unit, and figures about the result."""
-        return self._answer(_REPEAT)
+    def repeat(self) -> Repetition:
+        self._connection.send("repeat")
+        return self._answer()
 
-    def peak_bytes(self) -> int:
-        """The most memory held so far: on its device, or by the process."""
-        return self._answer(_MEMORY)
-
-    def _answer(self, question: str = "") -> Any:
+    def _answer(self) -> Any:
         try:
-            if question:
-                self._connection.send(question)
             answer = self._connection.recv()
-        except (EOFError, BrokenPipeError):
+        except EOFError:
             raise UnavailableError("its process died, perhaps because memory ran out") from None
         if isinstance(answer, UnavailableError):
             raise answer
@@ -115,14 +115,10 @@ def _serve(connection: Connection, contender: Contender) -> None:
         module, _, function = contender.entry.partition(":")
         prepared: Prepared = getattr(importlib.import_module(module), function)(**contender.arguments)
         with contextlib.closing(prepared):
-            connection.send(
-                Readiness(prepared.compile_seconds, prepared.cached_compile_seconds, prepared.floor_seconds)
-            )
-            while True:
-                if connection.recv() == _MEMORY:
-                    connection.send((prepared.peak_bytes or _peak_bytes)())
-                else:
-                    connection.send(_repeat(prepared))
+            ready = Readiness(prepared.compile_seconds, prepared.cached_compile_seconds, prepared.floor_seconds)
+            connection.send(ready)
+            while connection.recv():
+                connection.send(_repeat(prepared))
     except (EOFError, BrokenPipeError):
         return
     except ModuleNotFoundError as error:
@@ -132,13 +128,13 @@ def _serve(connection: Connection, contender: Contender) -> None:
         connection.send(UnavailableError(f"{type(error).__name__}: {(str(error) or '-').splitlines()[0][:200]}"))
 
 
-def _repeat(prepared: Prepared) -> tuple[float, dict[str, float]]:
+def _repeat(prepared: Prepared) -> Repetition:
     started = time.perf_counter()
     figures = dict(prepared.repeat() or {})
     seconds = time.perf_counter() - started
     if prepared.audio_seconds:
         figures["times real time"] = prepared.audio_seconds / seconds
-    return seconds / prepared.units, figures
+    return Repetition(seconds / prepared.units, figures, (prepared.peak_bytes or _peak_bytes)())
 
 
 def resident_peak_bytes(workers: int = 0) -> int:

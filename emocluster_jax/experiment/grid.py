@@ -68,7 +68,6 @@ class Grid:
 
     Attributes:
       tables: in the order of `TABLES`; or "folds" alone.
-      attributes: each has runs of its own.
       clusters: K of Table 2; the other tables use the first one.
       unlabeled_sizes: ascending, without repetition; Table 2, Figure 3 and the table over folds use the last one.
       trials: seeds 0 to `trials` - 1.
@@ -90,14 +89,9 @@ class Grid:
 
 @dataclass(frozen=True)
 class Plan:
-    """A grid with its data and its folder.
+    """A grid with the settings that a system's runs share, its prepared records and the folder of runs and results.
 
-    Attributes:
-      grid: its runs.
-      shared: by system, the settings that its runs share; what the grid varies is replaced.
-      data_dir: prepared records.
-      data: the fingerprints by which runs may know these records (`Preparation.fingerprints`).
-      workdir: takes the runs' work directories and the results.
+    `data` are the fingerprints by which runs may know these records (`Preparation.fingerprints`).
     """
 
     grid: Grid

@@ -26,8 +26,6 @@ from emocluster_jax.reporting.plot_data import HIGHEST, LOWEST, histogram_edges
 from emocluster_jax.reporting.plots import finish_axes, new_figure, save_png
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
 # Okabe & Ito's, as in `reporting.plot_data`.
@@ -46,7 +44,7 @@ def unlabeled_size_curves(grid: Grid, results: Results, path: Path) -> None:
     """Figure 2: mean test CCC over trials by the number of unlabelled recordings, with the deviation as a bar."""
     attributes = table_attributes(grid, "figure2")
     figure = new_figure(4.2 * len(attributes), 3.8)
-    for axes, attribute in zip(_panels(figure, 1, len(attributes))[0], attributes, strict=True):
+    for axes, attribute in zip(figure.subplots(squeeze=False, ncols=len(attributes))[0], attributes, strict=True):
         for model in FIGURE2_MODELS:
             points = [
                 (setting.unlabeled_size, summarize([trial.scores.ccc for trial in trials]))
@@ -76,7 +74,7 @@ def extreme_distributions(grid: Grid, extremes: Mapping[Run, ClusterExtremes], p
     figure = new_figure(4.6 * len(settings), 3.8)
     values = [part for found in extremes.values() for part in (found.lowest, found.highest)]
     edges = histogram_edges(np.concatenate(values) if values else np.zeros(1), BINS)
-    for axes, setting in zip(_panels(figure, 1, len(settings))[0], settings, strict=True):
+    for axes, setting in zip(figure.subplots(squeeze=False, ncols=len(settings))[0], settings, strict=True):
         found = [extreme for run, extreme in extremes.items() if run.setting == setting]
         distance = ""
         if found:
@@ -97,7 +95,7 @@ def epoch_curves(grid: Grid, table: TableName, results: Results, path: Path) -> 
     styles = _styles(settings)
     # The legend below both panels has one column per attribute.
     figure = new_figure(4.6 * len(attributes), 6 + 0.25 * math.ceil(len(settings) / len(attributes)))
-    panels = _panels(figure, 2, len(attributes))
+    panels = figure.subplots(2, len(attributes), squeeze=False)
     lines: dict[str, Line2D] = {}
     for column, attribute in enumerate(attributes):
         for setting in settings:
@@ -106,18 +104,14 @@ def epoch_curves(grid: Grid, table: TableName, results: Results, path: Path) -> 
                 known = [(mean["epoch"], mean[name]) for mean in means if mean[name] is not None]
                 if known:
                     (lines[name_of(setting)],) = row[column].plot(*zip(*known, strict=True), **styles[setting])
-        finish_axes(panels[0][column], attribute, "validation CCC")
-        panels[1][column].set_ylim(0, 1)
-        finish_axes(panels[1][column], "clusters against those of the epoch before", "NMI")
+        finish_axes(panels[0, column], attribute, "validation CCC")
+        panels[1, column].set_ylim(0, 1)
+        finish_axes(panels[1, column], "clusters against those of the epoch before", "NMI")
     if lines:
         # Inside the panels it would cover the curves.
         place: Any = "outside lower center"
         figure.legend(list(lines.values()), list(lines), loc=place, ncols=len(attributes), frameon=False, fontsize=9)
     save_png(figure, path)
-
-
-def _panels(figure: Figure, rows: int, columns: int) -> list[list[Axes]]:
-    return figure.subplots(rows, columns, squeeze=False).tolist()
 
 
 def _styles(settings: Sequence[Setting]) -> dict[Setting, dict[str, Any]]:

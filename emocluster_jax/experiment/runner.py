@@ -32,11 +32,7 @@ def run_all(plan: Plan, runs: Sequence[Run], command: Callable[[Run], Sequence[s
     Several processes may work on the same grid: one of them takes a run, and the others skip it. A run is also skipped
     while somebody trains in its work directory by other means.
 
-    Args:
-      plan: the settings and folders of the runs.
-      runs: of the plan's grid.
-      command: the command line that trains a run, or resumes it.
-      console: shows a line per run.
+    `command` returns the command line that trains a run, or resumes it.
 
     Returns:
       The logs of the runs that failed.

@@ -61,10 +61,7 @@ def to_onnx(model: SavedModel) -> bytes:
     _, attributes = _head(graph, code, params["attribute_regressor"])
     scaled = graph.add("Mul", attributes, graph.constant(model.label_std))
     graph.add("Add", scaled, graph.constant(model.label_mean), output="attributes")
-    widths = {
-        "attributes": len(model.config.attributes),
-        "embeddings": np.shape(params["encoder"]["shared"]["bias"])[0],
-    }
+    widths = {"attributes": len(model.config.attributes), "embeddings": len(params["encoder"]["shared"]["bias"])}
     outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", width]) for name, width in widths.items()]
     if "cluster_classifier" in params:
         embeddings, logits = _head(graph, shared, params["cluster_classifier"])

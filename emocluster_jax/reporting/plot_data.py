@@ -55,13 +55,9 @@ class Curve(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """Curves over the same epochs, each with at least one value.
+    """Curves over the same epochs, each with at least one value, and the epoch to mark as kept, if any.
 
-    Attributes:
-      lowest: the start of the vertical axis; None leaves it to the curves.
-      highest: its end.
-      logarithmic: whether it is.
-      kept_epoch: the epoch to mark as kept, if any.
+    The vertical axis reaches from `lowest` to `highest`; None leaves it to the curves.
     """
 
     title: str
@@ -90,12 +86,9 @@ class ClusterSizes(NamedTuple):
 
 
 class Scatter(NamedTuple):
-    """Predicted against rated values of a label, in label units.
+    """Predicted against rated values of a label, in label units, for the `known` sentences: both values are finite.
 
-    Attributes:
-      title: the label with its CCC.
-      known: which sentences have both values, finite; `rated` and `predicted` are of these.
-      limits: of both axes.
+    `title` is the label with its CCC, and `limits` are of both axes.
     """
 
     label: str

@@ -124,8 +124,5 @@ def finish_axes(axes: Axes, title: str, y_label: str = "", *, x_label: str = "ep
 
 def save_png(figure: Figure, path: Path) -> None:
     """Writes the figure to a PNG file, which is replaced in one step."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    FigureCanvasAgg(figure)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=_DOTS_PER_INCH, facecolor="white")

@@ -31,15 +31,15 @@ def write_projector(
     """
     with replacing(directory / EMBEDDINGS) as temporary:
         np.savetxt(temporary, embeddings, fmt="%.6g", delimiter="\t")
-    lines = ["\t".join(columns)]
-    lines += ["\t".join(map(_cell, row)) for row in zip(*columns.values(), strict=True)]
-    with replacing(directory / METADATA) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", "utf-8")
-    config = (
-        f'embeddings {{\n  tensor_name: "{title}"\n  tensor_path: "{EMBEDDINGS}"\n  metadata_path: "{METADATA}"\n}}\n'
-    )
-    with replacing(directory / CONFIG) as temporary:
-        temporary.write_text(config, "utf-8")
+    rows = [columns, *zip(*columns.values(), strict=True)]
+    texts = {
+        METADATA: "".join("\t".join(map(_cell, row)) + "\n" for row in rows),
+        CONFIG: f'embeddings {{\n  tensor_name: "{title}"\n  tensor_path: "{EMBEDDINGS}"\n'
+        f'  metadata_path: "{METADATA}"\n}}\n',
+    }
+    for name, text in texts.items():
+        with replacing(directory / name) as temporary:
+            temporary.write_text(text, "utf-8")
 
 
 def _cell(value: object) -> str:

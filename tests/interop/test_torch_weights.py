@@ -6,7 +6,7 @@ import pytest
 
 from emocluster_jax.config import ModelConfig
 from emocluster_jax.errors import InputError
-from emocluster_jax.interop.torch_weights import parameter_from_torch, variables_from_torch
+from emocluster_jax.interop.published import parameter_from_torch, variables_from_torch
 from emocluster_jax.models.emocluster import EmoCluster
 
 WIDTHS = (32, 32, 64, 64, 128, 128, 128)

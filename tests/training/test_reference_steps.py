@@ -12,7 +12,7 @@ import optax
 import pytest
 
 from emocluster_jax.config import ModelConfig, TrainConfig
-from emocluster_jax.interop.torch_weights import parameter_from_torch, variables_from_torch
+from emocluster_jax.interop.published import parameter_from_torch, variables_from_torch
 from emocluster_jax.objectives.stage import Batch, Stage, stages_of
 from emocluster_jax.training.steps import TrainState, train_step
 

@@ -48,14 +48,8 @@ def faiss_clusters(
     """Every point's squared distance to its centroid, and that centroid's number."""
     import faiss  # type: ignore[import-not-found]
 
-    kmeans = faiss.Kmeans(
-        points.shape[1],
-        clusters,
-        niter=iterations,
-        max_points_per_centroid=len(points),
-        min_points_per_centroid=1,
-        seed=seed,
-    )
+    sample = {"max_points_per_centroid": len(points), "min_points_per_centroid": 1}
+    kmeans = faiss.Kmeans(points.shape[1], clusters, niter=iterations, seed=seed, **sample)
     kmeans.train(points, init_centroids=initial_centroids)
     squared_distances, assignments = kmeans.index.search(points, 1)
     return squared_distances.ravel(), assignments.ravel()

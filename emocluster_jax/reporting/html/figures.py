@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from itertools import cycle, islice
+from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 from markupsafe import escape
+from plotly.colors import qualitative
 from plotly.io import to_json
 from plotly.subplots import make_subplots
 
@@ -20,15 +21,12 @@ _TOP, _LEGEND_BELOW = 40, 56
 """In pixels: the space above the panels, and between them and the legend, for ticks and the axis's title."""
 
 
-@dataclass(frozen=True)
-class Figure:
-    """A figure to be drawn by Plotly.
+class Figure(NamedTuple):
+    """A figure to be drawn by Plotly; sizes are in pixels.
 
     Attributes:
       name: letters and hyphens, unique in the page.
-      figure: what is drawn.
-      height: in pixels.
-      widest: the greatest width in pixels, for figures that should not be stretched.
+      widest: the greatest width, for figures that should not be stretched.
       choices: groups of traces by title, of which one is shown at a time, at first the first.
     """
 
@@ -48,14 +46,9 @@ def plain(text: str) -> str:
     return str(escape(_CONTROL.sub(" ", text)))
 
 
-def palette(count: int) -> Sequence[str]:
+def palette(count: int) -> list[str]:
     """Colours of categories, repeated if there are more than can be told apart."""
-    if count <= len(_TEN):
-        return _TEN[:count]
-    from plotly.colors import qualitative
-
-    many = [*_TEN, *qualitative.Light24]
-    return [many[i % len(many)] for i in range(count)]
+    return list(islice(cycle((*_TEN, *qualitative.Light24)), count))
 
 
 def panels(titles: Sequence[str], **options: Any) -> go.Figure:
@@ -76,6 +69,7 @@ def number_epochs(figure: go.Figure, first: int, last: int) -> None:
 def styled(figure: go.Figure, height: int, *, legend: bool = True, **layout: Any) -> go.Figure:
     """Gives a figure the page's style; `height` is in pixels, and `legend` leaves space for one below the axis."""
     bottom = _LEGEND_BELOW + 28 if legend else _LEGEND_BELOW
+    below = -_LEGEND_BELOW / (height - _TOP - bottom)
     figure.update_layout(
         template="none",
         paper_bgcolor="rgba(0,0,0,0)",
@@ -83,13 +77,7 @@ def styled(figure: go.Figure, height: int, *, legend: bool = True, **layout: Any
         font={"family": "system-ui, sans-serif", "size": 13, "color": GREY},
         margin={"l": 56, "r": 16, "t": _TOP, "b": bottom},
         hoverlabel={"align": "left"},
-        legend={
-            "orientation": "h",
-            "traceorder": "normal",
-            "x": 0,
-            "y": -_LEGEND_BELOW / (height - _TOP - bottom),
-            "yanchor": "top",
-        },
+        legend={"orientation": "h", "traceorder": "normal", "x": 0, "y": below, "yanchor": "top"},
         modebar={"bgcolor": "rgba(0,0,0,0)", "color": GREY, "activecolor": GREY},
         **layout,
     )

@@ -62,8 +62,7 @@ class GridRun:
     """One run of a grid.
 
     Attributes:
-      workdir: its folder.
-      settings: the settings in which runs differ, by the columns of the results.
+      settings: those in which runs differ, by the columns of the results.
       files: None if the work directory is missing, damaged, or of another run than the results.
       problems: why there are none, or which cannot be shown, one line each.
     """
@@ -84,10 +83,8 @@ class GridFiles:
     """An experiment.
 
     Attributes:
-      workdir: its folder.
       results: one row per run, attribute and table that shows it.
-      tables: its tables, as Markdown.
-      pictures: its figures.
+      tables: as Markdown.
       runs: each once, in the order of the results.
       problems: results, tables and figures that cannot be shown, one line each.
     """

@@ -57,19 +57,19 @@ def _scores(grid: GridFiles) -> Figure | None:
     if not points:
         return None
     settings = list(dict.fromkeys(setting for by_setting in points.values() for setting in by_setting))
+    colours = dict(zip(settings, palette(len(settings)), strict=True))
     figure = panels([plain(name) for name in points], shared_yaxes=True)
     for column, by_setting in enumerate(points.values(), start=1):
-        for setting, colour in zip(settings, palette(len(settings)), strict=True):
-            cccs = list(by_setting.get(setting, {}).values())
-            if not cccs:
+        for setting in settings:
+            if setting not in by_setting:
                 continue
-            row = {"name": plain(setting), "legendgroup": setting, "showlegend": False, "marker_color": colour}
-            dots = go.Scatter(x=cccs, y=[plain(setting)] * len(cccs), mode="markers", opacity=0.55, **row)
-            dots.update(marker_size=8)
-            mean = go.Scatter(x=[float(np.mean(cccs))], y=[plain(setting)], mode="markers", **row)
-            mean.update(marker={"symbol": "line-ns", "size": 18, "line": {"width": 3, "color": colour}})
-            dots.update(hovertemplate="%{x:.3f}")
-            mean.update(hovertemplate=f"mean of {len(cccs)}: %{{x:.3f}}")
+            cccs, colour, name = list(by_setting[setting].values()), colours[setting], plain(setting)
+            row = {"name": name, "legendgroup": setting, "showlegend": False, "mode": "markers"}
+            dot = {"color": colour, "size": 8}
+            dots = go.Scatter(x=cccs, y=[name] * len(cccs), marker=dot, opacity=0.55, hovertemplate="%{x:.3f}", **row)
+            bar = {"color": colour, "symbol": "line-ns", "size": 18, "line": {"width": 3, "color": colour}}
+            text = f"mean of {len(cccs)}: %{{x:.3f}}"
+            mean = go.Scatter(x=[float(np.mean(cccs))], y=[name], marker=bar, hovertemplate=text, **row)
             figure.add_traces([dots, mean], rows=[1, 1], cols=[column, column])
     height = 110 + 34 * len(settings)
     styled(figure, height, legend=False)
@@ -78,7 +78,7 @@ def _scores(grid: GridFiles) -> Figure | None:
     return Figure("grid-scores", figure, height)
 
 
-def _setting(record: dict[str, str]) -> str:
+def _setting(record: Mapping[str, str]) -> str:
     parts = [record.get("model", "")]
     if record.get("clusters"):
         parts.append(f"K = {record['clusters']}")

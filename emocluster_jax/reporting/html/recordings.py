@@ -56,13 +56,7 @@ def typical_recordings(
 ) -> tuple[TypicalRecordings, ...]:
     """The recordings of a sample nearest to each centroid, among those in its cluster.
 
-    Args:
-      sample: recordings with the model's results.
-      source: the folder that the recordings' ids are relative to.
-      audio: how they were prepared.
-      clips: the most recordings per cluster.
-      seconds: the most of each recording.
-      console: shows progress.
+    There are at most `clips` per cluster, of at most `seconds` each; ids are relative to the folder `source`.
     """
     if sample.centroids is None or not sample.recordings or clips == 0:
         return ()
@@ -130,15 +124,9 @@ def draw_cut(
     features: Features,
     audio: AudioConfig,
 ) -> Cut:
-    """Draws a recording's frames and its chunks.
+    """Draws a recording's frames and its normalised chunks from the records.
 
-    Args:
-      id: the recording's.
-      source: the folder that its id is relative to. The file may be missing; outside of the folder it is not read.
-      duration_s: its duration in seconds.
-      chunks: normalised, from the records.
-      features: how they were cut.
-      audio: how the file became a signal.
+    Its id is relative to the folder `source`. The file may be missing; outside of the folder it is not read.
     """
     hop_s = 1 / features.frames_per_second
     steps = duration_s / hop_s

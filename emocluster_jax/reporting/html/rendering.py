@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+from functools import partial
 from importlib.resources import files
 from typing import Any
 
@@ -16,7 +17,6 @@ from plotly.offline import get_plotlyjs
 
 from emocluster_jax import __version__
 
-_DASH = "\N{EN DASH}"
 _TEMPLATES = "templates"
 
 
@@ -33,7 +33,9 @@ def render(template: str, **context: Any) -> str:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters |= {"number": number, "cell": cell, "script_json": script_json, "markdown": markdown}
+    # JSON that cannot end the script element around it.
+    script_json = partial(htmlsafe_json_dumps, dumps=str)
+    environment.filters |= {"number": number, "script_json": script_json, "markdown": markdown}
     scripts = [get_plotlyjs(), _asset("page.js")]
     hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
     page = environment.get_template(template).render(
@@ -48,21 +50,11 @@ def render(template: str, **context: Any) -> str:
     return page.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def number(value: float | None, decimals: int = 3) -> str:
-    """E.g. "0.123"; a dash for an unknown value."""
+def number(value: str | float | None, decimals: int = 3) -> str:
+    """E.g. "0.123"; a dash for an unknown value; text and whole numbers as they are."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return _DASH
+        return "\N{EN DASH}"
     return f"{value:.{decimals}f}".replace("-", "\N{MINUS SIGN}") if isinstance(value, float) else str(value)
-
-
-def cell(value: str | float | None) -> str:
-    """Text as it is, a number as `number` writes it."""
-    return value if isinstance(value, str) else number(value)
-
-
-def script_json(json: str) -> Markup:
-    """JSON that cannot end the script element around it."""
-    return htmlsafe_json_dumps(json, dumps=str)
 
 
 def markdown(text: str) -> Markup:

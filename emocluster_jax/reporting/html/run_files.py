@@ -34,12 +34,9 @@ class RunFiles:
     """A run; anything that it has not written, or that cannot be shown, is None or empty.
 
     Attributes:
-      workdir: its folder.
-      saved: its settings, and what it was trained on.
       metrics: one dictionary per epoch.
       best_epoch: the epoch that was kept; None before the first.
       scores: on the test split, by attribute.
-      predictions: behind the scores.
       information: in the clusters of the best epoch.
       problems: files that are damaged or belong to another run, one line each.
     """

@@ -52,12 +52,10 @@ class DataView(NamedTuple):
     """What a page shows of the data that its run was trained on.
 
     Attributes:
-      preparation: the description of the data directory.
-      train: the rows of the training split.
+      train: the training split.
       assignments: the clusters of its chunks in the kept epoch; None for systems without clusters.
       sample: labelled recordings with the model's results; None if there is no model yet.
-      typical: recordings to listen to, by cluster.
-      silent: why none of them can be played; "" if one can.
+      silent: why none of the typical recordings can be played; "" if one can.
       cuts: a short and a long recording and their chunks.
       problems: files that are damaged or do not belong to the run or these data, one line each.
     """
@@ -75,12 +73,7 @@ class DataView(NamedTuple):
 def view_data(run: RunFiles, data_dir: Path, source: Path | None, extent: Extent, console: Console) -> DataView:
     """Reads what a run's page shows of the run's data.
 
-    Args:
-      run: the run.
-      data_dir: its prepared data.
-      source: the folder of the recordings; None for the one that they were prepared from.
-      extent: how much to read.
-      console: shows progress.
+    The recordings are in the folder `source`; None is the one that they were prepared from.
 
     Raises:
       InputError: the data are damaged or not those of the run.
@@ -91,8 +84,7 @@ def view_data(run: RunFiles, data_dir: Path, source: Path | None, extent: Extent
         raise InputError(f"the run in {run.workdir} was trained on other data than {data_dir}; give its `data_dir`")
     if not preparation.counts.get("train"):
         raise InputError(f"{data_dir} has no labelled recordings to show; leave `data_dir` out")
-    train = data.describe("train")
-    source = source or Path(preparation.source)
+    train, source = data.describe("train"), source or Path(preparation.source)
     problems: list[str] = []
     sample, typical = None, ()
     if os.path.lexists(run.workdir / MODEL):
@@ -233,14 +225,15 @@ def _data_rows(preparation: Preparation, fold: int | None) -> list[tuple[str, st
     for split, count in preparation.counts.items():
         name = "all folds" if fold is not None and split == "train" else split
         rows.append((name, f"{count} recordings, {preparation.hours[split]:.2f} h"))
-    rows.append(("shorter than a chunk", f"{preparation.padded} recordings, padded"))
-    rows += [("noticed", line) for line in told(preparation.noticed)]
-    rows.append(("left out", f"{len(preparation.skipped)} recordings that could not be used"))
-    if preparation.audio != DEFAULT_AUDIO:
-        rows += _settings(preparation.audio, "")
-    rows.append(("normalised by", f"statistics of {preparation.statistics_from}"))
-    rows.append(("fingerprint", preparation.fingerprint))
-    return rows
+    return [
+        *rows,
+        ("shorter than a chunk", f"{preparation.padded} recordings, padded"),
+        *(("noticed", line) for line in told(preparation.noticed)),
+        ("left out", f"{len(preparation.skipped)} recordings that could not be used"),
+        *([] if preparation.audio == DEFAULT_AUDIO else _settings(preparation.audio, "")),
+        ("normalised by", f"statistics of {preparation.statistics_from}"),
+        ("fingerprint", preparation.fingerprint),
+    ]
 
 
 def _settings(config: Any, system: str) -> list[tuple[str, str]]:

@@ -23,8 +23,6 @@ class SampledRecording:
     """A recording and the model's results for it; speaker and gender are "" where unknown.
 
     Attributes:
-      id: unique within the corpus.
-      split: one of `records.folds.LABELED_SPLITS`.
       labels: known labels by name, in label units.
       predictions: by attribute of the model, in label units.
       cluster: the cluster of most chunks; None for models without clusters.
@@ -60,7 +58,6 @@ class Sample:
     """A sample of the labelled recordings, in the order of their splits and ids.
 
     Attributes:
-      recordings: those that were drawn.
       total: how many they were drawn from.
       embeddings: the mean over each recording's chunks of what is clustered.
       centroids: in the same space; None for models without.
