@@ -76,21 +76,16 @@ def embed_cases(device: Device, quick: bool) -> list[Case]:
 
 def feed_cases(device: Device, quick: bool) -> list[Case]:
     """Streamed and resident throughput, and what a streamed step takes besides computing, by size of the pool."""
-    on_cpu = device.platform == "cpu"
-    work = {"recordings": 64, "batch": 16, "steps": 2} if on_cpu else {"recordings": 5_000, "batch": 64, "steps": 75}
+    recordings, steps, batch = (3, 1, 1) if quick else (64, 2, 16) if device.platform == "cpu" else (5_000, 75, 64)
     pool, small = (50, 10) if quick else (500_000, 640)
-    if quick:
-        work = {"recordings": 3, "batch": 1, "steps": 1}
-    work["eighths"] = 1 if quick else 8
+    work = {"recordings": recordings, "steps": steps, "batch": batch, "eighths": 1 if quick else 8}
     streamed, resident = (
         ours(embedding_and_steps, {**work, "feed": feed}, name=f"emocluster_jax, {feed}")
         for feed in ("streamed", "resident")
     )
-    of_pool, of_small = (
-        ours(calls_without_steps, {"recordings": count}, name=name)
-        for count, name in ((pool, ""), (small, f"pool of {small} recordings"))
-    )
-    embedded = f"{work['recordings']} recordings embedded, {work['steps']} steps of {work['batch']}, streamed"
+    of_pool = ours(calls_without_steps, {"recordings": pool})
+    of_small = ours(calls_without_steps, {"recordings": small}, name=f"pool of {small} recordings")
+    embedded = f"{recordings} recordings embedded, {steps} steps of {batch}, streamed"
     return [
         Case("feed", embedded, streamed, (resident,)),
         Case("feed", f"a call without a step, pool of {pool} recordings", of_pool, (of_small,)),

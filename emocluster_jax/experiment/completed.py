@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -114,15 +115,17 @@ def epoch_means(trials: Sequence[CompletedRun]) -> list[dict[str, Any]]:
     These are of the run's validation CCC and of the NMI of the clusters of the labelled and the unlabelled recordings
     with those of the previous epoch; None if no trial has one.
     """
-    by_epoch: dict[int, list[tuple[float | None, ...]]] = {}
+    by_epoch: defaultdict[int, list[dict[str, float | None]]] = defaultdict(list)
     for trial in trials:
         for metrics in trial.metrics:
-            validation = (metrics.get("validation_ccc") or {}).get(trial.run.attribute)
-            nmi = (metrics.get("nmi_previous"), metrics.get("nmi_previous_unlabeled"))
-            by_epoch.setdefault(metrics["epoch"], []).append((validation, *nmi))
-    names = ("validation_ccc", "nmi", "nmi_unlabeled")
+            row = {
+                "validation_ccc": (metrics.get("validation_ccc") or {}).get(trial.run.attribute),
+                "nmi": metrics.get("nmi_previous"),
+                "nmi_unlabeled": metrics.get("nmi_previous_unlabeled"),
+            }
+            by_epoch[metrics["epoch"]].append(row)
     return [
-        {"epoch": epoch, "trials": len(rows), **dict(zip(names, map(_mean, zip(*rows, strict=True)), strict=True))}
+        {"epoch": epoch, "trials": len(rows), **{name: _mean([row[name] for row in rows]) for name in rows[0]}}
         for epoch, rows in sorted(by_epoch.items())
     ]
 

@@ -30,12 +30,9 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class RunNumbers:
-    """What is known of a model's run: nothing if the model is not beside it.
+    """What is known of a model's run: its settings and data, test scores, and the clusters of the model's epoch.
 
-    Attributes:
-      saved: its settings and what it was trained on.
-      scores: on the test split, by attribute.
-      clusters: the information in the clusters of the model's epoch.
+    It is empty if the model is not beside its run.
     """
 
     saved: SavedRun | None = None
@@ -65,14 +62,9 @@ def read_run_numbers(model_folder: Path, model: SavedModel) -> RunNumbers:
 def model_card(
     model: SavedModel, run: RunNumbers, preparation: Preparation | None, *, name: str, license: str = UNKNOWN
 ) -> str:
-    """The card of a model.
+    """The card of a model; without the `preparation` of its training data they are not described.
 
-    Args:
-      model: the model.
-      run: its run's numbers.
-      preparation: of its training data; None leaves out their description.
-      name: the model's.
-      license: of the weights, as an identifier of Hugging Face.
+    `license` is that of the weights, as an identifier of Hugging Face.
 
     Raises:
       InputError: the preparation is not that of the run's data.
@@ -147,7 +139,7 @@ def _training(model: SavedModel, run: RunNumbers, preparation: Preparation | Non
     if "training" not in origin:
         return "Not stated: the model directory does not name its origin."
     settings = origin["training"]
-    lines = []
+    lines, saved = [], run.saved
     if preparation is None:
         lines.append("- Data: not stated.")
     else:
@@ -158,20 +150,19 @@ def _training(model: SavedModel, run: RunNumbers, preparation: Preparation | Non
         )
         lines.append(f"- Data: corpus `{preparation.corpus}`: {counts}.")
         # Without its run it is unknown whether these are the model's folds.
-        if preparation.folds and run.saved is not None and run.saved.config.fold is not None:
-            lines.append(f"- {describe_fold(preparation, run.saved.config.fold)}.")
+        if preparation.folds and saved is not None and saved.config.fold is not None:
+            lines.append(f"- {describe_fold(preparation, saved.config.fold)}.")
         if preparation.skipped:
             lines.append(f"- {len(preparation.skipped)} recordings could not be used.")
     if settings.get("unlabeled_size") is not None:
         lines.append(f"- At most {settings['unlabeled_size']} recordings of the unlabelled pool.")
     if settings.get("init_from") is not None:
-        sha256 = None if run.saved is None else run.saved.initial_sha256
-        began = f" (SHA-256 of its arrays `{sha256}`)" if sha256 else ""
+        began = f" (SHA-256 of its arrays `{saved.initial_sha256}`)" if saved and saved.initial_sha256 else ""
         lines.append(f"- Began with the weights of `{Path(settings['init_from']).name}`{began}.")
     lines.append(f"- Seed {settings.get('seed')}, batches of {settings.get('batch_size')} recordings.")
     selection = SELECTIONS.get(settings.get("select_by"), SELECTIONS["ccc"])
     value = origin.get(selection.origin_entry)
-    of = "" if run.saved is None else f" of {run.saved.config.epochs}"
+    of = f" of {saved.config.epochs}" if saved else ""
     chosen = (
         f"the last one trained; no validation {selection.title} chose it"
         if value is None

@@ -114,22 +114,19 @@ def _attribute_curves(
         for column, values in ((1, cccs), (2, [epoch.get("nmi_previous") for epoch in metrics])):
             if all(value is None for value in values):
                 continue
-            figure.add_trace(
-                go.Scatter(
-                    x=[epoch["epoch"] for epoch in metrics],
-                    y=values,
-                    name=plain(setting),
-                    legendgroup=setting,
-                    showlegend=setting not in legend,
-                    mode="lines+markers" if len(metrics) < 3 else "lines",
-                    line={"color": colours[setting], "width": 1.5},
-                    opacity=0.8,
-                    text=[plain(run.title)] * len(metrics),
-                    hovertemplate="%{text}<br>epoch %{x}: %{y:.3f}<extra></extra>",
-                ),
-                1,
-                column,
+            line = go.Scatter(
+                x=[epoch["epoch"] for epoch in metrics],
+                y=values,
+                name=plain(setting),
+                legendgroup=setting,
+                showlegend=setting not in legend,
+                mode="lines+markers" if len(metrics) < 3 else "lines",
+                line={"color": colours[setting], "width": 1.5},
+                opacity=0.8,
+                text=[plain(run.title)] * len(metrics),
+                hovertemplate="%{text}<br>epoch %{x}: %{y:.3f}<extra></extra>",
             )
+            figure.add_trace(line, 1, column)
             legend.add(setting)
     number_epochs(figure, 1, max(metrics[-1]["epoch"] for _, metrics in runs))
     height = _HEIGHT + _LEGEND_ROW * (len(legend) // _NAMES_A_ROW)

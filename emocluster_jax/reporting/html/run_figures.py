@@ -127,35 +127,29 @@ def _label_figure(
     colours = {lowest.cluster: LOWEST, highest.cluster: HIGHEST}
     for cluster in found:
         quantiles = zip(("lowerfence", "q1", "median", "q3", "upperfence"), cluster.quantiles, strict=True)
-        figure.add_trace(
-            go.Box(
-                x=[str(cluster.cluster)],
-                **{name: [value] for name, value in quantiles},
-                mean=[cluster.mean],
-                line={"color": colours.get(cluster.cluster, GREY), "width": 1.5},
-                showlegend=False,
-                name=f"cluster {cluster.cluster}, {cluster.chunks} chunks",
-            ),
-            1,
-            1,
+        box = go.Box(
+            x=[str(cluster.cluster)],
+            **{name: [value] for name, value in quantiles},
+            mean=[cluster.mean],
+            line={"color": colours.get(cluster.cluster, GREY), "width": 1.5},
+            showlegend=False,
+            name=f"cluster {cluster.cluster}, {cluster.chunks} chunks",
         )
+        figure.add_trace(box, 1, 1)
     known = np.isfinite(labels)
     values = labels[known].astype(np.float64)
     edges = histogram_edges(values, _HISTOGRAM_BINS)
     for title, cluster, colour in (("lowest", lowest, LOWEST), ("highest", highest, HIGHEST)):
         chunks, _ = np.histogram(values, edges, weights=counts[known, cluster.cluster])
-        figure.add_trace(
-            go.Bar(
-                x=(edges[1:] + edges[:-1]) / 2,
-                y=100 * chunks / cluster.chunks,
-                width=np.diff(edges),
-                marker={"color": colour, "opacity": 0.55, "line": {"width": 0}},
-                name=f"{title}: cluster {cluster.cluster}, mean {cluster.mean:.2f}, {cluster.chunks} chunks",
-                hovertemplate="%{x:.2f}: %{y:.1f} % of the chunks",
-            ),
-            1,
-            2,
+        bars = go.Bar(
+            x=(edges[1:] + edges[:-1]) / 2,
+            y=100 * chunks / cluster.chunks,
+            width=np.diff(edges),
+            marker={"color": colour, "opacity": 0.55, "line": {"width": 0}},
+            name=f"{title}: cluster {cluster.cluster}, mean {cluster.mean:.2f}, {cluster.chunks} chunks",
+            hovertemplate="%{x:.2f}: %{y:.1f} % of the chunks",
         )
+        figure.add_trace(bars, 1, 2)
     styled(figure, _HEIGHT, barmode="overlay")
     figure.update_xaxes(title_text="cluster", type="category", col=1)
     figure.update_yaxes(title_text=name, col=1)
