@@ -79,7 +79,6 @@ def find_audio_files(folder: Path, suffixes: frozenset[str] = AUDIO_SUFFIXES, re
     `._name.wav` beside `name.wav` on foreign disks); symbolic links are followed, each folder once.
 
     Args:
-      folder: where to look.
       suffixes: file name endings that count as recordings.
       remedy: what to do if a folder that should hold recordings has none. A warning then counts other files by suffix,
         except tables, texts and the like. None if the caller looks for single files.
@@ -89,12 +88,14 @@ def find_audio_files(folder: Path, suffixes: frozenset[str] = AUDIO_SUFFIXES, re
     """
     left_out: Counter[str] = Counter()
     found = sorted(_walk(folder, suffixes, left_out))
-    if not found and remedy is not None:
+    if remedy is None:
+        return found
+    if not found:
         there = f"{_counts(left_out)}, but " if left_out else ""
         raise InputError(
             f"{folder} holds {there}no recordings (files that end in {', '.join(sorted(suffixes))}); {remedy}"
         )
-    if left_out and remedy is not None:
+    if left_out:
         would_be_decoded = ".wav" in suffixes and left_out.keys() & AV_SUFFIXES
         advice = "; the extra av decodes more formats" if would_be_decoded else ""
         _log.warning(one_line(f"left out of {folder}, by their suffix: {_counts(left_out)}{advice}"))

@@ -31,8 +31,8 @@ def read(source: Path) -> list[Utterance]:
         raise InputError(f"{source} has no folder {' or '.join(_AUDIO_FOLDERS)}; give the folder of CREMA-D's clone")
     files = find_audio_files(source / folder, remedy="unpack CREMA-D's audio there")
     genders = read_genders(source / "VideoDemographics.csv", "ActorID", "Sex")
-    actors = [relative.rpartition("/")[2].partition("_")[0] for relative in files]
+    actors = [file.rpartition("/")[2].partition("_")[0] for file in files]
     return [
-        Utterance(f"{folder}/{relative}", source / folder / relative, "unlabeled", actor, genders.get(actor))
-        for relative, actor in zip(files, actors, strict=True)
+        Utterance(f"{folder}/{file}", source / folder / file, "unlabeled", actor, genders.get(actor))
+        for file, actor in zip(files, actors, strict=True)
     ]

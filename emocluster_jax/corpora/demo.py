@@ -21,17 +21,7 @@ import soundfile
 from jaxtyping import Float
 
 from emocluster_jax.config import SEED, SPLITS
-from emocluster_jax.corpora import manifest
-from emocluster_jax.corpora.demo_voices import (
-    Emotion,
-    Speaker,
-    draw_speakers,
-    installed_paths,
-    neutral_sentence,
-    say,
-    speech_of,
-    voice_quality,
-)
+from emocluster_jax.corpora import demo_voices, manifest
 from emocluster_jax.corpora.labels import VAD
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
@@ -88,7 +78,6 @@ def generate(directory: Path, config: DemoCorpus, progress: Callable[[int], None
 
     Args:
       directory: a folder that does not exist, is empty, or holds the demo corpus of the same settings.
-      config: what to make.
       progress: called with the number of recordings finished since the last call.
 
     Raises:
@@ -96,7 +85,7 @@ def generate(directory: Path, config: DemoCorpus, progress: Callable[[int], None
     """
     if _is_made(directory, config):
         return
-    installed_paths()
+    demo_voices.installed_paths()
     rendering = beside(directory, ".{}.rendering")
     rendering.mkdir(parents=True, exist_ok=True)
     lock, unfinished = filelock.FileLock(rendering / "lock", timeout=0), rendering / "corpus"
@@ -131,7 +120,7 @@ def read(source: Path) -> list[Utterance]:
 class _Recording:
     """What a speaker will say, how, and how it will be rated."""
 
-    speaker: Speaker
+    speaker: demo_voices.Speaker
     split: str
     file: str
     text: str
@@ -143,7 +132,7 @@ def _write(directory: Path, config: DemoCorpus, progress: Callable[[int], None])
     rng = np.random.default_rng(config.seed)
     # Splits are spread evenly over the speakers, so that each gets its share of women and men.
     places = sorted(((i + 0.5) / count, split) for split, count in config.speakers.items() for i in range(count))
-    speakers = draw_speakers(len(places), rng)
+    speakers = demo_voices.draw_speakers(len(places), rng)
     annotators = draw_annotators(config.annotators, rng)
     # Threads suffice: eSpeak NG runs in processes of its own, and NumPy, soxr and the encoder release the GIL.
     with ThreadPoolExecutor(max_workers=usable_cores()) as pool:
@@ -166,7 +155,7 @@ def _write(directory: Path, config: DemoCorpus, progress: Callable[[int], None])
 def _record(
     directory: Path,
     index: int,
-    speaker: Speaker,
+    speaker: demo_voices.Speaker,
     split: str,
     annotators: Float[np.ndarray, "annotators 2 attributes"],
     config: DemoCorpus,
@@ -178,14 +167,16 @@ def _record(
     for number in range(config.recordings_per_speaker):
         hidden = np.clip(_SPREAD * factor @ rng.standard_normal(len(VAD)), -1, 1)
         file = f"audio/{speaker.name}/{speaker.name}_{number:03d}.flac"
-        text, ratings = neutral_sentence(rng), rate(hidden, annotators, rng)
+        text, ratings = demo_voices.neutral_sentence(rng), rate(hidden, annotators, rng)
         recordings.append(_Recording(speaker, split, file, text, hidden, ratings))
     rng = np.random.default_rng([config.seed, 2, index])
-    emotions = [Emotion(*map(float, recording.hidden)) for recording in recordings]
-    speeches = [speech_of(r.text, speaker, emotion, rng) for r, emotion in zip(recordings, emotions, strict=True)]
+    emotions = [demo_voices.Emotion(*map(float, recording.hidden)) for recording in recordings]
+    speeches = [
+        demo_voices.speech_of(r.text, speaker, emotion, rng) for r, emotion in zip(recordings, emotions, strict=True)
+    ]
     (directory / "audio" / speaker.name).mkdir(parents=True)
-    for recording, emotion, spoken in zip(recordings, emotions, say(speeches), strict=True):
-        signal = voice_quality(spoken, speaker, emotion, config.sample_rate_hz, rng)
+    for recording, emotion, spoken in zip(recordings, emotions, demo_voices.say(speeches), strict=True):
+        signal = demo_voices.voice_quality(spoken, speaker, emotion, config.sample_rate_hz, rng)
         soundfile.write(directory / recording.file, signal, config.sample_rate_hz, subtype="PCM_16")
     return recordings
 

@@ -20,10 +20,7 @@ from emocluster_jax.corpora.table import Row, Table, read_table
 from emocluster_jax.corpora.utterance import Utterance, checked_rows, parse_split, read_genders
 from emocluster_jax.errors import InputError
 
-HELD_OUT = {
-    **dict.fromkeys(("008", "012", "019"), "validation"),
-    **dict.fromkeys(("005", "011", "016", "018"), "test"),
-}
+HELD_OUT = {**dict.fromkeys(("008", "012", "019"), "validation"), **dict.fromkeys(("005", "011", "016", "018"), "test")}
 """Split by speaker if there is no `splits.csv`; all others train."""
 
 _log = logging.getLogger(__name__)

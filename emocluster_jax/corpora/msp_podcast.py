@@ -29,7 +29,6 @@ _SPLITS = {
     "test3": None,  # its labels are not public
 }
 _LABELS = {"arousal": "EmoAct", "dominance": "EmoDom", "valence": "EmoVal"}
-_PARTITIONS = "Partitions.txt"
 
 
 @dataclass(frozen=True)
@@ -103,16 +102,14 @@ def read(
     if unlabeled is None:
         return utterances
     # Lines such as `Test3; MSP-PODCAST_1.wav`.
-    lines = read_text(source / _PARTITIONS).splitlines() if (source / _PARTITIONS).exists() else []
+    partitions = source / "Partitions.txt"
+    lines = read_text(partitions).splitlines() if partitions.exists() else []
     named = {lowercase_stem(name) for name in (*places, *(line.rpartition(";")[2].strip() for line in lines))}
     return sorted_rows([*utterances, *read_pool(unlabeled, source, utterances, unlabeled_limit, skip=named)])
 
 
 def _test_sets(asked: tuple[str, ...], table: Table) -> set[str]:
-    """The requested test sets, whatever their case and blanks; InputError if the table has no rows of one.
-
-    The default takes those that exist.
-    """
+    """The requested test sets, in plain spelling; InputError if one has no rows, unless they are the default."""
     there = {_plain(row.text("Split_Set")): row.text("Split_Set") for row in table}
     there = {name: spelling for name, spelling in there.items() if _SPLITS.get(name) == "test"}
     chosen = {_plain(value): value for value in asked}

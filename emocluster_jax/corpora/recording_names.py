@@ -21,10 +21,8 @@ def fitting_recordings(
     be a recording's name in any subfolder, with or without the suffix. The first of these four that exists decides.
     Case and the Unicode form of accents (NFD, as macOS writes names, or NFC) do not matter.
 
-    The folder is searched, once, only for names without a folder that are not directly in it.
-
-    Raises:
-      InputError: the folder is searched, and it or one of its subfolders cannot be read.
+    The folder is searched, once, only for names without a folder that are not directly in it; InputError if it, or one
+    of its subfolders, cannot be read then.
     """
     listing = functools.cache(lambda place: _Files(_entries(folder, place), suffixes))
     fits = {name: _at_path(name, folder, listing) for name in names}

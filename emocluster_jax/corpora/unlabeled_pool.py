@@ -30,7 +30,6 @@ def read_pool(
       listed: the corpus's rows. Their recordings are left out, so the pool may be the folder that they are in.
       limit: take this many, chosen by a hash of their ids: smaller samples are subsets of larger ones. None takes all.
       skip: names, in lower case, without folder and suffix, of recordings to leave out wherever they are.
-      suffixes: file name endings that count as recordings.
 
     Raises:
       InputError: the folder is missing, unreadable or holds no recording, or the limit is out of range.
@@ -47,14 +46,10 @@ def read_pool(
     inside = Path(resolved_folder).is_relative_to(resolved_root)
     prefix = os.path.relpath(resolved_folder, resolved_root) if inside else Path(resolved_folder).name
     prefix = "" if prefix == "." else f"{Path(prefix).as_posix()}/"
-    files = [
-        relative
-        for relative in files
-        if f"{resolved_folder}/{relative}" not in taken and lowercase_stem(relative) not in skip
-    ]
+    files = [file for file in files if f"{resolved_folder}/{file}" not in taken and lowercase_stem(file) not in skip]
     if limit is not None:
-        files = sorted(sorted(files, key=lambda relative: stable_hash(prefix + relative))[:limit])
-    pool = [Utterance(id=prefix + relative, path=folder / relative, split="unlabeled") for relative in files]
+        files = sorted(sorted(files, key=lambda file: stable_hash(prefix + file))[:limit])
+    pool = [Utterance(id=prefix + file, path=folder / file, split="unlabeled") for file in files]
     ids = {utterance.id for utterance in listed}
     clash = next((utterance for utterance in pool if utterance.id in ids), None)
     if clash:

@@ -37,8 +37,6 @@ _CAF_CODECS = {b"aac ": "AAC", b"alac": "ALAC", b".mp3": "MP3", b"opus": "Opus",
 _OGG_CODECS = {b"Speex   ": "Speex", b"\x7fFLAC": "FLAC"}
 _ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_AUDIO = bytes.fromhex("409e69f84d5bcf11a8fd00805f5c442b")
-_ASF_CODEC_AT = 54
-"""Bytes from the type of an ASF stream to the tag of its codec."""
 _STARTS = (
     (b"#!AMR-WB\n", "AMR-WB", "amr"),
     (b"#!AMR\n", "AMR", "amr"),
@@ -168,7 +166,7 @@ def _matroska_codec(file: BinaryIO) -> str:
 def _asf_codec(file: BinaryIO) -> str:
     head = read_at(file, 0, 1 << 16)
     place = head.find(_ASF_AUDIO)
-    tag = head[place + _ASF_CODEC_AT : place + _ASF_CODEC_AT + 2] if place >= 0 else b""
+    tag = head[place + 54 : place + 56] if place >= 0 else b""  # counted from the type of the stream
     return _WAV_CODECS.get(int.from_bytes(tag, "little"), "audio")
 
 

@@ -17,8 +17,7 @@ FLAC_UNKNOWN = (1 << 36) - 1
 """FLAC's largest length; it, and 0, mean that the length was unknown when the header was written."""
 _FLAC_START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
 """A FLAC stream's name and the beginning of its first block."""
-_FIRST_PAGE = 0x02
-_LAST_PAGE = 0x04
+_FIRST_PAGE, _LAST_PAGE = 0x02, 0x04
 _PAGE_HEADER_BYTES = 27
 
 

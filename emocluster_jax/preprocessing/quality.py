@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -42,13 +43,8 @@ class Quality(NamedTuple):
     @property
     def noticed(self) -> tuple[str, ...]:
         """Which of `NOTICES` apply."""
-        found = {
-            "cut": self.cut > 0,
-            "clipped": self.clipped_samples > 0,
-            "dc_offset": abs(self.dc_offset) >= DC_OFFSET,
-            "silent_chunks": self.silent_chunks > 0,
-        }
-        return tuple(name for name, applies in found.items() if applies)
+        applies = (self.cut > 0, self.clipped_samples > 0, abs(self.dc_offset) >= DC_OFFSET, self.silent_chunks > 0)
+        return tuple(itertools.compress(NOTICES, applies))  # in the same order
 
 
 NOTICES = {
