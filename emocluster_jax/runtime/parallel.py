@@ -260,10 +260,10 @@ def shard(rows: np.ndarray, length: int) -> Array:
       rows: the real rows among `local_rows(length)`, in order.
       length: number of real rows of all processes.
     """
-    missing = len(local_rows(length)) - len(rows)
-    if missing:
-        rows = np.concatenate([rows, np.zeros((missing, *rows.shape[1:]), rows.dtype)])
-    return deal(rows.reshape(jax.local_device_count(), -1, *rows.shape[1:]))
+    devices, held = jax.local_device_count(), len(local_rows(length))
+    if held > len(rows):
+        rows = np.concatenate([rows, np.zeros((held - len(rows), *rows.shape[1:]), rows.dtype)])
+    return deal(rows.reshape(devices, held // devices, *rows.shape[1:]))
 
 
 def deal(rows: np.ndarray) -> Array:
