@@ -11,6 +11,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from emocluster_jax.runtime import platforms
+
 Carry = TypeVar("Carry")
 Result = TypeVar("Result")
 
@@ -57,10 +59,10 @@ def by_platform(
     On a CPU, blocks leave much of the cache to the scores, but are large enough to be worth starting each operation;
     accelerators need few large blocks, with scores well below the size of the points.
     """
-    return lax.platform_dependent(
+    return platforms.choose(
+        partial(on_cpu or function, block_rows=max(1024, min(8192, 2**20 // clusters))),
+        partial(function, block_rows=max(1024, min(65536, 2**23 // clusters))),
         *operands,
-        cpu=partial(on_cpu or function, block_rows=max(1024, min(8192, 2**20 // clusters))),
-        default=partial(function, block_rows=max(1024, min(65536, 2**23 // clusters))),
     )
 
 

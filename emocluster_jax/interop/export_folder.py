@@ -30,6 +30,7 @@ from emocluster_jax.inference.forward import chunk_outputs
 from emocluster_jax.inference.model_directory import SavedModel, named_arrays, weights_sha256
 from emocluster_jax.inference.predictor import Predictor
 from emocluster_jax.models.registry import trains_on_recordings
+from emocluster_jax.runtime.platforms import for_every_platform
 from emocluster_jax.settings import to_dict
 from emocluster_jax.storage.atomic_files import replacing, write_json
 from emocluster_jax.storage.disk import check_output_folder
@@ -168,7 +169,8 @@ def to_stablehlo(model: SavedModel) -> bytes:
 
     (n,) = jax_export.symbolic_shape("n" if each == 1 else f"{each}*n")
     chunks = jax.ShapeDtypeStruct((n, model.features.chunk_frames, model.features.dimensions), np.float32)
-    return bytes(jax_export.export(jax.jit(program), platforms=PLATFORMS)(chunks).serialize())
+    with for_every_platform():
+        return bytes(jax_export.export(jax.jit(program), platforms=PLATFORMS)(chunks).serialize())
 
 
 def _to_safetensors(model: SavedModel) -> bytes:

@@ -24,6 +24,7 @@ from jaxtyping import Array, Float
 
 from emocluster_jax.models import convolution_on_cpu
 from emocluster_jax.models.convolution_on_cpu import Input, Kernel, PerInput
+from emocluster_jax.runtime import platforms
 
 
 class Convolved(NamedTuple):
@@ -105,7 +106,7 @@ def _by_platform(on_cpu: Callable, elsewhere: Callable, *arrays: Array):
     # their loops over groups need a known number of images: a program for any number, as exported, convolves plainly.
     if arrays[0].dtype != jnp.float32 or export.is_symbolic_dim(arrays[0].shape[0]):
         return elsewhere(*arrays)
-    return lax.platform_dependent(*arrays, cpu=on_cpu, default=elsewhere)
+    return platforms.choose(on_cpu, elsewhere, *arrays)
 
 
 def _differentiable(plain: Callable, on_cpu: Callable, gradients: Callable) -> Callable[..., Convolved]:

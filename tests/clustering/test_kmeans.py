@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as hnp
 
 from emocluster_jax.clustering.blocks import fold_blocks
 from emocluster_jax.clustering.kmeans import KMeansResult, assign, kmeans
+from emocluster_jax.runtime.platforms import for_every_platform
 
 KEY = jax.random.key(0)
 ROWS, DIM = 24, 3
@@ -241,9 +242,10 @@ def test_lowers_for_accelerators(initialization: str) -> None:
     def cluster(seed, points, weights):
         return kmeans(jax.random.key(seed), points, weights, clusters=30, initialization=initialization)
 
-    exported = jax.export.export(jax.jit(cluster), platforms=["tpu", "cuda"])(
-        jax.ShapeDtypeStruct((), jnp.int32), points, weights
-    )
+    with for_every_platform():
+        exported = jax.export.export(jax.jit(cluster), platforms=["tpu", "cuda"])(
+            jax.ShapeDtypeStruct((), jnp.int32), points, weights
+        )
     assert exported.platforms == ("tpu", "cuda")
     assert "precision = [HIGHEST, HIGHEST]" in exported.mlir_module()
 

@@ -7,6 +7,7 @@ import pytest
 from jax import export, lax
 
 from emocluster_jax.models.convolution import conv3x3, relu_conv3x3, transposed_conv3x3
+from emocluster_jax.runtime.platforms import for_every_platform
 
 # Both sides compute in float32 and differ in the order of their sums alone: at most a few thousand terms, and rounding
 # grows about as their square root, so some 1e-6 of the array's norm is expected.
@@ -206,9 +207,10 @@ def test_bfloat16_runs_the_plain_convolution_with_float32_moments(stride):
 def test_lowers_for_every_platform_on_a_machine_without_them():
     parameters, x = two_layers_parameters(), jnp.zeros((3, 11, 14, 1))
     loss = two_layers(convolved)
-    for function in (loss, jax.value_and_grad(loss)):
-        exported = export.export(jax.jit(function), platforms=["cpu", "cuda", "tpu"])(parameters, x)
-        assert "stablehlo.convolution" in exported.mlir_module()
+    with for_every_platform():
+        for function in (loss, jax.value_and_grad(loss)):
+            exported = export.export(jax.jit(function), platforms=["cpu", "cuda", "tpu"])(parameters, x)
+            assert "stablehlo.convolution" in exported.mlir_module()
     on_cpu = export.export(jax.jit(jax.value_and_grad(loss)), platforms=["cpu"])(parameters, x)
     assert "stablehlo.dot_general" in on_cpu.mlir_module()
 

@@ -24,6 +24,7 @@ from emocluster_jax.inference.predictor import Predictor
 from emocluster_jax.models.registry import NETWORKS, network_of
 from emocluster_jax.objectives.stage import stages_of
 from emocluster_jax.runtime import parallel
+from emocluster_jax.runtime.platforms import for_every_platform
 from emocluster_jax.training.steps import (
     StageArrays,
     StepRange,
@@ -203,5 +204,6 @@ def products(text: str) -> list[list[str]]:
 
 
 if __name__ == "__main__":
-    found = {name: {p: lowered(program, p) for p in PLATFORMS} for name, program in programs().items()}
+    with for_every_platform():
+        found = {name: {p: lowered(program, p) for p in PLATFORMS} for name, program in programs().items()}
     print(json.dumps(found))
