@@ -25,7 +25,7 @@ from small_training import FEATURES, draw_recordings
 
 TESTS = Path(__file__).resolve().parent.parent
 SIZES = {"train": 25, "validation": 26, "test": 26, "unlabeled": 26}
-DEADLINE_S = 300
+DEADLINE_S = 600
 # Two steps a stage, whose learning rates are so high that the second has something to say of the first one's gradients;
 # without dropout, whose masks differ from device to device.
 OPTIONS = shlex.split(
@@ -88,7 +88,7 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
-def run(worker: str, *arguments: object, **variables: str) -> list[int]:
+def run(worker: str, *arguments: object) -> list[int]:
     """The exit statuses of the processes that a script beside this one forks."""
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
@@ -96,9 +96,7 @@ def run(worker: str, *arguments: object, **variables: str) -> list[int]:
         "XLA_FLAGS": COMPILE_SOONER,
     }
     command = [sys.executable, TESTS / "launch" / worker, *map(str, arguments)]
-    with subprocess.Popen(
-        command, env=environment | variables, stdout=subprocess.PIPE, start_new_session=True
-    ) as process:
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, start_new_session=True) as process:
         try:
             output, _ = process.communicate(timeout=DEADLINE_S)
         except subprocess.TimeoutExpired:
@@ -108,62 +106,61 @@ def run(worker: str, *arguments: object, **variables: str) -> list[int]:
     return json.loads(output)
 
 
-def train(folder: Path, data_dir: Path, feed: str, each: list[tuple[list[str], dict[str, str]]]) -> Run:
-    """Runs launch.train in as many processes as `each` has pairs of further options and environment variables."""
-    workdir = folder / "work"
-    shared = ["--data-dir", str(data_dir), "--workdir", str(workdir), "--feed", feed, *OPTIONS]
-    environment = os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": os.pathsep.join(map(str, (TESTS.parent, TESTS))),
-        "XLA_FLAGS": COMPILE_SOONER,
-    }
-    processes = [
-        subprocess.Popen(
-            [sys.executable, TESTS / "launch" / "watched_training.py", folder / f"{i}.json", *shared, *options],
-            env=environment | variables,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for i, (options, variables) in enumerate(each)
-    ]
-    outputs = [process.communicate(timeout=DEADLINE_S) for process in processes]
-    assert [process.returncode for process in processes] == [0] * len(each), outputs
-    seen = [json.loads((folder / f"{i}.json").read_text()) for i in range(len(each))]
-    return Run(workdir, [output for output, _ in outputs], seen)
-
-
 @pytest.fixture(scope="module")
-def one(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return train(tmp_path_factory.mktemp("one"), data_dir, "resident", [([], {})])
-
-
-@pytest.fixture(scope="module")
-def two(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def runs(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+    """Of launch.train, in one process, in two, and in four that stream their chunks."""
+    folder = tmp_path_factory.mktemp("runs")
     by_hand = ["--coordinator", f"127.0.0.1:{free_port()}", "--num-processes", "2", "--process-id"]
-    each = [([*by_hand, str(i)], {}) for i in range(2)]
-    return train(tmp_path_factory.mktemp("two"), data_dir, "resident", each)
-
-
-@pytest.fixture(scope="module")
-def four(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     of_all = {
         "OMPI_MCA_orte_hnp_uri": "4096.0;tcp://127.0.0.1:9",
         "OMPI_COMM_WORLD_SIZE": "4",
         "OMPI_COMM_WORLD_LOCAL_SIZE": "4",
         "JAX_COORDINATOR_PORT": str(free_port()),
     }
-    own = [{"OMPI_COMM_WORLD_RANK": str(i), "OMPI_COMM_WORLD_LOCAL_RANK": str(i)} for i in range(4)]
-    each = [([], of_all | variables) for variables in own]
-    return train(tmp_path_factory.mktemp("four"), data_dir, "streamed", each)
+    ranks = [{"OMPI_COMM_WORLD_RANK": str(i), "OMPI_COMM_WORLD_LOCAL_RANK": str(i)} for i in range(4)]
+    # Further options and environment variables of each process.
+    processes: dict[str, list[tuple[list[str], dict[str, str]]]] = {
+        "one": [(["--feed", "resident"], {})],
+        "two": [(["--feed", "resident", *by_hand, str(i)], {}) for i in range(2)],
+        "four": [(["--feed", "streamed"], of_all | rank) for rank in ranks],
+    }
+    started = [
+        [
+            {
+                "arguments": ["--data-dir", str(data_dir), "--workdir", str(folder / name), *OPTIONS, *options],
+                "environment": variables,
+                "output": str(folder / f"{name}-{i}"),
+            }
+            for i, (options, variables) in enumerate(each)
+        ]
+        for name, each in processes.items()
+    ]
+    (folder / "runs.json").write_text(json.dumps(started))
+    ended = run("watched_training.py", folder / "runs.json")
+    outputs = [Path(process["output"]) for each in started for process in each]
+    assert ended == [0] * len(outputs), [output.with_name(f"{output.name}.err").read_text() for output in outputs]
+    return {
+        name: Run(
+            folder / name,
+            [(folder / f"{name}-{i}").read_text() for i in range(len(each))],
+            [json.loads((folder / f"{name}-{i}.json").read_text()) for i in range(len(each))],
+        )
+        for name, each in processes.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def one(runs: dict[str, Run]) -> Run:
+    return runs["one"]
 
 
 @pytest.fixture(params=["two", "four"])
-def several(request: pytest.FixtureRequest) -> Run:
-    return request.getfixturevalue(request.param)
+def several(request: pytest.FixtureRequest, runs: dict[str, Run]) -> Run:
+    return runs[request.param]
 
 
-def test_every_process_reads_its_share(one: Run, two: Run, four: Run) -> None:
+def test_every_process_reads_its_share(runs: dict[str, Run]) -> None:
+    one, two, four = runs.values()
     for split, size in SIZES.items():
         # For the files that describe the test split and the clusters, process 0 reads ids and speakers in the end.
         described = list(range(size)) if split in ("train", "test") else []

@@ -1,25 +1,30 @@
-"""`python -m launch.train`, and what the process read and wrote; started by test_several_processes.py.
+"""`launch.train` in processes that start together, and what each read and wrote; see test_several_processes.py.
 
-python watched_training.py SEEN.json [launch.train's options]
+python watched_training.py RUNS.json
 
-SEEN.json gets `read`, the records by name of their file, in the order of reading, and `written`, the paths below
---workdir that Python's own functions opened for writing, made, renamed or removed.
+RUNS.json lists runs, each a list of processes: `arguments` of launch.train, further `environment` variables, and the
+path of its `output`. Runs follow one another. Beside a process's output, PATH.json gets `read`, the records by name of
+their file, in the order of reading, and `written`, the paths below --workdir that Python's own functions opened for
+writing, made, renamed or removed. Prints the exit statuses of all processes as JSON, in their order.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import runpy
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import matplotlib.figure  # noqa: F401
+import sklearn.metrics  # noqa: F401
+import tensorboardX  # noqa: F401
 from array_record.python import array_record_module
+from forked import fork, statuses
 
 READ: dict[str, list[int]] = {}
 WRITTEN: set[str] = set()
-WORKDIR = sys.argv[sys.argv.index("--workdir") + 1]
 FOR_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
@@ -35,18 +40,35 @@ class WatchedReader(array_record_module.ArrayRecordReader):
         return super().read(*positions)
 
 
-def watch(event: str, arguments: tuple[Any, ...]) -> None:
-    """An audit hook (PEP 578): hears of every file that Python opens or moves."""
-    changes = event in ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate")
-    if changes or (event == "open" and isinstance(arguments[2], int) and arguments[2] & FOR_WRITING):
-        for argument in arguments[:2]:
-            if isinstance(argument, str | os.PathLike) and os.fspath(argument).startswith(WORKDIR):
-                WRITTEN.add(os.fspath(argument))
+# Before the project's modules take it.
+array_record_module.ArrayRecordReader = WatchedReader
+
+from emocluster_jax.api import training  # noqa: E402, F401
+from launch import command, train  # noqa: E402
+
+
+def watched(arguments: list[str], environment: dict[str, str], output: str) -> None:
+    workdir = arguments[arguments.index("--workdir") + 1]
+
+    def watch(event: str, about: tuple[Any, ...]) -> None:
+        """An audit hook (PEP 578): hears of every file that Python opens or moves."""
+        changes = event in ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate")
+        if changes or (event == "open" and isinstance(about[2], int) and about[2] & FOR_WRITING):
+            for path in about[:2]:
+                if isinstance(path, str | os.PathLike) and os.fspath(path).startswith(workdir):
+                    WRITTEN.add(os.fspath(path))
+
+    sys.addaudithook(watch)
+    os.environ |= environment
+    sys.argv = ["train", *arguments]
+    try:
+        command.run(train.main)
+    finally:
+        Path(f"{output}.json").write_text(json.dumps({"read": READ, "written": sorted(WRITTEN)}))
 
 
 if __name__ == "__main__":
-    array_record_module.ArrayRecordReader = WatchedReader
-    sys.addaudithook(watch)
-    seen, sys.argv = sys.argv[1], sys.argv[1:]
-    runpy.run_module("launch.train", run_name="__main__", alter_sys=True)
-    Path(seen).write_text(json.dumps({"read": READ, "written": sorted(WRITTEN)}))
+    ended = []
+    for processes in json.loads(Path(sys.argv[1]).read_text()):
+        ended += statuses([fork(partial(watched, **process), Path(process["output"])) for process in processes])
+    print(json.dumps(ended))
