@@ -56,6 +56,12 @@ FIRST = (
     "reliability/test_disks.py",
     "training/test_lowering.py",
     "launch/test_train.py",
+    "launch/test_own_features.py",
+    "api/test_python_page.py",
+    "test_documentation.py",
+    "reporting/html/test_run_page.py",
+    "test_corruption.py",
+    "launch/test_folds.py",
 )
 """The modules that take longest: begun last, one of them would keep one worker busy long after all others."""
 

@@ -40,7 +40,7 @@ class Outputs(NamedTuple):
 
     embeddings: Float[Array, "... E"]
     attributes: Float[Array, "... A"]
-    clusters: Int[Array, ...] | None = None
+    clusters: Int[Array, "*chunks"] | None = None
 
 
 @dataclass(frozen=True)
