@@ -133,9 +133,8 @@ def stages_of(config: TrainConfig, axis_name: str | None = None) -> Stages:
 
 
 _NOT_MINIMISED: dict[str, Any] = {
-    setting.name: setting.default
-    for setting in dataclasses.fields(TrainConfig)
-    if setting.name in ("seed", "fold", "select_by", "patience", "checkpoint_minutes", "on_nan")
+    name: getattr(TrainConfig(), name)
+    for name in ("seed", "fold", "select_by", "patience", "checkpoint_minutes", "on_nan")
 }
 
 
