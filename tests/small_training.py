@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
-from emocluster_jax.config import FeatureConfig, ModelConfig
+from emocluster_jax.config import FeatureConfig, ModelConfig, TrainConfig
 from emocluster_jax.corpora.labels import VAD, LabelColumns
 from emocluster_jax.feed.split import AUDIO, ResidentSplit, place
 from emocluster_jax.runtime import parallel
@@ -13,6 +15,9 @@ from emocluster_jax.training.data import TrainingData
 FEATURES = FeatureConfig(mel_bands=32, chunk_frames=16, chunks_per_utterance=4)
 # Every device draws its own dropout mask, so without dropout only do all of them agree.
 MODEL = ModelConfig(attributes=("arousal", "valence"), clusters=5, width_multiplier=0.125, dropout_rate=0.0)
+# Tests that train with just these settings, `epochs` among them, share the programs: to trace them takes longer than to
+# train.
+CONFIG = TrainConfig(model=dataclasses.replace(MODEL, dropout_rate=0.5), epochs=3, batch_size=4)
 
 
 def draw_recordings(utterances: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

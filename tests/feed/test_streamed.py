@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import socket
 import subprocess
@@ -16,7 +15,6 @@ import pytest
 
 import emocluster_jax
 from compile_flags import flags_of_devices
-from emocluster_jax.config import TrainConfig
 from emocluster_jax.console import Console, Task
 from emocluster_jax.errors import InputError
 from emocluster_jax.feed.from_records import load_split
@@ -29,7 +27,7 @@ from emocluster_jax.training.data import TrainingData
 from emocluster_jax.training.loop import fit
 from emocluster_jax.training.metrics_log import read_metrics
 from small_records import write_records
-from small_training import FEATURES, MODEL, draw_recordings
+from small_training import CONFIG, FEATURES, draw_recordings
 
 pytestmark = pytest.mark.usefixtures("optimized")
 TESTS = Path(__file__).resolve().parent.parent
@@ -67,10 +65,9 @@ def test_training_and_evaluation_are_bit_equal(data_dir: Path, tmp_path: Path, m
     """Even if the streamed run is stopped in the middle of its stages, and goes on."""
     doing: list[str] = [""]
     monkeypatch.setattr(Task, "describe", lambda task, text: doing.append(text))
-    config = TrainConfig(model=dataclasses.replace(MODEL, dropout_rate=0.5), epochs=2, batch_size=4)
     metrics, models, predictions = [], [], []
     for feed in ("resident", "streamed"):
-        run = config, training_data(data_dir, cast(Feed, feed)), tmp_path / feed, Console(quiet=True)
+        run = CONFIG, training_data(data_dir, cast(Feed, feed)), tmp_path / feed, Console(quiet=True)
         for stage in ("stage I", "stage II") if feed == "streamed" else ():
             with pytest.raises(StoppedError):
                 fit(*run, stop=lambda stage=stage: doing[-1] == f"{stage}: training")
@@ -78,7 +75,7 @@ def test_training_and_evaluation_are_bit_equal(data_dir: Path, tmp_path: Path, m
         metrics.append([{**epoch, "seconds": None} for epoch in read_metrics(tmp_path / feed / "metrics.jsonl")])
         model = read_model(tmp_path / feed / "model")
         models.append(jax.tree.leaves((model.variables, model.centroids)))
-    assert metrics[0] == metrics[1] and len(metrics[0]) == 2
+    assert metrics[0] == metrics[1] and len(metrics[0]) == CONFIG.epochs
     for resident, streamed in zip(*models, strict=True):
         np.testing.assert_array_equal(resident, streamed)
 

@@ -28,9 +28,7 @@ from launch import evaluate, train
 from running import call
 from small_models import noise
 from small_records import write_records
-from small_training import FEATURES, MODEL, draw_recordings, make_data
-
-CONFIG = TrainConfig(model=dataclasses.replace(MODEL, dropout_rate=0.5), epochs=2, batch_size=4)
+from small_training import CONFIG, FEATURES, draw_recordings, make_data
 
 
 def relabelled(split: Any, **columns: float) -> Any:
@@ -84,7 +82,7 @@ def test_the_largest_labels_that_there_are(tmp_path: Path) -> None:
     labels = np.full(data.train.labels.values.shape, 1e6, np.float32)  # type: ignore[union-attr]
     labels[::2] = -1e6
     train_split = dataclasses.replace(data.train, labels=LabelColumns(VAD, labels))  # type: ignore[type-var]
-    trained(dataclasses.replace(CONFIG, epochs=1), dataclasses.replace(data, train=train_split), tmp_path)
+    trained(CONFIG, dataclasses.replace(data, train=train_split), tmp_path)
     model = read_model(tmp_path / "model")
     mean = labels.mean(dtype=np.float64)
     assert model.label_mean == pytest.approx(mean) and model.label_std == pytest.approx(math.sqrt(1e12 - mean**2))
@@ -100,7 +98,7 @@ def test_fewer_distinct_chunks_than_clusters(distinct: int, tmp_path: Path, caps
             assert sum(size > 0 for size in sizes) == distinct
         assert 0 <= line["ccc_loss"] <= 2
     warnings = capsys.readouterr().err.splitlines()
-    assert len(warnings) == 4  # two stages, two epochs
+    assert len(warnings) == 6  # two stages, three epochs
     assert warnings[0] == (
         f"warning: epoch 1, stage I: {distinct} of 5 clusters hold all chunks: their embeddings hardly differ"
     )
@@ -143,8 +141,8 @@ def test_constant_labels_everywhere(tmp_path: Path, capsys: pytest.CaptureFixtur
         whole, train=relabelled(whole.train, **same), validation=relabelled(whole.validation, **same)
     )
     progress, metrics = trained(CONFIG, data, tmp_path)
-    assert progress == Progress(2, best_epoch=2, best_value=-math.inf)
-    assert [line["ccc_loss"] for line in metrics] == [1, 1]
+    assert progress == Progress(3, best_epoch=3, best_value=-math.inf)
+    assert [line["ccc_loss"] for line in metrics] == [1, 1, 1]
     assert metrics[0]["validation_ccc_mean"] is None
     warnings = capsys.readouterr().err.splitlines()
     assert len(warnings) == 3 and warnings[2].endswith("no CCC of arousal and valence: the last epoch is kept")
