@@ -12,7 +12,6 @@ from launch.command import run
 
 
 def main() -> None:
-    """Runs the command that the first argument names."""
     run(_main)
 
 

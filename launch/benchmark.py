@@ -96,7 +96,6 @@ def benchmark(options: Options, console: Console) -> list[Row]:
 
 
 def _summarize(rows: Sequence[Row], console: Console) -> None:
-    """Prints one case beside its peers."""
     first, peers = rows[0], [row for row in rows if row.peer is not None]
     compared = [(row.peer, row.peer_seconds, row.ratio, *(row.ratio_range or (None, None))) for row in peers]
     console.table(

@@ -30,9 +30,7 @@ _TOGETHER_S = 5.0
 def run(main: Callable[[], None], patience_s: float = PATIENCE_S) -> None:
     """Runs a command, and exits with one line and no traceback where the user, not the program, has to act.
 
-    Args:
-      main: the command; the text of its KeyboardInterrupt, if any, says how to go on.
-      patience_s: seconds that it has to end by itself after a signal interrupted it.
+    The text of the command's KeyboardInterrupt, if any, says how to go on. `patience_s` is that of `heeded`.
     """
     end_with_parent()
     with independent() as lost, heeded(patience_s):

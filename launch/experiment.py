@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from emocluster_jax.api.requests import FitSettings
 from emocluster_jax.config import CLUSTERS, PRESETS, RECORDINGS, SystemName, TrainConfig
@@ -37,9 +37,9 @@ _DECIDED = {
     "fold": "--preset folds tests on every fold",
     "seed": "give --trials; their seeds count from 0",
     "resume": "runs are always resumed",
-    "coordinator": "a run is one process; --shard gives each its own runs",
-    "num-processes": "a run is one process; --shard gives each its own runs",
-    "process-id": "a run is one process; --shard gives each its own runs",
+    **dict.fromkeys(
+        ("coordinator", "num-processes", "process-id"), "a run is one process; --shard gives each its own runs"
+    ),
 }
 
 
@@ -86,7 +86,7 @@ def main() -> None:
         check_output_folder("--workdir", options.workdir)
 
     from emocluster_jax.corpora.speaker_split import shared_speakers_warning
-    from emocluster_jax.experiment.grid import TABLES, Plan, all_runs, grid_for_data, shard
+    from emocluster_jax.experiment.grid import TABLES, Plan, TableName, grid_for_data, shard
     from emocluster_jax.experiment.runner import run_all
     from emocluster_jax.records.preparation import read_preparation
 
@@ -94,13 +94,11 @@ def main() -> None:
     console = command.console(quiet=options.quiet, interval_s=60.0)
     data_dir = options.data_dir
     preparation = read_preparation(data_dir)
+    asked = {*options.preset, *(TABLES if "all" in options.preset else ())}
     grid = grid_for_data(
         data_dir,
         preparation,
-        tables=(
-            *(table for table in TABLES if table in options.preset or "all" in options.preset),
-            *(("folds",) if "folds" in options.preset else ()),
-        ),
+        tables=tuple(table for table in get_args(TableName) if table in asked),
         attributes=options.attributes,
         clusters=options.clusters,
         unlabeled_sizes=options.unlabeled_sizes,
@@ -110,12 +108,12 @@ def main() -> None:
         console.warn("without unlabelled recordings all runs are supervised, also those of Table 2, Figures 2 and 3")
     if preparation.shared_speakers:
         console.warn(shared_speakers_warning(preparation.shared_speakers))  # the runs only say it in their logs
-    shared = options_by_system(options, list(dict.fromkeys(run.setting.model for run in all_runs(grid))))
+    shared = options_by_system(options, list(dict.fromkeys(run.setting.model for run in grid.runs)))
     configs: dict[SystemName, TrainConfig] = {system: own.config for system, own in shared.items()}
     plan = Plan(grid, configs, data_dir, preparation.fingerprints, options.workdir)
-    for run in all_runs(grid):
+    for run in grid.runs:
         plan.config(run)  # raises what is wrong with any of them
-    runs = shard(all_runs(grid), number, count)
+    runs = shard(grid.runs, number, count)
     if options.list:
         _list(plan, runs, options.shard, console)
         return

@@ -53,12 +53,10 @@ def parse(
 ) -> Options:
     """The command line as an instance of a dataclass; `--help` and wrong values end the process (status 0 and 2).
 
-    Settings of nested dataclasses are flat options: `model.clusters` is `--clusters`.
+    Settings of nested dataclasses are flat options: `model.clusters` is `--clusters`. The fields' docstrings are the
+    help texts.
 
     Args:
-      options: a dataclass of settings; its field docstrings are the help texts.
-      command: its name, such as "train".
-      description: what it does, for `--help`.
       example: arguments that work, shown in `--help`.
       default: the values of options that are not given, where they are not the dataclass's own.
       args: the arguments; None for those of this process.

@@ -98,7 +98,6 @@ def _check_outputs(options: Options, inputs: set[Path]) -> None:
 
 
 def _summarize(options: Options, predictions: Predictions, recordings: int, console: Console) -> None:
-    """Prints what was written, and what was left out and why."""
     from emocluster_jax.preprocessing.quality import told
 
     reasons = Counter(skipped.reason for skipped in predictions.skipped)

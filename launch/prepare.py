@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 else:
     # A field for each corpus that has options of its own.
     _OfCorpora = make_dataclass(
-        "_OfCorpora",
-        [(name, cls, field(default_factory=cls)) for name, cls in options_classes().items()],
-        frozen=True,
+        "_OfCorpora", [(name, cls, field(default_factory=cls)) for name, cls in options_classes().items()], frozen=True
     )
 
 
@@ -42,7 +40,6 @@ class Options:
 
 
 def _summarize(preparation: Preparation, data_dir: Path | str, console: Console) -> None:
-    """Prints what a data directory holds, what was noticed, and what was left out and why."""
     from emocluster_jax.preprocessing.quality import told
 
     rows = [(split, count, preparation.hours[split]) for split, count in preparation.counts.items()]

@@ -75,8 +75,7 @@ def main() -> None:
     for problem in problems:
         console.warn(f"left out of the page: {problem}")
     with writing(output.parent, AGAIN), replacing(output) as temporary:
-        # Names of files may have bytes that are not UTF-8.
-        size = temporary.write_bytes(page.encode("utf-8", "backslashreplace"))
+        size = temporary.write_bytes(page.encode())
     console.line(f"{one_line(str(output))} ({size / 1e6:.1f} MB): open it in a browser")
 
 

@@ -57,10 +57,8 @@ _state = _State()
 def heeded(patience_s: float) -> Iterator[None]:
     """In the block Ctrl-C raises KeyboardInterrupt, SIGTERM `Terminated`, and a second signal ends the process.
 
-    Signals that were ignored when the process started stay ignored.
-
-    Args:
-      patience_s: seconds that the process has to end by itself after a signal interrupted the work.
+    Signals that were ignored when the process started stay ignored. After a signal interrupted the work, the process
+    has `patience_s` seconds to end by itself.
     """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
@@ -92,12 +90,9 @@ def heeded(patience_s: float) -> Iterator[None]:
 def deferred(notice: str, stopped: type[Exception]) -> Iterator[Callable[[], bool]]:
     """In the block signals interrupt nothing; it is given a function that tells whether one came.
 
-    The block's end raises the signal that came, unless the block fails.
-
-    Args:
-      notice: what the first signal prints, on stderr.
-      stopped: raised in the block to end it because of a signal. If this process has had none, another one of the run
-        has, and this one ends as by Ctrl-C.
+    The first signal prints `notice` on stderr. The block's end raises the signal that came, unless the block fails.
+    The block may raise `stopped` to end because of a signal: if this process has had none, another one of the run has,
+    and this one ends as by Ctrl-C.
     """
     came: list[int] = []
     before = {n: signal.getsignal(n) for n in _RAISED if signal.getsignal(n) in (*_DEFAULT, _interrupt)}

@@ -59,11 +59,7 @@ class Options:
 
 
 def parse(arguments: list[str], name: str = "train") -> Options:
-    """The options, with the settings' defaults from the preset or the file of settings.
-
-    Args:
-      arguments: of the command line.
-      name: of the command that was given them, for messages.
+    """The options of the command `name`, with the settings' defaults from the preset or the file of settings.
 
     Raises:
       InputError: both a preset and a file are given, or the file holds no settings.
@@ -90,11 +86,7 @@ def parse(arguments: list[str], name: str = "train") -> Options:
 
 
 def _settings_in(path: Path) -> TrainConfig:
-    """The settings in a run.json, which `launch.train` writes, or in a file that holds only settings.
-
-    Raises:
-      InputError: it cannot be read, is not what `launch.train` wrote, or holds no settings.
-    """
+    """The settings in a run.json, or in a file that holds only settings."""
     check_path("--config", path)
     remedy = "give the run.json of a work directory, or settings of your own (its `config` alone) in another file"
     missing = f"--config {path} does not exist; {remedy}"
@@ -153,7 +145,6 @@ def _prepare_demo(console: Console, config: TrainConfig) -> None:
 
 
 def _summarize(run: TrainingRun, data_dir: Path, config: TrainConfig, console: Console) -> None:
-    """Prints how good the run is, and what can be done with it."""
     from emocluster_jax.evaluation.metrics import SELECTIONS
     from emocluster_jax.training.metrics_log import METRICS_FILE
 

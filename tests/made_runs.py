@@ -18,7 +18,7 @@ from emocluster_jax.evaluation.run_results import (
     write_predictions,
     write_run_scores,
 )
-from emocluster_jax.experiment.grid import Grid, Plan, Run, all_runs
+from emocluster_jax.experiment.grid import Grid, Plan, Run
 from emocluster_jax.storage.checksums import file_sha256
 from emocluster_jax.training.workdir import claim, read_run, write_assignments
 
@@ -28,7 +28,7 @@ TRUTH = np.random.default_rng(0).normal(4, 1, len(IDS)).astype(np.float32)
 
 def make_plan(grid: Grid, workdir: Path, data_dir: Path) -> Plan:
     """A plan of runs of three epochs on data with the fingerprint "drawn"."""
-    shared: dict[SystemName, TrainConfig] = {run.setting.model: TrainConfig(epochs=3) for run in all_runs(grid)}
+    shared: dict[SystemName, TrainConfig] = {run.setting.model: TrainConfig(epochs=3) for run in grid.runs}
     return Plan(grid, shared, data_dir, ("drawn",), workdir)
 
 

@@ -75,7 +75,6 @@ def clusters(
     Args:
       model: a model directory, or a work directory of training, of a system that clusters.
       data_dir: records prepared and normalised like the model's training data.
-      split: which recordings.
       fold: for data with folds, the one that the split's run tests on; None for that of the model's run, if the model
         is in its work directory. The pool is the same for all folds.
       console: shows progress and warnings; None for one that prints them.

@@ -40,11 +40,7 @@ def segmented_frame(
 
 
 def recordings_frame(recordings: Descriptions, columns: Columns) -> pandas.DataFrame:
-    """A frame of prepared recordings; the segments in their ids become times.
-
-    Raises:
-      InputError: pandas is not installed.
-    """
+    """A `segmented_frame` of prepared recordings; the segments in their ids become times."""
     files, starts_s, ends_s = zip(*map(split_id, recordings.ids), strict=True)
     starts = np.array([start_s or 0.0 for start_s in starts_s], np.float64)
     given = np.array([np.nan if end_s is None else end_s for end_s in ends_s], np.float64)

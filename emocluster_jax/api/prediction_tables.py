@@ -59,9 +59,6 @@ def write_table(
     decimals in CSV, and all of theirs in Parquet.
 
     Args:
-      path: the file.
-      predictions: what to write.
-      format: of the file.
       quality: also write the columns of `predictions.quality`.
       spreadsheet_safe: put an apostrophe before names that a spreadsheet would evaluate, and quote all cells of a CSV,
         so that a spreadsheet that separates by semicolons does not split them.

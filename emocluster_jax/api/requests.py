@@ -15,23 +15,8 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
-from emocluster_jax.config import (
-    BATCH_SIZE,
-    CHANNEL,
-    DEFAULT_AUDIO,
-    FOLD,
-    FOLDS,
-    FRAME_RATE,
-    MEL_BANDS,
-    RECORDINGS,
-    WINDOW_MS,
-    WINDOW_S,
-    WORKERS,
-    AudioConfig,
-    FeatureConfig,
-    TrainConfig,
-    channel_number,
-)
+from emocluster_jax import config
+from emocluster_jax.config import DEFAULT_AUDIO, AudioConfig, FeatureConfig, TrainConfig, channel_number
 from emocluster_jax.corpora.registry import CorpusName
 from emocluster_jax.errors import InputError
 from emocluster_jax.ranges import within
@@ -92,32 +77,32 @@ class PrepareRequest(AnyRequest):
     _: KW_ONLY
     unlabeled: Path | str | None = None
     """A folder of recordings without labels, which join the unlabelled split."""
-    unlabeled_limit: int | None = field(default=None, metadata=within(RECORDINGS))
+    unlabeled_limit: int | None = field(default=None, metadata=within(config.RECORDINGS))
     """Take this many of that folder: the same ones each time, and smaller samples are subsets of larger ones."""
-    window_ms: float = field(default=32.0, metadata=within(WINDOW_MS))
+    window_ms: float = field(default=32.0, metadata=within(config.WINDOW_MS))
     """Length of the spectrogram's windows, and of their Fourier transform, in milliseconds."""
-    hop_ms: float = field(default=16.0, metadata=within(WINDOW_MS))
+    hop_ms: float = field(default=16.0, metadata=within(config.WINDOW_MS))
     """From the beginning of one window to that of the next, in milliseconds."""
-    mel_bands: int = field(default=128, metadata=within(MEL_BANDS))
+    mel_bands: int = field(default=128, metadata=within(config.MEL_BANDS))
     """Bands of the mel spectrogram. Models only take data that were prepared like their training data; recordings to
     predict they prepare themselves."""
-    frame_rate: float | None = field(default=None, metadata=within(FRAME_RATE))
+    frame_rate: float | None = field(default=None, metadata=within(config.FRAME_RATE))
     """The recordings are files of features (.npy, frames by dimensions), with this many frames per second: embeddings
     of WavLM or wav2vec 2.0 have 50."""
     statistics_from: Path | str | None = None
     """Normalise by the feature statistics of this data directory, or of this model directory to evaluate the model,
     instead of those of this corpus's training split."""
-    folds: int | Literal["speakers"] | None = field(default=None, metadata=within(FOLDS))
+    folds: int | Literal["speakers"] | None = field(default=None, metadata=within(config.FOLDS))
     """Distribute all labelled recordings, whatever their split, over this many folds by speaker, or one fold per
     speaker; training's `fold` says which one to test on."""
-    channel: str | int = field(default="mix", metadata=within(CHANNEL))
+    channel: str | int = field(default="mix", metadata=within(config.CHANNEL))
     """The channel of a recording to use: `first`, its number from 1, or `mix` for the mean of all. A model that is
     trained on the records predicts alike."""
     remove_dc: bool = False
     """Subtract a recording's constant offset before its peak is taken. The published models had none subtracted."""
     strict_audio: bool = False
     """Leave out recordings that were cut short, instead of using what is there."""
-    workers: int | None = field(default=None, metadata=within(WORKERS))
+    workers: int | None = field(default=None, metadata=within(config.WORKERS))
     """Processes that decode and write; by default one per core. The records are the same for any number. With more than
     one, a Python script calls the function below `if __name__ == "__main__":`; a notebook need not."""
     beam: str | None = field(default=None, metadata={"option": "beam-runner"})
@@ -133,16 +118,12 @@ class PrepareRequest(AnyRequest):
         audio, spectrogram = self.audio, self.spectrogram  # checks channel, windows and bands
         if self.unlabeled_limit is not None and self.unlabeled is None:
             raise InputError("`unlabeled_limit` needs `unlabeled`, the folder that it limits")
-        if self.frame_rate is not None and spectrogram != FeatureConfig():
-            raise InputError(
-                "`frame_rate` says that the recordings are features; leave out `window_ms`, `hop_ms` and `mel_bands`, "
-                "which make a spectrogram"
-            )
-        if self.frame_rate is not None and audio != DEFAULT_AUDIO:
-            raise InputError(
-                "`frame_rate` says that the recordings are features; leave out `channel`, `remove_dc` and "
-                "`strict_audio`, which are about audio"
-            )
+        for given, settings in (
+            (spectrogram != FeatureConfig(), "`window_ms`, `hop_ms` and `mel_bands`, which make a spectrogram"),
+            (audio != DEFAULT_AUDIO, "`channel`, `remove_dc` and `strict_audio`, which are about audio"),
+        ):
+            if self.frame_rate is not None and given:
+                raise InputError(f"`frame_rate` says that the recordings are features; leave out {settings}")
         if self.beam is None and self.beam_options:
             raise InputError("`beam_options` needs `beam`, the runner that has them")
         if self.beam is not None and self.workers is not None:
@@ -170,7 +151,7 @@ class EvaluateRequest(AnyRequest):
     split: Literal["train", "validation", "test"] = "test"
     """The recordings to evaluate on."""
     _: KW_ONLY
-    fold: int | None = field(default=None, metadata=within(FOLD))
+    fold: int | None = field(default=None, metadata=within(config.FOLD))
     """For records that were prepared with `folds`: evaluate on the split of the run that tests on this fold. By default
     that of the model's run, if the model is in its work directory and these are its records."""
     feed: FeedChoice = "auto"
@@ -210,14 +191,14 @@ class PredictionSettings(AnyRequest):
 
     source: Path | str | None = None
     """The folder that the paths in tables are relative to; by default the table's own."""
-    window_s: float | None = field(default=None, metadata=within(WINDOW_S) | {"option": "window-seconds"})
+    window_s: float | None = field(default=None, metadata=within(config.WINDOW_S) | {"option": "window-seconds"})
     """One row per window of this length, in seconds: for recordings that are too long for one average over 11 chunks of
     a second. A remainder of at least 1 s gets a row, too."""
-    batch_size: int | None = field(default=None, metadata=within(BATCH_SIZE))
+    batch_size: int | None = field(default=None, metadata=within(config.BATCH_SIZE))
     """Recordings or windows that go through a network at a time; by default 4 on a CPU and 32 elsewhere."""
-    workers: int | None = field(default=None, metadata=within(WORKERS))
+    workers: int | None = field(default=None, metadata=within(config.WORKERS))
     """Threads that decode; by default one per core."""
-    channel: str | int | None = field(default=None, metadata=within(CHANNEL))
+    channel: str | int | None = field(default=None, metadata=within(config.CHANNEL))
     """The channel of a recording to use: `first`, its number from 1, or `mix` for the mean of all. By default what the
     model was trained on, as for the next two."""
     remove_dc: bool | None = None

@@ -21,17 +21,9 @@ from emocluster_jax.console import Console
 from emocluster_jax.corpora.inputs import InputSizes
 from emocluster_jax.corpora.speaker_split import shared_speakers_warning
 from emocluster_jax.errors import InputError, one_line
+from emocluster_jax.evaluation import run_results
 from emocluster_jax.evaluation.cluster_information import ClusterInformation, cluster_information
-from emocluster_jax.evaluation.run_results import (
-    CLUSTERS_FILE,
-    TEST_PREDICTIONS,
-    TEST_SCORES,
-    RunScores,
-    SentencePredictions,
-    write_clusters,
-    write_predictions,
-    write_run_scores,
-)
+from emocluster_jax.evaluation.run_results import RunScores, SentencePredictions
 from emocluster_jax.feed.from_records import load_split, pool_prefix, resolve_feed
 from emocluster_jax.feed.split import Feed, Split
 from emocluster_jax.inference.model_directory import MODEL, SavedModel, read_model, weights_sha256
@@ -40,6 +32,7 @@ from emocluster_jax.objectives.stage import stages_of
 from emocluster_jax.records.folds import describe_fold
 from emocluster_jax.records.preparation import Preparation
 from emocluster_jax.records.reader import Descriptions, PreparedData, open_data
+from emocluster_jax.reporting.plot_data import rated_and_predicted
 from emocluster_jax.reporting.plots import prediction_scatter, training_curves
 from emocluster_jax.reporting.projector import write_projector
 from emocluster_jax.runtime import parallel
@@ -72,8 +65,6 @@ class TrainingRun:
     """A run that has ended.
 
     Attributes:
-      workdir: its work directory.
-      preparation: of its data.
       progress: how many epochs it had, which was the best, and its validation CCC.
       test: the best epoch's model on the test split; None without one, or without labels for training.
       clusters: what the best epoch's clusters of the training split (else of the pool) know of emotion, speaker and
@@ -140,6 +131,7 @@ def fit(request: FitRequest) -> TrainingRun:
             if parallel.is_primary():
                 held.enter_context(locked(workdir))
                 claim(*run, resume=request.resume, initial_sha256=initial_sha256)
+                (workdir / PLOTS).mkdir(exist_ok=True)
         with parallel.all_or_none():
             check_joined(*run)
             saved = read_run(workdir)
@@ -162,8 +154,8 @@ def fit(request: FitRequest) -> TrainingRun:
             clusters = _examine_clusters(prepared, workdir, saved, progress, clustered_pool, console)
             if test is not None:
                 # Last, and with the checksum of the predictions that were scored.
-                scores = RunScores(test.scores, file_sha256(workdir / TEST_PREDICTIONS))
-                write_run_scores(workdir / TEST_SCORES, saved.id, scores)
+                scores = RunScores(test.scores, file_sha256(workdir / run_results.TEST_PREDICTIONS))
+                run_results.write_run_scores(workdir / run_results.TEST_SCORES, saved.id, scores)
     return TrainingRun(workdir, preparation, progress, test, clusters)
 
 
@@ -214,12 +206,7 @@ def _curves_drawer(workdir: Path) -> Callable[[], None]:
 
 
 def _draw_curves(workdir: Path) -> None:
-    training_curves(read_metrics(workdir / METRICS_FILE), _plots(workdir) / "training.png")
-
-
-def _plots(workdir: Path) -> Path:
-    (workdir / PLOTS).mkdir(exist_ok=True)
-    return workdir / PLOTS
+    training_curves(read_metrics(workdir / METRICS_FILE), workdir / PLOTS / "training.png")
 
 
 def _test(data: PreparedData, workdir: Path, feed: Feed, console: Console) -> SplitEvaluation | None:
@@ -233,10 +220,10 @@ def _test(data: PreparedData, workdir: Path, feed: Feed, console: Console) -> Sp
         with console.task("writing test predictions"):
             sentences = test.describe()
             kept = SentencePredictions(tuple(sentences.ids), test.attributes, test.truth, test.predictions)
-            write_predictions(workdir / TEST_PREDICTIONS, kept)
+            run_results.write_predictions(workdir / run_results.TEST_PREDICTIONS, kept)
             for name, truth, predictions in zip(test.attributes, test.truth.T, test.predictions.T, strict=True):
-                plot = _plots(workdir) / f"test_{name}.png"
-                prediction_scatter(truth, predictions, name, test.scores[name].ccc, plot)
+                scatter = rated_and_predicted(name, truth, predictions, test.scores[name].ccc)
+                prediction_scatter(scatter, workdir / PLOTS / f"test_{name}.png")
             _project(workdir, model, test, sentences)
     return test
 
@@ -280,5 +267,5 @@ def _examine_clusters(
     rows = np.arange(len(clustered)) if pool is None else pool
     speakers, genders = ([values[row] for row in rows] for values in (clustered.speakers, clustered.genders))
     found = cluster_information(assignments, clustered.labels.rows(rows), speakers, genders, console=console)
-    write_clusters(workdir / CLUSTERS_FILE, run.id, epoch, found)
+    run_results.write_clusters(workdir / run_results.CLUSTERS_FILE, run.id, epoch, found)
     return found

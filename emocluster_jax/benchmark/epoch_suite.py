@@ -28,9 +28,6 @@ from emocluster_jax.training.data import TrainingData
 from emocluster_jax.training.loop import fit
 from emocluster_jax.training.metrics_log import METRICS_FILE
 
-COMPILED_PARTS = ("embed", "kmeans", "steps", "validate")
-"""The parts of an epoch that compiled programs carry out."""
-
 
 def epoch_cases(device: Device, quick: bool) -> list[Case]:
     """An epoch on a small corpus; on accelerators also one in the paper's 40K setting."""
@@ -81,7 +78,7 @@ def _epochs(
         metrics: dict[str, Any] = {}
         took = seconds_of(lambda: metrics.update(training.next_epoch()))
         parts = metrics["seconds"]
-        outside = 1 - sum(parts[name] for name in COMPILED_PARTS) / took
+        outside = 1 - sum(parts[name] for name in ("embed", "kmeans", "steps", "validate")) / took
         return {**parts, "share outside programs": outside, "validation CCC": metrics["validation_ccc_mean"]}
 
     def close() -> None:
@@ -89,10 +86,6 @@ def _epochs(
         workdir.cleanup()
 
     return Prepared(repeat, compile_seconds=repeat()["compile"], close=close)
-
-
-class _Stopped(BaseException):
-    """No further epoch is wanted."""
 
 
 class _Training(Console):
@@ -124,7 +117,7 @@ class _Training(Console):
         self._done.release()
         self._go.acquire()
         if self._stopped:
-            raise _Stopped
+            raise SystemExit  # of the thread
 
 
 def _drawn_on_devices(recordings: int, seed: int) -> ResidentSplit:

@@ -80,13 +80,15 @@ def measure(case: Case, device: Device, repetitions: int, console: Console) -> l
                     with unless_unavailable(contender):
                         measured[contender.name].append(workers[contender.name].repeat())
             task.advance()
-    ready, own = workers[case.ours.name].readiness, measured.pop(case.ours.name)
+    compile_seconds, cached, floor_seconds = workers[case.ours.name].readiness
+    own = measured.pop(case.ours.name)
     seconds = median(repetition.seconds for repetition in own)
     figures = dict(own[-1].figures)
-    if ready.floor_seconds is not None:
-        figures["share of bandwidth floor"] = ready.floor_seconds / seconds
-    compilation = ready.compile_seconds, ready.cached_compile_seconds
-    alone = Row(case.suite, case.name, device.name, seconds, len(own), *compilation, own[-1].peak_bytes, figures)
+    if floor_seconds is not None:
+        figures["share of bandwidth floor"] = floor_seconds / seconds
+    alone = Row(
+        case.suite, case.name, device.name, seconds, len(own), compile_seconds, cached, own[-1].peak_bytes, figures
+    )
     rows = []
     for name, theirs in measured.items():
         peer_seconds = median(repetition.seconds for repetition in theirs)

@@ -29,15 +29,12 @@ from emocluster_jax.training.steps import (
     training_program,
 )
 
-RECORDINGS = 64
-"""In the split that training steps draw their batches from: 704 chunks."""
-
 
 def train_cases(device: Device, quick: bool) -> list[Case]:
     """Joint steps at several batch sizes; on accelerators also in bfloat16."""
     # A step on an accelerator takes milliseconds; this many hide the way from the host.
     steps = 1 if device.platform == "cpu" else 50
-    work: dict[str, Any] = {"recordings": RECORDINGS, "steps": steps, "width_multiplier": 0.125 if quick else 1.0}
+    work: dict[str, Any] = {"recordings": 64, "steps": steps, "width_multiplier": 0.125 if quick else 1.0}
     return [
         Case(
             "train",

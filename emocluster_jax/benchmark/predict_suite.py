@@ -42,7 +42,7 @@ def predict_cases(device: Device, quick: bool) -> list[Case]:
 
     def case(name: str, function: Callable[..., Prepared], recordings: int, keeps_memory: bool) -> Case:
         work = {"recordings": recordings, "seconds": SECONDS}
-        entry = f"torch_prediction:{function.__name__}"
+        entry = f"recordings:{function.__name__}"
         torch = peer("librosa and PyTorch", entry, {**work, "device": device.torch})
         own = ours(function, work, keeps_memory=keeps_memory)
         return Case("predict", name, own, (torch,) if device.torch else ())

@@ -25,7 +25,7 @@ def prepare_cases(device: Device, quick: bool) -> list[Case]:
     own, theirs = (
         {"recordings": recordings, "seconds": _SECONDS} for recordings in ((4, 2) if quick else (8_000, 400))
     )
-    librosa = peer("librosa, one core", "librosa_features:features", theirs)
+    librosa = peer("librosa, one core", "recordings:features", theirs)
     name = f"a recording of {_SECONDS} s, 48 kHz stereo"
     return [Case("prepare", name, ours(records, own, keeps_memory=False), (librosa,))]
 
@@ -71,17 +71,16 @@ def records(recordings: int, seconds: float) -> Prepared:
 
 def short_recordings(recordings: int) -> Prepared:
     """Recordings of 1 s, from a folder to the rows of a table."""
-    paths, folder = temporary_recordings(recordings, 1.0)
-    return _predicted(paths, None, folder)
+    return _predicted(*temporary_recordings(recordings, 1.0))
 
 
 def long_recording(hours: float, window_s: float | None) -> Prepared:
     """One recording, in windows or as a whole."""
     path, folder = temporary_long_recording(hours)
-    return _predicted([path], window_s, folder)
+    return _predicted([path], folder, window_s)
 
 
-def _predicted(paths: list[Path], window_s: float | None, folder: tempfile.TemporaryDirectory[str]) -> Prepared:
+def _predicted(paths: list[Path], folder: tempfile.TemporaryDirectory[str], window_s: float | None = None) -> Prepared:
     # The memory of preparation is measured without JAX.
     from emocluster_jax.benchmark.predict_suite import models
     from emocluster_jax.inference.predictor import Predictor

@@ -20,7 +20,6 @@ _COPIES = 100
 
 
 def seconds_of(call: Callable[[], object]) -> float:
-    """How long a call takes."""
     started = time.perf_counter()
     call()
     return time.perf_counter() - started

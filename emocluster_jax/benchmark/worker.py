@@ -27,14 +27,6 @@ class UnavailableError(Exception):
     """Why a contender cannot take part."""
 
 
-class Readiness(NamedTuple):
-    """What a process reports once it is ready; see `Prepared`."""
-
-    compile_seconds: float | None
-    cached_compile_seconds: float | None
-    floor_seconds: float | None
-
-
 class Repetition(NamedTuple):
     """Seconds per unit, figures about the result, and the most memory held so far: on the device or by the process."""
 
@@ -44,11 +36,14 @@ class Repetition(NamedTuple):
 
 
 class Worker:
-    """A contender's process, as seen from outside; `readiness` is what it reported."""
+    """A contender's process, as seen from outside.
+
+    `readiness` are the `compile_seconds`, `cached_compile_seconds` and `floor_seconds` of what it prepared.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self.readiness: Readiness = self._answer()
+        self.readiness: tuple[float | None, float | None, float | None] = self._answer()
 
     def repeat(self) -> Repetition:
         self._connection.send("repeat")
@@ -115,8 +110,7 @@ def _serve(connection: Connection, contender: Contender) -> None:
         module, _, function = contender.entry.partition(":")
         prepared: Prepared = getattr(importlib.import_module(module), function)(**contender.arguments)
         with contextlib.closing(prepared):
-            ready = Readiness(prepared.compile_seconds, prepared.cached_compile_seconds, prepared.floor_seconds)
-            connection.send(ready)
+            connection.send((prepared.compile_seconds, prepared.cached_compile_seconds, prepared.floor_seconds))
             while connection.recv():
                 connection.send(_repeat(prepared))
     except (EOFError, BrokenPipeError):

@@ -15,16 +15,9 @@ from emocluster_jax.evaluation.cluster_labels import ClusterExtremes, cluster_ex
 from emocluster_jax.evaluation.run_results import TEST_PREDICTIONS
 from emocluster_jax.experiment.comparisons import compare, pairs, significance_table
 from emocluster_jax.experiment.completed import CompletedRun, Results, completed_trials, epoch_means, read_completed
-from emocluster_jax.experiment.grid import Grid, Plan, Run, all_runs, table_attributes, table_runs, table_settings
+from emocluster_jax.experiment.grid import Grid, Plan, Run
 from emocluster_jax.experiment.paper_figures import epoch_curves, extreme_distributions, unlabeled_size_curves
-from emocluster_jax.experiment.tables import (
-    Record,
-    ResultTable,
-    ccc_table,
-    extremes_table,
-    finite_or_none,
-    fold_table,
-)
+from emocluster_jax.experiment.tables import Record, ResultTable, ccc_table, extremes_table, finite_or_none, fold_table
 from emocluster_jax.records.reader import open_data
 from emocluster_jax.storage.atomic_files import replacing, replacing_csv
 from emocluster_jax.training.workdir import read_run, read_training_clusters
@@ -47,7 +40,7 @@ def collect(plan: Plan, corpus: str, console: Console) -> Collected:
     Raises:
       InputError: a run's file is damaged or belongs to another run, or the folder cannot be written.
     """
-    grid, runs = plan.grid, all_runs(plan.grid)
+    grid, runs = plan.grid, plan.grid.runs
     tables, figures = plan.workdir / TABLES, plan.workdir / FIGURES
     try:
         for folder in (tables, figures):
@@ -58,7 +51,7 @@ def collect(plan: Plan, corpus: str, console: Console) -> Collected:
         results = {run: done for run in runs if (done := read_completed(plan, run)) is not None}
         _check_sentences(plan, results)
         # One row per complete run and table that shows it.
-        rows = [(table, results[run]) for table in grid.tables for run in table_runs(grid, table) if run in results]
+        rows = [(table, results[run]) for table in grid.tables for run in grid.runs_of(table) if run in results]
         _write_records(plan.workdir / RESULTS, [{"table": table, **_run_record(plan, done)} for table, done in rows])
         written = []
         for table in grid.tables:
@@ -86,9 +79,9 @@ def _epoch_records(grid: Grid, results: Results) -> list[Record]:
     return [
         {"table": table, **dataclasses.asdict(setting), "attribute": attribute, **means}
         for table in grid.tables
-        for setting in table_settings(grid, table)
-        for attribute in table_attributes(grid, table)
-        for means in epoch_means(completed_trials(grid, results, setting, attribute))
+        for setting in grid.settings_of(table)
+        for attribute in grid.attributes_of(table)
+        for means in epoch_means(completed_trials(results, setting, attribute))
     ]
 
 
@@ -127,7 +120,7 @@ def _check_sentences(plan: Plan, results: Results) -> None:
 
 def _extremes(plan: Plan, results: Results) -> Mapping[Run, ClusterExtremes]:
     """The extreme clusters in the tested epoch of every complete run of Figure 3."""
-    runs = [run for run in table_runs(plan.grid, "figure3") if run in results]
+    runs = [run for run in plan.grid.runs_of("figure3") if run in results]
     if not runs:
         return {}
     data = open_data(plan.data_dir)

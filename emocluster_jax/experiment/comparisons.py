@@ -11,16 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from emocluster_jax.console import Console
-from emocluster_jax.evaluation.significance import (
-    CONFIDENCE,
-    LEVEL,
-    RESAMPLES,
-    SUBSETS,
-    Comparison,
-    compare_ccc,
-)
+from emocluster_jax.evaluation.significance import CONFIDENCE, LEVEL, RESAMPLES, SUBSETS, Comparison, compare_ccc
 from emocluster_jax.experiment.completed import Results, completed_trials
-from emocluster_jax.experiment.grid import Grid, Setting, TableName, table_attributes, table_settings
+from emocluster_jax.experiment.grid import Grid, Setting, TableName
 from emocluster_jax.experiment.tables import ABSENT, ResultTable, finite_or_none, full_name
 
 _TITLES = {"table1": "Table 1", "table2": "Table 2", "figure2": "Figure 2"}
@@ -45,7 +38,7 @@ def pairs(grid: Grid, table: TableName) -> list[tuple[Setting, Setting]]:
     recordings with itself without. Figure 3 compares no scores, and models of different folds share most of their
     training.
     """
-    settings = table_settings(grid, table)
+    settings = grid.settings_of(table)
     if table in ("figure3", "folds"):
         return []
     if table == "table2":
@@ -66,14 +59,14 @@ def compare(grid: Grid, results: Results, console: Console) -> list[ComparedPair
     asked = [
         (table, (attribute, *pair))
         for table in grid.tables
-        for attribute in table_attributes(grid, table)
+        for attribute in grid.attributes_of(table)
         for pair in pairs(grid, table)
     ]
     questions = dict.fromkeys(question for _, question in asked)  # tables share some of them
     answers = {}
     with console.task("comparing systems", len(questions)) as task:
         for question in questions:
-            answers[question] = _answer(grid, results, *question)
+            answers[question] = _answer(results, *question)
             task.advance()
     return [
         ComparedPair(table, *question, *answer)
@@ -82,13 +75,10 @@ def compare(grid: Grid, results: Results, console: Console) -> list[ComparedPair
     ]
 
 
-def _answer(
-    grid: Grid, results: Results, attribute: str, setting: Setting, baseline: Setting
-) -> tuple[int, Comparison] | None:
+def _answer(results: Results, attribute: str, setting: Setting, baseline: Setting) -> tuple[int, Comparison] | None:
     """The number of seeds that both have completed, and their comparison; None without any."""
     ours, theirs = (
-        {done.run.seed: done for done in completed_trials(grid, results, each, attribute)}
-        for each in (setting, baseline)
+        {done.run.seed: done for done in completed_trials(results, each, attribute)} for each in (setting, baseline)
     )
     seeds = sorted(ours.keys() & theirs.keys())
     if not seeds:

@@ -11,15 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from emocluster_jax.errors import InputError
+from emocluster_jax.evaluation import run_results
 from emocluster_jax.evaluation.metrics import Scores
-from emocluster_jax.evaluation.run_results import (
-    TEST_PREDICTIONS,
-    TEST_SCORES,
-    SentencePredictions,
-    read_predictions,
-    read_run_scores,
-)
-from emocluster_jax.experiment.grid import Grid, Plan, Run, Setting
+from emocluster_jax.evaluation.run_results import SentencePredictions
+from emocluster_jax.experiment.grid import Plan, Run, Setting
 from emocluster_jax.training.metrics_log import METRICS_FILE, read_metrics
 from emocluster_jax.training.workdir import RUN_FILE, read_run
 
@@ -40,7 +35,7 @@ class CompletedRun:
 
 
 Results = Mapping[Run, CompletedRun]
-"""The runs that are complete."""
+"""The runs that are complete, sorted by seed and, with folds, by fold."""
 
 
 def is_complete(plan: Plan, run: Run) -> bool:
@@ -72,8 +67,8 @@ def _read_test(plan: Plan, run: Run) -> tuple[str, Scores, SentencePredictions] 
         saved = read_run(folder)
         if saved.config != plan.config(run) or saved.data not in plan.data:
             return None
-        kept = read_run_scores(folder / TEST_SCORES, saved.id)
-        sentences = read_predictions(folder / TEST_PREDICTIONS, kept.predictions_sha256)
+        kept = run_results.read_run_scores(folder / run_results.TEST_SCORES, saved.id)
+        sentences = run_results.read_predictions(folder / run_results.TEST_PREDICTIONS, kept.predictions_sha256)
     except InputError:
         return None
     if run.attribute not in kept.scores or sentences.attributes != (run.attribute,):
@@ -103,17 +98,15 @@ def summarize(values: Sequence[float]) -> Summary:
     return Summary(len(values), mean, deviation)
 
 
-def completed_trials(grid: Grid, results: Results, setting: Setting, attribute: str) -> list[CompletedRun]:
-    """The complete trials of a setting, sorted by seed and, with folds, by fold."""
-    runs = [Run(setting, attribute, seed, fold) for seed in range(grid.trials) for fold in grid.folds]
-    return [results[run] for run in runs if run in results]
+def completed_trials(results: Results, setting: Setting, attribute: str) -> list[CompletedRun]:
+    """The complete trials of a setting, in the order of the results."""
+    return [done for run, done in results.items() if (run.setting, run.attribute) == (setting, attribute)]
 
 
 def epoch_means(trials: Sequence[CompletedRun]) -> list[dict[str, Any]]:
-    """For each epoch the number of trials (of all folds) that have it, and the means over those with a number.
+    """By epoch, the number of trials (of all folds) that have it, and means over those with a number; None without any.
 
-    These are of the run's validation CCC and of the NMI of the clusters of the labelled and the unlabelled recordings
-    with those of the previous epoch; None if no trial has one.
+    The means are of the validation CCC, and of the NMI of labelled and unlabelled clusters with the previous epoch's.
     """
     by_epoch: defaultdict[int, list[dict[str, float | None]]] = defaultdict(list)
     for trial in trials:

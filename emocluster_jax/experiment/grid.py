@@ -86,6 +86,41 @@ class Grid:
         """The folds that every trial tests on, or None for the data's own split."""
         return tuple(range(1, self.fold_count + 1)) or (None,)
 
+    def settings_of(self, table: TableName) -> tuple[Setting, ...]:
+        """The rows of a table, whether or not it is asked for."""
+        largest = self.unlabeled_sizes[-1]
+
+        def setting(model: SystemName, unlabeled_size: int, clusters: int = self.clusters[0]) -> Setting:
+            return Setting(model, clusters if model == "emocluster" else None, unlabeled_size)
+
+        if table == "table1":
+            return tuple(setting(model, 0) for model in TABLE1_MODELS)
+        if table == "table2":
+            return tuple(setting("emocluster", largest, k) for k in self.clusters)
+        if table == "figure2":
+            return tuple(setting(model, size) for model in FIGURE2_MODELS for size in self.unlabeled_sizes)
+        both_stages = setting("emocluster", largest)
+        if table == "folds":
+            return setting("cnn_regressor", 0), both_stages
+        return dataclasses.replace(both_stages, stages="unsupervised"), both_stages
+
+    def attributes_of(self, table: TableName) -> tuple[str, ...]:
+        """The attributes that a table has runs for: Figure 3 shows arousal, or else the first one."""
+        if table != "figure3":
+            return self.attributes
+        return ("arousal",) if "arousal" in self.attributes else self.attributes[:1]
+
+    def runs_of(self, table: TableName) -> tuple[Run, ...]:
+        """The runs of a table, trial after trial and fold after fold."""
+        varied = range(self.trials), self.folds, self.settings_of(table), self.attributes_of(table)
+        return tuple(Run(setting, attribute, seed, fold) for seed, fold, setting, attribute in product(*varied))
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """Every run once, sorted by trial, so that a grid that is stopped early has something of each table."""
+        runs = dict.fromkeys(run for table in self.tables for run in self.runs_of(table))
+        return tuple(sorted(runs, key=lambda run: run.seed))
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -105,7 +140,6 @@ class Plan:
         return self.workdir / "runs" / run.name
 
     def config(self, run: Run) -> TrainConfig:
-        """All settings of a run."""
         return run_config(run, self.shared[run.setting.model])
 
 
@@ -159,47 +193,6 @@ def sizes_within(pool: int) -> tuple[int, ...]:
     if pool >= largest:
         return PUBLISHED_SIZES
     return tuple(sorted({round(size * pool / largest) for size in PUBLISHED_SIZES}))
-
-
-def table_settings(grid: Grid, table: TableName) -> tuple[Setting, ...]:
-    """The rows of a table, whether or not it is asked for."""
-    largest = grid.unlabeled_sizes[-1]
-
-    def setting(model: SystemName, unlabeled_size: int, clusters: int = grid.clusters[0]) -> Setting:
-        return Setting(model, clusters if model == "emocluster" else None, unlabeled_size)
-
-    if table == "table1":
-        return tuple(setting(model, 0) for model in TABLE1_MODELS)
-    if table == "table2":
-        return tuple(setting("emocluster", largest, k) for k in grid.clusters)
-    if table == "figure2":
-        return tuple(setting(model, size) for model in FIGURE2_MODELS for size in grid.unlabeled_sizes)
-    both_stages = setting("emocluster", largest)
-    if table == "folds":
-        return setting("cnn_regressor", 0), both_stages
-    return dataclasses.replace(both_stages, stages="unsupervised"), both_stages
-
-
-def table_attributes(grid: Grid, table: TableName) -> tuple[str, ...]:
-    """The attributes that a table has runs for: Figure 3 shows arousal, or else the first one."""
-    if table != "figure3":
-        return grid.attributes
-    return ("arousal",) if "arousal" in grid.attributes else grid.attributes[:1]
-
-
-def table_runs(grid: Grid, table: TableName) -> tuple[Run, ...]:
-    """The runs of a table, trial after trial and fold after fold."""
-    settings, attributes = table_settings(grid, table), table_attributes(grid, table)
-    return tuple(
-        Run(setting, attribute, seed, fold)
-        for seed, fold, setting, attribute in product(range(grid.trials), grid.folds, settings, attributes)
-    )
-
-
-def all_runs(grid: Grid) -> tuple[Run, ...]:
-    """Every run once, sorted by trial, so that a grid that is stopped early has something of each table."""
-    runs = [run for table in grid.tables for run in table_runs(grid, table)]
-    return tuple(sorted(dict.fromkeys(runs), key=lambda run: run.seed))
 
 
 def shard(runs: tuple[Run, ...], number: int, count: int) -> tuple[Run, ...]:

@@ -11,15 +11,7 @@ import numpy as np
 
 from emocluster_jax.evaluation.cluster_labels import ClusterExtremes
 from emocluster_jax.experiment.completed import Results, completed_trials, epoch_means, summarize
-from emocluster_jax.experiment.grid import (
-    FIGURE2_MODELS,
-    Grid,
-    Run,
-    Setting,
-    TableName,
-    table_attributes,
-    table_settings,
-)
+from emocluster_jax.experiment.grid import FIGURE2_MODELS, Grid, Run, Setting, TableName
 from emocluster_jax.experiment.tables import full_name, system_name
 from emocluster_jax.models.registry import NETWORKS
 from emocluster_jax.reporting.plot_data import HIGHEST, LOWEST, histogram_edges
@@ -42,14 +34,14 @@ BINS = 20
 
 def unlabeled_size_curves(grid: Grid, results: Results, path: Path) -> None:
     """Figure 2: mean test CCC over trials by the number of unlabelled recordings, with the deviation as a bar."""
-    attributes = table_attributes(grid, "figure2")
+    attributes = grid.attributes_of("figure2")
     figure = new_figure(4.2 * len(attributes), 3.8)
     for axes, attribute in zip(figure.subplots(squeeze=False, ncols=len(attributes))[0], attributes, strict=True):
         for model in FIGURE2_MODELS:
             points = [
                 (setting.unlabeled_size, summarize([trial.scores.ccc for trial in trials]))
-                for setting in table_settings(grid, "figure2")
-                if setting.model == model and (trials := completed_trials(grid, results, setting, attribute))
+                for setting in grid.settings_of("figure2")
+                if setting.model == model and (trials := completed_trials(results, setting, attribute))
             ]
             if points:
                 colour, marker = MODEL_STYLES[model]
@@ -69,8 +61,8 @@ def unlabeled_size_curves(grid: Grid, results: Results, path: Path) -> None:
 
 def extreme_distributions(grid: Grid, extremes: Mapping[Run, ClusterExtremes], path: Path) -> None:
     """Figure 3: the labels in the clusters with the lowest and the highest mean, all trials' chunks together."""
-    (attribute,) = table_attributes(grid, "figure3")
-    settings = table_settings(grid, "figure3")
+    (attribute,) = grid.attributes_of("figure3")
+    settings = grid.settings_of("figure3")
     figure = new_figure(4.6 * len(settings), 3.8)
     values = [part for found in extremes.values() for part in (found.lowest, found.highest)]
     edges = histogram_edges(np.concatenate(values) if values else np.zeros(1), BINS)
@@ -89,8 +81,8 @@ def extreme_distributions(grid: Grid, extremes: Mapping[Run, ClusterExtremes], p
 
 def epoch_curves(grid: Grid, table: TableName, results: Results, path: Path) -> None:
     """Validation CCC and the NMI of consecutive clusterings over epochs, means over trials, of a table's settings."""
-    attributes = table_attributes(grid, table)
-    settings = table_settings(grid, table)
+    attributes = grid.attributes_of(table)
+    settings = grid.settings_of(table)
     name_of = system_name if len({setting.unlabeled_size for setting in settings}) == 1 else full_name
     styles = _styles(settings)
     # The legend below both panels has one column per attribute.
@@ -99,7 +91,7 @@ def epoch_curves(grid: Grid, table: TableName, results: Results, path: Path) -> 
     lines: dict[str, Line2D] = {}
     for column, attribute in enumerate(attributes):
         for setting in settings:
-            means = epoch_means(completed_trials(grid, results, setting, attribute))
+            means = epoch_means(completed_trials(results, setting, attribute))
             for row, name in zip(panels, ("validation_ccc", "nmi"), strict=True):
                 known = [(mean["epoch"], mean[name]) for mean in means if mean[name] is not None]
                 if known:

@@ -27,15 +27,11 @@ _TAIL_BYTES = 4_096
 
 
 def run_all(plan: Plan, runs: Sequence[Run], command: Callable[[Run], Sequence[str]], console: Console) -> list[Path]:
-    """Runs what is not complete, resuming runs that were stopped; the others go on when one fails.
+    """Runs what is not complete, resuming runs that were stopped, and returns the logs of those that failed.
 
     Several processes may work on the same grid: one of them takes a run, and the others skip it. A run is also skipped
-    while somebody trains in its work directory by other means.
-
-    `command` returns the command line that trains a run, or resumes it.
-
-    Returns:
-      The logs of the runs that failed.
+    while somebody trains in its work directory by other means. `command` returns the command line that trains a run, or
+    resumes it.
 
     Raises:
       InputError: nothing can be written in the plan's work directory.

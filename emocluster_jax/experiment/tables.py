@@ -14,16 +14,7 @@ from emocluster_jax.corpora.labels import VAD
 from emocluster_jax.evaluation.cluster_labels import CHANCE_DRAWS, ClusterExtremes
 from emocluster_jax.evaluation.metrics import ccc
 from emocluster_jax.experiment.completed import CompletedRun, Results, Summary, completed_trials, summarize
-from emocluster_jax.experiment.grid import (
-    PUBLISHED_SIZES,
-    Grid,
-    Run,
-    Setting,
-    TableName,
-    table_attributes,
-    table_runs,
-    table_settings,
-)
+from emocluster_jax.experiment.grid import PUBLISHED_SIZES, Grid, Run, Setting, TableName
 from emocluster_jax.models.registry import NETWORKS
 
 ABSENT = "-"
@@ -86,11 +77,11 @@ def ccc_table(grid: Grid, table: TableName, results: Results, corpus: str) -> Re
         return [_summary_text(summary, grid.trials), ABSENT if published is None else f"{published:.4f}"], record
 
     rows, records = _by_setting(grid, table, results, name, cells)
-    attributes = table_attributes(grid, table)
+    attributes = grid.attributes_of(table)
     header = ["system", *(["unlabelled"] if sized else []), *(part for of in attributes for part in (of, "published"))]
     pool = "" if table == "table1" else f", with {PUBLISHED_SIZES[-1]:,} unlabelled sentences where there are any"
     notes = [_trials_note(grid), f"Published figures are of {PUBLISHED_CORPUS}{pool}; the others of {corpus}."]
-    done = [results[run] for run in table_runs(grid, table) if run in results]
+    done = [results[run] for run in grid.runs_of(table) if run in results]
     if partial := sum(run.scores.not_finite > 0 for run in done):
         notes.append(
             f"{partial} of {len(done)} runs predict NaN or infinite values for some test sentences, which their CCC "
@@ -138,7 +129,7 @@ def fold_table(grid: Grid, results: Results, corpus: str) -> ResultTable:
     ]
     if undefined := sum(math.isnan(done.scores.ccc) for done in results.values()):
         notes.append(f"{undefined} runs are left out of the mean: their fold has no labels, or no finite prediction.")
-    header = ["system", *(part for name in table_attributes(grid, "folds") for part in (name, f"{name}, pooled"))]
+    header = ["system", *(part for name in grid.attributes_of("folds") for part in (name, f"{name}, pooled"))]
     title = f"Test CCC over {grid.fold_count} folds by speaker of {corpus}"
     return ResultTable("folds", title, header, rows, [*notes, *_missing_note(grid, "folds", results)], records)
 
@@ -152,10 +143,10 @@ def _by_setting(
 ) -> tuple[list[tuple[str, ...]], list[Record]]:
     """A row per setting, with `cells` of each attribute's complete trials beside its name, and a record of each."""
     rows, records = [], []
-    for setting in table_settings(grid, table):
+    for setting in grid.settings_of(table):
         row = name(setting)
-        for attribute in table_attributes(grid, table):
-            shown, record = cells(setting, attribute, completed_trials(grid, results, setting, attribute))
+        for attribute in grid.attributes_of(table):
+            shown, record = cells(setting, attribute, completed_trials(results, setting, attribute))
             row += shown
             records.append({**dataclasses.asdict(setting), "attribute": attribute, **record})
         rows.append(tuple(row))
@@ -164,10 +155,10 @@ def _by_setting(
 
 def extremes_table(grid: Grid, results: Results, extremes: Mapping[Run, ClusterExtremes]) -> ResultTable:
     """Figure 3 in numbers: how far apart the extreme clusters are, one row per way to train."""
-    (attribute,) = table_attributes(grid, "figure3")
+    (attribute,) = grid.attributes_of("figure3")
     rows, records = [], []
-    for setting in table_settings(grid, "figure3"):
-        trials = completed_trials(grid, results, setting, attribute)
+    for setting in grid.settings_of("figure3"):
+        trials = completed_trials(results, setting, attribute)
         of_setting = [
             {
                 **dataclasses.asdict(setting),
@@ -200,8 +191,7 @@ def extremes_table(grid: Grid, results: Results, extremes: Mapping[Run, ClusterE
 
 
 def _missing_note(grid: Grid, table: TableName, results: Results) -> list[str]:
-    """Counts the runs of a table that are not complete."""
-    runs = table_runs(grid, table)
+    runs = grid.runs_of(table)
     missing = sum(run not in results for run in runs)
     return [f"{missing} of {len(runs)} runs are missing."] if missing else []
 

@@ -28,11 +28,7 @@ class Style(NamedTuple):
     marker: str
 
 
-_LABELS = {
-    "arousal": Style("#D55E00", "o"),
-    "dominance": Style("#0072B2", "s"),
-    "valence": Style("#009E73", "^"),
-}
+_LABELS = {"arousal": Style("#D55E00", "o"), "dominance": Style("#0072B2", "s"), "valence": Style("#009E73", "^")}
 _OTHER_LABELS = (Style("#CC79A7", "D"), Style("#E69F00", "v"), Style("#56B4E9", "P"), Style("#999999", "X"))
 _STAGES = {
     "stage1": (Style("#CC79A7", "s"), Style("#E69F00", "D"), Style("#999999", "P")),

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
 
 from emocluster_jax.reporting import plot_data
-from emocluster_jax.reporting.plot_data import ClusterSizes, Metrics, Panel
+from emocluster_jax.reporting.plot_data import ClusterSizes, Metrics, Panel, Scatter
 from emocluster_jax.storage.atomic_files import replacing
 
 if TYPE_CHECKING:
@@ -41,15 +40,8 @@ def training_curves(metrics: Metrics, path: Path) -> None:
     save_png(figure, path)
 
 
-def prediction_scatter(
-    truth: Float[np.ndarray, " sentences"],
-    prediction: Float[np.ndarray, " sentences"],
-    attribute: str,
-    ccc: float,
-    path: Path,
-) -> None:
+def prediction_scatter(scatter: Scatter, path: Path) -> None:
     """Draws predicted against rated values of one attribute into a PNG file, one dot per sentence with both."""
-    scatter = plot_data.rated_and_predicted(attribute, truth, prediction, ccc)
     figure = new_figure(5, 5.2)
     axes = figure.add_subplot()
     count = len(scatter.rated)
@@ -58,7 +50,8 @@ def prediction_scatter(
     axes.scatter(scatter.rated, scatter.predicted, s=18, alpha=opacity, color=scatter.colour, linewidths=0)
     limits = scatter.limits
     axes.plot(limits, limits, color="0.35", linewidth=1, linestyle="--", label="prediction = rating", zorder=0)
-    axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel=f"rated {attribute}", ylabel=f"predicted {attribute}")
+    labels = {"xlabel": f"rated {scatter.label}", "ylabel": f"predicted {scatter.label}"}
+    axes.set(xlim=limits, ylim=limits, aspect="equal", **labels)
     axes.set_title(f"{scatter.title}, {count} sentences", loc="left")
     axes.legend(loc="upper left", frameon=False)
     save_png(figure, path)

@@ -26,8 +26,7 @@ def write_projector(
     Args:
       directory: the folder of the event files.
       title: the name of the points; printable ASCII without quotes.
-      embeddings: their coordinates.
-      columns: at least two, with n values each, by a name without tabs; the first one labels the points.
+      columns: at least two, by a name without tabs; the first one labels the points.
     """
     with replacing(directory / EMBEDDINGS) as temporary:
         np.savetxt(temporary, embeddings, fmt="%.6g", delimiter="\t")

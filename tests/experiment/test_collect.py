@@ -16,7 +16,7 @@ from emocluster_jax.console import Console
 from emocluster_jax.evaluation.run_results import TEST_PREDICTIONS, TEST_SCORES
 from emocluster_jax.evaluation.significance import subset_ccc
 from emocluster_jax.experiment.collect import collect
-from emocluster_jax.experiment.grid import TABLES, Grid, Plan, Run, Setting, all_runs
+from emocluster_jax.experiment.grid import TABLES, Grid, Plan, Run, Setting
 from emocluster_jax.storage.checksums import file_sha256
 from emocluster_jax.storage.json_files import sealed
 from made_runs import TRUTH, make_plan, make_run, predictions_of
@@ -41,7 +41,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     write_records(folder / "data", FEATURES, {"train": draw_recordings(SENTENCES, seed=6)})
     plan = make_plan(GRID, folder / "work", folder / "data")
     one_cluster = np.zeros(SENTENCES * FEATURES.chunks_per_utterance)
-    for run in all_runs(GRID):
+    for run in GRID.runs:
         if run not in MISSING:
             make_run(plan, run, one_cluster if run.setting.stages == "unsupervised" else told(run.seed))
     collected = collect(plan, "drawn", Console(quiet=True))
@@ -155,7 +155,7 @@ def test_figures_are_drawn(plan: Plan) -> None:
 def test_a_prediction_that_is_not_finite_leaves_no_verdict_and_the_table_says_why(plan: Plan, tmp_path: Path) -> None:
     grid = Grid(("table1",), ("arousal",), (10,), (0,), trials=1)
     damaged = make_plan(grid, tmp_path, plan.data_dir)
-    for run in all_runs(grid):
+    for run in grid.runs:
         folder = make_run(damaged, run)
         if run.setting.model == "cnn_ae":
             header, first, *others = (folder / TEST_PREDICTIONS).read_text().splitlines()
@@ -190,5 +190,5 @@ def test_a_prediction_that_is_not_finite_leaves_no_verdict_and_the_table_says_wh
 def test_a_grid_without_any_complete_run(plan: Plan, tmp_path: Path) -> None:
     nothing = dataclasses.replace(plan, workdir=tmp_path)
     collected = collect(nothing, "drawn", Console(quiet=True))
-    assert collected.missing == len(all_runs(GRID))
+    assert collected.missing == len(GRID.runs)
     assert "10 of 10 runs are missing." in (tmp_path / "tables" / "table1.md").read_text()

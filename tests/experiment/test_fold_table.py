@@ -9,7 +9,7 @@ import pytest
 
 from emocluster_jax.console import Console
 from emocluster_jax.experiment.collect import collect
-from emocluster_jax.experiment.grid import Grid, Plan, Run, Setting, all_runs
+from emocluster_jax.experiment.grid import Grid, Plan, Run, Setting
 from emocluster_jax.reporting.html.grid_files import read_grid
 from made_runs import TRUTH, make_plan, make_run, predictions_of
 
@@ -23,7 +23,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """Two systems, two trials, three folds; one run is missing."""
     folder = tmp_path_factory.mktemp("grid")
     plan = make_plan(GRID, folder / "work", folder / "data")
-    for run in all_runs(GRID):
+    for run in GRID.runs:
         if run != MISSING:
             make_run(plan, run)
     assert collect(plan, "drawn", Console(quiet=True)).missing == 1

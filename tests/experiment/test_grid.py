@@ -9,17 +9,7 @@ import pytest
 
 from emocluster_jax.config import TrainConfig
 from emocluster_jax.corpora.labels import VAD
-from emocluster_jax.experiment.grid import (
-    TABLES,
-    Grid,
-    Run,
-    Setting,
-    all_runs,
-    run_config,
-    shard,
-    sizes_within,
-    table_runs,
-)
+from emocluster_jax.experiment.grid import TABLES, Grid, Run, Setting, run_config, shard, sizes_within
 from launch import train
 from launch.options import arguments_for
 
@@ -31,16 +21,16 @@ def test_what_tables_share_is_run_once() -> None:
     # leaves two sizes; K = 20 and 30, while K = 10 at the largest size is in Figure 2. Figure 3 adds stage I alone, on
     # arousal.
     settings = 5 + 4 * 2 + 2
-    runs = all_runs(PAPER)
+    runs = PAPER.runs
     assert len(runs) == 5 * (3 * settings + 1) == len(set(runs))
-    assert set(runs) == {run for table in TABLES for run in table_runs(PAPER, table)}
+    assert set(runs) == {run for table in TABLES for run in PAPER.runs_of(table)}
     assert len({run.name for run in runs}) == len(runs)
     shared = Run(Setting("emocluster", 10, 40_000), "arousal", 0)
-    assert all(shared in table_runs(PAPER, table) for table in ("table2", "figure2", "figure3"))
+    assert all(shared in PAPER.runs_of(table) for table in ("table2", "figure2", "figure3"))
 
 
 def test_the_published_settings_are_in_the_grid() -> None:
-    table1 = {run.setting for run in table_runs(PAPER, "table1")}
+    table1 = {run.setting for run in PAPER.runs_of("table1")}
     assert {(s.model, s.clusters, s.unlabeled_size) for s in table1} == {
         ("cnn_regressor", None, 0),
         ("cnn_ae", None, 0),
@@ -48,21 +38,21 @@ def test_the_published_settings_are_in_the_grid() -> None:
         ("emocluster", 10, 0),
         ("ladder", None, 0),
     }
-    assert [run.setting.clusters for run in table_runs(PAPER, "table2") if run.seed == 0][::3] == [10, 20, 30]
-    assert {(run.setting.stages, run.attribute) for run in table_runs(PAPER, "figure3")} == {
+    assert [run.setting.clusters for run in PAPER.runs_of("table2") if run.seed == 0][::3] == [10, 20, 30]
+    assert {(run.setting.stages, run.attribute) for run in PAPER.runs_of("figure3")} == {
         ("unsupervised", "arousal"),
         ("both", "arousal"),
     }
 
 
 def test_first_trials_come_first() -> None:
-    seeds = [run.seed for run in all_runs(PAPER)]
+    seeds = [run.seed for run in PAPER.runs]
     assert seeds == sorted(seeds)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 500])
 def test_shards_are_a_fair_partition(count: int) -> None:
-    runs = all_runs(PAPER)
+    runs = PAPER.runs
     shards = [shard(runs, number, count) for number in range(1, count + 1)]
     assert Counter(run for part in shards for run in part) == Counter(runs)
     assert max(map(len, shards)) - min(map(len, shards)) <= 1
@@ -70,8 +60,8 @@ def test_shards_are_a_fair_partition(count: int) -> None:
 
 def test_without_a_pool_all_sizes_are_one() -> None:
     supervised = dataclasses.replace(PAPER, unlabeled_sizes=sizes_within(0))
-    assert all(run.setting.unlabeled_size == 0 for run in all_runs(supervised))
-    assert len({run.setting for run in all_runs(supervised)}) == 5 + 2 + 1
+    assert all(run.setting.unlabeled_size == 0 for run in supervised.runs)
+    assert len({run.setting for run in supervised.runs}) == 5 + 2 + 1
 
 
 def test_sizes_are_the_published_ones_or_their_shares() -> None:
@@ -86,7 +76,7 @@ def test_a_runs_arguments_give_its_settings(table) -> None:
     base = train.parse(given).config
     assert base == dataclasses.replace(TrainConfig(), epochs=7, patience=3)
     grid = dataclasses.replace(PAPER, trials=2, fold_count=4 if table == "folds" else 0)
-    last = {run.setting: run for run in table_runs(grid, table)}
+    last = {run.setting: run for run in grid.runs_of(table)}
     for run in last.values():
         options = dataclasses.replace(train.parse(given), config=run_config(run, base))
         assert train.parse(arguments_for(options, train.Options(config=TrainConfig()))) == options
@@ -94,8 +84,8 @@ def test_a_runs_arguments_give_its_settings(table) -> None:
 
 def test_every_fold_is_tested_by_two_systems() -> None:
     folds = dataclasses.replace(PAPER, tables=("folds",), trials=2, fold_count=4)
-    runs = all_runs(folds)
+    runs = folds.runs
     assert len(runs) == 2 * 4 * 2 * 3 == len({run.name for run in runs})
     assert {run.setting for run in runs} == {Setting("cnn_regressor", None, 0), Setting("emocluster", 10, 40_000)}
     assert Run(Setting("cnn_regressor", None, 0), "valence", 1, 4).name == "cnn_regressor-u0-valence-fold4-seed1"
-    assert {run.fold for run in all_runs(PAPER)} == {None}
+    assert {run.fold for run in PAPER.runs} == {None}

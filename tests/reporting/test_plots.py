@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emocluster_jax.reporting.plot_data import histogram_edges, limits_around, validation_scores
+from emocluster_jax.reporting.plot_data import histogram_edges, limits_around, rated_and_predicted, validation_scores
 from emocluster_jax.reporting.plots import prediction_scatter, training_curves
 
 
@@ -72,15 +72,15 @@ def test_training_curves_with_gaps_and_without_epochs(tmp_path):
 def test_prediction_scatter_leaves_missing_ratings_out(tmp_path):
     truth = np.array([1.0, 2.0, np.nan, 4.0])
     complete = np.array([1.0, 2.0, 4.0])
-    prediction_scatter(truth, np.array([1.5, 2.5, 99.0, 3.5]), "arousal", 0.9, tmp_path / "a.png")
-    prediction_scatter(complete, np.array([1.5, 2.5, 3.5]), "arousal", 0.9, tmp_path / "b.png")
+    prediction_scatter(rated_and_predicted("arousal", truth, np.array([1.5, 2.5, 99.0, 3.5]), 0.9), tmp_path / "a.png")
+    prediction_scatter(rated_and_predicted("arousal", complete, np.array([1.5, 2.5, 3.5]), 0.9), tmp_path / "b.png")
     np.testing.assert_array_equal(pixels(tmp_path / "a.png"), pixels(tmp_path / "b.png"))
 
 
 def test_prediction_scatter_shows_its_dots(tmp_path):
     values = np.linspace(1, 7, 20)
-    prediction_scatter(values, values[::-1], "valence", -1.0, tmp_path / "dots.png")
-    prediction_scatter(values[:0], values[:0], "valence", float("nan"), tmp_path / "none.png")
+    prediction_scatter(rated_and_predicted("valence", values, values[::-1], -1.0), tmp_path / "dots.png")
+    prediction_scatter(rated_and_predicted("valence", values[:0], values[:0], float("nan")), tmp_path / "none.png")
     plain = (pixels(tmp_path / "dots.png") != 255).any(axis=-1).sum()
     empty = (pixels(tmp_path / "none.png") != 255).any(axis=-1).sum()
     assert plain > empty + 500
@@ -114,7 +114,7 @@ def test_bins_of_ordinary_values_are_those_of_numpy():
 
 def test_nearly_equal_huge_values_are_drawn(tmp_path):
     values = np.array([16777216.0, 16777217.0], np.float32)
-    prediction_scatter(values, values[::-1], "arousal", -1.0, tmp_path / "huge.png")
+    prediction_scatter(rated_and_predicted("arousal", values, values[::-1], -1.0), tmp_path / "huge.png")
     assert (pixels(tmp_path / "huge.png") != 255).any()
 
 

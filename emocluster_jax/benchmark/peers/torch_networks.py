@@ -64,7 +64,6 @@ def make_network(width_multiplier: float, device: str) -> Network:
 
 
 def wait_for(device: str) -> None:
-    """Waits until the device has finished."""
     if device == "cuda":
         torch.cuda.synchronize()
 

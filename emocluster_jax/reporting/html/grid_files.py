@@ -38,18 +38,6 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _REMEDY = "run the experiment again, which rewrites it"
 
 
-class CsvTable(NamedTuple):
-    """A CSV file: its header and its rows."""
-
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-    @property
-    def records(self) -> list[dict[str, str]]:
-        """The rows' cells by column."""
-        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
-
-
 class Picture(NamedTuple):
     """A PNG file: a title from its name, and its content as a `data:` URI."""
 
@@ -83,14 +71,14 @@ class GridFiles:
     """An experiment.
 
     Attributes:
-      results: one row per run, attribute and table that shows it.
+      results: cells by column, one row per run, attribute and table that shows it.
       tables: as Markdown.
       runs: each once, in the order of the results.
       problems: results, tables and figures that cannot be shown, one line each.
     """
 
     workdir: Path
-    results: CsvTable
+    results: list[dict[str, str]]
     tables: list[str]
     pictures: list[Picture]
     runs: list[GridRun]
@@ -105,10 +93,9 @@ def is_grid(workdir: Path) -> bool:
 def read_grid(workdir: Path) -> GridFiles:
     """Reads the work directory of `launch.experiment`."""
     problems: list[str] = []
-    results = unless_wrong(lambda: _results(workdir / RESULTS_FILE), CsvTable((), ()), problems)
-    records = results.records
+    results = unless_wrong(lambda: _results(workdir / RESULTS_FILE), [], problems)
     # In the order of the results, followed by those that the results do not name.
-    names = list(dict.fromkeys(record.get("table") for record in records))
+    names = list(dict.fromkeys(record.get("table") for record in results))
     order = {name: number for number, name in enumerate(names)}
     paths = sorted((workdir / "tables").glob("*.md"), key=lambda path: (order.get(path.stem, len(order)), path.stem))
     pictures = [
@@ -116,7 +103,7 @@ def read_grid(workdir: Path) -> GridFiles:
     ]
     tables = [unless_wrong(partial(read_text, path, _REMEDY, _MOST_TABLE_BYTES), None, problems) for path in paths]
     first: dict[str, dict[str, str]] = {}
-    for record in records:
+    for record in results:
         first.setdefault(record["workdir"], record)
     return GridFiles(
         workdir,
@@ -164,13 +151,20 @@ def _read_run(workdir: Path, settings: dict[str, str], test_ccc: str) -> RunFile
     return files
 
 
-def _results(path: Path) -> CsvTable:
-    """The table, with its columns and numbers checked unless it is empty."""
-    table = _table(path)
-    missing = [name for name in _NEEDED if table.columns and name not in table.columns]
-    if missing:
+def _results(path: Path) -> list[dict[str, str]]:
+    """The rows' cells by column, with columns and numbers checked."""
+    try:
+        text = read_text(path, _REMEDY, _MOST_RESULT_BYTES)
+        # If no run is complete, the file is empty.
+        header, *rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row] or [_NEEDED]
+    except (FileNotFoundError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read as a table ({error}); {_REMEDY}") from None
+    if missing := [name for name in _NEEDED if name not in header]:
         raise InputError(f"{path} has no column {missing[0]}; {_REMEDY}")
-    for number, record in enumerate(table.records, start=1):
+    if wrong := [len(row) for row in rows if len(row) != len(header)]:
+        raise InputError(f"{path}: a row of {wrong[0]} cells below a header of {len(header)}; {_REMEDY}")
+    records = [dict(zip(header, row, strict=True)) for row in rows]
+    for number, record in enumerate(records, start=1):
         for name in _NUMBERS:
             if not _is_number(record.get(name, "")):
                 raise InputError(f"{path}, row {number}: {name} is {shortened(repr(record[name]))}; {_REMEDY}")
@@ -179,7 +173,7 @@ def _results(path: Path) -> CsvTable:
         workdir = PurePath(record["workdir"])
         if workdir.is_absolute() or ".." in workdir.parts:
             raise InputError(f"{path}, row {number}: the workdir {shortened(str(workdir))} lies elsewhere; {_REMEDY}")
-    return table
+    return records
 
 
 def _is_number(cell: str) -> bool:
@@ -188,19 +182,6 @@ def _is_number(cell: str) -> bool:
         return abs(float(cell or "0")) <= _LARGEST
     except ValueError:
         return False
-
-
-def _table(path: Path) -> CsvTable:
-    try:
-        text = read_text(path, _REMEDY, _MOST_RESULT_BYTES)
-        # If no run is complete, the file is empty.
-        header, *rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row] or [[]]
-    except (FileNotFoundError, csv.Error) as error:
-        raise InputError(f"{path} cannot be read as a table ({error}); {_REMEDY}") from None
-    for row in rows:
-        if len(row) != len(header):
-            raise InputError(f"{path}: a row of {len(row)} cells below a header of {len(header)}; {_REMEDY}")
-    return CsvTable(header, rows)
 
 
 def _picture(path: Path) -> Picture:

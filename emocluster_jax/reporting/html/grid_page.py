@@ -33,7 +33,8 @@ def grid_page(grid: GridFiles, output: Path) -> str:
         scores=_scores(grid),
         curves=_curves(grid.runs),
         runs=[(run, _own_page(run, output)) for run in grid.runs],
-        results=grid.results,
+        columns=list(grid.results[0]) if grid.results else [],
+        results=[list(record.values()) for record in grid.results],
     )
 
 
@@ -49,7 +50,7 @@ def _own_page(run: GridRun, output: Path) -> str | None:
 def _scores(grid: GridFiles) -> Figure | None:
     """Test CCC of every run that trained a regressor, and means, by setting; one panel per attribute."""
     points: dict[str, dict[str, dict[str, float]]] = {}
-    for record in grid.results.records:
+    for record in grid.results:
         if record["test_ccc"] and record.get("stages") != "unsupervised":
             by_setting = points.setdefault(record["attribute"], {})
             # Several tables may show the same run.

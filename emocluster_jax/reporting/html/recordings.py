@@ -37,11 +37,6 @@ class Clip(NamedTuple):
     audio: str | None
     reason: str = ""
 
-    @property
-    def details(self) -> str:
-        """What is known of the recording, in one line."""
-        return " · ".join(self.recording.details)
-
 
 class TypicalRecordings(NamedTuple):
     """A cluster, how many of a sample's recordings are in it, and those nearest to its centroid, nearest first."""

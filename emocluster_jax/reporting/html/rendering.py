@@ -47,7 +47,7 @@ def render(template: str, **context: Any) -> str:
         "media-src data:; base-uri 'none'; form-action 'none'",
     )
     # File names and JSON may contain lone surrogates, which UTF-8 cannot encode.
-    return page.encode("utf-8", "backslashreplace").decode("utf-8")
+    return page.encode("utf-8", "backslashreplace").decode()
 
 
 def number(value: str | float | None, decimals: int = 3) -> str:
@@ -64,7 +64,6 @@ def markdown(text: str) -> Markup:
 
 
 def data_uri(media_type: str, content: bytes) -> str:
-    """A file's content as a `data:` URI."""
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
 
 

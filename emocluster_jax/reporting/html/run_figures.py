@@ -16,16 +16,7 @@ from emocluster_jax.evaluation.cluster_labels import cluster_extremes, distribut
 from emocluster_jax.reporting import plot_data
 from emocluster_jax.reporting.html.figures import GREY, Figure, number_epochs, panels, plain, styled
 from emocluster_jax.reporting.html.run_files import RunFiles
-from emocluster_jax.reporting.plot_data import (
-    HIGHEST,
-    LOWEST,
-    ClusterSizes,
-    Metrics,
-    Panel,
-    histogram_edges,
-    label_styles,
-    rated_and_predicted,
-)
+from emocluster_jax.reporting.plot_data import HIGHEST, LOWEST, ClusterSizes, Metrics, Panel
 
 _TRAINING_HEIGHT, _HEIGHT = 400, 420
 _HISTOGRAM_BINS = 20
@@ -138,7 +129,7 @@ def _label_figure(
         figure.add_trace(box, 1, 1)
     known = np.isfinite(labels)
     values = labels[known].astype(np.float64)
-    edges = histogram_edges(values, _HISTOGRAM_BINS)
+    edges = plot_data.histogram_edges(values, _HISTOGRAM_BINS)
     for title, cluster, colour in (("lowest", lowest, LOWEST), ("highest", highest, HIGHEST)):
         chunks, _ = np.histogram(values, edges, weights=counts[known, cluster.cluster])
         bars = go.Bar(
@@ -164,8 +155,8 @@ def prediction_scatter(run: RunFiles) -> Figure | None:
         return None
     found, names = run.predictions, run.predictions.attributes
     cccs = [run.scores[name].ccc if name in run.scores else None for name in names]
-    colours = [style.colour for style in label_styles(names).values()]
-    scatters = list(map(rated_and_predicted, names, found.truth.T, found.predictions.T, cccs, colours))
+    colours = [style.colour for style in plot_data.label_styles(names).values()]
+    scatters = list(map(plot_data.rated_and_predicted, names, found.truth.T, found.predictions.T, cccs, colours))
     figure = panels([scatter.title for scatter in scatters])
     ids = np.array([plain(id) for id in found.ids])
     for column, scatter in enumerate(scatters, start=1):

@@ -9,18 +9,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from emocluster_jax.errors import InputError
+from emocluster_jax.evaluation import run_results
 from emocluster_jax.evaluation.cluster_information import ClusterInformation
 from emocluster_jax.evaluation.metrics import Scores
-from emocluster_jax.evaluation.run_results import (
-    CLUSTERS_FILE,
-    TEST_PREDICTIONS,
-    TEST_SCORES,
-    RunScores,
-    SentencePredictions,
-    read_clusters,
-    read_predictions,
-    read_run_scores,
-)
+from emocluster_jax.evaluation.run_results import RunScores, SentencePredictions
 from emocluster_jax.inference.model_directory import MODEL, model_epoch
 from emocluster_jax.training.metrics_log import METRICS_FILE, read_metrics
 from emocluster_jax.training.workdir import SavedRun, read_run
@@ -61,7 +53,9 @@ def read_run_files(workdir: Path) -> RunFiles:
     kept = unless_wrong(lambda: _scores(workdir, saved), RunScores(), problems)
     # Without scores the run has been resumed, and the predictions are old.
     predictions = unless_wrong(lambda: _predictions(workdir, saved, kept), None, problems) if kept.scores else None
-    information = unless_wrong(lambda: read_clusters(workdir / CLUSTERS_FILE, saved.id, best_epoch), None, problems)
+    information = unless_wrong(
+        lambda: run_results.read_clusters(workdir / run_results.CLUSTERS_FILE, saved.id, best_epoch), None, problems
+    )
     return RunFiles(workdir, saved, metrics, best_epoch, dict(kept.scores), predictions, information, tuple(problems))
 
 
@@ -84,18 +78,18 @@ def _best_epoch(workdir: Path, saved: SavedRun, metrics: list[dict[str, Any]]) -
 
 
 def _scores(workdir: Path, saved: SavedRun) -> RunScores:
-    path = workdir / TEST_SCORES
-    kept = read_run_scores(path, saved.id)
+    path = workdir / run_results.TEST_SCORES
+    kept = run_results.read_run_scores(path, saved.id)
     if kept.scores:
         _check_attributes(path, kept.scores, saved)
     return kept
 
 
 def _predictions(workdir: Path, saved: SavedRun, kept: RunScores) -> SentencePredictions | None:
-    path = workdir / TEST_PREDICTIONS
+    path = workdir / run_results.TEST_PREDICTIONS
     if not os.path.lexists(path):
         return None
-    found = read_predictions(path, kept.predictions_sha256)
+    found = run_results.read_predictions(path, kept.predictions_sha256)
     _check_attributes(path, found.attributes, saved)
     return found
 

@@ -21,15 +21,10 @@ from emocluster_jax.records.chunk_source import ChunkSource
 from emocluster_jax.records.folds import describe_fold
 from emocluster_jax.records.preparation import Preparation
 from emocluster_jax.records.reader import Descriptions, PreparedData, open_data
+from emocluster_jax.reporting.html import run_figures
 from emocluster_jax.reporting.html.embedding_map import FEWEST, embedding_map
 from emocluster_jax.reporting.html.recordings import Cut, TypicalRecordings, draw_cut, typical_recordings
 from emocluster_jax.reporting.html.rendering import number, render
-from emocluster_jax.reporting.html.run_figures import (
-    cluster_curves,
-    cluster_figures,
-    prediction_scatter,
-    training_curves,
-)
 from emocluster_jax.reporting.html.run_files import RunFiles, unless_wrong
 from emocluster_jax.reporting.html.sample import Sample, draw_sample
 from emocluster_jax.settings import values_of
@@ -142,12 +137,12 @@ def run_page(run: RunFiles, data: DataView | None, extent: Extent) -> str:
         data=_data_rows(data.preparation, config.fold) if data else [("fingerprint", run.saved.data)],
         versions=list(run.saved.versions.items()),
         scores=[(name, scores.ccc, scores.pearson, scores.rmse, scores.n) for name, scores in run.scores.items()],
-        scatter=prediction_scatter(run),
-        training=training_curves(run.metrics) if run.metrics else None,
-        clusters_by_epoch=cluster_curves(run.metrics) if run.metrics else None,
+        scatter=run_figures.prediction_scatter(run),
+        training=run_figures.training_curves(run.metrics) if run.metrics else None,
+        clusters_by_epoch=run_figures.cluster_curves(run.metrics) if run.metrics else None,
         information=run.information,
         information_rows=_information_rows(run),
-        distributions=cluster_figures(data.assignments, data.train.labels)
+        distributions=run_figures.cluster_figures(data.assignments, data.train.labels)
         if data and data.assignments is not None
         else [],
         map=embedding_map(sample) if sample is not None and len(sample.recordings) >= FEWEST else None,

@@ -1,6 +1,6 @@
-"""Recordings through three networks: librosa and PyTorch, one file after another.
+"""Recordings one after another: to normalised chunks with librosa, and on through three networks in PyTorch.
 
-As a command: `python -m emocluster_jax.benchmark.peers.torch_prediction FOLDER TABLE.csv DEVICE`
+As a command: `python -m emocluster_jax.benchmark.peers.recordings FOLDER TABLE.csv DEVICE`
 """
 
 from __future__ import annotations
@@ -9,14 +9,31 @@ import csv
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+import librosa
+import numpy as np
 
 from emocluster_jax.benchmark.cases import Prepared
 from emocluster_jax.benchmark.made_data import temporary_recordings
-from emocluster_jax.benchmark.peers.librosa_features import chunks_of
-from emocluster_jax.benchmark.peers.torch_networks import Network, make_network
 from emocluster_jax.runtime.child_processes import end_with_parent, run_child
+
+if TYPE_CHECKING:  # chunks are made without PyTorch
+    from emocluster_jax.benchmark.peers.torch_networks import Network
+
+CHUNKS, FRAMES, BANDS = 11, 62, 128
+
+
+def features(recordings: int, seconds: float) -> Prepared:
+    """Computes the chunks of `recordings` recordings per repetition, in memory, on one core."""
+    paths, folder = temporary_recordings(recordings, seconds)
+
+    def repeat() -> None:
+        for path in paths:
+            chunks_of(path)
+
+    chunks_of(paths[0])
+    return Prepared(repeat, recordings, audio_seconds=recordings * seconds, close=folder.cleanup)
 
 
 def predictions(recordings: int, seconds: float, device: str) -> Prepared:
@@ -45,13 +62,30 @@ def whole_process(recordings: int, seconds: float, device: str) -> Prepared:
     return Prepared(repeat, close=folder.cleanup)
 
 
+def chunks_of(path: Path) -> np.ndarray:
+    """(11, 62, 128) float32 of a recording that is at least a second long."""
+    mean, std = np.ones(BANDS, np.float32), np.full(BANDS, 3, np.float32)
+    signal, rate = librosa.load(path, sr=None, mono=True)
+    signal = librosa.resample(signal, orig_sr=rate, target_sr=16_000, res_type="soxr_hq")
+    signal = signal / np.abs(signal).max()
+    mel = librosa.feature.melspectrogram(
+        y=signal, sr=16_000, n_fft=512, hop_length=256, n_mels=BANDS, pad_mode="constant"
+    )
+    normalized = ((mel.T - mean) / std).clip(-3, 3)
+    step = (len(normalized) - FRAMES) // (CHUNKS - 1)
+    return np.stack([normalized[i * step : i * step + FRAMES] for i in range(CHUNKS)])
+
+
 def make_networks(device: str) -> list[Network]:
-    """Three networks in evaluation mode."""
+    from emocluster_jax.benchmark.peers.torch_networks import make_network
+
     return [make_network(1.0, device).eval() for _ in range(3)]
 
 
 def predict(path: Path, networks: list[Network], device: str) -> list[float]:
     """The three attributes of a recording."""
+    import torch
+
     with torch.inference_mode():
         data = torch.from_numpy(chunks_of(path)).to(device)
         return [float(network(data)[2].mean()) for network in networks]
