@@ -53,8 +53,7 @@ def parse(
 ) -> Options:
     """The command line as an instance of a dataclass; `--help` and wrong values end the process (status 0 and 2).
 
-    Settings of nested dataclasses are flat options: `model.clusters` is `--clusters`. The fields' docstrings are the
-    help texts.
+    Settings of nested dataclasses are flat options (`model.clusters` is `--clusters`), and field docstrings are help.
 
     Args:
       example: arguments that work, shown in `--help`.

@@ -35,8 +35,7 @@ class CorpusClusters:
       clusters: (U,) int32, the cluster of most chunks; in a tie, the one with the lowest number.
       chunk_distances: (U, C) float32, Euclidean, of each chunk to its centroid, in the unit of the embeddings; None for
         models without centroids.
-      centroids: (K, E) float32, in the space of the embeddings or of their principal components; None for models
-        without.
+      centroids: (K, E) float32, in the space of the embeddings or of their principal components, or None.
     """
 
     recordings: Descriptions
@@ -69,8 +68,7 @@ def clusters(
 ) -> CorpusClusters:
     """Assigns every chunk of a prepared split to one of the model's clusters, as `predict` does with recordings.
 
-    They may differ from the best epoch's pseudo-labels, which came from the network before that epoch; the model is the
-    network after it.
+    They may differ from the best epoch's pseudo-labels: those came from the network before that epoch, not after it.
 
     Args:
       model: a model directory, or a work directory of training, of a system that clusters.
@@ -80,8 +78,7 @@ def clusters(
       console: shows progress and warnings; None for one that prints them.
 
     Raises:
-      InputError: there is no model with clusters, no such data, split or fold, or the data were prepared for another
-        model.
+      InputError: there is no model with clusters, no such data, split or fold, or the data are for another model.
     """
     console, data_dir = console or Console(), Path(data_dir)
     saved = read_model(model_folder(Path(model)))

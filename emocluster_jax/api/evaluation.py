@@ -102,8 +102,7 @@ def open_data_for(
     the unlabelled pool, which is the same for all folds, none is needed.
 
     Raises:
-      InputError: there are none, they have other features, inputs or normalisation, no such fold, or folds of which
-        none is chosen.
+      InputError: there are none, they have other features, inputs or normalisation, or no such fold is chosen.
     """
     data = open_data(data_dir, fold)
     features = data.preparation.features

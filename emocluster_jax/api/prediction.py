@@ -81,8 +81,7 @@ class Predictions:
     def to_frame(self, *, quality: bool = False) -> pandas.DataFrame:
         """The attributes, in label units, in audformat's segmented index (file, start, end).
 
-        A single model's clusters, if it has any, are the column `cluster`; of several models they are left out. With
-        `quality` its columns follow.
+        A single model's clusters, if it has any, are the column `cluster`. With `quality` its columns follow.
 
         Raises:
           InputError: pandas is not installed.

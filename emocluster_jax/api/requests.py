@@ -181,8 +181,7 @@ class FitRequest(FitSettings):
     config: TrainConfig | None = None
     """The run's settings; None for those of the paper."""
     stopping: AbstractContextManager[Callable[[], bool]] | None = field(default=None, kw_only=True)
-    """Entered while epochs run; every second or two, what it gives is asked whether to stop after the step, with a
-    checkpoint. None never stops."""
+    """Entered while epochs run; what it gives is asked every second or two whether to stop, with a checkpoint."""
 
 
 @dataclass(frozen=True, kw_only=True)

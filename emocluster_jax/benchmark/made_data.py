@@ -48,8 +48,7 @@ def points_and_centroids(
 def temporary_recordings(count: int, seconds: float) -> tuple[list[Path], tempfile.TemporaryDirectory[str]]:
     """Writes recordings as speech corpora often keep them, 16 bit, stereo, 48 kHz: bursts of noise over a tone.
 
-    Some 40 files differ; the others are links to them, to save disk space. They have a folder of their own within the
-    temporary one.
+    Some 40 files differ; the others are links to them, to save disk space. All are in a subfolder of their own.
     """
     import soundfile  # the suites that only compute do without it
 

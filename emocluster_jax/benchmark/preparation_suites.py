@@ -1,7 +1,6 @@
 """Preparation compared with a plain librosa loop, and the peak memory of preparation and prediction.
 
-Memory should not grow with the number or length of recordings. Its network has an eighth of the usual width, to save
-time.
+Memory should not grow with the number or length of recordings; an eighth of the network's width shows that as well.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Contenders in separate processes, so that repetitions can alternate and neither side's settings affect the other.
 
-A process imports, compiles and warms up once, then does one repetition per message on its pipe. Only one works at a
-time.
+A process imports, compiles and warms up once, then does one repetition per message. Only one works at a time.
 """
 
 from __future__ import annotations

@@ -35,8 +35,7 @@ def pairs(grid: Grid, table: TableName) -> list[tuple[Setting, Setting]]:
 
     Table 1 compares DeepEmoCluster with every other system; Table 2 more clusters with the first K; Figure 2
     DeepEmoCluster with every other system at the same number of unlabelled recordings, and every system with unlabelled
-    recordings with itself without. Figure 3 compares no scores, and models of different folds share most of their
-    training.
+    recordings with itself without. Figure 3 has no scores; models of different folds share most of their training.
     """
     settings = grid.settings_of(table)
     if table in ("figure3", "folds"):

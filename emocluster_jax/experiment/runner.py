@@ -30,8 +30,7 @@ def run_all(plan: Plan, runs: Sequence[Run], command: Callable[[Run], Sequence[s
     """Runs what is not complete, resuming runs that were stopped, and returns the logs of those that failed.
 
     Several processes may work on the same grid: one of them takes a run, and the others skip it. A run is also skipped
-    while somebody trains in its work directory by other means. `command` returns the command line that trains a run, or
-    resumes it.
+    while somebody trains in its work directory by other means. `command` gives the command line that trains or resumes.
 
     Raises:
       InputError: nothing can be written in the plan's work directory.

@@ -23,8 +23,7 @@ _TEMPLATES = "templates"
 def render(template: str, **context: Any) -> str:
     """A page from one of the package's templates.
 
-    Every text is escaped. The browser may run only Plotly's scripts and the page's own, by their hashes, and may load
-    nothing.
+    Every text is escaped. The browser may load nothing, and run only Plotly's scripts and the page's own, by hash.
     """
     environment = Environment(
         loader=PackageLoader(__package__ or "", _TEMPLATES),

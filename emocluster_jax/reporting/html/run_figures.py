@@ -78,6 +78,7 @@ def _add_curves(figure: go.Figure, column: int, panel: Panel) -> None:
 def _add_sizes(figure: go.Figure, column: int, sizes: ClusterSizes) -> None:
     clusters = sizes.chunks.shape[1]
     for rank, colour in enumerate(sample_colorscale("Cividis", np.linspace(0.15, 0.95, clusters))):
+        ordinal = ("largest", "2nd", "3rd")[rank] if rank < 3 else f"{rank + 1}th"
         trace = go.Bar(
             x=sizes.epochs,
             y=sizes.percent[:, rank].tolist(),
@@ -85,14 +86,10 @@ def _add_sizes(figure: go.Figure, column: int, sizes: ClusterSizes) -> None:
             marker_color=colour,
             showlegend=False,
             name="",
-            hovertemplate=f"epoch %{{x}}, {_ordinal(rank + 1)} of {clusters}: %{{customdata}} chunks, %{{y:.1f}} %",
+            hovertemplate=f"epoch %{{x}}, {ordinal} of {clusters}: %{{customdata}} chunks, %{{y:.1f}} %",
         )
         figure.add_trace(trace, 1, column)
     figure.update_yaxes(range=[0, 100], col=column)
-
-
-def _ordinal(number: int) -> str:
-    return {1: "largest", 2: "2nd", 3: "3rd"}.get(number, f"{number}th")
 
 
 def cluster_figures(assignments: Int[np.ndarray, " chunks"], labels: LabelColumns) -> list[Figure]:

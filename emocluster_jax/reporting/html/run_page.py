@@ -13,7 +13,6 @@ from jaxtyping import Int
 from emocluster_jax.config import DEFAULT_AUDIO, FeatureConfig
 from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
-from emocluster_jax.evaluation.cluster_information import Information
 from emocluster_jax.evaluation.run_results import TEST_SCORES
 from emocluster_jax.inference.model_directory import MODEL, SavedModel, read_model
 from emocluster_jax.preprocessing.quality import told
@@ -141,7 +140,6 @@ def run_page(run: RunFiles, data: DataView | None, extent: Extent) -> str:
         training=run_figures.training_curves(run.metrics) if run.metrics else None,
         clusters_by_epoch=run_figures.cluster_curves(run.metrics) if run.metrics else None,
         information=run.information,
-        information_rows=_information_rows(run),
         distributions=run_figures.cluster_figures(data.assignments, data.train.labels)
         if data and data.assignments is not None
         else [],
@@ -181,7 +179,7 @@ def _facts(run: RunFiles) -> list[tuple[str, str]]:
     best = next((epoch for epoch in run.metrics if epoch["epoch"] == run.best_epoch), {})
     if best.get("validation_ccc_mean") is not None:
         facts.append(("validation CCC, mean", number(best["validation_ccc_mean"])))
-    for name, known in _information_rows(run):
+    for name, known in run.information.labels.items() if run.information else ():
         if name in run.saved.config.model.attributes or name == "speaker":
             facts.append((f"clusters and {name}, AMI", number(known.ami_of_sentences)))
     return facts
@@ -200,10 +198,6 @@ def _left_out(run: RunFiles, data: DataView | None) -> list[str]:
     if run.metrics and not run.scores and not os.path.lexists(run.workdir / TEST_SCORES):
         notes.append("There are no test scores: training has not ended, or the data have no test split.")
     return notes
-
-
-def _information_rows(run: RunFiles) -> list[tuple[str, Information]]:
-    return [] if run.information is None else list(run.information.labels.items())
 
 
 def _sampled(sample: Sample) -> str:
