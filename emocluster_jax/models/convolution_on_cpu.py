@@ -48,7 +48,7 @@ def input_forward(x: Input, kernel: Kernel, stride: int) -> Forward:
         )
         return product.reshape(n, h, w, -1)
 
-    return _forward_in_groups(convolve, x, kernel.shape[-1])
+    return _forward_in_groups(convolve, x, kernel.shape[-1], _strided(x.shape[1:3], stride))
 
 
 def input_backward(x: Input, kernel: Kernel, result: Output, *cotangents: Array, stride: int) -> Kernel:
@@ -60,7 +60,7 @@ def input_backward(x: Input, kernel: Kernel, result: Output, *cotangents: Array,
         return (patches.reshape(len(patches), -1) @ total.reshape(-1, c_out),), ()
 
     zeros = jnp.zeros((kernel.size // c_out, c_out))
-    (kernel_gradient,), _ = _backward_in_groups(gradient, (zeros,), x, result, *cotangents)
+    (kernel_gradient,), _ = _backward_in_groups(gradient, (zeros,), (), x, result, *cotangents)
     return kernel_gradient.reshape(kernel.shape)
 
 
@@ -70,7 +70,7 @@ def relu_forward(x: Input, multiplier: PerInput, offset: PerInput, kernel: Kerne
     def convolve(x):
         return _convolve(jax.nn.relu(x * multiplier + offset), kernel, stride)
 
-    return _forward_in_groups(convolve, x, kernel.shape[-1])
+    return _forward_in_groups(convolve, x, kernel.shape[-1], _strided(x.shape[1:3], stride))
 
 
 def relu_backward(
@@ -87,13 +87,13 @@ def relu_backward(
         return sums, (affine_gradient * multiplier,)
 
     zeros = jax.tree.map(jnp.zeros_like, (multiplier, offset, kernel))
-    sums, (x_gradient,) = _backward_in_groups(gradients, zeros, x, result, *cotangents)
+    sums, (x_gradient,) = _backward_in_groups(gradients, zeros, (jnp.zeros_like(x),), x, result, *cotangents)
     return x_gradient, *sums
 
 
 def transposed_forward(x: Output, kernel: Kernel, stride: int, shape: tuple[int, int]) -> Forward:
     """The transpose of a convolution, with a result of the shape (h, w)."""
-    return _forward_in_groups(lambda x: _input_gradient(kernel, x, stride, shape), x, kernel.shape[2])
+    return _forward_in_groups(lambda x: _input_gradient(kernel, x, stride, shape), x, kernel.shape[2], shape)
 
 
 def transposed_backward(
@@ -105,7 +105,7 @@ def transposed_backward(
         return (_kernel_gradient(total, x, stride),), (_convolve(total, kernel, stride),)
 
     (kernel_gradient,), (x_gradient,) = _backward_in_groups(
-        gradients, (jnp.zeros_like(kernel),), x, result, *cotangents
+        gradients, (jnp.zeros_like(kernel),), (jnp.zeros_like(x),), x, result, *cotangents
     )
     return x_gradient, kernel_gradient
 
@@ -151,8 +151,8 @@ def _three_rows(cotangent: Float[Array, "n h w c"]) -> Float[Array, "pixels 3*c"
     return jnp.concatenate([padded[:, 2 - row : 2 - row + h] for row in range(3)], -1).reshape(-1, 3 * c)
 
 
-def _halved(size: int) -> int:
-    return -(-size // 2)
+def _strided(shape: Sequence[int], stride: int) -> tuple[int, ...]:
+    return tuple(-(-size // stride) for size in shape)
 
 
 def _side_by_side(padded: Float[Array, "n h w_padded c"], w: int) -> Float[Array, "n h w 3*c"]:
@@ -163,7 +163,7 @@ def _side_by_side(padded: Float[Array, "n h w_padded c"], w: int) -> Float[Array
 def _patches(x: Float[Array, "n h w c"]) -> Float[Array, "n h_out w_out 9*c"]:
     """The nine taps of every pixel that stride 2 visits, as channels."""
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    h_reach, w_reach = 2 * _halved(x.shape[1]) - 1, 2 * _halved(x.shape[2]) - 1
+    h_reach, w_reach = (2 * size - 1 for size in _strided(x.shape[1:3], 2))
     return jnp.concatenate(
         [padded[:, i : i + h_reach : 2, j : j + w_reach : 2] for i in range(3) for j in range(3)], -1
     )
@@ -188,40 +188,47 @@ def _interleaved(products: Array, axis: int, tap_axis: int) -> Array:
     return jnp.stack([middle, last + lax.pad(first, jnp.zeros((), first.dtype), shift)], axis + 1)
 
 
-def _forward_in_groups(convolve: Callable[[Array], Array], x: Array, c_out: int) -> Forward:
+def _forward_in_groups(convolve: Callable[[Array], Array], x: Array, c_out: int, shape: Sequence[int]) -> Forward:
     def forward(x):
         y = convolve(x)
         return (y.sum((0, 1, 2)), (y * y).sum((0, 1, 2))), (y,)
 
     zeros = jnp.zeros(c_out), jnp.zeros(c_out)
-    (total, square), (result,) = _loop(forward, zeros, (x,), jax.eval_shape(convolve, x).shape)
+    whole = jnp.zeros((len(x), *shape, c_out), x.dtype)
+    (total, square), (result,) = _loop(forward, zeros, (whole,), (x,), shape)
     return result, total, square
 
 
 def _backward_in_groups(
-    gradients: Callable, sums, x: Array, result: Array, cotangent: Array, mean_cotangent: Array, square_cotangent: Array
+    gradients: Callable,
+    sums,
+    results,
+    x: Array,
+    result: Array,
+    cotangent: Array,
+    mean_cotangent: Array,
+    square_cotangent: Array,
 ):
     def backward(x, result, cotangent):
         return gradients(x, cotangent + mean_cotangent + square_cotangent * result)
 
-    return _loop(backward, sums, (x, result, cotangent), result.shape)
+    return _loop(backward, sums, results, (x, result, cotangent), result.shape[1:3])
 
 
-def _loop(function: Callable, sums, arrays: Sequence[Array], shape: Sequence[int]):
-    """Runs `function(*images) -> (sums, results)` over groups of images, and adds its sums to `sums`.
+def _loop(function: Callable, sums, results, arrays: Sequence[Array], shape: Sequence[int]):
+    """Runs `function(*images) -> (sums, results)` over groups of images; adds its sums, and fills in its results.
 
     The arrays are sliced in place: `lax.scan` over groups would reshape them, and XLA would copy each one whole.
 
     Args:
         function: of as many images of each array.
         sums: to begin with.
+        results: arrays of n images to write into; to find their shapes would mean to trace the function once more.
         arrays: of n images.
-        shape: of the forward pass's result, (n, h, w, c), which determines the size of the groups.
+        shape: height and width of the forward pass's result, which determine the size of the groups.
     """
-    n, h, w, _ = shape
-    size = max(1, min(n, PIXELS_PER_GROUP // (h * w)))
-    shapes = jax.eval_shape(function, *(x[:size] for x in arrays))[1]
-    results = tuple(jnp.zeros((n, *y.shape[1:]), y.dtype) for y in shapes)
+    n = len(arrays[0])
+    size = max(1, min(n, PIXELS_PER_GROUP // (shape[0] * shape[1])))
 
     def step(group, carry, images=size):
         sums, results = carry
