@@ -119,7 +119,7 @@ def test_the_report_and_the_export_know_what_the_input_is(worked: Path, monkeypa
 
 
 @pytest.mark.parametrize("system", NETWORKS)
-@pytest.mark.parametrize("shape", [(50, 24), (75, 769), (1, 1)])
+@pytest.mark.parametrize("shape", [(75, 769), (1, 1)])
 def test_every_system_takes_the_shape(system: Any, shape: tuple[int, int]) -> None:
     network = network_of(ModelConfig(system=system, width_multiplier=0.125))
     chunks = jax.ShapeDtypeStruct((1, 3, *shape), np.float32)

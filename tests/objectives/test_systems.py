@@ -21,6 +21,7 @@ from emocluster_jax.inference.model_directory import read_model
 from emocluster_jax.inference.predictor import load_model
 from emocluster_jax.models.network import Output
 from emocluster_jax.objectives.stage import Batch, stages_of
+from emocluster_jax.runtime.loops import StoppedError
 from emocluster_jax.training.data import TrainingData
 from emocluster_jax.training.loop import fit
 from emocluster_jax.training.metrics_log import read_metrics
@@ -173,8 +174,12 @@ def test_a_model_directory_predicts_attributes_and_an_embedding_but_no_cluster(r
 def test_a_resumed_run_is_bit_equal(run: Path, data: TrainingData, tmp_path: Path) -> None:
     if run.name != "cnn_vae":
         pytest.skip("one run with noise, dropout and a weight that grows over the epochs stands for all")
-    for epochs in (2, 8):
-        fit(config("cnn_vae", epochs=epochs, **FAST), used("cnn_vae", data), tmp_path, Console(quiet=True))
+    ended: list[int] = []
+    settings = config("cnn_vae", epochs=8, **FAST), used("cnn_vae", data), tmp_path, Console(quiet=True)
+    with pytest.raises(StoppedError):
+        fit(*settings, stop=lambda: len(ended) == 2, after_epoch=lambda: ended.append(1))
+    assert len(read_metrics(tmp_path / "metrics.jsonl")) == 2
+    fit(*settings)
     lines = [read_metrics(folder / "metrics.jsonl") for folder in (run, tmp_path)]
     for one, other in zip(*lines, strict=True):
         assert one | {"seconds": 0} == other | {"seconds": 0}

@@ -15,6 +15,7 @@ from emocluster_jax.console import Console
 from emocluster_jax.corpora.labels import VAD, LabelColumns
 from emocluster_jax.errors import InputError
 from emocluster_jax.inference.model_directory import model_epoch, read_model
+from emocluster_jax.runtime.loops import StoppedError
 from emocluster_jax.training.checkpoints import Progress
 from emocluster_jax.training.data import TrainingData
 from emocluster_jax.training.loop import fit
@@ -85,12 +86,13 @@ def test_resumed_run_is_bit_equal_to_an_undisturbed_one(data: TrainingData, undi
     def after_epoch() -> None:
         ends.append(len(read_metrics(tmp_path / "metrics.jsonl")))
 
-    console = WatchedConsole()
-    fit(dataclasses.replace(CONFIG, epochs=1), data, tmp_path, console, after_epoch=after_epoch)
+    first, console = WatchedConsole(), WatchedConsole()
+    with pytest.raises(StoppedError):
+        fit(CONFIG, data, tmp_path, first, stop=lambda: ends == [1], after_epoch=after_epoch)
     fit(CONFIG, data, tmp_path, console, after_epoch=after_epoch)
     ccc = [epoch["validation_ccc_mean"] for epoch in comparable(tmp_path)]
-    shown = [task.note for task in console.tasks if task.description.startswith("epoch")]
-    assert shown == ["", f"best CCC {ccc[0]:.3f}", f"CCC {ccc[1]:.3f}"]
+    shown = [[task.note for task in each.tasks if task.description.startswith("epoch")] for each in (first, console)]
+    assert shown == [["", f"CCC {ccc[0]:.3f}"], [f"best CCC {ccc[0]:.3f}", f"CCC {ccc[1]:.3f}"]]
     assert ends == list(range(1, CONFIG.epochs + 1))
     assert comparable(tmp_path) == comparable(undisturbed)
     models = [read_model(folder / "model") for folder in (undisturbed, tmp_path)]
