@@ -18,7 +18,7 @@ import contextlib
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from emocluster_jax.errors import InputError
+from emocluster_jax.errors import InputError, RecordingError
 from emocluster_jax.storage.caches import place_caches
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from emocluster_jax.api.training import fit
     from emocluster_jax.config import PRESETS, ModelConfig, TrainConfig
     from emocluster_jax.console import Console
-    from emocluster_jax.errors import RecordingError
     from emocluster_jax.inference.predictor import Prediction, Predictor, load_model
     from emocluster_jax.inference.recordings import Recording
 
@@ -66,11 +65,10 @@ _MODULES = {
     "PRESETS": "config",
     "ModelConfig": "config",
     "TrainConfig": "config",
-    "RecordingError": "errors",
+    "Console": "console",
     "Prediction": "inference.predictor",
     "Predictor": "inference.predictor",
     "load_model": "inference.predictor",
-    "Console": "console",
 }
 
 

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from emocluster_jax.errors import InputError
 from emocluster_jax.ranges import Range, within
-from emocluster_jax.settings import check_numbers, from_dict, values_of
+from emocluster_jax.settings import Checked, from_dict, values_of
 
 SystemName = Literal["emocluster", "cnn_regressor", "cnn_ae", "cnn_vae", "ladder"]
 """What `--model` knows: each is a module in `models` and one in `objectives`."""
@@ -32,7 +32,6 @@ LADDER_LEVELS = 9
 
 
 def _only(*systems: SystemName) -> dict[str, Any]:
-    """Metadata of an option that only these systems use."""
     return {"systems": systems}
 
 
@@ -40,9 +39,7 @@ BATCH_SIZE = Range(int, 1, 65_536)
 """Recordings per batch, in training and prediction."""
 CLUSTERS = Range(int, 1, 1_000_000)
 FOLD = Range(int, 1, 1_000_000)
-_FOLDS_WANTED = (
-    "speakers, or a number of 3 or more, and 1000000 at most: one fold tests, one validates, the others train"
-)
+_FOLDS_WANTED = "speakers, or a number from 3 to 1000000: one fold tests, one validates, the others train"
 FOLDS = Range(int, 3, 1_000_000, wanted=_FOLDS_WANTED)
 FRAME_RATE = Range(float, 1, 4_096)
 """Frames per second of given features."""
@@ -99,7 +96,7 @@ def check_label_names(names: Sequence[str], where: str) -> None:
 
 
 @dataclass(frozen=True)
-class AudioConfig:
+class AudioConfig(Checked):
     """How an audio file becomes one signal; models and data made with different ones fit together."""
 
     channel: int | None = field(default=None, metadata=within(CHANNEL))
@@ -108,9 +105,6 @@ class AudioConfig:
     """Subtract the signal's mean before its peak is taken."""
     strict: bool = False
     """Leave out a recording whose file was cut short, instead of using what is there."""
-
-    def __post_init__(self) -> None:
-        check_numbers(self)
 
 
 DEFAULT_AUDIO = AudioConfig()
@@ -127,7 +121,7 @@ def channel_number(channel: int | str) -> int | None:
 
 
 @dataclass(frozen=True)
-class FeatureConfig:
+class FeatureConfig(Checked):
     """How a recording becomes chunks of a mel spectrogram (paper, section 3.1)."""
 
     sample_rate_hz: int = field(default=16_000, metadata=within(Range(int, 1, 768_000)))
@@ -142,7 +136,8 @@ class FeatureConfig:
     """Normalised features are clipped to plus and minus this many standard deviations."""
 
     def __post_init__(self) -> None:
-        _check_features(self)
+        super().__post_init__()
+        _check_size(self)
 
     @classmethod
     def of_windows(cls, window_ms: float, hop_ms: float, mel_bands: int) -> FeatureConfig:
@@ -179,7 +174,7 @@ class FeatureConfig:
 
 
 @dataclass(frozen=True)
-class GivenFeatures:
+class GivenFeatures(Checked):
     """How a corpus's own frames, one file of them per recording, become chunks of one second."""
 
     dimensions: int = field(metadata=within(Range(int, 1, 16_384)))
@@ -191,7 +186,8 @@ class GivenFeatures:
     """Normalised features are clipped to plus and minus this many standard deviations."""
 
     def __post_init__(self) -> None:
-        _check_features(self)
+        super().__post_init__()
+        _check_size(self)
 
     @property
     def chunk_frames(self) -> int:
@@ -200,12 +196,10 @@ class GivenFeatures:
 
     @property
     def source_rate(self) -> float:
-        """Rows per second of what is read from a recording's file: frames."""
         return self.frames_per_second
 
     @property
     def summary(self) -> str:
-        """What the frames are, for people."""
         return f"given features ({self.dimensions} numbers per frame, {self.frames_per_second:g} frames per second)"
 
 
@@ -213,16 +207,15 @@ Features = FeatureConfig | GivenFeatures
 """How recordings become chunks: frames of a mel spectrogram, or frames that were given."""
 
 
-def _check_features(features: Features) -> None:
-    """Checks ranges, and limits how much memory a file of settings can make the program allocate."""
-    check_numbers(features)
+def _check_size(features: Features) -> None:
+    """Limits how much memory a file of settings can make the program allocate."""
     values = features.chunks_per_utterance * features.chunk_frames * features.dimensions
     if values > _MOST_VALUES:
         raise InputError(f"the chunks of a recording have {values} values; expected {_MOST_VALUES} at most")
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Checked):
     """The shape of the network (paper, section 3.2)."""
 
     system: SystemName = field(default="emocluster", metadata={"option": "model"})
@@ -247,11 +240,11 @@ class ModelConfig:
         if self.temporal not in (known := typing.get_args(TemporalName)):
             raise InputError(f"`temporal` is {self.temporal}; expected one of {', '.join(known)}")
         check_label_names(self.attributes, "`attributes`")
-        check_numbers(self)
+        super().__post_init__()
 
 
 @dataclass(frozen=True)
-class ClusteringConfig:
+class ClusteringConfig(Checked):
     """How the embeddings are clustered at the start of each stage (paper, section 2.2)."""
 
     iterations: int = field(default=20, metadata=within(Range(int, 1, 1_000_000)))
@@ -269,7 +262,7 @@ class ClusteringConfig:
     centroids are scaled to unit length."""
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        super().__post_init__()
         if self.whiten and self.pca_components is None:
             raise InputError("`whiten` scales principal components; give their number by `pca_components` as well")
 
@@ -280,7 +273,7 @@ class ClusteringConfig:
 
 
 @dataclass(frozen=True)
-class OptimizerConfig:
+class OptimizerConfig(Checked):
     """Learning rates; those of emocluster's summed updates are explained in `objectives.optimizers`."""
 
     adam_learning_rate: float = field(default=5e-4, metadata=within(_LEARNING_RATE))
@@ -292,12 +285,9 @@ class OptimizerConfig:
     freeze_regressor: bool = field(default=False, metadata=_only("emocluster"))
     """Never train the attribute regressor, as the published code does; the paper trains it."""
 
-    def __post_init__(self) -> None:
-        check_numbers(self)
-
 
 @dataclass(frozen=True)
-class AutoencoderConfig:
+class AutoencoderConfig(Checked):
     """Weights of what the autoencoders minimise beside the CCC loss; `objectives.cnn_ae` and `cnn_vae` explain them."""
 
     reconstruction_weight: float = field(default=1.0, metadata=_only("cnn_ae", "cnn_vae") | within(_FACTOR))
@@ -307,12 +297,9 @@ class AutoencoderConfig:
     kl_warmup_epochs: float = field(default=5.0, metadata=_only("cnn_vae") | within(Range(float, 0, 1_000_000)))
     """Epochs, possibly fractional, over which that weight grows from 0."""
 
-    def __post_init__(self) -> None:
-        check_numbers(self)
-
 
 @dataclass(frozen=True)
-class LadderConfig:
+class LadderConfig(Checked):
     """The ladder network's noise, and what it minimises beside the CCC loss (see `models.ladder`)."""
 
     noise_std: float = field(default=0.3, metadata=within(Range(float, 0, 1_000)))
@@ -321,7 +308,7 @@ class LadderConfig:
     """Weights of the denoising costs of the input, the seven convolutions and the shared layer."""
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        super().__post_init__()
         if len(self.denoising_weights) != LADDER_LEVELS:
             raise InputError(
                 f"`denoising_weights` is {self.denoising_weights}; expected {LADDER_LEVELS} numbers: of the input, the "
@@ -330,7 +317,7 @@ class LadderConfig:
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Checked):
     """One training run, apart from where its data and results lie."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -376,7 +363,7 @@ class TrainConfig:
     """Everything random in the run follows from it."""
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        super().__post_init__()
         if self.patience is not None and self.stages == "unsupervised":
             raise InputError("`patience` waits for a better epoch, and `stages=unsupervised` trains no regressor")
         if self.select_by != "ccc" and self.stages == "unsupervised":
@@ -410,6 +397,6 @@ of the published weights, whose regressor was never trained."""
 
 
 def features_from_dict(values: Any, where: str) -> Features:
-    """Feature settings of either kind from what `to_dict` made of them; raises as `from_dict`."""
+    """Feature settings of either kind from what `dataclasses.asdict` made of them; raises as `from_dict`."""
     given = isinstance(values, dict) and "frames_per_second" in values
     return from_dict(GivenFeatures if given else FeatureConfig, values, where)

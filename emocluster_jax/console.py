@@ -193,10 +193,7 @@ class _Bars:
         console = RichConsole(file=sys.stderr)
         self._spinner = Spinner("dots" if console.encoding.startswith("utf") else "line")
         self._live = Live(
-            console=console,
-            get_renderable=self._table,
-            refresh_per_second=10,
-            redirect_stdout=self.stdout_is_terminal,
+            console=console, get_renderable=self._table, refresh_per_second=10, redirect_stdout=self.stdout_is_terminal
         )
         self._live.start()
 

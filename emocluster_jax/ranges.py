@@ -22,21 +22,13 @@ _LARGEST_SHOWN = 10**30
 
 @dataclass(frozen=True)
 class Range(Generic[Number]):
-    """The values that a number may have.
+    """The values that a number may have."""
 
-    Attributes:
-      kind: int, or float, which allows integers too.
-      lowest: the lowest value.
-      highest: the highest value, which is finite.
-      excludes: which of the two is itself excluded.
-      wanted: what is expected, for messages; empty if the bounds say it.
-    """
-
-    kind: type[Number]
+    kind: type[Number]  # int, or float, which allows integers too
     lowest: Number
-    highest: Number
-    excludes: Literal["lowest", "highest"] | None = None
-    wanted: str = ""
+    highest: Number  # finite
+    excludes: Literal["lowest", "highest"] | None = None  # which of the two is itself excluded
+    wanted: str = ""  # what is expected, for messages; empty if the bounds say it
 
     def __str__(self) -> str:
         if self.wanted:
@@ -50,14 +42,11 @@ class Range(Generic[Number]):
     def check(self, name: str, value: Any) -> Number:
         """The number as Python's; raises InputError, with this name, if it is out of range or of another kind."""
         number = _plain(value, numbers.Integral if self.kind is int else numbers.Real)
+        excluded = self.excludes and getattr(self, self.excludes)
         # Integers of any size compare exactly with floats, and NaN is in no range.
-        if number is None or not self.lowest <= number <= self.highest or number == self._excluded:
+        if number is None or not self.lowest <= number <= self.highest or number == excluded:
             raise InputError(f"{name} is {_shown(value)}; expected {self}")
         return number
-
-    @property
-    def _excluded(self) -> Number | None:
-        return getattr(self, self.excludes) if self.excludes else None
 
 
 def _plain(value: Any, kind: type[numbers.Real]) -> Any:
@@ -74,7 +63,6 @@ def _plain(value: Any, kind: type[numbers.Real]) -> Any:
 
 
 def _shown(value: Any) -> str:
-    """A value for a message of one line."""
     if isinstance(value, int) and abs(value) >= _LARGEST_SHOWN:
         return "a number of more than 30 digits"
     return str(value) if isinstance(value, numbers.Real) else reprlib.repr(value)

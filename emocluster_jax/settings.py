@@ -22,27 +22,16 @@ Config = TypeVar("Config")
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """One field of a dataclass of settings.
+    """One field of a dataclass of settings."""
 
-    Attributes:
-      name: of the field, which Python users know it by.
-      option: its name in commands, without dashes; None where they have no such option.
-      type: its annotation.
-      default: its default value; `dataclasses.MISSING` where it has none, or a factory makes it.
-      required: whether a value has to be given.
-      range: the numbers that it may have; None where it holds none.
-      systems: those that use it; None for all.
-      parts: the settings inside, where it is a dataclass itself.
-    """
-
-    name: str
-    option: str | None
-    type: Any
-    default: Any
+    name: str  # by which Python users know it
+    option: str | None  # its name in commands, without dashes; None where they have no such option
+    type: Any  # its annotation
+    default: Any  # `dataclasses.MISSING` where it has none, or a factory makes it
     required: bool
-    range: Range[Any] | None
-    systems: tuple[str, ...] | None
-    parts: tuple[Setting, ...]
+    range: Range[Any] | None  # the numbers that it may have; None where it holds none
+    systems: tuple[str, ...] | None  # those that use it; None for all
+    parts: tuple[Setting, ...]  # the settings inside, where it is a dataclass itself
 
 
 @functools.cache
@@ -70,14 +59,10 @@ def settings_of(cls: type[Any], systems: tuple[str, ...] | None = None) -> tuple
     return tuple(found)
 
 
-def all_settings(cls: type[Any]) -> Iterator[Setting]:
-    """The settings of a dataclass, with those of dataclasses inside in their place."""
-
-    def unnested(settings: tuple[Setting, ...]) -> Iterator[Setting]:
-        for setting in settings:
-            yield from unnested(setting.parts) if setting.parts else (setting,)
-
-    return unnested(settings_of(cls))
+def all_settings(cls: type[Any], systems: tuple[str, ...] | None = None) -> Iterator[Setting]:
+    """As `settings_of`, with the settings of dataclasses inside in their place."""
+    for setting in settings_of(cls, systems):
+        yield from all_settings(setting.type, setting.systems) if setting.parts else (setting,)
 
 
 def values_of(config: Any, settings: tuple[Setting, ...] | None = None) -> Iterator[tuple[Setting, Any]]:
@@ -87,8 +72,8 @@ def values_of(config: Any, settings: tuple[Setting, ...] | None = None) -> Itera
         yield from values_of(value, setting.parts) if setting.parts else ((setting, value),)
 
 
-def check_numbers(config: Any) -> None:
-    """Checks each number of a dataclass against its range, and makes NumPy's Python's; for its `__post_init__`.
+class Checked:
+    """Base of dataclasses of settings: checks each number against its range, and makes NumPy's Python's.
 
     Numbers may be optional, elements of a tuple, or an alternative to words.
 
@@ -96,15 +81,16 @@ def check_numbers(config: Any) -> None:
       InputError: a number is out of its range.
       TypeError: a field of numbers has no range of that kind.
     """
-    for setting in settings_of(type(config)):
-        limits = setting.range
-        if number_kind(setting.type) is not (limits and limits.kind):
-            raise TypeError(
-                f"{type(config).__name__}.{setting.name} is {setting.type}, but its metadata have the range {limits!r}"
-            )
-        if limits is not None:
-            checked = _in_range(getattr(config, setting.name), setting.type, limits, f"`{setting.name}`")
-            object.__setattr__(config, setting.name, checked)  # it may be frozen
+
+    def __post_init__(self) -> None:
+        for setting in settings_of(type(self)):
+            limits = setting.range
+            if number_kind(setting.type) is not (limits and limits.kind):
+                where = f"{type(self).__name__}.{setting.name}"
+                raise TypeError(f"{where} is {setting.type}, but its metadata have the range {limits!r}")
+            if limits is not None:
+                checked = _in_range(getattr(self, setting.name), setting.type, limits, f"`{setting.name}`")
+                object.__setattr__(self, setting.name, checked)  # it may be frozen
 
 
 def _in_range(value: Any, hint: Any, limits: Range[Any], name: str) -> Any:
@@ -120,13 +106,8 @@ def _in_range(value: Any, hint: Any, limits: Range[Any], name: str) -> Any:
     return limits.check(name, value)
 
 
-def to_dict(config: Any) -> dict[str, Any]:
-    """A dataclass of settings as plain JSON types."""
-    return dataclasses.asdict(config)
-
-
 def from_dict(cls: type[Config], values: Any, where: str) -> Config:
-    """The dataclass `cls` from what `to_dict` made of it; settings that are left out keep their defaults.
+    """The dataclass `cls` from what `dataclasses.asdict` made of it; settings that are left out keep their defaults.
 
     Raises:
       InputError: `where` there is an unknown setting, a missing one, or a value of the wrong type or out of range.

@@ -15,7 +15,7 @@ import tyro
 
 from emocluster_jax.errors import InputError
 from emocluster_jax.ranges import Range, within
-from emocluster_jax.settings import check_numbers
+from emocluster_jax.settings import Checked
 from emocluster_jax.storage.disk import check_output_file
 from launch import command
 from launch.options import parse
@@ -30,7 +30,7 @@ and the memory that much preparation and prediction takes."""
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Checked):
     """What to measure, and how."""
 
     suites: tyro.conf.Positional[
@@ -49,9 +49,6 @@ class Options:
     """Use tiny sizes, to check that everything works; the figures mean nothing."""
     quiet: bool = False
     """Print nothing but warnings and errors."""
-
-    def __post_init__(self) -> None:
-        check_numbers(self)
 
 
 def benchmark(options: Options, console: Console) -> list[Row]:

@@ -15,7 +15,7 @@ from emocluster_jax.config import CLUSTERS, PRESETS, RECORDINGS, SystemName, Tra
 from emocluster_jax.errors import InputError, one_line
 from emocluster_jax.ranges import Range, within
 from emocluster_jax.runtime.processes import Processes
-from emocluster_jax.settings import all_settings, check_numbers
+from emocluster_jax.settings import Checked, all_settings
 from emocluster_jax.storage.disk import check_output_folder
 from launch import command, train
 from launch.options import arguments_for, parse, words_of_options
@@ -44,7 +44,7 @@ _DECIDED = {
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Checked):
     """What to run, and where."""
 
     preset: tuple[Literal["table1", "table2", "figure2", "figure3", "all", "folds"], ...]
@@ -73,9 +73,6 @@ class Options:
     """Print only warnings and errors."""
     passed_on: tuple[str, ...] = field(default=(), metadata={"option": None})
     """Options of launch.train with their values."""
-
-    def __post_init__(self) -> None:
-        check_numbers(self)
 
 
 def main() -> None:

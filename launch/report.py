@@ -7,7 +7,7 @@ from pathlib import Path
 
 from emocluster_jax.errors import InputError, one_line
 from emocluster_jax.ranges import Range, within
-from emocluster_jax.settings import check_numbers
+from emocluster_jax.settings import Checked
 from emocluster_jax.storage.disk import AGAIN, check_output_file, writing
 from launch import command
 from launch.options import parse
@@ -18,7 +18,7 @@ server. Needs jinja2 and plotly (pip install "emocluster_jax[report]")."""
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Checked):
     """What to report on."""
 
     workdir: Path
@@ -39,7 +39,7 @@ class Options:
     """Print nothing but warnings and errors."""
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        super().__post_init__()
         if self.audio is not None and self.data_dir is None:
             raise InputError("--audio is given without --data-dir; give the records that the run was trained on")
         if self.audio is not None and not self.audio.is_dir():

@@ -11,11 +11,10 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from emocluster_jax.config import FeatureConfig
 from emocluster_jax.corpora.labels import VAD
 from emocluster_jax.corpora.utterance import Utterance
-from emocluster_jax.preprocessing.normalization import FeatureStatistics
+from emocluster_jax.preprocessing.normalization import Statistics
 from emocluster_jax.records.builder import record_file_name, record_serializer, write_metadata
 from emocluster_jax.records.folds import Folds
 from emocluster_jax.records.preparation import (
-    LabelStatistics,
     Layout,
     Preparation,
     RecordFile,
@@ -75,10 +74,10 @@ def write_records(
         source="/drawn",
         request="drawn",
         features=features,
-        feature_statistics=FeatureStatistics(nothing, one),
+        feature_statistics=Statistics(nothing, one),
         statistics_from="train",
         labels=VAD,
-        label_statistics=LabelStatistics(np.full(3, 4, np.float32), np.ones(3, np.float32)),
+        label_statistics=Statistics(np.full(3, 4, np.float32), np.ones(3, np.float32)),
         counts={split: len(chunks) for split, (chunks, _) in splits.items()},
         hours=dict.fromkeys(splits, 1.0),
         skipped=(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import pytest
 
@@ -20,13 +21,13 @@ from emocluster_jax.config import (
     features_from_dict,
 )
 from emocluster_jax.errors import InputError
-from emocluster_jax.settings import from_dict, to_dict
+from emocluster_jax.settings import from_dict
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_survive_json(name: Preset) -> None:
     config = PRESETS[name]
-    assert from_dict(TrainConfig, json.loads(json.dumps(to_dict(config))), "here") == config
+    assert from_dict(TrainConfig, json.loads(json.dumps(asdict(config))), "here") == config
 
 
 @pytest.mark.parametrize(
@@ -104,9 +105,9 @@ def test_options_of_other_systems(system, options: dict, message: str) -> None:
 
 def test_both_kinds_of_features_survive_json() -> None:
     for features in (FeatureConfig(), GivenFeatures(dimensions=768, frames_per_second=49.9, clip=5.0)):
-        assert features_from_dict(json.loads(json.dumps(to_dict(features))), "here") == features
+        assert features_from_dict(json.loads(json.dumps(asdict(features))), "here") == features
     # What is prepared is known by these settings in this order: others would prepare all data anew.
-    assert json.dumps(to_dict(FeatureConfig())) == (
+    assert json.dumps(asdict(FeatureConfig())) == (
         '{"sample_rate_hz": 16000, "fft_size": 512, "hop_size": 256, "mel_bands": 128, "chunk_frames": 62, '
         '"chunks_per_utterance": 11, "clip": 3.0}'
     )
@@ -120,6 +121,6 @@ def test_both_kinds_of_features_survive_json() -> None:
 
 
 def test_settings_from_before_there_were_several_systems() -> None:
-    values = to_dict(TrainConfig())
+    values = asdict(TrainConfig())
     del values["model"]["system"], values["autoencoder"], values["ladder"], values["stages"]
     assert from_dict(TrainConfig, values, "here") == TrainConfig()

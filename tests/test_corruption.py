@@ -26,10 +26,9 @@ from emocluster_jax.inference.model_directory import model_epoch, read_model, sa
 from emocluster_jax.models.registry import network_of
 from emocluster_jax.objectives.stage import stages_of
 from emocluster_jax.records import writer
-from emocluster_jax.records.chunk_source import ChunkSource
 from emocluster_jax.records.data_folder import unfinished_folder
 from emocluster_jax.records.preparation import read_preparation
-from emocluster_jax.records.reader import open_data
+from emocluster_jax.records.reader import ChunkSource, open_data
 from emocluster_jax.records.shard_work import ShardWork
 from emocluster_jax.records.shards import plan_shards, request_sha256
 from emocluster_jax.reporting.html.run_files import RunFiles, read_run_files

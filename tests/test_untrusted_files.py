@@ -26,13 +26,12 @@ from emocluster_jax.errors import InputError
 from emocluster_jax.inference.model_directory import read_model, save_model
 from emocluster_jax.inference.predictor import load_model
 from emocluster_jax.interop.published import import_published
-from emocluster_jax.records.chunk_source import ChunkSource
 from emocluster_jax.records.preparation import (
     Preparation,
     metadata_checksums,
     write_preparation,
 )
-from emocluster_jax.records.reader import open_data
+from emocluster_jax.records.reader import ChunkSource, open_data
 from emocluster_jax.storage.checksums import CHECKSUMS, file_sha256, write_checksums
 from emocluster_jax.storage.json_files import sealed
 from small_models import small_model

@@ -17,8 +17,7 @@ from emocluster_jax.inference.model_directory import model_folder, read_model
 from emocluster_jax.inference.predictor import Predictor
 from emocluster_jax.inference.recordings import predict_prepared
 from emocluster_jax.models.registry import NETWORKS
-from emocluster_jax.records.chunk_source import ChunkSource
-from emocluster_jax.records.reader import Descriptions
+from emocluster_jax.records.reader import ChunkSource, Descriptions
 
 if TYPE_CHECKING:
     import pandas

@@ -21,7 +21,6 @@ from emocluster_jax.feed.split import Feed
 from emocluster_jax.inference.model_directory import SavedModel, model_folder, read_model
 from emocluster_jax.records.reader import Descriptions, PreparedData, open_data
 from emocluster_jax.runtime import parallel
-from emocluster_jax.settings import to_dict
 from emocluster_jax.training.workdir import RUN_FILE, read_run
 
 if TYPE_CHECKING:
@@ -107,10 +106,10 @@ def open_data_for(
     data = open_data(data_dir, fold)
     features = data.preparation.features
     if saved.features != features:
-        own = to_dict(saved.features)
+        own = dataclasses.asdict(saved.features)
         different = [
             f"{name} {value}, not {own[name]}"
-            for name, value in to_dict(features).items()
+            for name, value in dataclasses.asdict(features).items()
             if own.get(name, value) != value
         ]
         raise InputError(

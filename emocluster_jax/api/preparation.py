@@ -17,7 +17,7 @@ from emocluster_jax.corpora.registry import CorpusName, options_of, read_corpus
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.preprocessing.given_frames import most_frequent_dimensions, shape_of
-from emocluster_jax.preprocessing.normalization import FeatureStatistics
+from emocluster_jax.preprocessing.normalization import Statistics
 from emocluster_jax.records.beam import BeamRunner, beam_runner
 from emocluster_jax.records.folds import in_one_split
 from emocluster_jax.records.preparation import FILE_NAME, GivenStatistics, Preparation, read_preparation
@@ -87,7 +87,7 @@ def _given_statistics(folder: Path) -> GivenStatistics:
     from emocluster_jax.inference.model_directory import read_model  # brings JAX, which no other preparation needs
 
     model = read_model(folder)
-    return GivenStatistics(FeatureStatistics(model.feature_mean, model.feature_std), model.features, str(folder))
+    return GivenStatistics(Statistics(model.feature_mean, model.feature_std), model.features, str(folder))
 
 
 def _empty_splits(request: PrepareRequest, utterances: Sequence[Utterance], preparation: Preparation) -> Iterator[str]:

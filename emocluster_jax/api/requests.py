@@ -20,7 +20,7 @@ from emocluster_jax.config import DEFAULT_AUDIO, AudioConfig, FeatureConfig, Tra
 from emocluster_jax.corpora.registry import CorpusName
 from emocluster_jax.errors import InputError
 from emocluster_jax.ranges import within
-from emocluster_jax.settings import check_numbers
+from emocluster_jax.settings import Checked
 
 if TYPE_CHECKING:
     from emocluster_jax.console import Console
@@ -53,14 +53,11 @@ def asked_by(request: Callable[Asked, Request]) -> Callable[[Callable[[Request],
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnyRequest:
+class AnyRequest(Checked):
     """What all requests have in common."""
 
     console: Console | None = field(default=None, metadata=_NO_OPTION)
     """Shows progress and warnings; None for one that prints them."""
-
-    def __post_init__(self) -> None:
-        check_numbers(self)
 
 
 @dataclass(frozen=True)

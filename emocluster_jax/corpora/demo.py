@@ -27,7 +27,7 @@ from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.ranges import Range, within
 from emocluster_jax.runtime.host import usable_cores
-from emocluster_jax.settings import check_numbers
+from emocluster_jax.settings import Checked
 from emocluster_jax.storage.atomic_files import beside, replacing_csv
 
 FORMAT_VERSION = 1
@@ -43,7 +43,7 @@ _SOME = Range(int, 1, 10_000)
 
 
 @dataclass(frozen=True)
-class DemoCorpus:
+class DemoCorpus(Checked):
     """What to make. The same settings and library versions give the same files, byte for byte."""
 
     train_speakers: int = field(default=24, metadata=within(_SOME))
@@ -55,9 +55,6 @@ class DemoCorpus:
     sample_rate_hz: int = field(default=16_000, metadata=within(Range(int, 8_000, 768_000)))
     seed: int = field(default=0, metadata=within(SEED))
 
-    def __post_init__(self) -> None:
-        check_numbers(self)
-
     @property
     def speakers(self) -> dict[str, int]:
         """Their number by split."""
@@ -65,7 +62,6 @@ class DemoCorpus:
 
     @property
     def recordings(self) -> int:
-        """Number of recordings in all."""
         return sum(self.speakers.values()) * self.recordings_per_speaker
 
 
@@ -118,8 +114,6 @@ def read(source: Path) -> list[Utterance]:
 
 @dataclass(frozen=True)
 class _Recording:
-    """What a speaker will say, how, and how it will be rated."""
-
     speaker: demo_voices.Speaker
     split: str
     file: str
@@ -160,7 +154,6 @@ def _record(
     annotators: Float[np.ndarray, "annotators 2 attributes"],
     config: DemoCorpus,
 ) -> list[_Recording]:
-    """Makes one speaker's recordings."""
     rng = np.random.default_rng([config.seed, 1, index])
     factor = np.linalg.cholesky(_CORRELATION)
     recordings = []

@@ -143,6 +143,5 @@ def _consensus(row: Row) -> dict[str, float]:
 
 
 def _speaker(stem: str) -> str | None:
-    """The second field of a recording's name."""
     fields = stem.split("_")
     return fields[1] if len(fields) == 4 else None

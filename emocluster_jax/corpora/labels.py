@@ -46,11 +46,9 @@ class LabelColumns:
         return np.concatenate([self.values, missing], axis=1)[:, positions]
 
     def columns(self) -> Iterator[tuple[str, Float[np.ndarray, " recordings"]]]:
-        """Each name with its column."""
         return zip(self.names, self.values.T, strict=True)
 
     def rows(self, positions: Int[np.ndarray, " n"]) -> LabelColumns:
-        """The labels of the recordings at these positions."""
         return LabelColumns(self.names, self.values[positions])
 
 
@@ -84,11 +82,11 @@ def unused_columns(table: Table, used: Collection[str], labels: Sequence[str]) -
     unused = [name for name in table.columns if name.casefold() not in read and _holds_numbers(table, name)]
     if not unused:
         return None
-    renames = []
-    for attribute in VAD:
-        candidates = [name for name in unused if _OTHER_NAMES[attribute].search(name.casefold())]
-        if candidates and not table.has(attribute):
-            renames.append(f"{' or '.join(candidates)} to {attribute}")
+    renames = [
+        f"{' or '.join(candidates)} to {attribute}"
+        for attribute, pattern in _OTHER_NAMES.items()
+        if not table.has(attribute) and (candidates := [name for name in unused if pattern.search(name.casefold())])
+    ]
     more = f" and {len(unused) - _SHOWN} more" if len(unused) > _SHOWN else ""
     advice = f", or rename {', '.join(renames)}" if renames else ""
     return (

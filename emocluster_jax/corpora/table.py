@@ -151,7 +151,6 @@ def _lines(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[st
 
 
 def _without_empty_end(fields: list[str]) -> list[str]:
-    """The fields up to the last that is not empty."""
     return fields[: max((i for i, field in enumerate(fields, start=1) if field), default=0)]
 
 

@@ -20,7 +20,7 @@ from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.cluster_information import ClusterInformation, Information
 from emocluster_jax.evaluation.metrics import Scores
 from emocluster_jax.storage.atomic_files import replacing_csv
-from emocluster_jax.storage.bounded_files import read_bytes
+from emocluster_jax.storage.checksums import read_bytes
 from emocluster_jax.storage.json_files import RUN_ENTRY, as_record, check_run, read_sealed, shortened, write_sealed
 
 TEST_PREDICTIONS = "test_predictions.csv"

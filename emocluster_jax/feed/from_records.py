@@ -1,30 +1,37 @@
-"""From prepared records to splits: each process reads its own share, onto the devices or, step by step, streamed."""
+"""From prepared records to splits: each process reads its own share, onto the devices at once or for each step anew."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from typing import Literal, get_args
 
+import grain
 import jax
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 
 from emocluster_jax.config import Features
 from emocluster_jax.console import Console
 from emocluster_jax.corpora.inputs import InputSizes
+from emocluster_jax.corpora.labels import LabelColumns
 from emocluster_jax.errors import InputError
-from emocluster_jax.feed.split import AUDIO, Feed, Split, labels_of_all, masked, place
-from emocluster_jax.feed.streamed import StreamedSplit
-from emocluster_jax.records.chunk_source import ChunkSource
-from emocluster_jax.records.reader import PreparedData
+from emocluster_jax.feed.split import AUDIO, Feed, Inputs, Spans, Split, block_starts, labels_of_all, masked, place
+from emocluster_jax.records.reader import ChunkSource, PreparedData
 from emocluster_jax.runtime import parallel
-from emocluster_jax.runtime.host import available_bytes
+from emocluster_jax.runtime.host import available_bytes, usable_cores
 
 RESIDENT_SHARE = 0.4
 """Of the free memory, what chunks may take. The rest is for the activations of a step, for the embeddings (a sixteenth
 of the chunks' size, which K-means works beside) and for the host's second copy of the chunks while they are placed."""
 
 _GB = 1e9
+_ROWS = 128
+"""Chunks that one thread reads at a time, or more: a recording that gives several of them is read once for all."""
+_MOST_THREADS = 16
 # The pool's order is drawn once and for all, so that every run's 15,000 recordings are part of another's 40,000.
 _POOL_SEED = 2021
 
@@ -34,11 +41,7 @@ def resolve_feed(
 ) -> Feed:
     """Where the chunks of these splits are to be, the same on every process; prints the choice in one line.
 
-    Args:
-      feed: what the user wants; "auto" decides by the free memory.
-      recordings: of each split that is used, over all processes.
-      features: how many chunks a recording has, and how large they are.
-      console: prints it.
+    "auto" decides by the free memory. `recordings` are those of each split that is used, over all processes.
 
     Raises:
       InputError: there is no such feed, or the processes of the run want different ones.
@@ -87,15 +90,9 @@ def load_split(
     feed: Feed = "resident",
     inputs: InputSizes = (),
 ) -> Split:
-    """Opens a split: its inputs are put on the devices, or read whenever they are needed.
+    """Opens a split, or its recordings at these indices, with further inputs that the network is given.
 
-    Args:
-      data: prepared records.
-      split: one of `config.SPLITS`.
-      console: shows progress.
-      indices: the recordings of the split to use; None uses all.
-      feed: of `resolve_feed`.
-      inputs: further inputs that the network is given.
+    By `feed` (of `resolve_feed`) the inputs are put on the devices, or read whenever they are needed.
 
     Raises:
       InputError: there is no such split or fold, or a damaged file.
@@ -122,3 +119,80 @@ def pool_prefix(pool_size: int, wanted: int | None) -> Int[np.ndarray, " n"]:
     """
     order = np.random.default_rng(_POOL_SEED).permutation(pool_size)
     return np.sort(order[:wanted])
+
+
+@dataclass(frozen=True)
+class StreamedSplit(Split):
+    """A split whose recordings are read anew for every step, ahead of it, by Grain's threads.
+
+    The steps get the same numbers as those of a `ResidentSplit`. Any process may draw any recording, so every process
+    needs all of the split's files; it reads only the rows that its own devices take.
+    """
+
+    source: ChunkSource
+    indices: Int[np.ndarray, " all_utterances"]  # positions in the source
+    labels: LabelColumns
+
+    @property
+    def chunks_per_utterance(self) -> int:
+        return self.source.shape[0]
+
+    def blocks(self, size: int) -> AbstractContextManager[Spans]:
+        count, each = self.utterances_per_device, self.chunks_per_utterance
+        starts = block_starts(np.arange(-(-count // size)), size, count)
+        device_starts = parallel.local_rows(self.utterances).start + count * np.arange(jax.local_device_count())
+        recordings = starts[:, None, None] + device_starts[:, None] + np.arange(size)
+        rows = recordings[..., None] * each + np.arange(each)
+        return self._stream(rows.reshape(*recordings.shape[:2], -1), each)
+
+    def draws(self, batches: Int[np.ndarray, "steps batch"], together: int) -> AbstractContextManager[Spans]:
+        steps, batch = batches.shape
+        own = parallel.local_rows(batch)
+        rows = batches[:, own.start : own.stop].reshape(steps, jax.local_device_count(), -1)
+        return self._stream(rows, together)
+
+    @contextmanager
+    def _stream(self, rows: Int[np.ndarray, "steps devices rows"], together: int) -> Iterator[Spans]:
+        """Gives, step by step, the inputs of these global chunk numbers; zeros for the padding after the last."""
+        at_once = max(1, _ROWS // rows[0].size)
+        threads = min(usable_cores(), _MOST_THREADS)
+        elements = (
+            grain.MapDataset.source([rows[i : i + at_once] for i in range(0, len(rows), at_once)])
+            .map(partial(self._read, together=together))
+            .to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads))
+        )
+        with closing(iter(elements)) as reads:
+            steps = (jax.tree.map(parallel.deal, step) for read in reads for step in read)
+            # One step ahead of the one that computes, so that its way to the devices costs no time either.
+            upcoming = next(steps)
+
+            def spans(first: int, last: int) -> Iterator[tuple[Inputs, int, int]]:
+                nonlocal upcoming
+                if first == last:
+                    yield upcoming, first, last
+                for step in range(first, last):
+                    yield upcoming, step, step + 1
+                    upcoming = next(steps, upcoming)
+
+            yield spans
+
+    def _read(
+        self, rows: Int[np.ndarray, "steps devices rows"], together: int
+    ) -> list[dict[str, Shaped[np.ndarray, "devices recordings ..."]]]:
+        """The inputs of these chunk numbers, step by step; every recording is read once, in the order of the files."""
+        numbers, count = rows.reshape(-1), rows.size // together
+        chunks = np.zeros((numbers.size, *self.source.shape[1:]), np.float16)
+        vectors = {name: np.full((count, length), np.nan, np.float32) for name, length in self.source.inputs}
+        order = np.argsort(numbers, kind="stable")
+        order = order[numbers[order] < self.chunk_count]
+        recordings, firsts = np.unique(numbers[order] // self.chunks_per_utterance, return_index=True)
+        for recording, (first, last) in zip(recordings, pairwise([*firsts, len(order)]), strict=True):
+            places = order[first:last]
+            held = self.source.read(int(self.indices[recording]))
+            chunks[places] = held.chunks[numbers[places] % self.chunks_per_utterance]
+            for name, vector in held.vectors.items():
+                vectors[name][places // together] = vector
+        inputs = {AUDIO: chunks.reshape(-1, together, *chunks.shape[1:])} | masked(vectors)
+        steps, devices, size = rows.shape
+        dealt = {name: held.reshape(steps, devices, size // together, *held.shape[1:]) for name, held in inputs.items()}
+        return [{name: held[step] for name, held in dealt.items()} for step in range(steps)]

@@ -44,13 +44,9 @@ Indices = TypeVar("Indices", Array, np.ndarray)
 
 
 class Split(ABC):
-    """The inputs of U recordings of C chunks each, split over the devices by recording.
+    """The inputs of U recordings of C chunks each, split over the devices by recording."""
 
-    Attributes:
-      labels: of all recordings of all processes.
-    """
-
-    labels: LabelColumns
+    labels: LabelColumns  # of all recordings of all processes
 
     @property
     @abstractmethod
@@ -102,13 +98,8 @@ def block_starts(blocks: Indices, size: int, count: int) -> Indices:
 
 
 def block_of(given: Held | Inputs, start: Array, size: int) -> dict[str, Float[Array, "{size} ..."]]:
-    """One device's block of `size` recordings from what `Split.blocks` gave, inside a program.
-
-    Args:
-      given: all of the device's recordings, or the block itself.
-      start: of `block_starts`.
-      size: recordings per block.
-    """
+    """One device's block of `size` recordings, inside a program: of all of the device's recordings, from `start` on (of
+    `block_starts`), or the very block that `Split.blocks` gave."""
     if isinstance(given, Held):
         given = {name: lax.dynamic_slice_in_dim(rows, start, size) for name, rows in given.inputs.items()}
     return _float32(given)
@@ -147,13 +138,9 @@ def _float32(inputs: Inputs) -> dict[str, Array]:
 
 @dataclass(frozen=True)
 class ResidentSplit(Split):
-    """A split that was put on the devices once.
+    """A split that was put on the devices once."""
 
-    Attributes:
-      inputs: by name, (local devices, recordings per device, ...); recordings past the last are padding.
-    """
-
-    inputs: Inputs
+    inputs: Inputs  # (local devices, recordings per device, ...); recordings past the last are padding
     labels: LabelColumns
 
     @property
@@ -171,12 +158,9 @@ class ResidentSplit(Split):
 
 
 def place(inputs: Mapping[str, Shaped[np.ndarray, "rows ..."]], labels: LabelColumns, utterances: int) -> ResidentSplit:
-    """Puts a split on the devices.
+    """Puts a split of so many real recordings, over all processes, on the devices.
 
-    Args:
-      inputs: by name, of this process's real recordings among `parallel.local_rows(utterances)`.
-      labels: of the same recordings.
-      utterances: real recordings over all processes.
+    `inputs` and `labels` are those of this process's real recordings among `parallel.local_rows(utterances)`.
     """
     dealt = {name: parallel.shard(rows, utterances) for name, rows in inputs.items()}
     return ResidentSplit(dealt, labels_of_all(labels, utterances))

@@ -17,7 +17,7 @@ import math
 import os
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ from emocluster_jax.corpora.inputs import LENGTH, InputSizes
 from emocluster_jax.errors import InputError
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
 from emocluster_jax.models.registry import further_inputs, variables_of
-from emocluster_jax.settings import from_dict, to_dict
+from emocluster_jax.settings import from_dict
 from emocluster_jax.storage.checksums import CHECKSUMS, check_checksums, file_sha256, write_checksums
 from emocluster_jax.storage.disk import check_room, check_utf8
 from emocluster_jax.storage.json_files import read_sealed, write_sealed
@@ -163,10 +163,10 @@ def write_pending(directory: Path, model: SavedModel) -> None:
         "format_version": FORMAT_VERSION,
         "weights": name,
         "weights_sha256": file_sha256(directory / name / CHECKSUMS),
-        "model": to_dict(model.config),
-        "clustering": to_dict(model.clustering),
-        "features": to_dict(model.features),
-        "audio": to_dict(model.audio),
+        "model": asdict(model.config),
+        "clustering": asdict(model.clustering),
+        "features": asdict(model.features),
+        "audio": asdict(model.audio),
         "inputs": dict(model.inputs),
         "feature_mean": model.feature_mean.astype(float).tolist(),
         "feature_std": model.feature_std.astype(float).tolist(),

@@ -33,7 +33,7 @@ from emocluster_jax.models.registry import NETWORKS
 from emocluster_jax.preprocessing.audio import Condition
 from emocluster_jax.preprocessing.chunks import chunk_parts, frames_of_parts, mel_chunks
 from emocluster_jax.preprocessing.given_frames import checked_vector
-from emocluster_jax.preprocessing.normalization import FeatureStatistics
+from emocluster_jax.preprocessing.normalization import Statistics
 from emocluster_jax.preprocessing.quality import quality_of, silent_reason
 from emocluster_jax.preprocessing.sources import as_source, reader
 from emocluster_jax.runtime.parallel import check_not_forked
@@ -95,7 +95,7 @@ class Predictor:
         self.attributes: tuple[str, ...] = model.config.attributes
         self.features: Features = model.features
         self.audio: AudioConfig = model.audio
-        self.statistics = FeatureStatistics(model.feature_mean, model.feature_std)
+        self.statistics = Statistics(model.feature_mean, model.feature_std)
         self.knows_labels: bool = model.knows_labels
         self.inputs: InputSizes = model.inputs
         self._label_mean = model.label_mean

@@ -32,7 +32,7 @@ from emocluster_jax.preprocessing.given_frames import read_vectors
 from emocluster_jax.preprocessing.quality import Quality, quality_of, silent_reason
 from emocluster_jax.preprocessing.sources import LongRecording, Read, open_source, reader, segment_bounds
 from emocluster_jax.preprocessing.spectrogram import mel_filters
-from emocluster_jax.records.chunk_source import ChunkSource
+from emocluster_jax.records.reader import ChunkSource
 from emocluster_jax.runtime.host import usable_cores
 
 SHORTEST_WINDOW_S = 1.0

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -31,7 +32,6 @@ from emocluster_jax.inference.model_directory import SavedModel, named_arrays, w
 from emocluster_jax.inference.predictor import Predictor
 from emocluster_jax.models.registry import trains_on_recordings
 from emocluster_jax.runtime.platforms import for_every_platform
-from emocluster_jax.settings import to_dict
 from emocluster_jax.storage.atomic_files import replacing, write_json
 from emocluster_jax.storage.disk import check_output_folder
 from emocluster_jax.storage.json_files import read_json
@@ -219,12 +219,12 @@ def description(model: SavedModel) -> dict[str, Any]:
             }
         },
         "output": outputs,
-        "features": to_dict(features),
-        "audio": to_dict(model.audio),
+        "features": asdict(features),
+        "audio": asdict(model.audio),
         "feature_mean": model.feature_mean.astype(float).tolist(),
         "feature_std": model.feature_std.astype(float).tolist(),
         "label_mean": dict(zip(names, model.label_mean.astype(float).tolist(), strict=True)),
         "label_std": dict(zip(names, model.label_std.astype(float).tolist(), strict=True)),
-        "model": to_dict(model.config),
-        "clustering": to_dict(model.clustering),
+        "model": asdict(model.config),
+        "clustering": asdict(model.clustering),
     }

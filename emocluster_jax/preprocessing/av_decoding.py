@@ -135,7 +135,6 @@ def _format_of(file: BinaryIO) -> Format | None:
 
 
 def _what_is_wrong(file: BinaryIO) -> RecordingError:
-    """Why a file cannot be decoded at all."""
     if is_npy(file):
         return RecordingError("features (.npy), and audio is expected")
     start = read_at(file, 0, 64)

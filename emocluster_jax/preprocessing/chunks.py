@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from emocluster_jax.config import FeatureConfig, Features
-from emocluster_jax.preprocessing.normalization import FeatureStatistics, normalize
+from emocluster_jax.preprocessing.normalization import Statistics, normalize
 from emocluster_jax.preprocessing.sources import Read, source_frames
 from emocluster_jax.preprocessing.spectrogram import mel_spectrogram
 
@@ -40,7 +40,7 @@ def split_chunks(
 
 
 def mel_chunks(
-    mel: Float[np.ndarray, "time mel"], features: Features, statistics: FeatureStatistics
+    mel: Float[np.ndarray, "time mel"], features: Features, statistics: Statistics
 ) -> Float[np.ndarray, "chunks frames mel"]:
     """Normalised chunks of a spectrogram, or of other frames, as float32."""
     normalized = normalize(mel, statistics, features.clip)

@@ -63,7 +63,6 @@ def decoded(path: Path, file: BinaryIO, strict: bool) -> Iterator[tuple[int, Blo
 
 
 def _contents(path: Path, file: BinaryIO) -> Contents:
-    """What to decode, according to the file's headers, pages or frames."""
     start = read_at(file, 0, 12)
     tag = id3_bytes(start)
     name = read_at(file, tag, 4)

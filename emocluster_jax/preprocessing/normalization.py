@@ -20,11 +20,12 @@ class FrameMoments:
 
 
 @dataclass(frozen=True)
-class FeatureStatistics:
-    """Mean and standard deviation of every mel band over the training frames, in units of power, as float32."""
+class Statistics:
+    """Mean and population standard deviation, float32: of every mel band over the training frames, in units of power,
+    or of every label over the training recordings."""
 
-    mean: Float[np.ndarray, " mel"]
-    std: Float[np.ndarray, " mel"]
+    mean: Float[np.ndarray, " n"]
+    std: Float[np.ndarray, " n"]
 
 
 def no_frames(bands: int) -> FrameMoments:
@@ -55,17 +56,15 @@ def merge(a: FrameMoments, b: FrameMoments) -> FrameMoments:
     return FrameMoments(count, mean, m2)
 
 
-def feature_statistics(moments: FrameMoments) -> FeatureStatistics:
+def feature_statistics(moments: FrameMoments) -> Statistics:
     """Mean and population standard deviation of one or more frames; the deviation of a constant band is 1."""
     std = np.sqrt(moments.m2 / moments.count)
     # Deviations within float64's rounding are 0: float32 values that differ at all deviate more.
     std = np.where(std > _ROUNDING * np.abs(moments.mean), std, 1.0).astype(np.float32)
-    return FeatureStatistics(moments.mean.astype(np.float32), np.where(std > 0, std, np.float32(1)))
+    return Statistics(moments.mean.astype(np.float32), np.where(std > 0, std, np.float32(1)))
 
 
-def normalize(
-    mel: Float[np.ndarray, "time mel"], statistics: FeatureStatistics, clip: float
-) -> Float[np.ndarray, "time mel"]:
+def normalize(mel: Float[np.ndarray, "time mel"], statistics: Statistics, clip: float) -> Float[np.ndarray, "time mel"]:
     """Subtracts each band's mean, divides by its deviation, replaces NaN by 0 and clips to ±`clip`; returns float32."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         normalized = (np.asarray(mel, np.float32) - statistics.mean) / statistics.std

@@ -23,18 +23,12 @@ DC_OFFSET = 0.01
 class Quality(NamedTuple):
     """The quality of a recording, or of a window of it; NaN for what is unknown for given features."""
 
-    covered: float
-    """Share of it that is in at least one chunk."""
-    padded: float
-    """Share of each chunk that is padding, because it is shorter than a chunk."""
-    silent_chunks: float
-    """Share of its chunks that are silent (`SILENCE`)."""
-    clipped_samples: float
-    """Of the whole recording (`audio.Condition`)."""
-    dc_offset: float
-    """Of the whole recording, as a share of its peak, from -1 to 1."""
-    cut: float
-    """1 if the recording's file ends before its data do, otherwise 0."""
+    covered: float  # share of it that is in at least one chunk
+    padded: float  # share of each chunk that is padding, because it is shorter than a chunk
+    silent_chunks: float  # share of its chunks that are silent (`SILENCE`)
+    clipped_samples: float  # of the whole recording (`audio.Condition`)
+    dc_offset: float  # of the whole recording, as a share of its peak, from -1 to 1
+    cut: float  # 1 if the recording's file ends before its data do, otherwise 0
 
     @property
     def is_silent(self) -> bool:

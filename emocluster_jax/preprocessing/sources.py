@@ -128,7 +128,6 @@ def cut_segment(
 def source_frames(
     source: Float[np.ndarray, " time *frame"], features: Features
 ) -> Float[np.ndarray, "frames dimensions"]:
-    """All frames of a source."""
     return mel_spectrogram(source, features) if isinstance(features, FeatureConfig) else source
 
 

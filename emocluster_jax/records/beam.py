@@ -160,23 +160,19 @@ def run_on_beam(
 
 
 def _element(shard: Shard, folder: Path) -> _Element:
-    """Writes a shard's rows where the workers read them."""
-    # A worker's working directory is another.
-    rows = []
-    for u in shard.utterances:
-        inputs = {name: str(path.absolute()) for name, path in u.inputs.items()}
-        rows.append({**asdict(u), "path": str(u.path.absolute()), "inputs": inputs})
+    """Also writes the shard's rows where the workers read them."""
     with replacing(folder / f"{shard.name}.rows.json") as temporary:
-        # ASCII alone, since a path need not be valid Unicode; NaN stays NaN.
-        temporary.write_text(json.dumps({"split": shard.split, "index": shard.index, "rows": rows}))
-    return shard.name, next((row["path"] for row in rows if os.access(row["path"], os.R_OK)), None)
+        # In ASCII, since a path need not be valid Unicode; absolute, since workers have another working directory.
+        temporary.write_text(json.dumps(asdict(shard), default=lambda path: str(path.absolute())))
+    paths = (str(utterance.path.absolute()) for utterance in shard.utterances)
+    return shard.name, next((path for path in paths if os.access(path, os.R_OK)), None)
 
 
 def _read_shard(name: str, folder: Path) -> Shard:
     values = json.loads((folder / f"{name}.rows.json").read_text())
-    for row in values["rows"]:
+    for row in values["utterances"]:
         row |= {"path": Path(row["path"]), "inputs": {name: Path(path) for name, path in row["inputs"].items()}}
-    return Shard(values["split"], values["index"], tuple(Utterance(**row) for row in values["rows"]))
+    return Shard(values["split"], values["index"], tuple(Utterance(**row) for row in values["utterances"]))
 
 
 def _work(element: _Element, shard_pass: ShardPass, folder: Path) -> None:
@@ -197,7 +193,6 @@ def _work(element: _Element, shard_pass: ShardPass, folder: Path) -> None:
 
 @contextmanager
 def _meanwhile(look: Callable[[], None]) -> Iterator[None]:
-    """Calls `look` every few seconds, from a thread, until the block ends."""
     ended = threading.Event()
 
     def watch() -> None:

@@ -38,10 +38,7 @@ _CITATION = """\
 def write_metadata(data_dir: Path, layout: Layout, files: Mapping[str, Sequence[tuple[int, int]]]) -> None:
     """Writes `dataset_info.json` and `features.json`, so that `tfds.builder_from_directory(data_dir)` needs no code.
 
-    Args:
-      data_dir: the directory with the ArrayRecord files.
-      layout: of the records.
-      files: per split, the number of records and of their bytes in each of its files, in order.
+    `files` has, per split, the number of records and of their bytes in each ArrayRecord file, in order.
     """
     folder = str(data_dir)
     identity = DatasetIdentity(name=NAME, version=tfds.core.Version("1.0.0"), data_dir=folder, module_name=__name__)

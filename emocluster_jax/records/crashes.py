@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from emocluster_jax.errors import InputError, RecordingError
 from emocluster_jax.preprocessing.sources import read_source
 from emocluster_jax.records.shards import Shard
 from emocluster_jax.runtime.child_processes import end_with_parent, run_child
-from emocluster_jax.settings import from_dict, to_dict
+from emocluster_jax.settings import from_dict
 from emocluster_jax.storage.json_files import read_sealed, write_sealed
 
 _CRASHING = "crashing.json"
@@ -31,11 +32,10 @@ _KILLED = (signal.SIGKILL, signal.SIGTERM)
 
 
 class Examined(NamedTuple):
-    """Recordings that were being decoded when a process died, by id: those that end a process again, with all segments
-    of their files in the shard, and those that can be decoded."""
+    """The ids of recordings that were being decoded when a process died."""
 
-    crashing: list[str]
-    sound: list[str]
+    crashing: list[str]  # those that end a process again, with all segments of their files in the shard
+    sound: list[str]  # those that can be decoded
 
 
 def noting(shard: Shard, folder: Path) -> Iterator[Utterance]:
@@ -101,11 +101,10 @@ def _noted(shard: Shard, folder: Path) -> Utterance | None:
 
 
 def _signal_of_decoding(path: Path, features: Features, audio: AudioConfig) -> signal.Signals | None:
-    """The signal that ends a process which decodes a recording; None where it lives."""
     # Not by `multiprocessing`, which would import the whole command once more. A session of its own: Ctrl-C is for us.
     modules = [os.environ.get("PYTHONPATH", ""), *sys.path]
     status = run_child(
-        [sys.executable, "-m", __name__, path, *(json.dumps(to_dict(settings)) for settings in (features, audio))],
+        [sys.executable, "-m", __name__, path, *(json.dumps(asdict(settings)) for settings in (features, audio))],
         environment=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, modules))},
         output=subprocess.DEVNULL,
         own_session=True,

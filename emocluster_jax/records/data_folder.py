@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,7 +12,7 @@ import filelock
 
 from emocluster_jax.errors import InputError
 from emocluster_jax.records.preparation import FILE_NAME, Preparation, read_preparation
-from emocluster_jax.storage.atomic_files import beside, remove_leftovers, replacing
+from emocluster_jax.storage.atomic_files import beside, remove, remove_leftovers, replacing
 from emocluster_jax.storage.disk import AGAIN, writing
 
 _LOCK = "lock"
@@ -119,7 +118,7 @@ def finished_folder(folder: Path) -> Path:
     finished = folder / _FINISHED
     finished.mkdir(exist_ok=True)
     for path in finished.glob("*.json"):  # written anew
-        _remove(path)
+        remove(path)
     return finished
 
 
@@ -135,7 +134,6 @@ def publish(folder: Path, data_dir: Path) -> None:
 
 
 def _is_request(path: Path, request_sha256: str) -> bool:
-    """Whether a file holds this request; what is damaged is another one."""
     return path.is_file() and path.stat().st_size == len(request_sha256) and path.read_text("latin-1") == request_sha256
 
 
@@ -143,14 +141,7 @@ def _empty(folder: Path) -> None:
     """Removes all but the lock; the request goes last, so that a half-emptied folder is known for what it is."""
     for path in sorted(folder.iterdir(), key=lambda path: path.name == _REQUEST):
         if path.is_dir() or path.name != _LOCK:
-            _remove(path)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+            remove(path)
 
 
 def _sync(path: Path) -> None:

@@ -26,15 +26,10 @@ _NAMES_SHOWN = 3
 
 @dataclass(frozen=True)
 class Folds:
-    """The labelled recordings assigned to folds, numbered from 1; no speaker is in two of them.
+    """The labelled recordings assigned to folds, numbered from 1; no speaker is in two of them."""
 
-    Attributes:
-      speakers: by fold, the known speakers in it, sorted.
-      of_recordings: the fold of each recording of the records' split `train`, in its order.
-    """
-
-    speakers: tuple[tuple[str, ...], ...]
-    of_recordings: tuple[int, ...]
+    speakers: tuple[tuple[str, ...], ...]  # by fold, the known speakers in it, sorted
+    of_recordings: tuple[int, ...]  # the fold of each recording of the records' split `train`, in its order
 
     @property
     def count(self) -> int:

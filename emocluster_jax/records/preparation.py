@@ -14,19 +14,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from emocluster_jax.config import (
-    DEFAULT_AUDIO,
-    SPLITS,
-    AudioConfig,
-    Features,
-    check_label_names,
-    features_from_dict,
-)
+from emocluster_jax.config import DEFAULT_AUDIO, SPLITS, AudioConfig, Features, check_label_names, features_from_dict
 from emocluster_jax.corpora.inputs import LENGTH, InputSizes, check_input_names
 from emocluster_jax.corpora.labels import VAD, label_columns
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
-from emocluster_jax.preprocessing.normalization import FeatureStatistics
+from emocluster_jax.preprocessing.normalization import Statistics
 from emocluster_jax.ranges import Number, Range
 from emocluster_jax.records.folds import FEWEST, Folds
 from emocluster_jax.settings import as_type, settings_of
@@ -46,14 +39,6 @@ _MOST_BYTES = 1 << 30
 """Of it: it may list, by name, millions of recordings."""
 METADATA = ("dataset_info.json", "features.json")
 """What TFDS writes beside the records, and needs to read them."""
-
-
-@dataclass(frozen=True)
-class LabelStatistics:
-    """Mean and population standard deviation of each label over the training split; NaN where it is always missing."""
-
-    mean: Float[np.ndarray, " labels"]
-    std: Float[np.ndarray, " labels"]
 
 
 @dataclass(frozen=True)
@@ -92,60 +77,37 @@ def input_field(name: str) -> str:
 class GivenStatistics:
     """Feature statistics of other data, by which the chunks are normalised; `source` is the directory they are from."""
 
-    values: FeatureStatistics
+    values: Statistics
     features: Features
     source: str
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """A prepared data directory, apart from its recordings; earlier versions did not write the fields with defaults.
+    """A prepared data directory, apart from its recordings; earlier versions did not write the fields with defaults."""
 
-    Attributes:
-      corpus: name of the corpus reader.
-      source: where the corpus was.
-      request: SHA-256 of the request: settings, rows, sizes of the files. The same request re-uses the data.
-      features: how the recordings became chunks.
-      feature_statistics: what the chunks are normalised by.
-      statistics_from: the split that the feature statistics are of, or the data directory they were taken from.
-      labels: their names, in the order in which the records hold them.
-      label_statistics: in the same order, of the records' split `train`.
-      counts: recordings per split; splits without any are left out.
-      hours: duration per split.
-      skipped: recordings that could not be used.
-      padded: number of recordings shorter than one chunk.
-      files: the record files, by split and number.
-      metadata: SHA-256 of TFDS's own files beside them, by name.
-      shared_speakers: those with recordings in more than one of training, validation and test.
-      folds: how the labelled recordings, all in the split `train`, were assigned to folds; None without folds.
-      audio: how audio files became signals.
-      noticed: how many recordings have each of `preprocessing.quality.NOTICES`.
-      inputs: further inputs that the records hold.
-    """
-
-    corpus: str
-    source: str
-    request: str
-    features: Features
-    feature_statistics: FeatureStatistics
-    statistics_from: str
-    labels: tuple[str, ...]
-    label_statistics: LabelStatistics
-    counts: dict[str, int]
-    hours: dict[str, float]
+    corpus: str  # its reader's name
+    source: str  # where the corpus was
+    request: str  # SHA-256 of settings, rows, sizes of the files; the same request re-uses the data
+    features: Features  # how the recordings became chunks
+    feature_statistics: Statistics  # what the chunks are normalised by
+    statistics_from: str  # the split that these are of, or the data directory they were taken from
+    labels: tuple[str, ...]  # their names, in the order in which the records hold them
+    label_statistics: Statistics  # in the same order, of the records' split `train`
+    counts: dict[str, int]  # recordings per split; splits without any are left out
+    hours: dict[str, float]  # duration per split
     skipped: tuple[SkippedRecording, ...]
-    padded: int
-    files: tuple[RecordFile, ...]
-    metadata: dict[str, str]
-    shared_speakers: tuple[str, ...] = ()
-    folds: Folds | None = None
-    audio: AudioConfig = DEFAULT_AUDIO
-    noticed: dict[str, int] = field(default_factory=dict)
-    inputs: InputSizes = ()
+    padded: int  # number of recordings shorter than one chunk
+    files: tuple[RecordFile, ...]  # by split and number
+    metadata: dict[str, str]  # SHA-256 of TFDS's own files beside them, by name
+    shared_speakers: tuple[str, ...] = ()  # with recordings in more than one of training, validation and test
+    folds: Folds | None = None  # of the labelled recordings, all in the split `train`; None without folds
+    audio: AudioConfig = DEFAULT_AUDIO  # how audio files became signals
+    noticed: dict[str, int] = field(default_factory=dict)  # recordings with each of `preprocessing.quality.NOTICES`
+    inputs: InputSizes = ()  # further inputs that the records hold
 
     @property
     def layout(self) -> Layout:
-        """What every record holds."""
         return Layout(self.features, self.labels, self.inputs)
 
     @property
@@ -170,12 +132,12 @@ def metadata_checksums(data_dir: Path) -> dict[str, str]:
     return {name: file_sha256(data_dir / name) for name in METADATA}
 
 
-def label_statistics(utterances: Sequence[Utterance], names: Sequence[str]) -> LabelStatistics:
-    """Statistics of the finite labels of these rows, summed in float64."""
+def label_statistics(utterances: Sequence[Utterance], names: Sequence[str]) -> Statistics:
+    """Statistics of the finite labels of these rows, summed in float64; NaN for one that is always missing."""
     columns = [column[np.isfinite(column)] for _, column in label_columns(utterances, names).columns()]
     mean = [column.mean() if len(column) else np.nan for column in columns]
     std = [column.std() if len(column) else np.nan for column in columns]
-    return LabelStatistics(np.array(mean, np.float32), np.array(std, np.float32))
+    return Statistics(np.array(mean, np.float32), np.array(std, np.float32))
 
 
 def write_preparation(data_dir: Path, preparation: Preparation) -> None:
@@ -216,7 +178,6 @@ def read_preparation(data_dir: Path) -> Preparation:
 
 
 def _preparation(values: dict[str, Any]) -> Preparation:
-    """The dataclass; raises KeyError, TypeError, ValueError, AttributeError, OverflowError or InputError otherwise."""
     values = {"request": values.get("fingerprint"), **values}  # as earlier versions named it
     if values["format_version"] == 1:
         values["labels"] = VAD
@@ -234,9 +195,7 @@ def _preparation(values: dict[str, Any]) -> Preparation:
 def _check(preparation: Preparation) -> None:
     """Raises ValueError if entries contradict each other."""
     counts, files = preparation.counts, preparation.files
-    if any(split not in SPLITS for split in counts) or any(
-        "/" in file.name or len(file.name) > _LONGEST_NAME for file in files
-    ):
+    if set(counts) - set(SPLITS) or any("/" in file.name or len(file.name) > _LONGEST_NAME for file in files):
         raise ValueError("an unknown split or a record file outside the directory")
     if set(preparation.hours) != set(counts):
         raise ValueError("hours and counts are of different splits")
@@ -281,7 +240,7 @@ def _numbers(vector: Float[np.ndarray, " n"]) -> list[float | None]:
     return [float(value) if np.isfinite(value) else None for value in vector]
 
 
-def _mean_and_std(values: dict[str, list[float | None]]) -> list[Float[np.ndarray, " n"]]:
+def _statistics(values: dict[str, list[float | None]], _: str) -> Statistics:
     lists = values["mean"], values["std"]
     if len(lists[0]) != len(lists[1]):
         raise ValueError(f"{len(lists[0])} statistics instead of {len(lists[1])}")
@@ -291,14 +250,14 @@ def _mean_and_std(values: dict[str, list[float | None]]) -> list[Float[np.ndarra
         vectors = [np.array([np.nan if value is None else value for value in given], np.float32) for given in lists]
     if np.isinf(vectors).any():
         raise ValueError("infinite statistics")
-    return vectors
+    return Statistics(*vectors)
 
 
 _READERS: dict[str, Callable[[Any, str], Any]] = {
     "features": features_from_dict,
-    "feature_statistics": lambda values, _: FeatureStatistics(*_mean_and_std(values)),
+    "feature_statistics": _statistics,
     "labels": _labels,
-    "label_statistics": lambda values, _: LabelStatistics(*_mean_and_std(values)),
+    "label_statistics": _statistics,
     "counts": _ranged(_COUNT),
     "hours": _ranged(_HOURS),
     "padded": lambda value, where: _COUNT.check(where, value),

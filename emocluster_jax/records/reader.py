@@ -1,4 +1,4 @@
-"""A prepared data directory: opened once, then read split by split."""
+"""A prepared data directory: opened once, then read split by split, or recording by recording."""
 
 from __future__ import annotations
 
@@ -31,20 +31,12 @@ _BATCH = 64
 
 @dataclass(frozen=True)
 class Descriptions:
-    """What is known of the recordings of one split, row by row.
+    """What is known of the recordings of one split, row by row."""
 
-    Attributes:
-      labels: in the corpus's units, NaN where missing.
-      ids: unique within the corpus.
-      speakers: "" where unknown.
-      genders: "female", "male", or "" where unknown.
-      durations_s: duration of each recording in seconds.
-    """
-
-    labels: LabelColumns
-    ids: list[str]
-    speakers: list[str]
-    genders: list[str]
+    labels: LabelColumns  # in the corpus's units, NaN where missing
+    ids: list[str]  # unique within the corpus
+    speakers: list[str]  # "" where unknown
+    genders: list[str]  # "female", "male", or "" where unknown
     durations_s: Float[np.ndarray, " recordings"]
 
     def __len__(self) -> int:
@@ -53,15 +45,12 @@ class Descriptions:
 
 @dataclass(frozen=True)
 class SplitArrays(Descriptions):
-    """Recordings of one split with what is known of them.
-
-    Attributes:
-      chunks: normalised, clipped chunks of mel spectrograms or given features; by default (11, 62, 128) per recording.
-      inputs: the requested further inputs by name, (recordings, length) float32; NaN where missing.
-    """
+    """Recordings of one split with what is known of them."""
 
     chunks: Float16[np.ndarray, "recordings chunks frames mel"]
+    """Normalised and clipped; by default (11, 62, 128) per recording."""
     inputs: dict[str, Float32[np.ndarray, "recordings length"]]
+    """The requested further inputs by name; NaN where missing."""
 
 
 class SplitPlace(NamedTuple):
@@ -73,21 +62,14 @@ class SplitPlace(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class PreparedData:
-    """A prepared data directory as the run that tests on `fold` sees it.
-
-    Attributes:
-      data_dir: the directory.
-      preparation: its description, which `open_data` has verified.
-      fold: the one that the run tests on; None where the data have no folds, or only the unlabelled pool is read.
-    """
+    """A prepared data directory as the run that tests on `fold` sees it."""
 
     data_dir: Path
-    preparation: Preparation
-    fold: int | None = None
+    preparation: Preparation  # which `open_data` has verified
+    fold: int | None = None  # None where the data have no folds, or only the unlabelled pool is read
 
     @property
     def counts(self) -> dict[str, int]:
-        """Recordings per split."""
         return split_counts(self.preparation, self.fold)
 
     def check_fold(self) -> None:
@@ -237,10 +219,65 @@ class PreparedData:
 
 
 def open_data(data_dir: Path, fold: int | None = None) -> PreparedData:
-    """Opens what `records.writer.prepare` wrote; raises as `read_preparation`. Files of records are verified when read.
+    """Opens what `records.writer.prepare` wrote, as the run that tests on `fold` sees it; raises as `read_preparation`.
 
-    Args:
-      data_dir: the directory.
-      fold: of data that have folds, the one that the run tests on.
+    Files of records are verified when they are read.
     """
     return PreparedData(data_dir, read_preparation(data_dir), fold)
+
+
+class StoredInputs(NamedTuple):
+    """A recording's chunks, and its further inputs by name; NaN where one is missing."""
+
+    chunks: Float16[np.ndarray, "chunks time mel"]
+    vectors: dict[str, Float32[np.ndarray, " length"]]
+
+
+class ChunkSource:
+    """The inputs of one recording at a time, read at every access; several threads may read at once."""
+
+    def __init__(self, data: PreparedData, split: str, inputs: InputSizes = ()) -> None:
+        """Opens a split, and these of its further inputs, whose files `PreparedData.describe` has verified; raises as
+        `PreparedData.locate`."""
+        # TFDS takes a while to load.
+        from array_record.python.array_record_data_source import ArrayRecordDataSource
+        from tensorflow_datasets.core.utils.shard_utils import FileInstruction
+
+        from emocluster_jax.records.builder import record_features
+
+        records, self._positions = data.locate(split)
+        layout = data.preparation.layout
+        self.inputs = inputs
+        # Only the inputs are decoded: the other fields take as long.
+        features: Any = record_features(layout, ("chunks", *(input_field(name) for name, _ in inputs)))
+        self.shape: tuple[int, int, int] = features["chunks"].shape  # (C, time, mel)
+        self._deserialize = features.deserialize_example_np
+        files = [file for file in data.preparation.files if file.split == records]
+        self._paths = [data.data_dir / file.name for file in files]
+        self._ends = np.cumsum([file.records for file in files])
+        # Not by `tfds.builder_from_directory`, which imports whatever modules features.json names.
+        instructions: Any = [
+            FileInstruction(str(path), skip=0, take=file.records, examples_in_shard=file.records)
+            for path, file in zip(self._paths, files, strict=True)
+        ]
+        self._records = ArrayRecordDataSource(instructions)
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __getitem__(self, position: int) -> Float16[np.ndarray, "chunks time mel"]:
+        return self.read(position).chunks
+
+    def read(self, position: int) -> StoredInputs:
+        """The inputs of the recording at this position; raises InputError if its file has gone or is damaged."""
+        row = int(self._positions[position])
+        try:
+            record = self._deserialize(self._records[row])
+            return StoredInputs(record["chunks"], {name: record[input_field(name)] for name, _ in self.inputs})
+        except Exception as error:
+            # ArrayRecord raises whatever its C++ side makes of the file, RuntimeError mostly.
+            path = self._paths[np.searchsorted(self._ends, row, side="right")]
+            reason = "is damaged" if path.is_file() else "is gone"
+            raise InputError(
+                f"{path} {reason} since the run began ({error}); restore it, or prepare {path.parent} again"
+            ) from error

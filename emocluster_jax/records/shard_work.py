@@ -19,7 +19,7 @@ from emocluster_jax.errors import RecordingError
 from emocluster_jax.preprocessing.audio import Condition
 from emocluster_jax.preprocessing.chunks import chunk_parts, mel_chunks
 from emocluster_jax.preprocessing.given_frames import read_vectors
-from emocluster_jax.preprocessing.normalization import FeatureStatistics, FrameMoments, frame_moments
+from emocluster_jax.preprocessing.normalization import FrameMoments, Statistics, frame_moments
 from emocluster_jax.preprocessing.quality import quality_of, silent_reason
 from emocluster_jax.preprocessing.sources import cut_segment, read_source, reader, source_frames
 from emocluster_jax.records.crashes import Examined, examine, noting, read_crashing
@@ -38,25 +38,22 @@ _REPORT = ".json"
 
 @dataclass
 class ShardReport:
-    """What became of a shard: records and their bytes, seconds of speech, how many recordings were padded, which were
-    skipped and why, and what was noticed of the others (`Preparation.noticed`)."""
+    """What became of a shard."""
 
     records: int = 0
-    bytes: int = 0
+    bytes: int = 0  # of its records
     duration_s: float = 0.0
-    padded: int = 0
-    skipped: list[Sequence[str]] = field(default_factory=list)
+    padded: int = 0  # how many recordings are shorter than a chunk
+    skipped: list[Sequence[str]] = field(default_factory=list)  # ids, each with the reason
     sha256: str = ""
-    noticed: dict[str, int] = field(default_factory=dict)
+    noticed: dict[str, int] = field(default_factory=dict)  # as `Preparation.noticed`
 
 
 class _Decoded(NamedTuple):
-    """A recording's frames and further inputs, its duration, and what was noticed: names of `quality.NOTICES`."""
-
     frames: Float[np.ndarray, "time dimensions"]
-    vectors: dict[str, Float32[np.ndarray, " length"]]
+    vectors: dict[str, Float32[np.ndarray, " length"]]  # its further inputs
     duration_s: float
-    noticed: Sequence[str]
+    noticed: Sequence[str]  # names of `quality.NOTICES`
 
 
 _Outcome = _Decoded | str
@@ -94,7 +91,6 @@ class ShardWork:
         write_sealed(self._path(shard, _SPOOLED), {"entries": entries, "skipped": skipped, "files": files})
 
     def is_spooled(self, shard: Shard) -> bool:
-        """Whether the first pass is done with this shard."""
         return self._path(shard, _SPOOLED).exists()
 
     def moments(self, shard: Shard) -> Iterator[FrameMoments]:
@@ -108,7 +104,7 @@ class ShardWork:
         """The recordings of a spooled shard that cannot be used, each with its reason."""
         return self._read(shard, _SPOOLED)["skipped"]
 
-    def write(self, shard: Shard, statistics: FeatureStatistics) -> None:
+    def write(self, shard: Shard, statistics: Statistics) -> None:
         """Second pass: writes the records, from the spool if the shard has one, and removes the spool."""
         # They take a while to load, and the first pass has no use for them.
         from array_record.python.array_record_module import ArrayRecordWriter
@@ -141,15 +137,12 @@ class ShardWork:
             self._path(shard, suffix).unlink(missing_ok=True)
 
     def is_written(self, shard: Shard) -> bool:
-        """Whether the second pass is done with this shard."""
         return self._path(shard, _REPORT).exists()
 
     def report(self, shard: Shard) -> ShardReport:
-        """What `write` reported of a shard."""
         return ShardReport(**self._read(shard, _REPORT)["report"])
 
     def examine(self, shards: Sequence[Shard]) -> Examined:
-        """Finds out which recordings of these shards end the process that decodes them; see `crashes.examine`."""
         return examine(shards, self.layout.features, self.audio, self.folder)
 
     def _decoded(self, shard: Shard) -> Iterator[tuple[Utterance, _Outcome]]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from emocluster_jax.config import DEFAULT_AUDIO, LABEL, SPLITS, AudioConfig, Features, GivenFeatures
@@ -15,7 +15,6 @@ from emocluster_jax.corpora.labels import VAD
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.records.folds import FoldsRequest
-from emocluster_jax.settings import to_dict
 
 _SMALLEST, _LARGEST, _SHARDS = 16, 256, 16
 """A split is cut into about 16 shards, so that many cores have work, of 16 to 256 recordings."""
@@ -88,7 +87,7 @@ def request_sha256(
     The corpus's folder is not part of it: a moved corpus is the same one. Files of given features have the same sizes
     for every layer, so their beginnings are part of it, as are the whole files of further inputs.
     """
-    request = [_REQUEST_VERSION, to_dict(features), statistics_from]
+    request = [_REQUEST_VERSION, asdict(features), statistics_from]
     # With the defaults it is the same as in versions without these settings.
     if tuple(labels) != VAD:
         request.append({"labels": list(labels)})
@@ -97,7 +96,7 @@ def request_sha256(
     if folds is not None:
         request.append({"folds": folds})
     if audio != DEFAULT_AUDIO:
-        request.append({"audio": to_dict(audio)})
+        request.append({"audio": asdict(audio)})
     digest = hashlib.sha256(json.dumps(request).encode())
     for u in sorted(utterances, key=lambda u: (u.split, u.id)):
         row = [u.id, u.split, u.speaker, u.gender, [float(u.labels.get(name, math.nan)).hex() for name in labels]]

@@ -1,4 +1,4 @@
-"""Shards over worker processes."""
+"""Shards on worker processes."""
 
 from __future__ import annotations
 

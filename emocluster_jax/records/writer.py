@@ -25,7 +25,7 @@ from emocluster_jax.corpora.speaker_split import fold_warnings, shared_speakers,
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
 from emocluster_jax.preprocessing.given_frames import vector_length
-from emocluster_jax.preprocessing.normalization import FeatureStatistics, feature_statistics, merge, no_frames
+from emocluster_jax.preprocessing.normalization import Statistics, feature_statistics, merge, no_frames
 from emocluster_jax.records.beam import BeamRunner, run_on_beam
 from emocluster_jax.records.data_folder import (
     clear_unfinished,
@@ -74,19 +74,15 @@ def prepare(
     the same request made before are re-used.
 
     Args:
-      utterances: rows with unique ids, in any order.
       data_dir: where the records go; absent, empty, or holding what the same request made.
-      features: how recordings become chunks.
       corpus: name of the corpus, for the record.
       source: its folder, for the record.
       workers: processes that decode and write, or a Beam runner. With more than one process, call this from a module
         that can be imported again (`if __name__ == "__main__":`).
-      console: shows progress, and what was decided.
       given: feature statistics of other data to use; None computes them over the training split or, if there is none,
         over the unlabelled one.
       folds: assign all labelled recordings, whatever their split, to folds by speaker; they become the split
         `train`, and each run selects its own three splits from it (`PreparedData.locate`).
-      audio: how audio files become signals.
 
     Raises:
       InputError: rows contradict each other, `data_dir` holds something else, no training recording or no file of an
@@ -215,8 +211,7 @@ def _statistics_split(shards: Sequence[Shard]) -> str:
 
 def _computed_statistics(
     split: str, shards: Sequence[Shard], work: ShardWork, run: RunShards, console: Console
-) -> FeatureStatistics:
-    """First pass over the shards of this split."""
+) -> Statistics:
     kept = work.folder / "statistics.npz"
     if kept.exists():
         try:
@@ -225,7 +220,7 @@ def _computed_statistics(
             with np.load(kept, allow_pickle=False) as arrays:
                 if arrays["request"].item() != work.folder.name:
                     raise ValueError("of another request")
-                return FeatureStatistics(arrays["mean"], arrays["std"])
+                return Statistics(arrays["mean"], arrays["std"])
         except Exception as error:
             # Every array has a CRC; zipfile, zlib and NumPy raise many types where it or what is around it is damaged.
             raise InputError(f"{kept} is damaged ({error}); remove it and give the same command again") from None

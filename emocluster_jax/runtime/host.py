@@ -7,11 +7,8 @@ import os
 import platform
 from pathlib import Path
 
-# glibc's malloc.h.
-M_TRIM_THRESHOLD = -1
-M_TOP_PAD = -2
-M_MMAP_MAX = -4
-M_ARENA_MAX = -8
+_MALLOC = {"M_ARENA_MAX": (-8, 1), "M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, -1), "M_TOP_PAD": (-2, 256 * 2**20)}
+"""Parameters of glibc's malloc by their names in malloc.h: number and value."""
 
 
 def usable_cores() -> int:
@@ -29,17 +26,14 @@ def keep_freed_memory() -> None:
     if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
         return
     mallopt = ctypes.CDLL(None).mallopt
-    mallopt(M_ARENA_MAX, 1)
-    mallopt(M_MMAP_MAX, 0)
-    mallopt(M_TRIM_THRESHOLD, -1)
-    mallopt(M_TOP_PAD, 256 * 2**20)
+    for parameter, value in _MALLOC.values():
+        mallopt(parameter, value)
 
 
 def available_bytes(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     """Memory that this process may still take: the machine's, or what is left of its container's limit.
 
-    Args:
-      cgroup: folder of the container's control group, version 2.
+    `cgroup` is the folder of the container's control group, version 2.
     """
     import psutil
 

@@ -42,9 +42,7 @@ _forked_from_jax = False
 def start_processes(processes: Processes, longest_s: float = _LONGEST_START_S) -> None:
     """Joins this process to the others of its run, if there are any; call it before anything else uses JAX.
 
-    Args:
-      processes: the options; the platform decides what they leave open.
-      longest_s: how long to wait for the others, in seconds.
+    The platform decides what the options `processes` leave open. `longest_s` is how long to wait for the others.
 
     Raises:
       InputError: the options contradict each other, or the processes do not come together.
@@ -256,9 +254,7 @@ def local_rows(length: int) -> range:
 def shard(rows: np.ndarray, length: int) -> Array:
     """Distributes this process's rows over its devices, (local devices, rows per device, ...), padded with zeros.
 
-    Args:
-      rows: the real rows among `local_rows(length)`, in order.
-      length: number of real rows of all processes.
+    `rows` are the real ones among `local_rows(length)`, in order; `length` is their number over all processes.
     """
     devices, held = jax.local_device_count(), len(local_rows(length))
     if held > len(rows):

@@ -13,7 +13,7 @@ from typing import Literal
 
 from emocluster_jax.errors import InputError
 from emocluster_jax.ranges import Range, within
-from emocluster_jax.settings import check_numbers
+from emocluster_jax.settings import Checked
 
 # What JAX needs in order to ask Slurm. A batch script and a shell opened by salloc, which are not tasks of the job,
 # have only some of them.
@@ -21,7 +21,7 @@ _SLURM_TASK = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PRO
 
 
 @dataclass(frozen=True)
-class Processes:
+class Processes(Checked):
     """The processes of a run. Leave all of it out under Slurm, Open MPI, Kubernetes and on TPU slices."""
 
     coordinator: str | None = None
@@ -32,7 +32,7 @@ class Processes:
     """This process's number, from 0."""
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        super().__post_init__()
         address, count, number = self.coordinator, self.num_processes, self.process_id
         if number is not None and count is None:
             raise InputError("`process_id` is given without `num_processes`; give both, and `coordinator`")
@@ -50,34 +50,25 @@ class Processes:
 
 @dataclass(frozen=True)
 class Start:
-    """How a process joins the others of its run, in the terms of `jax.distributed.initialize`.
+    """How a process joins the others of its run: what `jax.distributed.initialize` is given, None where JAX finds out.
 
-    Attributes:
-      told_by: what says that there are others, for messages.
-      coordinator: host:port of process 0; None lets JAX find out, as for the next two.
-      num_processes: in the run.
-      process_id: this process's number.
-      detection: how JAX finds out what is None; None lets it choose.
-      gpus: those to use, by their numbers among the visible ones. None leaves it to JAX: all of them or, if Slurm or
-        MPI start several processes on a host, the one with the process's number there.
-      certain: whether there are others; otherwise JAX may find none.
+    By default, JAX takes all GPUs or, if Slurm or MPI start several processes on a host, the one with the process's
+    number there.
     """
 
-    told_by: str
-    coordinator: str | None = None
+    told_by: str  # what says that there are others, for messages
+    coordinator: str | None = None  # host:port of process 0
     num_processes: int | None = None
     process_id: int | None = None
-    detection: Literal["ompi", "mpi4py", "slurm", "deactivate"] | None = None
-    gpus: list[int] | None = None
-    certain: bool = True
+    detection: Literal["ompi", "mpi4py", "slurm", "deactivate"] | None = None  # how JAX finds out
+    gpus: list[int] | None = None  # those to use, by their numbers among the visible ones
+    certain: bool = True  # whether there are others; otherwise JAX may find none
 
 
 def decide_start(processes: Processes, environment: Mapping[str, str], tpu_library: bool) -> Start | None:
-    """How this process joins others; None if it runs alone.
+    """How a process with these environment variables joins others; None if it runs alone.
 
     Args:
-      processes: the options.
-      environment: this process's environment variables.
       tpu_library: whether libtpu is installed, without which JAX uses no TPU.
 
     Raises:
@@ -98,7 +89,7 @@ def decide_start(processes: Processes, environment: Mapping[str, str], tpu_libra
 
 
 def _told_by_platform(environment: Mapping[str, str], tpu_library: bool) -> Start | None:
-    """The start that the platform's environment variables ask for; the innermost launcher comes first."""
+    # The innermost launcher comes first.
     if "OMPI_COMM_WORLD_SIZE" in environment:
         if _number(environment, "OMPI_COMM_WORLD_SIZE") == 1:
             return None
@@ -128,11 +119,8 @@ def _number(environment: Mapping[str, str], *names: str) -> int:
 
 
 def _gpus(environment: Mapping[str, str], only_one_here: bool) -> list[int] | None:
-    """All visible GPUs, if the process is the only one on its host or if the launcher has picked one GPU for it.
-
-    JAX would take only the first in the one case, and in the other the one with the process's number, which is not
-    visible.
-    """
+    """All visible GPUs, if the process is the only one on its host, where JAX would take only the first, or if the
+    launcher has picked one GPU for it, where JAX would take the one with the process's number, which is not visible."""
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     if not visible or "JAX_LOCAL_DEVICE_IDS" in environment:
         return None

@@ -77,7 +77,6 @@ def beside(path: Path, form: str) -> Path:
 
 
 def _shortened(name: str, length_bytes: int) -> str:
-    """The first characters of a file's name, of at most this many bytes."""
     # Some file systems refuse the rest of a character that was cut, which is not UTF-8.
     return name.encode("utf-8", "surrogateescape")[:length_bytes].decode("utf-8", "ignore")
 
@@ -89,10 +88,15 @@ def remove_leftovers(folder: Path, names: str = "*") -> None:
     """
     for pattern in (f".{names}.partial*", f"{names}.orbax-checkpoint-tmp*"):
         for path in folder.glob(pattern):
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+            remove(path)
+
+
+def remove(path: Path) -> None:
+    """Removes a file, or a folder with all that is in it."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,23 +1,59 @@
-"""SHA-256 checksums of files.
+"""Files that may be damaged or untrusted: read after a look at their type and size, and checked by their SHA-256.
 
-They guard against failing disks and transfers, not against people, who can change a checksum with its file.
+Checksums guard against failing disks and transfers, not against people, who can change a checksum with its file.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
 from emocluster_jax.errors import InputError
 from emocluster_jax.storage.atomic_files import replacing
-from emocluster_jax.storage.bounded_files import read_bytes
 
 CHECKSUMS = "SHA256SUMS"
 """The file in a folder that lists the checksums of all others, as `sha256sum --check` reads it."""
 _LINE = re.compile(r"([0-9a-f]{64})  ([^/\\]+(?:/[^/\\]+)*)")
 _MOST_LIST_BYTES = 16 << 20
+
+
+def read_bytes(path: Path, remedy: str, most_bytes: int) -> bytes:
+    """A file's content.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      InputError: it is not a plain file, larger than `most_bytes`, or cannot be read; the message ends with `remedy`.
+    """
+    try:
+        found = path.stat()
+        # Opening a pipe would wait for its writer.
+        if not stat.S_ISREG(found.st_mode):
+            reason = "not a plain file"
+        elif found.st_size > most_bytes:
+            reason = f"{found.st_size} bytes, expected {most_bytes} at most"
+        else:
+            return path.read_bytes()
+    except FileNotFoundError:
+        if not path.is_symlink():
+            raise
+        reason = "a link to a missing file"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except ValueError as error:  # a name that no file can have
+        reason = str(error)
+    raise InputError(f"{path} cannot be read ({reason}); {remedy}")
+
+
+def read_text(path: Path, remedy: str, most_bytes: int) -> str:
+    """The text of a UTF-8 file, with its line ends unchanged; errors as in `read_bytes`, also if it is not UTF-8."""
+    content = read_bytes(path, remedy, most_bytes)
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} cannot be read (not UTF-8 at byte {error.start}); {remedy}") from None
 
 
 def file_sha256(path: Path) -> str:

@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeVar
 from emocluster_jax.errors import InputError
 from emocluster_jax.settings import from_dict
 from emocluster_jax.storage.atomic_files import write_json
-from emocluster_jax.storage.bounded_files import read_text
+from emocluster_jax.storage.checksums import read_text
 
 MOST_BYTES = 16 << 20
 """The largest file that is read: a thousand times the usual size."""
@@ -51,7 +51,6 @@ def read_sealed(
     """Reads what `write_sealed` wrote, without the checksum; the caller checks types and names.
 
     Args:
-      path: the file.
       remedy: what to do if it is damaged, for the message.
       versions: allowed values of `format_version`; none leaves it unchecked.
       renewal: what to do about another version; by default the same as `remedy`.

@@ -39,7 +39,6 @@ from emocluster_jax.models.registry import NETWORKS, network_of, trains_on_recor
 from emocluster_jax.objectives.stage import Stage, stages_of
 from emocluster_jax.runtime import parallel
 from emocluster_jax.runtime.loops import StoppedError
-from emocluster_jax.settings import to_dict
 from emocluster_jax.training.checkpoints import Checkpoint, Progress, SaveClock, restore_checkpoint, save_checkpoint
 from emocluster_jax.training.data import (
     TrainingData,
@@ -430,7 +429,7 @@ def _save_best(run: _Run, at: Checkpoint, progress: Progress) -> None:
         transform=None if clusters is None else clusters.fitted,
         centroids=None if clusters is None else clusters.centroids,
         origin={
-            "training": to_dict(run.config),
+            "training": dataclasses.asdict(run.config),
             "run": run.id,
             "epoch": progress.epoch,
             run.selection.origin_entry: best_value,

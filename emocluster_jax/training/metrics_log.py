@@ -15,7 +15,7 @@ from jaxtyping import Int
 
 from emocluster_jax.errors import InputError
 from emocluster_jax.storage.atomic_files import replacing
-from emocluster_jax.storage.bounded_files import read_text
+from emocluster_jax.storage.checksums import read_text
 from emocluster_jax.storage.json_files import RUN_ENTRY, check_run, parse_json, shortened
 
 METRICS_FILE = "metrics.jsonl"

@@ -24,9 +24,9 @@ from emocluster_jax import __version__
 from emocluster_jax.config import TrainConfig
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.run_results import TEST_SCORES
-from emocluster_jax.settings import from_dict, to_dict
+from emocluster_jax.settings import from_dict
 from emocluster_jax.storage.atomic_files import remove_leftovers, replacing
-from emocluster_jax.storage.bounded_files import read_bytes
+from emocluster_jax.storage.checksums import read_bytes
 from emocluster_jax.storage.json_files import RUN_ENTRY, check_run, read_sealed, shortened, write_sealed
 
 FORMAT_VERSION = 2
@@ -138,7 +138,7 @@ def claim(workdir: Path, config: TrainConfig, data: str, *, resume: bool, initia
     if stored.data != data:
         raise InputError(f"the run in {workdir} was begun on other data; give its `data_dir`, or another `workdir`")
     unchanged = dataclasses.replace(config, **{name: getattr(stored.config, name) for name in _CHANGEABLE})
-    if difference := next(_differences(to_dict(stored.config), to_dict(unchanged)), None):
+    if difference := next(_differences(dataclasses.asdict(stored.config), dataclasses.asdict(unchanged)), None):
         name, old, new = difference
         raise InputError(
             f"the run in {workdir} was begun with {name} {old}, not {new}; give the same, or choose another `workdir`"
@@ -172,7 +172,7 @@ def check_joined(workdir: Path, config: TrainConfig, data: str) -> None:
     claimed = read_run(workdir)
     if claimed.data != data:
         raise InputError("this process reads other data than process 0; give all the same `data_dir`, or equal copies")
-    if difference := next(_differences(to_dict(claimed.config), to_dict(config)), None):
+    if difference := next(_differences(dataclasses.asdict(claimed.config), dataclasses.asdict(config)), None):
         name, first, own = difference
         raise InputError(f"process 0 was started with {name} {first}, this one with {own}; give all the same options")
 
@@ -269,7 +269,7 @@ def read_training_clusters(workdir: Path, epoch: int, run: SavedRun, chunks: int
 
 def _id_of(config: TrainConfig, data: str, initial_sha256: str | None) -> str:
     """`SavedRun.id` of a new run; a resumed one keeps its own, whatever settings later versions add."""
-    settings = {name: value for name, value in to_dict(config).items() if name not in _CHANGEABLE}
+    settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in _CHANGEABLE}
     digest = hashlib.sha256(json.dumps([settings, data, initial_sha256], sort_keys=True).encode())
     return digest.hexdigest()[:_ID_DIGITS]
 
@@ -282,7 +282,7 @@ def _write_run(path: Path, config: TrainConfig, data: str, run_id: str, initial_
         "format_version": FORMAT_VERSION,
         "id": run_id,
         "data": data,
-        "config": to_dict(config),
+        "config": dataclasses.asdict(config),
         "versions": {"emocluster_jax": __version__, "Python": platform.python_version(), **libraries},
     }
     write_sealed(path, values if initial_sha256 is None else {**values, "init_from_sha256": initial_sha256})

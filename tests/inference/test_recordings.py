@@ -29,7 +29,7 @@ from emocluster_jax.models.network import Output
 from emocluster_jax.preprocessing import decoding, sources
 from emocluster_jax.preprocessing.audio import read_audio
 from emocluster_jax.preprocessing.chunks import mel_chunks
-from emocluster_jax.preprocessing.normalization import FeatureStatistics
+from emocluster_jax.preprocessing.normalization import Statistics
 from emocluster_jax.preprocessing.sources import open_source
 from emocluster_jax.preprocessing.spectrogram import mel_spectrogram
 from small_models import noise, small_model, write_recording
@@ -50,7 +50,7 @@ def assert_same(one: Prediction, other: Prediction, atol: float = ROUNDING) -> N
 
 def network_output(model: SavedModel, signal: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Attributes in label units, embeddings and logits of the chunks of a signal at 16 kHz with a peak of one."""
-    statistics = FeatureStatistics(model.feature_mean, model.feature_std)
+    statistics = Statistics(model.feature_mean, model.feature_std)
     chunks = mel_chunks(mel_spectrogram(signal, model.features), model.features, statistics)
     output = _apply(EmoCluster(model.config), model.variables, chunks)
     return (

@@ -23,7 +23,6 @@ from emocluster_jax.evaluation.run_results import (
 from emocluster_jax.inference.model_directory import SavedModel
 from emocluster_jax.interop.model_card import RunNumbers, model_card, read_run_numbers
 from emocluster_jax.records.folds import Folds
-from emocluster_jax.settings import to_dict
 from emocluster_jax.training.workdir import _id_of, claim, read_run
 from small_models import small_model
 from small_records import write_records
@@ -35,7 +34,7 @@ KNOWN = Information(3, 12, 0.2, 0.3, 0.2, 0.123, 0.004, None, "sentences")
 
 
 def trained() -> SavedModel:
-    origin = {"training": to_dict(CONFIG), "run": RUN_ID, "epoch": 4, "validation_ccc": 0.4567}
+    origin = {"training": dataclasses.asdict(CONFIG), "run": RUN_ID, "epoch": 4, "validation_ccc": 0.4567}
     return small_model(("arousal", "valence"), origin=origin)
 
 
@@ -114,7 +113,7 @@ def test_the_fold_of_a_run_is_told(tmp_path: Path) -> None:
     preparation = write_records(tmp_path / "records", FEATURES, {"train": draw_recordings(6, seed=0)}, folds)
     config = dataclasses.replace(CONFIG, fold=3)
     claim(tmp_path, config, "drawn", resume=False)
-    origin = {"training": to_dict(config), "run": read_run(tmp_path).id, "epoch": 4, "validation_ccc": 0.4}
+    origin = {"training": dataclasses.asdict(config), "run": read_run(tmp_path).id, "epoch": 4, "validation_ccc": 0.4}
     model = dataclasses.replace(trained(), origin=origin)
     card = model_card(model, read_run_numbers(tmp_path / "model", model), preparation, name="mine")
     assert "- Data: corpus `drawn`: labelled 6 recordings (1.0 h)." in card

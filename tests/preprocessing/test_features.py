@@ -17,7 +17,7 @@ from emocluster_jax.config import FeatureConfig
 from emocluster_jax.preprocessing.audio import read_audio
 from emocluster_jax.preprocessing.chunks import mel_chunks, split_chunks
 from emocluster_jax.preprocessing.normalization import (
-    FeatureStatistics,
+    Statistics,
     feature_statistics,
     frame_moments,
     merge,
@@ -31,12 +31,12 @@ REFERENCE_FILES = ("DK_001_A_1", "DK_008_N_2", "DK_019_S_5")
 
 
 @pytest.fixture(scope="module")
-def statistics(reference: Path) -> FeatureStatistics:
+def statistics(reference: Path) -> Statistics:
     mean, std = (
         scipy.io.loadmat(reference / "norm" / f"feat_norm_{name}.mat")["normal_para"].ravel().astype(np.float32)
         for name in ("means", "stds")
     )
-    return FeatureStatistics(mean, std)
+    return Statistics(mean, std)
 
 
 def test_reference_holds_these_files_only(reference: Path) -> None:
@@ -45,7 +45,7 @@ def test_reference_holds_these_files_only(reference: Path) -> None:
 
 
 @pytest.mark.parametrize("name", REFERENCE_FILES)
-def test_reference_features(reference: Path, emotale: Path, statistics: FeatureStatistics, name: str) -> None:
+def test_reference_features(reference: Path, emotale: Path, statistics: Statistics, name: str) -> None:
     signal = read_audio(emotale / "audio" / f"{name}.flac", FEATURES.sample_rate_hz)
     with np.load(reference / "parity" / "features.npz") as arrays:
         mel, chunks = arrays[f"{name}/mel"], arrays[f"{name}/chunks"]
@@ -122,7 +122,7 @@ def test_a_constant_band_is_0_and_its_rounding_no_deviation() -> None:
 
 
 def test_normalize_clips_and_replaces_nan() -> None:
-    statistics = FeatureStatistics(np.array([1, 0, 2, 2], np.float32), np.array([2, 1, 0, 0], np.float32))
+    statistics = Statistics(np.array([1, 0, 2, 2], np.float32), np.array([2, 1, 0, 0], np.float32))
     mel = np.array([[2, 9, 2, 3], [0, -9, 2, 1]], np.float32)
     # Band 2 is constant and equal to its mean (0/0), band 3 differs from it (1/0).
     assert normalize(mel, statistics, 3.0).tolist() == [[0.5, 3, 0, 3], [-0.5, -3, 0, -3]]
@@ -140,7 +140,7 @@ def test_any_duration_gives_the_same_number_of_chunks(frames: int, chunk_frames:
 
 
 def test_short_recordings_are_padded_with_the_normalised_mean() -> None:
-    statistics = FeatureStatistics(np.full(128, 4, np.float32), np.full(128, 2, np.float32))
+    statistics = Statistics(np.full(128, 4, np.float32), np.full(128, 2, np.float32))
     chunks = mel_chunks(np.full((10, 128), 6, np.float32), FEATURES, statistics)
     assert chunks.shape == (11, 62, 128)
     assert (chunks[:, :10] == 1).all()

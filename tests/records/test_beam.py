@@ -13,7 +13,7 @@ from emocluster_jax.config import FeatureConfig
 from emocluster_jax.console import Console
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
-from emocluster_jax.preprocessing.normalization import FeatureStatistics
+from emocluster_jax.preprocessing.normalization import Statistics
 from emocluster_jax.records import beam, writer
 from emocluster_jax.records.beam import BeamRunner, beam_runner, run_on_beam
 from emocluster_jax.records.crashes import Examined
@@ -85,7 +85,7 @@ class SpoolFails(ShardWork):
 
 
 class WriteFails(ShardWork):
-    def write(self, shard: Shard, statistics: FeatureStatistics) -> None:
+    def write(self, shard: Shard, statistics: Statistics) -> None:
         burn(shard)
         super().write(shard, statistics)
 

@@ -19,7 +19,7 @@ from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.run_results import TEST_SCORES
 from emocluster_jax.reporting.html.rendering import data_uri
 from emocluster_jax.reporting.html.run_files import RunFiles, read_run_files, unless_wrong
-from emocluster_jax.storage.bounded_files import read_bytes, read_text
+from emocluster_jax.storage.checksums import read_bytes, read_text
 from emocluster_jax.storage.json_files import shortened
 from emocluster_jax.training.workdir import RUN_FILE
 

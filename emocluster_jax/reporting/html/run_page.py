@@ -16,10 +16,9 @@ from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.run_results import TEST_SCORES
 from emocluster_jax.inference.model_directory import MODEL, SavedModel, read_model
 from emocluster_jax.preprocessing.quality import told
-from emocluster_jax.records.chunk_source import ChunkSource
 from emocluster_jax.records.folds import describe_fold
 from emocluster_jax.records.preparation import Preparation
-from emocluster_jax.records.reader import Descriptions, PreparedData, open_data
+from emocluster_jax.records.reader import ChunkSource, Descriptions, PreparedData, open_data
 from emocluster_jax.reporting.html import run_figures
 from emocluster_jax.reporting.html.embedding_map import FEWEST, embedding_map
 from emocluster_jax.reporting.html.recordings import Cut, TypicalRecordings, draw_cut, typical_recordings

@@ -11,9 +11,8 @@ from emocluster_jax.console import Console
 from emocluster_jax.inference.model_directory import SavedModel
 from emocluster_jax.inference.predictor import Predictor
 from emocluster_jax.inference.recordings import predict_prepared
-from emocluster_jax.records.chunk_source import ChunkSource
 from emocluster_jax.records.folds import LABELED_SPLITS
-from emocluster_jax.records.reader import PreparedData
+from emocluster_jax.records.reader import ChunkSource, PreparedData
 
 _SEED = 0
 

@@ -9,7 +9,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,6 @@ from emocluster_jax.reporting.html.grid_files import is_grid, read_grid
 from emocluster_jax.reporting.html.grid_page import grid_page
 from emocluster_jax.reporting.html.run_files import read_run_files
 from emocluster_jax.reporting.html.run_page import Extent, run_page, view_data
-from emocluster_jax.settings import to_dict
 from emocluster_jax.storage.checksums import file_sha256
 from emocluster_jax.storage.json_files import sealed
 from emocluster_jax.training import workdir
@@ -369,7 +368,7 @@ def test_the_files_of_an_earlier_versions_run_are_read_as_before(work: Path) -> 
 
 def test_a_model_that_is_damaged_or_another_runs_is_named(work: Path) -> None:
     model = replace(
-        small_model(features=FEATURES), origin={"training": to_dict(TrainConfig()), "run": "fedcba9876543210"}
+        small_model(features=FEATURES), origin={"training": asdict(TrainConfig()), "run": "fedcba9876543210"}
     )
     folder = work / "run" / "model"
     save_model(folder, model)
@@ -565,7 +564,7 @@ def test_predictions_of_other_sentences_are_no_comparison(grid: Path) -> None:
 @pytest.mark.parametrize("name", [TEST_SCORES, CLUSTERS_FILE])
 def test_damaged_files_beside_a_model_that_is_exported(work: Path, tmp_path: Path, name: str) -> None:
     run_id = read_run(work / "run").id
-    model = replace(small_model(), origin={"training": to_dict(TrainConfig()), "run": run_id, "epoch": 2})
+    model = replace(small_model(), origin={"training": asdict(TrainConfig()), "run": run_id, "epoch": 2})
 
     def card() -> None:
         model_card(model, read_run_numbers(work / "run" / "model", model), None, name="mine")
