@@ -36,9 +36,7 @@ _MOST_THREADS = 16
 _POOL_SEED = 2021
 
 
-def resolve_feed(
-    feed: Literal["auto", "resident", "streamed"], recordings: Sequence[int], features: Features, console: Console
-) -> Feed:
+def resolve_feed(feed: Feed | Literal["auto"], recordings: Sequence[int], features: Features, console: Console) -> Feed:
     """Where the chunks of these splits are to be, the same on every process; prints the choice in one line.
 
     "auto" decides by the free memory. `recordings` are those of each split that is used, over all processes.

@@ -109,7 +109,6 @@ def drawn(given: Held | Inputs, batch: Int[Array, " batch"], together: int) -> d
     """One device's equal share of a batch from what `Split.draws` gave, inside a mapped function.
 
     Args:
-      given: all of the device's recordings, or the very share.
       batch: global chunk numbers of the whole batch.
       together: how many of them, one after the other, are chunks of one recording in order: C for batches of whole
         recordings, 1 for batches of chunks, each of which then counts as a recording of one chunk.

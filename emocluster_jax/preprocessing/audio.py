@@ -54,11 +54,8 @@ def read_audio(
 ) -> Float[np.ndarray, " samples"]:
     """Reads a recording as one float32 signal: its channels combined, resampled, divided by the peak.
 
-    The file is decoded block by block, without trusting the length in its header; `condition` is filled in.
-
-    Args:
-      path: a file that libsndfile reads (wav, flac, mp3, ogg and others), or PyAV if it is installed (m4a, webm, amr
-        and others), of any sample rate and channel count.
+    The file is one that libsndfile reads (wav, flac, mp3, ogg and others), or PyAV if it is installed (m4a, webm, amr
+    and others). It is decoded block by block, without trusting the length in its header; `condition` is filled in.
 
     Raises:
       RecordingError: the file is missing, empty, truncated, not audio, silent, not finite, too long, of an absurd rate,

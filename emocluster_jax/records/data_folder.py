@@ -22,11 +22,8 @@ _NAME_LENGTH = 16
 
 
 def existing_preparation(data_dir: Path, requests: Collection[str]) -> Preparation | None:
-    """The preparation in `data_dir` if one of these requests made it, None if there is nothing.
-
-    Raises:
-      InputError: there is something else, or no directory can be put there.
-    """
+    """The preparation in `data_dir` if one of these requests made it, None if there is nothing; InputError if there is
+    something else, or no directory can be put there."""
     if data_dir.exists() and not data_dir.is_dir():
         raise InputError(f"{data_dir} is a file; give another `data_dir`")
     if (data_dir / FILE_NAME).exists():

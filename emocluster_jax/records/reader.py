@@ -118,11 +118,9 @@ class PreparedData:
         """Reads a split, or some of it, into memory.
 
         Args:
-          split: one of `config.SPLITS`.
           indices: positions within the split, which is sorted by id, in the order wanted, each at most once; None reads
             all. Only the files that hold them are read.
           progress: called with the number of recordings read since the last call.
-          inputs: further inputs to read, as in `Preparation.inputs`.
 
         Raises:
           InputError: no such split or fold, an index outside of it, or a damaged or missing file, which it names.

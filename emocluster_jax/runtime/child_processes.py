@@ -31,8 +31,6 @@ def run_child(
     If this function is interrupted, the command is terminated, and killed if it is still running after 20 s.
 
     Args:
-      command: a program and its arguments.
-      environment: the command's environment variables.
       output: a file descriptor, or `subprocess.DEVNULL`, for its stdout and stderr; None shares those of this process.
       own_session: keep Ctrl-C from it.
     """

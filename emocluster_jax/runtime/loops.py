@@ -23,9 +23,7 @@ def in_segments(
     this with the same steps, and get the same ranges.
 
     Args:
-      total: number of steps.
       run: runs the steps from `first` up to, but not including, `last`, and returns when they are done.
-      first: steps that were done before.
       stop: asked after each call whether to stop; must be the same on all processes.
 
     Returns:

@@ -139,13 +139,8 @@ def same_everywhere(text: str) -> bool:
 
 @contextmanager
 def all_or_none() -> Iterator[None]:
-    """If the block fails on one process it fails on all of them, so that none waits for one that has gone.
-
-    All processes must enter the block, and none may wait for another in it.
-
-    Raises:
-      InputError: the block failed on another process, which raises its own error.
-    """
+    """If the block fails on one process it fails on all of them, so that none waits for one that has gone; on the
+    others, with an InputError. All processes must enter the block, and none may wait for another in it."""
     failure: Exception | None = None
     try:
         yield
@@ -278,12 +273,8 @@ def gather_rows(rows: Array, indices: Int[Array, " batch"]) -> Array:
     Each device fills in the rows of the batch that it holds, with zeros elsewhere; a reduce-scatter adds them up
     (exactly: all but one term are zero) and distributes the sums.
 
-    Args:
-      rows: this device's rows (share, ...).
-      indices: global row numbers of the batch, the same on every device; as many as a multiple of the devices.
-
-    Returns:
-      (batch / devices, ...), in the order of `indices`.
+    `rows` are this device's (share, ...), `indices` the batch's global row numbers, the same on every device and as
+    many as a multiple of the devices. The result is (batch / devices, ...), in the order of `indices`.
     """
     if lax.axis_size(AXIS) == 1:
         return rows[indices]

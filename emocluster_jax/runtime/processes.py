@@ -68,8 +68,7 @@ class Start:
 def decide_start(processes: Processes, environment: Mapping[str, str], tpu_library: bool) -> Start | None:
     """How a process with these environment variables joins others; None if it runs alone.
 
-    Args:
-      tpu_library: whether libtpu is installed, without which JAX uses no TPU.
+    `tpu_library` is whether libtpu is installed, without which JAX uses no TPU.
 
     Raises:
       InputError: a coordinator is given, but neither options nor platform tell the number of processes.

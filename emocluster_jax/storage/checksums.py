@@ -63,11 +63,8 @@ def file_sha256(path: Path) -> str:
 
 
 def check_files(directory: Path, expected: Mapping[str, str], remedy: str) -> None:
-    """Checks files against their SHA-256, by path relative to the directory.
-
-    Raises:
-      InputError: the first file that is missing, damaged or cannot be read, and the remedy.
-    """
+    """Checks files against their SHA-256, by path relative to the directory; InputError for the first that is missing,
+    damaged or cannot be read, with the remedy."""
     for name, sha256 in expected.items():
         path = directory / name
         try:

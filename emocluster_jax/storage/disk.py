@@ -117,11 +117,8 @@ def check_utf8(folder: Path) -> None:
 
 
 def check_path(option: str, path: Path) -> os.stat_result | None:
-    """The path's status, None if nothing is there.
-
-    Raises:
-      InputError: the path is too long, in a closed folder, or a circle of links.
-    """
+    """The path's status, None if nothing is there; InputError if it is too long, in a closed folder, or a circle of
+    links."""
     try:
         return path.stat()
     except (FileNotFoundError, NotADirectoryError):

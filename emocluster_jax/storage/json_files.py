@@ -123,10 +123,8 @@ def parse_json(text: str) -> Any:
 def as_record(cls: type[Record], values: Any, where: str, remedy: str) -> Record:
     """A JSON value as a dataclass of numbers, text, None, tuples and dataclasses, with every type checked.
 
-    Missing entries get their defaults. `where`, the file and the place in it, and `remedy` are for the message.
-
-    Raises:
-      InputError: entries are missing, unknown or of another type.
+    Missing entries get their defaults; for unknown or missing ones, or one of another type, there is an InputError with
+    `where`, the file and the place in it, and `remedy`.
     """
     try:
         return from_dict(cls, values, where)
