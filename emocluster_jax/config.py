@@ -141,11 +141,8 @@ class FeatureConfig(Checked):
 
     @classmethod
     def of_windows(cls, window_ms: float, hop_ms: float, mel_bands: int) -> FeatureConfig:
-        """Chunks of as many frames as begin within a second: 32 ms, 16 ms and 128 bands are the defaults.
-
-        Raises:
-          InputError: a value is out of its range, the hop is longer than the window, or a chunk would be too large.
-        """
+        """Chunks of as many frames as begin within a second: 32 ms, 16 ms and 128 bands are the defaults; InputError if
+        a value is out of its range, the hop is longer than the window, or a chunk would be too large."""
         window_ms, hop_ms = WINDOW_MS.check("`window_ms`", window_ms), WINDOW_MS.check("`hop_ms`", hop_ms)
         if hop_ms > window_ms:
             raise InputError(f"`hop_ms={hop_ms:g}` leaves out what is between windows; give `window_ms` at most")

@@ -70,11 +70,8 @@ def generate(directory: Path, config: DemoCorpus, progress: Callable[[int], None
 
     The folder gets `audio/SPEAKER/*.flac`, `manifest.csv` (the annotators' mean), `annotations.csv` (every rating),
     `hidden.csv` (what was expressed, from -1 to 1), a README and the settings. It is written to a hidden folder beside
-    it, which is renamed at the end; leftovers of a killed process are removed.
-
-    Args:
-      directory: a folder that does not exist, is empty, or holds the demo corpus of the same settings.
-      progress: called with the number of recordings finished since the last call.
+    it, which is renamed at the end; leftovers of a killed process are removed. `progress` is called with the number of
+    recordings finished since the last call.
 
     Raises:
       InputError: the folder holds something else, another process is making it, or eSpeak NG is not installed.

@@ -52,11 +52,8 @@ def noting(shard: Shard, folder: Path) -> Iterator[Utterance]:
 
 
 def examine(shards: Sequence[Shard], features: Features, audio: AudioConfig, folder: Path) -> Examined:
-    """Decodes the recordings in these shards' notes, each in a process of its own, and keeps which crash it.
-
-    Raises:
-      InputError: such a process was killed from outside; names the recording.
-    """
+    """Decodes the recordings in these shards' notes, each in a process of its own, and keeps which crash it; InputError
+    that names the recording if such a process was killed from outside."""
     crashing, sound = {}, []
     for shard in shards:
         utterance = _noted(shard, folder)

@@ -90,11 +90,8 @@ class PreparedData:
             raise InputError(f"`fold` is {fold}; {self.data_dir} has folds 1 to {folds.count}")
 
     def locate(self, split: str) -> SplitPlace:
-        """Where the recordings of a split are; the unlabelled pool is the same for all folds.
-
-        Raises:
-          InputError: there is no such split or fold, or its files are too short for its recordings.
-        """
+        """Where the recordings of a split are; the unlabelled pool is the same for all folds. InputError if there is no
+        such split or fold, or its files are too short for its recordings."""
         counts, folds = self.preparation.counts, self.preparation.folds if split in LABELED_SPLITS else None
         if folds is not None:
             self.check_fold()
