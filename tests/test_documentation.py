@@ -44,11 +44,12 @@ def test_the_page_shows_the_example_which_has_less_than_50_lines(name: str) -> N
     assert len(example.splitlines()) < 50
 
 
-@pytest.fixture
-def extended(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the program with both examples: a file and a line for each, as docs/extending.md says."""
+    folder = tmp_path_factory.mktemp("extended")
     for package in ("emocluster_jax", "launch"):
-        shutil.copytree(PROJECT / package, tmp_path / package)
+        shutil.copytree(PROJECT / package, folder / package)
     page = (PROJECT / "docs" / "extending.md").read_text("utf-8")
     for example, new in (
         ("my_corpus", "corpora/my_corpus"),
@@ -57,7 +58,7 @@ def extended(tmp_path: Path) -> Path:
         ("running_mean", "models/temporal/running_mean"),
         ("text_regressor", "models/text_regressor"),
     ):
-        shutil.copy(EXAMPLES / f"{example}.py", tmp_path / "emocluster_jax" / f"{new}.py")
+        shutil.copy(EXAMPLES / f"{example}.py", folder / "emocluster_jax" / f"{new}.py")
     for file, name in (
         ("emocluster_jax/corpora/registry.py", "my_corpus"),
         ("emocluster_jax/config.py", "pi_model"),
@@ -67,14 +68,14 @@ def extended(tmp_path: Path) -> Path:
         (new,) = re.findall(rf'^\w+ = Literal\[.*"{name}"\]$', page, re.MULTILINE)
         old = new.removesuffix(f', "{name}"]')
         assert (PROJECT / file).read_text("utf-8").count(f"{old}]\n") == 1
-        text = (tmp_path / file).read_text("utf-8")
-        (tmp_path / file).write_text(text.replace(old, f'{old}, "{name}"'), "utf-8")  # others may follow
+        text = (folder / file).read_text("utf-8")
+        (folder / file).write_text(text.replace(old, f'{old}, "{name}"'), "utf-8")  # others may follow
     (metrics,) = re.findall(r"^ +return .*weight_norm.*$", page, re.MULTILINE)
-    steps = tmp_path / "emocluster_jax" / "training" / "steps.py"
+    steps = folder / "emocluster_jax" / "training" / "steps.py"
     text, count = re.subn(r"^ +return .*gradient_norm.*$", metrics, steps.read_text("utf-8"), flags=re.MULTILINE)
     assert count == 1
     steps.write_text(text, "utf-8")
-    return tmp_path
+    return folder
 
 
 def write_my_corpus(folder: Path) -> None:
@@ -88,42 +89,39 @@ def write_my_corpus(folder: Path) -> None:
             rows.writerow([i, f"p{i % 4}", 1 + i % 9, 9 - i % 9])
 
 
-def test_the_examples_run_where_they_were_registered(extended: Path) -> None:
+@pytest.fixture(scope="module")
+def ended(extended: Path) -> dict[str, int]:
+    """How what is done with the examples ended: exit statuses by name."""
     write_my_corpus(extended / "corpus")
+    tests = PROJECT / "tests"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (extended, tests, tests / "models")))}
+    command = [sys.executable, str(tests / "launch" / "extended_worker.py"), str(extended)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
-    def run(*arguments: str) -> None:
-        command = [sys.executable, "-m", *arguments]
-        done = subprocess.run(command, cwd=extended, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
 
-    given = ["--corpus", "my_corpus", "--source", "corpus", "--ratings", "experts", "--data-dir", "data"]
-    run("launch.prepare", *given, "--workers", "1")
+def test_the_examples_run_where_they_were_registered(extended: Path, ended: dict[str, int]) -> None:
+    assert ended["commands"] == 0, (extended / "commands.out.err").read_text()
     preparation = read_preparation(extended / "data")
     assert preparation.corpus == "my_corpus" and sum(preparation.counts.values()) == 12
     assert set(preparation.counts) == set(SPLITS) - {"unlabeled"}
     assert preparation.labels == ("arousal", "valence") and np.isfinite(preparation.label_statistics.mean).all()
 
-    small = ["--width-multiplier", "0.125", "--batch-size", "3", "--epochs", "1", "--quiet"]
-    run("launch.train", "--data-dir", "data", "--workdir", "run", "--model", "pi_model", *small)
     (epoch,) = map(json.loads, (extended / "run" / "metrics.jsonl").read_text().splitlines())
     # Dropout of one half: without it, or with one mask for both passes, they would agree.
     assert epoch["stage2_disagreement"] > 0 and epoch["steps"]["stage2"]["weight_norm"] > 0
     assert (extended / "run" / "model" / "model.json").exists()
 
 
-def test_a_temporal_network_sees_whole_recordings_with_their_chunks_in_order(extended: Path) -> None:
-    run_worker("temporal_worker.py", extended)
+def test_a_temporal_network_sees_whole_recordings_with_their_chunks_in_order(
+    extended: Path, ended: dict[str, int]
+) -> None:
+    assert ended["temporal"] == 0, (extended / "temporal.out.err").read_text()
 
 
-def test_a_vector_is_a_second_input_from_the_manifest_to_the_prediction(extended: Path) -> None:
-    run_worker("text_worker.py", extended)
-
-
-def run_worker(name: str, extended: Path) -> None:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (extended, PROJECT / "tests")))}
-    command = [sys.executable, str(PROJECT / "tests" / "models" / name), str(extended / "work")]
-    done = subprocess.run(command, cwd=extended, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+def test_a_vector_is_a_second_input_from_the_manifest_to_the_prediction(extended: Path, ended: dict[str, int]) -> None:
+    assert ended["text"] == 0, (extended / "text.out.err").read_text()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -1,12 +1,8 @@
-"""Trains with the temporal network of docs/extending.md, resident and streamed; see tests/test_documentation.py.
-
-python temporal_worker.py FOLDER
-"""
+"""Trains with the temporal network of docs/extending.md, resident and streamed; see launch/extended_worker.py."""
 
 from __future__ import annotations
 
 import dataclasses
-import sys
 from pathlib import Path
 
 import jax
@@ -44,7 +40,3 @@ def main(folder: Path) -> None:
     one, changed = (Predictor(models[0]).predict_chunks(x)[0].chunk_embeddings for x in (chunks, other))
     np.testing.assert_array_equal(one[:2], changed[:2])  # earlier chunks know nothing of a later one
     assert (one[2:] != changed[2:]).any(axis=1).all()
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

@@ -1,14 +1,10 @@
-"""Prepares, trains, evaluates and predicts with the second input of docs/extending.md; see tests/test_documentation.py.
-
-python text_worker.py FOLDER
-"""
+"""Prepares, trains, evaluates and predicts with the second input of docs/extending.md; see launch/extended_worker.py."""
 
 from __future__ import annotations
 
 import contextlib
 import csv
 import io
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +79,3 @@ def main(folder: Path) -> None:
         emocluster_jax.fit(alone, folder / "other", config, console=QUIET)
     with pytest.raises(InputError, match="alone does not have all inputs that the model reads: text of 4 numbers"):
         emocluster_jax.evaluate(run.model, alone, "test", console=QUIET)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
