@@ -1,4 +1,4 @@
-"""Trains with the temporal network of docs/extending.md, resident and streamed; see launch/extended_worker.py."""
+"""Trains with the temporal network of docs/extending.md, resident and streamed; see extended_worker.py."""
 
 from __future__ import annotations
 

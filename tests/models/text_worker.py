@@ -1,4 +1,4 @@
-"""Prepares, trains, evaluates and predicts with the second input of docs/extending.md; see launch/extended_worker.py."""
+"""Prepares, trains, evaluates and predicts with the second input of docs/extending.md; see extended_worker.py."""
 
 from __future__ import annotations
 
