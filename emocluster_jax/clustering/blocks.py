@@ -69,8 +69,7 @@ def by_platform(
 def squared_distances(points: Rows, centroids: Centroids, assignments: Assignments | None = None) -> Numbers:
     """Squared Euclidean distance of every row to its centroid, or to the only one without assignments.
 
-    It is computed by differences, so that equal rows have distance 0, and block by block, which is several times faster
-    on CPUs.
+    By differences, so that equal rows have distance 0, and by blocks, which is several times faster on CPUs.
     """
 
     def fold(points: Array, centroids: Array, assignments: Array | None, *, block_rows: int) -> Array:
@@ -125,6 +124,5 @@ def sum_over_devices(tree: Carry, axis_name: str | None) -> Carry:
 
 def uniform_per_row(key: Array, indices: Int[Array, " n"]) -> Numbers:
     """A number in (0, 1) per row that depends on its global index alone, not on how the rows are spread."""
-    return jax.vmap(lambda i: jax.random.uniform(jax.random.fold_in(key, i), minval=jnp.finfo(jnp.float32).tiny))(
-        indices
-    )
+    smallest = jnp.finfo(jnp.float32).tiny
+    return jax.vmap(lambda i: jax.random.uniform(jax.random.fold_in(key, i), minval=smallest))(indices)

@@ -18,21 +18,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from emocluster_jax.clustering.blocks import (
-    Assignments,
-    Centroids,
-    Mask,
-    Numbers,
-    Rows,
-    by_platform,
-    fold_blocks,
-    global_row_indices,
-    largest,
-    rows_at,
-    squared_distances,
-    sum_over_devices,
-    uniform_per_row,
-)
+from emocluster_jax.clustering import blocks
+from emocluster_jax.clustering.blocks import Assignments, Centroids, Mask, Numbers, Rows
 from emocluster_jax.clustering.embedding_transform import unit_length
 from emocluster_jax.clustering.passes import Assigned, Points, assign_points, nothing_assigned
 from emocluster_jax.clustering.reseeding import reseed_empty
@@ -110,24 +97,23 @@ def kmeans(
 
     mean, squares = _mean_and_squares(points, real, axis_name)
     known = Points(points, real, squares, mean)
-    scatter = sum_over_devices(jnp.sum(squares), axis_name)
-
+    scatter = blocks.sum_over_devices(jnp.sum(squares), axis_name)
     nothing = nothing_assigned(count, dim, clusters)
 
     def iterate(state: _State, _: None) -> tuple[_State, Array]:
         before, centroids, assigned, reseeded = state
         assigned = assign_points(known, centroids, before, assigned)
-        sums, counts = sum_over_devices((assigned.sums, assigned.counts), axis_name)
+        sums, counts = blocks.sum_over_devices((assigned.sums, assigned.counts), axis_name)
         centred = centroids - mean
         from_centroids = jnp.sum(counts * jnp.sum(jnp.square(centred), axis=1)) - 2 * jnp.sum(centred * sums)
         objective = jnp.maximum(scatter + from_centroids, 0.0)
 
         def reseed() -> tuple[Array, Assigned, Array, Array, Array]:
             own = jnp.minimum(assigned.assignments, clusters - 1)
-            distances = squared_distances(points, centroids, own)
+            distances = blocks.squared_distances(points, centroids, own)
             moved, _, _, times = reseed_empty(points, real, centroids, own, distances, axis_name)
             again = assign_points(known, moved, moved, nothing)
-            return moved, again, *sum_over_devices((again.sums, again.counts), axis_name), times
+            return moved, again, *blocks.sum_over_devices((again.sums, again.counts), axis_name), times
 
         kept = centroids, assigned, sums, counts, jnp.int32(0)
         before, assigned, sums, counts, times = lax.cond(jnp.any(counts == 0), reseed, lambda: kept)
@@ -141,9 +127,9 @@ def kmeans(
     (before, centroids, assigned, reseeded), objectives = lax.scan(iterate, start, length=iterations)
     assigned = assign_points(known, centroids, before, assigned)
     assignments = jnp.minimum(assigned.assignments, clusters - 1)
-    distances = squared_distances(points, centroids, assignments)
+    distances = blocks.squared_distances(points, centroids, assignments)
     centroids, assignments, distances, times = reseed_empty(points, real, centroids, assignments, distances, axis_name)
-    objective = sum_over_devices(jnp.sum(jnp.where(real, distances, 0)), axis_name)
+    objective = blocks.sum_over_devices(jnp.sum(jnp.where(real, distances, 0)), axis_name)
     return KMeansResult(centroids, assignments, objective, objectives, reseeded + times)
 
 
@@ -164,19 +150,19 @@ def _mean_and_squares(points: Rows, real: Mask, axis_name: str | None) -> tuple[
         def step(carry: Array, start: Array, rows: Array, fresh: Array) -> Array:
             return carry + jnp.sum(jnp.where(fresh[:, None], rows, 0), axis=0)
 
-        return fold_blocks(step, jnp.zeros(points.shape[1], jnp.float32), points, real, block_rows)
+        return blocks.fold_blocks(step, jnp.zeros(points.shape[1], jnp.float32), points, real, block_rows)
 
-    sums = sum_over_devices(by_platform(total, 1, points, real), axis_name)
-    count = sum_over_devices(jnp.sum(real, dtype=jnp.int32), axis_name)
+    sums = blocks.sum_over_devices(blocks.by_platform(total, 1, points, real), axis_name)
+    count = blocks.sum_over_devices(jnp.sum(real, dtype=jnp.int32), axis_name)
     mean = sums / jnp.maximum(count, 1)
-    return mean, jnp.where(real, squared_distances(points, mean[None]), 0)
+    return mean, jnp.where(real, blocks.squared_distances(points, mean[None]), 0)
 
 
 def _random_centroids(key: Array, points: Rows, real: Mask, clusters: int, axis_name: str | None) -> Centroids:
     """Different rows of the global set with equal chances; the first one fills up if there are too few rows."""
-    scores = uniform_per_row(key, global_row_indices(points.shape[0], axis_name))
-    scores, indices = largest(jnp.where(real, scores, -1.0), clusters, axis_name)
-    return rows_at(points, jnp.where(scores > 0, indices, indices[0]), axis_name)
+    scores = blocks.uniform_per_row(key, blocks.global_row_indices(points.shape[0], axis_name))
+    scores, indices = blocks.largest(jnp.where(real, scores, -1.0), clusters, axis_name)
+    return blocks.rows_at(points, jnp.where(scores > 0, indices, indices[0]), axis_name)
 
 
 def _plus_plus_centroids(key: Array, points: Rows, real: Mask, clusters: int, axis_name: str | None) -> Centroids:
@@ -185,16 +171,16 @@ def _plus_plus_centroids(key: Array, points: Rows, real: Mask, clusters: int, ax
     This is exact without a normalising sum over devices: the row with the smallest Exp(1) / weight wins with
     probability weight / total.
     """
-    indices = global_row_indices(points.shape[0], axis_name)
+    indices = blocks.global_row_indices(points.shape[0], axis_name)
 
     def draw(step: Array | int, weights: Numbers) -> Float[Array, " dim"]:
-        exponential = -jnp.log(uniform_per_row(jax.random.fold_in(key, step), indices))
+        exponential = -jnp.log(blocks.uniform_per_row(jax.random.fold_in(key, step), indices))
         scores = jnp.where(real, jnp.log(weights) - jnp.log(exponential), -jnp.inf)
-        return rows_at(points, largest(scores, 1, axis_name)[1], axis_name)[0]
+        return blocks.rows_at(points, blocks.largest(scores, 1, axis_name)[1], axis_name)[0]
 
     def body(step: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
         centroids, distances = state
-        distances = jnp.minimum(distances, squared_distances(points, centroids[step - 1][None]))
+        distances = jnp.minimum(distances, blocks.squared_distances(points, centroids[step - 1][None]))
         return centroids.at[step].set(draw(step, distances)), distances
 
     first = draw(0, jnp.ones(points.shape[0], points.dtype))

@@ -53,13 +53,8 @@ class Assigned(NamedTuple):
 
 def nothing_assigned(count: int, dim: int, clusters: int) -> Assigned:
     """Before the first pass."""
-    return Assigned(
-        jnp.full(count, clusters, jnp.int32),
-        jnp.full(count, jnp.inf),
-        jnp.zeros(count),
-        jnp.zeros((clusters, dim)),
-        jnp.zeros(clusters, jnp.int32),
-    )
+    sums, counts = jnp.zeros((clusters, dim)), jnp.zeros(clusters, jnp.int32)
+    return Assigned(jnp.full(count, clusters, jnp.int32), jnp.full(count, jnp.inf), jnp.zeros(count), sums, counts)
 
 
 def assign_points(known: Points, centroids: Centroids, before: Centroids, assigned: Assigned) -> Assigned:

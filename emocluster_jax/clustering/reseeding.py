@@ -8,20 +8,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from emocluster_jax.clustering.blocks import (
-    Assignments,
-    Centroids,
-    Mask,
-    Numbers,
-    Rows,
-    by_platform,
-    fold_blocks,
-    global_row_indices,
-    largest,
-    rows_at,
-    squared_distances,
-    sum_over_devices,
-)
+from emocluster_jax.clustering import blocks
+from emocluster_jax.clustering.blocks import Assignments, Centroids, Mask, Numbers, Rows
 
 
 class _State(NamedTuple):
@@ -45,28 +33,25 @@ def reseed_empty(
 
     A moved cluster takes over the points that are nearer to it. A point that became a centroid keeps its cluster, so no
     cluster is moved twice and the loop ends: without empty clusters, or with every point equal to its centroid if there
-    are fewer distinct points than clusters. The sum of squared distances never rises.
+    are fewer distinct points than clusters. With infinite points, it ends after as many moves as there are clusters.
 
-    Infinite points belong to no cluster: the loop then ends after as many moves as there are clusters, and their
-    squared distances stay infinite or NaN.
-
-    Returns:
-      Centroids, assignments and squared distances afterwards, and the number of clusters moved.
+    Returns centroids, assignments and squared distances afterwards, and the number of clusters moved.
     """
     clusters = centroids.shape[0]
 
     def counts_of(assignments: Assignments) -> Int[Array, " clusters"]:
-        return sum_over_devices(jnp.zeros(clusters, jnp.int32).at[assignments].add(real.astype(jnp.int32)), axis_name)
+        counts = jnp.zeros(clusters, jnp.int32).at[assignments].add(real.astype(jnp.int32))
+        return blocks.sum_over_devices(counts, axis_name)
 
     def state_of(centroids: Array, assignments: Array, distances: Array, moved: Array) -> _State:
-        distance, farthest = largest(jnp.where(real, distances, -1.0), 1, axis_name)
+        distance, farthest = blocks.largest(jnp.where(real, distances, -1.0), 1, axis_name)
         counts = counts_of(assignments)
         return _State(centroids, assignments, distances, counts, farthest[0], distance[0], moved)
 
     def move_one(state: _State) -> _State:
         empty = jnp.argmax(state.counts == 0).astype(jnp.int32)
-        point = rows_at(points, state.farthest[None], axis_name)[0]
-        to_point = squared_distances(points, point[None])
+        point = blocks.rows_at(points, state.farthest[None], axis_name)[0]
+        to_point = blocks.squared_distances(points, point[None])
         nearer = to_point < state.distances
         return state_of(
             state.centroids.at[empty].set(point),
@@ -96,11 +81,11 @@ def _snap_constant(
     Points that are not finite equal none.
     """
     clusters = centroids.shape[0]
-    indices = global_row_indices(points.shape[0], axis_name)
+    indices = blocks.global_row_indices(points.shape[0], axis_name)
     none = jnp.iinfo(jnp.int32).max
     first = jnp.full(clusters, none).at[assignments].min(jnp.where(real, indices, none))
     first = first if axis_name is None else lax.pmin(first, axis_name)
-    firsts = rows_at(points, jnp.where(first == none, 0, first), axis_name)
+    firsts = blocks.rows_at(points, jnp.where(first == none, 0, first), axis_name)
 
     def fold(
         points: Array, real: Array, assignments: Array, firsts: Array, varied: Array, *, block_rows: int
@@ -110,12 +95,9 @@ def _snap_constant(
             differs = (rows != firsts[members]) | ~jnp.isfinite(rows)
             return varied.at[members].max(fresh & jnp.any(differs, axis=1))
 
-        return fold_blocks(step, varied, points, real, block_rows)
+        return blocks.fold_blocks(step, varied, points, real, block_rows)
 
-    varied = by_platform(fold, clusters, points, real, assignments, firsts, jnp.zeros(clusters, bool))
-    varied = sum_over_devices(varied.astype(jnp.int32), axis_name)
+    varied = blocks.by_platform(fold, clusters, points, real, assignments, firsts, jnp.zeros(clusters, bool))
+    varied = blocks.sum_over_devices(varied.astype(jnp.int32), axis_name)
     constant = (varied == 0) & (first != none)
-    return (
-        jnp.where(constant[:, None], firsts, centroids),
-        jnp.where(constant[assignments], 0.0, distances),
-    )
+    return jnp.where(constant[:, None], firsts, centroids), jnp.where(constant[assignments], 0.0, distances)

@@ -12,12 +12,10 @@ def balanced_indices(
     """Indices of one stage's batches, int64, drawn in equal shares from the clusters.
 
     The share is the smallest that fills ceil(n / batch_size) batches from the non-empty clusters. Clusters larger than
-    their share give it without repetition, others with repetition; all are shuffled together and cut after the last
-    batch. As in DeepCluster (Caron et al., ECCV 2018) and DeepEmoCluster (Lin, Sridhar & Busso, ICASSP 2021), but with
-    full batches.
+    it are drawn from without repetition, others with; all draws are shuffled and cut after the last batch. As in
+    DeepCluster (Caron et al., ECCV 2018) and DeepEmoCluster (Lin, Sridhar & Busso, ICASSP 2021), but with full batches.
 
-    Raises:
-      ValueError: no examples, a batch size below 1, or a negative cluster.
+    Raises ValueError for no examples, a batch size below 1, or a negative cluster.
     """
     assignments = np.asarray(assignments)
     if assignments.size == 0:

@@ -102,8 +102,7 @@ def cluster_information(
     Args:
       assignments: cluster of every chunk, grouped by sentence, the same number for each.
       labels: of the sentences.
-      speakers: of the sentences, "" where unknown.
-      genders: likewise.
+      speakers: of the sentences, "" where unknown; `genders` likewise.
       bins: quantile bins of the attributes; equal labels share a bin, so there may be fewer.
       permutations: number of shuffles that measure chance.
       console: shows progress; tens of thousands of sentences take a minute.
@@ -143,8 +142,7 @@ def quantile_bins(values: Float[np.ndarray, " n"], bins: int) -> Int[np.ndarray,
 def cluster_counts(assignments: Int[np.ndarray, " chunks"], sentences: int) -> Int[np.ndarray, "sentences clusters"]:
     """How many chunks of each sentence are in each cluster, from assignments grouped by sentence.
 
-    Raises:
-      ValueError: the number of chunks is not a multiple of the number of sentences.
+    Raises ValueError if the number of chunks is not a multiple of the number of sentences.
     """
     if sentences == 0 or len(assignments) % sentences:
         raise ValueError(f"{len(assignments)} chunks of {sentences} sentences")

@@ -30,18 +30,12 @@ def distributions(
     """
     known = np.isfinite(labels)
     counts, labels = counts[known], labels[known].astype(np.float64)
-    found = [
-        Distribution(
-            cluster=cluster,
-            chunks=int(weights.sum()),
-            mean=float(np.average(labels, weights=weights)),
-            quantiles=tuple(
-                np.quantile(labels, (0, 0.25, 0.5, 0.75, 1), weights=weights, method="inverted_cdf").tolist()
-            ),
-        )
-        for cluster, weights in enumerate(counts.T)
-        if weights.sum()
-    ]
+    found = []
+    for cluster, weights in enumerate(counts.T):
+        if chunks := int(weights.sum()):
+            mean = float(np.average(labels, weights=weights))
+            quartiles = np.quantile(labels, (0, 0.25, 0.5, 0.75, 1), weights=weights, method="inverted_cdf")
+            found.append(Distribution(cluster, chunks, mean, tuple(quartiles.tolist())))
     return tuple(sorted(found, key=lambda distribution: distribution.mean))
 
 
@@ -87,12 +81,9 @@ def _extremes(
 ) -> tuple[Float[np.ndarray, " l"], Float[np.ndarray, " h"], float]:
     from scipy.stats import wasserstein_distance
 
-    chunk_labels = np.repeat(labels, clusters.shape[1])
-    counts = np.bincount(clusters.ravel())
-    sums = np.bincount(clusters.ravel(), weights=chunk_labels)
+    chunk_labels, clusters = np.repeat(labels, clusters.shape[1]), clusters.ravel()
+    counts, sums = np.bincount(clusters), np.bincount(clusters, weights=chunk_labels)
     present = np.flatnonzero(counts)
     means = sums[present] / counts[present]
-    lowest, highest = (
-        chunk_labels[clusters.ravel() == present[position]] for position in (means.argmin(), means.argmax())
-    )
+    lowest, highest = (chunk_labels[clusters == present[at]] for at in (means.argmin(), means.argmax()))
     return lowest, highest, float(wasserstein_distance(lowest, highest))

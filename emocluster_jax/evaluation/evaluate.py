@@ -29,14 +29,9 @@ class EmbeddingSample:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Predictions and true labels, in label units, and their scores.
+    """Predictions and true labels (NaN where there is none) of sentences, in label units, and the scores by attribute.
 
-    Attributes:
-      attributes: names of the A attributes.
-      truth: NaN where there is no label.
-      predictions: one per sentence.
-      scores: by attribute, over the sentences with a label and a finite prediction.
-      sample: embeddings of some sentences, if requested.
+    The `sample` has embeddings of some sentences, if requested.
     """
 
     attributes: tuple[str, ...]
@@ -55,14 +50,9 @@ def evaluate_split(
 ) -> Evaluation:
     """Predicts every sentence of a split (mean over its chunks) and scores the predictions.
 
-    Predictions that are not finite are left out of the scores, with a warning that names their recordings.
-
-    Args:
-      model: what to evaluate.
-      split: its chunks and labels.
-      recording_ids: the ids of recordings by their places in the split.
-      console: shows progress.
-      sample: keep the embeddings of about so many sentences, spread evenly over the split.
+    Predictions that are not finite are left out of the scores, with a warning that names their recordings, for which
+    `recording_ids` gives ids by their places in the split. With a `sample`, the embeddings of about so many sentences,
+    spread evenly over the split, are kept.
     """
     forward = make_forward(model.config)
     with console.task("evaluating", split.chunk_count) as task:

@@ -117,18 +117,14 @@ def score_sentences(
 
 
 class Selection(NamedTuple):
-    """A metric of the validation split that can choose the best epoch.
-
-    Attributes:
-      title: its name in messages, after "validation".
-      entry: its name in `metrics.jsonl`.
-      detail: what it is a mean of.
-      higher_is_better: whether the highest value is the best.
-    """
+    """A metric of the validation split that can choose the best epoch."""
 
     title: str
+    """Its name in messages, after "validation"."""
     entry: str
+    """Its name in `metrics.jsonl`."""
     detail: str
+    """What it is a mean of."""
     higher_is_better: bool
 
     @property
@@ -163,13 +159,7 @@ def selection_values(
 
     The RMSE is in standard deviations of the training labels, so that attributes of different scales count alike. The
     loss is 1 - CCC of all chunks of the split, each with its recording's label; the authors take the mean over batches.
-
-    Args:
-      scores: of the recordings, by attribute, in the order of the arrays.
-      of_chunks: predictions in z-normalised label units.
-      targets: z-normalised labels, NaN where missing.
-      label_std: of the training labels.
-      selecting: attributes of `scores`.
+    Predictions and targets are in z-normalised label units, with the attributes of `scores` in that order.
     """
     columns = [(scores[name], list(scores).index(name)) for name in selecting]
     values = {

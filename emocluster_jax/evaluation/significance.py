@@ -90,10 +90,7 @@ def compare_ccc(
 
 
 def subset_ccc(truth: Float[np.ndarray, " n"], predictions: Float[np.ndarray, "trials n"]) -> Float[np.ndarray, " s"]:
-    """The CCC of each random subset, the mean over the trials; NaN for a subset that does not vary.
-
-    The subsets depend only on the number of sentences.
-    """
+    """The CCC of each subset, which depends on `n` alone, the mean over the trials; NaN for one that does not vary."""
     order = np.random.default_rng(_SUBSET_SEED).permutation(len(truth))
     subsets = np.array_split(order, max(min(SUBSETS, len(truth) // _MIN_SUBSET), 1)) if len(truth) else []
     return np.array([ccc_of_rows(predictions[:, subset], truth[subset]).mean() for subset in subsets], np.float64)

@@ -57,19 +57,12 @@ class Forward:
     program: Callable[[Outputs, Any, Any], Outputs]
 
     def __call__(
-        self,
-        variables: Any,
-        split: Split,
-        advance: Callable[[int], None],
-        stop: Callable[[], bool] | None = None,
+        self, variables: Any, split: Split, advance: Callable[[int], None], stop: Callable[[], bool] | None = None
     ) -> Outputs:
-        """Embeddings and attributes of every chunk.
+        """Embeddings and attributes of every chunk, by the network's variables on every device.
 
-        Args:
-          variables: of the network, on every device.
-          split: the chunks.
-          advance: told, now and then, how many more chunks are done.
-          stop: asked, now and then, whether to stop, which raises StoppedError; the same on all processes.
+        Now and then, `advance` is told how many more chunks are done, and `stop` asked, with the same answer on all
+        processes, whether to stop, which raises StoppedError.
         """
         count, each = split.utterances_per_device, split.chunks_per_utterance
         size, per_device = _block(count, each), count * each
@@ -96,10 +89,7 @@ class Forward:
 
 @lru_cache(maxsize=32)
 def make_forward(config: ModelConfig, *, fast: bool = False) -> Forward:
-    """The forward pass of the network that `config` describes, compiled once per shape and process.
-
-    `fast` is as of `network_outputs`.
-    """
+    """The pass of `network_outputs`, compiled once per shape and process."""
 
     def run(outputs: Outputs, arrays: tuple[Any, Held | Inputs], span: tuple[Array, Array]) -> Outputs:
         variables, given = arrays
@@ -131,14 +121,8 @@ def network_outputs(config: ModelConfig, variables: Any, inputs: Inputs, *, fast
     """The network's output in evaluation mode: the pass that everything outside of training steps uses.
 
     What people read or keep is computed in full float32, whatever the network was trained in: GPUs and TPUs round
-    float32 operands otherwise, and a model's numbers should not depend on where it runs.
-
-    Args:
-      config: describes the network.
-      variables: of the network.
-      inputs: by name, normalised.
-      fast: compute in the network's own type and round as the device does by default: for embeddings that are clustered
-        in training and not kept.
+    float32 operands otherwise, and a model's numbers should not depend on where it runs. A `fast` pass, for embeddings
+    that are clustered in training and not kept, computes in the network's own type and rounds as the device does.
     """
     network = network_of(config if fast else dataclasses.replace(config, compute_dtype="float32"))
     with nullcontext() if fast else jax.default_matmul_precision("highest"):

@@ -26,9 +26,8 @@ def find_recordings(inputs: Sequence[Path], suffixes: frozenset[str], source: Pa
     `input:NAME` name the files of its further inputs (`corpora.inputs`). Bytes in names that are not UTF-8 are written
     as escapes.
 
-    Raises:
-      InputError: an input is missing, a folder has no recordings, a table is at odds or none of its recordings exists,
-        two recordings would have the same name, or there is no table for `source`.
+    Raises InputError if an input is missing, a folder has no recordings, a table is not as above or none of its
+    recordings exists, two recordings would have the same name, or there is no table for `source`.
     """
     if source is not None and not any(map(_is_table, inputs)):
         raise InputError(f"`source={source}` is for the paths in a table, and none is given by `recordings`")

@@ -71,7 +71,7 @@ class SavedModel:
       feature_mean: mean of every mel band, or dimension of given features, over the training frames, float32.
       feature_std: their standard deviation, float32.
       label_mean: mean training label of each of the model's attributes, float32; NaN for a model that was trained
-        without labels, whose predictions are NaN.
+        without labels, which predicts NaN.
       label_std: standard deviation of the labels, float32; NaN likewise.
       variables: Flax variables: "params" and "batch_stats".
       transform: the principal components that embeddings are projected on before they are compared with the centroids.
@@ -154,28 +154,35 @@ def write_pending(directory: Path, model: SavedModel) -> None:
     if model.transform is not None:
         arrays["transform"] = model.transform._asdict()
     save_arrays(directory / name, jax.tree.map(np.asarray, arrays))
+    values = {
+        "format_version": FORMAT_VERSION,
+        "weights": name,
+        "weights_sha256": file_sha256(directory / name / CHECKSUMS),
+        **settings_as_json(model),
+        "inputs": dict(model.inputs),
+        "has_centroids": model.centroids is not None,
+        "origin": model.origin,
+    }
+    write_sealed(directory / _PENDING, values)
+
+
+def settings_as_json(model: SavedModel) -> dict[str, Any]:
+    """A model's settings and statistics in JSON's types; None for the label statistics of a model without labels."""
 
     def by_attribute(values: Float[np.ndarray, " A"]) -> dict[str, float | None]:
         known = values.astype(float).tolist() if model.knows_labels else [None] * len(values)
         return dict(zip(model.config.attributes, known, strict=True))
 
-    values = {
-        "format_version": FORMAT_VERSION,
-        "weights": name,
-        "weights_sha256": file_sha256(directory / name / CHECKSUMS),
+    return {
         "model": asdict(model.config),
         "clustering": asdict(model.clustering),
         "features": asdict(model.features),
         "audio": asdict(model.audio),
-        "inputs": dict(model.inputs),
         "feature_mean": model.feature_mean.astype(float).tolist(),
         "feature_std": model.feature_std.astype(float).tolist(),
         "label_mean": by_attribute(model.label_mean),
         "label_std": by_attribute(model.label_std),
-        "has_centroids": model.centroids is not None,
-        "origin": model.origin,
     }
-    write_sealed(directory / _PENDING, values)
 
 
 def adopt_pending(directory: Path) -> None:
@@ -209,17 +216,14 @@ def model_epoch(directory: Path, run_id: str = "") -> int | None:
 
 def _epoch(path: Path, run_id: str) -> int | None:
     origin = _read_description(path).get("origin")
-    if not isinstance(origin, dict) or origin.get("run", "") != run_id:
-        return None
-    return origin.get("epoch")
+    return origin.get("epoch") if isinstance(origin, dict) and origin.get("run", "") == run_id else None
 
 
 def read_model(directory: Path) -> SavedModel:
     """Reads a model directory.
 
-    Raises:
-      InputError: it is not one, of another format version, damaged, or may harm: it links to files outside of it, holds
-        pipes, or describes absurd sizes.
+    Raises InputError if it is not one, of another format version, damaged, or may harm: links to files outside of it,
+    holds pipes, or describes absurd sizes.
     """
     path = directory / _DESCRIPTION
     if path.exists():
@@ -306,11 +310,8 @@ def save_arrays(directory: Path, arrays: Any) -> None:
 def restore_arrays(directory: Path, template: Any, remedy: str, sha256: str | None = None) -> Any:
     """Reads a tree of NumPy arrays that `save_arrays` wrote.
 
-    Args:
-      directory: the folder that `save_arrays` made.
-      template: the expected arrays, as `jax.ShapeDtypeStruct`s.
-      remedy: what to do if it is damaged or holds other arrays, for the InputError.
-      sha256: of its list of checksums; None if it is not known.
+    Raises InputError, with the `remedy`, if the folder is damaged or holds other arrays than the template's
+    `jax.ShapeDtypeStruct`s. `sha256` is of its list of checksums; None if it is not known.
     """
     check_utf8(directory)
     most = _METADATA_BYTES + 2 * _bytes_of(template)
@@ -323,7 +324,7 @@ def restore_arrays(directory: Path, template: Any, remedy: str, sha256: str | No
             # Shapes are compared before anything is read, so that a stranger's file cannot make this allocate more.
             stored = checkpointer.metadata(directory.absolute()).item_metadata.tree
         except Exception as error:
-            raise InputError(f"{directory} is not a readable checkpoint ({_first_line(error)}); {remedy}") from None
+            raise InputError(f"{directory} is not a readable checkpoint ({first_line(error)}); {remedy}") from None
         expected, found = _shapes(template), _shapes(stored)
         for name in sorted(expected.keys() | found.keys()):
             if expected.get(name) != found.get(name):
@@ -340,7 +341,7 @@ def restore_arrays(directory: Path, template: Any, remedy: str, sha256: str | No
         try:
             return checkpointer.restore(directory.absolute(), empty)
         except Exception as error:
-            raise InputError(f"{directory} is damaged ({_first_line(error)}); {remedy}") from None
+            raise InputError(f"{directory} is damaged ({first_line(error)}); {remedy}") from None
 
 
 def clustering_shapes(config: ModelConfig, clustering: ClusteringConfig) -> tuple[EmbeddingTransform | None, Any]:
@@ -413,5 +414,6 @@ def _by_attribute(values: Any, config: ModelConfig, where: str) -> Float[np.ndar
     return _vector(named, len(named), where)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:200]
+def first_line(error: Exception) -> str:
+    """What another library says is wrong, for a message."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

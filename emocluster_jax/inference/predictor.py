@@ -77,7 +77,7 @@ class Prediction:
 class Predictor:
     """A model that is ready to predict, on JAX's default device.
 
-    Each shape of input is compiled once a process; a call on a signal always has the same.
+    Each shape of input is compiled once per process; a call on a signal always has the same.
 
     Attributes:
       attributes: names of the attributes that the model predicts.
@@ -98,20 +98,18 @@ class Predictor:
         self.statistics = Statistics(model.feature_mean, model.feature_std)
         self.knows_labels: bool = model.knows_labels
         self.inputs: InputSizes = model.inputs
-        self._label_mean = model.label_mean
-        self._label_std = model.label_std
-        self._config = model.config
-        self._clustering = model.clustering
+        self._label_mean, self._label_std = model.label_mean, model.label_std
+        self._config, self._clustering = model.config, model.clustering
         self._on_host = jax.device_get((model.variables, model.transform, model.centroids))
-        shape = self.features.chunks_per_utterance, scaled_width(DENSE_WIDTH, self._config)
+        count, width = self.features.chunks_per_utterance, scaled_width(DENSE_WIDTH, self._config)
         has_clusters = NETWORKS[self._config.system].clusters
         self.silence = Prediction(
             attributes=dict.fromkeys(self.attributes, math.nan),
-            embedding=np.full(shape[1], np.nan, np.float32),
+            embedding=np.full(width, np.nan, np.float32),
             cluster=NO_CLUSTER if has_clusters else None,
-            chunk_attributes=np.full((shape[0], len(self.attributes)), np.nan, np.float32),
-            chunk_embeddings=np.full(shape, np.nan, np.float32),
-            chunk_clusters=np.full(shape[0], NO_CLUSTER, np.int32) if has_clusters else None,
+            chunk_attributes=np.full((count, len(self.attributes)), np.nan, np.float32),
+            chunk_embeddings=np.full((count, width), np.nan, np.float32),
+            chunk_clusters=np.full(count, NO_CLUSTER, np.int32) if has_clusters else None,
             silent=True,
         )
 

@@ -141,7 +141,7 @@ def predict_recordings(
         decoded = in_order(pool, partial(front_end.segments, window_s=window_s), _of_files(recordings), ahead=workers)
         segments = (segment for file in decoded for segment in file)
         chunked = in_order(pool, front_end.with_chunks, segments, ahead=2 * batch_size + workers)
-        yield from _through_networks(networks, predictors, front_end, chunked, batch_size)
+        yield from _through_networks(networks, front_end, chunked, batch_size)
     finally:
         networks.shutdown(cancel_futures=True)
         pool.shutdown(cancel_futures=True)
@@ -158,26 +158,19 @@ def predict_prepared(predictor: Predictor, source: ChunkSource, positions: Seque
 
 def check_extent(window_s: float | None, batch_size: int | None, workers: int | None) -> None:
     """Raises InputError for a number that is out of its range: `config.WINDOW_S`, `BATCH_SIZE` and `WORKERS`."""
-    for option, limits, number in (
-        ("`window_s`", WINDOW_S, window_s),
-        ("`batch_size`", BATCH_SIZE, batch_size),
-        ("`workers`", WORKERS, workers),
-    ):
-        if number is not None:
-            limits.check(option, number)
+    if window_s is not None:
+        WINDOW_S.check("`window_s`", window_s)
+    if batch_size is not None:
+        BATCH_SIZE.check("`batch_size`", batch_size)
+    if workers is not None:
+        WORKERS.check("`workers`", workers)
 
 
 _Settings = tuple[Features, AudioConfig]
 _Vectors = dict[str, Float[np.ndarray, " length"]]
 _Chunks = Float[np.ndarray, "C frames mel"]
-
-
-class _Opened(NamedTuple):
-    """A recording's samples or frames, and what was noticed as it was decoded."""
-
-    source: Float[np.ndarray, " time *frame"] | LongRecording
-    read: Read
-    condition: Condition
+_Opened = tuple[Float[np.ndarray, " time *frame"] | LongRecording, Read, Condition]
+"""A recording's samples or frames, what reads parts of them, and what was noticed as it was decoded."""
 
 
 class _Segment(NamedTuple):
@@ -206,15 +199,13 @@ _Chunked = tuple[_Segment, tuple[_Chunks, ...]]
 class _FrontEnd:
     """What several models need of a recording, each thing computed once.
 
-    Attributes:
-      settings: of each predictor.
-      chunks_of: for each predictor, the position of its chunks in `_Chunked`.
-      inputs: the further inputs of all models.
+    `settings` are those of each predictor, `chunks_of` the positions of their chunks in `_Chunked`, and `inputs` the
+    further inputs of all.
     """
 
     def __init__(self, predictors: Sequence[Predictor], audio: Sequence[AudioConfig]) -> None:
         _check_one_input([predictor.features for predictor in predictors])
-        self.inputs = inputs_of(predictors)
+        self.predictors, self.inputs = predictors, inputs_of(predictors)
         self.settings = [(predictor.features, its) for predictor, its in zip(predictors, audio, strict=True)]
         self._distinct: dict[tuple[_Settings, bytes, bytes], Predictor] = {}
         self.chunks_of: list[int] = []
@@ -239,7 +230,7 @@ class _FrontEnd:
         opened = {}
         for settings in dict.fromkeys(self.settings):
             source, condition = decoded[settings[0].source_rate, settings[1]]
-            opened[settings] = _Opened(source, reader(source), condition)
+            opened[settings] = source, reader(source), condition
         segments = (segment for recording in recordings for segment in self._windows(recording, opened, window_s))
         # Of one that is not in memory and has no windows, the parts are read here and now, in a thread of the pool.
         return list(segments) if window_s is None and len(recordings) == 1 else segments
@@ -312,15 +303,12 @@ def inputs_of(predictors: Sequence[Predictor]) -> InputSizes:
 
 def _of_files(recordings: Iterable[Recording]) -> Iterator[list[Recording]]:
     """Recordings of one file that follow one another, together; times that are NaN are None."""
-    known = (
-        recording._replace(start_s=_known(recording.start_s), end_s=_known(recording.end_s)) for recording in recordings
-    )
-    return (list(group) for _, group in groupby(known, key=lambda recording: recording.path))
 
+    def known(seconds: float | None) -> float | None:
+        return seconds if seconds == seconds else None  # `isnan` does not take integers of any size
 
-def _known(seconds: float | None) -> float | None:
-    is_nan = seconds != seconds  # `isnan` takes no integers of any size
-    return None if is_nan else seconds
+    timed = (given._replace(start_s=known(given.start_s), end_s=known(given.end_s)) for given in recordings)
+    return (list(group) for _, group in groupby(timed, key=lambda recording: recording.path))
 
 
 def _skipped(recording: Recording, error: RecordingError) -> Skipped:
@@ -335,23 +323,19 @@ def _window_count(duration_s: float, window_s: float | None) -> int:
 
 
 def _through_networks(
-    networks: ThreadPoolExecutor,
-    predictors: Sequence[Predictor],
-    front_end: _FrontEnd,
-    segments: Iterator[_Chunked | Skipped],
-    batch_size: int,
+    networks: ThreadPoolExecutor, front_end: _FrontEnd, segments: Iterator[_Chunked | Skipped], batch_size: int
 ) -> Iterator[SegmentPrediction | Skipped]:
     """Runs the networks on full batches; while the device computes one, the next is put together."""
     running: tuple[Sequence[_Chunked | Skipped], list[Future[list[Prediction]]]] = (), []
     while batch := tuple(islice(segments, batch_size)):
         usable = [item for item in batch if not isinstance(item, Skipped) and not item[0].is_silent]
         predictions = []
-        for predictor, position in zip(predictors, front_end.chunks_of, strict=True) if usable else ():
+        for predictor, position in zip(front_end.predictors, front_end.chunks_of, strict=True) if usable else ():
             rows = [(chunks[position], segment.vectors) for segment, chunks in usable]
             predictions.append(networks.submit(_predict, predictor, rows, front_end.inputs, batch_size))
-        yield from _finished(predictors, front_end, *running)
+        yield from _finished(front_end, *running)
         running = batch, predictions
-    yield from _finished(predictors, front_end, *running)
+    yield from _finished(front_end, *running)
 
 
 def _predict(
@@ -369,13 +353,10 @@ def _predict(
 
 
 def _finished(
-    predictors: Sequence[Predictor],
-    front_end: _FrontEnd,
-    batch: Sequence[_Chunked | Skipped],
-    by_predictor: Sequence[Future[list[Prediction]]],
+    front_end: _FrontEnd, batch: Sequence[_Chunked | Skipped], by_predictor: Sequence[Future[list[Prediction]]]
 ) -> Iterator[SegmentPrediction | Skipped]:
     by_segment = zip(*(predictions.result() for predictions in by_predictor), strict=True)
-    silence = tuple(predictor.silence for predictor in predictors)
+    silence = tuple(predictor.silence for predictor in front_end.predictors)
     for item in batch:
         if isinstance(item, Skipped):
             yield item

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -28,7 +27,7 @@ from emocluster_jax import __version__
 from emocluster_jax.errors import InputError
 from emocluster_jax.feed.split import AUDIO
 from emocluster_jax.inference.forward import chunk_outputs
-from emocluster_jax.inference.model_directory import SavedModel, named_arrays, weights_sha256
+from emocluster_jax.inference.model_directory import SavedModel, named_arrays, settings_as_json, weights_sha256
 from emocluster_jax.inference.predictor import Predictor
 from emocluster_jax.models.registry import trains_on_recordings
 from emocluster_jax.runtime.platforms import for_every_platform
@@ -219,12 +218,5 @@ def description(model: SavedModel) -> dict[str, Any]:
             }
         },
         "output": outputs,
-        "features": asdict(features),
-        "audio": asdict(model.audio),
-        "feature_mean": model.feature_mean.astype(float).tolist(),
-        "feature_std": model.feature_std.astype(float).tolist(),
-        "label_mean": dict(zip(names, model.label_mean.astype(float).tolist(), strict=True)),
-        "label_std": dict(zip(names, model.label_std.astype(float).tolist(), strict=True)),
-        "model": asdict(model.config),
-        "clustering": asdict(model.clustering),
+        **settings_as_json(model),
     }

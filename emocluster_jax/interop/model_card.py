@@ -30,10 +30,7 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class RunNumbers:
-    """What is known of a model's run: its settings and data, test scores, and the clusters of the model's epoch.
-
-    It is empty if the model is not beside its run.
-    """
+    """A model's run, its test scores, and the clusters of its epoch; empty if the model is not beside its run."""
 
     saved: SavedRun | None = None
     scores: Mapping[str, Scores] = field(default_factory=dict)
@@ -43,8 +40,7 @@ class RunNumbers:
 def read_run_numbers(model_folder: Path, model: SavedModel) -> RunNumbers:
     """The numbers of the run, if the model is in a run's work directory.
 
-    Raises:
-      InputError: a file of the run is damaged, or it or the model belongs to another run.
+    Raises InputError if a file of the run is damaged, or it or the model belongs to another run.
     """
     workdir = model_folder.absolute().parent
     if not (workdir / RUN_FILE).exists() or "training" not in model.origin:
@@ -64,10 +60,8 @@ def model_card(
 ) -> str:
     """The card of a model; without the `preparation` of its training data they are not described.
 
-    `license` is that of the weights, as an identifier of Hugging Face.
-
-    Raises:
-      InputError: the preparation is not that of the run's data.
+    `license` is that of the weights, as an identifier of Hugging Face. Raises InputError if the preparation is not that
+    of the run's data.
     """
     if preparation is not None and run.saved is not None and run.saved.data not in preparation.fingerprints:
         raise InputError("`data_dir` is not what the model was trained on; give the run's, or leave it out")

@@ -17,6 +17,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +28,7 @@ from jaxtyping import Float, Shaped
 
 from emocluster_jax.config import DEFAULT_AUDIO, ClusteringConfig, FeatureConfig, ModelConfig
 from emocluster_jax.errors import InputError
-from emocluster_jax.inference.model_directory import SavedModel
+from emocluster_jax.inference.model_directory import SavedModel, first_line
 from emocluster_jax.models.encoder import CONVOLUTION_WIDTHS, DENSE_WIDTH
 from emocluster_jax.storage.checksums import file_sha256
 
@@ -40,11 +42,9 @@ def import_published(weights: Path, norm: Path, attribute: str) -> SavedModel:
     Args:
       weights: a `.pth.tar` file of the published repository, or one of the same network.
       norm: the folder with its `feat_norm_means.mat`, `feat_norm_stds.mat`, and those of the attribute.
-      attribute: arousal, dominance or valence, which the file does not name.
+      attribute: arousal, dominance or valence.
 
-    Raises:
-      InputError: PyTorch is not installed; a file is missing, damaged, has anything but plain arrays, or belongs to
-        another attribute or network.
+    Raises InputError if PyTorch is not installed, or a file is missing, damaged, or of another attribute or network.
     """
     if attribute not in _MARKS:
         raise InputError(f"attribute {attribute!r} is unknown; expected one of {', '.join(_MARKS)}")
@@ -55,12 +55,10 @@ def import_published(weights: Path, norm: Path, attribute: str) -> SavedModel:
             f"{weights.name} is a model of {named} by its name, not of {attribute}; give `attribute={named}`"
         )
     features = FeatureConfig()
-    label = _MARKS[attribute]
     statistics: dict[str, Any] = {
-        "feature_mean": _read_norm(norm / "feat_norm_means.mat", features.mel_bands),
-        "feature_std": _read_norm(norm / "feat_norm_stds.mat", features.mel_bands),
-        "label_mean": _read_norm(norm / f"{label}_norm_means.mat", 1),
-        "label_std": _read_norm(norm / f"{label}_norm_stds.mat", 1),
+        f"{ours}_{name}": _read_norm(norm / f"{theirs}_norm_{name}s.mat", length)
+        for ours, theirs, length in (("feature", "feat", features.mel_bands), ("label", _MARKS[attribute], 1))
+        for name in ("mean", "std")
     }
     if statistics["feature_std"].min() <= 0 or statistics["label_std"].min() <= 0:
         raise InputError(f"{norm} has a standard deviation that is not positive; download it again")
@@ -93,7 +91,7 @@ def _read_norm(path: Path, length: int) -> Float[np.ndarray, " length"]:
     except KeyError:
         raise InputError(f"{path} holds no `normal_para`; give the folder of published statistics (norm/)") from None
     except Exception as error:  # SciPy raises whatever the parsing of a damaged file leads to
-        raise InputError(f"{path} is not a readable MATLAB file ({_brief(error)}); download it again") from None
+        raise InputError(f"{path} is not a readable MATLAB file ({first_line(error)}); download it again") from None
     if not np.issubdtype(value.dtype, np.floating) or value.size != length or not np.isfinite(value).all():
         raise InputError(
             f"{path} holds {value.size} values of {value.dtype}, expected {length} finite numbers; download it again"
@@ -113,7 +111,7 @@ def _read_state_dict(path: Path) -> dict[str, np.ndarray]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler raises whatever damaged bytes lead it to
         raise InputError(
-            f"{path} is not a checkpoint of plain tensors, and nothing else is read ({_brief(error)}); "
+            f"{path} is not a checkpoint of plain tensors, and nothing else is read ({first_line(error)}); "
             "give a published .pth.tar file"
         ) from None
     state_dict: Any = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, Mapping) else None
@@ -124,7 +122,7 @@ def _read_state_dict(path: Path) -> dict[str, np.ndarray]:
     try:
         return {name: _as_numpy(tensor) for name, tensor in state_dict.items()}
     except (RuntimeError, TypeError, NotImplementedError) as error:
-        raise InputError(f"{path} has tensors that are not plain arrays ({_brief(error)})") from None
+        raise InputError(f"{path} has tensors that are not plain arrays ({first_line(error)})") from None
 
 
 def _as_numpy(tensor: Any) -> np.ndarray:
@@ -132,10 +130,6 @@ def _as_numpy(tensor: Any) -> np.ndarray:
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         raise TypeError(f"a tensor of {tensor.numel()} elements with fewer stored")
     return (tensor.detach().float() if tensor.is_floating_point() else tensor.detach()).numpy()
-
-
-def _brief(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:120]
 
 
 ENCODER_OUTPUT = (CONVOLUTION_WIDTHS[-1], 2, 4)
@@ -151,10 +145,6 @@ class _Place(NamedTuple):
     convert: Callable[[Array], Array] = np.asarray
 
 
-def _convolution_kernel(array: Array) -> Array:
-    return array.transpose(2, 3, 1, 0)
-
-
 def _shared_kernel(array: Array) -> Array:
     by_place = array.T.reshape(*ENCODER_OUTPUT, -1)
     return by_place.transpose(1, 2, 0, 3).reshape(-1, by_place.shape[-1])
@@ -163,11 +153,11 @@ def _shared_kernel(array: Array) -> Array:
 def _places() -> dict[str, _Place]:
     """Every array of the published network that this one has, by its published name."""
     places = {}
-    in_width = 1
-    for i, width in enumerate(CONVOLUTION_WIDTHS):
+    to_kernel = partial(np.transpose, axes=(2, 3, 1, 0))
+    for i, (in_width, width) in enumerate(pairwise([1, *CONVOLUTION_WIDTHS])):
         # Convolution, batch normalisation and ReLU are numbered one after another in `cnn_features`.
         kernel_path = ("params", "encoder", f"convolution_{i}", "kernel")
-        places[f"cnn_features.{3 * i}.weight"] = _Place(kernel_path, (width, in_width, 3, 3), _convolution_kernel)
+        places[f"cnn_features.{3 * i}.weight"] = _Place(kernel_path, (width, in_width, 3, 3), to_kernel)
         for collection, theirs, ours in (
             ("params", "weight", "scale"),
             ("params", "bias", "bias"),
@@ -176,7 +166,6 @@ def _places() -> dict[str, _Place]:
         ):
             norm_path = (collection, "encoder", f"norm_{i}", ours)
             places[f"cnn_features.{3 * i + 1}.{theirs}"] = _Place(norm_path, (width,))
-        in_width = width
     for layer, path, outputs, inputs, kernel in (
         ("cnn_out.0", ("encoder", "shared"), DENSE_WIDTH, math.prod(ENCODER_OUTPUT), _shared_kernel),
         ("classifier.0", ("cluster_classifier", "hidden"), DENSE_WIDTH, DENSE_WIDTH, np.transpose),
@@ -197,16 +186,10 @@ _SUBTRACTED_FROM = {
 
 
 def variables_from_torch(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Flax variables of the published network.
+    """Flax variables of the published network, float32, with as many clusters and attributes as its output layers have.
 
-    The `.module` parts that data parallelism left in names are ignored.
-
-    Returns:
-      {"params": ..., "batch_stats": ...} of `EmoCluster`, nested dictionaries of float32 arrays, with as many clusters
-      and attributes as the published output layers have.
-
-    Raises:
-      InputError: arrays are missing, unknown, of another shape, not of floating point, or not finite.
+    The `.module` parts that data parallelism left in names are ignored. Raises InputError if arrays are missing,
+    unknown, of another shape, not of floating point, or not finite.
     """
     arrays: dict[str, Array] = {}
     for name, array in state_dict.items():
@@ -237,11 +220,8 @@ def parameter_from_torch(
 
     Convolutions' biases, which running means include here, are only handled by `variables_from_torch`.
 
-    Returns:
-      Its path in the Flax variables, e.g. ("params", "encoder", "convolution_0", "kernel"), and the float32 array.
-
-    Raises:
-      InputError: this network has no such array, or it has another shape or is not finite.
+    Returns its path in the Flax variables, e.g. ("params", "encoder", "convolution_0", "kernel"), and the array,
+    float32. Raises InputError if this network has no such array, or it has another shape or is not finite.
     """
     plain = _without_module(name)
     place = _PLACES.get(plain)

@@ -112,10 +112,8 @@ def _by_platform(on_cpu: Callable, elsewhere: Callable, *arrays: Array):
 def _differentiable(plain: Callable, on_cpu: Callable, gradients: Callable) -> Callable[..., Convolved]:
     """A function (arrays, settings) -> `Convolved` with gradients of its own.
 
-    Args:
-        plain: (*arrays, *settings) -> the pre-activation.
-        on_cpu: likewise, with its sums and sums of squares per channel.
-        gradients: (settings, arrays and pre-activation, parts of the cotangent) -> gradients of the arrays.
+    `plain` is (*arrays, *settings) -> the pre-activation; `on_cpu` also returns its sums and sums of squares per
+    channel. `gradients` is (settings, arrays and pre-activation, parts of the cotangent) -> gradients of the arrays.
     """
 
     @partial(jax.custom_vjp, nondiff_argnums=(1,))

@@ -157,11 +157,7 @@ class Encoder(nn.Module):
         return self.dropout(x, deterministic=not train)
 
     def convolve(
-        self,
-        chunks: Float[Array, "n time mel"],
-        *,
-        train: bool,
-        noise_std: float | Float[Array, ""] | None = None,
+        self, chunks: Float[Array, "n time mel"], *, train: bool, noise_std: float | Float[Array, ""] | None = None
     ) -> tuple[Level, ...]:
         """The seven convolutions; in training they are normalised by the batch's statistics.
 

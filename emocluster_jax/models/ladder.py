@@ -2,7 +2,7 @@
 
 S. Parthasarathy and C. Busso, "Semi-supervised speech emotion recognition with ladder networks", IEEE/ACM Transactions
 on Audio, Speech, and Language Processing 28, 2020; after A. Rasmus, H. Valpola, M. Honkala, M. Berglund and T. Raiko,
-"Semi-supervised learning with ladder networks", NeurIPS 2015, whose symbols these are.
+"Semi-supervised learning with ladder networks", NeurIPS 2015; the symbols are from there.
 
 The encoder runs twice: clean, and with Gaussian noise on its input and on every layer's normalised activations z. A
 decoder starts at the noisy top; at each level a combinator ẑ = g(z̃, u) estimates the clean activations from the noisy
@@ -109,9 +109,8 @@ class Ladder(Network):
         above, _, _ = self._standardized(shared)
         estimate = Combinator(name="combinator_shared")(lateral[-1], above)
         estimates = [estimate]
-        dense = nn.Dense(
-            math.prod(shapes[-1]), use_bias=False, kernel_init=dense_init, dtype=dtype, name="decoder_dense"
-        )
+        units = math.prod(shapes[-1])
+        dense = nn.Dense(units, use_bias=False, kernel_init=dense_init, dtype=dtype, name="decoder_dense")
         above, _, _ = self._standardized(dense(estimate).astype(jnp.float32).reshape(-1, *shapes[-1]))
         for i in reversed(range(len(shapes))):
             estimate = Combinator(name=f"combinator_{i}")(lateral[i], above)

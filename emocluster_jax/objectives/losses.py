@@ -17,11 +17,9 @@ def cross_entropy(logits: Float[Array, "n K"], labels: Int[Array, " n"]) -> Floa
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
 
-def reconstruction_error(
-    reconstruction: Float[Array, "n time mel"], chunks: Float[Array, "n time mel"]
-) -> Float[Array, ""]:
+def reconstruction_error(decoded: Float[Array, "n time mel"], chunks: Float[Array, "n time mel"]) -> Float[Array, ""]:
     """Mean squared error over all pixels of all chunks."""
-    return jnp.mean((reconstruction - chunks) ** 2)
+    return jnp.mean((decoded - chunks) ** 2)
 
 
 def gaussian_kl(mean: Float[Array, "n E"], log_variance: Float[Array, "n E"]) -> Float[Array, ""]:
@@ -33,9 +31,7 @@ def gaussian_kl(mean: Float[Array, "n E"], log_variance: Float[Array, "n E"]) ->
 
 
 def ccc_loss(
-    predictions: Float[Array, "n A"],
-    targets: Float[Array, "n A"],
-    axis_name: str | None = None,
+    predictions: Float[Array, "n A"], targets: Float[Array, "n A"], axis_name: str | None = None
 ) -> Float[Array, ""]:
     """1 - CCC over the global batch, averaged over the attributes (paper, equation 2; Lin 1989).
 

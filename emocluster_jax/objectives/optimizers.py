@@ -15,7 +15,7 @@ import optax
 from emocluster_jax.config import OptimizerConfig
 
 CLUSTER_HEAD = ("cluster_classifier", "output")
-REGRESSOR = ("attribute_regressor",)
+REGRESSOR = "attribute_regressor"
 
 
 class Optimizer(NamedTuple):
@@ -35,9 +35,9 @@ def layer_labels(params: Any, freeze_regressor: bool) -> Any:
 
     def label(path: tuple[Any, ...], _: Any) -> str:
         names = tuple(key.key for key in path)
-        if names[: len(CLUSTER_HEAD)] == CLUSTER_HEAD:
+        if names[:2] == CLUSTER_HEAD:
             return "head"
-        return "frozen" if freeze_regressor and names[: len(REGRESSOR)] == REGRESSOR else "body"
+        return "frozen" if freeze_regressor and names[0] == REGRESSOR else "body"
 
     return jax.tree_util.tree_map_with_path(label, params)
 

@@ -98,13 +98,8 @@ def semi_supervised_stages(
 ) -> Stages:
     """The usual pair: an objective that needs no labels, and the same plus `ccc_weight` times the CCC loss.
 
-    Args:
-      network: what is trained.
-      config: of the run.
-      axis_name: the mapped axis that shares the batch; None on a single device.
-      objective: what the unlabelled stage minimises.
-      optimizers: of the unlabelled and of the labelled stage; None for Adam in both.
-      arguments: further keyword arguments of the network in training.
+    Without `optimizers`, of the unlabelled and of the labelled stage, both use Adam. Devices share a batch over the
+    mapped axis `axis_name`; in training the network also gets the `arguments`.
     """
     unlabeled, labeled = optimizers or (adam(config.optimizer), adam(config.optimizer))
 
@@ -123,11 +118,7 @@ def stages_of(config: TrainConfig, axis_name: str | None = None) -> Stages:
     """What the system named by `config` minimises: `stages` in the module of that name in this package.
 
     Runs that differ only in their seed, fold, or when they stop and save get the same stages, so that a process
-    compiles these once.
-
-    Args:
-      config: of the run.
-      axis_name: the mapped axis that shares a batch; None on a single device.
+    compiles these once. Devices share a batch over the mapped axis `axis_name`.
     """
     return _stages(dataclasses.replace(config, **_NOT_MINIMISED), axis_name)
 

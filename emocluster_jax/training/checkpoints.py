@@ -57,18 +57,13 @@ class Checkpoint(NamedTuple):
 
 
 class SaveClock:
-    """Says when the next checkpoint within an epoch is due, at the same time on all processes.
-
-    Args:
-      minutes: from the end of one checkpoint to the beginning of the next; None for none within epochs.
-    """
+    """Says, on all processes at once, when to save within an epoch: `minutes` after the last time, never for None."""
 
     def __init__(self, minutes: float | None) -> None:
         self._minutes = minutes
         self.restart()
 
     def restart(self) -> None:
-        """A checkpoint has just been written."""
         self._written = time.monotonic()
 
     def is_due(self) -> bool:
@@ -92,18 +87,12 @@ def save_checkpoint(directory: Path, checkpoint: Checkpoint, run_id: str = "") -
 
 
 def restore_checkpoint(
-    directory: Path,
-    template: TrainState,
-    stages: Callable[[], Sequence[StageProgress]] = tuple,
-    run_id: str = "",
+    directory: Path, template: TrainState, stages: Callable[[], Sequence[StageProgress]] = tuple, run_id: str = ""
 ) -> Checkpoint | None:
     """The latest checkpoint, or None if there is none.
 
-    Args:
-      directory: the run's folder of checkpoints.
-      template: a state of the same structure, shapes and types.
-      stages: returns the same for an epoch's stages; called if the checkpoint was written within an epoch.
-      run_id: `SavedRun.id`.
+    The `template` is a state of the same structure, shapes and types; `stages`, called if the checkpoint was written
+    within an epoch, returns the same for the progress of an epoch's stages.
 
     Raises:
       InputError: it is damaged, of another run, or of a network of another shape. The previous checkpoint is not used
@@ -141,9 +130,6 @@ def _by_name(tree: Any) -> dict[str, Any]:
 
 def _position(progress: Progress, run_id: str) -> dict[str, dict[str, np.ndarray]]:
     """The entries beside the network; `best_ccc` is named as by versions that could only select by the CCC."""
-    numbers = {
-        "epoch": np.asarray(progress.epoch, np.int64),
-        "best_epoch": np.asarray(progress.best_epoch, np.int64),
-        "best_ccc": np.asarray(progress.best_value, np.float64),
-    }
+    types = {"epoch": np.int64, "best_epoch": np.int64, "best_ccc": np.float64}
+    numbers = {name: np.asarray(value, types[name]) for name, value in zip(types, progress, strict=True)}
     return {"progress": numbers, "run": {"id": np.frombuffer(run_id.encode().ljust(_ID_BYTES), np.uint8)}}

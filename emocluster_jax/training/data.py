@@ -75,8 +75,8 @@ def selecting_attributes(config: TrainConfig, data: TrainingData) -> tuple[str, 
 
 def label_warnings(config: TrainConfig, data: TrainingData, selecting: tuple[str, ...]) -> list[str]:
     """Warnings about the labels; `selecting` is `selecting_attributes`."""
-    names, unsupervised = config.model.attributes, config.stages == "unsupervised"
-    varying = names if unsupervised or data.train is None else _varying(data.train, config)
+    names = config.model.attributes
+    varying = names if config.stages == "unsupervised" or data.train is None else _varying(data.train, config)
     warnings = [
         f"all {name} labels of the training split are the same: there is nothing to learn from them"
         for name in names
@@ -93,10 +93,7 @@ def label_warnings(config: TrainConfig, data: TrainingData, selecting: tuple[str
 
 
 def check_recordings(config: TrainConfig, labels: Sequence[str], *, labeled: bool, unlabeled: bool) -> None:
-    """Raises InputError unless there are recordings to train on, and labels to predict.
-
-    `labels` are the names of the data's labels; `labeled` and `unlabeled` say which recordings there are.
-    """
+    """Raises InputError unless there are recordings to train on, and the labels to predict are among the data's."""
     if not labeled and config.stages != "unsupervised":
         raise InputError(
             "there are no labelled recordings to train on; prepare some, or train on the unlabelled ones alone by "
@@ -118,12 +115,11 @@ def check_settings(config: TrainConfig, data: TrainingData, selecting: tuple[str
             f"`patience` waits for a better validation {title}, but there is no validation split with labels that "
             "differ; leave `patience` out, or prepare validation recordings"
         )
-    batch = config.batch_size * data.features.chunks_per_utterance
-    units = config.batch_size if trains_on_recordings(config.model) else batch
-    if units % jax.device_count():
+    batch, devices = config.batch_size * data.features.chunks_per_utterance, jax.device_count()
+    if (config.batch_size if trains_on_recordings(config.model) else batch) % devices:
         raise InputError(
-            f"a batch of {config.batch_size} recordings is {batch} chunks, which {jax.device_count()} devices cannot "
-            f"share equally; choose a `batch_size` that is a multiple of {jax.device_count()}"
+            f"a batch of {config.batch_size} recordings is {batch} chunks, which {devices} devices cannot share "
+            f"equally; choose a `batch_size` that is a multiple of {devices}"
         )
     if not NETWORKS[config.model.system].clusters:
         return

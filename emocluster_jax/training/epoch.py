@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -48,14 +48,9 @@ class Stopwatch:
 
 @dataclass(frozen=True)
 class StageView:
-    """How a running stage shows its progress, and learns whether to go on.
+    """How a running stage shows its progress in chunks, and learns whether to go on.
 
-    Attributes:
-      title: of the stage on the screen.
-      task: advances by the chunks that are done.
-      watch: times each part.
-      stop: asked now and then whether to stop; the same on all processes.
-      pause: asked after steps whether a checkpoint is due; the same on all processes.
+    `stop` is asked now and then, `pause`, for a checkpoint, after steps; both answer the same on all processes.
     """
 
     title: str
@@ -64,22 +59,14 @@ class StageView:
     stop: Callable[[], bool]
     pause: Callable[[], bool] = lambda: False
 
-    @contextmanager
-    def part(self, name: str, description: str) -> Iterator[None]:
+    def part(self, name: str, description: str) -> AbstractContextManager[None]:
         """Shows the description, and adds the duration of the block to the epoch's part `name`."""
         self.task.describe(f"{self.title}: {description}")
-        with self.watch.part(name):
-            yield
+        return self.watch.part(name)
 
 
 class Clusters(NamedTuple):
-    """Clusters of a split's chunks.
-
-    Attributes:
-      assignments: int32, the pseudo-labels that the stage trains on.
-      fitted: the principal components that the embeddings were projected on, if any.
-      centroids: float32, of the projected embeddings.
-    """
+    """The pseudo-labels of a split's chunks, and the float32 centroids of the embeddings, projected if `fitted`."""
 
     assignments: Int[np.ndarray, " chunks"]
     fitted: EmbeddingTransform | None
@@ -99,15 +86,12 @@ class StagePrograms:
     """A stage with its data and compiled programs; the same for all epochs.
 
     Attributes:
-      stage: what is minimised.
-      title: its name on the screen.
+      title: on the screen.
       source: the name of the split that it trains on, one of `config.SPLITS`.
-      split: that split.
       targets: z-normalised labels, NaN where missing.
       batch_chunks: chunks per batch over all devices.
       whole_recordings: whether batches consist of recordings, with their chunks in order, instead of chunks.
       log: of a step, from `steps.step_log`.
-      train: from `steps.training_program`.
       clustering: None for systems without clusters; their batches are plainly shuffled.
     """
 
@@ -141,10 +125,7 @@ class StagePrograms:
 class StageProgress(NamedTuple):
     """How far a stage of an epoch has come; with the network, all that it needs to continue.
 
-    Attributes:
-      clusters: None for systems without clusters.
-      log: of all steps; 0 for the steps to come.
-      steps: those that were taken.
+    `clusters` is None for systems without; the log is of all steps, 0 for those to come; `steps` were taken.
     """
 
     clusters: Clusters | None
@@ -187,12 +168,11 @@ def run_stage(
 
     Args:
       programs: the stage.
-      state: the network before the stage, or as it was left, on every device; it must not be used afterwards.
+      state: the network, on every device; it must not be used afterwards.
       begun: what was done of the stage before; None for nothing.
       seed: determines all draws.
       view: shows progress.
-      report: called with steps that were left out, when it may raise to stop the run, and with embeddings that cannot
-        be clustered, when it must raise.
+      report: may raise for a step that was left out, and must for embeddings that cannot be clustered.
 
     Raises:
       StoppedError: the view asked to stop before there was anything worth keeping; `state` can still be used.
@@ -261,10 +241,7 @@ def _cluster(
 
 
 def draw_batches(programs: StagePrograms, clusters: Clusters | None, seed: Seed) -> Int[np.ndarray, "steps batch"]:
-    """The global chunk numbers of an epoch's batches, int32: every cluster equally often, or plainly shuffled.
-
-    Every batch is full.
-    """
+    """The global chunk numbers of an epoch's full batches: every cluster equally often, or plainly shuffled."""
     rng, each = np.random.default_rng(seed), programs.together
     size = programs.batch_chunks // each
     if clusters is None:
@@ -278,7 +255,6 @@ def draw_batches(programs: StagePrograms, clusters: Clusters | None, seed: Seed)
 
 def _device_keys(seed: Seed) -> tuple[Array, Array]:
     """RBG keys for a stage's draws on the devices: the new cluster head, and the steps' dropout and noise."""
-    head_key, steps_key = jax.random.split(
-        jax.random.key(np.random.SeedSequence(seed).generate_state(2)[1], impl="rbg")
-    )
+    key = jax.random.key(np.random.SeedSequence(seed).generate_state(2)[1], impl="rbg")
+    head_key, steps_key = jax.random.split(key)
     return head_key, steps_key

@@ -30,26 +30,18 @@ def read_initial_model(config: TrainConfig, features: Features, inputs: InputSiz
     model = read_model(model_folder(Path(config.init_from)))
     theirs, ours = model.config, config.model
     if theirs.system != ours.system:
-        raise InputError(
-            f"`init_from={config.init_from}` is a model of `system={theirs.system}`, and this run is one of "
-            f"{ours.system}; give that `system`, or another model to start from"
-        )
-    if theirs.width_multiplier != ours.width_multiplier:
-        raise InputError(
-            f"`init_from={config.init_from}` has `width_multiplier={theirs.width_multiplier:g}`, and this run "
-            f"{ours.width_multiplier:g}; give the same, or another model to start from"
-        )
-    if model.features != features:
-        raise InputError(
-            f"`init_from={config.init_from}` was trained on chunks of other feature settings than the data; prepare "
-            "the data with the same, or give another model to start from"
-        )
-    if model.inputs != inputs:
-        raise InputError(
-            f"`init_from={config.init_from}` reads vectors of other lengths than those of the data "
-            f"({dict(model.inputs)}, and the data have {dict(inputs)}); give another model to start from"
-        )
-    return model
+        fault = f"is a model of `system={theirs.system}`, and this run is one of {ours.system}; give that `system`"
+    elif theirs.width_multiplier != ours.width_multiplier:
+        width = ours.width_multiplier
+        fault = f"has `width_multiplier={theirs.width_multiplier:g}`, and this run {width:g}; give the same"
+    elif model.features != features:
+        fault = "was trained on chunks of other feature settings than the data; prepare the data with the same"
+    elif model.inputs != inputs:
+        lengths = f"({dict(model.inputs)}, and the data have {dict(inputs)})"
+        fault = f"reads vectors of other lengths than those of the data {lengths}; prepare vectors of its lengths"
+    else:
+        return model
+    raise InputError(f"`init_from={config.init_from}` {fault}, or give another model to start from")
 
 
 def start_from(state: TrainState, initial: SavedModel, config: ModelConfig) -> tuple[TrainState, tuple[str, ...]]:
@@ -61,7 +53,7 @@ def start_from(state: TrainState, initial: SavedModel, config: ModelConfig) -> t
     drawn = [
         layer
         for layer, fits in (
-            ((*REGRESSOR, "output"), initial.config.attributes == config.attributes),
+            ((REGRESSOR, "output"), initial.config.attributes == config.attributes),
             (CLUSTER_HEAD, initial.config.clusters == config.clusters),
         )
         if not fits and layer[0] in state.params

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -67,6 +67,9 @@ from emocluster_jax.training.steps import (
     training_program,
 )
 from emocluster_jax.training.workdir import CHECKPOINTS, read_assignments, write_assignments
+
+_Validation = tuple[dict[str, Scores], dict[str, float]]
+"""Scores by attribute and `selection_values`; both empty without a validation split."""
 
 
 def fit(
@@ -370,17 +373,10 @@ def _look_at(stage: StageProgress, title: str, run: _Run) -> None:
             run.console.warn(f"{title}: {used} of {clusters} clusters hold all chunks: their embeddings hardly differ")
 
 
-class _Validation(NamedTuple):
-    """Scores by attribute and `selection_values`; both empty without a validation split."""
-
-    scores: dict[str, Scores]
-    values: dict[str, float]
-
-
 def _validate(run: _Run, at: Checkpoint, epoch: int, task: Task) -> _Validation:
     split, names = run.data.validation, run.config.model.attributes
     if split is None:
-        return _Validation({}, {})
+        return {}, {}
     outputs = run.forward(at.state.variables, split, task.advance, run.stop)
     of_chunks = chunk_attributes(outputs, split)
     bad = np.flatnonzero(~np.isfinite(of_chunks).all(axis=2))
@@ -388,7 +384,7 @@ def _validate(run: _Run, at: Checkpoint, epoch: int, task: Task) -> _Validation:
         _heed(run, NotFinite(epoch, "validation", "validation", 0, {"prediction": math.nan}, bad))
     predictions = sentence_attributes(of_chunks, run.label_mean, run.label_std)
     scores = score_sentences(split.labels.of(names), predictions, names)
-    return _Validation(scores, selection_values(scores, of_chunks, run.targets(split), run.label_std, run.selecting))
+    return scores, selection_values(scores, of_chunks, run.targets(split), run.label_std, run.selecting)
 
 
 def _stage_metrics(run: _Run, stages: tuple[StageProgress, ...], epoch: int) -> dict[str, Any]:

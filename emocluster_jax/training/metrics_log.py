@@ -6,7 +6,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -35,11 +35,10 @@ class MetricsLog:
     Args:
       directory: the work directory.
       epochs_done: epochs that a resumed run keeps; later ones are removed from the JSON lines and marked as superseded
-        for TensorBoard. 0 starts from scratch.
+        for TensorBoard.
       run_id: `SavedRun.id`, which each JSON line has as `run`; left out if empty.
 
-    Raises:
-      InputError: a line of the epochs to keep is damaged, or of another run; the file stays as it is.
+    Raises InputError if a line is damaged, or of another run; the file stays as it is.
     """
 
     def __init__(self, directory: Path, epochs_done: int = 0, run_id: str = "") -> None:
@@ -66,12 +65,14 @@ class MetricsLog:
 
         In the JSON lines NaN and infinity become null. TensorBoard gets numbers as scalars, lists as histograms.
         """
+        from flax.traverse_util import flatten_dict
         from tensorboardX.summary import histogram_raw, scalar
 
         self._file.write(_json_line({**metrics, **self._run}))
         self._file.flush()
         epoch = int(metrics["epoch"])
-        for name, value in _flat(_plain(metrics)):
+        # TensorBoard groups names by `/`.
+        for name, value in flatten_dict(_plain(metrics), sep="/").items():
             if isinstance(value, list):
                 self._add_event(epoch, summary=histogram_raw(name, **_bars(value)))
             elif value is not None and name != "epoch":
@@ -110,9 +111,7 @@ def read_metrics(path: Path, run_id: str | None = None) -> list[dict[str, Any]]:
 
     A last line that a kill cut short is left out.
 
-    Raises:
-      InputError: no such file, a line that is not an epoch's JSON object, or one of another run than `run_id` (if
-        given).
+    Raises InputError if there is no such file, or a line is not an epoch's JSON object, or of another run.
     """
     try:
         text = read_text(path, "remove it, or restore a copy", _MOST_BYTES)
@@ -204,15 +203,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def _flat(metrics: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested names joined by `/`, by which TensorBoard groups them."""
-    for name, value in metrics.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}/")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def cluster_metrics(

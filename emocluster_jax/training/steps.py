@@ -46,7 +46,6 @@ class TrainState:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """The network's variables."""
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 
@@ -59,9 +58,8 @@ def create_train_state(
 ) -> TrainState:
     """Freshly drawn parameters, and the initial states of the optimisers, which are given by name of their stage."""
     variables = _draw(network, key, example_inputs(features, further))
-    params = variables["params"]
-    states = {name: optimizer.init(params) for name, optimizer in optimizers.items()}
-    return TrainState(params, variables["batch_stats"], states)
+    states = {name: optimizer.init(variables["params"]) for name, optimizer in optimizers.items()}
+    return TrainState(variables["params"], variables["batch_stats"], states)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -97,12 +95,7 @@ def train_step(
 ) -> tuple[TrainState, StepLog]:
     """One update of the network by `stage`, unless its loss or what comes of it is not finite.
 
-    Args:
-      stage: what is minimised, and how.
-      state: the network before the step.
-      batch: this device's share of the batch.
-      key: for dropout and noise; folded with the device's number, so that devices draw differently.
-      axis_name: the mapped axis that shares the batch, or None.
+    Devices share the batch over the mapped axis `axis_name`, and fold their number into the key of dropout and noise.
 
     Returns:
       The network after the step, and the step's log over the global batch. If a loss term or a number of the new
@@ -166,18 +159,12 @@ def clustering_program(
     Rows after the `chunk_count` real chunks of all devices are padding.
     """
 
-    def run(
-        _: tuple[()], embeddings: Float[Array, "n E"], key: Array
-    ) -> tuple[EmbeddingTransform | None, KMeansResult]:
+    def run(_: tuple[()], embeddings: Array, key: Array) -> tuple[EmbeddingTransform | None, KMeansResult]:
         weights = (global_row_indices(len(embeddings), parallel.AXIS) < chunk_count).astype(jnp.float32)
         fitted = None
         if config.pca_components is not None:
             fitted = fit_transform(
-                embeddings,
-                weights,
-                components=config.pca_components,
-                whiten=config.whiten,
-                axis_name=parallel.AXIS,
+                embeddings, weights, components=config.pca_components, whiten=config.whiten, axis_name=parallel.AXIS
             )
         result = kmeans(
             key,
@@ -235,15 +222,12 @@ class StageArrays(NamedTuple):
 
 
 class StepRange(NamedTuple):
-    """Which steps to take: from `first` up to, but not including, `last`.
-
-    Attributes:
-      key: of all steps of the stage.
-      epochs: completed before the stage.
-    """
+    """Which steps to take: from `first` up to, but not including, `last`."""
 
     key: Array
+    """Of all steps of the stage."""
     epochs: Any
+    """Completed before the stage."""
     first: Any
     last: Any
 

@@ -105,17 +105,10 @@ def is_locked(workdir: Path) -> bool:
 def claim(workdir: Path, config: TrainConfig, data: str, *, resume: bool, initial_sha256: str | None = None) -> None:
     """Assigns the work directory to this run, or checks that it holds the run to resume.
 
-    A run without a checkpoint has nothing to lose and is replaced.
+    A run without a checkpoint has nothing to lose and is replaced. `data` and `initial_sha256` are as in `SavedRun`; a
+    resumed run keeps its own `initial_sha256`.
 
-    Args:
-      workdir: exists; may hold a run.
-      config: the run's settings.
-      data: `Preparation.fingerprint` of the data.
-      resume: whether to continue the run that is there.
-      initial_sha256: hash of the model that `config.init_from` names; a resumed run keeps its own.
-
-    Raises:
-      InputError: there is a run, and `resume` is false, or it is another run.
+    Raises InputError if there is a run, and `resume` is false or it is another one.
     """
     path = workdir / RUN_FILE
     checkpoints = checkpoints_by_position(workdir / CHECKPOINTS)
@@ -132,8 +125,8 @@ def claim(workdir: Path, config: TrainConfig, data: str, *, resume: bool, initia
     stored = read_run(workdir)
     if not stored.id:
         raise InputError(
-            f"the run in {workdir} was begun by an earlier version, whose checkpoints do not say which run they are "
-            f"of; end it with that version, remove {workdir}, or choose another `workdir`"
+            f"the run in {workdir} was begun by an earlier version, and its checkpoints do not name their run; end it "
+            f"with that version, remove {workdir}, or choose another `workdir`"
         )
     if stored.data != data:
         raise InputError(f"the run in {workdir} was begun on other data; give its `data_dir`, or another `workdir`")
