@@ -27,14 +27,13 @@ if TYPE_CHECKING:
     from emocluster_jax.api.prediction import predict
     from emocluster_jax.api.preparation import prepare
     from emocluster_jax.api.training import fit
-    from emocluster_jax.config import PRESETS, ModelConfig, TrainConfig
+    from emocluster_jax.config import ModelConfig, TrainConfig, presets
     from emocluster_jax.console import Console
     from emocluster_jax.inference.predictor import Prediction, Predictor, load_model
     from emocluster_jax.inference.recordings import Recording
 
 __version__ = "0.1.0"
 __all__ = [
-    "PRESETS",
     "Console",
     "InputError",
     "ModelConfig",
@@ -49,6 +48,7 @@ __all__ = [
     "load_model",
     "predict",
     "prepare",
+    "presets",
 ]
 
 # Before anything imports librosa or JAX. Where there is no place for caches at all, commands say so in one line.
@@ -62,7 +62,7 @@ _MODULES = {
     "prepare": "api.preparation",
     "fit": "api.training",
     "Recording": "inference.recordings",
-    "PRESETS": "config",
+    "presets": "config",
     "ModelConfig": "config",
     "TrainConfig": "config",
     "Console": "console",

@@ -45,7 +45,7 @@ class Range(Generic[Number]):
         excluded = self.excludes and getattr(self, self.excludes)
         # Integers of any size compare exactly with floats, and NaN is in no range.
         if number is None or not self.lowest <= number <= self.highest or number == excluded:
-            raise InputError(f"{name} is {_shown(value)}; expected {self}")
+            raise InputError(f"{name} is {shown(value)}; expected {self}")
         return number
 
 
@@ -62,7 +62,8 @@ def _plain(value: Any, kind: type[numbers.Real]) -> Any:
         return None
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value for a message of one line."""
     if isinstance(value, int) and abs(value) >= _LARGEST_SHOWN:
         return "a number of more than 30 digits"
     return str(value) if isinstance(value, numbers.Real) else reprlib.repr(value)

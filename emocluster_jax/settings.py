@@ -7,15 +7,16 @@ module imports nothing but the standard library.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from emocluster_jax.errors import InputError
-from emocluster_jax.ranges import Range, alternatives, number_kind
+from emocluster_jax.ranges import Range, alternatives, number_kind, shown
 
 Config = TypeVar("Config")
 
@@ -73,12 +74,13 @@ def values_of(config: Any, settings: tuple[Setting, ...] | None = None) -> Itera
 
 
 class Checked:
-    """Base of dataclasses of settings: checks each number against its range, and makes NumPy's Python's.
+    """Base of dataclasses of settings: checks each value against its type and range.
 
-    Numbers may be optional, elements of a tuple, or an alternative to words.
+    Sequences become tuples, and NumPy's numbers Python's. Numbers may be optional, elements of a tuple, or an
+    alternative to words.
 
     Raises:
-      InputError: a number is out of its range.
+      InputError: a value is of another type, not one of the words, or out of its range.
       TypeError: a field of numbers has no range of that kind.
     """
 
@@ -88,22 +90,54 @@ class Checked:
             if number_kind(setting.type) is not (limits and limits.kind):
                 where = f"{type(self).__name__}.{setting.name}"
                 raise TypeError(f"{where} is {setting.type}, but its metadata have the range {limits!r}")
-            if limits is not None:
-                checked = _in_range(getattr(self, setting.name), setting.type, limits, f"`{setting.name}`")
-                object.__setattr__(self, setting.name, checked)  # it may be frozen
+            checked = _checked(getattr(self, setting.name), setting, f"`{setting.name}`")
+            object.__setattr__(self, setting.name, checked)  # it may be frozen
 
 
-def _in_range(value: Any, hint: Any, limits: Range[Any], name: str) -> Any:
-    """The value with its numbers as Python's; None, texts and words pass where they are alternatives."""
-    for alternative in alternatives(hint):
+def _checked(value: Any, setting: Setting, name: str) -> Any:
+    limits, expected = setting.range, []
+    for alternative in alternatives(setting.type):
         origin = typing.get_origin(alternative)
-        if alternative in (types.NoneType, str) and isinstance(value, alternative):
+        if origin is Literal:
+            words = typing.get_args(alternative)
+            if isinstance(value, str) and value in words:
+                return value
+            expected += words
+        elif origin is tuple:
+            if isinstance(value, Iterable) and not isinstance(value, str | Mapping):
+                return tuple(value) if limits is None else tuple(limits.check(name, item) for item in value)
+            expected.append("a list or tuple")
+        elif alternative in (int, float):
+            pass
+        elif alternative is Any or origin is not None or isinstance(value, alternative):  # generic types pass
             return value
-        if origin is Literal and isinstance(value, str) and value in typing.get_args(alternative):
-            return value
-        if origin is tuple and isinstance(value, list | tuple):
-            return tuple(limits.check(name, element) for element in value)
-    return limits.check(name, value)
+        elif alternative is not types.NoneType:
+            expected.append(alternative.__name__)
+    if limits is not None:
+        return limits.check(name, value)
+    raise InputError(f"{name} is {shown(value)}; expected {'one of ' * (len(expected) > 1)}{', '.join(expected)}")
+
+
+def replaced(config: Config, values: Mapping[str, Any]) -> Config:
+    """The dataclass of settings with other values, also of the dataclasses inside.
+
+    Raises:
+      InputError: there is no such setting.
+    """
+    own = {setting.name: setting for setting in settings_of(type(config))}
+    known = [*own, *(setting.name for setting in all_settings(type(config)))]
+    for name in values:
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"did you mean `{nearest[0]}`?" if nearest else f"there are {', '.join(dict.fromkeys(known))}"
+            raise InputError(f"there is no setting {name!r}; {hint}")
+    changes = {name: value for name, value in values.items() if name in own}
+    for setting in own.values():
+        inside = {part.name for part in setting.parts} & set(values)
+        if inside:
+            part = changes.get(setting.name, getattr(config, setting.name))
+            changes[setting.name] = replaced(part, {name: values[name] for name in inside})
+    return dataclasses.replace(typing.cast("Any", config), **changes)
 
 
 def from_dict(cls: type[Config], values: Any, where: str) -> Config:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from emocluster_jax.api.requests import FitSettings
-from emocluster_jax.config import CLUSTERS, PRESETS, RECORDINGS, SystemName, TrainConfig
+from emocluster_jax.config import CLUSTERS, RECORDINGS, SystemName, TrainConfig, presets
 from emocluster_jax.errors import InputError, one_line
 from emocluster_jax.ranges import Range, within
 from emocluster_jax.runtime.processes import Processes
@@ -175,8 +175,9 @@ def command_for(plan: Plan, shared: Mapping[SystemName, train.Options], run: Run
         preset=None,
         config_file=None,
     )
-    given = arguments_for(options, train.Options(config=PRESETS["paper"]))
-    return [sys.executable, "-m", "launch.train", *given]
+    given = arguments_for(options, train.Options(config=presets["paper"]))
+    # Named, as a resumed run's own settings would be the defaults otherwise.
+    return [sys.executable, "-m", "launch.train", "--preset", "paper", *given]
 
 
 def _list(plan: Plan, runs: tuple[Run, ...], shard: str, console: Console) -> None:

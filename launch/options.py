@@ -143,7 +143,9 @@ def as_options(text: str) -> str:
             return invocation(_FUNCTIONS[name]) if name in _FUNCTIONS else match[0]
         commands = (importlib.import_module(f"launch.{command}").Options for command in COMMANDS)
         settings = (setting for cls in chain(_read, commands) for setting in all_settings(cls))
-        option = next((setting.option for setting in settings if setting.name == name and setting.option), None)
+        settings = [setting for setting in settings if setting.option]
+        # Where a name belongs to no setting it may be an option's that is called so: `config`.
+        option = next((s.option for key in ("name", "option") for s in settings if getattr(s, key) == name), None)
         return match[0] if option is None else f"--{option}" if value is None else f"--{option} {value}"
 
     return _NAMED.sub(spelt, text)

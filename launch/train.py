@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emocluster_jax.api.requests import FitSettings
-from emocluster_jax.config import PRESETS, Preset, TrainConfig
+from emocluster_jax.config import Preset, TrainConfig, presets
 from emocluster_jax.errors import InputError, one_line
 from emocluster_jax.runtime.host import keep_freed_memory
 from emocluster_jax.runtime.processes import Processes
@@ -65,16 +65,21 @@ def parse(arguments: list[str], name: str = "train") -> Options:
       InputError: both a preset and a file are given, or the file holds no settings.
     """
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for option in ("--preset", "--config", "--data-dir"):
+    for option in ("--preset", "--config", "--data-dir", "--workdir"):
         first.add_argument(option, option.replace("a-d", "a_d"), nargs="?")
+    first.add_argument("--resume", action="store_true")
     chosen, _ = first.parse_known_args(arguments)
     default, origin = Options(), ""
     if chosen.config is not None:
         if chosen.preset is not None:
             raise InputError("--preset and --config are both given; each sets all defaults, give one")
         default, origin = Options(config=_settings_in(Path(chosen.config))), f"those of {chosen.config}"
-    elif (preset := chosen.preset or ("demo" if chosen.data_dir is None else "paper")) in PRESETS:
-        default, origin = Options(config=PRESETS[preset]), f"the preset {preset}'s"
+    elif chosen.preset is None and chosen.resume and chosen.workdir and (Path(chosen.workdir) / "run.json").exists():
+        from emocluster_jax.training.workdir import read_run
+
+        default, origin = Options(config=read_run(Path(chosen.workdir)).config), f"those of the run in {chosen.workdir}"
+    elif (preset := chosen.preset or ("demo" if chosen.data_dir is None else "paper")) in presets:
+        default, origin = Options(config=presets[preset]), f"the preset {preset}'s"
     return parse_options(
         Options,
         name,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import asdict
 
 import pytest
 
 from emocluster_jax.config import (
-    PRESETS,
     AutoencoderConfig,
     ClusteringConfig,
     FeatureConfig,
@@ -19,15 +19,36 @@ from emocluster_jax.config import (
     Preset,
     TrainConfig,
     features_from_dict,
+    presets,
 )
 from emocluster_jax.errors import InputError
 from emocluster_jax.settings import from_dict
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", presets)
 def test_presets_survive_json(name: Preset) -> None:
-    config = PRESETS[name]
+    config = presets[name]
     assert from_dict(TrainConfig, json.loads(json.dumps(asdict(config))), "here") == config
+
+
+def test_settings_are_replaced_wherever_they_are() -> None:
+    small = presets["small"]
+    changed = small.replace(clusters=20, adam_learning_rate=1e-4, epochs=3)
+    assert changed == dataclasses.replace(
+        small,
+        model=dataclasses.replace(small.model, clusters=20),
+        optimizer=OptimizerConfig(adam_learning_rate=1e-4),
+        epochs=3,
+    )
+    model = ModelConfig(system="ladder")
+    assert TrainConfig().replace(model=model, noise_std=0.1).ladder.noise_std == 0.1
+    assert TrainConfig().replace(model=model, width_multiplier=2.0).model == dataclasses.replace(
+        model, width_multiplier=2.0
+    )
+    with pytest.raises(InputError, match="there is no setting 'learning_rate'; did you mean `adam_learning_rate`"):
+        small.replace(learning_rate=1e-4)
+    with pytest.raises(InputError, match="`clusters` is 0"):
+        small.replace(clusters=0)
 
 
 @pytest.mark.parametrize(

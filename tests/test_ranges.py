@@ -23,9 +23,9 @@ from emocluster_jax.corpora.demo import DemoCorpus
 from emocluster_jax.errors import InputError, RecordingError
 from emocluster_jax.inference.recordings import check_extent
 from emocluster_jax.preprocessing.given_frames import checked_frames
-from emocluster_jax.ranges import Range, number_kind, within
+from emocluster_jax.ranges import Range, alternatives, number_kind, within
 from emocluster_jax.runtime.processes import Processes
-from emocluster_jax.settings import Checked, from_dict
+from emocluster_jax.settings import Checked, from_dict, settings_of
 from launch import COMMANDS, train
 from launch.command import run
 
@@ -81,21 +81,27 @@ def test_every_number_has_a_finite_range(cls: type[Any], f: dataclasses.Field[An
     assert math.isfinite(limits.lowest) and math.isfinite(limits.highest) and limits.lowest < limits.highest < 1 << 63
 
 
-def construct(cls: type[Any], values: dict[str, Any]) -> None:
+def construct(cls: type[Any], values: dict[str, Any]) -> Any:
     """`cls(**values)` as it is outside of tests, which would check the types before."""
     instance = object.__new__(cls)
     for f in dataclasses.fields(cls):
         default = f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
         object.__setattr__(instance, f.name, values.get(f.name, default))
     instance.__post_init__()
+    return instance
+
+
+def some_value(hint: Any) -> Any:
+    kind = alternatives(hint)[0]
+    return Path("x") if kind is Path else next(iter(typing.get_args(kind)), 1)
 
 
 @pytest.mark.parametrize(("cls", "f", "hint"), NUMBERS, ids=NAMES)
 def test_absurd_numbers_are_refused(cls: type[Any], f: dataclasses.Field[Any], hint: Any) -> None:
-    required = [r.name for r in dataclasses.fields(cls) if r.default is r.default_factory is dataclasses.MISSING]
+    required = {setting.name: some_value(setting.type) for setting in settings_of(cls) if setting.required}
     for absurd in ABSURD:
         value = (absurd,) * LADDER_LEVELS if "tuple" in str(hint) else absurd
-        values = dict.fromkeys(required, 1) | {f.name: value}
+        values = required | {f.name: value}
         with pytest.raises(InputError, match=rf"({f.name}|`{f.name}`) is .*; expected ") as refused:
             construct(cls, values)
         assert len(str(refused.value)) < 200
@@ -198,6 +204,31 @@ def test_words_beside_numbers() -> None:
     for value in (2, "3", "files"):
         with pytest.raises(InputError, match=f"`folds` is '?{value}'?; expected 3 to 9"):
             Settings(folds=value)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("cls", "values", "message"),
+    [
+        (config.ModelConfig, {"system": "cnn"}, "`system` is 'cnn'; expected one of emocluster, cnn_regressor, cnn_ae"),
+        (config.ModelConfig, {"attributes": "arousal"}, "`attributes` is 'arousal'; expected a list or tuple"),
+        (config.ModelConfig, {"attributes": 5}, "`attributes` is 5; expected a list or tuple"),
+        (config.ClusteringConfig, {"whiten": "yes"}, "`whiten` is 'yes'; expected bool"),
+        (config.ClusteringConfig, {"initialization": ["random"]}, r"`initialization` is \['random'\]; expected one of"),
+        (TrainConfig, {"model": "paper"}, "`model` is 'paper'; expected ModelConfig"),
+        (TrainConfig, {"init_from": 5}, "`init_from` is 5; expected str"),
+    ],
+)
+def test_values_of_another_type(cls: type[Any], values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        construct(cls, values)
+
+
+def test_sequences_become_tuples() -> None:
+    for given in (["arousal", "valence"], np.array(["arousal", "valence"]), iter(["arousal", "valence"])):
+        assert construct(config.ModelConfig, {"attributes": given}) == config.ModelConfig(
+            attributes=("arousal", "valence")
+        )
+    assert construct(config.LadderConfig, {"denoising_weights": np.ones(LADDER_LEVELS)}) == config.LadderConfig()
 
 
 def test_absurd_numbers_for_functions(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from emocluster_jax import config
-from emocluster_jax.config import DEFAULT_AUDIO, AudioConfig, FeatureConfig, TrainConfig, channel_number
+from emocluster_jax.config import DEFAULT_AUDIO, AudioConfig, FeatureConfig, Preset, TrainConfig, channel_number
 from emocluster_jax.corpora.registry import CorpusName
 from emocluster_jax.errors import InputError
 from emocluster_jax.ranges import within
@@ -161,7 +161,8 @@ class FitSettings(AnyRequest):
     """How a training run is carried out; its results do not depend on it."""
 
     resume: bool = False
-    """Go on with the run in the work directory, or begin it."""
+    """Go on with the run in the work directory, with its settings, or begin it. Only `epochs`, `patience`, `on_nan` and
+    `checkpoint_minutes` may change."""
     feed: FeedChoice = "auto"
     """Hold all chunks in the devices' memory, or read them from the records as they are needed; results are the same.
     `auto` holds them where they fit."""
@@ -175,8 +176,8 @@ class FitRequest(FitSettings):
     """Records that `prepare()` wrote."""
     workdir: Path | str
     """Takes checkpoints, the best model, metrics, plots and test scores."""
-    config: TrainConfig | None = None
-    """The run's settings; None for those of the paper."""
+    config: TrainConfig | Preset | None = None
+    """The run's settings, or the name of a preset; None for those of the run that is resumed, else of the paper."""
     stopping: AbstractContextManager[Callable[[], bool]] | None = field(default=None, kw_only=True)
     """Entered while epochs run; what it gives is asked every second or two whether to stop, with a checkpoint."""
 

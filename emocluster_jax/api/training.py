@@ -16,7 +16,7 @@ from jaxtyping import Int
 from emocluster_jax.api.evaluation import SplitEvaluation, evaluate_prepared
 from emocluster_jax.api.requests import FitRequest, asked_by
 from emocluster_jax.clustering.kmeans import assign
-from emocluster_jax.config import TrainConfig
+from emocluster_jax.config import TrainConfig, presets
 from emocluster_jax.console import Console
 from emocluster_jax.corpora.inputs import InputSizes
 from emocluster_jax.corpora.speaker_split import shared_speakers_warning
@@ -48,6 +48,7 @@ from emocluster_jax.training.workdir import (
     check_joined,
     claim,
     has_checkpoint,
+    has_run,
     locked,
     read_assignments,
     read_run,
@@ -106,7 +107,7 @@ def fit(request: FitRequest) -> TrainingRun:
       StoppedError: `stopping` asked for it.
     """
     console, data_dir, workdir = request.console or Console(), Path(request.data_dir), Path(request.workdir)
-    config = request.config or TrainConfig()
+    config = _settings(request)
     if workdir.resolve() == data_dir.resolve():
         raise InputError(f"`workdir={workdir}` is the data directory; give the run a folder of its own")
     with parallel.all_or_none():
@@ -157,6 +158,14 @@ def fit(request: FitRequest) -> TrainingRun:
                 scores = RunScores(test.scores, file_sha256(workdir / run_results.TEST_PREDICTIONS))
                 run_results.write_run_scores(workdir / run_results.TEST_SCORES, saved.id, scores)
     return TrainingRun(workdir, preparation, progress, test, clusters)
+
+
+def _settings(request: FitRequest) -> TrainConfig:
+    if isinstance(request.config, TrainConfig):
+        return request.config
+    if request.config is None and request.resume and has_run(Path(request.workdir)):
+        return read_run(Path(request.workdir)).config
+    return presets[request.config or "paper"]
 
 
 def _pool(preparation: Preparation, config: TrainConfig, console: Console) -> Int[np.ndarray, " n"]:

@@ -24,7 +24,7 @@ from emocluster_jax import __version__
 from emocluster_jax.config import TrainConfig
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.run_results import TEST_SCORES
-from emocluster_jax.settings import from_dict
+from emocluster_jax.settings import from_dict, values_of
 from emocluster_jax.storage.atomic_files import remove_leftovers, replacing
 from emocluster_jax.storage.checksums import read_bytes
 from emocluster_jax.storage.json_files import RUN_ENTRY, check_run, read_sealed, shortened, write_sealed
@@ -115,7 +115,7 @@ def claim(workdir: Path, config: TrainConfig, data: str, *, resume: bool, initia
     if not checkpoints:
         _write_run(path, config, data, _id_of(config, data, initial_sha256), initial_sha256)
         return
-    if not path.exists():
+    if not has_run(workdir):
         raise InputError(
             f"{workdir} has checkpoints, but no {RUN_FILE} that says which run they are of; restore a copy of it, or "
             "choose another `workdir`"
@@ -131,10 +131,10 @@ def claim(workdir: Path, config: TrainConfig, data: str, *, resume: bool, initia
     if stored.data != data:
         raise InputError(f"the run in {workdir} was begun on other data; give its `data_dir`, or another `workdir`")
     unchanged = dataclasses.replace(config, **{name: getattr(stored.config, name) for name in _CHANGEABLE})
-    if difference := next(_differences(dataclasses.asdict(stored.config), dataclasses.asdict(unchanged)), None):
-        name, old, new = difference
+    for name, old, new in _differences(stored.config, unchanged):
         raise InputError(
-            f"the run in {workdir} was begun with {name} {old}, not {new}; give the same, or choose another `workdir`"
+            f"the run in {workdir} was begun with `{name}={old}`, not {new}; leave it out, as a resumed run keeps its "
+            f"settings, or choose another `workdir`, with `config={path}` for the run's other settings"
         )
     if (epochs := max(checkpoints)[0]) > config.epochs:
         raise InputError(
@@ -157,7 +157,7 @@ def checkpoints_by_position(directory: Path) -> dict[tuple[int, int, int], Path]
 
 def check_joined(workdir: Path, config: TrainConfig, data: str) -> None:
     """Raises InputError unless this process has the work directory, settings and data that process 0 has claimed."""
-    if not (workdir / RUN_FILE).exists():
+    if not has_run(workdir):
         raise InputError(
             f"{workdir} is not where process 0 has just begun the run; choose a `workdir` on a file system that all "
             "processes share"
@@ -165,9 +165,13 @@ def check_joined(workdir: Path, config: TrainConfig, data: str) -> None:
     claimed = read_run(workdir)
     if claimed.data != data:
         raise InputError("this process reads other data than process 0; give all the same `data_dir`, or equal copies")
-    if difference := next(_differences(dataclasses.asdict(claimed.config), dataclasses.asdict(config)), None):
-        name, first, own = difference
-        raise InputError(f"process 0 was started with {name} {first}, this one with {own}; give all the same options")
+    for name, first, own in _differences(claimed.config, config):
+        raise InputError(f"process 0 was started with `{name}={first}`, this one with {own}; give all the same options")
+
+
+def has_run(workdir: Path) -> bool:
+    """Whether the work directory holds a run, which may not have a checkpoint yet."""
+    return (workdir / RUN_FILE).exists()
 
 
 def read_run(workdir: Path) -> SavedRun:
@@ -281,9 +285,12 @@ def _write_run(path: Path, config: TrainConfig, data: str, run_id: str, initial_
     write_sealed(path, values if initial_sha256 is None else {**values, "init_from_sha256": initial_sha256})
 
 
-def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    for name, value in old.items():
-        if isinstance(value, dict):
-            yield from _differences(value, new[name], f"{prefix}{name}.")
-        elif json.loads(json.dumps(value)) != json.loads(json.dumps(new[name])):  # 0 and 0.0 are the same setting
-            yield f"{prefix}{name}", value, new[name]
+def _differences(old: TrainConfig, new: TrainConfig) -> Iterator[tuple[str, str, str]]:
+    """The settings with different values: name and both values, for messages."""
+    for (setting, before), (_, after) in zip(values_of(old), values_of(new), strict=True):
+        if before != after:
+            yield setting.name, _in_words(before), _in_words(after)
+
+
+def _in_words(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

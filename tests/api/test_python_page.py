@@ -15,7 +15,7 @@ import soundfile
 
 import emocluster_jax
 from emocluster_jax.api.frames import recordings_frame
-from emocluster_jax.config import ModelConfig, TrainConfig
+from emocluster_jax.config import ModelConfig, TrainConfig, presets
 from emocluster_jax.console import Console
 from emocluster_jax.corpora.labels import LabelColumns
 from emocluster_jax.errors import InputError
@@ -219,6 +219,7 @@ def test_any_number_of_trainings_in_one_process(
 def test_choices_that_there_are_not() -> None:
     """In a process of its own: here the types are checked, and find them before."""
     code = """
+import emocluster_jax
 from emocluster_jax import Console, InputError, ModelConfig
 from emocluster_jax.config import FeatureConfig
 from emocluster_jax.feed.from_records import resolve_feed
@@ -227,6 +228,9 @@ for call in (
     lambda: ModelConfig(system="cnn"),
     lambda: ModelConfig(attributes="arousal"),
     lambda: ModelConfig(attributes=("arousal", "a label")),
+    lambda: emocluster_jax.fit("data", "run", "papr"),
+    lambda: emocluster_jax.fit("data", "run", {"epochs": 3}),
+    lambda: emocluster_jax.fit("data", "run", ModelConfig()),
     lambda: resolve_feed("none", [], FeatureConfig(), Console()),
 ):
     try:
@@ -236,10 +240,13 @@ for call in (
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert result.stdout.splitlines() == [
-        "`system` is cnn; expected one of emocluster, cnn_regressor, cnn_ae, cnn_vae, ladder",
-        "`attributes` is 'arousal'; give the names of one or more labels",
+        "`system` is 'cnn'; expected one of emocluster, cnn_regressor, cnn_ae, cnn_vae, ladder",
+        "`attributes` is 'arousal'; expected a list or tuple",
         "`attributes`: 'a label' cannot be the name of a label; use letters, digits and underscores, at most 64, the "
         "first a letter, and none of chunk, cluster, duration_s, end, file, gender, id, mean, speaker, split, start",
+        f"`config` is 'papr'; expected one of TrainConfig, {', '.join(presets)}",
+        f"`config` is {{'epochs': 3}}; expected one of TrainConfig, {', '.join(presets)}",
+        f"`config` is ModelConfig(s...ype='float32'); expected one of TrainConfig, {', '.join(presets)}",
         "`feed` is none; expected auto, resident or streamed",
     ], result.stderr
 

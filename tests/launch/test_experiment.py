@@ -87,7 +87,7 @@ def test_a_grid_is_killed_resumed_and_completed(
     assert call(*arguments) == 2
     out, errors = capsys.readouterr()
     assert f"{UNSUPERVISED}: test CCC" in out and "1 of 2 runs are missing" in out
-    assert f"{BOTH} failed" in errors and "was begun with model.clusters 10, not 3" in errors
+    assert f"{BOTH} failed" in errors and "was begun with --clusters 10, not 3" in errors
     assert "1 of 2 runs failed" in errors.splitlines()[-1]
     assert [line["epoch"] for line in read_metrics(first / "metrics.jsonl")] == [1, 2, 3, 4]
     assert (first / "train.log").read_text().count("$ ") == 2

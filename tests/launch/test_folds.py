@@ -153,8 +153,10 @@ def test_reports_and_functions_go_by_it_too(workdir: Path, data_dir: Path) -> No
 
 def test_a_fold_is_part_of_a_run(workdir: Path, data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base = ["--data-dir", data_dir, "--workdir", workdir, *SMALL, "--quiet", "--resume"]
-    assert "was begun with fold 2, not 3; give the same" in refused(capsys, train, *base, "--fold", "3")
-    assert "was prepared in 4 folds; say by --fold which to test on" in refused(capsys, train, *base)
+    assert "was begun with --fold 2, not 3; leave it out" in refused(capsys, train, *base, "--fold", "3")
+    assert "was prepared in 4 folds; say by --fold which to test on" in refused(
+        capsys, train, *base, "--preset", "paper"
+    )
     assert "--fold is 5; " in refused(capsys, train, *base, "--fold", "5")
     assert "--fold is 0; expected 1 to 1000000" in refused(capsys, train, *base, "--fold", "0")
 

@@ -31,6 +31,7 @@ from emocluster_jax.inference.model_directory import read_model, save_model
 from emocluster_jax.records.preparation import read_preparation
 from emocluster_jax.records.reader import open_data
 from emocluster_jax.storage.json_files import sealed
+from emocluster_jax.training.workdir import read_run
 from launch import evaluate, predict, prepare, report, train
 from launch.command import run
 from running import call
@@ -211,6 +212,13 @@ def test_resume_goes_on_and_a_plain_repeat_refuses(
     call(train, *again, "--resume", "--feed", "streamed")
     assert refused(capsys, train, *again) == (
         f"error: {workdir} holds a run already; add --resume to go on with it, or choose another --workdir"
+    )
+    before = read_run(workdir)
+    call(train, *again[:4], "--resume", "--patience", "3", "--quiet")
+    assert read_run(workdir).config == dataclasses.replace(before.config, patience=3)
+    assert refused(capsys, train, *again[:4], "--resume", "--clusters", "4") == (
+        f"error: the run in {workdir} was begun with --clusters 3, not 4; leave it out, as a resumed run keeps its "
+        f"settings, or choose another --workdir, with --config {workdir / 'run.json'} for the run's other settings"
     )
 
 

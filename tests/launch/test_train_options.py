@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from emocluster_jax.config import PRESETS, ClusteringConfig, ModelConfig, OptimizerConfig, Preset, TrainConfig
+from emocluster_jax.config import ClusteringConfig, ModelConfig, OptimizerConfig, Preset, TrainConfig, presets
 from emocluster_jax.errors import InputError
 from emocluster_jax.training.workdir import claim
 from launch.train import parse
@@ -24,21 +25,21 @@ UNUSUAL = TrainConfig(
 )
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", presets)
 def test_presets(preset: Preset) -> None:
-    assert parse([*DATA, "--preset", preset]).config == PRESETS[preset]
+    assert parse([*DATA, "--preset", preset]).config == presets[preset]
     assert parse([*DATA, f"--preset={preset}", "--epochs", "2"]).config.epochs == 2
 
 
 def test_the_preset_that_is_not_named() -> None:
-    assert parse([]).config == PRESETS["demo"]
-    assert parse(DATA).config == parse(["--data_dir=data", "--workdir", "run"]).config == PRESETS["paper"]
+    assert parse([]).config == presets["demo"]
+    assert parse(DATA).config == parse(["--data_dir=data", "--workdir", "run"]).config == presets["paper"]
 
 
 def test_unlabelled_recordings_and_regressor_of_the_presets() -> None:
-    sizes = [PRESETS[name].unlabeled_size for name in ("paper", "paper-fsl", "paper-ssl-15k", "paper-ssl-40k")]
+    sizes = [presets[name].unlabeled_size for name in ("paper", "paper-fsl", "paper-ssl-15k", "paper-ssl-40k")]
     assert sizes == [None, 0, 15_000, 40_000]
-    assert PRESETS["paper-as-published"].optimizer.freeze_regressor
+    assert presets["paper-as-published"].optimizer.freeze_regressor
 
 
 def test_the_settings_of_another_run_are_repeated(tmp_path: Path) -> None:
@@ -54,6 +55,16 @@ def test_the_settings_of_another_run_are_repeated(tmp_path: Path) -> None:
         patience=2,
         seed=6,
     )
+
+
+def test_a_resumed_run_has_its_own_settings(tmp_path: Path) -> None:
+    resumed = ["--data-dir", "data", f"--workdir={tmp_path}", "--resume"]
+    assert parse(resumed).config == TrainConfig()  # there is no run yet
+    claim(tmp_path, UNUSUAL, "fingerprint", resume=False)
+    assert parse(resumed).config == UNUSUAL
+    assert parse([*resumed, "--epochs", "9"]).config == replace(UNUSUAL, epochs=9)
+    assert parse([*resumed, "--preset", "demo"]).config == presets["demo"]
+    assert parse(resumed[:-1]).config == TrainConfig()
 
 
 def test_a_run_whose_settings_were_changed_is_not_repeated(tmp_path: Path) -> None:

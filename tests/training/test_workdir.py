@@ -52,7 +52,7 @@ def test_resume_with_other_settings_or_data_names_them(tmp_path: Path) -> None:
     claim(tmp_path, CONFIG, "fingerprint", resume=False)
     complete_an_epoch(tmp_path)
     other = dataclasses.replace(CONFIG, model=ModelConfig(clusters=8))
-    with pytest.raises(InputError, match=r"begun with model.clusters 7, not 8"):
+    with pytest.raises(InputError, match=r"begun with `clusters=7`, not 8; leave it out"):
         claim(tmp_path, other, "fingerprint", resume=True)
     with pytest.raises(InputError, match="other data"):
         claim(tmp_path, CONFIG, "another", resume=True)
@@ -89,7 +89,7 @@ def test_a_run_of_an_earlier_version_can_be_read_but_not_gone_on_with(tmp_path: 
 def test_all_processes_have_the_settings_data_and_folder_of_the_first(tmp_path: Path) -> None:
     claim(tmp_path, CONFIG, "fingerprint", resume=False)
     check_joined(tmp_path, CONFIG, "fingerprint")
-    with pytest.raises(InputError, match="process 0 was started with epochs 3, this one with 5"):
+    with pytest.raises(InputError, match="process 0 was started with `epochs=3`, this one with 5"):
         check_joined(tmp_path, dataclasses.replace(CONFIG, epochs=5), "fingerprint")
     with pytest.raises(InputError, match="other data than process 0"):
         check_joined(tmp_path, CONFIG, "another")
