@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from emocluster_jax.errors import one_line
@@ -35,19 +34,40 @@ class Task:
     description: str
     total: int | None = None
     """Units of work; None, if unknown, shows only the elapsed time."""
+    unit: str = ""
+    """What is counted, e.g. "chunks"."""
     note: str = ""
     """Shown while the task runs, e.g. the last score."""
+    work: float | None = None
+    """What all units cost together; None where each costs 1."""
     done: int = 0
     detail: str = ""
     started: float = field(default_factory=time.monotonic)
-    _first: tuple[float, int] | None = None
-    _last: tuple[float, int] = (0.0, 0)
+    _worked: float = 0.0
+    _waited: float = 0.0
+    _skipped: tuple[float, int, float] = (0.0, 0, 0.0)
+    _first: tuple[float, int, float] | None = None
+    _last: tuple[float, int, float] = (0.0, 0, 0.0)
 
-    def advance(self, n: int = 1) -> None:
-        """Counts `n` more units of work as done."""
+    def advance(self, n: int = 1, cost: float = 1.0) -> None:
+        """Counts `n` more units of work as done, of which each takes `cost` times as long as the cheapest ones."""
         self.done += n
-        self._last = time.monotonic(), self.done
+        self._worked += n * cost
+        self._last = self.elapsed_s - self._waited, self.done, self._worked
         self._first = self._first or self._last
+
+    def skip(self, n: int, cost: float = 1.0) -> None:
+        """Counts units that were done before the task began, which say nothing about its rate."""
+        self.done += n
+        self._worked += n * cost
+        self._skipped = 0.0, self.done, self._worked
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Leaves the block's duration out of the rate and the estimate: nothing is done in it, as in compilation."""
+        begun = time.monotonic()
+        yield
+        self._waited += time.monotonic() - begun
 
     def describe(self, text: str) -> None:
         """Shows `text` beside the description, replacing the last one; "" shows nothing."""
@@ -56,14 +76,6 @@ class Task:
     @property
     def elapsed_s(self) -> float:
         return time.monotonic() - self.started
-
-    @property
-    def rate(self) -> float:
-        """Units per second since the first ones, which may have been done before or include compilation."""
-        (first_s, first), (last_s, last) = self._first or self._last, self._last
-        if last > first and last_s > first_s:
-            return (last - first) / (last_s - first_s)
-        return self.done / max(self.elapsed_s, 1e-9)
 
     @property
     def details(self) -> str:
@@ -75,12 +87,18 @@ class Task:
 
     @property
     def progress(self) -> str:
-        """E.g. "120/450 (40 s, 3.0/s, 110 s left)"."""
-        count = f"{self.done}/{self.total} " if self.total is not None else f"{self.done} " if self.done else ""
-        pace = f", {_per_second(self.rate)}" if self.done else ""
-        if self.total is not None and 0 < self.done < self.total:
-            pace += f", {_duration((self.total - self.done) / self.rate)} left"
-        return f"{count}({_duration(self.elapsed_s)}{pace})"
+        """E.g. "120/450 chunks (40 s, 3.0 chunks/s, 110 s left)"."""
+        count = f"{self.done}/{self.total}" if self.total is not None else f"{self.done}" if self.done else ""
+        counted = f"{count} {self.unit}".rstrip() + " " if count else ""
+        # The first units may include compilation, so the rate is of those after them, if there are any.
+        since = self._skipped if self._first in (None, self._last) else self._first
+        seconds, units, worked = (last - first for last, first in zip(self._last, since, strict=True))
+        pace = ""
+        if units > 0 and seconds > 0:
+            pace = f", {_per_second(units / seconds, self.unit)}"
+            if self.total is not None and self.done < self.total:
+                pace += f", {duration(((self.work or self.total) - self._worked) * seconds / worked)} left"
+        return f"{counted}({duration(self.elapsed_s)}{pace})"
 
 
 class Console:
@@ -145,9 +163,11 @@ class Console:
         self._print("\n".join(part.rstrip() for part in captured.get().rstrip().splitlines()))
 
     @contextmanager
-    def task(self, description: str, total: int | None = None, note: str = "") -> Iterator[Task]:
+    def task(
+        self, description: str, total: int | None = None, unit: str = "", *, note: str = "", work: float | None = None
+    ) -> Iterator[Task]:
         """Shows a `Task` until the block ends; nested tasks disappear when they end."""
-        task = Task(description, total, note)
+        task = Task(description, total, unit, note, work)
         if self.quiet:
             yield task
             return
@@ -250,14 +270,19 @@ def _write(text: str, to_stderr: bool) -> None:
             print(text, file=stream, flush=True)
 
 
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 1_000 else str(timedelta(seconds=round(seconds)))
+def duration(seconds: float) -> str:
+    """E.g. "45 s", "20 min" or "3 h 5 min": as exactly as one wants to know it."""
+    minutes = round(seconds / 60)
+    if seconds < 300:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _per_second(rate: float) -> str:
+def _per_second(rate: float, unit: str) -> str:
+    of = f" {unit}/s" if unit else "/s"
     if rate >= 1_000:
-        return f"{rate / 1_000:.1f}k/s"
-    return f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s each"
+        return f"{rate / 1_000:.1f}k{of}"
+    return f"{rate:.1f}{of}" if rate >= 1 else f"{1 / rate:.1f} s each"
 
 
 def _stdout_is_terminal() -> bool:

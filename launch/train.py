@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import shlex
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from emocluster_jax.settings import from_dict
 from emocluster_jax.storage.disk import check_path, writing
 from emocluster_jax.storage.json_files import read_sealed
 from launch import command
-from launch.options import invocation
+from launch.options import arguments_for, invocation
 from launch.options import parse as parse_options
 from launch.signals import deferred
 
@@ -43,7 +44,8 @@ class Options:
     workdir: Path | None = None
     """Takes checkpoints, the best model, metrics and plots. [required with --data-dir]"""
     preset: Preset | None = None
-    """A named set of defaults, which other options override: `paper` has the full width, 50 epochs and the whole
+    """A named set of defaults, which other options override. `small` suits a few hundred recordings and a laptop: a
+    quarter of the width, batches of 16, at most 20 epochs. `paper` has the full width, 50 epochs and the whole
     unlabelled pool; paper-fsl uses none of the pool, and paper-as-published leaves the regressor untrained. [default:
     paper with --data-dir, else demo]"""
     config_file: Path | None = field(default=None, metadata={"option": "config"})
@@ -59,35 +61,43 @@ class Options:
 
 
 def parse(arguments: list[str], name: str = "train") -> Options:
-    """The options of the command `name`, with the settings' defaults from the preset or the file of settings.
+    """The options of the command `name`, with the defaults of the preset, the file of settings or the resumed run.
 
     Raises:
       InputError: both a preset and a file are given, or the file holds no settings.
     """
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for option in ("--preset", "--config", "--data-dir", "--workdir"):
-        first.add_argument(option, option.replace("a-d", "a_d"), nargs="?")
-    first.add_argument("--resume", action="store_true")
-    chosen, _ = first.parse_known_args(arguments)
-    default, origin = Options(), ""
-    if chosen.config is not None:
-        if chosen.preset is not None:
-            raise InputError("--preset and --config are both given; each sets all defaults, give one")
-        default, origin = Options(config=_settings_in(Path(chosen.config))), f"those of {chosen.config}"
-    elif chosen.preset is None and chosen.resume and chosen.workdir and (Path(chosen.workdir) / "run.json").exists():
-        from emocluster_jax.training.workdir import read_run
-
-        default, origin = Options(config=read_run(Path(chosen.workdir)).config), f"those of the run in {chosen.workdir}"
-    elif (preset := chosen.preset or ("demo" if chosen.data_dir is None else "paper")) in presets:
-        default, origin = Options(config=presets[preset]), f"the preset {preset}'s"
+    origin, config = _defaults(arguments)
+    changes = shlex.join(arguments_for(Options(config=presets["demo"]), Options(config=presets["paper"])))
     return parse_options(
         Options,
         name,
-        f"{DESCRIPTION} The defaults below are {origin}." if origin else DESCRIPTION,
-        "--data-dir data --workdir run --attributes arousal --clusters 10 --epochs 50",
-        default=default,
+        f"{DESCRIPTION} The defaults below are those of {origin}; the demo has {changes}.",
+        "--data-dir data --workdir run --preset small --attributes arousal",
+        default=Options(config=config),
         args=arguments,
     )
+
+
+def _defaults(arguments: list[str]) -> tuple[str, TrainConfig]:
+    """The settings that options change, and where they are from."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for option in ("--preset", "--config", "--data-dir", "--workdir"):
+        first.add_argument(option, option.replace("a-d", "a_d"), nargs="?")
+    for option in (("--resume",), ("--help", "-h")):
+        first.add_argument(*option, action="store_true")
+    given, _ = first.parse_known_args(arguments)
+    preset = given.preset
+    if given.config is not None:
+        if preset is not None:
+            raise InputError("--preset and --config are both given; each sets all defaults, give one")
+        return given.config, _settings_in(Path(given.config))
+    if preset is None and given.resume and given.workdir and (Path(given.workdir) / "run.json").exists():
+        from emocluster_jax.training.workdir import read_run
+
+        return f"the run in {given.workdir}", read_run(Path(given.workdir)).config
+    if preset not in presets:  # where it is a wrong one, the parser says so
+        preset = "demo" if given.data_dir is None and not given.help else "paper"
+    return f"preset {preset}", presets[preset]
 
 
 def _settings_in(path: Path) -> TrainConfig:
@@ -124,6 +134,9 @@ def main() -> None:
     if data_dir is None or workdir is None:
         _prepare_demo(console, options.config)
         data_dir, workdir, running = DEMO / "records", DEMO / "run", replace(running, resume=True)
+    origin, defaults = _defaults(sys.argv[1:])
+    changes = shlex.join(arguments_for(options, replace(options, config=defaults)))
+    console.line(one_line(f"Settings: {origin}{changes and f', with {changes}'}"))
     again = invocation("train", *sys.argv[1:], *([] if running.resume else ["--resume"]))
     try:
         from emocluster_jax.api.training import fit

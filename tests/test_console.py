@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from emocluster_jax.console import Console
+from emocluster_jax.console import Console, duration
 
 DEADLINE_S = 30.0
 
@@ -46,6 +46,32 @@ def test_plain_lines_appear_while_nothing_advances(capsys):
     line = next(line for line in reported.splitlines() if "compiling" in line)
     pattern = r"training 1/2 \(\d+ s, \d+\.\dk?/s, \d+ s left\): stage II, CCC 0\.5 \| compiling the training step \("
     assert re.match(pattern, line)
+
+
+def test_rate_and_estimate_leave_out_waiting_and_what_was_done_before(monkeypatch):
+    """A step's chunk costs as much as three that are embedded, so the estimate does not jump between them."""
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    with Console(quiet=True).task("epoch 1/3", 700, "chunks", work=1_300.0) as task:
+        task.started = now
+        task.skip(100)
+        assert task.progress == "100/700 chunks (0 s)"
+        with task.waiting():
+            now += 60
+        now += 1
+        task.advance(10)
+        assert task.progress == "110/700 chunks (61 s, 10.0 chunks/s, 119 s left)"
+        now += 19
+        task.advance(190)
+        assert task.progress == "300/700 chunks (80 s, 10.0 chunks/s, 100 s left)"
+        with task.waiting():
+            now += 200
+            assert task.progress.endswith(", 100 s left)")
+        now += 30
+        task.advance(100, cost=3)
+        assert task.progress == "400/700 chunks (5 min, 5.9 chunks/s, 70 s left)"
+    for seconds, said in ((299.4, "299 s"), (300, "5 min"), (7_000, "117 min"), (11_100, "3 h 5 min")):
+        assert duration(seconds) == said
 
 
 def test_a_failed_task_is_not_reported_as_done(capsys):

@@ -88,7 +88,7 @@ def clusters(
     source, predictor = ChunkSource(data, split, saved.inputs), Predictor(saved)
     found = np.empty((len(recordings), data.preparation.features.chunks_per_utterance), np.int32)
     majority, distances = np.empty(len(recordings), np.int32), np.empty(found.shape, np.float32)
-    with console.task("clusters of recordings", len(recordings)) as task:
+    with console.task("clusters of recordings", len(recordings), "recordings") as task:
         for row, prediction in enumerate(predict_prepared(predictor, source, range(len(recordings)))):
             assert prediction.chunk_clusters is not None and prediction.cluster is not None
             found[row], majority[row] = prediction.chunk_clusters, prediction.cluster

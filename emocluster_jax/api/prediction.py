@@ -146,7 +146,7 @@ def predict(request: PredictRequest) -> Predictions:
     noticed: Counter[str] = Counter()
     of_recording: set[str] = set()
     extent = {"window_s": request.window_s, "batch_size": request.batch_size, "workers": request.workers}
-    with console.task("predicting", total=len(found)) as task:
+    with console.task("predicting", total=len(found), unit="recordings") as task:
         for result in predict_recordings(predictors, found, audio=audio, **extent):
             if isinstance(result, Skipped):
                 console.warn(f"skipped {result.file!r}: {result.reason}")

@@ -137,7 +137,7 @@ def _make_demo(source: Path, console: Console) -> None:
     from emocluster_jax.corpora import demo
 
     config = demo.DemoCorpus()
-    with console.task("rendering the demo corpus", total=config.recordings) as task:
+    with console.task("rendering the demo corpus", total=config.recordings, unit="recordings") as task:
         demo.generate(source, config, task.advance)
 
 
@@ -151,7 +151,7 @@ def _features(request: PrepareRequest, utterances: Sequence[Utterance], console:
             )
         return request.spectrogram
 
-    with console.task("reading headers", total=len(utterances)) as task:
+    with console.task("reading headers", total=len(utterances), unit="recordings") as task:
 
         def paths() -> Iterator[Path]:
             for utterance in utterances:

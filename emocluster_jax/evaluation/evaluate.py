@@ -55,7 +55,7 @@ def evaluate_split(
     spread evenly over the split, are kept.
     """
     forward = make_forward(model.config)
-    with console.task("evaluating", split.chunk_count) as task:
+    with console.task("evaluating", split.chunk_count, "chunks") as task:
         outputs = forward(parallel.replicate(model.variables), split, task.advance)
         predictions = sentence_attributes(chunk_attributes(outputs, split), model.label_mean, model.label_std)
     names = model.config.attributes

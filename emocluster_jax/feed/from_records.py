@@ -99,7 +99,7 @@ def load_split(
         indices = np.arange(len(data.locate(split).positions))
     rows = parallel.local_rows(len(indices))
     own = indices[rows.start : rows.stop]
-    with console.task(f"reading {split} records", len(own)) as task:
+    with console.task(f"reading {split} records", len(own), "recordings") as task:
         if feed == "resident":
             with parallel.all_or_none():
                 arrays = data.read(split, own, task.advance, inputs)

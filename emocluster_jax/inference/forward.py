@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -57,12 +57,17 @@ class Forward:
     program: Callable[[Outputs, Any, Any], Outputs]
 
     def __call__(
-        self, variables: Any, split: Split, advance: Callable[[int], None], stop: Callable[[], bool] | None = None
+        self,
+        variables: Any,
+        split: Split,
+        advance: Callable[[int], None],
+        stop: Callable[[], bool] | None = None,
+        compiling: Callable[[], AbstractContextManager[None]] | None = None,
     ) -> Outputs:
         """Embeddings and attributes of every chunk, by the network's variables on every device.
 
         Now and then, `advance` is told how many more chunks are done, and `stop` asked, with the same answer on all
-        processes, whether to stop, which raises StoppedError.
+        processes, whether to stop, which raises StoppedError. `compiling` is entered while the program is compiled.
         """
         count, each = split.utterances_per_device, split.chunks_per_utterance
         size, per_device = _block(count, each), count * each
@@ -81,6 +86,9 @@ class Forward:
                 done = min(last * size, count) - first * size
                 advance(done * each * jax.device_count())
 
+            if compiling is not None:
+                with compiling():
+                    segment(0, 0)
             blocks = -(-count // size)
             if in_segments(blocks, segment, stop=stop) < blocks:
                 raise StoppedError

@@ -239,9 +239,8 @@ def _run(description: str, shard_pass: ShardPass, shards: Sequence[Shard], run: 
     """Does a pass's work on those shards that are not done yet."""
     waiting = [shard for shard in shards if not shard_pass.is_done(shard)]
     total, left = (sum(len(shard.utterances) for shard in some) for some in (shards, waiting))
-    with console.task(description, total) as task:
-        if left < total:
-            task.advance(total - left)
+    with console.task(description, total, "recordings") as task:
+        task.skip(total - left)
         run(shard_pass, waiting, lambda shard: task.advance(len(shard.utterances)))
 
 

@@ -73,8 +73,8 @@ def selecting_attributes(config: TrainConfig, data: TrainingData) -> tuple[str, 
     return _varying(data.validation, config)
 
 
-def label_warnings(config: TrainConfig, data: TrainingData, selecting: tuple[str, ...]) -> list[str]:
-    """Warnings about the labels; `selecting` is `selecting_attributes`."""
+def data_warnings(config: TrainConfig, data: TrainingData, selecting: tuple[str, ...]) -> list[str]:
+    """Warnings about labels, and about batches of all recordings; `selecting` is `selecting_attributes`."""
     names = config.model.attributes
     varying = names if config.stages == "unsupervised" or data.train is None else _varying(data.train, config)
     warnings = [
@@ -88,6 +88,11 @@ def label_warnings(config: TrainConfig, data: TrainingData, selecting: tuple[str
         warnings.append(
             f"the validation split has no {rest} labels that differ, hence no CCC of {rest}: "
             f"{by if selecting else 'the last epoch is kept'}"
+        )
+    if data.train is not None and config.batch_size > data.train.utterances:
+        warnings.append(
+            f"a batch of {config.batch_size} recordings is larger than the training split, which has "
+            f"{data.train.utterances}: an epoch is one step; a smaller `batch_size` learns faster"
         )
     return warnings
 

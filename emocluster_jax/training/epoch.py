@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -28,6 +29,8 @@ from emocluster_jax.runtime.loops import in_segments
 from emocluster_jax.training.not_finite import NotFinite
 from emocluster_jax.training.steps import LOST_UPDATE, StageArrays, StepLog, StepRange, Trained, TrainState, empty_log
 
+TRAINING_COST = 3.0
+"""How long a chunk takes in a training step, compared with a forward pass: a gradient takes as long as two."""
 Seed = tuple[int, int, int]
 """(run's seed, epoch, stage number), which determine everything that is drawn in a stage."""
 
@@ -37,13 +40,16 @@ class Stopwatch:
     """Seconds by part of the epoch."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    _inside: float = 0.0
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Adds the duration of the block to `seconds[name]`."""
-        started = time.monotonic()
+        """Adds the duration of the block, without that of parts inside, to `seconds[name]`."""
+        started, before, self._inside = time.monotonic(), self._inside, 0.0
         yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
+        took = time.monotonic() - started
+        self.seconds[name] = self.seconds.get(name, 0.0) + took - self._inside
+        self._inside = before + took
 
 
 @dataclass(frozen=True)
@@ -59,10 +65,21 @@ class StageView:
     stop: Callable[[], bool]
     pause: Callable[[], bool] = lambda: False
 
-    def part(self, name: str, description: str) -> AbstractContextManager[None]:
-        """Shows the description, and adds the duration of the block to the epoch's part `name`."""
+    @contextmanager
+    def part(self, name: str, description: str, *, idle: bool = False) -> Iterator[None]:
+        """Shows the description, and adds the duration of the block to the epoch's part `name`.
+
+        `idle` is for blocks in which no chunks are done.
+        """
+        before = self.task.detail
         self.task.describe(f"{self.title}: {description}")
-        return self.watch.part(name)
+        with self.watch.part(name), self.task.waiting() if idle else nullcontext():
+            yield
+        self.task.describe(before)
+
+    def compiling(self) -> AbstractContextManager[None]:
+        """The part in which a program is compiled."""
+        return self.part("compile", "compiling", idle=True)
 
 
 class Clusters(NamedTuple):
@@ -115,6 +132,11 @@ class StagePrograms:
     def steps(self) -> int:
         """Steps per epoch."""
         return -(-self.split.chunk_count // self.batch_chunks)
+
+    @property
+    def trained_chunks(self) -> int:
+        """Chunks that go through the network in all steps of an epoch."""
+        return self.steps * self.batch_chunks
 
     @property
     def embedded_chunks(self) -> int:
@@ -180,7 +202,7 @@ def run_stage(
     epoch, clusters = seed[1], None if begun is None else begun.clusters
     if begun is None and programs.clustering is not None:
         state, clusters = _cluster(programs, programs.clustering, state, seed, view, report)
-    with view.part("batches", "drawing batches"):
+    with view.part("batches", "drawing batches", idle=True):
         batches = draw_batches(programs, clusters, seed)
     begun = begun or StageProgress(clusters, empty_log(programs.log, len(batches)), 0)
     if view.stop():
@@ -204,9 +226,9 @@ def run_stage(
                 if all(value == LOST_UPDATE for value in found.values()):
                     found = {"update": math.nan}
                 report(NotFinite(epoch, programs.title, programs.source, int(step) + 1, found, batches[step]))
-            view.task.advance((last - first) * programs.batch_chunks)
+            view.task.advance((last - first) * programs.batch_chunks, TRAINING_COST)
 
-        with view.part("compile", "compiling"):
+        with view.compiling():
             segment(done, done)  # no step: only to know how long the program takes to compile
         with view.part("steps", "training"):
             steps = in_segments(len(batches), segment, first=done, stop=lambda: view.stop() or view.pause())
@@ -227,8 +249,9 @@ def _cluster(
     head_key, _ = _device_keys(seed)
     count = programs.split.chunk_count
     with view.part("embed", "embedding"):
-        embeddings = clustering.forward(state.variables, programs.split, view.task.advance, view.stop).embeddings
-    with view.part("kmeans", "clustering"):
+        forward = partial(clustering.forward, stop=view.stop, compiling=view.compiling)
+        embeddings = forward(state.variables, programs.split, view.task.advance).embeddings
+    with view.part("kmeans", "clustering", idle=True):
         fitted, found = clustering.cluster((), embeddings, clustering_key)
         assignments = parallel.collect(found.assignments, count)
         fitted, centroids, objective = parallel.first_replica((fitted, found.centroids, found.objective))

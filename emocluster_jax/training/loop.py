@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from emocluster_jax.config import TrainConfig
-from emocluster_jax.console import Console, Task
+from emocluster_jax.console import Console, duration
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.metrics import (
     SELECTIONS,
@@ -43,11 +44,12 @@ from emocluster_jax.training.checkpoints import Checkpoint, Progress, SaveClock,
 from emocluster_jax.training.data import (
     TrainingData,
     check_settings,
+    data_warnings,
     label_statistics,
-    label_warnings,
     selecting_attributes,
 )
 from emocluster_jax.training.epoch import (
+    TRAINING_COST,
     ClusteringPrograms,
     StagePrograms,
     StageProgress,
@@ -104,13 +106,15 @@ def fit(
         workdir.mkdir(parents=True, exist_ok=True)
     run = _Run(config, data, workdir, run_id, console, lambda: parallel.anywhere(stop()))
     if parallel.is_primary():
-        for warning in label_warnings(config, run.data, run.selecting):
+        for warning in data_warnings(config, run.data, run.selecting):
             console.warn(warning)
     with console.task("starting"):
         at = _start(run, initial)
     log = _open_log(run, at.progress)
+    for line in _introduction(run, at):
+        console.line(line)
     run.clock.restart()
-    last = math.nan
+    last, first_epoch = math.nan, at.progress.epoch + 1
     with nullcontext() if log is None else log:
         while at.progress.epoch < config.epochs and not _out_of_patience(config, at.progress):
             watch, begun = Stopwatch(), at.stages
@@ -128,6 +132,8 @@ def fit(
                 # Only after the checkpoint: a resumed run settles what a kill between the two left behind.
                 adopt_pending(workdir / MODEL)
                 console.line(_epoch_line(metrics, config))
+                if at.progress.epoch == first_epoch < config.epochs:
+                    console.line(_outlook(metrics, config))
                 after_epoch()
     with parallel.all_or_none():
         if parallel.is_primary():
@@ -223,6 +229,35 @@ def _start(run: _Run, initial: SavedModel | None) -> Checkpoint:
     return found._replace(state=parallel.replicate(found.state), progress=_agree_with_model(run, found.progress))
 
 
+def _introduction(run: _Run, at: Checkpoint) -> Iterator[str]:
+    """What is trained, and for how long, in lines for people."""
+    config, model = run.config, run.config.model
+    network = NETWORKS[model.system]
+    clusters = f", {model.clusters} clusters" if network.clusters else ""
+    temporal = "" if model.temporal == "none" else f" with {model.temporal}"
+    parameters = sum(leaf.size // leaf.shape[0] for leaf in jax.tree.leaves(at.state.variables["params"]))
+    yield (
+        f"Network: {network.title}{temporal}, {model.width_multiplier:g} times the published width{clusters}, "
+        f"{parameters:,} parameters"
+    )
+    done = f", {at.progress.epoch} of them done" if at.progress.epoch else ""
+    steps = " and ".join(f"{stage.steps} steps of {stage.title}" for stage in run.stages)
+    may_end = config.patience is not None and config.patience < config.epochs
+    patience = f", fewer if {config.patience} bring no better one" if may_end else ""
+    batch = config.batch_size * run.data.features.chunks_per_utterance
+    yield f"Training: {config.epochs} epochs{done}{patience}; each has {steps}, on {batch} chunks per step"
+
+
+def _outlook(metrics: dict[str, Any], config: TrainConfig) -> str:
+    """How long the epochs after the first one take, by the parts of it that take as long each time."""
+    left = config.epochs - metrics["epoch"]
+    rest = left * sum(metrics["seconds"].get(part, 0.0) for part in ("embed", "batches", "steps", "validate"))
+    end = datetime.datetime.now() + datetime.timedelta(seconds=rest)
+    day = "" if end.date() == datetime.date.today() else f"{end:%A} "
+    at_most = "at most " if config.patience is not None and config.patience < left else ""
+    return f"The other {left} epochs take {at_most}about {duration(rest)}, until {day}{end:%H:%M}"
+
+
 def _agree_with_model(run: _Run, progress: Progress) -> Progress:
     """The checkpoint's progress, once the model directory agrees with it.
 
@@ -278,11 +313,13 @@ def _train_epoch(run: _Run, at: Checkpoint, watch: Stopwatch, note: str) -> tupl
     """Runs the rest of the next epoch and its validation, which is None if it was stopped; saves when that is due."""
     config, epoch = run.config, at.progress.epoch + 1
     try:
-        with run.console.task(f"epoch {epoch}/{config.epochs}", _chunks_of_an_epoch(run), note) as task:
+        chunks, work = _chunks_of_an_epoch(run)
+        with run.console.task(f"epoch {epoch}/{config.epochs}", chunks, "chunks", note=note, work=work) as task:
             for number, programs in enumerate(run.stages):
                 stage = at.stages[number] if number < len(at.stages) else None
                 if stage is not None:
-                    task.advance(programs.embedded_chunks + stage.steps * programs.batch_chunks)
+                    task.skip(programs.embedded_chunks)
+                    task.skip(stage.steps * programs.batch_chunks, TRAINING_COST)
                     if stage.is_complete:
                         continue
                 view = StageView(programs.title, task, watch, run.stop, run.clock.is_due)
@@ -296,9 +333,9 @@ def _train_epoch(run: _Run, at: Checkpoint, watch: Stopwatch, note: str) -> tupl
                     state, stage = run_stage(programs, at.state, stage, seed, view, partial(_heed, run))
                     at = at._replace(state=state, stages=(*at.stages[:number], stage))
                 _look_at(stage, f"epoch {epoch}, {programs.title}", run)
-            with watch.part("validate"):
-                task.describe("validation")
-                return at, _validate(run, at, epoch, task)
+            view = StageView("validation", task, watch, run.stop)
+            with view.part("validate", "predicting"):
+                return at, _validate(run, at, epoch, view)
     except StoppedError:
         return at, None
 
@@ -334,10 +371,13 @@ def _complete_epoch(
     return Checkpoint(at.state, progress), metrics
 
 
-def _chunks_of_an_epoch(run: _Run) -> int:
-    """Chunks that go through the network in an epoch, for the progress bar."""
-    validated = 0 if run.data.validation is None else run.data.validation.chunk_count
-    return validated + sum(stage.embedded_chunks + stage.steps * stage.batch_chunks for stage in run.stages)
+def _chunks_of_an_epoch(run: _Run) -> tuple[int, float]:
+    """Chunks that go through the network in an epoch, and what they cost, for the progress bar."""
+    trained = sum(stage.trained_chunks for stage in run.stages)
+    passed = sum(stage.embedded_chunks for stage in run.stages)
+    if run.data.validation is not None:
+        passed += run.data.validation.chunk_count
+    return passed + trained, passed + TRAINING_COST * trained
 
 
 def _heed(run: _Run, found: NotFinite) -> None:
@@ -373,11 +413,11 @@ def _look_at(stage: StageProgress, title: str, run: _Run) -> None:
             run.console.warn(f"{title}: {used} of {clusters} clusters hold all chunks: their embeddings hardly differ")
 
 
-def _validate(run: _Run, at: Checkpoint, epoch: int, task: Task) -> _Validation:
+def _validate(run: _Run, at: Checkpoint, epoch: int, view: StageView) -> _Validation:
     split, names = run.data.validation, run.config.model.attributes
     if split is None:
         return {}, {}
-    outputs = run.forward(at.state.variables, split, task.advance, run.stop)
+    outputs = run.forward(at.state.variables, split, view.task.advance, view.stop, view.compiling)
     of_chunks = chunk_attributes(outputs, split)
     bad = np.flatnonzero(~np.isfinite(of_chunks).all(axis=2))
     if len(bad):

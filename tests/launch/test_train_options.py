@@ -76,10 +76,11 @@ def test_a_run_whose_settings_were_changed_is_not_repeated(tmp_path: Path) -> No
 
 
 def test_help_says_whose_defaults_it_shows(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments, whose in (([], "the preset demo's"), (DATA, "the preset paper's")):
+    for arguments, whose in (([], "preset paper"), (DATA, "preset paper"), (["--preset", "small"], "preset small")):
         with pytest.raises(SystemExit):
             parse([*arguments, "--help"])
-        assert f"The defaults below are {whose}." in " ".join(capsys.readouterr().out.split())
+        shown = " ".join(capsys.readouterr().out.split())
+        assert f"The defaults below are those of {whose}; the demo has --width-multiplier 0.25 --epochs 5 " in shown
 
 
 def test_a_file_that_holds_settings_alone(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def draw_sample(data: PreparedData, model: SavedModel, size: int, console: Conso
     predictor = Predictor(model)
     recordings: list[SampledRecording] = []
     embeddings: list[np.ndarray] = []
-    with console.task("embedding recordings", len(drawn)) as task:
+    with console.task("embedding recordings", len(drawn), "recordings") as task:
         for split in splits:
             positions = [places[i][1] for i in drawn if places[i][0] == split]
             found = data.describe(split)
