@@ -128,8 +128,10 @@ def replaced(config: Config, values: Mapping[str, Any]) -> Config:
     known = [*own, *(setting.name for setting in all_settings(type(config)))]
     for name in values:
         if name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f"did you mean `{nearest[0]}`?" if nearest else f"there are {', '.join(dict.fromkeys(known))}"
+            nearest = difflib.get_close_matches(name, dict.fromkeys(known), cutoff=0.5)
+            hint = (
+                f"did you mean {' or '.join(nearest)}?" if nearest else f"there are {', '.join(dict.fromkeys(known))}"
+            )
             raise InputError(f"there is no setting {name!r}; {hint}")
     changes = {name: value for name, value in values.items() if name in own}
     for setting in own.values():
