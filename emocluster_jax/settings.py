@@ -125,13 +125,11 @@ def replaced(config: Config, values: Mapping[str, Any]) -> Config:
       InputError: there is no such setting.
     """
     own = {setting.name: setting for setting in settings_of(type(config))}
-    known = [*own, *(setting.name for setting in all_settings(type(config)))]
+    known = dict.fromkeys([*own, *(setting.name for setting in all_settings(type(config)))])
     for name in values:
         if name not in known:
-            nearest = difflib.get_close_matches(name, dict.fromkeys(known), cutoff=0.5)
-            hint = (
-                f"did you mean {' or '.join(nearest)}?" if nearest else f"there are {', '.join(dict.fromkeys(known))}"
-            )
+            nearest = difflib.get_close_matches(name, known, cutoff=0.5)
+            hint = f"did you mean {' or '.join(nearest)}?" if nearest else f"there are {', '.join(known)}"
             raise InputError(f"there is no setting {name!r}; {hint}")
     changes = {name: value for name, value in values.items() if name in own}
     for setting in own.values():

@@ -45,7 +45,7 @@ def test_settings_are_replaced_wherever_they_are() -> None:
     assert TrainConfig().replace(model=model, width_multiplier=2.0).model == dataclasses.replace(
         model, width_multiplier=2.0
     )
-    with pytest.raises(InputError, match="there is no setting 'learning_rate'; did you mean .*adam_learning_rate"):
+    with pytest.raises(InputError, match=r"there is no setting 'learning_rate'; did you mean .*adam_learning_rate"):
         small.replace(learning_rate=1e-4)
     with pytest.raises(InputError, match="`clusters` is 0"):
         small.replace(clusters=0)

@@ -241,7 +241,7 @@ def _introduction(run: _Run, at: Checkpoint) -> Iterator[str]:
         f"{parameters:,} parameters"
     )
     done = f", {at.progress.epoch} of them done" if at.progress.epoch else ""
-    steps = " and ".join(f"{stage.steps} steps of {stage.title}" for stage in run.stages)
+    steps = " and ".join(f"{stage.steps} step{'s' * (stage.steps > 1)} of {stage.title}" for stage in run.stages)
     may_end = config.patience is not None and config.patience < config.epochs
     patience = f", fewer if {config.patience} bring no better one" if may_end else ""
     batch = config.batch_size * run.data.features.chunks_per_utterance
@@ -255,7 +255,8 @@ def _outlook(metrics: dict[str, Any], config: TrainConfig) -> str:
     end = datetime.datetime.now() + datetime.timedelta(seconds=rest)
     day = "" if end.date() == datetime.date.today() else f"{end:%A} "
     at_most = "at most " if config.patience is not None and config.patience < left else ""
-    return f"The other {left} epochs take {at_most}about {duration(rest)}, until {day}{end:%H:%M}"
+    others = f"{left} epochs take" if left > 1 else "epoch takes"
+    return f"The other {others} {at_most}about {duration(rest)}, until {day}{end:%H:%M}"
 
 
 def _agree_with_model(run: _Run, progress: Progress) -> Progress:

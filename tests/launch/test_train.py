@@ -94,6 +94,23 @@ def test_records_and_model_have_the_labels_statistics(workdir: Path, data_dir: P
     np.testing.assert_array_equal(model.label_std, preparation.label_statistics.std[1:])
 
 
+def test_a_run_says_what_it_is_about_to_do(workdir: Path) -> None:
+    printed = (workdir.parent / "printed.txt").read_text()
+    assert printed.startswith(
+        "Settings: preset paper, with --attributes liking --clusters 3 --width-multiplier 0.125 --epochs 2 "
+        "--batch-size 4\nChunks: "
+    )
+    network, training, first, outlook, second = re.findall(r"^(?:Network|Training|epoch|The other).*$", printed, re.M)
+    variables = read_model(workdir / "model").variables
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    assert network == (
+        f"Network: DeepEmoCluster, 0.125 times the published width, 3 clusters, {parameters:,} parameters"
+    )
+    assert training == "Training: 2 epochs; each has 1 step of stage I and 3 steps of stage II, on 44 chunks per step"
+    assert first.startswith("epoch 1/2, ") and second.startswith("epoch 2/2, ")
+    assert re.fullmatch(r"The other epoch takes about \d+ s, until (\w+day )?\d\d:\d\d", outlook)
+
+
 def test_a_run_ends_with_a_model_scores_and_plots(workdir: Path) -> None:
     assert read_model(workdir / "model").config.clusters == 3
     scores = json.loads((workdir / "test.json").read_text())["scores"]

@@ -161,6 +161,7 @@ def test_one_recording_a_split(splits: str, tmp_path: Path, capsys: pytest.Captu
     out, err = capsys.readouterr()
     assert "2 epochs; the last one's model is kept" in out
     assert "all arousal labels of the training split are the same" in err
+    assert "a batch of 4 recordings is larger than the training split, which has 1: an epoch is one step" in err
     metrics = read_metrics(workdir / "metrics.jsonl")
     assert [line["best_epoch"] for line in metrics] == [1, 2]
     assert [line["cluster_sizes"] for line in metrics] == [[4], [4]]
