@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 from emocluster_jax.errors import InputError
 from emocluster_jax.runtime.child_processes import end_with_parent
-from emocluster_jax.storage.caches import compiled_programs
 from launch.options import as_options
 from launch.signals import PATIENCE_S, Terminated, heeded, interruption
 from launch.streams import independent
@@ -65,16 +64,6 @@ def console(quiet: bool, interval_s: float = 10.0) -> Console:
     from emocluster_jax.console import Console
 
     return Console(quiet, interval_s, wording=as_options)
-
-
-def enable_compilation_cache() -> None:
-    """Keeps programs that took JAX a second or more to compile, in `~/.cache/emocluster_jax/xla` unless the environment
-    (or `emocluster_jax.storage.caches`, where that cannot be written) names another folder.
-    """
-    import jax
-
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR") and (folder := compiled_programs()):
-        jax.config.update("jax_compilation_cache_dir", str(folder))
 
 
 def choose_deterministic_algorithms() -> None:

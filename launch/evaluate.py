@@ -32,7 +32,6 @@ def main() -> None:
     )
     if options.output is not None:
         check_output_file("--output", options.output)
-    command.enable_compilation_cache()
     from emocluster_jax.runtime import parallel
 
     parallel.start_processes(options.processes)

@@ -43,12 +43,13 @@ def main() -> None:
     if not options.formats:
         raise InputError("--format is empty; give at least one")
     check_output_folder("--output", options.output)
-    command.enable_compilation_cache()
     from emocluster_jax.inference.model_directory import model_folder, read_model
     from emocluster_jax.interop.export_folder import CARD, check_request, export, write_export
     from emocluster_jax.interop.model_card import model_card, read_run_numbers
     from emocluster_jax.records.preparation import read_preparation
+    from emocluster_jax.runtime.programs import keep_programs
 
+    keep_programs()
     console = command.console(options.quiet)
     folder = model_folder(options.checkpoint)
     model = read_model(folder)

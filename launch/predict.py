@@ -65,7 +65,6 @@ def main() -> None:
 
     safe = options.spreadsheet_safe
     table = table_format(options.output, options.format, spreadsheet_safe=safe)
-    command.enable_compilation_cache()
     from emocluster_jax.api.prediction import predict
     from emocluster_jax.corpora.audio_files import recording_suffixes
     from emocluster_jax.inference.input_recordings import find_recordings

@@ -52,13 +52,14 @@ def main() -> None:
         raise InputError(f"--workdir {options.workdir} does not exist; give that of a training or of an experiment")
     output = options.output or options.workdir / "report.html"
     check_output_file("--output", output)
-    command.enable_compilation_cache()
     from emocluster_jax.reporting.html.grid_files import is_grid, read_grid
     from emocluster_jax.reporting.html.grid_page import grid_page
     from emocluster_jax.reporting.html.run_files import read_run_files
     from emocluster_jax.reporting.html.run_page import Extent, run_page, view_data
+    from emocluster_jax.runtime.programs import keep_programs
     from emocluster_jax.storage.atomic_files import replacing
 
+    keep_programs()
     console = command.console(options.quiet)
     if is_grid(options.workdir):
         if options.data_dir is not None:

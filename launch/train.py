@@ -118,7 +118,6 @@ def main() -> None:
         raise InputError(f"--data-dir {options.data_dir} does not exist; prepare it with {invocation('prepare')}")
 
     keep_freed_memory()
-    command.enable_compilation_cache()
     if options.deterministic:
         command.choose_deterministic_algorithms()
     import jax

@@ -15,8 +15,8 @@ from emocluster_jax.evaluation.run_results import (
     TEST_SCORES,
     RunScores,
     SentencePredictions,
-    write_predictions,
     write_run_scores,
+    write_test_predictions,
 )
 from emocluster_jax.experiment.grid import Grid, Plan, Run
 from emocluster_jax.storage.checksums import file_sha256
@@ -60,7 +60,7 @@ def make_run(plan: Plan, run: Run, assignments: Sequence[int] | np.ndarray = ())
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     write_assignments(folder, 2, run_id, {"stage2": np.asarray(assignments, np.int32)})
     truth, predictions = TRUTH[:, None], predictions_of(run)[:, None]
-    write_predictions(folder / TEST_PREDICTIONS, SentencePredictions(IDS, (run.attribute,), truth, predictions))
+    write_test_predictions(folder / TEST_PREDICTIONS, SentencePredictions(IDS, (run.attribute,), truth, predictions))
     scores = score_sentences(truth, predictions, (run.attribute,))
     write_run_scores(folder / TEST_SCORES, run_id, RunScores(scores, file_sha256(folder / TEST_PREDICTIONS)))
     return folder

@@ -18,6 +18,7 @@ from emocluster_jax.inference.predictor import Predictor
 from emocluster_jax.inference.recordings import predict_prepared
 from emocluster_jax.models.registry import NETWORKS
 from emocluster_jax.records.reader import ChunkSource, Descriptions
+from emocluster_jax.runtime.programs import keep_programs
 
 if TYPE_CHECKING:
     import pandas
@@ -79,6 +80,7 @@ def clusters(
     Raises:
       InputError: there is no model with clusters, no such data, split or fold, or the data are for another model.
     """
+    keep_programs()
     console, data_dir = console or Console(), Path(data_dir)
     saved = read_model(model_folder(Path(model)))
     if not NETWORKS[saved.config.system].clusters:

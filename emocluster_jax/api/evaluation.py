@@ -21,6 +21,7 @@ from emocluster_jax.feed.split import Feed
 from emocluster_jax.inference.model_directory import SavedModel, model_folder, read_model
 from emocluster_jax.records.reader import Descriptions, PreparedData, open_data
 from emocluster_jax.runtime import parallel
+from emocluster_jax.runtime.programs import freed_programs, keep_programs
 from emocluster_jax.training.workdir import RUN_FILE, read_run
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class SplitEvaluation(Evaluation):
 
 
 @asked_by(EvaluateRequest)
-@parallel.freed_programs()
+@freed_programs()
 def evaluate(request: EvaluateRequest) -> SplitEvaluation:
     """Predicts every sentence of a prepared split as the mean over its chunks, and scores the predictions.
 
@@ -70,6 +71,7 @@ def evaluate(request: EvaluateRequest) -> SplitEvaluation:
     Raises:
       InputError: there is no model, no such data, split or fold, or the data were prepared for another model.
     """
+    keep_programs()
     console, model, split = request.console or Console(), Path(request.model), request.split
     with parallel.all_or_none():
         saved = read_model(model_folder(model))

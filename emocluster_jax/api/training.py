@@ -36,6 +36,7 @@ from emocluster_jax.reporting.plot_data import rated_and_predicted
 from emocluster_jax.reporting.plots import prediction_scatter, training_curves
 from emocluster_jax.reporting.projector import write_projector
 from emocluster_jax.runtime import parallel
+from emocluster_jax.runtime.programs import freed_programs, keep_programs
 from emocluster_jax.storage.checksums import file_sha256
 from emocluster_jax.storage.disk import check_output_folder
 from emocluster_jax.training.checkpoints import Progress
@@ -94,7 +95,7 @@ class TrainingRun:
 
 
 @asked_by(FitRequest)
-@parallel.freed_programs()
+@freed_programs()
 def fit(request: FitRequest) -> TrainingRun:
     """Trains on prepared records, on all devices, and evaluates the best epoch on the test split.
 
@@ -106,6 +107,7 @@ def fit(request: FitRequest) -> TrainingRun:
       DivergedError: the loss is not finite.
       StoppedError: `stopping` asked for it.
     """
+    keep_programs()
     console, data_dir, workdir = request.console or Console(), Path(request.data_dir), Path(request.workdir)
     config = _settings(request)
     if workdir.resolve() == data_dir.resolve():
@@ -229,7 +231,7 @@ def _test(data: PreparedData, workdir: Path, feed: Feed, console: Console) -> Sp
         with console.task("writing test predictions"):
             sentences = test.describe()
             kept = SentencePredictions(tuple(sentences.ids), test.attributes, test.truth, test.predictions)
-            run_results.write_predictions(workdir / run_results.TEST_PREDICTIONS, kept)
+            run_results.write_test_predictions(workdir / run_results.TEST_PREDICTIONS, kept)
             for name, truth, predictions in zip(test.attributes, test.truth.T, test.predictions.T, strict=True):
                 scatter = rated_and_predicted(name, truth, predictions, test.scores[name].ccc)
                 prediction_scatter(scatter, workdir / PLOTS / f"test_{name}.png")

@@ -44,7 +44,7 @@ class SentencePredictions:
     predictions: Float32[np.ndarray, "utterances A"]
 
 
-def write_predictions(path: Path, sentences: SentencePredictions) -> None:
+def write_test_predictions(path: Path, sentences: SentencePredictions) -> None:
     """Writes columns `id` and, for each attribute, `NAME_truth,NAME_prediction`; an empty cell for a missing label.
 
     Numbers have just enough digits to identify them in float32.
@@ -56,8 +56,8 @@ def write_predictions(path: Path, sentences: SentencePredictions) -> None:
             rows.writerow([sentence_id, *(str(value) if np.isfinite(value) else "" for value in pairs)])
 
 
-def read_predictions(path: Path, sha256: str | None = None) -> SentencePredictions:
-    """Reads what `write_predictions` wrote; `sha256` is of the content behind the run's scores, None for any."""
+def read_test_predictions(path: Path, sha256: str | None = None) -> SentencePredictions:
+    """Reads what `write_test_predictions` wrote; `sha256` is of the content behind the run's scores, None for any."""
     try:
         content = read_bytes(path, _REMEDY, _MOST_PREDICTION_BYTES)
     except FileNotFoundError:

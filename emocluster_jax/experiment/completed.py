@@ -68,7 +68,7 @@ def _read_test(plan: Plan, run: Run) -> tuple[str, Scores, SentencePredictions] 
         if saved.config != plan.config(run) or saved.data not in plan.data:
             return None
         kept = run_results.read_run_scores(folder / run_results.TEST_SCORES, saved.id)
-        sentences = run_results.read_predictions(folder / run_results.TEST_PREDICTIONS, kept.predictions_sha256)
+        sentences = run_results.read_test_predictions(folder / run_results.TEST_PREDICTIONS, kept.predictions_sha256)
     except InputError:
         return None
     if run.attribute not in kept.scores or sentences.attributes != (run.attribute,):

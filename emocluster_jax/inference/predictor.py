@@ -37,6 +37,7 @@ from emocluster_jax.preprocessing.normalization import Statistics
 from emocluster_jax.preprocessing.quality import quality_of, silent_reason
 from emocluster_jax.preprocessing.sources import as_source, reader
 from emocluster_jax.runtime.parallel import check_not_forked
+from emocluster_jax.runtime.programs import keep_programs
 
 Vectors = Mapping[str, Float[np.ndarray, "recordings length"]]
 """Further inputs by name, with NaN where a recording's is missing."""
@@ -215,6 +216,7 @@ def load_model(directory: Path | str) -> Predictor:
         JAX had started.
     """
     check_not_forked()
+    keep_programs()
     return Predictor(read_model(model_folder(Path(directory))), str(directory))
 
 

@@ -13,7 +13,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -32,7 +31,6 @@ AXIS = "devices"
 _LONGEST_START_S = 300.0
 # Time for process 0 to write the report, while the others wait to end with it.
 _LONGEST_END_S = 3_600
-_MOST_MAPS = 20_000
 
 _met = False
 _started_before_fork = False
@@ -195,28 +193,6 @@ def _after_fork_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)
-
-
-@contextmanager
-def freed_programs() -> Iterator[None]:
-    """Frees all compiled programs of this process at the block's end, once there are many.
-
-    `jax.pmap` keeps its programs as long as the process lives (JAX 0.10 and 0.11): some 3,000 memory maps for each
-    training of other settings or shapes, of the 65,530 that Linux allows. Without this, the twentieth in a notebook
-    would crash inside XLA.
-    """
-    check_not_forked()
-    try:
-        yield
-    finally:
-        if _memory_maps() > _MOST_MAPS:
-            jax.clear_caches()
-
-
-def _memory_maps() -> int:
-    """How many this process has; 0 where the system, which then has no such limit, does not tell."""
-    maps = Path("/proc/self/maps")
-    return maps.read_bytes().count(b"\n") if maps.exists() else 0
 
 
 def replicate(tree: Any) -> Any:

@@ -51,7 +51,7 @@ def place_caches() -> None:
 
 
 def compiled_programs() -> Path | None:
-    """The folder for programs that JAX compiled for the commands; None without a home folder."""
+    """The folder for programs that JAX compiled; None without a home folder."""
     caches = _by_convention("XDG_CACHE_HOME", "~/.cache")
     return caches and caches / "emocluster_jax" / "xla"
 

@@ -211,7 +211,7 @@ def test_any_number_of_trainings_in_one_process(
 
     first, second = maps_after(1), maps_after(2)
     assert second - first < 100, (first, second)  # threads and the allocator's arenas have maps, too
-    monkeypatch.setattr("emocluster_jax.runtime.parallel._MOST_MAPS", 0)
+    monkeypatch.setattr("emocluster_jax.runtime.programs._MOST_MAPS", 0)
     emocluster_jax.evaluate(tmp_path / "2", folder / "data", console=QUIET)
     assert len(MAPS.read_text().splitlines()) < first - 1_000
 

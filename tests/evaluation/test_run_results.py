@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from emocluster_jax.errors import InputError
-from emocluster_jax.evaluation.run_results import SentencePredictions, read_predictions, write_predictions
+from emocluster_jax.evaluation.run_results import SentencePredictions, read_test_predictions, write_test_predictions
 
 
 def test_predictions_come_back(tmp_path: Path) -> None:
@@ -18,8 +18,8 @@ def test_predictions_come_back(tmp_path: Path) -> None:
     ids = ('a "b", c.wav', "sub/æøå\n音.flac", "carriage\rreturn.wav")
     written = SentencePredictions(ids, ("valence", "arousal"), truth, rng.normal(4, 1, (3, 2)).astype(np.float32))
     path = tmp_path / "test_predictions.csv"
-    write_predictions(path, written)
-    read = read_predictions(path)
+    write_test_predictions(path, written)
+    read = read_test_predictions(path)
     assert (read.ids, read.attributes) == (written.ids, written.attributes)
     np.testing.assert_array_equal(read.truth, truth)
     np.testing.assert_array_equal(read.predictions, written.predictions)
@@ -32,7 +32,7 @@ def test_predictions_come_back(tmp_path: Path) -> None:
 def test_other_files_are_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "test_predictions.csv"
     with pytest.raises(InputError, match="cannot be read"):
-        read_predictions(path)
+        read_test_predictions(path)
     path.write_text(content)
     with pytest.raises(InputError, match=r"test_predictions.csv cannot be read"):
-        read_predictions(path)
+        read_test_predictions(path)

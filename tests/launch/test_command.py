@@ -217,26 +217,3 @@ def test_help_on_a_terminal_of_one_column():
     os.close(terminal)
     assert process.wait(timeout=DEADLINE_S) == 0
     assert b"--checkpoint" in shown
-
-
-COMPILE = """
-from launch.command import enable_compilation_cache
-enable_compilation_cache()
-import jax, jax.numpy as jnp
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-hits = []
-jax.monitoring.register_event_listener(lambda event, **_: hits.append(event))
-print(jax.jit(lambda x: jnp.sin(x) @ x.T)(jnp.ones((8, 8)))[0, 0])
-print("hit" if "/jax/compilation_cache/cache_hits" in hits else "miss")
-"""
-
-
-@pytest.mark.parametrize("variable", ["XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR"])
-def test_compiled_programs_are_found_again_by_the_next_process(tmp_path, variable):
-    environment = {k: v for k, v in os.environ.items() if k not in ("XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR")}
-    environment[variable] = str(tmp_path)
-    first, second = (python(COMPILE, env=environment) for _ in range(2))
-    assert first.stdout.split()[1:] == ["miss"], first.stderr
-    assert second.stdout.split() == [first.stdout.split()[0], "hit"], second.stderr
-    folder = tmp_path / "emocluster_jax" / "xla" if variable == "XDG_CACHE_HOME" else tmp_path
-    assert any(folder.iterdir())

@@ -15,7 +15,7 @@ import soundfile
 
 import emocluster_jax
 from emocluster_jax.console import Console
-from emocluster_jax.evaluation.run_results import read_predictions
+from emocluster_jax.evaluation.run_results import read_test_predictions
 from emocluster_jax.inference.model_directory import read_model
 from emocluster_jax.records.preparation import read_preparation
 from emocluster_jax.records.reader import open_data
@@ -103,7 +103,7 @@ def test_a_run_trains_validates_and_tests_on_its_own_folds(workdir: Path, data_d
     assert set(test.speakers) == {"ben"} and set(validation.speakers) == {"carla"}
     assert f"Fold 2 of 4: tests on {len(test)} recordings of ben, validates on {len(validation)}" in printed
     assert "Test, on fold 2:" in printed
-    kept = read_predictions(workdir / "test_predictions.csv")
+    kept = read_test_predictions(workdir / "test_predictions.csv")
     assert kept.ids == tuple(test.ids)
     np.testing.assert_array_equal(kept.truth[:, 0], test.labels.of(["arousal"])[:, 0])
     # What the clusters know is about the speakers that it was trained on, and TensorBoard shows the one that it tests.

@@ -26,7 +26,7 @@ import soundfile
 
 from compile_flags import flags_of_devices
 from emocluster_jax.evaluation.metrics import ccc
-from emocluster_jax.evaluation.run_results import read_predictions
+from emocluster_jax.evaluation.run_results import read_test_predictions
 from emocluster_jax.inference.model_directory import read_model, save_model
 from emocluster_jax.records.preparation import read_preparation
 from emocluster_jax.records.reader import open_data
@@ -132,7 +132,7 @@ def test_a_run_ends_with_commands_that_can_be_given(workdir: Path, data_dir: Pat
 
 
 def test_a_run_keeps_its_test_predictions(workdir: Path, data_dir: Path) -> None:
-    kept = read_predictions(workdir / "test_predictions.csv")
+    kept = read_test_predictions(workdir / "test_predictions.csv")
     test = open_data(data_dir).describe("test")
     assert kept.ids == tuple(test.ids) and kept.attributes == ("liking",)
     np.testing.assert_array_equal(kept.truth[:, 0], test.labels.of(["liking"])[:, 0])
@@ -209,7 +209,7 @@ def test_predictions_have_the_labels_name_and_unit(workdir: Path, data_dir: Path
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["file", "start", "end", "liking"] and len(rows) == 22
     predicted = {row["file"]: float(row["liking"]) for row in rows}
-    kept = read_predictions(workdir / "test_predictions.csv")
+    kept = read_test_predictions(workdir / "test_predictions.csv")
     np.testing.assert_allclose([predicted[id] for id in kept.ids], kept.predictions[:, 0], rtol=1e-3)
 
 

@@ -89,7 +89,7 @@ def _predictions(workdir: Path, saved: SavedRun, kept: RunScores) -> SentencePre
     path = workdir / run_results.TEST_PREDICTIONS
     if not os.path.lexists(path):
         return None
-    found = run_results.read_predictions(path, kept.predictions_sha256)
+    found = run_results.read_test_predictions(path, kept.predictions_sha256)
     _check_attributes(path, found.attributes, saved)
     return found
 

@@ -19,8 +19,8 @@ from emocluster_jax.evaluation.run_results import (
     TEST_SCORES,
     SentencePredictions,
     read_run_scores,
-    write_predictions,
     write_run_scores,
+    write_test_predictions,
 )
 from emocluster_jax.records.writer import prepare
 from emocluster_jax.storage.checksums import file_sha256
@@ -58,7 +58,7 @@ def run(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     truth = np.array([[1, 3], [np.nan, 3.5], [4, 3.2]], np.float32)
     predictions = np.array([[2.5, 2], [2.5, 3], [3.5, 2]], np.float32)
     sentences = SentencePredictions((HOSTILE_ID, "b", "c"), ("arousal", "valence"), truth, predictions)
-    write_predictions(workdir / TEST_PREDICTIONS, sentences)
+    write_test_predictions(workdir / TEST_PREDICTIONS, sentences)
     run_id = read_run(workdir).id
     kept = replace(
         read_run_scores(workdir / TEST_SCORES, run_id), predictions_sha256=file_sha256(workdir / TEST_PREDICTIONS)

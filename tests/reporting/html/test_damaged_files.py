@@ -28,8 +28,8 @@ from emocluster_jax.evaluation.run_results import (
     RunScores,
     SentencePredictions,
     write_clusters,
-    write_predictions,
     write_run_scores,
+    write_test_predictions,
 )
 from emocluster_jax.experiment.collect import collect
 from emocluster_jax.experiment.completed import is_complete, read_completed
@@ -79,7 +79,7 @@ def make_work(folder: Path, seed: int = 0, labels: np.ndarray = LABELS) -> Path:
     known = Information(3, 8, 0.2, 0.3, 0.2, 0.1, 0.04, 0.5, "sentences", 8, 8)
     write_clusters(run / CLUSTERS_FILE, run_id, 2, ClusterInformation({"arousal": known}, known, None, 5, 999))
     truth, predicted = np.array([[1], [2], [4]], np.float32), np.array([[2], [2], [3]], np.float32)
-    write_predictions(run / TEST_PREDICTIONS, SentencePredictions(("a", "b", "c"), ("arousal",), truth, predicted))
+    write_test_predictions(run / TEST_PREDICTIONS, SentencePredictions(("a", "b", "c"), ("arousal",), truth, predicted))
     scores = score_sentences(truth, predicted, ("arousal",))
     write_run_scores(run / TEST_SCORES, run_id, RunScores(scores, file_sha256(run / TEST_PREDICTIONS)))
     return folder
