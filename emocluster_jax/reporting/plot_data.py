@@ -29,7 +29,10 @@ class Style(NamedTuple):
 
 
 _LABELS = {"arousal": Style("#D55E00", "o"), "dominance": Style("#0072B2", "s"), "valence": Style("#009E73", "^")}
-_OTHER_LABELS = (Style("#CC79A7", "D"), Style("#E69F00", "v"), Style("#56B4E9", "P"), Style("#999999", "X"))
+_OTHER_LABELS = (
+    *(Style("#CC79A7", "D"), Style("#E69F00", "v"), Style("#56B4E9", "P"), Style("#999999", "X")),
+    *(Style("#8B6F47", "d"), Style("#8A63D2", "<"), Style("#A3A500", ">")),
+)
 _STAGES = {
     "stage1": (Style("#CC79A7", "s"), Style("#E69F00", "D"), Style("#999999", "P")),
     "stage2": (Style("#0072B2", "o"), Style("#009E73", "v"), Style("#56B4E9", "X")),
@@ -39,6 +42,8 @@ _NMI = {
     "nmi_previous": ("labelled", Style("#0072B2", "o")),
     "nmi_previous_unlabeled": ("unlabelled", Style("#CC79A7", "s")),
 }
+_SMALLEST_CCC_RANGE = 0.1
+"""Of the vertical axis: a network that has learnt nothing yet would otherwise fill it with its rounding errors."""
 _SIZES = {"cluster_sizes": "labelled", "cluster_sizes_unlabeled": "unlabelled"}
 
 
@@ -120,20 +125,32 @@ def validation_scores(metrics: Metrics) -> Panel:
         for name, style in label_styles(dict.fromkeys(name for scores in by_label for name in scores)).items()
     ]
     kept_epoch = metrics[-1].get("best_epoch") if metrics else None
-    return _panel("Validation: CCC of sentences", metrics, curves, kept_epoch=kept_epoch)
+    known = [value for curve in curves for value in curve.values if value is not None]
+    limits = {}
+    if known and max(known) - min(known) < _SMALLEST_CCC_RANGE:
+        middle = (max(known) + min(known)) / 2
+        limits = {"lowest": middle - _SMALLEST_CCC_RANGE / 2, "highest": middle + _SMALLEST_CCC_RANGE / 2}
+    return _panel("Validation CCC of sentences", metrics, curves, kept_epoch=kept_epoch, **limits)
 
 
 def steps(metrics: Metrics) -> Panel:
-    """The steps' gradient norms and learning rates."""
-    styles = cycle(style for of_stage in _STAGES.values() for style in of_stage)
-    curves = [Curve(title, next(styles), values) for title, values in step_curves(metrics).items()]
-    return _panel("Steps, mean over the epoch's", metrics, curves, logarithmic=True)
+    """The steps' gradient norms and learning rates; what is the same in both stages is one curve."""
+    titles: dict[tuple[str, tuple[float | None, ...]], list[str]] = {}
+    for title, values in step_curves(metrics).items():
+        name = title.removeprefix("stage I ").removeprefix("stage II ")
+        titles.setdefault((name, tuple(values)), []).append(title)
+    styles = cycle((*(style for of_stage in _STAGES.values() for style in of_stage), _CCC_LOSS, *_OTHER_LABELS[-3:]))
+    curves = [
+        Curve(title if not same else f"stages I and II {name}", next(styles), values)
+        for (name, values), (title, *same) in titles.items()
+    ]
+    return _panel("Gradient norms and learning rates, mean over the epoch's steps", metrics, curves, logarithmic=True)
 
 
 def cluster_changes(metrics: Metrics) -> Panel:
     """The normalised mutual information of each epoch's clusters with those of the previous epoch."""
     curves = [Curve(title, style, [epoch.get(name) for epoch in metrics]) for name, (title, style) in _NMI.items()]
-    return _panel("NMI with the epoch before", metrics, curves, lowest=0, highest=1)
+    return _panel("NMI of the clusters with those of the epoch before", metrics, curves, lowest=0, highest=1.02)
 
 
 def cluster_sizes(metrics: Metrics) -> list[ClusterSizes]:

@@ -19,19 +19,22 @@ _DOTS_PER_INCH = 120
 
 
 def training_curves(metrics: Metrics, path: Path) -> None:
-    """Draws losses and validation CCC over the epochs, and changes and sizes of clusters, into a PNG file."""
-    clustered = not metrics or any("cluster_sizes" in epoch for epoch in metrics)
+    """Draws losses and validation CCC over the epochs, and changes and sizes of clusters, into a PNG file.
+
+    What the metrics do not have gets no panel.
+    """
+    of_epochs = (plot_data.losses(metrics), plot_data.validation_scores(metrics), plot_data.cluster_changes(metrics))
+    drawn, pools = [panel for panel in of_epochs if panel.curves], plot_data.cluster_sizes(metrics)
     steps = plot_data.steps(metrics)
-    rows = 2 + 2 * clustered + 2 * bool(steps.curves)
+    rows = 2 * -(-(len(drawn) + bool(pools)) // 2) + 2 * bool(steps.curves) or 2
     figure = new_figure(11, 3.75 * rows / 2)
     grid = figure.add_gridspec(rows, 2)
-    _draw_curves(figure.add_subplot(grid[:2, 0]), plot_data.losses(metrics))
-    _draw_curves(figure.add_subplot(grid[:2, 1]), plot_data.validation_scores(metrics))
-    if clustered:
-        _draw_curves(figure.add_subplot(grid[2:4, 0]), plot_data.cluster_changes(metrics))
-        pools = plot_data.cluster_sizes(metrics)
-        for row, sizes in enumerate(pools, start=2):
-            _draw_sizes(figure.add_subplot(grid[row if len(pools) > 1 else slice(2, 4), 1]), sizes)
+    for place, panel in enumerate(drawn):
+        top = place - place % 2
+        _draw_curves(figure.add_subplot(grid[top : top + 2, place % 2]), panel)
+    top, column = len(drawn) - len(drawn) % 2, len(drawn) % 2
+    for row, sizes in enumerate(pools, start=top):
+        _draw_sizes(figure.add_subplot(grid[row if len(pools) > 1 else slice(top, top + 2), column]), sizes)
     if steps.curves:
         _draw_curves(figure.add_subplot(grid[-2:, :]), steps)
     if metrics:

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emocluster_jax.reporting.plot_data import histogram_edges, limits_around, rated_and_predicted, validation_scores
+from emocluster_jax.reporting.plot_data import (
+    histogram_edges,
+    limits_around,
+    rated_and_predicted,
+    steps,
+    validation_scores,
+)
 from emocluster_jax.reporting.plots import prediction_scatter, training_curves
 
 
@@ -55,7 +61,7 @@ def test_training_curves_of_a_system_without_clusters(tmp_path):
         for e in (1, 2, 3)
     ]
     training_curves(epochs, tmp_path / "vae.png")
-    training_curves([epoch_metrics(1, ("arousal",), False)], tmp_path / "clusters.png")
+    training_curves([epoch_metrics(e, ("arousal",), False) for e in (1, 2)], tmp_path / "clusters.png")
     image = pixels(tmp_path / "vae.png")
     for colour in ("#CC79A7", "#0072B2", "#009E73", "#D55E00"):
         assert count(image, colour) > 50, colour
@@ -66,7 +72,9 @@ def test_training_curves_with_gaps_and_without_epochs(tmp_path):
     gap = {"epoch": 2, "stage2_cross_entropy": None, "validation_ccc": {"arousal": None}, "validation_ccc_mean": None}
     training_curves([epoch_metrics(1, ("arousal",), True), gap], tmp_path / "gap.png")
     training_curves([], tmp_path / "empty.png")
-    assert pixels(tmp_path / "gap.png").shape == pixels(tmp_path / "empty.png").shape
+    # One row for no panel, two for losses, CCC and the sizes of both pools: no clusters have changed yet.
+    assert len(pixels(tmp_path / "gap.png")) == 2 * len(pixels(tmp_path / "empty.png"))
+    assert (pixels(tmp_path / "empty.png") == 255).all()
 
 
 def test_prediction_scatter_leaves_missing_ratings_out(tmp_path):
@@ -125,3 +133,23 @@ def test_the_kept_epoch_is_the_one_that_the_run_says() -> None:
     assert panel.kept_epoch == 1
     assert [curve.title for curve in panel.curves] == ["arousal CCC", "liking CCC"]
     assert len({curve.style for curve in panel.curves}) == 2
+
+
+def test_rounding_errors_do_not_fill_the_axis_of_the_ccc() -> None:
+    nothing = validation_scores([{"epoch": 1, "validation_ccc": {"arousal": -6e-5}}])
+    assert nothing.lowest == pytest.approx(-0.05, abs=1e-3) and nothing.highest == pytest.approx(0.05, abs=1e-3)
+    learnt = validation_scores([{"epoch": e, "validation_ccc": {"arousal": 0.2 * e}} for e in (1, 2)])
+    assert learnt.lowest is None and learnt.highest is None
+
+
+def test_what_is_the_same_in_both_stages_is_one_curve() -> None:
+    rates = {"learning_rate_sgd": 0.01, "learning_rate_cluster_head": 0.05}
+    epoch = {"stage1": rates | {"gradient_norm": 1.0}, "stage2": rates | {"gradient_norm": 2.0}}
+    panel = steps([{"epoch": 1, "steps": epoch}, {"epoch": 2, "steps": epoch}])
+    assert [curve.title for curve in panel.curves] == [
+        "stage I gradient norm",
+        "stages I and II learning rate cluster head",
+        "stages I and II learning rate sgd",
+        "stage II gradient norm",
+    ]
+    assert len({curve.style.colour for curve in panel.curves}) == 4

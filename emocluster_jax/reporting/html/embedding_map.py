@@ -8,14 +8,14 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from emocluster_jax.reporting.html.figures import GREY, Figure, palette, plain, styled
+from emocluster_jax.reporting.html.figures import GREY, Figure, cluster_colour, palette, plain, styled
 from emocluster_jax.reporting.html.sample import Sample, SampledRecording
 
 FEWEST = 3
 """The fewest recordings that span a plane."""
 _MOST_CATEGORIES = 60
 _LONGEST_LEGEND = 24
-_WIDTH, _LOWEST, _HIGHEST, _MARGINS = 1_000, 260, 640, 170
+_WIDTH, _LOWEST, _HIGHEST, _MARGINS = 1_000, 480, 760, 170
 """In pixels: the map's usual width, limits of its height, and the space above and below it."""
 _SYMBOLS = {"train": "circle", "validation": "square", "test": "diamond"}
 
@@ -45,18 +45,21 @@ def embedding_map(sample: Sample) -> Figure:
             hovertemplate="%{text}<extra></extra>",
         )
 
-    def categories(values: Sequence[str], names: Sequence[str]) -> list[go.Scatter]:
+    def categories(
+        values: Sequence[str], names: Sequence[str], colours: Sequence[str] | None = None
+    ) -> list[go.Scatter]:
         """One trace per name, each in its own colour."""
         return [
             dots(_rows(values, name), plain(name), {"color": colour}, len(names) <= _LONGEST_LEGEND)
-            for name, colour in zip(names, palette(len(names)), strict=True)
+            for name, colour in zip(names, colours or palette(len(names)), strict=True)
         ]
 
     colourings: dict[str, list[go.Scatter]] = {}
     clusters = sorted({recording.cluster for recording in recordings if recording.cluster is not None})
     if clusters:
         names = [f"cluster {cluster}" for cluster in clusters]
-        colourings["cluster"] = categories([f"cluster {recording.cluster}" for recording in recordings], names)
+        values = [f"cluster {recording.cluster}" for recording in recordings]
+        colourings["cluster"] = categories(values, names, [cluster_colour(cluster) for cluster in clusters])
         if sample.centroids is not None:
             colourings["cluster"].append(_centroids(components.transform(np.asarray(sample.centroids))))
     for name in dict.fromkeys(name for recording in recordings for name in recording.labels):
@@ -104,9 +107,10 @@ def _centroids(places: Float[np.ndarray, "K 2"]) -> go.Scatter:
         mode="markers+text",
         name="centroids",
         text=[str(cluster) for cluster in range(len(places))],
-        textposition="top center",
-        textfont={"size": 14},
-        marker={"symbol": "x-thin", "size": 11, "line": {"width": 2.5, "color": GREY}},
+        textposition="middle center",
+        # Dark on white in both of the page's themes, so that numbers can be read among the dots.
+        textfont={"size": 12, "color": "#23262b"},
+        marker={"symbol": "circle", "size": 19, "color": "#ffffff", "line": {"width": 1.5, "color": "#23262b"}},
         hovertemplate="centroid of cluster %{text}<extra></extra>",
     )
 

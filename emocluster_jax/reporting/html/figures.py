@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from itertools import cycle, islice
 from typing import Any, NamedTuple
 
@@ -11,14 +10,13 @@ import plotly.graph_objects as go
 from markupsafe import escape
 from plotly.colors import qualitative
 from plotly.io import to_json
-from plotly.subplots import make_subplots
 
 # Okabe & Ito (2008), neighbours distinct, without black and yellow, which vanish on one of the backgrounds.
 _TEN = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8B6F47", "#7F7F7F", "#8A63D2", "#A3A500")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]+")
 GREY = "#8a8f98"
-_TOP, _LEGEND_BELOW = 40, 56
-"""In pixels: the space above the panels, and between them and the legend, for ticks and the axis's title."""
+_TOP, _LEGEND_BELOW = 28, 56
+"""In pixels: the space above a panel, for buttons, and between it and the legend, for ticks and the axis's title."""
 
 
 class Figure(NamedTuple):
@@ -26,6 +24,8 @@ class Figure(NamedTuple):
 
     Attributes:
       name: letters and hyphens, unique in the page.
+      title: above it; text, not HTML.
+      note: beside the title, e.g. what a line means.
       widest: the greatest width, for figures that should not be stretched.
       choices: groups of traces by title, of which one is shown at a time, at first the first.
     """
@@ -33,6 +33,8 @@ class Figure(NamedTuple):
     name: str
     figure: go.Figure
     height: int
+    title: str = ""
+    note: str = ""
     widest: int | None = None
     choices: dict[str, tuple[int, ...]] | None = None
 
@@ -51,17 +53,13 @@ def palette(count: int) -> list[str]:
     return list(islice(cycle((*_TEN, *qualitative.Light24)), count))
 
 
-def panels(titles: Sequence[str], **options: Any) -> go.Figure:
-    """An empty figure of panels side by side, each with its title (Plotly's formatting) above its left edge."""
-    figure = make_subplots(1, len(titles), subplot_titles=list(titles), **options)
-    for column, annotation in enumerate(figure.layout.annotations, start=1):
-        left, _ = next(figure.select_xaxes(col=column)).domain
-        annotation.update(x=left, xanchor="left", font={"size": 14})
-    return figure
+def cluster_colour(cluster: int) -> str:
+    """The colour of a cluster, the same everywhere in a page."""
+    return palette(cluster + 1)[cluster]
 
 
 def number_epochs(figure: go.Figure, first: int, last: int) -> None:
-    """Labels the horizontal axes with whole epochs."""
+    """Labels the horizontal axis with whole epochs."""
     ticks: dict[str, Any] = {"dtick": 1} if last - first < 8 else {"nticks": 8, "tickformat": "d"}
     figure.update_xaxes(title_text="epoch", range=[first - 0.5, last + 0.5], **ticks)
 
@@ -81,7 +79,7 @@ def styled(figure: go.Figure, height: int, *, legend: bool = True, **layout: Any
         modebar={"bgcolor": "rgba(0,0,0,0)", "color": GREY, "activecolor": GREY},
         **layout,
     )
-    line = {"gridcolor": GREY, "zeroline": False, "title_standoff": 6, "title_font_size": 13}
+    line = {"gridcolor": GREY, "zeroline": False, "exponentformat": "power", "title_standoff": 6, "title_font_size": 13}
     figure.update_xaxes(showline=True, linecolor=GREY, ticks="outside", tickcolor=GREY, **line)
     figure.update_yaxes(automargin=True, **line)
     return figure

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +20,7 @@ from emocluster_jax.errors import RecordingError
 from emocluster_jax.preprocessing.audio import read_audio
 from emocluster_jax.preprocessing.normalization import feature_statistics, frame_moments, normalize
 from emocluster_jax.preprocessing.sources import cut_segment, read_source, segment_bounds, source_frames
+from emocluster_jax.reporting.html.figures import cluster_colour
 from emocluster_jax.reporting.html.rendering import data_uri
 from emocluster_jax.reporting.html.sample import Sample, SampledRecording
 
@@ -30,6 +33,10 @@ _WIDEST = 2_000
 """The most columns of a recording's picture; longer recordings are thinned out."""
 
 
+_TICK_DISTANCE = 0.12
+"""The least between labels of the vertical axis, as a share of it."""
+
+
 class Clip(NamedTuple):
     """A recording to listen to, as a `data:` URI, or the reason why it cannot be played."""
 
@@ -39,10 +46,16 @@ class Clip(NamedTuple):
 
 
 class TypicalRecordings(NamedTuple):
-    """A cluster, how many of a sample's recordings are in it, and those nearest to its centroid, nearest first."""
+    """A cluster, how many of a sample's recordings are in it, and those nearest to its centroid, nearest first.
+
+    `mean` is of the recordings' ratings by `label`; None without any. `colour` is the cluster's on the map.
+    """
 
     cluster: int
+    colour: str
     recordings: int
+    label: str
+    mean: float | None
     clips: tuple[Clip, ...]
 
 
@@ -51,10 +64,13 @@ def typical_recordings(
 ) -> tuple[TypicalRecordings, ...]:
     """The recordings of a sample nearest to each centroid, among those in its cluster.
 
-    There are at most `clips` per cluster, of at most `seconds` each; ids are relative to the folder `source`.
+    There are at most `clips` per cluster, of at most `seconds` each; ids are relative to the folder `source`. Clusters
+    come in the order of their mean arousal or else the first label that is known; those without any are last.
     """
     if sample.centroids is None or not sample.recordings or clips == 0:
         return ()
+    known = list(dict.fromkeys(name for r in sample.recordings for name in (*r.predictions, *r.labels)))
+    label = next((name for name in ("arousal", *known) if any(name in r.labels for r in sample.recordings)), "")
     members = [
         sorted((r for r in sample.recordings if r.cluster == cluster), key=lambda r: (r.distance, r.id))
         for cluster in range(len(sample.centroids))
@@ -71,10 +87,22 @@ def typical_recordings(
             except RecordingError as error:
                 return Clip(recording, None, str(error))
 
-        return tuple(
-            TypicalRecordings(cluster, len(recordings), tuple(clip(recording) for recording in recordings[:clips]))
+        found = [
+            TypicalRecordings(
+                cluster,
+                cluster_colour(cluster),
+                len(recordings),
+                label,
+                _mean([recording.labels[label] for recording in recordings if label in recording.labels]),
+                tuple(clip(recording) for recording in recordings[:clips]),
+            )
             for cluster, recordings in enumerate(members)
-        )
+        ]
+    return tuple(sorted(found, key=lambda cluster: (cluster.mean is None, cluster.mean or 0.0, cluster.cluster)))
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
 
 
 def _audio_clip(path: Path, start_s: float | None, end_s: float | None, seconds: float, audio: AudioConfig) -> str:
@@ -95,7 +123,8 @@ class Cut(NamedTuple):
     """Pictures of a recording and its chunks, as `data:` URIs of PNG; durations and starts in seconds.
 
     `frames` is the whole recording: its mel spectrogram in decibels, or given features, each dimension normalised over
-    the recording; None if its file is missing. `chunks` are normalised, as the network gets them.
+    the recording; None if its file is missing. `chunks` are normalised, as the network gets them. `ticks` are of the
+    pictures' vertical axis: heights as a share of the picture's, and labels.
     """
 
     id: str
@@ -104,6 +133,7 @@ class Cut(NamedTuple):
     starts_s: tuple[float, ...]
     frames: str | None
     chunks: tuple[str, ...]
+    ticks: tuple[tuple[float, str], ...]
 
     @property
     def step_s(self) -> float:
@@ -141,7 +171,25 @@ def draw_cut(
     least = float(values.min())
     highest = float(np.sqrt(features.clip - least))
     pieces = tuple(_picture(above, 0, highest) for above in np.sqrt(values - least))
-    return Cut(id, duration_s, features.chunk_frames * hop_s, starts_s, picture, pieces)
+    return Cut(id, duration_s, features.chunk_frames * hop_s, starts_s, picture, pieces, _ticks(features))
+
+
+def _ticks(features: Features) -> tuple[tuple[float, str], ...]:
+    """Frequencies an octave apart, from where labels do not overlap; the first and the last of given dimensions."""
+    rows = features.dimensions
+    if not isinstance(features, FeatureConfig):
+        return tuple(((row + 0.5) / rows, f"dim. {row + 1}") for row in dict.fromkeys((0, rows - 1)))
+    from librosa import hz_to_mel
+
+    highest = features.sample_rate_hz / 2
+    ticks, last = [], 0.0
+    for hz in itertools.takewhile(lambda hz: hz < highest, (125 * 2**octave for octave in itertools.count())):
+        # Bands are equally far apart on the mel scale; the first has its centre one step above 0 Hz.
+        height = float(hz_to_mel(hz) / hz_to_mel(highest) * (rows + 1) - 0.5) / rows
+        if last + _TICK_DISTANCE <= height < 1:
+            ticks.append((height, f"{hz} Hz" if hz < 1_000 else f"{hz // 1_000} kHz"))
+            last = height
+    return tuple(ticks)
 
 
 def _overview(frames: Float[np.ndarray, "time dimensions"], features: Features) -> str:

@@ -53,7 +53,7 @@ def number(value: str | float | None, decimals: int = 3) -> str:
     """E.g. "0.123"; a dash for an unknown value; text and whole numbers as they are."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "\N{EN DASH}"
-    return f"{value:.{decimals}f}".replace("-", "\N{MINUS SIGN}") if isinstance(value, float) else str(value)
+    return f"{value:z.{decimals}f}".replace("-", "\N{MINUS SIGN}") if isinstance(value, float) else str(value)
 
 
 def markdown(text: str) -> Markup:

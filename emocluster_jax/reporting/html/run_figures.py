@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, cast
-
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float, Int
@@ -14,68 +11,68 @@ from emocluster_jax.corpora.labels import LabelColumns
 from emocluster_jax.evaluation.cluster_information import cluster_counts
 from emocluster_jax.evaluation.cluster_labels import cluster_extremes, distributions
 from emocluster_jax.reporting import plot_data
-from emocluster_jax.reporting.html.figures import GREY, Figure, number_epochs, panels, plain, styled
+from emocluster_jax.reporting.html.figures import GREY, Figure, cluster_colour, number_epochs, plain, styled
 from emocluster_jax.reporting.html.run_files import RunFiles
-from emocluster_jax.reporting.plot_data import HIGHEST, LOWEST, ClusterSizes, Metrics, Panel
+from emocluster_jax.reporting.plot_data import ClusterSizes, Metrics, Panel
 
-_TRAINING_HEIGHT, _HEIGHT = 400, 420
+_HEIGHT = 400
+"""In pixels, of every figure."""
 _HISTOGRAM_BINS = 20
 _PANEL = 440
 """In pixels: width of a panel that is about square."""
 
 
-def training_curves(metrics: Metrics) -> Figure:
-    """The losses, the validation CCC, and the steps' other metrics over the epochs."""
-    drawn, steps = [plot_data.losses(metrics), plot_data.validation_scores(metrics)], plot_data.steps(metrics)
-    return _figure("training-curves", metrics, [*drawn, steps] if steps.curves else drawn)
+def training_curves(metrics: Metrics) -> list[Figure]:
+    """The losses, the validation CCC, and the steps' other metrics over the epochs, those that there are."""
+    drawn = {
+        "losses": plot_data.losses(metrics),
+        "validation": plot_data.validation_scores(metrics),
+        "steps": plot_data.steps(metrics),
+    }
+    return [_curves(name, metrics, panel) for name, panel in drawn.items() if panel.curves]
 
 
-def cluster_curves(metrics: Metrics) -> Figure | None:
-    """The similarity of clusters to those of the previous epoch, and their sizes; None without clusters."""
-    sizes = plot_data.cluster_sizes(metrics)
-    return _figure("cluster-curves", metrics, [plot_data.cluster_changes(metrics), *sizes]) if sizes else None
+def cluster_curves(metrics: Metrics) -> list[Figure]:
+    """The similarity of clusters to those of the previous epoch, and their sizes, those that there are."""
+    changes = plot_data.cluster_changes(metrics)
+    sizes = [_sizes(f"cluster-sizes-{i}", metrics, pool) for i, pool in enumerate(plot_data.cluster_sizes(metrics))]
+    return [*([_curves("cluster-changes", metrics, changes)] if changes.curves else []), *sizes]
 
 
-def _figure(name: str, metrics: Metrics, drawn: Sequence[Panel | ClusterSizes]) -> Figure:
-    figure = panels([panel.title for panel in drawn])
-    for column, panel in enumerate(drawn, start=1):
-        if isinstance(panel, Panel):
-            _add_curves(figure, column, panel)
-        else:
-            _add_sizes(figure, column, panel)
-    styled(figure, _TRAINING_HEIGHT, hovermode="x unified", barmode="stack", bargap=0.1)
+def _over_epochs(name: str, metrics: Metrics, figure: go.Figure, title: str, note: str = "") -> Figure:
+    styled(figure, _HEIGHT, hovermode="x unified", barmode="stack", bargap=0.1)
     number_epochs(figure, metrics[0]["epoch"], metrics[-1]["epoch"])
-    return Figure(name, figure, _TRAINING_HEIGHT)
+    return Figure(name, figure, _HEIGHT, title, note)
 
 
-def _add_curves(figure: go.Figure, column: int, panel: Panel) -> None:
+def _curves(name: str, metrics: Metrics, panel: Panel) -> Figure:
+    figure = go.Figure()
     for curve in panel.curves:
         trace = go.Scatter(
             x=panel.epochs,
             y=curve.values,
             name=plain(curve.title),
+            showlegend=True,
             mode="lines+markers" if len(panel.epochs) <= 60 else "lines",
             line={"color": curve.style.colour},
-            hovertemplate="%{y:.4f}",
+            hovertemplate="%{y:.4g}",
         )
-        figure.add_trace(trace, 1, column)
+        figure.add_trace(trace)
     if panel.lowest is not None and panel.highest is not None:
-        figure.update_yaxes(range=[panel.lowest, 1.02 * panel.highest], col=column)
+        figure.update_yaxes(range=[panel.lowest, panel.highest])
+    elif panel.lowest == 0:
+        figure.update_yaxes(rangemode="tozero")
     if panel.logarithmic:
-        figure.update_yaxes(type="log", col=column)
+        figure.update_yaxes(type="log")
     if panel.kept_epoch:
-        # Plotly's type annotations lack numbers for `row` and `col`, and the options of shapes.
-        cast(Any, figure).add_vline(
-            x=panel.kept_epoch,
-            line={"color": GREY, "dash": "dot"},
-            annotation_text=f"kept: epoch {panel.kept_epoch}",
-            annotation_position="bottom left",
-            row=1,
-            col=column,
-        )
+        line = {"color": GREY, "dash": "dot"}
+        figure.add_shape(type="line", x0=panel.kept_epoch, x1=panel.kept_epoch, y0=0, y1=1, yref="paper", line=line)
+    note = f"dotted: epoch {panel.kept_epoch}, kept" if panel.kept_epoch else ""
+    return _over_epochs(name, metrics, figure, panel.title, note)
 
 
-def _add_sizes(figure: go.Figure, column: int, sizes: ClusterSizes) -> None:
+def _sizes(name: str, metrics: Metrics, sizes: ClusterSizes) -> Figure:
+    figure = go.Figure()
     clusters = sizes.chunks.shape[1]
     for rank, colour in enumerate(sample_colorscale("Cividis", np.linspace(0.15, 0.95, clusters))):
         ordinal = ("largest", "2nd", "3rd")[rank] if rank < 3 else f"{rank + 1}th"
@@ -88,8 +85,9 @@ def _add_sizes(figure: go.Figure, column: int, sizes: ClusterSizes) -> None:
             name="",
             hovertemplate=f"epoch %{{x}}, {ordinal} of {clusters}: %{{customdata}} chunks, %{{y:.1f}} %",
         )
-        figure.add_trace(trace, 1, column)
-    figure.update_yaxes(range=[0, 100], col=column)
+        figure.add_trace(trace)
+    figure.update_yaxes(range=[0, 100])
+    return _over_epochs(name, metrics, figure, sizes.title)
 
 
 def cluster_figures(assignments: Int[np.ndarray, " chunks"], labels: LabelColumns) -> list[Figure]:
@@ -97,66 +95,67 @@ def cluster_figures(assignments: Int[np.ndarray, " chunks"], labels: LabelColumn
 
     The chunks of `assignments` are grouped by sentence.
     """
-    return [_label_figure(name, assignments, values) for name, values in labels.columns() if np.isfinite(values).any()]
+    known = [(name, values) for name, values in labels.columns() if np.isfinite(values).any()]
+    return [figure for name, values in known for figure in _label_figures(name, assignments, values)]
 
 
-def _label_figure(
+def _label_figures(
     name: str, assignments: Int[np.ndarray, " chunks"], labels: Float[np.ndarray, " sentences"]
-) -> Figure:
+) -> tuple[Figure, Figure]:
     counts = cluster_counts(assignments, len(labels))
     found = distributions(counts, labels)
     lowest, highest = found[0], found[-1]
     extremes = cluster_extremes(assignments, labels)
-    titles = (
-        f"{name.capitalize()} in each cluster, by its mean",
-        f"Lowest and highest mean: {extremes.distance:.2f} apart, {extremes.distance_by_chance:.2f} by chance",
-    )
-    figure = panels(titles, column_widths=[0.58, 0.42])
-    colours = {lowest.cluster: LOWEST, highest.cluster: HIGHEST}
+    boxes, histograms = go.Figure(), go.Figure()
     for cluster in found:
         quantiles = zip(("lowerfence", "q1", "median", "q3", "upperfence"), cluster.quantiles, strict=True)
         box = go.Box(
             x=[str(cluster.cluster)],
             **{name: [value] for name, value in quantiles},
             mean=[cluster.mean],
-            line={"color": colours.get(cluster.cluster, GREY), "width": 1.5},
+            line={"color": cluster_colour(cluster.cluster), "width": 1.5},
             showlegend=False,
             name=f"cluster {cluster.cluster}, {cluster.chunks} chunks",
         )
-        figure.add_trace(box, 1, 1)
+        boxes.add_trace(box)
     known = np.isfinite(labels)
     values = labels[known].astype(np.float64)
     edges = plot_data.histogram_edges(values, _HISTOGRAM_BINS)
-    for title, cluster, colour in (("lowest", lowest, LOWEST), ("highest", highest, HIGHEST)):
+    for title, cluster in (("lowest", lowest), ("highest", highest)):
         chunks, _ = np.histogram(values, edges, weights=counts[known, cluster.cluster])
         bars = go.Bar(
             x=(edges[1:] + edges[:-1]) / 2,
             y=100 * chunks / cluster.chunks,
             width=np.diff(edges),
-            marker={"color": colour, "opacity": 0.55, "line": {"width": 0}},
+            marker={"color": cluster_colour(cluster.cluster), "opacity": 0.55, "line": {"width": 0}},
             name=f"{title}: cluster {cluster.cluster}, mean {cluster.mean:.2f}, {cluster.chunks} chunks",
             hovertemplate="%{x:.2f}: %{y:.1f} % of the chunks",
         )
-        figure.add_trace(bars, 1, 2)
-    styled(figure, _HEIGHT, barmode="overlay")
-    figure.update_xaxes(title_text="cluster", type="category", col=1)
-    figure.update_yaxes(title_text=name, col=1)
-    figure.update_xaxes(title_text=name, col=2)
-    figure.update_yaxes(title_text="% of chunks", col=2)
-    return Figure(f"clusters-{name}", figure, _HEIGHT)
+        histograms.add_trace(bars)
+    styled(boxes, _HEIGHT, legend=False)
+    boxes.update_xaxes(title_text="cluster", type="category")
+    boxes.update_yaxes(title_text=name)
+    styled(histograms, _HEIGHT, barmode="overlay")
+    histograms.update_xaxes(title_text=name)
+    histograms.update_yaxes(title_text="% of chunks")
+    note = f"{extremes.distance:.2f} apart, {extremes.distance_by_chance:.2f} by chance"
+    return (
+        Figure(f"clusters-{name}", boxes, _HEIGHT, f"{name.capitalize()} in each cluster, by its mean"),
+        Figure(f"extremes-{name}", histograms, _HEIGHT, f"Lowest and highest mean {name}", note),
+    )
 
 
-def prediction_scatter(run: RunFiles) -> Figure | None:
-    """Predicted against rated values of the test sentences, one panel per attribute; None without predictions."""
-    if run.predictions is None or not run.predictions.ids:
-        return None
+def prediction_scatters(run: RunFiles) -> list[Figure]:
+    """Predicted against rated values of the test sentences, for each attribute that any of them has a rating of."""
+    if run.predictions is None:
+        return []
     found, names = run.predictions, run.predictions.attributes
     cccs = [run.scores[name].ccc if name in run.scores else None for name in names]
     colours = [style.colour for style in plot_data.label_styles(names).values()]
     scatters = list(map(plot_data.rated_and_predicted, names, found.truth.T, found.predictions.T, cccs, colours))
-    figure = panels([scatter.title for scatter in scatters])
     ids = np.array([plain(id) for id in found.ids])
-    for column, scatter in enumerate(scatters, start=1):
+    drawn = []
+    for scatter in scatters:
         if not scatter.known.any():
             continue
         limits = list(scatter.limits)
@@ -169,8 +168,8 @@ def prediction_scatter(run: RunFiles) -> Figure | None:
             customdata=ids[scatter.known],
             hovertemplate="%{customdata}<br>rated %{x:.2f}, predicted %{y:.2f}<extra></extra>",
         )
-        for trace in (diagonal, dots):
-            figure.add_trace(trace.update(showlegend=False), 1, column)
-        figure.update_xaxes(title_text=f"rated {scatter.label}", range=limits, row=1, col=column)
-        figure.update_yaxes(title_text=f"predicted {scatter.label}", range=limits, row=1, col=column)
-    return Figure("prediction-scatter", styled(figure, _HEIGHT, legend=False), _HEIGHT, widest=_PANEL * len(names))
+        figure = styled(go.Figure([diagonal, dots]).update_traces(showlegend=False), _HEIGHT, legend=False)
+        figure.update_xaxes(title_text=f"rated {scatter.label}", range=limits)
+        figure.update_yaxes(title_text=f"predicted {scatter.label}", range=limits)
+        drawn.append(Figure(f"predictions-{scatter.label}", figure, _HEIGHT, scatter.title, widest=_PANEL))
+    return drawn

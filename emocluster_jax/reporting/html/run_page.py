@@ -15,6 +15,7 @@ from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.run_results import TEST_SCORES
 from emocluster_jax.inference.model_directory import MODEL, SavedModel, read_model
+from emocluster_jax.models.registry import NETWORKS
 from emocluster_jax.preprocessing.quality import told
 from emocluster_jax.records.folds import describe_fold
 from emocluster_jax.records.preparation import Preparation
@@ -129,15 +130,15 @@ def run_page(run: RunFiles, data: DataView | None, extent: Extent) -> str:
         title="/".join(run.workdir.resolve().parts[-2:]),
         subtitle=_subtitle(run),
         facts=_facts(run),
-        problems=(*run.problems, *(data.problems if data else ())),
+        problems=[*run.problems, *(data.problems if data else ())],
         left_out=_left_out(run, data),
         settings=_settings(config, config.model.system),
         data=_data_rows(data.preparation, config.fold) if data else [("fingerprint", run.saved.data)],
         versions=list(run.saved.versions.items()),
         scores=[(name, scores.ccc, scores.pearson, scores.rmse, scores.n) for name, scores in run.scores.items()],
-        scatter=run_figures.prediction_scatter(run),
-        training=run_figures.training_curves(run.metrics) if run.metrics else None,
-        clusters_by_epoch=run_figures.cluster_curves(run.metrics) if run.metrics else None,
+        scatters=run_figures.prediction_scatters(run),
+        training=run_figures.training_curves(run.metrics),
+        clusters_by_epoch=run_figures.cluster_curves(run.metrics),
         information=run.information,
         distributions=run_figures.cluster_figures(data.assignments, data.train.labels)
         if data and data.assignments is not None
@@ -166,7 +167,8 @@ def _cuts(data: PreparedData, train: Descriptions, source: Path) -> tuple[Cut, .
 
 
 def _subtitle(run: RunFiles) -> str:
-    what = f"A run of {run.saved.config.model.system} for {', '.join(run.saved.config.model.attributes)}"
+    model = run.saved.config.model
+    what = f"A run of {NETWORKS[model.system].title} for {', '.join(model.attributes)}"
     if not run.metrics:
         return f"{what}; no epoch has ended yet."
     done, wanted = run.metrics[-1]["epoch"], run.saved.config.epochs

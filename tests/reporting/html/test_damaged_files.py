@@ -242,7 +242,7 @@ def test_predictions_that_are_not_as_written(work: Path, trusted: bool) -> None:
         (problem,) = problems_of(work)
         assert TEST_PREDICTIONS in problem, title
     page, _ = page_and_problems(work)
-    assert "prediction-scatter" not in page and "scores" in sections(page)
+    assert "predictions-arousal" not in page and "scores" in sections(page)
 
 
 def npz(**arrays: np.ndarray) -> bytes:

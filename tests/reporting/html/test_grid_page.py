@@ -95,17 +95,18 @@ def test_tables_scores_curves_and_runs(experiment: Path) -> None:
     assert "<h3>Epochs, table 1</h3>" in text
     assert '<a href="runs/emocluster-0/report.html">' in text
     assert "runs/emocluster-1 holds no run" in text
-    traces = figure_data(text, "grid-scores")
+    traces = figure_data(text, "grid-scores-0")
     # A run that counts for two tables is one run: two dots and their mean, for each of two settings.
     assert [(trace["name"], len(trace["x"])) for trace in traces] == [
-        ("cnn_regressor", 2),
-        ("cnn_regressor", 1),
-        ("emocluster, K = 10", 2),
-        ("emocluster, K = 10", 1),
+        ("CNN-regressor", 2),
+        ("CNN-regressor", 1),
+        ("DeepEmoCluster, K = 10", 2),
+        ("DeepEmoCluster, K = 10", 1),
     ]
     assert traces[1]["x"] == [pytest.approx(0.45)]
     # Three runs are left, of systems whose clusters say nothing of the epoch before.
-    curves = figure_data(text, "grid-curves-0")
+    assert "grid-nmi-0" not in text
+    curves = figure_data(text, "grid-ccc-0")
     assert [trace["y"] for trace in curves] == [[0.1, 0.2], [pytest.approx(0.11), pytest.approx(0.21)], [0.1, 0.2]]
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from librosa import mel_frequencies
 
 from emocluster_jax.config import DEFAULT_AUDIO, FeatureConfig, GivenFeatures
 from emocluster_jax.console import Console
+from emocluster_jax.reporting.html.figures import cluster_colour
 from emocluster_jax.reporting.html.recordings import draw_cut, typical_recordings
 from emocluster_jax.reporting.html.sample import Sample, SampledRecording
 from small_models import write_recording
@@ -62,6 +64,38 @@ def test_players_play_segments(source: Path) -> None:
         np.testing.assert_allclose(heard[id][: len(tones)], tones, atol=4)
     assert heard["a.wav#3-9"] == "the segment reaches beyond the file's end"
     assert heard["gone.wav#0-1"] == "no such file"
+
+
+def test_clusters_come_in_the_order_of_their_mean_label(source: Path) -> None:
+    ratings = [(0, {"valence": 1.0, "arousal": 5.0}), (1, {}), (2, {"arousal": 3.0}), (2, {"arousal": 4.0})]
+    recordings = tuple(
+        SampledRecording("gone.wav", "train", "", "", 1.0, labels, {"valence": 2.0}, cluster, 11, 0.0)
+        for cluster, labels in ratings
+    )
+    sample = Sample(recordings, 4, np.zeros((4, 2), np.float32), np.zeros((3, 2), np.float32))
+    found = typical_recordings(sample, source, DEFAULT_AUDIO, 1, 1.0, Console(quiet=True))
+    assert [(one.cluster, one.label, one.mean) for one in found] == [
+        (2, "arousal", 3.5),
+        (0, "arousal", 5.0),
+        (1, "arousal", None),
+    ]
+    assert [one.colour for one in found] == [cluster_colour(one.cluster) for one in found]
+
+
+def test_the_frequency_axis_is_where_a_tone_is(source: Path) -> None:
+    features = FeatureConfig(mel_bands=64)
+    chunks = np.zeros((11, features.chunk_frames, 64), np.float16)
+    cut = draw_cut("second.wav", source, 1.0, chunks, features, DEFAULT_AUDIO)
+    ticks = {label: share for share, label in cut.ticks}
+    assert list(ticks) == ["500 Hz", "1 kHz", "2 kHz", "4 kHz"]
+    # librosa's own bands, interpolated between their centres.
+    centres = mel_frequencies(64 + 2, fmin=0.0, fmax=8_000.0)[1:-1]
+    for label, hz in (("500 Hz", 500), ("1 kHz", 1_000), ("4 kHz", 4_000)):
+        assert 64 * ticks[label] - 0.5 == pytest.approx(np.interp(hz, centres, np.arange(64)), abs=0.02)
+    given = GivenFeatures(dimensions=24, frames_per_second=50)
+    chunks = np.zeros((11, given.chunk_frames, 24), np.float16)
+    labels = [label for _, label in draw_cut("second.npy", source, 1.0, chunks, given, DEFAULT_AUDIO).ticks]
+    assert labels == ["dim. 1", "dim. 24"]
 
 
 @pytest.mark.parametrize(

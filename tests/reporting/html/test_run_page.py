@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import itertools
 import json
 import re
 import shutil
@@ -106,17 +107,13 @@ def test_the_page_shows_what_the_run_wrote(run: Path, page: Path, elements: Elem
     assert set(drawn) == {
         f"{name}-data"
         for name in (
-            "prediction-scatter",
-            "training-curves",
-            "cluster-curves",
-            "clusters-arousal",
-            "clusters-valence",
-            "embedding-map",
+            *("predictions-arousal", "predictions-valence", "losses", "validation", "steps"),
+            *("cluster-changes", "cluster-sizes-0"),
+            *("clusters-arousal", "extremes-arousal", "clusters-valence", "extremes-valence", "embedding-map"),
         )
     }
-    sections = {attributes["id"] for attributes, _ in elements.with_tag("section")}
-    everything = {"run", "scores", "training", "information", "distributions", "map", "listening", "cutting"}
-    assert sections == everything
+    sections = [attributes["id"] for attributes, _ in elements.with_tag("section")]
+    assert sections == ["scores", "run", "training", "information", "distributions", "map", "listening", "cutting"]
     text = page.read_text("utf-8")
     known = json.loads((run / "clusters.json").read_text())
     assert f"{known['attributes']['arousal']['ami_of_sentences']:.3f}".lstrip("-") in text
@@ -125,6 +122,33 @@ def test_the_page_shows_what_the_run_wrote(run: Path, page: Path, elements: Elem
     # A training recording of 0.35 s, two of fourteen being shorter, and the longest, of 2.15 s; four chunks each.
     pictures = [a for a, _ in elements.with_tag("img") if (a["src"] or "").startswith("data:image/png")]
     assert len(pictures) == 2 * 4 and len(elements.with_tag("image")) == 2
+
+
+def test_a_cluster_has_one_colour_and_clusters_are_heard_from_the_lowest_mean(elements: Elements) -> None:
+    drawn = figures(elements)
+    on_map = {
+        trace["name"]: trace["marker"]["color"]
+        for trace in drawn["embedding-map-data"]["data"]
+        if trace["name"].startswith("cluster ")
+    }
+    boxes = [(f"cluster {trace['x'][0]}", trace["line"]["color"]) for trace in drawn["clusters-arousal-data"]["data"]]
+    assert len(boxes) > 1 and all(on_map.get(name, colour) == colour for name, colour in boxes)
+    parts = [(name, attributes, text) for name, attributes, text in elements.found if name in ("h3", "span", "p")]
+    heard = [
+        (colour["style"], float(told.group(1)))
+        for (_, colour, _), (_, _, text) in itertools.pairwise(parts)
+        if colour.get("class") == "colour" and (told := re.search(r"mean arousal ([\d.]+)", text))
+    ]
+    assert len(heard) > 1 and [mean for _, mean in heard] == sorted(mean for _, mean in heard)
+    assert {colour for colour, _ in heard} <= {f"background: {colour}" for colour in on_map.values()}
+
+
+def test_no_legend_has_a_colour_twice_and_no_figure_is_empty(elements: Elements) -> None:
+    for name, figure in figures(elements).items():
+        shown = [trace for trace in figure["data"] if trace.get("visible", True)]
+        in_legend = [trace for trace in shown if trace.get("showlegend")]
+        colours = [str((trace.get("line") or trace["marker"])["color"]) for trace in in_legend]
+        assert shown and len(set(colours)) == len(colours), name
 
 
 def test_the_same_run_gives_the_same_page(run: Path, page: Path, data_dir: Path, tmp_path: Path) -> None:
@@ -192,7 +216,8 @@ def test_a_run_without_clusters_and_data(run: Path, tmp_path: Path) -> None:
     call(report, "--workdir", str(bare), "--quiet")
     elements = Elements(bare / "report.html")
     assert {attributes["id"] for attributes, _ in elements.with_tag("section")} == {"run", "training"}
-    curves = figures(elements)["training-curves-data"]["data"]
+    assert "cluster-changes-data" not in figures(elements)
+    curves = figures(elements)["losses-data"]["data"]
     assert "stage II reconstruction" in {trace["name"] for trace in curves}
     (bare / "metrics.jsonl").unlink()
     call(report, "--workdir", str(bare), "--quiet")
@@ -292,11 +317,23 @@ def opened(browser: Callable[[Path], Any], page: Path) -> Any:
 
 def test_it_loads_without_an_error_and_draws_every_figure(opened: Any) -> None:
     figures = opened.execute_script("return document.querySelectorAll('[data-figure]').length")
-    assert figures == 6
-    eventually(lambda: opened.execute_script("return document.querySelectorAll('.main-svg').length >= 6"))
+    assert figures == 12
+    eventually(lambda: opened.execute_script("return document.querySelectorAll('.main-svg').length >= 12"))
     # Errors of scripts, resources that the security policy keeps out, deprecations: nothing at all.
     assert opened.get_log("browser") == []
     assert opened.execute_script("return window.hacked") is None
+
+
+def test_it_fits_a_phone(opened: Any) -> None:
+    size = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        # Figures follow the width, each alone in its row.
+        fits = """return document.documentElement.scrollWidth <= 390 && [...document.querySelectorAll("[data-figure]")]
+          .every((place) => place.querySelector(".main-svg").getBoundingClientRect().width <= 370)"""
+        eventually(lambda: opened.execute_script(fits))
+    finally:
+        opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_no_button_sends_a_figure_away(opened: Any) -> None:
