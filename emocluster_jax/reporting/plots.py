@@ -36,7 +36,10 @@ def training_curves(metrics: Metrics, path: Path) -> None:
     for row, sizes in enumerate(pools, start=top):
         _draw_sizes(figure.add_subplot(grid[row if len(pools) > 1 else slice(top, top + 2), column]), sizes)
     if steps.curves:
-        _draw_curves(figure.add_subplot(grid[-2:, :]), steps)
+        axes = figure.add_subplot(grid[-2:, :])
+        _draw_curves(axes, steps)
+        # Its many names would cover the curves.
+        axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(0, -0.15), ncols=3)
     if metrics:
         for axes in figure.axes:
             axes.set_xlim(metrics[0]["epoch"] - 0.5, metrics[-1]["epoch"] + 0.5)
@@ -77,9 +80,10 @@ def _draw_curves(axes: Axes, panel: Panel) -> None:
     if panel.kept_epoch:
         label = f"kept: epoch {panel.kept_epoch}"
         axes.axvline(panel.kept_epoch, color="0.35", linewidth=1, linestyle="--", label=label, zorder=0)
-    axes.set_ylim(panel.lowest, panel.highest)
+    # The scale first: limits, even of None, are kept as they are on the linear one.
     if panel.logarithmic:
         axes.set_yscale("log")
+    axes.set_ylim(panel.lowest, panel.highest)
     finish_axes(axes, panel.title)
 
 

@@ -153,3 +153,16 @@ def test_what_is_the_same_in_both_stages_is_one_curve() -> None:
         "stage II gradient norm",
     ]
     assert len({curve.style.colour for curve in panel.curves}) == 4
+
+
+def test_curves_on_a_logarithmic_axis_lie_apart(tmp_path) -> None:
+    values = {"gradient_norm": 1.0, "learning_rate_sgd": 0.01, "learning_rate_cluster_head": 1e-4}
+    training_curves([{"epoch": epoch, "steps": {"stage1": values}} for epoch in (1, 2)], tmp_path / "steps.png")
+    image = pixels(tmp_path / "steps.png")
+    drawn = steps([{"epoch": 1, "steps": {"stage1": values}}]).curves
+    rows = []
+    for curve in drawn:
+        wanted = [int(curve.style.colour[i : i + 2], 16) for i in (1, 3, 5)]
+        # The longest row of its colour is its curve, not its line in the legend.
+        rows.append(int((np.abs(image - wanted).max(axis=-1) < 12).sum(axis=1).argmax()))
+    assert len(drawn) == 3 and np.diff(sorted(rows)).min() > 50
