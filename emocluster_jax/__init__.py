@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from emocluster_jax.api.clusters import clusters
     from emocluster_jax.api.evaluation import evaluate
     from emocluster_jax.api.prediction import predict
+    from emocluster_jax.api.prediction_tables import read_predictions
     from emocluster_jax.api.preparation import prepare
     from emocluster_jax.api.training import fit
     from emocluster_jax.config import ModelConfig, TrainConfig, presets
@@ -49,6 +50,7 @@ __all__ = [
     "predict",
     "prepare",
     "presets",
+    "read_predictions",
 ]
 
 # Before anything imports librosa or JAX. Where there is no place for caches at all, commands say so in one line.
@@ -60,6 +62,7 @@ _MODULES = {
     "evaluate": "api.evaluation",
     "predict": "api.prediction",
     "prepare": "api.preparation",
+    "read_predictions": "api.prediction_tables",
     "fit": "api.training",
     "Recording": "inference.recordings",
     "presets": "config",

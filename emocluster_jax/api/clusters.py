@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 
 from emocluster_jax.api.evaluation import open_data_for
 from emocluster_jax.api.frames import recordings_frame
+from emocluster_jax.api.overview import Overview, Shown
 from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
 from emocluster_jax.inference.model_directory import model_folder, read_model
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     import pandas
 
 
-@dataclass(frozen=True, eq=False)
-class CorpusClusters:
+@dataclass(frozen=True, eq=False, repr=False)
+class CorpusClusters(Shown):
     """The K clusters of a prepared split: U recordings of C chunks, 11 by default.
 
     Attributes:
@@ -56,6 +57,19 @@ class CorpusClusters:
             "speaker": self.recordings.speakers,
         }
         return recordings_frame(self.recordings, columns)
+
+    def _overview(self) -> Overview:
+        chunks = np.bincount(
+            self.chunk_clusters.ravel(), minlength=0 if self.centroids is None else len(self.centroids)
+        )
+        counts = np.bincount(self.clusters, minlength=len(chunks))
+        rows = [(str(i), str(n), str(m)) for i, (n, m) in enumerate(zip(counts, chunks, strict=True))]
+        return Overview(
+            [f"{len(rows)} clusters of {len(self.clusters)} recordings"],
+            ("cluster", "recordings", "chunks"),
+            rows,
+            len(rows),
+        )
 
 
 def clusters(

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from emocluster_jax.api.frames import recordings_frame
+from emocluster_jax.api.overview import Overview, Shown
 from emocluster_jax.api.requests import EvaluateRequest, asked_by
 from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["EmbeddingSample", "Scores", "SplitEvaluation", "evaluate"]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class SplitEvaluation(Evaluation):
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class SplitEvaluation(Shown, Evaluation):
     """An evaluation, with the prepared records and the split that it is of."""
 
     data: PreparedData
@@ -48,6 +49,14 @@ class SplitEvaluation(Evaluation):
           InputError: pandas is not installed, or the records, which have the files and times, are gone.
         """
         return recordings_frame(self.describe(), self.columns())
+
+    def _overview(self) -> Overview:
+        fold = "" if self.data.fold is None else f", fold {self.data.fold}"
+        line = f"{self.split} split of {self.data.data_dir}{fold}: {len(self.truth)} recordings"
+        rows = [
+            (name, f"{s.ccc:z.3f}", f"{s.pearson:z.3f}", f"{s.rmse:.3f}", str(s.n)) for name, s in self.scores.items()
+        ]
+        return Overview([line], ("attribute", "CCC", "Pearson r", "RMSE", "recordings"), rows, len(rows))
 
     def columns(self) -> dict[str, Float[np.ndarray, " U"]]:
         """`arousal_truth`, `arousal_prediction` and so on, in label units."""

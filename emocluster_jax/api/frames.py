@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 Columns = Mapping[str, Sequence[Any] | np.ndarray]
 
 
+def require_pandas() -> None:
+    """Raises InputError where pandas is not installed."""
+    if find_spec("pandas") is None:
+        raise InputError('frames need pandas, which is not installed: pip install "emocluster_jax[pandas]"')
+
+
 def segmented_frame(
     files: Sequence[str], starts_s: Float[np.ndarray, " n"], ends_s: Float[np.ndarray, " n"], columns: Columns
 ) -> pandas.DataFrame:
@@ -26,10 +33,9 @@ def segmented_frame(
     Raises:
       InputError: pandas is not installed.
     """
-    try:
-        import pandas
-    except ImportError:
-        raise InputError('frames need pandas, which is not installed: pip install "emocluster_jax[pandas]"') from None
+    require_pandas()
+    import pandas
+
     # Rounded to microseconds, as in the tables of `launch.predict`.
     start, end = (
         pandas.TimedeltaIndex((1e6 * seconds).round().astype("timedelta64[us]").astype("timedelta64[ns]"))

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from emocluster_jax.api.frames import segmented_frame
+from emocluster_jax.api.overview import ROWS, Overview, Shown
 from emocluster_jax.api.requests import PredictionSettings, asked_by
 from emocluster_jax.config import AudioConfig, FeatureConfig, channel_number
 from emocluster_jax.console import Console
@@ -48,9 +49,14 @@ class ModelPredictions:
     clusters: Int[np.ndarray, " n"] | None
     silent: Bool[np.ndarray, " n"]
 
+    def __repr__(self) -> str:
+        embeddings = "" if self.embeddings is None else f", embeddings of {self.embeddings.shape[1]} numbers"
+        clusters = "" if self.clusters is None else ", clusters"
+        return f"ModelPredictions of {len(self.attributes)} rows: {', '.join(self.names)}{embeddings}{clusters}"
 
-@dataclass(frozen=True, eq=False)
-class Predictions:
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Predictions(Shown):
     """What models predict: a row per recording (a file or a segment of one), or per window of one.
 
     Attributes:
@@ -86,12 +92,25 @@ class Predictions:
         Raises:
           InputError: pandas is not installed.
         """
-        columns = dict(self.attributes)
+        columns = self._columns() | (self.quality if quality else {})
+        return segmented_frame(self.files, self.starts_s, self.ends_s, columns)
+
+    def _columns(self) -> dict[str, np.ndarray]:
+        columns: dict[str, np.ndarray] = dict(self.attributes)
         if len(self.models) == 1 and self.models[0].clusters is not None:
             columns["cluster"] = self.models[0].clusters
-        if quality:
-            columns |= self.quality
-        return segmented_frame(self.files, self.starts_s, self.ends_s, columns)
+        return columns
+
+    def _overview(self) -> Overview:
+        skipped = f"; {len(self.skipped)} left out (`skipped`)" if self.skipped else ""
+        columns = {"start (s)": self.starts_s, "end (s)": self.ends_s, **self._columns()}
+        shown = [
+            [f"{value:z.3f}" if isinstance(value, float) else str(value) for value in column[:ROWS].tolist()]
+            for column in columns.values()
+        ]
+        line = f"Predictions of {len(set(self.files))} files, {len(self.files)} rows{skipped}"
+        rows = list(zip(self.files[:ROWS], *shown, strict=True))
+        return Overview([line], ["file", *columns], rows, len(self.files))
 
 
 @dataclass(frozen=True)

@@ -12,17 +12,24 @@ import zipfile
 from datetime import datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from emocluster_jax.api.frames import require_pandas
 from emocluster_jax.errors import InputError
 from emocluster_jax.storage.atomic_files import replacing, replacing_csv
+from emocluster_jax.storage.json_files import shortened
 
 if TYPE_CHECKING:
+    import pandas
+
     from emocluster_jax.api.prediction import Predictions
 
 TableFormat = Literal["csv", "parquet"]
+_INDEX = ["file", "start", "end"]
+_TIMEDELTA = r"(?:\d+ days \d\d:\d\d:\d\d(?:\.\d{1,9})?)?"
+"""As pandas writes it, or nothing. Other texts, such as seconds, `to_timedelta` would take for nanoseconds."""
 _FORMULA = re.compile(r"[\t\r\n]|\s*[-=+@\uff1d\uff0b\uff0d\uff20]")
 """The beginnings of cells that a spreadsheet may evaluate; the last four are the signs before them in full width.
 
@@ -88,6 +95,48 @@ def write_table(
         for name, start_s, end_s, *row in zip(predictions.files, *times_s, *cells, strict=True):
             shown = safe_text(name) if spreadsheet_safe else name
             rows.writerow([shown, timedelta_text(start_s), timedelta_text(end_s), *row])
+
+
+def read_predictions(path: Path | str) -> pandas.DataFrame:
+    """Reads a table of predictions, CSV or Parquet, as the frame that `Predictions.to_frame` makes.
+
+    Returns:
+      The attributes, in label units, and the columns of quality, if they were written: float64, NaN where a cell is
+      empty. The index is audformat's: `file`, and `start` and `end` as timedeltas, NaT where a cell is empty. Of
+      clusters the table knows nothing; `write_embeddings` writes those.
+
+    Raises:
+      InputError: there is no such file, it is not such a table, or pandas is not installed, or pyarrow for Parquet.
+    """
+    path = Path(path)
+    require_pandas()
+    import pandas
+
+    table: Any  # to type checkers a column might be a frame
+    try:
+        with path.open("rb") as file:
+            begins_as_parquet = file.read(4) == b"PAR1"
+        if table_format(path, "parquet" if begins_as_parquet else "csv") == "parquet":
+            table = pandas.read_parquet(path)
+        else:  # a recording may be called NA
+            texts: Any = dict.fromkeys(_INDEX, "string")
+            table = pandas.read_csv(path, dtype=texts, keep_default_na=False, na_values="")
+        if missing := [name for name in _INDEX if name not in table.columns]:
+            raise ValueError(f"it has no column {', '.join(missing)}")
+        for name in ("start", "end"):
+            column = table[name]
+            if column.dtype.kind != "m" and not column.astype("string").fillna("").str.fullmatch(_TIMEDELTA).all():
+                raise ValueError(f"its {name} is not always a timedelta, such as {timedelta_text(1.5)}")
+            table[name] = pandas.to_timedelta(column).astype("timedelta64[ns]")
+        table = table.astype({"file": "string"}).set_index(_INDEX).astype("float64")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or shortened(str(error))})") from None
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{path} is not a table of predictions ({shortened(str(error))}); give one that `launch.predict` or "
+            "`write_table` wrote"
+        ) from None
+    return table
 
 
 def write_embeddings(path: Path, predictions: Predictions) -> None:

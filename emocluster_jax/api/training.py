@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import numpy as np
 from jaxtyping import Int
 
 from emocluster_jax.api.evaluation import SplitEvaluation, evaluate_prepared
+from emocluster_jax.api.overview import Overview, Shown
 from emocluster_jax.api.requests import FitRequest, asked_by
 from emocluster_jax.clustering.kmeans import assign
 from emocluster_jax.config import TrainConfig, presets
@@ -23,6 +25,7 @@ from emocluster_jax.corpora.speaker_split import shared_speakers_warning
 from emocluster_jax.errors import InputError, one_line
 from emocluster_jax.evaluation import run_results
 from emocluster_jax.evaluation.cluster_information import ClusterInformation, cluster_information
+from emocluster_jax.evaluation.metrics import SELECTIONS
 from emocluster_jax.evaluation.run_results import RunScores, SentencePredictions
 from emocluster_jax.feed.from_records import load_split, pool_prefix, resolve_feed
 from emocluster_jax.feed.split import Feed, Split
@@ -62,18 +65,20 @@ _PROJECTED = 100
 """About so many test sentences' chunks go to TensorBoard's projector: 2 MB."""
 
 
-@dataclass(frozen=True, eq=False)
-class TrainingRun:
+@dataclass(frozen=True, eq=False, repr=False)
+class TrainingRun(Shown):
     """A run that has ended.
 
     Attributes:
-      progress: how many epochs it had, which was the best, and its validation CCC.
+      config: its settings.
+      progress: how many epochs it had, which was the best, and its value of `config.select_by`.
       test: the best epoch's model on the test split; None without one, or without labels for training.
       clusters: what the best epoch's clusters of the training split (else of the pool) know of emotion, speaker and
         gender; None for systems without clusters, and on processes other than 0.
     """
 
     workdir: Path
+    config: TrainConfig
     preparation: Preparation
     progress: Progress
     test: SplitEvaluation | None
@@ -92,6 +97,19 @@ class TrainingRun:
     def metrics(self) -> list[dict[str, Any]]:
         """A dictionary per epoch, as in `metrics.jsonl`: losses, validation CCC, cluster sizes, seconds."""
         return read_metrics(self.workdir / METRICS_FILE)
+
+    def _overview(self) -> Overview:
+        epochs, best, value = self.progress
+        kept = "the last one's model is kept"
+        if math.isfinite(value):
+            kept = f"the best is epoch {best} (validation {SELECTIONS[self.config.select_by].title} {value:z.3f})"
+        run = Overview(
+            [f"Run in {self.workdir}, {epochs} epochs: {kept}", f"Model: {self.model}   plots: {self.plots}"]
+        )
+        if self.test is None:
+            return run
+        test = self.test._overview()
+        return test._replace(lines=[*run.lines, *test.lines])
 
 
 @asked_by(FitRequest)
@@ -159,7 +177,7 @@ def fit(request: FitRequest) -> TrainingRun:
                 # Last, and with the checksum of the predictions that were scored.
                 scores = RunScores(test.scores, file_sha256(workdir / run_results.TEST_PREDICTIONS))
                 run_results.write_run_scores(workdir / run_results.TEST_SCORES, saved.id, scores)
-    return TrainingRun(workdir, preparation, progress, test, clusters)
+    return TrainingRun(workdir, config, preparation, progress, test, clusters)
 
 
 def _settings(request: FitRequest) -> TrainConfig:

@@ -70,6 +70,12 @@ class Prediction:
     chunk_clusters: Int[np.ndarray, " C"] | None
     silent: bool = False
 
+    def __repr__(self) -> str:
+        found = [f"{name} {value:z.3f}" for name, value in self.attributes.items()]
+        found += [] if self.cluster is None else [f"cluster {self.cluster}"]
+        of = f"{len(self.chunk_embeddings)} chunks, embedding of {len(self.embedding)} numbers"
+        return f"Prediction: {'silent' if self.silent else ', '.join(found)} ({of})"
+
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Shaped[np.ndarray, " A"]:
         """`np.asarray(prediction)` is its attributes, in label units and in the model's order."""
         return np.array(list(self.attributes.values()), np.float32 if dtype is None else dtype)
@@ -113,6 +119,12 @@ class Predictor:
             chunk_clusters=np.full(count, NO_CLUSTER, np.int32) if has_clusters else None,
             silent=True,
         )
+
+    def __repr__(self) -> str:
+        system, clusters = self._config.system, self._config.clusters
+        clustering = f" with {clusters} clusters" if NETWORKS[system].clusters else ""
+        labels = ", ".join(self.attributes) if self.knows_labels else "no attributes"
+        return f"Predictor of {self.title}: {labels}; {system}{clustering}, reads {self.features.summary}"
 
     @cached_property
     def _arrays(self) -> Any:

@@ -18,7 +18,7 @@ from emocluster_jax.config import DEFAULT_AUDIO, SPLITS, AudioConfig, Features, 
 from emocluster_jax.corpora.inputs import LENGTH, InputSizes, check_input_names
 from emocluster_jax.corpora.labels import VAD, label_columns
 from emocluster_jax.corpora.utterance import Utterance
-from emocluster_jax.errors import InputError
+from emocluster_jax.errors import InputError, one_line
 from emocluster_jax.preprocessing.normalization import Statistics
 from emocluster_jax.ranges import Number, Range
 from emocluster_jax.records.folds import FEWEST, Folds
@@ -105,6 +105,17 @@ class Preparation:
     audio: AudioConfig = DEFAULT_AUDIO  # how audio files became signals
     noticed: dict[str, int] = field(default_factory=dict)  # recordings with each of `preprocessing.quality.NOTICES`
     inputs: InputSizes = ()  # further inputs that the records hold
+
+    def __repr__(self) -> str:
+        lines = [
+            f"Preparation of {self.source} ({self.corpus}): {sum(self.counts.values())} recordings, "
+            f"{sum(self.hours.values()):.2f} h",
+            ", ".join(f"{split} {count}" for split, count in self.counts.items()),
+            f"labels: {', '.join(self.labels) or 'none'}",
+        ]
+        if self.skipped:
+            lines.append(f"{len(self.skipped)} left out (`skipped`): {self.skipped[0].id}: {self.skipped[0].reason}")
+        return "\n".join(map(one_line, lines))
 
     @property
     def layout(self) -> Layout:

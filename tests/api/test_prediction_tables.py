@@ -1,4 +1,4 @@
-"""Tables of predictions that a spreadsheet opens without evaluating the names in them."""
+"""Tables of predictions: a spreadsheet evaluates no names in them, and pandas has them as they were."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import re
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import emocluster_jax
 from emocluster_jax.api.prediction import ModelPredictions, Predictions
-from emocluster_jax.api.prediction_tables import safe_text, table_format, write_table
+from emocluster_jax.api.prediction_tables import read_predictions, safe_text, table_format, write_table
 from emocluster_jax.errors import InputError
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "data-formats.md"
@@ -88,6 +90,64 @@ def test_parquet_has_the_columns_of_the_csv(tmp_path: Path) -> None:
     assert table["file"].tolist() == text["file"].tolist()
     assert table["valence"].tolist() == pytest.approx(text["valence"].tolist(), abs=1e-6, nan_ok=True)
     assert table["valence"].isna().tolist() == [False, True]
+
+
+def test_the_documented_recipe_makes_the_same_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pandas = pytest.importorskip("pandas")
+    (lines,) = re.findall(r"^```python\n([^`]*to_timedelta[^`]*)^```", PAGE.read_text("utf-8"), re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    write_table(Path("predictions.csv"), predictions(("NA", "b.wav")))
+    exec(lines, found := {"pandas": pandas})
+    # pandas 3 counts the times in microseconds.
+    read = read_predictions("predictions.csv")
+    pandas.testing.assert_frame_equal(found["table"].reset_index(), read.reset_index(), check_dtype=False)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet", "a"])
+def test_a_table_is_read_as_the_frame_of_the_predictions(tmp_path: Path, name: str) -> None:
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    made = predictions(("NA", 'a, "b".wav', "\N{MUSICAL SYMBOL G CLEF}\n.wav"))
+    made.starts_s[1], made.ends_s[1], made.models[0].attributes[1] = 1.2345678, 90_061.5, np.nan
+    write_table(tmp_path / name, made, format="csv" if name == "a.csv" else "parquet", quality=True)
+    read = emocluster_jax.read_predictions(str(tmp_path / name))
+    pandas.testing.assert_frame_equal(read, made.to_frame(quality=True), rtol=0, atol=1e-6)
+    (start, end), (missing,) = read.index[1][1:], read.loc['a, "b".wav']["valence"]
+    assert (start, end) == (pandas.Timedelta(1_234_568, "us"), pandas.Timedelta("1 days 01:01:01.5"))
+    assert np.isnan(missing)
+
+
+def test_a_table_without_ends_or_rows(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    path = tmp_path / "a.csv"
+    path.write_text("file,start,end,arousal\na.wav,0 days 00:00:01,,\n")
+    read: Any = read_predictions(path)
+    assert read.index[0][:2] == ("a.wav", pandas.Timedelta(1, "s")) and read["arousal"].isna().all()
+    assert read.index.levels[2].dtype == "timedelta64[ns]" and read.index.get_level_values("end").isna().all()
+    path.write_text("file,start,end,arousal\n")
+    assert len(read_predictions(path)) == 0 and read_predictions(path).dtypes.tolist() == ["float64"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"id,arousal_truth\na,1\n", "is not a table of predictions \\(it has no column file, start, end\\); give one"),
+        (b"file,start,end,arousal\na.wav,0,1.5,3\n", "its start is not always a timedelta, such as 0 days 00:00:01.5"),
+        (b"file,start,end,arousal\na.wav,,,high\n", "could not convert string to float: 'high'"),
+        (b"file,start,end\na.wav,,,1,2,3\nb.wav,,,1,2,3,4\n", "is not a table of predictions .*Expected 6 fields"),
+        (b"", "is not a table of predictions .*No columns"),
+        (b"PAR1 and nothing else", "is not a table of predictions|cannot be read"),
+        (b"\xff\xfe\x00", "is not a table of predictions"),
+        (None, "a.csv cannot be read .*No such file"),
+    ],
+)
+def test_what_is_not_a_table_of_predictions(tmp_path: Path, content: bytes | None, message: str) -> None:
+    pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    if content is not None:
+        (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_predictions(tmp_path / "a.csv")
 
 
 def test_the_format_of_a_table(monkeypatch: pytest.MonkeyPatch) -> None:

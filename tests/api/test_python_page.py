@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import re
 import subprocess
@@ -15,12 +16,14 @@ import soundfile
 
 import emocluster_jax
 from emocluster_jax.api.frames import recordings_frame
-from emocluster_jax.config import ModelConfig, TrainConfig, presets
+from emocluster_jax.api.prediction import ModelPredictions, Predictions
+from emocluster_jax.config import ModelConfig, presets
 from emocluster_jax.console import Console
 from emocluster_jax.corpora.labels import LabelColumns
 from emocluster_jax.errors import InputError
 from emocluster_jax.inference.model_directory import save_model
 from emocluster_jax.inference.predictor import load_model
+from emocluster_jax.inference.recordings import Skipped
 from emocluster_jax.preprocessing.audio import read_audio
 from emocluster_jax.preprocessing.chunks import mel_chunks
 from emocluster_jax.preprocessing.sources import as_source, source_frames
@@ -85,6 +88,51 @@ def test_prepared_and_fitted(names: dict[str, Any], folder: Path) -> None:
     assert load_model(folder / run.model).attributes == ("arousal", "valence")
     assert run.clusters.speaker.classes == 2
     np.testing.assert_array_equal(run.test.predictions, names["evaluation"].predictions)
+
+
+def test_settings_by_name(names: dict[str, Any]) -> None:
+    assert names["run"].config == names["config"]
+    assert names["slower"].optimizer.adam_learning_rate == 1e-4 and names["small"] == presets["small"]
+    listed = re.findall(r"`(\w+)=([^`]+)`", PAGE.read_text("utf-8").split("| to change |")[1].split("\n\n")[0])
+    assert len(listed) > 10
+    assert presets["paper"].replace(**{name: ast.literal_eval(value) for name, value in listed}) == presets["paper"]
+
+
+def test_results_show_what_they_are(names: dict[str, Any]) -> None:
+    run, evaluation, windows = names["run"], names["evaluation"], names["windows"]
+    assert re.match(
+        r"Preparation of .*speech \(manifest\): 12 recordings, 0.01 h\ntrain 6, .*\n", repr(run.preparation)
+    )
+    lines = repr(run).splitlines()
+    assert re.fullmatch(r"Run in run, 2 epochs: the best is epoch [12] \(validation CCC -?0\.\d{3}\)", lines[0])
+    assert lines[2:] == repr(evaluation).splitlines()
+    assert lines[2] == "test split of data: 3 recordings" and [line.split()[0] for line in lines[5:]] == [
+        "arousal",
+        "valence",
+    ]
+    ccc = f"{evaluation.scores['arousal'].ccc:z.3f}"
+    assert lines[5].split()[1] == ccc and f">{ccc}</td>" in run._repr_html_()
+    title, *_, last = repr(windows).splitlines()
+    assert title == "Predictions of 2 files, 4 rows" and last.split()[:3] == ["b.wav", "3.000", "4.500"]
+    assert repr(windows.models[0]) == "ModelPredictions of 4 rows: arousal, valence, embeddings of 32 numbers, clusters"
+    assert re.fullmatch(
+        r"Prediction: arousal -?\d\.\d{3}, valence .*, cluster [0-4] \(11 chunks, embedding of 32 numbers\)",
+        repr(names["prediction"]),
+    )
+    assert repr(names["predictor"]) == (
+        "Predictor of run: arousal, valence; emocluster with 5 clusters, reads a mel spectrogram"
+    )
+    assert repr(names["found"]).startswith("5 clusters of 6 recordings\n")
+
+
+def test_long_tables_are_cut_and_names_stay_text() -> None:
+    names = tuple(f"<b>{i}\n.wav" for i in range(12))
+    model = ModelPredictions(("arousal",), np.ones((12, 1)), None, None, np.zeros(12, bool))
+    made = Predictions(names, np.zeros(12), np.ones(12), (model,), (Skipped("<i>", "silent"),), {}, {})
+    shown = made._repr_html_()
+    assert repr(made).endswith("\nand 2 more") and len(repr(made).splitlines()) == 1 + 2 + 10 + 1
+    assert "1 left out" in shown and shown.endswith("<div>and 2 more</div>")
+    assert "<b>" not in shown and "&lt;b&gt;0\\n.wav" in shown
 
 
 def test_evaluated(names: dict[str, Any], folder: Path) -> None:
@@ -204,7 +252,7 @@ def test_any_number_of_trainings_in_one_process(
     """A training and its evaluation compile programs with some 1,500 memory maps, which the next ones use or free."""
 
     def maps_after(seed: int) -> int:
-        config = TrainConfig(model=names["model"], epochs=1, seed=seed)
+        config = names["config"].replace(epochs=1, seed=seed)
         emocluster_jax.fit(folder / "data", tmp_path / str(seed), config, console=QUIET)
         emocluster_jax.evaluate(tmp_path / str(seed), folder / "data", console=QUIET)
         return len(MAPS.read_text().splitlines())
