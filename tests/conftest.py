@@ -58,6 +58,7 @@ FIRST = (
     "launch/test_train.py",
     "launch/test_own_features.py",
     "api/test_python_page.py",
+    "api/test_notebook.py",
     "test_documentation.py",
     "reporting/html/test_run_page.py",
     "test_corruption.py",
