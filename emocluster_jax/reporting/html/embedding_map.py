@@ -87,7 +87,7 @@ def embedding_map(sample: Sample) -> Figure:
         traces += [trace.update(visible=len(choices) == 1) for trace in found]
     figure = go.Figure(traces)
     shares = 100 * components.explained_variance_ratio_
-    figure.update_xaxes(title_text=f"first principal component, {shares[0]:.0f} % of the variance", showgrid=False)
+    figure.update_xaxes(title_text=f"first component, {shares[0]:.0f} % of the variance", showgrid=False)
     # Both axes have the same scale.
     figure.update_yaxes(title_text=f"second, {shares[1]:.0f} %", showgrid=False, scaleanchor="x", scaleratio=1)
     width, height = np.ptp(places, axis=0)

@@ -17,6 +17,7 @@ import numpy as np
 from emocluster_jax.config import is_label_name
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.run_results import TEST_SCORES
+from emocluster_jax.models.registry import NETWORKS
 from emocluster_jax.reporting.html.rendering import data_uri
 from emocluster_jax.reporting.html.run_files import RunFiles, read_run_files, unless_wrong
 from emocluster_jax.storage.checksums import read_bytes, read_text
@@ -62,8 +63,10 @@ class GridRun:
 
     @property
     def title(self) -> str:
-        """Its settings in a line."""
-        return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in self.settings.items() if value)
+        """Its settings in a line, e.g. "DeepEmoCluster, stages both, clusters 10, seed 0"."""
+        others = {name: value for name, value in self.settings.items() if name != "model" and value}
+        parts = [f"{name.replace('_', ' ')} {value}" for name, value in others.items()]
+        return ", ".join([system_title(self.settings.get("model", "")), *parts])
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,11 @@ class GridFiles:
     pictures: list[Picture]
     runs: list[GridRun]
     problems: list[str]
+
+
+def system_title(name: str) -> str:
+    """The system's name as in the experiment's tables; an unknown one as it is."""
+    return next((network.title for system, network in NETWORKS.items() if system == name), name)
 
 
 def is_grid(workdir: Path) -> bool:

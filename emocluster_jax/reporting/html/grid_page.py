@@ -10,9 +10,8 @@ from urllib.parse import quote
 import numpy as np
 import plotly.graph_objects as go
 
-from emocluster_jax.models.registry import NETWORKS
 from emocluster_jax.reporting.html.figures import Figure, number_epochs, palette, plain, styled
-from emocluster_jax.reporting.html.grid_files import GridFiles, GridRun
+from emocluster_jax.reporting.html.grid_files import GridFiles, GridRun, system_title
 from emocluster_jax.reporting.html.rendering import render
 from emocluster_jax.reporting.plot_data import Metrics
 
@@ -91,8 +90,7 @@ def _attribute_scores(
 
 def _setting(record: Mapping[str, str]) -> str:
     """In the words of the experiment's tables."""
-    titles: Mapping[str, str] = {name: network.title for name, network in NETWORKS.items()}
-    parts = [titles.get(record.get("model", ""), record.get("model", ""))]
+    parts = [system_title(record.get("model", ""))]
     if record.get("clusters"):
         parts.append(f"K = {record['clusters']}")
     if record.get("stages") == "unsupervised":

@@ -87,6 +87,7 @@ def test_tables_scores_curves_and_runs(experiment: Path) -> None:
     call(report, "--workdir", str(experiment), "--quiet")
     text = (experiment / "report.html").read_text("utf-8")
     assert "An experiment of 4 runs." in text
+    assert "<summary>CNN-regressor, stages both, unlabeled size 0, attribute arousal, seed 0</summary>" in text
     assert "<strong>.6177</strong> ± .01" in text
     # What a table says is text, apart from its own formatting.
     assert "&lt;script&gt;window.hacked" in text and "[link](javascript:" in text and "<img src=x" not in text
