@@ -53,8 +53,9 @@ class Task:
         """Counts `n` more units of work as done, of which each takes `cost` times as long as the cheapest ones."""
         self.done += n
         self._worked += n * cost
-        self._last = self.elapsed_s - self._waited, self.done, self._worked
-        self._first = self._first or self._last
+        if n:  # not while a program is only compiled
+            self._last = self.elapsed_s - self._waited, self.done, self._worked
+            self._first = self._first or self._last
 
     def skip(self, n: int, cost: float = 1.0) -> None:
         """Counts units that were done before the task began, which say nothing about its rate."""

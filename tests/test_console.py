@@ -58,6 +58,7 @@ def test_rate_and_estimate_leave_out_waiting_and_what_was_done_before(monkeypatc
         assert task.progress == "100/700 chunks (0 s)"
         with task.waiting():
             now += 60
+            task.advance(0)
         now += 1
         task.advance(10)
         assert task.progress == "110/700 chunks (61 s, 10.0 chunks/s, 119 s left)"
