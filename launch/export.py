@@ -43,8 +43,8 @@ def main() -> None:
     if not options.formats:
         raise InputError("--format is empty; give at least one")
     check_output_folder("--output", options.output)
-    from emocluster_jax.inference.model_directory import model_folder, read_model
-    from emocluster_jax.interop.export_folder import CARD, check_request, export, write_export
+    from emocluster_jax.inference.model_directory import EXPORT_CARD, model_folder, read_model
+    from emocluster_jax.interop.export_folder import check_request, export, write_export
     from emocluster_jax.interop.model_card import model_card, read_run_numbers
     from emocluster_jax.records.preparation import read_preparation
     from emocluster_jax.runtime.programs import keep_programs
@@ -56,8 +56,8 @@ def main() -> None:
     check_request(options.output, options.formats, model)
     preparation = None if options.data_dir is None else read_preparation(options.data_dir)
     name, numbers = options.output.absolute().name, read_run_numbers(folder, model)
-    card = model_card(model, numbers, preparation, name=name, license=options.license)
-    kept = (options.output / CARD).exists()
+    card = model_card(model, numbers, preparation, options.formats, name=name, license=options.license)
+    kept = (options.output / EXPORT_CARD).exists()
     exported = []
     with console.task("exporting", total=len(options.formats)) as task:
         for wanted in options.formats:
@@ -69,7 +69,7 @@ def main() -> None:
         found = ", ".join(f"{name} {difference:.1g}" for name, difference in file.differences.items())
         parity = f"largest differences from the model: {found}" if found else "bit-equal weights"
         console.line(one_line(f"{options.output / file.name}: {len(file.content) / 1e6:.1f} MB, {parity}"))
-    console.line(one_line(f"{options.output / CARD}: the model card{', kept as it was' if kept else ''}"))
+    console.line(one_line(f"{options.output / EXPORT_CARD}: the model card{', kept as it was' if kept else ''}"))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,8 @@ _SUBSET_SEED = 2021
 _BOOTSTRAP_SEED = 2021
 _MIN_SUBSET = 2
 """The fewest sentences that have a CCC."""
+FEWEST = 2 * _MIN_SUBSET
+"""The fewest sentences for a t-test: those of two subsets."""
 _BATCH_VALUES = 4_000_000
 """How many numbers the bootstrap holds at a time."""
 
@@ -54,6 +56,11 @@ class Comparison:
     subsets: int
     sentences: int
     not_finite: int = 0
+
+    @property
+    def too_few(self) -> bool:
+        """Whether there are fewer sentences than `FEWEST`."""
+        return self.sentences < FEWEST
 
     @property
     def significant(self) -> bool | None:

@@ -11,12 +11,21 @@ from typing import NamedTuple
 import numpy as np
 
 from emocluster_jax.console import Console
-from emocluster_jax.evaluation.significance import CONFIDENCE, LEVEL, RESAMPLES, SUBSETS, Comparison, compare_ccc
+from emocluster_jax.evaluation.significance import (
+    CONFIDENCE,
+    FEWEST,
+    LEVEL,
+    RESAMPLES,
+    SUBSETS,
+    Comparison,
+    compare_ccc,
+)
 from emocluster_jax.experiment.completed import Results, completed_trials
 from emocluster_jax.experiment.grid import Grid, Setting, TableName
 from emocluster_jax.experiment.tables import ABSENT, ResultTable, finite_or_none, full_name
 
 _TITLES = {"table1": "Table 1", "table2": "Table 2", "figure2": "Figure 2"}
+_TOO_FEW = "too few recordings"
 
 
 class ComparedPair(NamedTuple):
@@ -93,7 +102,7 @@ def significance_table(tested: Sequence[ComparedPair]) -> ResultTable:
     rows, records = [], []
     for table, attribute, setting, baseline, trials, found in tested:
         low, high = found.interval
-        verdict = None if found.significant is None else "yes" if found.significant else "no"
+        verdict = {None: _TOO_FEW if found.too_few else None, True: "yes", False: "no"}[found.significant]
         rows.append(
             (
                 _TITLES[table],
@@ -126,8 +135,8 @@ def significance_table(tested: Sequence[ComparedPair]) -> ResultTable:
         )
     interval = f"{CONFIDENCE:.0%} interval"
     header = ("of", "attribute", "system", "against", "CCC difference", interval, "p", f"better at {LEVEL:g}")
-    subsets = sorted({pair.comparison.subsets for pair in tested if not pair.comparison.not_finite}) or [SUBSETS]
-    parts = f"{subsets[0]}" if len(subsets) == 1 else f"{subsets[0]} to {subsets[-1]}"
+    subsets = sorted({pair.comparison.subsets for pair in tested if pair.comparison.significant is not None})
+    parts = f"{subsets[0]} to {subsets[-1]}" if len(subsets) > 1 else f"{subsets[0]}" if subsets else f"up to {SUBSETS}"
     notes = [
         f"p: paired one-tailed t-test over {parts} random subsets of the test split, each subset's CCC the mean over "
         "trials.",
@@ -135,6 +144,9 @@ def significance_table(tested: Sequence[ComparedPair]) -> ResultTable:
         "trials.",
         "Nothing is corrected for the number of comparisons.",
     ]
+    if few := sorted({pair.comparison.sentences for pair in tested if pair.comparison.too_few}):
+        there = f"there {'is' if few == [1] else 'are'} {' or '.join(map(str, few))}"
+        notes.append(f"Too few recordings: the t-test needs at least {FEWEST} labelled test recordings, and {there}.")
     not_compared = dict.fromkeys(
         f"{pair.attribute} of {full_name(pair.setting)} against {full_name(pair.baseline)} "
         f"({pair.comparison.not_finite} of {pair.comparison.sentences} sentences)"

@@ -44,10 +44,14 @@ from emocluster_jax.models.registry import further_inputs, variables_of
 from emocluster_jax.settings import from_dict
 from emocluster_jax.storage.checksums import CHECKSUMS, check_checksums, file_sha256, write_checksums
 from emocluster_jax.storage.disk import check_room, check_utf8
-from emocluster_jax.storage.json_files import read_sealed, write_sealed
+from emocluster_jax.storage.json_files import read_json, read_sealed, write_sealed
 
 MODEL = "model"
 """The model directory in a work directory of training."""
+EXPORT_CONFIG = "config.json"
+"""The description in a folder that `launch.export` wrote, which is not a model directory."""
+EXPORT_CARD = "README.md"
+"""The model card in such a folder."""
 FORMAT_VERSION = 1
 _DESCRIPTION = "model.json"
 _PENDING = ".pending.json"
@@ -274,8 +278,22 @@ def read_model(directory: Path) -> SavedModel:
 
 def _read_description(path: Path) -> dict[str, Any]:
     """A model's description; its entries are not checked."""
-    missing = f"{path.parent} is not a model directory: it has no {path.name}; give what training or import wrote"
+    folder, remedy = path.parent, "give what training or import wrote"
+    missing = f"{folder} is not a model directory: it has no {path.name}; {remedy}"
+    if not path.exists() and exported_weights(folder) is not None:
+        missing = (
+            f"{folder} is an export, and its {EXPORT_CARD} tells how to run it; here, give the model directory that it "
+            "was made from"
+        )
     return read_sealed(path, _REMEDY, versions=[FORMAT_VERSION], renewal="write the model anew", missing=missing)
+
+
+def exported_weights(folder: Path) -> Any:
+    """The hash of the weights in an export's description; None if the folder is not an export."""
+    try:
+        return read_json(folder / EXPORT_CONFIG, "")["weights_sha256"]
+    except (FileNotFoundError, InputError, KeyError, TypeError):
+        return None
 
 
 def _check_files(directory: Path) -> None:

@@ -27,18 +27,23 @@ from emocluster_jax import __version__
 from emocluster_jax.errors import InputError
 from emocluster_jax.feed.split import AUDIO
 from emocluster_jax.inference.forward import chunk_outputs
-from emocluster_jax.inference.model_directory import SavedModel, named_arrays, settings_as_json, weights_sha256
+from emocluster_jax.inference.model_directory import (
+    EXPORT_CARD,
+    EXPORT_CONFIG,
+    SavedModel,
+    exported_weights,
+    named_arrays,
+    settings_as_json,
+    weights_sha256,
+)
 from emocluster_jax.inference.predictor import Predictor
 from emocluster_jax.models.registry import trains_on_recordings
 from emocluster_jax.runtime.platforms import for_every_platform
 from emocluster_jax.storage.atomic_files import replacing, write_json
 from emocluster_jax.storage.disk import check_output_folder
-from emocluster_jax.storage.json_files import read_json
 
 Format = Literal["stablehlo", "onnx", "safetensors"]
 FORMAT_VERSION = 1
-CONFIG = "config.json"
-CARD = "README.md"
 PLATFORMS = ("cpu", "cuda", "tpu")
 TOLERANCE = 1e-4
 """Relative to an output's largest number, or absolute if that is below 1. Exported programs add the same float32
@@ -82,16 +87,8 @@ def check_request(folder: Path, formats: Sequence[Format], model: SavedModel) ->
     if not model.knows_labels:
         raise InputError("the model was trained without labels and predicts none; export one trained with labels")
     check_output_folder("`output`", folder)
-    if folder.is_dir() and any(folder.iterdir()) and _weights_of(folder) != weights_sha256(model):
+    if folder.is_dir() and any(folder.iterdir()) and exported_weights(folder) != weights_sha256(model):
         raise InputError(f"`output={folder}` holds other files than exports of this model; give a new folder")
-
-
-def _weights_of(folder: Path) -> Any:
-    """The hash in the folder's description; None if there is none."""
-    try:
-        return read_json(folder / CONFIG, "")["weights_sha256"]
-    except (FileNotFoundError, InputError, KeyError, TypeError):
-        return None
 
 
 def export(model: SavedModel, wanted: Format) -> Exported:
@@ -187,10 +184,10 @@ def _to_safetensors(model: SavedModel) -> bytes:
 def write_export(folder: Path, model: SavedModel, exported: Sequence[Exported], card: str) -> None:
     """Writes the files; an existing card stays, since people edit it."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / CONFIG, description(model))
+    write_json(folder / EXPORT_CONFIG, description(model))
     contents = {file.name: file.content for file in exported}
-    if not (folder / CARD).exists():
-        contents[CARD] = card.encode()
+    if not (folder / EXPORT_CARD).exists():
+        contents[EXPORT_CARD] = card.encode()
     for name, content in contents.items():
         with replacing(folder / name) as temporary:
             temporary.write_bytes(content)

@@ -27,6 +27,39 @@ _METRICS = (("ccc", "CCC", "ccc"), ("pearsonr", "Pearson r", "pearson"), ("rmse"
 """Type and name in the front matter, and the field of `Scores`."""
 UNKNOWN = "unknown"
 
+# Code of the card, which imports nothing of this project.
+_SETTINGS = """import numpy as np
+
+config = json.load(open("config.json"))
+f = config["features"]
+"""
+_MEL = """signal = librosa.resample(signal, orig_sr=rate, target_sr=f["sample_rate_hz"], res_type="soxr_hq")
+frames = librosa.feature.melspectrogram(
+    y=signal / np.abs(signal).max(),
+    sr=f["sample_rate_hz"],
+    n_fft=f["fft_size"],
+    hop_length=f["hop_size"],
+    n_mels=f["mel_bands"],
+    pad_mode="constant",
+).T
+"""
+_CUT = """normalised = (frames - config["feature_mean"]) / config["feature_std"]
+normalised = np.nan_to_num(normalised).clip(-f["clip"], f["clip"])
+length, count = config["input"]["chunks"]["shape"][1], f["chunks_per_utterance"]
+normalised = np.pad(normalised, ((0, max(0, length - len(normalised))), (0, 0)))
+step = (len(normalised) - length) // max(count - 1, 1)
+chunks = np.stack([normalised[i * step : i * step + length] for i in range(count)]).astype(np.float32)"""
+_ONNX = """import onnxruntime
+
+session = onnxruntime.InferenceSession("model.onnx")
+attributes = session.run(["attributes"], {"chunks": chunks})[0].mean(axis=0)
+"""
+_STABLEHLO = """from jax import export
+
+program = export.deserialize(bytearray(open("model.stablehlo", "rb").read()))
+attributes = program.call(chunks)["attributes"].mean(axis=0)
+"""
+
 
 @dataclass(frozen=True)
 class RunNumbers:
@@ -56,9 +89,15 @@ def read_run_numbers(model_folder: Path, model: SavedModel) -> RunNumbers:
 
 
 def model_card(
-    model: SavedModel, run: RunNumbers, preparation: Preparation | None, *, name: str, license: str = UNKNOWN
+    model: SavedModel,
+    run: RunNumbers,
+    preparation: Preparation | None,
+    formats: Sequence[str],
+    *,
+    name: str,
+    license: str = UNKNOWN,
 ) -> str:
-    """The card of a model; without the `preparation` of its training data they are not described.
+    """The card of a model in `formats` of `export_folder`; without the `preparation` its data are not described.
 
     `license` is that of the weights, as an identifier of Hugging Face. Raises InputError if the preparation is not that
     of the run's data.
@@ -76,7 +115,7 @@ def model_card(
         f"## Test scores\n\n{_test(run)}",
         *([] if run.clusters is None else [f"## What the clusters know\n\n{_information(run.clusters)}"]),
         f"## Limits\n\n{_limits(model, run, license)}",
-        f"## Use\n\n{_use(model)}",
+        f"## Use\n\n{_use(model, formats)}",
         f"## Method\n\n{PAPER}.",
     ]
     return "\n\n".join(sections) + "\n"
@@ -213,14 +252,45 @@ def _limits(model: SavedModel, run: RunNumbers, license: str) -> str:
     return "\n".join(lines)
 
 
-def _use(model: SavedModel) -> str:
-    features = model.features
-    call = f"frames, {features.frames_per_second:g}" if isinstance(features, GivenFeatures) else "signal, sampling_rate"
-    return (
+def _use(model: SavedModel, formats: Sequence[str]) -> str:
+    parts = [
         "`config.json` has the feature settings, the statistics that normalise them, and shapes and units of input and "
-        "outputs. With a model directory of emocluster_jax:\n\n"
-        "```python\nimport emocluster_jax\n\n"
-        'predictor = emocluster_jax.load_model("model")\n'
-        f"prediction = predictor({call})\n"
-        f'prediction.attributes["{model.config.attributes[0]}"]\n```'
-    )
+        "outputs."
+    ]
+    packages, code = _chunks_code(model)
+    if "onnx" in formats or "stablehlo" in formats:
+        parts.append(f"A recording's chunks, in this folder (`pip install {packages}`):\n\n```python\n{code}\n```")
+    if "onnx" in formats:
+        parts.append(f"Their prediction by ONNX Runtime (`pip install onnxruntime`):\n\n```python\n{_ONNX}```")
+    if "stablehlo" in formats:
+        parts.append(
+            f"{'or' if 'onnx' in formats else 'Their prediction'} by JAX (`pip install jax flatbuffers`):"
+            f"\n\n```python\n{_STABLEHLO}```"
+        )
+    if parts[1:]:
+        parts.append(f"`attributes` then holds {', '.join(model.config.attributes)}, in label units.")
+    if "safetensors" in formats:
+        parts.append(
+            "`model.safetensors` has the weights alone, under readable names: "
+            '`safetensors.numpy.load_file("model.safetensors")`.'
+        )
+    return "\n\n".join(parts)
+
+
+def _chunks_code(model: SavedModel) -> tuple[str, str]:
+    """The packages and the code that make `chunks` of a recording as the model does; docs/export.md shows it, too."""
+    audio = model.audio
+    if isinstance(model.features, GivenFeatures):
+        packages, imports = "numpy", ""
+        rate = f"{model.features.frames_per_second:g}"
+        frames = f'frames = np.load("speech.npy")  # (time, dimension), {rate} frames per second\n'
+    else:
+        packages, imports = "numpy librosa", "import librosa\n"
+        mono = audio.channel is None
+        signal = f'signal, rate = librosa.load("speech.wav", sr=None, mono={mono})\n'
+        if not mono:
+            signal += f"signal = np.atleast_2d(signal)[{audio.channel} - 1]\n"
+        if audio.remove_dc:
+            signal += "signal = signal - signal.mean()\n"
+        frames = signal + _MEL
+    return packages, f"import json\n\n{imports}{_SETTINGS}{frames}{_CUT}"

@@ -81,5 +81,9 @@ def test_equal_systems_and_tiny_splits() -> None:
     assert same.difference == 0 and same.interval == (0, 0)
     assert math.isnan(same.p_value) and same.significant is None
     assert compare_ccc(TRUTH[:9], GOOD[:, :9], POOR[:, :9]).subsets == 4
+    assert not compare_ccc(TRUTH[:4], GOOD[:, :4], POOR[:, :4]).too_few
+    for count in (0, 1, 3):
+        few = compare_ccc(TRUTH[:count], GOOD[:, :count], POOR[:, :count])
+        assert few.too_few and few.significant is None and few.subsets <= 1
     nothing = compare_ccc(np.full(5, np.nan), GOOD[:, :5], POOR[:, :5])
     assert nothing.sentences == 0 and math.isnan(nothing.difference) and nothing.significant is None

@@ -14,8 +14,9 @@ from scipy import stats
 
 from emocluster_jax.console import Console
 from emocluster_jax.evaluation.run_results import TEST_PREDICTIONS, TEST_SCORES
-from emocluster_jax.evaluation.significance import subset_ccc
+from emocluster_jax.evaluation.significance import compare_ccc, subset_ccc
 from emocluster_jax.experiment.collect import collect
+from emocluster_jax.experiment.comparisons import ComparedPair, significance_table
 from emocluster_jax.experiment.grid import TABLES, Grid, Plan, Run, Setting
 from emocluster_jax.storage.checksums import file_sha256
 from emocluster_jax.storage.json_files import sealed
@@ -25,6 +26,7 @@ from small_training import FEATURES, draw_recordings
 
 GRID = Grid(TABLES, ("arousal",), (10, 20), (0, 13), trials=2)
 SENTENCES = 12
+OURS = Setting("emocluster", 10, 0)
 MISSING = (Run(Setting("cnn_vae", None, 0), "arousal", 1), Run(Setting("ladder", None, 13), "arousal", 0))
 
 
@@ -185,6 +187,19 @@ def test_a_prediction_that_is_not_finite_leaves_no_verdict_and_the_table_says_wh
     assert "1 of 5 runs predict NaN or infinite values for some test sentences, which their CCC leaves out." in table
     results = {row["model"]: row["test_not_finite"] for row in rows_of(damaged, "results.csv")}
     assert results["cnn_ae"] == "1" and results["emocluster"] == "0"
+
+
+def test_too_few_recordings_are_a_verdict_of_their_own() -> None:
+    truth, random = np.array([1.0, 4.0, 7.0]), np.random.default_rng(0)
+    tested = [
+        ComparedPair("table1", "arousal", OURS, other, 1, compare_ccc(truth, truth[None], random.normal(4, 1, (1, 3))))
+        for other in (Setting("cnn_ae", None, 0), Setting("cnn_vae", None, 0))
+    ]
+    table = significance_table(tested)
+    assert [row[-2:] for row in table.rows] == [("-", "too few recordings")] * 2
+    assert [record["significant"] for record in table.records] == ["too few recordings"] * 2
+    assert not any("1 random subset" in note for note in table.notes)
+    assert "Too few recordings: the t-test needs at least 4 labelled test recordings, and there are 3." in table.notes
 
 
 def test_a_grid_without_any_complete_run(plan: Plan, tmp_path: Path) -> None:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from emocluster_jax import load_model
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
-from emocluster_jax.config import ClusteringConfig
+from emocluster_jax.config import AudioConfig, ClusteringConfig, GivenFeatures
 from emocluster_jax.errors import InputError
 from emocluster_jax.inference.model_directory import SavedModel, named_arrays, read_model, save_model, weights_sha256
 from emocluster_jax.inference.predictor import Prediction, Predictor
@@ -168,18 +173,73 @@ def test_hashes_tell_weights_apart(folder: Path, model: SavedModel) -> None:
     assert weights_sha256(model) != weights_sha256(dataclasses.replace(model, centroids=None))
 
 
-def test_the_documented_recipe_predicts_as_the_predictor(
-    folder: Path, model: SavedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nothing of this project is imported by the recipe in docs/export.md."""
-    recipe = re.findall(r"```python\n(.*?)```", (PROJECT / "docs" / "export.md").read_text("utf-8"), re.S)[0]
-    assert "emocluster_jax" not in recipe
+def python_of(text: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", text, re.S)
+
+
+def test_the_documented_recipe_is_the_cards(folder: Path) -> None:
+    documented = python_of((PROJECT / "docs" / "export.md").read_text("utf-8"))
+    assert [part.replace("exported/", "") for part in documented] == python_of((folder / "README.md").read_text())
+
+
+def run_the_card(folder: Path, program: str) -> np.ndarray:
+    """What the card's code computes with one of its programs, in a process that imports nothing of this project."""
+    prepare, *programs = python_of((folder / "README.md").read_text())
+    (chosen,) = (part for part in programs if program in part)
+    ends = "import sys\nassert 'emocluster_jax' not in sys.modules\nnp.save('found.npy', attributes)\n"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    code = prepare + chosen + ends + ("assert 'jax' not in sys.modules" if program == "onnxruntime" else "")
+    subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, check=True)
+    return np.load(folder / "found.npy")
+
+
+@pytest.mark.parametrize("program", ["onnxruntime", "jax"])
+def test_the_card_predicts_as_the_predictor(folder: Path, model: SavedModel, tmp_path: Path, program: str) -> None:
+    shutil.copytree(folder, tmp_path / "downloaded")
     signal = noise(4.0)
-    write_recording(tmp_path / "speech.wav", signal)
-    (tmp_path / "exported").symlink_to(folder)
-    monkeypatch.chdir(tmp_path)
-    names: dict = {}
-    exec(recipe, names)
+    write_recording(tmp_path / "downloaded" / "speech.wav", signal)
     expected = Predictor(model)(signal, 16_000)
     # Its frames come from another Fourier transform of float32.
-    np.testing.assert_allclose(names["attributes"], list(expected.attributes.values()), rtol=0, atol=1e-3)
+    found = run_the_card(tmp_path / "downloaded", program)
+    np.testing.assert_allclose(found, list(expected.attributes.values()), rtol=0, atol=1e-3)
+
+
+def test_the_card_takes_the_channel_and_the_mean_of_the_model(tmp_path: Path) -> None:
+    model = small_model(("arousal",), audio=AudioConfig(channel=2, remove_dc=True))
+    save_model(tmp_path / "model", model)
+    export_to = ["--output", str(tmp_path / "out"), "--format", "onnx", "--quiet"]
+    call(command, "--checkpoint", str(tmp_path / "model"), *export_to)
+    signal = np.stack([noise(2.0, seed=1), 0.2 + noise(2.0, seed=2)])
+    write_recording(tmp_path / "out" / "speech.wav", signal)
+    expected = Predictor(model)(signal, 16_000)
+    found = run_the_card(tmp_path / "out", "onnxruntime")
+    np.testing.assert_allclose(found, list(expected.attributes.values()), rtol=0, atol=1e-3)
+
+
+def test_the_card_of_given_features_reads_them(tmp_path: Path) -> None:
+    model = small_model(("arousal",), features=GivenFeatures(24, 50.0))
+    save_model(tmp_path / "model", model)
+    export_to = ["--output", str(tmp_path / "out"), "--format", "stablehlo", "--quiet"]
+    call(command, "--checkpoint", str(tmp_path / "model"), *export_to)
+    frames = np.random.default_rng(0).normal(size=(140, 24)).astype(np.float32)
+    np.save(tmp_path / "out" / "speech.npy", frames)
+    expected = Predictor(model)(frames, 50)
+    found = run_the_card(tmp_path / "out", "jax")
+    np.testing.assert_allclose(found, list(expected.attributes.values()), rtol=0, atol=1e-4)  # sums in another order
+
+
+def test_the_card_names_only_what_was_exported(model: SavedModel, tmp_path: Path) -> None:
+    save_model(tmp_path / "model", model)
+    for wanted, parts in (("onnx", ["onnxruntime"]), ("stablehlo", ["from jax import export"]), ("safetensors", [])):
+        out = tmp_path / wanted
+        call(command, "--checkpoint", str(tmp_path / "model"), "--output", str(out), "--format", wanted, "--quiet")
+        card = (out / "README.md").read_text()
+        assert set(re.findall(r"model\.(\w+)", card)) == {wanted}
+        assert all(part in card for part in parts)
+
+
+def test_an_export_is_not_loaded_as_a_model(folder: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"is an export, .* README\.md tells how to run it; .* give the model directory"
+    ):
+        load_model(folder)

@@ -57,7 +57,7 @@ def front_matter(card: str) -> dict:
 def test_the_front_matter_has_the_scores(workdir: Path, tmp_path: Path) -> None:
     preparation = write_records(tmp_path / "records", FEATURES, {"train": draw_recordings(3, seed=0)})
     run = read_run_numbers(workdir / "model", trained())
-    card = model_card(trained(), run, preparation, name="mine: 1", license="cc-by-4.0")
+    card = model_card(trained(), run, preparation, [], name="mine: 1", license="cc-by-4.0")
     front = front_matter(card)
     assert (front["license"], front["library_name"]) == ("cc-by-4.0", "emocluster_jax")
     assert {"arousal", "valence"} <= set(front["tags"]) and front["metrics"] == ["ccc", "pearsonr", "rmse"]
@@ -76,7 +76,7 @@ def test_the_front_matter_has_the_scores(workdir: Path, tmp_path: Path) -> None:
 
 def test_the_text_has_data_selection_scores_and_clusters(workdir: Path, tmp_path: Path) -> None:
     preparation = write_records(tmp_path / "records", FEATURES, {"train": draw_recordings(3, seed=0)})
-    card = model_card(trained(), read_run_numbers(workdir / "model", trained()), preparation, name="mine")
+    card = model_card(trained(), read_run_numbers(workdir / "model", trained()), preparation, [], name="mine")
     for part in (
         "corpus `drawn`: train 3 recordings (1.0 h)",
         "Epoch 4 of 9: the one with the best validation CCC, 0.457",
@@ -92,7 +92,7 @@ def test_the_text_has_data_selection_scores_and_clusters(workdir: Path, tmp_path
 
 def test_without_a_run_there_are_no_scores(tmp_path: Path) -> None:
     model = small_model(origin={"imported_from": "Act.pth.tar", "sha256": "123abc"})
-    card = model_card(model, read_run_numbers(tmp_path / "model", model), None, name="imported")
+    card = model_card(model, read_run_numbers(tmp_path / "model", model), None, [], name="imported")
     assert "model-index" not in front_matter(card) and "metrics" not in front_matter(card)
     assert "Imported from `Act.pth.tar` (SHA-256 `123abc`)" in card and "None are known" in card
 
@@ -105,7 +105,7 @@ def test_clusters_of_another_epoch_and_other_data_are_left_out(workdir: Path, tm
     with pytest.raises(InputError, match="`data_dir` is not what the model was trained on"):
         assert run.saved is not None
         other = dataclasses.replace(run, saved=dataclasses.replace(run.saved, data="other"))
-        model_card(later, other, preparation, name="mine")
+        model_card(later, other, preparation, [], name="mine")
 
 
 def test_the_fold_of_a_run_is_told(tmp_path: Path) -> None:
@@ -115,9 +115,9 @@ def test_the_fold_of_a_run_is_told(tmp_path: Path) -> None:
     claim(tmp_path, config, "drawn", resume=False)
     origin = {"training": dataclasses.asdict(config), "run": read_run(tmp_path).id, "epoch": 4, "validation_ccc": 0.4}
     model = dataclasses.replace(trained(), origin=origin)
-    card = model_card(model, read_run_numbers(tmp_path / "model", model), preparation, name="mine")
+    card = model_card(model, read_run_numbers(tmp_path / "model", model), preparation, [], name="mine")
     assert "- Data: corpus `drawn`: labelled 6 recordings (1.0 h)." in card
     fold = "tests on 2 recordings of carla, validates on 2 recordings of anna, trains on 2 recordings"
     assert f"- Fold 3 of 3: {fold}.\n" in card
     # Whose folds these are, a model alone does not say.
-    assert "Fold 3" not in model_card(model, RunNumbers(), preparation, name="mine")
+    assert "Fold 3" not in model_card(model, RunNumbers(), preparation, [], name="mine")

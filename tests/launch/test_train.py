@@ -9,6 +9,7 @@ import contextlib
 import csv
 import dataclasses
 import importlib
+import importlib.util
 import io
 import json
 import os
@@ -25,12 +26,15 @@ import pytest
 import soundfile
 
 from compile_flags import flags_of_devices
+from emocluster_jax.api.training import TrainingRun
+from emocluster_jax.console import Console
 from emocluster_jax.evaluation.metrics import ccc
 from emocluster_jax.evaluation.run_results import read_test_predictions
 from emocluster_jax.inference.model_directory import read_model, save_model
 from emocluster_jax.records.preparation import read_preparation
 from emocluster_jax.records.reader import open_data
 from emocluster_jax.storage.json_files import sealed
+from emocluster_jax.training.checkpoints import Progress
 from emocluster_jax.training.workdir import read_run
 from launch import evaluate, predict, prepare, report, train
 from launch.command import run
@@ -122,13 +126,30 @@ def test_a_run_ends_with_a_model_scores_and_plots(workdir: Path) -> None:
 def test_a_run_ends_with_commands_that_can_be_given(workdir: Path, data_dir: Path) -> None:
     printed = (workdir.parent / "printed.txt").read_text().splitlines()
     predict, report = (shlex.split(line)[2:] for line in printed if line.startswith("  python -m launch."))
-    source = read_preparation(data_dir).source
-    assert Path(source).is_absolute()
     assert predict == [
         *("launch.predict", "--checkpoint", str(workdir / "model")),
-        *("--input", source, "--output", "predictions.csv"),
+        *("--input", "recordings", "--output", "predictions.csv"),
     ]
+    assert "Predict with (in place of `recordings`, a file or folder to predict):" in printed
     assert report == ["launch.report", "--workdir", str(workdir), "--data-dir", str(data_dir)]
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_run_advises_to_install_the_report_where_it_is_not(
+    workdir: Path,
+    data_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    installed: bool,
+) -> None:
+    monkeypatch.delitem(sys.modules, "emocluster_jax.reporting.html", raising=False)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if installed else None)
+    config = read_run(workdir).config
+    run = TrainingRun(workdir, config, read_preparation(data_dir), Progress(epoch=2), test=None, clusters=None)
+    train._summarize(run, data_dir, config, Console())
+    printed = capsys.readouterr().out
+    assert "See more of this run on a page" in printed
+    assert ('pip install "emocluster_jax[report]"' in printed) is not installed
 
 
 def test_a_run_keeps_its_test_predictions(workdir: Path, data_dir: Path) -> None:
