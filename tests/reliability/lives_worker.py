@@ -87,8 +87,8 @@ def live(request: dict[str, Any]) -> None:
         describe(task, text)
         watch.hear(f"{task.description}: {text}")
 
-    def advanced(task: Task, n: int = 1) -> None:
-        advance(task, n)
+    def advanced(task: Task, n: int = 1, cost: float = 1.0) -> None:
+        advance(task, n, cost)
         watch.hear(f"{task.title}: {n} more")
 
     Task.describe, Task.advance = described, advanced
