@@ -194,13 +194,13 @@ def _summarize(run: TrainingRun, data_dir: Path, config: TrainConfig, console: C
             shared = "Information shared by clusters and labels, as adjusted mutual information (permutation p)"
             console.line(f"{shared}: {', '.join(parts)}")
     console.line(one_line(f"Model: {run.model}   plots: {run.plots}   metrics: {run.workdir / METRICS_FILE}"))
-    source, replace_it = Path("recordings"), " (in place of `recordings`, a file or folder to predict)"
+    source, meaning = Path("recordings"), " (--input is a recording, or a folder of them)"
     if run.preparation.corpus == "demo":  # often the only recordings that there are
-        source, replace_it = Path(run.preparation.source), ""
+        source, meaning = Path(run.preparation.source), ""
         source = source.relative_to(Path.cwd()) if source.is_relative_to(Path.cwd()) else source
     predict = ["--checkpoint", run.model, "--input", source, "--output", "predictions.csv"]
     report = ["--workdir", run.workdir, *(["--data-dir", data_dir] if run.preparation.counts.get("train") else [])]
-    console.line(f"Predict with{replace_it}:\n  {invocation('predict', *predict)}")
+    console.line(f"Predict with{meaning}:\n  {invocation('predict', *predict)}")
     try:
         import emocluster_jax.reporting.html  # noqa: F401
 

@@ -130,7 +130,7 @@ def test_a_run_ends_with_commands_that_can_be_given(workdir: Path, data_dir: Pat
         *("launch.predict", "--checkpoint", str(workdir / "model")),
         *("--input", "recordings", "--output", "predictions.csv"),
     ]
-    assert "Predict with (in place of `recordings`, a file or folder to predict):" in printed
+    assert "Predict with (--input is a recording, or a folder of them):" in printed
     assert report == ["launch.report", "--workdir", str(workdir), "--data-dir", str(data_dir)]
 
 
