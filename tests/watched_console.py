@@ -14,7 +14,9 @@ class WatchedConsole(Console):
         self.tasks: list[Task] = []
 
     @contextmanager
-    def task(self, description: str, total: int | None = None, note: str = "") -> Iterator[Task]:
-        with super().task(description, total, note) as task:
+    def task(
+        self, description: str, total: int | None = None, unit: str = "", *, note: str = "", work: float | None = None
+    ) -> Iterator[Task]:
+        with super().task(description, total, unit, note=note, work=work) as task:
             self.tasks.append(task)
             yield task
