@@ -64,7 +64,7 @@ def training_data(data_dir: Path, feed: Feed) -> TrainingData:
 def test_training_and_evaluation_are_bit_equal(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even if the streamed run is stopped in the middle of its stages, and goes on."""
     doing: list[str] = [""]
-    monkeypatch.setattr(Task, "describe", lambda task, text: doing.append(text))
+    monkeypatch.setattr(Task, "describe", lambda task, text: doing.append(text or doing[-1]))
     metrics, models, predictions = [], [], []
     for feed in ("resident", "streamed"):
         run = CONFIG, training_data(data_dir, cast(Feed, feed)), tmp_path / feed, Console(quiet=True)
