@@ -88,15 +88,14 @@ def _epochs(
     return Prepared(repeat, compile_seconds=repeat()["compile"], close=close)
 
 
-class _Training(Console):
-    """A call of `fit` in a thread, which waits after every epoch: when `fit` prints a line."""
+class _Training:
+    """A call of `fit` in a thread, which waits after every epoch."""
 
     def __init__(self, config: TrainConfig, data: TrainingData, workdir: Path) -> None:
-        super().__init__(quiet=True)
         self._metrics = workdir / METRICS_FILE
         self._go, self._done, self._stopped = Semaphore(0), Semaphore(0), False
         self._thread = ThreadPoolExecutor(1, initializer=self._go.acquire)
-        self._fit = self._thread.submit(fit, config, data, workdir, self)
+        self._fit = self._thread.submit(fit, config, data, workdir, Console(quiet=True), after_epoch=self._wait)
         self._fit.add_done_callback(lambda _: self._done.release())
 
     def next_epoch(self) -> dict[str, Any]:
@@ -113,7 +112,7 @@ class _Training(Console):
         self._go.release()
         self._thread.shutdown()
 
-    def line(self, text: str = "") -> None:
+    def _wait(self) -> None:
         self._done.release()
         self._go.acquire()
         if self._stopped:

@@ -16,6 +16,8 @@ from contextlib import contextmanager, suppress
 from functools import cache
 
 _FROM_LIBMPG123 = re.compile(rb"\[[\w./]*\.[ch]:[^\n]*\] (error|warning): ")
+_PUNCH_HOLE = 1 | 2
+"""Linux's flags FALLOC_FL_KEEP_SIZE and FALLOC_FL_PUNCH_HOLE."""
 _lock = threading.Lock()
 _decoding = 0
 _printed = 0
@@ -60,9 +62,8 @@ def _pass_on(descriptor: int) -> None:
     if others:
         with suppress(OSError):  # stderr may be closed; C would go on, too
             os.write(2, others)
-    if not _decoding:
-        os.ftruncate(descriptor, 0)
-        _printed = 0
+    # Frees the memory. To cut the file would lose what another thread prints at this moment.
+    ctypes.CDLL(None).fallocate(descriptor, _PUNCH_HOLE, ctypes.c_long(0), ctypes.c_long(_printed))
 
 
 @cache

@@ -209,7 +209,7 @@ def test_killed_at_any_moment_it_goes_on(data_dir: Path, corpus: list[Utterance]
     inodes: dict[str, int] = {}
     for moment, pattern, count in (
         ("2", "*/*.spool.json", 2),
-        ("4", "*/*.array_record", 2),
+        ("3", "*/*.array_record", 2),
         ("publish", "*/finished/*", 10),
     ):
         command = [sys.executable, tmp_path / "run.py", tmp_path / "rows", target, moment]

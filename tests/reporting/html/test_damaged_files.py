@@ -567,7 +567,7 @@ def test_damaged_files_beside_a_model_that_is_exported(work: Path, tmp_path: Pat
     model = replace(small_model(), origin={"training": asdict(TrainConfig()), "run": run_id, "epoch": 2})
 
     def card() -> None:
-        model_card(model, read_run_numbers(work / "run" / "model", model), None, name="mine")
+        model_card(model, read_run_numbers(work / "run" / "model", model), None, [], name="mine")
 
     path = work / "run" / name
     assert one_line_or_nothing(card, name)
