@@ -23,6 +23,7 @@ SystemName = Literal["emocluster", "cnn_regressor", "cnn_ae", "cnn_vae", "ladder
 TemporalName = Literal["none"]
 """What `--temporal` knows: "none", and the modules of `models.temporal`."""
 TrainedStages = Literal["both", "unsupervised"]
+TrainLayers = Literal["all", "shared", "heads"]
 SelectBy = Literal["ccc", "rmse", "loss"]
 SPLITS = ("train", "validation", "test", "unlabeled")
 
@@ -61,6 +62,7 @@ _FACTOR = Range(float, 0, 1_000_000)
 _LEARNING_RATE = Range(float, 0, 1e18)
 """The highest makes any training diverge, which is found and said; float32 holds its products with gradients."""
 _CHUNKS = Range(int, 1, 1_024)
+_EPOCHS = Range(float, 0, 1_000_000)
 _CLIP = Range(float, 0, 65_504, excludes="lowest")
 """Records hold half-precision numbers, which go no further."""
 _MOST_VALUES = 1 << 24
@@ -253,6 +255,12 @@ class ClusteringConfig(Checked):
     """Cluster by the cosine instead of the Euclidean distance (spherical K-means, Dhillon & Modha 2001): embeddings and
     centroids are scaled to unit length."""
 
+    head: Literal["redrawn", "matched"] = "redrawn"
+    """The cluster classifier's last layer after each clustering: drawn anew, since cluster numbers mean nothing from
+    one clustering to the next, or kept, and the clusters numbered as it predicts them, as far as they agree."""
+    balanced_batches: bool = True
+    """Draw equally many chunks of each cluster; otherwise the chunks are plainly shuffled."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.whiten and self.pca_components is None:
@@ -266,16 +274,35 @@ class ClusteringConfig(Checked):
 
 @dataclass(frozen=True)
 class OptimizerConfig(Checked):
-    """Learning rates; those of emocluster's summed updates are explained in `objectives.optimizers`."""
+    """How gradients become updates; `objectives.optimizers` explains the published way."""
 
+    algorithm: Literal["published", "adamw"] = field(default="published", metadata={"option": "optimizer"})
+    """`published` is Adam, beside SGD in emocluster; `adamw` (Loshchilov & Hutter 2019) replaces both, in both stages,
+    for all layers but emocluster's cluster head."""
     adam_learning_rate: float = field(default=5e-4, metadata=within(_LEARNING_RATE))
-    """For stage II of emocluster, beside SGD; for both stages of the other systems, which use Adam alone."""
+    """For stage II of emocluster, beside SGD; for both stages of the other systems, which use Adam alone, and of
+    AdamW."""
+    weight_decay: float = field(default=0.0, metadata=within(_FACTOR))
+    """AdamW's, on kernels: each step shrinks them by this times the learning rate."""
     sgd_learning_rate: float = field(default=1e-3, metadata=_only("emocluster") | within(_LEARNING_RATE))
-    """For all layers but the cluster head, in both stages."""
+    """For all layers but the cluster head, in both stages; `optimizer=adamw` does without."""
     cluster_head_learning_rate: float = field(default=0.05, metadata=_only("emocluster") | within(_LEARNING_RATE))
     """SGD, for the cluster classifier's last layer."""
     freeze_regressor: bool = field(default=False, metadata=_only("emocluster"))
     """Never train the attribute regressor, as the published code does; the paper trains it."""
+    warmup_epochs: float = field(default=0.0, metadata=within(_EPOCHS))
+    """Epochs, possibly fractional, over which all learning rates grow from 0."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """Learning rates after the warm-up: constant, or along half a cosine to 0 at the end of `epochs`."""
+    encoder_rate_factor: float = field(default=1.0, metadata=within(_FACTOR))
+    """What learning rates are multiplied by for the convolutions and the shared layer."""
+    train_layers: TrainLayers = "all"
+    """`shared` keeps the convolutions and their running statistics as they are, `heads` the shared layer as well."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.weight_decay and self.algorithm != "adamw":
+            raise InputError("`weight_decay` is given, which is part of AdamW; give `algorithm=adamw` as well")
 
 
 @dataclass(frozen=True)
@@ -286,7 +313,7 @@ class AutoencoderConfig(Checked):
     """Weight of the mean squared error of a reconstructed chunk's pixels."""
     kl_weight: float = field(default=1.0, metadata=_only("cnn_vae") | within(_FACTOR))
     """Weight, per pixel, of the Kullback-Leibler divergence between a chunk's code and a standard normal one."""
-    kl_warmup_epochs: float = field(default=5.0, metadata=_only("cnn_vae") | within(Range(float, 0, 1_000_000)))
+    kl_warmup_epochs: float = field(default=5.0, metadata=_only("cnn_vae") | within(_EPOCHS))
     """Epochs, possibly fractional, over which that weight grows from 0."""
 
 
@@ -337,6 +364,13 @@ class TrainConfig(Checked):
         default=1.0, metadata=_only("emocluster", "cnn_ae", "cnn_vae", "ladder") | within(_FACTOR)
     )
     """Weight of the CCC loss beside what the labelled stage minimises without labels."""
+    cluster_weight: float = field(default=1.0, metadata=_only("emocluster") | within(_FACTOR))
+    """Weight of the cross-entropy on the clusters, in both stages."""
+    cluster_warmup_epochs: float = field(default=0.0, metadata=_only("emocluster") | within(_EPOCHS))
+    """Epochs, possibly fractional, over which that weight grows from 0."""
+    average_decay: float = field(default=0.0, metadata=within(Range(float, 0, 1, excludes="highest")))
+    """Evaluate, cluster and save an exponential moving average of the weights, which keeps this fraction of itself per
+    step (Polyak & Juditsky 1992; fewer in the first steps); 0 uses the weights themselves."""
     select_by: SelectBy = "ccc"
     """What chooses the best epoch, on the validation split: the highest CCC of recordings; the lowest RMSE of
     recordings, in standard deviations of the training labels; or the lowest loss, 1 - CCC of chunks. Each is a mean
@@ -364,6 +398,8 @@ class TrainConfig(Checked):
             raise InputError(
                 "`unlabeled_size` is given, but `system=cnn_regressor` learns from labels alone; leave it out or give 0"
             )
+        if self.stages == "unsupervised" and not self.cluster_weight:
+            raise InputError("`cluster_weight=0` leaves `stages=unsupervised` nothing to minimise; give a higher one")
         for setting, value in values_of(self):
             users = setting.systems
             if users is not None and self.model.system not in users and value != setting.default:

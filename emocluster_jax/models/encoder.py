@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from emocluster_jax.config import ModelConfig
+from emocluster_jax.config import ModelConfig, TrainLayers
 from emocluster_jax.models.convolution import conv3x3, relu_conv3x3
 
 CONVOLUTION_WIDTHS = (32, 32, 64, 64, 128, 128, 128)
@@ -137,11 +137,14 @@ class Level(NamedTuple):
 class Encoder(nn.Module):
     """Seven 3x3 convolutions with batch normalisation and ReLU, and the shared dense layer.
 
-    Batch statistics are shared over the mapped axis `axis_name` in training; None on a single device.
+    Batch statistics are shared over the mapped axis `axis_name` in training; None on a single device. Layers that
+    `train_layers` (`config.OptimizerConfig`) leaves out have no gradient, and convolutions of these are normalised by
+    the running statistics, which stay as they are.
     """
 
     config: ModelConfig
     axis_name: str | None = None
+    train_layers: TrainLayers = "all"
 
     def setup(self) -> None:
         widths = [scaled_width(width, self.config) for width in CONVOLUTION_WIDTHS]
@@ -164,6 +167,7 @@ class Encoder(nn.Module):
         Gaussian noise of the standard deviation `noise_std` is added to every normalised output. It needs a "noise" key
         and leaves the running statistics as they are.
         """
+        train = train and self.train_layers == "all"
         levels: list[Level] = []
         for kernel, norm, stride in zip(self.convolution, self.norm, CONVOLUTION_STRIDES, strict=True):
             weights = kernel().astype(self._dtype)
@@ -181,7 +185,11 @@ class Encoder(nn.Module):
 
     def embed(self, last: Level) -> Float[Array, "n width"]:
         """The shared layer before its ReLU, from the last convolution."""
-        return self.shared(last.activation.reshape(last.values.shape[0], -1))
+        activations = last.activation.reshape(last.values.shape[0], -1)
+        if self.train_layers == "all":
+            return self.shared(activations)
+        shared = self.shared(lax.stop_gradient(activations))
+        return shared if self.train_layers == "shared" else lax.stop_gradient(shared)
 
     @property
     def _dtype(self) -> jnp.dtype:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32
 
-from emocluster_jax.config import Features, ModelConfig
+from emocluster_jax.config import Features, ModelConfig, TrainLayers
 from emocluster_jax.corpora.inputs import InputSizes
 from emocluster_jax.feed.split import AUDIO, Inputs, mask_name
 from emocluster_jax.models.encoder import DENSE_WIDTH, Encoder, dense_init, scaled_width
@@ -54,6 +54,7 @@ class Network(nn.Module):
     Attributes:
       config: widths, number of clusters and of attributes.
       axis_name: the mapped axis over which batch statistics are shared in training; None on a single device.
+      train_layers: `config.OptimizerConfig.train_layers`.
       title: the network's name in tables and on pages.
       clusters: whether it has a cluster classifier: then the output has `cluster_logits`, and each stage begins with
         K-means and trains on its clusters as pseudo-labels.
@@ -65,6 +66,7 @@ class Network(nn.Module):
 
     config: ModelConfig
     axis_name: str | None = None
+    train_layers: TrainLayers = "all"
 
     title: ClassVar[str]
     clusters: ClassVar[bool] = False
@@ -73,7 +75,7 @@ class Network(nn.Module):
     whole_recordings: ClassVar[bool] = False
 
     def setup(self) -> None:
-        self.encoder = Encoder(self.config, self.axis_name)
+        self.encoder = Encoder(self.config, self.axis_name, self.train_layers)
         self.attribute_regressor = Head(scaled_width(DENSE_WIDTH, self.config), len(self.config.attributes))
 
     def regress(self, shared: Float[Array, "n E"]) -> Float[Array, "n A"]:

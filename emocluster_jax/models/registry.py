@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import jax
 
-from emocluster_jax.config import Features, ModelConfig, SystemName
+from emocluster_jax.config import Features, ModelConfig, SystemName, TrainLayers
 from emocluster_jax.corpora.inputs import InputSizes
 from emocluster_jax.errors import InputError
 from emocluster_jax.feed.split import AUDIO
@@ -19,9 +19,9 @@ NETWORKS: dict[SystemName, type[Network]] = {
 }
 
 
-def network_of(config: ModelConfig, axis_name: str | None = None) -> Network:
-    """The network that `config` describes; with an `axis_name`, devices share batch statistics in training."""
-    return NETWORKS[config.system](config, axis_name)
+def network_of(config: ModelConfig, axis_name: str | None = None, train_layers: TrainLayers = "all") -> Network:
+    """The network that `config` describes; in training, devices share batch statistics over the `axis_name`, if any."""
+    return NETWORKS[config.system](config, axis_name, train_layers)
 
 
 def trains_on_recordings(config: ModelConfig) -> bool:

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import flax.linen as nn
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from emocluster_jax.config import TrainConfig
@@ -17,13 +18,16 @@ from emocluster_jax.objectives.stage import Batch, Stages, Terms, semi_supervise
 def stages(network: nn.Module, config: TrainConfig, axis_name: str | None) -> Stages:
     """Stage I minimises the cross-entropy, stage II cross-entropy plus `ccc_weight` times the CCC loss (equation 3).
 
+    The cross-entropy is weighted by `cluster_weight`, which grows from 0 over the first `cluster_warmup_epochs`.
     With `stages` "unsupervised" the labelled recordings are trained on as in stage I, too.
     """
 
     def objective(output: Any, batch: Batch) -> tuple[Float[Array, ""], Terms]:
         assert batch.pseudo_labels is not None
         entropy = cross_entropy(output.cluster_logits, batch.pseudo_labels)
-        return entropy, {"cross_entropy": entropy}
+        weight, warmup = config.cluster_weight, config.cluster_warmup_epochs
+        grown = jnp.minimum(batch.epochs / warmup, 1.0) if warmup > 1e-30 else 1.0
+        return weight * grown * entropy, {"cross_entropy": entropy}
 
     optimizers = stage_one_optimizer(config.optimizer), stage_two_optimizer(config.optimizer)
     both = semi_supervised_stages(network, config, axis_name, objective, optimizers)

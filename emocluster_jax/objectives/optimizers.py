@@ -1,19 +1,24 @@
-"""The two stages' optimisers: summed updates from one gradient, by layer.
+"""The two stages' optimisers: updates from one gradient, by layer.
 
 The published method updates the network with several optimisers at once. Stage I: SGD on the encoder and the cluster
 classifier, with a separate rate for the classifier's last layer. Stage II: the sum of SGD's and Adam's updates on
-everything else, including the regressor, and SGD with that separate rate on the last layer.
+everything else, including the regressor, and SGD with that separate rate on the last layer. AdamW takes the place of
+SGD and Adam where `algorithm` asks for it; the last layer, which may be drawn anew, keeps SGD.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float
 
 from emocluster_jax.config import OptimizerConfig
 
+ENCODER = "encoder"
 CLUSTER_HEAD = ("cluster_classifier", "output")
 REGRESSOR = "attribute_regressor"
 
@@ -26,20 +31,41 @@ class Optimizer(NamedTuple):
 
 
 def adam(config: OptimizerConfig) -> Optimizer:
-    """Adam (Kingma & Ba 2015) on all parameters."""
-    return Optimizer(optax.adam(config.adam_learning_rate), {"adam": config.adam_learning_rate})
+    """Adam (Kingma & Ba 2015), or AdamW, on all parameters."""
+    return _by_layer(config, *_adaptive(config), clusters=False)
 
 
-def layer_labels(params: Any, freeze_regressor: bool) -> Any:
-    """For every parameter the group that it is updated with: "head", "frozen" or "body"."""
+def rate_scale(config: OptimizerConfig, epochs: int) -> Callable[[Float[Array, ""]], Float[Array, ""]] | None:
+    """What learning rates are multiplied by after so many of the run's `epochs`, with a fraction; None for always 1."""
+    warmup = config.warmup_epochs
+    if not warmup and config.schedule == "constant":
+        return None
 
-    def label(path: tuple[Any, ...], _: Any) -> str:
+    def scale(done: Float[Array, ""]) -> Float[Array, ""]:
+        factor = jnp.minimum(done / warmup, 1.0) if warmup else jnp.float32(1.0)
+        if config.schedule == "cosine":
+            after = jnp.clip((done - warmup) / max(epochs - warmup, 1e-6), 0.0, 1.0)
+            factor *= 0.5 * (1.0 + jnp.cos(jnp.pi * after))
+        return factor
+
+    return scale
+
+
+def layer_groups(params: Any, config: OptimizerConfig, *, freeze_regressor: bool) -> Any:
+    """For every parameter the group that it is updated with: "head", "frozen", "encoder" or "body"."""
+    frozen = {"all": (), "shared": ("convolution", "norm"), "heads": ("",)}[config.train_layers]
+
+    def group(path: tuple[Any, ...], _: Any) -> str:
         names = tuple(key.key for key in path)
         if names[:2] == CLUSTER_HEAD:
             return "head"
+        if names[0] == ENCODER:
+            if names[1].startswith(frozen):
+                return "frozen"
+            return "body" if config.encoder_rate_factor == 1 else "encoder"
         return "frozen" if freeze_regressor and names[0] == REGRESSOR else "body"
 
-    return jax.tree_util.tree_map_with_path(label, params)
+    return jax.tree_util.tree_map_with_path(group, params)
 
 
 def summed(*transformations: optax.GradientTransformation) -> optax.GradientTransformation:
@@ -57,24 +83,54 @@ def summed(*transformations: optax.GradientTransformation) -> optax.GradientTran
 
 
 def stage_one_optimizer(config: OptimizerConfig) -> Optimizer:
-    """Plain SGD; stateless. Stage I leaves the regressor as it is."""
+    """SGD, or AdamW. Stage I leaves the regressor as it is."""
     rate = config.sgd_learning_rate
-    return _by_layer(config, optax.sgd(rate), {"sgd": rate}, freeze_regressor=True)
+    body = _adaptive(config) if config.algorithm == "adamw" else (optax.sgd(rate), {"sgd": rate})
+    return _by_layer(config, *body, freeze_regressor=True)
 
 
 def stage_two_optimizer(config: OptimizerConfig) -> Optimizer:
-    """SGD plus Adam (Kingma & Ba 2015); its state, Adam's moments, is kept across epochs."""
-    sgd, adam = config.sgd_learning_rate, config.adam_learning_rate
-    body = summed(optax.sgd(sgd), optax.adam(adam))
-    return _by_layer(config, body, {"sgd": sgd, "adam": adam}, freeze_regressor=config.freeze_regressor)
+    """SGD plus Adam (Kingma & Ba 2015), or AdamW; its state, Adam's moments, is kept across epochs."""
+    transformation, rates = _adaptive(config)
+    if config.algorithm == "published":
+        sgd = config.sgd_learning_rate
+        transformation, rates = summed(optax.sgd(sgd), transformation), {"sgd": sgd, **rates}
+    return _by_layer(config, transformation, rates, freeze_regressor=config.freeze_regressor)
+
+
+def _adaptive(config: OptimizerConfig) -> tuple[optax.GradientTransformation, dict[str, float]]:
+    rate = config.adam_learning_rate
+    if config.algorithm == "published":
+        return optax.adam(rate), {"adam": rate}
+
+    def kernels(params: Any) -> Any:
+        return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+
+    return optax.adamw(rate, weight_decay=config.weight_decay, mask=kernels), {"adamw": rate}
 
 
 def _by_layer(
-    config: OptimizerConfig, body: optax.GradientTransformation, rates: dict[str, float], *, freeze_regressor: bool
+    config: OptimizerConfig,
+    body: optax.GradientTransformation,
+    rates: dict[str, float],
+    *,
+    clusters: bool = True,
+    freeze_regressor: bool = False,
 ) -> Optimizer:
-    head = config.cluster_head_learning_rate
+    """`body` for all layers but those that have another group, if any; networks may have no head for `clusters`."""
+    factor, head = config.encoder_rate_factor, config.cluster_head_learning_rate
+    if not clusters and factor == 1 and config.train_layers == "all":
+        return Optimizer(body, rates)
+    groups: dict[Hashable, optax.GradientTransformation] = {
+        "body": body,
+        "head": optax.sgd(head),
+        "frozen": optax.set_to_zero(),
+    }
+    shown = {**rates, "cluster_head": head} if clusters else rates
+    if factor != 1 and config.train_layers != "heads":
+        groups["encoder"] = optax.chain(body, optax.scale(factor))
+        shown |= {f"encoder_{name}": factor * rate for name, rate in rates.items()}
     transformation = optax.partition(
-        {"body": body, "head": optax.sgd(head), "frozen": optax.set_to_zero()},
-        lambda params: layer_labels(params, freeze_regressor),
+        groups, lambda params: layer_groups(params, config, freeze_regressor=freeze_regressor)
     )
-    return Optimizer(transformation, {**rates, "cluster_head": head})
+    return Optimizer(transformation, shown)

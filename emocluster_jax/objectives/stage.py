@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -19,7 +19,7 @@ from emocluster_jax.feed.split import Inputs
 from emocluster_jax.models.network import chunks_of
 from emocluster_jax.models.registry import network_of
 from emocluster_jax.objectives.losses import ccc_loss
-from emocluster_jax.objectives.optimizers import Optimizer, adam
+from emocluster_jax.objectives.optimizers import Optimizer, adam, rate_scale
 
 
 class Batch(NamedTuple):
@@ -55,12 +55,17 @@ Loss = Callable[[Any, Any, Batch, Array], tuple[Float[Array, ""], tuple[Terms, A
 
 @dataclass(frozen=True)
 class Stage:
-    """One of the stages of an epoch; its optimiser's state and its loss terms are known by its name."""
+    """One of the stages of an epoch; its optimiser's state and its loss terms are known by its name.
+
+    `rate_scale` is what updates are multiplied by after so many epochs, with a fraction; None for 1.
+    """
 
     name: str
     loss: Loss
     optimizer: optax.GradientTransformation
     learning_rates: Mapping[str, float] = field(default_factory=dict, hash=False)
+    rate_scale: Callable[[Float[Array, ""]], Float[Array, ""]] | None = None
+    average_decay: float = 0.0
 
 
 def training_loss(network: nn.Module, objective: Objective, **arguments: Any) -> Loss:
@@ -129,8 +134,11 @@ _NOT_MINIMISED: dict[str, Any] = {
 }
 
 
-@functools.lru_cache(maxsize=32)
+@lru_cache(maxsize=32)
 def _stages(config: TrainConfig, axis_name: str | None) -> Stages:
-    network = network_of(config.model, axis_name)
+    network = network_of(config.model, axis_name, config.optimizer.train_layers)
     objectives = importlib.import_module(f"emocluster_jax.objectives.{network.objective or config.model.system}")
-    return objectives.stages(network, config, axis_name)
+    scale = rate_scale(config.optimizer, config.epochs)
+    stages: Stages = objectives.stages(network, config, axis_name)
+    common = partial(dataclasses.replace, rate_scale=scale, average_decay=config.average_decay)
+    return Stages(stages.unlabeled and common(stages.unlabeled), common(stages.labeled))

@@ -27,7 +27,16 @@ from emocluster_jax.objectives.stage import Stage
 from emocluster_jax.runtime import parallel
 from emocluster_jax.runtime.loops import in_segments
 from emocluster_jax.training.not_finite import NotFinite
-from emocluster_jax.training.steps import LOST_UPDATE, StageArrays, StepLog, StepRange, Trained, TrainState, empty_log
+from emocluster_jax.training.steps import (
+    LOST_UPDATE,
+    StageArrays,
+    StepLog,
+    StepRange,
+    Trained,
+    TrainState,
+    empty_log,
+    numbered_as_predicted,
+)
 
 TRAINING_COST = 3.0
 """How long a chunk takes in a training step, compared with a forward pass: a gradient takes as long as two."""
@@ -91,11 +100,16 @@ class Clusters(NamedTuple):
 
 
 class ClusteringPrograms(NamedTuple):
-    """Embeds a split, clusters it and draws a new cluster head; the last two are from `steps`."""
+    """Embeds a split, clusters it and draws a new cluster head; all but `forward` are from `steps`.
+
+    With `predict`, the head is kept instead, and the clusters are numbered as it predicts them.
+    """
 
     forward: Forward
     cluster: Callable[[tuple[()], Array, Array], tuple[EmbeddingTransform | None, KMeansResult]]
     redraw_head: Callable[[TrainState, tuple[()], Array], TrainState]
+    predict: Callable[[tuple[()], tuple[Array, dict[str, Any]], tuple[()]], Array] | None
+    balanced: bool
 
 
 @dataclass(frozen=True)
@@ -243,14 +257,14 @@ def _cluster(
     view: StageView,
     report: Callable[[NotFinite], None],
 ) -> tuple[TrainState, Clusters]:
-    """The network with a new cluster head, and the clusters of its embeddings."""
+    """The clusters of the network's embeddings, and the network with a cluster head for them."""
     # Threefry where draws must not depend on the number of devices; RBG, which compiles and runs faster, elsewhere.
     clustering_key = jax.random.key(np.random.SeedSequence(seed).generate_state(1)[0])
     head_key, _ = _device_keys(seed)
     count = programs.split.chunk_count
     with view.part("embed", "embedding"):
         forward = partial(clustering.forward, stop=view.stop, compiling=view.compiling)
-        embeddings = forward(state.variables, programs.split, view.task.advance).embeddings
+        embeddings = forward(state.evaluated, programs.split, view.task.advance).embeddings
     with view.part("kmeans", "clustering", idle=True):
         fitted, found = clustering.cluster((), embeddings, clustering_key)
         assignments = parallel.collect(found.assignments, count)
@@ -259,15 +273,21 @@ def _cluster(
             chunks = np.flatnonzero(~parallel.collect(jnp.isfinite(embeddings).all(axis=-1), count))
             what = "embedding" if len(chunks) else "distance of embeddings"
             report(NotFinite(seed[1], programs.title, programs.source, 0, {what: math.nan}, chunks))
+        if clustering.predict is None:
+            state = clustering.redraw_head(state, (), head_key)
+        else:
+            predicted = parallel.collect(clustering.predict((), (embeddings, state.evaluated), ()), count)
+            numbers = numbered_as_predicted(assignments, predicted, len(centroids))
+            assignments, centroids = numbers[assignments], centroids[np.argsort(numbers)]
         del embeddings
-    return clustering.redraw_head(state, (), head_key), Clusters(assignments, fitted, centroids)
+    return state, Clusters(assignments, fitted, centroids)
 
 
 def draw_batches(programs: StagePrograms, clusters: Clusters | None, seed: Seed) -> Int[np.ndarray, "steps batch"]:
     """The global chunk numbers of an epoch's full batches: every cluster equally often, or plainly shuffled."""
     rng, each = np.random.default_rng(seed), programs.together
     size = programs.batch_chunks // each
-    if clusters is None:
+    if clusters is None or (programs.clustering is not None and not programs.clustering.balanced):
         units = shuffled_indices(programs.split.chunk_count // each, size, rng)
     elif programs.whole_recordings:
         units = balanced_recordings(clusters.assignments.reshape(-1, each), size, rng)

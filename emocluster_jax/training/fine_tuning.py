@@ -63,7 +63,8 @@ def start_from(state: TrainState, initial: SavedModel, config: ModelConfig) -> t
         params = {**params, outer: {**params[outer], inner: state.params[outer][inner]}}
     variables = {"params": params, "batch_stats": initial.variables["batch_stats"]}
     taken = jax.tree.map(lambda own, value: np.asarray(value, own.dtype), state.variables, variables)
-    return TrainState(**taken, optimizer_states=state.optimizer_states), tuple(map("/".join, drawn))
+    started = TrainState(**taken, optimizer_states=state.optimizer_states)
+    return started if state.average is None else started.averaging(), tuple(map("/".join, drawn))
 
 
 def announce(

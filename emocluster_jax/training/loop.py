@@ -64,6 +64,7 @@ from emocluster_jax.training.not_finite import NOT_FINITE, DivergedError, NotFin
 from emocluster_jax.training.steps import (
     clustering_program,
     create_train_state,
+    predicted_clusters_program,
     redraw_head_program,
     step_log,
     training_program,
@@ -187,7 +188,9 @@ class _Run:
         config, features, clustering = self.config, self.data.features, None
         if NETWORKS[config.model.system].clusters:
             cluster = clustering_program(config.clustering, config.model.clusters, split.chunk_count)
-            clustering = ClusteringPrograms(self._embed, cluster, self._redraw_head)
+            predict = predicted_clusters_program() if config.clustering.head == "matched" else None
+            balanced = config.clustering.balanced_batches
+            clustering = ClusteringPrograms(self._embed, cluster, self._redraw_head, predict, balanced)
         whole_recordings = trains_on_recordings(config.model)
         together = split.chunks_per_utterance if whole_recordings else 1
         return StagePrograms(
@@ -210,6 +213,9 @@ def _start(run: _Run, initial: SavedModel | None) -> Checkpoint:
     key = jax.random.key(run.config.seed, impl="rbg")
     optimizers = {programs.stage.name: programs.stage.optimizer for programs in run.stages}
     state = create_train_state(network_of(run.config.model), run.data.features, optimizers, key, run.data.inputs)
+
+    if run.config.average_decay:
+        state = state.averaging()
 
     def stages() -> list[StageProgress]:
         return [progress_shape(programs, run.config) for programs in run.stages]
@@ -418,7 +424,7 @@ def _validate(run: _Run, at: Checkpoint, epoch: int, view: StageView) -> _Valida
     split, names = run.data.validation, run.config.model.attributes
     if split is None:
         return {}, {}
-    outputs = run.forward(at.state.variables, split, view.task.advance, view.stop, view.compiling)
+    outputs = run.forward(at.state.evaluated, split, view.task.advance, view.stop, view.compiling)
     of_chunks = chunk_attributes(outputs, split)
     bad = np.flatnonzero(~np.isfinite(of_chunks).all(axis=2))
     if len(bad):
@@ -462,7 +468,7 @@ def _save_best(run: _Run, at: Checkpoint, progress: Progress) -> None:
         label_std=run.label_std,
         audio=run.data.audio,
         inputs=run.data.inputs,
-        variables=parallel.first_replica(at.state.variables),
+        variables=parallel.first_replica(at.state.evaluated),
         transform=None if clusters is None else clusters.fitted,
         centroids=None if clusters is None else clusters.centroids,
         origin={

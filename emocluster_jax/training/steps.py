@@ -36,17 +36,43 @@ LOST_UPDATE = -float("inf")
 """Replaces the terms of a finite loss if its update or the optimiser's new state is not finite. No loss is negative."""
 
 
+class WeightAverage(NamedTuple):
+    """The moving average of a network's variables over its steps."""
+
+    variables: dict[str, Any]
+    steps: Int[Array, ""]
+
+    def after(self, variables: dict[str, Any], decay: float) -> WeightAverage:
+        """With one more step; in the first ones, the average forgets faster, so that the initial draw does not last."""
+        kept = jnp.minimum(decay, (1 + self.steps) / (10 + self.steps))
+        mixed = jax.tree.map(lambda old, new: kept * old + (1 - kept) * new, self.variables, variables)
+        return WeightAverage(mixed, self.steps + 1)
+
+
 @flax.struct.dataclass
 class TrainState:
-    """All that a training step reads and replaces; optimisers' states are by name of their stage."""
+    """All that a training step reads and replaces.
+
+    Optimisers' states are by name of their stage; `average` is None where `TrainConfig.average_decay` is 0.
+    """
 
     params: Any
     batch_stats: Any
     optimizer_states: dict[str, optax.OptState]
+    average: WeightAverage | None = None
 
     @property
     def variables(self) -> dict[str, Any]:
         return {"params": self.params, "batch_stats": self.batch_stats}
+
+    @property
+    def evaluated(self) -> dict[str, Any]:
+        """The variables that are evaluated, cluster chunks and are saved as a model."""
+        return self.variables if self.average is None else self.average.variables
+
+    def averaging(self) -> TrainState:
+        """The state with an average that begins with its variables."""
+        return self.replace(average=WeightAverage(self.variables, np.int32(0)))  # type: ignore[attr-defined]
 
 
 def create_train_state(
@@ -84,9 +110,14 @@ class StepLog(NamedTuple):
         return np.asarray(~np.isfinite(np.stack([np.asarray(values) for values in self.terms.values()])).all(axis=0))
 
 
-def step_metrics(stage: Stage, params: Any, gradients: Any) -> dict[str, Float[Array, ""]]:
-    """What is logged for a step beside its loss, of the parameters before it and the gradient over the global batch."""
-    rates = {f"learning_rate_{group}": jnp.float32(rate) for group, rate in stage.learning_rates.items()}
+def step_metrics(
+    stage: Stage, params: Any, gradients: Any, scale: Float[Array, ""] | float = 1.0
+) -> dict[str, Float[Array, ""]]:
+    """What is logged for a step beside its loss, of the parameters before it and the gradient over the global batch.
+
+    `scale` is what the learning rates are multiplied by.
+    """
+    rates = {f"learning_rate_{group}": jnp.float32(rate) * scale for group, rate in stage.learning_rates.items()}
     return {"gradient_norm": optax.tree.norm(gradients), **rates}
 
 
@@ -109,17 +140,23 @@ def train_step(
     if axis_name is not None:
         gradients, terms = lax.pmean((gradients, terms), axis_name)
     updates, optimizer_state = stage.optimizer.update(gradients, state.optimizer_states[stage.name], state.params)
+    scale = 1.0
+    if stage.rate_scale is not None:
+        scale = stage.rate_scale(batch.epochs)
+        updates = jax.tree.map(lambda update: scale * update, updates)
     after = TrainState(
         params=optax.apply_updates(state.params, updates),
         batch_stats=batch_stats,
         optimizer_states={**state.optimizer_states, stage.name: optimizer_state},
     )
+    if state.average is not None:
+        after = after.replace(average=state.average.after(after.variables, stage.average_decay))  # type: ignore[attr-defined]
     # The decision is the same on every device, as parameters, statistics and moments are.
     finite_loss = _all_finite(terms)
     sound = finite_loss & _all_finite((after.variables, optimizer_state))
     after = jax.tree.map(lambda new, old: jnp.where(sound, new, old), after, state)
     terms = {name: jnp.where(sound | ~finite_loss, value, LOST_UPDATE) for name, value in terms.items()}
-    return after, StepLog(terms, step_metrics(stage, state.params, gradients))
+    return after, StepLog(terms, step_metrics(stage, state.params, gradients, scale))
 
 
 def step_log(config: TrainConfig, features: Features, stage_name: str, further: InputSizes = ()) -> StepLog:
@@ -192,10 +229,41 @@ def redraw_head_program() -> Callable[[TrainState, tuple[()], Array], TrainState
         classifier, output = CLUSTER_HEAD
         old = state.params[classifier][output]
         new = {"kernel": dense_init(key, old["kernel"].shape), "bias": jnp.zeros_like(old["bias"])}
-        params = {**state.params, classifier: {**state.params[classifier], output: new}}
-        return TrainState(params, state.batch_stats, state.optimizer_states)
+
+        def redrawn(params: Any) -> Any:
+            return {**params, classifier: {**params[classifier], output: new}}
+
+        average = state.average
+        if average is not None:
+            variables = {**average.variables, "params": redrawn(average.variables["params"])}
+            average = average._replace(variables=variables)
+        return TrainState(redrawn(state.params), state.batch_stats, state.optimizer_states, average)
 
     return parallel.parallel(run)
+
+
+@cache
+def predicted_clusters_program() -> Callable[[tuple[()], tuple[Array, dict[str, Any]], tuple[()]], Array]:
+    """A program ((), (embeddings, variables), ()) -> the cluster that the classifier predicts for each chunk."""
+
+    def run(_: tuple[()], arrays: tuple[Array, dict[str, Any]], __: tuple[()]) -> Array:
+        embeddings, variables = arrays
+        classifier, output = CLUSTER_HEAD
+        last = variables["params"][classifier][output]
+        return (jax.nn.relu(embeddings) @ last["kernel"] + last["bias"]).argmax(axis=-1).astype(jnp.int32)
+
+    return parallel.parallel(run)
+
+
+def numbered_as_predicted(
+    assignments: Int[np.ndarray, " chunks"], predicted: Int[np.ndarray, " chunks"], clusters: int
+) -> Int[np.ndarray, " K"]:
+    """The new number of each cluster with which most chunks' clusters are those predicted (Kuhn 1955)."""
+    from scipy.optimize import linear_sum_assignment
+
+    agreeing = np.zeros((clusters, clusters), np.int64)
+    np.add.at(agreeing, (assignments, predicted), 1)
+    return linear_sum_assignment(agreeing, maximize=True)[1].astype(np.int32)
 
 
 class Trained(NamedTuple):

@@ -136,6 +136,11 @@ def claim(workdir: Path, config: TrainConfig, data: str, *, resume: bool, initia
             f"the run in {workdir} was begun with `{name}={old}`, not {new}; leave it out, as a resumed run keeps its "
             f"settings, or choose another `workdir`, with `config={path}` for the run's other settings"
         )
+    if config.optimizer.schedule != "constant" and config.epochs != stored.config.epochs:
+        raise InputError(
+            f"the run in {workdir} was begun with `epochs={stored.config.epochs}`, over which `schedule=cosine` lowers "
+            "its learning rates; leave `epochs` out, or choose another `workdir`"
+        )
     if (epochs := max(checkpoints)[0]) > config.epochs:
         raise InputError(
             f"the run in {workdir} has completed {epochs} epochs, more than `epochs={config.epochs}`; give at least as "

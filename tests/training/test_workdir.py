@@ -108,6 +108,15 @@ def test_scores_of_an_earlier_end_go_when_the_run_goes_on(tmp_path: Path) -> Non
     assert not (tmp_path / "test.json").exists()
 
 
+def test_learning_rates_that_follow_the_epochs_keep_their_number(tmp_path: Path) -> None:
+    cosine = CONFIG.replace(schedule="cosine")
+    claim(tmp_path, cosine, "fingerprint", resume=False)
+    (tmp_path / "checkpoints" / "epoch-000001").mkdir(parents=True)
+    claim(tmp_path, cosine.replace(patience=1), "fingerprint", resume=True)
+    with pytest.raises(InputError, match="`epochs=3`, over which `schedule=cosine` lowers its learning rates; leave"):
+        claim(tmp_path, cosine.replace(epochs=5), "fingerprint", resume=True)
+
+
 def test_no_fewer_epochs_than_are_done(tmp_path: Path) -> None:
     claim(tmp_path, CONFIG, "fingerprint", resume=False)
     (tmp_path / "checkpoints" / "epoch-000003").mkdir(parents=True)
