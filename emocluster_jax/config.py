@@ -336,6 +336,28 @@ class LadderConfig(Checked):
 
 
 @dataclass(frozen=True)
+class AugmentationConfig(Checked):
+    """How the chunks that training steps read are changed at random, all off by default; see `training.augmentation`.
+    Clustering, validation and predictions see them as they are."""
+
+    chunk_offset: float = field(default=0.0, metadata=within(Range(float, 0, 1)))
+    """Move each chunk to a random place in its recording, at most this share of the distance between chunks to either
+    side; 0.5 lets the chunks of a recording cover all of it. Recordings with gaps between chunks (longer than 11 s by
+    default) and those shorter than a chunk are not moved."""
+    mixup_alpha: float = field(default=0.0, metadata=within(Range(float, 0, 1_000)))
+    """Mix each chunk and its labels with another one's of the batch, in shares drawn from Beta(alpha, alpha) (mix-up,
+    Zhang et al. 2018); 0 mixes none."""
+    time_masks: int = field(default=0, metadata=within(Range(int, 0, 100)))
+    """Spans of time per chunk that are set to 0, the mean (SpecAugment, Park et al. 2019)."""
+    time_mask_frames: int = field(default=12, metadata=within(Range(int, 1, 4_096)))
+    """Most frames of such a span; each has from 0 to this many."""
+    frequency_masks: int = field(default=0, metadata=within(Range(int, 0, 100)))
+    """Ranges of mel bands per chunk that are set to 0, the mean."""
+    frequency_mask_bands: int = field(default=16, metadata=within(Range(int, 1, 16_384)))
+    """Most bands of such a range; each has from 0 to this many."""
+
+
+@dataclass(frozen=True)
 class TrainConfig(Checked):
     """One training run, apart from where its data and results lie."""
 
@@ -344,6 +366,7 @@ class TrainConfig(Checked):
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     ladder: LadderConfig = field(default_factory=LadderConfig, metadata=_only("ladder"))
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     stages: TrainedStages = field(default="both", metadata=_only("emocluster"))
     """`unsupervised` trains by stage I alone, on the pool, if there is one, and then on the labelled recordings without
     their labels: to see what the clusters find by themselves. The regressor is not trained; the last epoch is kept."""

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from emocluster_jax.config import FeatureConfig, ModelConfig, TrainConfig
+from emocluster_jax.config import AugmentationConfig, FeatureConfig, ModelConfig, TrainConfig
 from emocluster_jax.corpora.labels import VAD, LabelColumns
 from emocluster_jax.feed.split import AUDIO, ResidentSplit, place
 from emocluster_jax.runtime import parallel
@@ -18,6 +18,15 @@ MODEL = ModelConfig(attributes=("arousal", "valence"), clusters=5, width_multipl
 # Tests that train with just these settings, `epochs` among them, share the programs: to trace them takes longer than to
 # train.
 CONFIG = TrainConfig(model=dataclasses.replace(MODEL, dropout_rate=0.5), epochs=3, batch_size=4)
+AUGMENTED = AugmentationConfig(
+    chunk_offset=0.5,
+    mixup_alpha=0.4,
+    time_masks=2,
+    time_mask_frames=3,
+    frequency_masks=1,
+    frequency_mask_bands=8,
+)
+"""All that changes chunks at random."""
 
 
 def draw_recordings(utterances: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

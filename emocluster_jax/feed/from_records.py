@@ -19,8 +19,9 @@ from emocluster_jax.console import Console
 from emocluster_jax.corpora.inputs import InputSizes
 from emocluster_jax.corpora.labels import LabelColumns
 from emocluster_jax.errors import InputError
-from emocluster_jax.feed.split import AUDIO, Feed, Inputs, Spans, Split, block_starts, labels_of_all, masked, place
-from emocluster_jax.records.reader import ChunkSource, PreparedData
+from emocluster_jax.feed.split import AUDIO, Feed, Inputs, Spans, Split, block_starts, known_of_all, masked, place
+from emocluster_jax.preprocessing.chunks import chunk_step
+from emocluster_jax.records.reader import ChunkSource, Descriptions, PreparedData
 from emocluster_jax.runtime import parallel
 from emocluster_jax.runtime.host import available_bytes, usable_cores
 
@@ -103,11 +104,19 @@ def load_split(
         if feed == "resident":
             with parallel.all_or_none():
                 arrays = data.read(split, own, task.advance, inputs)
-            return place({AUDIO: arrays.chunks} | masked(arrays.inputs), arrays.labels, len(indices))
+            steps = _chunk_steps(arrays, data.preparation.features)
+            return place({AUDIO: arrays.chunks} | masked(arrays.inputs), arrays.labels, len(indices), steps)
         with parallel.all_or_none():
-            labels = data.describe(split, own, task.advance).labels
+            known = data.describe(split, own, task.advance)
             source = ChunkSource(data, split, inputs)
-        return StreamedSplit(source, indices, labels_of_all(labels, len(indices)))
+        steps = _chunk_steps(known, data.preparation.features)
+        return StreamedSplit(source, indices, *known_of_all(known.labels, steps, len(indices)))
+
+
+def _chunk_steps(known: Descriptions, features: Features) -> Int[np.ndarray, " recordings"]:
+    """Frames from the start of one chunk to the start of the next, by recording."""
+    lengths = np.rint(np.asarray(known.durations_s, np.float64) * features.source_rate).astype(int)
+    return np.array([chunk_step(length, features) for length in lengths.tolist()], np.int32)
 
 
 def pool_prefix(pool_size: int, wanted: int | None) -> Int[np.ndarray, " n"]:
@@ -130,6 +139,7 @@ class StreamedSplit(Split):
     source: ChunkSource
     indices: Int[np.ndarray, " all_utterances"]  # positions in the source
     labels: LabelColumns
+    chunk_steps: Int[np.ndarray, " all_utterances"] | None
 
     @property
     def chunks_per_utterance(self) -> int:

@@ -47,6 +47,7 @@ class Split(ABC):
     """The inputs of U recordings of C chunks each, split over the devices by recording."""
 
     labels: LabelColumns  # of all recordings of all processes
+    chunk_steps: Int[np.ndarray, " utterances"] | None  # frames from one chunk's start to the next's, if known
 
     @property
     @abstractmethod
@@ -111,7 +112,8 @@ def drawn(given: Held | Inputs, batch: Int[Array, " batch"], together: int) -> d
     Args:
       batch: global chunk numbers of the whole batch.
       together: how many of them, one after the other, are chunks of one recording in order: C for batches of whole
-        recordings, 1 for batches of chunks, each of which then counts as a recording of one chunk.
+        recordings, 1 for batches of chunks, each of which then counts as a recording of one chunk, 2 for batches of
+        chunks with the ones after them.
     """
     if isinstance(given, Held):
         each = given.inputs[AUDIO].shape[1]
@@ -126,9 +128,20 @@ def drawn(given: Held | Inputs, batch: Int[Array, " batch"], together: int) -> d
     return _float32(given)
 
 
-def labels_of_all(labels: LabelColumns, utterances: int) -> LabelColumns:
-    """The labels of all recordings, from those of this process's share of them."""
-    return LabelColumns(labels.names, parallel.collect(parallel.shard(labels.values, utterances), utterances))
+class OfAll(NamedTuple):
+    """What is known of all recordings of a split on every process; see `Split`."""
+
+    labels: LabelColumns
+    chunk_steps: Int[np.ndarray, " utterances"] | None
+
+
+def known_of_all(labels: LabelColumns, chunk_steps: Int[np.ndarray, " own"] | None, utterances: int) -> OfAll:
+    """The labels and steps of all recordings, from those of this process's share of them."""
+    columns = labels.values if chunk_steps is None else np.column_stack([labels.values, chunk_steps])
+    found = parallel.collect(parallel.shard(columns.astype(np.float32), utterances), utterances)
+    if chunk_steps is None:
+        return OfAll(LabelColumns(labels.names, found), None)
+    return OfAll(LabelColumns(labels.names, found[:, :-1]), found[:, -1].astype(np.int32))
 
 
 def _float32(inputs: Inputs) -> dict[str, Array]:
@@ -141,6 +154,7 @@ class ResidentSplit(Split):
 
     inputs: Inputs  # (local devices, recordings per device, ...); recordings past the last are padding
     labels: LabelColumns
+    chunk_steps: Int[np.ndarray, " utterances"] | None = None
 
     @property
     def chunks_per_utterance(self) -> int:
@@ -156,10 +170,16 @@ class ResidentSplit(Split):
         return [(Held(self.inputs), first, last)]
 
 
-def place(inputs: Mapping[str, Shaped[np.ndarray, "rows ..."]], labels: LabelColumns, utterances: int) -> ResidentSplit:
+def place(
+    inputs: Mapping[str, Shaped[np.ndarray, "rows ..."]],
+    labels: LabelColumns,
+    utterances: int,
+    chunk_steps: Int[np.ndarray, " rows"] | None = None,
+) -> ResidentSplit:
     """Puts a split of so many real recordings, over all processes, on the devices.
 
-    `inputs` and `labels` are those of this process's real recordings among `parallel.local_rows(utterances)`.
+    `inputs`, `labels` and `chunk_steps` are those of this process's real recordings among
+    `parallel.local_rows(utterances)`.
     """
     dealt = {name: parallel.shard(rows, utterances) for name, rows in inputs.items()}
-    return ResidentSplit(dealt, labels_of_all(labels, utterances))
+    return ResidentSplit(dealt, *known_of_all(labels, chunk_steps, utterances))

@@ -24,7 +24,7 @@ def stages(network: nn.Module, config: TrainConfig, axis_name: str | None) -> St
 
     def objective(output: Any, batch: Batch) -> tuple[Float[Array, ""], Terms]:
         assert batch.pseudo_labels is not None
-        entropy = cross_entropy(output.cluster_logits, batch.pseudo_labels)
+        entropy = cross_entropy(output.cluster_logits, batch.pseudo_labels, batch.other_labels, batch.shares)
         weight, warmup = config.cluster_weight, config.cluster_warmup_epochs
         grown = jnp.minimum(batch.epochs / warmup, 1.0) if warmup > 1e-30 else 1.0
         return weight * grown * entropy, {"cross_entropy": entropy}

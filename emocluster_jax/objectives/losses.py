@@ -12,9 +12,18 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 
-def cross_entropy(logits: Float[Array, "n K"], labels: Int[Array, " n"]) -> Float[Array, ""]:
-    """Mean cross-entropy between cluster scores and pseudo-labels (paper, equation 1)."""
-    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+def cross_entropy(
+    logits: Float[Array, "n K"],
+    labels: Int[Array, " n"],
+    others: Int[Array, " n"] | None = None,
+    shares: Float[Array, " n"] | None = None,
+) -> Float[Array, ""]:
+    """Mean cross-entropy between cluster scores and pseudo-labels (paper, equation 1); of mixed chunks, the mixture of
+    that of their own `labels`, in these `shares`, and that of the `others`."""
+    entropy = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    if others is not None and shares is not None:
+        entropy = shares * entropy + (1 - shares) * optax.softmax_cross_entropy_with_integer_labels(logits, others)
+    return entropy.mean()
 
 
 def reconstruction_error(decoded: Float[Array, "n time mel"], chunks: Float[Array, "n time mel"]) -> Float[Array, ""]:

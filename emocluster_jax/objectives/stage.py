@@ -30,17 +30,24 @@ class Batch(NamedTuple):
       pseudo_labels: the cluster of every chunk; None for systems without clusters.
       targets: z-normalised labels of the chunks' recordings, NaN where missing.
       epochs: epochs of training before this step, with a fraction.
+      other_labels: the clusters of the chunks that were mixed into these; None if none were, or for systems without
+        clusters. Inputs and targets are mixtures already.
+      shares: what these chunks themselves are of the mixtures, 0.5 to 1; None if there are none.
+      unmasked: the chunks before parts of them were masked; None if none were.
     """
 
     inputs: Inputs
     pseudo_labels: Int[Array, " b"] | None
     targets: Float[Array, "b A"]
     epochs: Float[Array, ""]
+    other_labels: Int[Array, " b"] | None = None
+    shares: Float[Array, " b"] | None = None
+    unmasked: Float[Array, "b time mel"] | None = None
 
     @property
     def chunks(self) -> Float[Array, "b time mel"]:
-        """The batch's normalised mel spectrograms."""
-        return chunks_of(self.inputs)
+        """The batch's normalised mel spectrograms, without the masks that the network's input may have."""
+        return chunks_of(self.inputs) if self.unmasked is None else self.unmasked
 
 
 Terms = dict[str, Float[Array, ""]]
@@ -130,7 +137,7 @@ def stages_of(config: TrainConfig, axis_name: str | None = None) -> Stages:
 
 _NOT_MINIMISED: dict[str, Any] = {
     name: getattr(TrainConfig(), name)
-    for name in ("seed", "fold", "select_by", "patience", "checkpoint_minutes", "on_nan")
+    for name in ("augmentation", "seed", "fold", "select_by", "patience", "checkpoint_minutes", "on_nan")
 }
 
 

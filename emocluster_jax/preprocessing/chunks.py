@@ -54,7 +54,7 @@ def chunk_parts(read: Read, start: int, end: int, features: Features) -> ChunkPa
     settings).
     """
     length = end - start
-    if not isinstance(features, FeatureConfig) or (step := _step(length, features)) <= features.chunk_frames:
+    if not isinstance(features, FeatureConfig) or (step := chunk_step(length, features)) <= features.chunk_frames:
         return ChunkParts(length, [read(start, end)])
     margin, hop = _margin(features), features.hop_size
     parts = []
@@ -73,7 +73,7 @@ def frames_of_parts(parts: ChunkParts, features: Features) -> Float[np.ndarray, 
     """
     if len(parts.parts) == 1 or not isinstance(features, FeatureConfig):
         return source_frames(parts.parts[0], features)
-    length, margin, step = features.chunk_frames, _margin(features), _step(parts.length, features)
+    length, margin, step = features.chunk_frames, _margin(features), chunk_step(parts.length, features)
     mel = np.empty((len(parts.parts), length, features.mel_bands), np.float32)
     for i, part in enumerate(parts.parts):
         mel[i] = mel_spectrogram(part, features)[min(i * step, margin) :][:length]
@@ -82,7 +82,7 @@ def frames_of_parts(parts: ChunkParts, features: Features) -> Float[np.ndarray, 
 
 def chunk_spans(parts: ChunkParts, features: FeatureConfig) -> Iterator[Float[np.ndarray, " span"]]:
     """Each chunk's samples, from half a window before its first frame's centre to half a window after its last."""
-    step, half_window = max(_step(parts.length, features), 0), features.fft_size // 2
+    step, half_window = chunk_step(parts.length, features), features.fft_size // 2
     for i in range(features.chunks_per_utterance):
         first = i * step * features.hop_size
         last = first + (features.chunk_frames - 1) * features.hop_size
@@ -97,9 +97,11 @@ def frame_count(length: int, features: Features) -> int:
     return length // features.hop_size + 1 if isinstance(features, FeatureConfig) else length
 
 
-def _step(samples: int, features: FeatureConfig) -> int:
-    """Frames from the start of one chunk to the start of the next."""
-    return (frame_count(samples, features) - features.chunk_frames) // max(features.chunks_per_utterance - 1, 1)
+def chunk_step(length: int, features: Features) -> int:
+    """Frames from the start of one chunk to the start of the next, of a recording of this length, in samples or given
+    frames."""
+    between = max(frame_count(length, features) - features.chunk_frames, 0)
+    return between // max(features.chunks_per_utterance - 1, 1)
 
 
 def _margin(features: FeatureConfig) -> int:

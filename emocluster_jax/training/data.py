@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
-from emocluster_jax.config import DEFAULT_AUDIO, LABEL, AudioConfig, Features, TrainConfig
+from emocluster_jax.config import DEFAULT_AUDIO, LABEL, AudioConfig, AugmentationConfig, Features, TrainConfig
 from emocluster_jax.corpora.inputs import InputSizes
 from emocluster_jax.corpora.labels import check_known
 from emocluster_jax.errors import InputError
@@ -126,6 +126,7 @@ def check_settings(config: TrainConfig, data: TrainingData, selecting: tuple[str
             f"a batch of {config.batch_size} recordings is {batch} chunks, which {devices} devices cannot share "
             f"equally; choose a `batch_size` that is a multiple of {devices}"
         )
+    _check_augmentation(config.augmentation, data)
     if not NETWORKS[config.model.system].clusters:
         return
     components, width = config.clustering.pca_components, scaled_width(DENSE_WIDTH, config.model)
@@ -137,6 +138,31 @@ def check_settings(config: TrainConfig, data: TrainingData, selecting: tuple[str
                 f"`clusters={config.model.clusters}` is more than the {split.chunk_count} chunks of the {name} split; "
                 "choose fewer clusters"
             )
+
+
+def _check_augmentation(augmentation: AugmentationConfig, data: TrainingData) -> None:
+    """Raises InputError if chunks cannot be moved, or masks may be larger than a chunk."""
+    features = data.features
+    for masks, name, most, size, unit in (
+        (augmentation.time_masks, "time_mask_frames", augmentation.time_mask_frames, features.chunk_frames, "frames"),
+        (
+            augmentation.frequency_masks,
+            "frequency_mask_bands",
+            augmentation.frequency_mask_bands,
+            features.dimensions,
+            "bands",
+        ),
+    ):
+        if masks and most > size:
+            raise InputError(f"`{name}` is {most}; expected 1 to {size}, the {unit} of a chunk")
+    if augmentation.chunk_offset > 0:
+        if features.chunks_per_utterance == 1:
+            raise InputError(
+                "`chunk_offset` moves chunks towards the ones beside them, but these recordings have one chunk each; "
+                "leave it out"
+            )
+        if any(split is not None and split.chunk_steps is None for split in (data.train, data.unlabeled)):
+            raise InputError("`chunk_offset` needs `chunk_steps`, which these splits do not have; leave it out")
 
 
 def _varying(split: Split, config: TrainConfig) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from emocluster_jax.inference.model_directory import clustering_shapes
 from emocluster_jax.objectives.stage import Stage
 from emocluster_jax.runtime import parallel
 from emocluster_jax.runtime.loops import in_segments
+from emocluster_jax.training.augmentation import Windows, pairs
 from emocluster_jax.training.not_finite import NotFinite
 from emocluster_jax.training.steps import (
     LOST_UPDATE,
@@ -124,6 +125,7 @@ class StagePrograms:
       whole_recordings: whether batches consist of recordings, with their chunks in order, instead of chunks.
       log: of a step, from `steps.step_log`.
       clustering: None for systems without clusters; their batches are plainly shuffled.
+      draw_windows: (an epoch's batches, generator) -> where their chunks are moved to; None if they are not.
     """
 
     stage: Stage
@@ -136,6 +138,7 @@ class StagePrograms:
     log: StepLog
     train: Callable[[Trained, StageArrays, StepRange], Trained]
     clustering: ClusteringPrograms | None
+    draw_windows: Callable[[Int[np.ndarray, "steps batch"], np.random.Generator], Windows] | None = None
 
     @property
     def together(self) -> int:
@@ -218,22 +221,28 @@ def run_stage(
         state, clusters = _cluster(programs, programs.clustering, state, seed, view, report)
     with view.part("batches", "drawing batches", idle=True):
         batches = draw_batches(programs, clusters, seed)
+        windows, drawn, together = None, batches, programs.together
+        if programs.draw_windows is not None:
+            windows = programs.draw_windows(batches, np.random.default_rng((*seed, 1)))
+            if together == 1:
+                drawn, together = pairs(windows.lefts), 2
     begun = begun or StageProgress(clusters, empty_log(programs.log, len(batches)), 0)
     if view.stop():
         return state, begun
     # Once for all steps, since a streamed split calls the program for each of them.
     pseudo_labels = None if clusters is None else clusters.assignments
-    pseudo_labels, targets, table, log = parallel.replicate((pseudo_labels, programs.targets, batches, begun.log))
+    arrays = pseudo_labels, programs.targets, batches, windows, begun.log
+    pseudo_labels, targets, table, windows, log = parallel.replicate(arrays)
     trained, done = Trained(state, log), begun.steps
     _, steps_key = _device_keys(seed)
 
-    with programs.split.draws(batches[done:], programs.together) as spans:
+    with programs.split.draws(drawn[done:], together) as spans:
 
         def segment(first: int, last: int) -> None:
             nonlocal trained
             for given, begin, end in spans(first - done, last - done):
                 steps = StepRange(steps_key, np.float32(epoch - 1), done + begin, done + end)
-                trained = programs.train(trained, StageArrays(given, pseudo_labels, targets, table), steps)
+                trained = programs.train(trained, StageArrays(given, pseudo_labels, targets, table, windows), steps)
             log = parallel.first_replica(trained.log)
             for step in first + np.flatnonzero(log.left_out[first:last]):
                 found = {name: float(value[step]) for name, value in log.terms.items()}

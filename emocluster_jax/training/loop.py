@@ -40,6 +40,7 @@ from emocluster_jax.models.registry import NETWORKS, network_of, trains_on_recor
 from emocluster_jax.objectives.stage import Stage, stages_of
 from emocluster_jax.runtime import parallel
 from emocluster_jax.runtime.loops import StoppedError
+from emocluster_jax.training.augmentation import draw_windows
 from emocluster_jax.training.checkpoints import Checkpoint, Progress, SaveClock, restore_checkpoint, save_checkpoint
 from emocluster_jax.training.data import (
     TrainingData,
@@ -192,7 +193,10 @@ class _Run:
             balanced = config.clustering.balanced_batches
             clustering = ClusteringPrograms(self._embed, cluster, self._redraw_head, predict, balanced)
         whole_recordings = trains_on_recordings(config.model)
-        together = split.chunks_per_utterance if whole_recordings else 1
+        each, augmentation, draw = split.chunks_per_utterance, config.augmentation, None
+        if augmentation.chunk_offset > 0:
+            assert split.chunk_steps is not None  # `check_settings` has seen to it
+            draw = partial(draw_windows, split.chunk_steps, each, features.chunk_frames, augmentation.chunk_offset)
         return StagePrograms(
             stage=stage,
             title=title,
@@ -202,8 +206,9 @@ class _Run:
             batch_chunks=config.batch_size * features.chunks_per_utterance,
             whole_recordings=whole_recordings,
             log=step_log(config, features, stage.name, self.data.inputs),
-            train=training_program(stage, split.chunks_per_utterance, together),
+            train=training_program(stage, each, each if whole_recordings else 1, augmentation),
             clustering=clustering,
+            draw_windows=draw,
         )
 
 

@@ -22,16 +22,18 @@ from jaxtyping import Array, Bool, Float, Int
 from emocluster_jax.clustering.blocks import global_row_indices
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform, fit_transform, transform
 from emocluster_jax.clustering.kmeans import KMeansResult, kmeans
-from emocluster_jax.config import ClusteringConfig, Features, ModelConfig, TrainConfig
+from emocluster_jax.config import AugmentationConfig, ClusteringConfig, Features, ModelConfig, TrainConfig
 from emocluster_jax.corpora.inputs import InputSizes
-from emocluster_jax.feed.split import Held, Inputs, drawn
+from emocluster_jax.feed.split import AUDIO, Held, Inputs, drawn
 from emocluster_jax.models.encoder import dense_init
 from emocluster_jax.models.network import Network, example_inputs
 from emocluster_jax.models.registry import variables_of
 from emocluster_jax.objectives.optimizers import CLUSTER_HEAD
 from emocluster_jax.objectives.stage import Batch, Stage, Terms, stages_of
 from emocluster_jax.runtime import parallel
+from emocluster_jax.training.augmentation import Windows, augmented, moved, pairs
 
+NOT_AUGMENTED = AugmentationConfig()
 LOST_UPDATE = -float("inf")
 """Replaces the terms of a finite loss if its update or the optimiser's new state is not finite. No loss is negative."""
 
@@ -281,12 +283,14 @@ class StageArrays(NamedTuple):
       pseudo_labels: the cluster of every chunk of the split, int32; None for systems without clusters.
       targets: z-normalised labels of the split, float32; NaN where missing.
       batches: global chunk numbers, int32.
+      windows: where these chunks are moved to; None if they are not.
     """
 
     given: Held | Inputs
     pseudo_labels: Int[Array, " chunks"] | None
     targets: Float[Array, "utterances A"]
     batches: Int[Array, "steps batch"]
+    windows: Windows | None = None
 
 
 class StepRange(NamedTuple):
@@ -302,25 +306,34 @@ class StepRange(NamedTuple):
 
 @lru_cache(maxsize=32)
 def training_program(
-    stage: Stage, chunks_per_utterance: int, together: int = 1
+    stage: Stage, chunks_per_utterance: int, together: int = 1, augmentation: AugmentationConfig = NOT_AUGMENTED
 ) -> Callable[[Trained, StageArrays, StepRange], Trained]:
     """A program that runs a stage's steps, and fills in their log.
 
     Recordings have `chunks_per_utterance` chunks; `together` of them, 1 or all, follow one another in a batch.
     """
 
+    def inputs_of(given: Held | Inputs, batch: Array, windows: Windows | None) -> Inputs:
+        if windows is None:
+            return drawn(given, batch, together)
+        own = jax.tree.map(parallel.own_share, windows)
+        inputs = drawn(given, pairs(windows.lefts), 2) if together == 1 else drawn(given, batch, together)
+        lefts = own.lefts % chunks_per_utterance if together > 1 else jnp.zeros_like(own.lefts)
+        return {**inputs, AUDIO: moved(inputs[AUDIO], own._replace(lefts=lefts))}
+
     def run(trained: Trained, arrays: StageArrays, steps: StepRange) -> Trained:
-        given, pseudo_labels, targets, batches = arrays
+        given, pseudo_labels, targets, batches, windows = arrays
 
         def body(i: Array, before: Trained) -> Trained:
             own = parallel.own_share(batches[i])
             batch = Batch(
-                inputs=drawn(given, batches[i], together),
+                inputs=inputs_of(given, batches[i], jax.tree.map(lambda table: table[i], windows)),
                 pseudo_labels=None if pseudo_labels is None else pseudo_labels[own],
                 targets=targets[own // chunks_per_utterance],
                 epochs=steps.epochs + i / batches.shape[0],
             )
             key = jax.random.fold_in(steps.key, i)
+            batch = augmented(batch, augmentation, key, parallel.AXIS)
             state, found = train_step(stage, before.state, batch, key, parallel.AXIS)
             return Trained(state, jax.tree.map(lambda log, value: log.at[i].set(value), before.log, found))
 

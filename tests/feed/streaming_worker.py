@@ -18,6 +18,7 @@ from emocluster_jax.feed.split import Spans, block_of, block_starts, drawn
 from emocluster_jax.records.reader import open_data
 from emocluster_jax.runtime import parallel
 from emocluster_jax.runtime.processes import Processes
+from emocluster_jax.training.augmentation import pairs
 
 BLOCK = 2
 
@@ -39,6 +40,8 @@ def compare(data_dir: Path, recordings: int) -> None:
         for feed in ("resident", "streamed")
     )
     np.testing.assert_array_equal(resident.labels.values, streamed.labels.values)
+    for split in (resident, streamed):  # of 1 s: 63 frames, with 4 chunks of 16
+        np.testing.assert_array_equal(split.chunk_steps, np.full(recordings, 15))
     count, each = resident.utterances_per_device, resident.chunks_per_utterance
     assert count * jax.device_count() > resident.utterances
     size = min(BLOCK, count)
@@ -51,7 +54,8 @@ def compare(data_dir: Path, recordings: int) -> None:
     for split, rows in zip((resident, streamed), found, strict=True):
         with split.blocks(size) as blocks:
             rows += rows_on_devices(blocks, -(-count // size), block)
-    for batches, together in ((jnp.asarray(chunks), 1), (jnp.asarray(recordings), each)):
+    beside = pairs(chunks - chunks % each // (each - 1))  # none of them the last of its recording
+    for batches, together in ((jnp.asarray(chunks), 1), (jnp.asarray(beside), 2), (jnp.asarray(recordings), each)):
         draw = parallel.parallel(lambda _, given, step, b=batches, t=together: drawn(given, b[step], t))
         for split, rows in zip((resident, streamed), found, strict=True):
             with split.draws(np.asarray(batches), together) as draws:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 
 import emocluster_jax
 from compile_flags import flags_of_devices
+from emocluster_jax.config import AugmentationConfig
 from emocluster_jax.console import Console, Task
 from emocluster_jax.errors import InputError
 from emocluster_jax.feed.from_records import load_split
@@ -27,7 +29,7 @@ from emocluster_jax.training.data import TrainingData
 from emocluster_jax.training.loop import fit
 from emocluster_jax.training.metrics_log import read_metrics
 from small_records import write_records
-from small_training import CONFIG, FEATURES, draw_recordings
+from small_training import AUGMENTED, CONFIG, FEATURES, draw_recordings
 
 pytestmark = pytest.mark.usefixtures("optimized")
 TESTS = Path(__file__).resolve().parent.parent
@@ -61,13 +63,17 @@ def training_data(data_dir: Path, feed: Feed) -> TrainingData:
     )
 
 
-def test_training_and_evaluation_are_bit_equal(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("augmentation", [AugmentationConfig(), AUGMENTED])
+def test_training_and_evaluation_are_bit_equal(
+    augmentation: AugmentationConfig, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Even if the streamed run is stopped in the middle of its stages, and goes on."""
     doing: list[str] = [""]
     monkeypatch.setattr(Task, "describe", lambda task, text: doing.append(text or doing[-1]))
+    config = dataclasses.replace(CONFIG, augmentation=augmentation)
     metrics, models, predictions = [], [], []
     for feed in ("resident", "streamed"):
-        run = CONFIG, training_data(data_dir, cast(Feed, feed)), tmp_path / feed, Console(quiet=True)
+        run = config, training_data(data_dir, cast(Feed, feed)), tmp_path / feed, Console(quiet=True)
         for stage in ("stage I", "stage II") if feed == "streamed" else ():
             with pytest.raises(StoppedError):
                 fit(*run, stop=lambda stage=stage: doing[-1] == f"{stage}: training")

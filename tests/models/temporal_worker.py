@@ -16,7 +16,7 @@ from emocluster_jax.inference.predictor import Predictor
 from emocluster_jax.records.reader import open_data
 from emocluster_jax.training.loop import fit
 from small_records import write_records
-from small_training import FEATURES, MODEL, draw_recordings, make_data
+from small_training import AUGMENTED, FEATURES, MODEL, draw_recordings, make_data
 
 
 def main(folder: Path) -> None:
@@ -27,7 +27,8 @@ def main(folder: Path) -> None:
     for feed in ("resident", "streamed"):
         split = load_split(prepared, "train", Console(quiet=True), feed=feed)
         data = dataclasses.replace(make_data(unlabeled=False, validation=False), train=split)
-        fit(TrainConfig(model=model, epochs=1, batch_size=4), data, folder / feed, Console(quiet=True))
+        config = TrainConfig(model=model, epochs=1, batch_size=4, augmentation=AUGMENTED)
+        fit(config, data, folder / feed, Console(quiet=True))
         models.append(read_model(folder / feed / "model"))
     leaves = [jax.tree.leaves((found.variables, found.centroids)) for found in models]
     for resident, streamed in zip(*leaves, strict=True):

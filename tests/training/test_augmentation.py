@@ -1,0 +1,188 @@
+"""Moved, mixed and masked chunks."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from emocluster_jax.config import AugmentationConfig, FeatureConfig, TrainConfig
+from emocluster_jax.errors import InputError
+from emocluster_jax.feed.split import AUDIO, mask_name
+from emocluster_jax.objectives.losses import cross_entropy
+from emocluster_jax.objectives.stage import Batch
+from emocluster_jax.preprocessing.chunks import chunk_step, split_chunks
+from emocluster_jax.training.augmentation import augmented, draw_windows, mixed_up, moved, pairs, spec_augmented
+from emocluster_jax.training.data import check_settings
+from small_training import AUGMENTED, FEATURES, make_data
+
+RNG = np.random.default_rng(0)
+KEY = jax.random.key(0, impl="rbg")  # as in training
+EACH, LENGTH = FEATURES.chunks_per_utterance, FEATURES.chunk_frames
+# Shorter than a chunk; as long as one; then chunks that overlap; that touch (a step of 16); that leave a gap.
+FRAMES = (10, 16, 19, 40, 66, 67, 90)
+STEPS = np.array([0, 0, 1, 8, 16, 17, 24])
+
+
+def test_the_steps_are_those_between_chunks() -> None:
+    for frames, step in zip(FRAMES, STEPS, strict=True):
+        samples = (frames - 1) * FEATURES.hop_size + 5
+        assert chunk_step(samples, FEATURES) == step
+        starts = split_chunks(np.arange(frames)[:, None] + np.zeros((1, 2)), LENGTH, EACH)[:, 0, 0]
+        np.testing.assert_array_equal(starts, step * np.arange(EACH))
+
+
+@pytest.mark.parametrize("offset", [0.5, 1.0])
+def test_moved_chunks_are_those_of_the_spectrogram_at_the_moved_place(offset: float) -> None:
+    spectrograms = [RNG.normal(size=(frames, 3)).astype(np.float32) for frames in FRAMES]
+    chunks = np.stack([split_chunks(mel, LENGTH, EACH) for mel in spectrograms])
+    count = len(FRAMES)
+    batches = np.tile(np.arange(count * EACH), (200, 1))
+    windows = draw_windows(STEPS, EACH, LENGTH, offset, batches, np.random.default_rng(1))
+    begins = (windows.lefts % EACH * windows.steps + windows.begins).reshape(-1, count, EACH)
+    by = begins - STEPS[:, None] * np.arange(EACH)
+    for recording, step in enumerate(STEPS):
+        farthest = int(offset * step) if step <= LENGTH else 0
+        found = [set(by[:, recording, chunk].tolist()) for chunk in range(EACH)]
+        assert found[0] == set(range(farthest + 1))
+        assert found[1] == found[2] == set(range(-farthest, farthest + 1))
+        assert found[3] == set(range(-farthest, 1))
+
+    whole, pair = jax.jit(moved), jax.jit(moved)
+    flat = chunks.reshape(-1, LENGTH, 3)
+    for row in range(20):
+        drawn = type(windows)(*(values[row] for values in windows))
+        expected = np.stack(
+            [
+                np.pad(mel, ((0, max(LENGTH - len(mel), 0)), (0, 0)))[begin : begin + LENGTH]
+                for mel, recording in zip(spectrograms, begins[row], strict=True)
+                for begin in recording
+            ]
+        )
+        # In batches of whole recordings, and of chunks with the ones after them.
+        found = whole(jnp.asarray(chunks), drawn._replace(lefts=drawn.lefts % EACH))
+        np.testing.assert_array_equal(found.reshape(expected.shape), expected)
+        beside = flat[pairs(drawn.lefts)].reshape(-1, 2, LENGTH, 3)
+        assert (drawn.lefts % EACH < EACH - 1).all()
+        found = pair(jnp.asarray(beside), drawn._replace(lefts=np.zeros_like(drawn.lefts)))
+        np.testing.assert_array_equal(found.reshape(expected.shape), expected)
+
+
+def batch_of(recordings: int, each: int) -> Batch:
+    """Random chunks with a further input, some of it and of the targets missing."""
+    present = (np.arange(recordings) % 3 > 0).astype(np.float32)
+    text = RNG.normal(size=(recordings, 3)).astype(np.float32) * present[:, None]
+    audio = RNG.normal(size=(recordings, each, LENGTH, FEATURES.mel_bands)).astype(np.float32)
+    targets = np.repeat(RNG.normal(size=(recordings, 2)).astype(np.float32), each, axis=0)
+    targets[::5, 1] = np.nan
+    labels = RNG.integers(5, size=recordings * each).astype(np.int32)
+    inputs = {AUDIO: jnp.asarray(audio), "text": jnp.asarray(text), mask_name("text"): jnp.asarray(present)}
+    return Batch(inputs, jnp.asarray(labels), jnp.asarray(targets), jnp.zeros(()))
+
+
+@pytest.mark.parametrize("each", [1, 4])
+def test_a_mixture_is_linear_in_chunks_and_labels(each: int) -> None:
+    batch = batch_of(64, each)
+    # The number of a recording, mixed as its targets are, tells which one was mixed in.
+    numbers = jnp.repeat(jnp.stack([jnp.arange(64.0), jnp.ones(64)], axis=1), each, axis=0)
+    mixed, told = (mixed_up(given, 0.4, KEY) for given in (batch, batch._replace(targets=numbers)))
+    assert mixed.shares is not None and mixed.other_labels is not None
+    shares = np.asarray(mixed.shares, np.float64)
+    assert shares.min() >= 0.5 and shares.max() <= 1 and len(np.unique(shares)) > 32
+    own = np.asarray(numbers[:, 0], np.float64)
+    fits = np.isclose(shares[:, None] * own[:, None] + (1 - shares)[:, None] * np.arange(64), told.targets[:, :1])
+    order = np.where(shares < 0.999, fits.argmax(axis=1), own).astype(int)[::each]
+    clear = shares[::each] < 0.99  # of other ones rounding hides the partner
+    assert fits.any(axis=1).all() and clear.sum() > 30
+    assert len(set(order[clear])) == clear.sum()  # nobody is mixed into two
+
+    share = shares[::each, None][clear]
+    rows, others = np.flatnonzero(clear), order[clear]
+    audio, text, present = (np.asarray(batch.inputs[name]) for name in (AUDIO, "text", mask_name("text")))
+    found = {name: np.asarray(rows)[clear] for name, rows in mixed.inputs.items()}
+    both = share[..., None, None] * audio[rows] + (1 - share)[..., None, None] * audio[others]
+    np.testing.assert_allclose(found[AUDIO], both, atol=1e-6)
+    np.testing.assert_array_equal(found[mask_name("text")], present[rows] * present[others])
+    both = (share * text[rows] + (1 - share) * text[others]) * found[mask_name("text")][:, None]
+    np.testing.assert_allclose(found["text"], both, atol=1e-6)
+
+    targets, labels = (np.asarray(values).reshape(64, each, -1) for values in (batch.targets, batch.pseudo_labels))
+    both = share[..., None] * targets[rows] + (1 - share)[..., None] * targets[others]
+    np.testing.assert_allclose(np.asarray(mixed.targets).reshape(64, each, 2)[clear], both, atol=1e-6)
+    np.testing.assert_array_equal(np.asarray(mixed.other_labels).reshape(64, each, 1)[clear], labels[others])
+    np.testing.assert_array_equal(mixed.pseudo_labels, batch.pseudo_labels)
+
+
+def test_the_cross_entropy_of_a_mixture_is_the_mixture_of_both() -> None:
+    logits, labels = jnp.asarray(RNG.normal(size=(6, 4)), jnp.float32), jnp.arange(6, dtype=jnp.int32) % 4
+    others, shares = labels[::-1], jnp.linspace(0.5, 1, 6)
+    parts = [
+        share * cross_entropy(row, own) + (1 - share) * cross_entropy(row, other)
+        for row, own, other, share in zip(logits[:, None], labels[:, None], others[:, None], shares, strict=True)
+    ]
+    assert float(cross_entropy(logits, labels, others, shares)) == pytest.approx(float(np.mean(parts)), rel=1e-6)
+
+
+def test_masks_are_of_at_most_so_many_frames_and_bands() -> None:
+    config = AugmentationConfig(time_masks=2, time_mask_frames=3, frequency_masks=1, frequency_mask_bands=8)
+    audio = jnp.ones((50, 4, LENGTH, FEATURES.mel_bands))
+    masked = np.asarray(spec_augmented(audio, config, KEY)) == 0
+    frames, bands = masked.all(axis=-1), masked.all(axis=-2)
+    np.testing.assert_array_equal(masked, frames[..., None] | bands[..., None, :])
+    assert set(np.unique(frames.sum(axis=-1))) == set(range(7))
+    assert set(np.unique(bands.sum(axis=-1))) == set(range(9))
+    assert frames.any(axis=(0, 1)).all() and bands.any(axis=(0, 1)).all()  # also at the edges
+    edges = np.diff(np.pad(bands, ((0, 0), (0, 0), (1, 1))).astype(int), axis=-1)
+    assert ((edges == 1).sum(axis=-1) == bands.any(axis=-1)).all()  # one mask, in one piece
+    assert len(np.unique(bands.reshape(200, -1), axis=0)) > 100  # chunks have masks of their own
+
+    other = np.asarray(spec_augmented(audio, config, jax.random.key(1, impl="rbg"))) == 0
+    assert (other != masked).any()
+
+
+def test_what_a_batch_keeps() -> None:
+    def change(batch: Batch, config: AugmentationConfig) -> Batch:
+        program = jax.pmap(lambda given: augmented(given, config, KEY, "devices"), axis_name="devices")
+        return jax.tree.map(lambda rows: rows[0], program(jax.tree.map(lambda rows: rows[None], batch)))
+
+    batch = batch_of(8, 1)
+    nothing: Any = augmented(batch, AugmentationConfig(chunk_offset=1.0), KEY, "devices")
+    assert nothing is batch
+    both = change(batch, AUGMENTED)
+    mixed = change(batch, dataclasses.replace(AUGMENTED, time_masks=0, frequency_masks=0))
+    np.testing.assert_array_equal(both.chunks, mixed.chunks)  # what autoencoders restore has no masks
+    hidden = np.asarray(both.inputs[AUDIO][:, 0] != both.chunks)
+    assert hidden.any() and (np.asarray(both.inputs[AUDIO][:, 0])[hidden] == 0).all()
+    np.testing.assert_array_equal(both.targets, mixed.targets)
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "features", "message"),
+    [
+        (AugmentationConfig(time_masks=1, time_mask_frames=17), FEATURES, "`time_mask_frames` is 17; expected 1 to 16"),
+        (
+            AugmentationConfig(frequency_masks=1, frequency_mask_bands=33),
+            FEATURES,
+            "`frequency_mask_bands` is 33; expected 1 to 32, the bands of a chunk",
+        ),
+        (
+            AugmentationConfig(chunk_offset=0.5),
+            FeatureConfig(mel_bands=32, chunk_frames=16, chunks_per_utterance=1),
+            "`chunk_offset` moves chunks towards the ones beside them, but these recordings have one chunk each",
+        ),
+        (AugmentationConfig(chunk_offset=0.5), FEATURES, "`chunk_offset` needs `chunk_steps`"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(
+    augmentation: AugmentationConfig, features: FeatureConfig, message: str
+) -> None:
+    data = dataclasses.replace(make_data(), features=features)
+    with pytest.raises(InputError, match=re.escape(message)):
+        check_settings(TrainConfig(augmentation=augmentation), data, ("arousal",))
+    off = dataclasses.replace(augmentation, time_masks=0, frequency_masks=0, chunk_offset=0.0)
+    check_settings(TrainConfig(augmentation=off), data, ("arousal",))
