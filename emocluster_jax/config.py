@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from emocluster_jax.errors import InputError
 from emocluster_jax.ranges import Range, within
@@ -201,8 +201,83 @@ class GivenFeatures(Checked):
         return f"given features ({self.dimensions} numbers per frame, {self.frames_per_second:g} frames per second)"
 
 
-Features = FeatureConfig | GivenFeatures
-"""How recordings become chunks: frames of a mel spectrogram, or frames that were given."""
+FrontEndName = Literal["opensmile", "transformers"]
+"""Libraries that make frames of audio: each is a module in `preprocessing.front_ends`."""
+FRONT_ENDS_WANTED = "mel, opensmile:eGeMAPSv02, opensmile:ComParE_2016, or transformers:NAME_OR_FOLDER[@LAYER]"
+
+
+@dataclass(frozen=True)
+class FrontEndFeatures(Checked):
+    """How recordings become frames by another library, and these become chunks of one second.
+
+    Frame i is of the samples from i * `hop_size` on. Two are equal if they make the same frames: where an encoder lies,
+    or what it is called, does not matter.
+    """
+
+    sample_rate_hz: ClassVar[int] = 16_000
+
+    library: FrontEndName
+    name: str = field(compare=False)
+    """A feature set of openSMILE, or an encoder's folder or its name on the Hugging Face Hub."""
+    dimensions: int = field(metadata=within(Range(int, 1, 16_384)))
+    """Numbers per frame."""
+    hop_size: int = field(metadata=within(Range(int, 4, 16_000)))
+    """Samples from the start of one frame to that of the next."""
+    window_size: int = field(metadata=within(Range(int, 1, 480_000)))
+    """Samples that a recording needs for its first frame."""
+    checksum: str
+    """Of openSMILE the package's version and the feature set, of an encoder SHA-256 of its settings and weights."""
+    layer: int | None = field(default=None, metadata=within(Range(int, 0, 1_024)))
+    """The encoder's layer; None for its last hidden state."""
+    revision: str = field(default="", compare=False)
+    """The commit on the Hub, where the encoder is from there."""
+    chunks_per_utterance: int = field(default=11, metadata=within(_CHUNKS))
+    """Chunks that every recording is cut into, whatever its duration."""
+    clip: float = field(default=3.0, metadata=within(_CLIP))
+    """Normalised features are clipped to plus and minus this many standard deviations."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_size(self)
+
+    @property
+    def chunk_frames(self) -> int:
+        """Frames per chunk: as many as begin within a second."""
+        return self.sample_rate_hz // self.hop_size
+
+    @property
+    def frames_per_second(self) -> float:
+        return self.sample_rate_hz / self.hop_size
+
+    @property
+    def source_rate(self) -> float:
+        return self.sample_rate_hz
+
+    @property
+    def summary(self) -> str:
+        layer = "" if self.layer is None else f", layer {self.layer}"
+        return (
+            f"{self.library} features of {self.name}{layer} ({self.dimensions} numbers per frame, "
+            f"{self.frames_per_second:g} frames per second)"
+        )
+
+
+Features = FeatureConfig | GivenFeatures | FrontEndFeatures
+"""How recordings become chunks: frames of a mel spectrogram, frames that were given, or another library's frames."""
+
+
+def front_end_named(features: str) -> tuple[FrontEndName, str, int | None] | None:
+    """The library, its feature set or encoder, and the layer that `features` names; None for "mel".
+
+    Raises InputError for anything but `FRONT_ENDS_WANTED`.
+    """
+    if features == "mel":
+        return None
+    if features in ("opensmile:eGeMAPSv02", "opensmile:ComParE_2016"):
+        return "opensmile", features.partition(":")[2], None
+    if match := re.fullmatch(r"transformers:(.+?)(?:@([0-9]{1,4}))?", features):
+        return "transformers", match[1], None if match[2] is None else int(match[2])
+    raise InputError(f"`features` is {features!r}; expected {FRONT_ENDS_WANTED}")
 
 
 def _check_size(features: Features) -> None:
@@ -459,6 +534,7 @@ is the training of the published weights, whose regressor was never trained.
 
 
 def features_from_dict(values: Any, where: str) -> Features:
-    """Feature settings of either kind from what `dataclasses.asdict` made of them; raises as `from_dict`."""
-    given = isinstance(values, dict) and "frames_per_second" in values
-    return from_dict(GivenFeatures if given else FeatureConfig, values, where)
+    """Feature settings of any kind from what `dataclasses.asdict` made of them; raises as `from_dict`."""
+    names = set(values) if isinstance(values, dict) else set()
+    kind = FrontEndFeatures if "library" in names else GivenFeatures if "frames_per_second" in names else FeatureConfig
+    return from_dict(kind, values, where)

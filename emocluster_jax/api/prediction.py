@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from emocluster_jax.api.frames import segmented_frame
 from emocluster_jax.api.overview import ROWS, Overview, Shown
 from emocluster_jax.api.requests import PredictionSettings, asked_by
-from emocluster_jax.config import AudioConfig, FeatureConfig, channel_number
+from emocluster_jax.config import AudioConfig, GivenFeatures, channel_number
 from emocluster_jax.console import Console
 from emocluster_jax.corpora.audio_files import recording_suffixes
 from emocluster_jax.errors import InputError
@@ -214,7 +214,7 @@ def _audio(predictors: Sequence[Predictor], request: PredictionSettings) -> list
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if request.channel is not None:
         changes["channel"] = channel_number(request.channel)
-    if changes and not isinstance(predictors[0].features, FeatureConfig):
+    if changes and isinstance(predictors[0].features, GivenFeatures):
         raise InputError(
             f"the models read {predictors[0].features.summary}; leave out `channel`, `remove_dc` and `strict_audio`, "
             "which are about audio"

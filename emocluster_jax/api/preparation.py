@@ -9,13 +9,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from emocluster_jax.api.requests import PrepareRequest, asked_by
-from emocluster_jax.config import SPLITS, Features, GivenFeatures
+from emocluster_jax.config import SPLITS, Features, FrontEndFeatures, GivenFeatures, front_end_named
 from emocluster_jax.console import Console
 from emocluster_jax.corpora.audio_files import AUDIO_SUFFIXES, FRAME_SUFFIXES
 from emocluster_jax.corpora.labels import outlying_labels
 from emocluster_jax.corpora.registry import CorpusName, options_of, read_corpus
 from emocluster_jax.corpora.utterance import Utterance
-from emocluster_jax.errors import InputError
+from emocluster_jax.errors import InputError, one_line
+from emocluster_jax.preprocessing.front_ends import library
 from emocluster_jax.preprocessing.given_frames import most_frequent_dimensions, shape_of
 from emocluster_jax.preprocessing.normalization import Statistics
 from emocluster_jax.records.beam import BeamRunner, beam_runner
@@ -40,7 +41,7 @@ def prepare(request: PrepareRequest) -> Preparation:
     """Reads a corpus and writes its chunks as TFDS records, unless they are there already.
 
     The arguments are the fields of `PrepareRequest`. A recording of any rate and duration becomes normalised chunks (C,
-    frames, mel) of float16, (11, 62, 128) by default; given features become (11, frames per second, dimensions). An
+    frames, mel) of float16, (11, 62, 128) by default; other features become (11, frames per second, dimensions). An
     interrupted call goes on where it stopped when it is repeated.
 
     Returns:
@@ -53,8 +54,9 @@ def prepare(request: PrepareRequest) -> Preparation:
     source, data_dir, folds = Path(request.source), Path(request.data_dir), request.folds
     unlabeled = None if request.unlabeled is None else Path(request.unlabeled)
     own = options_of(corpus, request.corpus_options)
-    runner = _runner(request, data_dir)  # before anything is read
-    _check_outputs(corpus, source, data_dir)
+    _check_outputs(corpus, source, data_dir)  # before anything is read
+    front_end = _front_end(request, console)
+    runner = _runner(request, data_dir, front_end)
     suffixes = AUDIO_SUFFIXES if request.frame_rate is None else FRAME_SUFFIXES
     with console.showing_log():
         if corpus == "demo":
@@ -65,7 +67,7 @@ def prepare(request: PrepareRequest) -> Preparation:
     preparation = write_records(
         utterances,
         data_dir,
-        _features(request, utterances, console),
+        _features(request, utterances, front_end, console),
         corpus=corpus,
         source=os.path.abspath(source if source.is_dir() else source.parent),  # noqa: PTH100 (links stay)
         workers=runner,
@@ -109,10 +111,23 @@ def _empty_splits(request: PrepareRequest, utterances: Sequence[Utterance], prep
             yield f"the {split} split is empty, since no recording is in it: {_WITHOUT[split]}"
 
 
-def _runner(request: PrepareRequest, data_dir: Path) -> int | BeamRunner:
+def _front_end(request: PrepareRequest, console: Console) -> FrontEndFeatures | None:
+    """The settings of the features that another library makes; None for others."""
+    if (named := front_end_named(request.features)) is None:
+        return None
+    name, *of_library = named
+    features = library(name).settings(*of_library)
+    console.line(one_line(features.summary + (f" at commit {features.revision}" if features.revision else "")))
+    if notice := library(name).NOTICE:
+        console.line(notice)
+    return features
+
+
+def _runner(request: PrepareRequest, data_dir: Path, front_end: FrontEndFeatures | None) -> int | BeamRunner:
     """What decodes and writes: this many processes, or Beam."""
     if request.beam is None:
-        return request.workers or usable_cores()
+        on_gpu = front_end is not None and library(front_end.library).uses_gpu()
+        return request.workers or (1 if on_gpu else usable_cores())
     if _BUCKET.match(str(data_dir)):
         raise InputError(
             f"`data_dir={data_dir}` is not a folder; Beam workers write to a file system that all of them mount"
@@ -141,15 +156,17 @@ def _make_demo(source: Path, console: Console) -> None:
         demo.generate(source, config, task.advance)
 
 
-def _features(request: PrepareRequest, utterances: Sequence[Utterance], console: Console) -> Features:
-    """The settings of the mel spectrogram, or of the given features."""
+def _features(
+    request: PrepareRequest, utterances: Sequence[Utterance], front_end: FrontEndFeatures | None, console: Console
+) -> Features:
+    """The settings of the mel spectrogram, of the front end, or of the given features."""
     source = Path(request.source)
     if request.frame_rate is None:
         if all(utterance.path.suffix.lower() in FRAME_SUFFIXES for utterance in utterances):
             raise InputError(
                 f"the recordings of {source} are .npy files; say by `frame_rate` how many frames per second they have"
             )
-        return request.spectrogram
+        return front_end or request.spectrogram
 
     with console.task("reading headers", total=len(utterances), unit="recordings") as task:
 

@@ -16,7 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from emocluster_jax import config
-from emocluster_jax.config import DEFAULT_AUDIO, AudioConfig, FeatureConfig, Preset, TrainConfig, channel_number
+from emocluster_jax.config import (
+    DEFAULT_AUDIO,
+    AudioConfig,
+    FeatureConfig,
+    Preset,
+    TrainConfig,
+    channel_number,
+    front_end_named,
+)
 from emocluster_jax.corpora.registry import CorpusName
 from emocluster_jax.errors import InputError
 from emocluster_jax.ranges import within
@@ -76,6 +84,11 @@ class PrepareRequest(AnyRequest):
     """A folder of recordings without labels, which join the unlabelled split."""
     unlabeled_limit: int | None = field(default=None, metadata=within(config.RECORDINGS))
     """Take this many of that folder: the same ones each time, and smaller samples are subsets of larger ones."""
+    features: str = "mel"
+    """What the recordings become: `mel`, a spectrogram; `opensmile:eGeMAPSv02` or `opensmile:ComParE_2016`, low-level
+    descriptors (extra `opensmile`; for research and other non-commercial use); `transformers:NAME_OR_FOLDER[@LAYER]`,
+    hidden states of a speech encoder (extra `transformers`), by default its last ones. Models make them of recordings
+    themselves, too."""
     window_ms: float = field(default=32.0, metadata=within(config.WINDOW_MS))
     """Length of the spectrogram's windows, and of their Fourier transform, in milliseconds."""
     hop_ms: float = field(default=16.0, metadata=within(config.WINDOW_MS))
@@ -100,8 +113,9 @@ class PrepareRequest(AnyRequest):
     strict_audio: bool = False
     """Leave out recordings that were cut short, instead of using what is there."""
     workers: int | None = field(default=None, metadata=within(config.WORKERS))
-    """Processes that decode and write; by default one per core. The records are the same for any number. With more than
-    one, a Python script calls the function below `if __name__ == "__main__":`; a notebook need not."""
+    """Processes that decode and write; by default one per core, or a single one for an encoder on a GPU. The records
+    are the same for any number. With more than one, a Python script calls the function below
+    `if __name__ == "__main__":`; a notebook need not."""
     beam: str | None = field(default=None, metadata={"option": "beam-runner"})
     """An Apache Beam runner decodes and writes in place of local processes: DirectRunner, FlinkRunner, DataflowRunner,
     ...; see docs/preparation-at-scale.md. The records are the same."""
@@ -113,9 +127,14 @@ class PrepareRequest(AnyRequest):
     def __post_init__(self) -> None:
         super().__post_init__()
         audio, spectrogram = self.audio, self.spectrogram  # checks channel, windows and bands
+        if front_end_named(self.features) is not None and spectrogram != FeatureConfig():
+            raise InputError(
+                f"`features={self.features}` are no spectrogram; leave out `window_ms`, `hop_ms` and `mel_bands`"
+            )
         if self.unlabeled_limit is not None and self.unlabeled is None:
             raise InputError("`unlabeled_limit` needs `unlabeled`, the folder that it limits")
         for given, settings in (
+            (self.features != "mel", "`features`, which are made of audio"),
             (spectrogram != FeatureConfig(), "`window_ms`, `hop_ms` and `mel_bands`, which make a spectrogram"),
             (audio != DEFAULT_AUDIO, "`channel`, `remove_dc` and `strict_audio`, which are about audio"),
         ):

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from emocluster_jax.config import FeatureConfig, Features
+from emocluster_jax.config import Features, GivenFeatures
 from emocluster_jax.errors import InputError, one_line
 
 AV_SUFFIXES = frozenset(
@@ -44,7 +44,7 @@ _log = logging.getLogger(__name__)
 
 def recording_suffixes(features: Features) -> frozenset[str]:
     """The file name endings that count as recordings for these features."""
-    return AUDIO_SUFFIXES if isinstance(features, FeatureConfig) else FRAME_SUFFIXES
+    return FRAME_SUFFIXES if isinstance(features, GivenFeatures) else AUDIO_SUFFIXES
 
 
 def check_folder(folder: Path, expected: str) -> None:

@@ -21,13 +21,23 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from emocluster_jax.config import BATCH_SIZE, WINDOW_S, WORKERS, AudioConfig, FeatureConfig, Features, GivenFeatures
+from emocluster_jax.config import (
+    BATCH_SIZE,
+    WINDOW_S,
+    WORKERS,
+    AudioConfig,
+    FeatureConfig,
+    Features,
+    FrontEndFeatures,
+    GivenFeatures,
+)
 from emocluster_jax.corpora.inputs import InputSizes
 from emocluster_jax.corpora.segments import segment_suffix
 from emocluster_jax.errors import InputError, RecordingError
 from emocluster_jax.inference.predictor import Prediction, Predictor
 from emocluster_jax.preprocessing.audio import Condition
 from emocluster_jax.preprocessing.chunks import ChunkParts, chunk_parts, frames_of_parts, mel_chunks
+from emocluster_jax.preprocessing.front_ends import loaded
 from emocluster_jax.preprocessing.given_frames import read_vectors
 from emocluster_jax.preprocessing.quality import Quality, quality_of, silent_reason
 from emocluster_jax.preprocessing.sources import LongRecording, Read, open_source, reader, segment_bounds
@@ -129,7 +139,7 @@ def predict_recordings(
       The recordings' segments in order, and in its place each recording that cannot be used, or is silent as a whole.
 
     Raises:
-      InputError: as of `check_extent`, or models that read different things.
+      InputError: as of `check_extent`, or models that read different things, or a front end that is not there.
     """
     check_extent(window_s, batch_size, workers)
     batch_size = batch_size or default_batch_size()
@@ -213,9 +223,11 @@ class _FrontEnd:
             key = settings, predictor.statistics.mean.tobytes(), predictor.statistics.std.tobytes()
             self._distinct.setdefault(key, predictor)
             self.chunks_of.append(list(self._distinct).index(key))
+            # Imports libraries here: while several threads import, Python's parser may fail in one of them.
             if isinstance(its := predictor.features, FeatureConfig):
-                # Imports librosa here: while several threads import, Python's parser may fail in one of them.
                 mel_filters(its.sample_rate_hz, its.fft_size, its.mel_bands)
+            elif isinstance(its, FrontEndFeatures):
+                loaded(its)
 
     def segments(self, recordings: Sequence[Recording], window_s: float | None) -> Iterable[_Cut | Skipped]:
         """Recordings of one file, or their windows, once the file has been decoded to its end."""

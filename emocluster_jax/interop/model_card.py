@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from emocluster_jax.config import GivenFeatures
+from emocluster_jax.config import FrontEndFeatures, FrontEndName, GivenFeatures
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.cluster_information import ClusterInformation
 from emocluster_jax.evaluation.metrics import SELECTIONS, Scores
 from emocluster_jax.evaluation.run_results import CLUSTERS_FILE, TEST_SCORES, read_clusters, read_run_scores
 from emocluster_jax.inference.model_directory import SavedModel
 from emocluster_jax.models.registry import NETWORKS
+from emocluster_jax.preprocessing.front_ends import library
 from emocluster_jax.records.folds import describe_fold
 from emocluster_jax.records.preparation import Preparation
 from emocluster_jax.training.workdir import RUN_FILE, SavedRun, read_run
@@ -43,6 +44,29 @@ frames = librosa.feature.melspectrogram(
     pad_mode="constant",
 ).T
 """
+_OF_16_KHZ = """signal = librosa.resample(signal, orig_sr=rate, target_sr=16_000, res_type="soxr_hq")
+signal = signal / np.abs(signal).max()  # up to 30 s; this project cuts longer recordings into parts
+"""
+_OPENSMILE = """smile = opensmile.Smile(feature_set=f["name"], feature_level="lld")
+frames = smile(signal * 32767 / 32768, 16_000)[0].T  # (time, dimension); a sample of 1 would overflow
+"""
+_TRANSFORMERS = """extractor = AutoFeatureExtractor.from_pretrained(f["name"], revision=f["revision"] or "main")
+encoder = AutoModel.from_pretrained(f["name"], revision=f["revision"] or "main", use_safetensors=True).eval()
+with torch.no_grad():
+    values = extractor(signal, sampling_rate=16_000, return_tensors="pt").input_values
+    outputs = encoder(values, output_hidden_states=True)
+states = outputs.last_hidden_state if f["layer"] is None else outputs.hidden_states[f["layer"]]
+frames = states[0].numpy()  # (time, dimension)
+"""
+_FRONT_ENDS: dict[FrontEndName, tuple[str, str, str]] = {
+    "opensmile": ("opensmile", "import opensmile\n", _OPENSMILE),
+    "transformers": (
+        "torch transformers",
+        "import torch\nfrom transformers import AutoFeatureExtractor, AutoModel\n",
+        _TRANSFORMERS,
+    ),
+}
+"""Packages, imports, and what makes frames of a signal."""
 _CUT = """normalised = (frames - config["feature_mean"]) / config["feature_std"]
 normalised = np.nan_to_num(normalised).clip(-f["clip"], f["clip"])
 length, count = config["input"]["chunks"]["shape"][1], f["chunks_per_utterance"]
@@ -247,6 +271,8 @@ def _limits(model: SavedModel, run: RunNumbers, license: str) -> str:
         lines.append("- Its quality has to be measured before it is used.")
     if model.config.system == "emocluster":
         lines.append("- Clusters have no names; another training finds and numbers them differently.")
+    if isinstance(model.features, FrontEndFeatures) and (notice := library(model.features.library).NOTICE):
+        lines.append(f"- {notice}.")
     if license == UNKNOWN:
         lines.append("- The licence of the weights is not stated. The terms of the training recordings may bind it.")
     return "\n".join(lines)
@@ -293,4 +319,8 @@ def _chunks_code(model: SavedModel) -> tuple[str, str]:
         if audio.remove_dc:
             signal += "signal = signal - signal.mean()\n"
         frames = signal + _MEL
+        if isinstance(model.features, FrontEndFeatures):
+            package, imported, made = _FRONT_ENDS[model.features.library]
+            packages, imports = f"{packages} {package}", imports + imported
+            frames = signal + _OF_16_KHZ + made
     return packages, f"import json\n\n{imports}{_SETTINGS}{frames}{_CUT}"

@@ -8,17 +8,19 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from emocluster_jax.config import FeatureConfig, Features
+from emocluster_jax.config import FeatureConfig, Features, FrontEndFeatures, GivenFeatures
+from emocluster_jax.preprocessing.front_ends import Part, count_frames, part_frames, parts_of
 from emocluster_jax.preprocessing.normalization import Statistics, normalize
 from emocluster_jax.preprocessing.sources import Read, source_frames
 from emocluster_jax.preprocessing.spectrogram import mel_spectrogram
 
 
 class ChunkParts(NamedTuple):
-    """Samples or given frames of a recording's chunks."""
+    """Samples or given frames that a recording's chunks are made of."""
 
     length: int  # of the whole recording
-    parts: list[Float[np.ndarray, " part *frame"]]  # the whole recording, or each chunk's part of it, in order
+    # the whole recording, each chunk's part of it, or those of a front end's parts that chunks lie in; in order
+    parts: list[Float[np.ndarray, " part *frame"]]
 
 
 def split_chunks(
@@ -50,11 +52,15 @@ def mel_chunks(
 def chunk_parts(read: Read, start: int, end: int, features: Features) -> ChunkParts:
     """Reads the parts that chunks need of a source from `start` up to, but not including, `end`.
 
-    That is all of it for given frames, and for a signal too short for gaps between chunks (up to 11 s with the default
-    settings).
+    That is all of it for given frames, for a spectrogram's signal too short for gaps between chunks (up to 11 s with
+    the default settings), and for one that is a single part to a front end. RecordingError for a signal that is too
+    short for a front end's frame.
     """
     length = end - start
-    if not isinstance(features, FeatureConfig) or (step := chunk_step(length, features)) <= features.chunk_frames:
+    if isinstance(features, FrontEndFeatures):
+        needed = _parts_with_chunks(length, features)
+        return ChunkParts(length, [read(start + part.start, start + part.end) for part in needed])
+    if isinstance(features, GivenFeatures) or (step := chunk_step(length, features)) <= features.chunk_frames:
         return ChunkParts(length, [read(start, end)])
     margin, hop = _margin(features), features.hop_size
     parts = []
@@ -66,12 +72,14 @@ def chunk_parts(read: Read, start: int, end: int, features: Features) -> ChunkPa
 
 
 def frames_of_parts(parts: ChunkParts, features: Features) -> Float[np.ndarray, "frames dimensions"]:
-    """Given frames, or a power spectrogram, float32, that `mel_chunks` cuts into the chunks of the whole recording.
+    """Frames, float32, that `mel_chunks` cuts into the chunks of the whole recording.
 
     Of recordings with gaps between chunks it has only the chunks' frames, one chunk after another, so that time and
     memory do not grow with the duration.
     """
-    if len(parts.parts) == 1 or not isinstance(features, FeatureConfig):
+    if isinstance(features, FrontEndFeatures):
+        return _frames_of_front_end(parts, features)
+    if len(parts.parts) == 1 or isinstance(features, GivenFeatures):
         return source_frames(parts.parts[0], features)
     length, margin, step = features.chunk_frames, _margin(features), chunk_step(parts.length, features)
     mel = np.empty((len(parts.parts), length, features.mel_bands), np.float32)
@@ -80,8 +88,44 @@ def frames_of_parts(parts: ChunkParts, features: Features) -> Float[np.ndarray, 
     return mel.reshape(-1, features.mel_bands)
 
 
-def chunk_spans(parts: ChunkParts, features: FeatureConfig) -> Iterator[Float[np.ndarray, " span"]]:
-    """Each chunk's samples, from half a window before its first frame's centre to half a window after its last."""
+def _frames_of_front_end(parts: ChunkParts, features: FrontEndFeatures) -> Float[np.ndarray, "frames dimensions"]:
+    needed = _parts_with_chunks(parts.length, features)
+    made = [part_frames(samples, part, features) for part, samples in zip(needed, parts.parts, strict=True)]
+    if len(parts_of(parts.length, features)) == 1:
+        return made[0]
+    length = features.chunk_frames
+    chunks = np.empty((features.chunks_per_utterance, length, features.dimensions), np.float32)
+    for chunk, start in zip(chunks, _chunk_starts(parts.length, features), strict=True):
+        for part, frames in zip(needed, made, strict=True):
+            first, last = max(part.first, start), min(part.last, start + length)
+            if first < last:
+                chunk[first - start : last - start] = frames[first - part.first : last - part.first]
+    return chunks.reshape(-1, features.dimensions)
+
+
+def _parts_with_chunks(samples: int, features: FrontEndFeatures) -> list[Part]:
+    """Those of a recording's parts that have frames of its chunks."""
+    starts, length = _chunk_starts(samples, features), features.chunk_frames
+    parts = parts_of(samples, features)
+    return [part for part in parts if any(part.first < start + length and start < part.last for start in starts)]
+
+
+def _chunk_starts(samples: int, features: FrontEndFeatures) -> list[int]:
+    """The first frame of each chunk."""
+    step = chunk_step(samples, features)
+    return [i * step for i in range(features.chunks_per_utterance)]
+
+
+def chunk_spans(parts: ChunkParts, features: FeatureConfig | FrontEndFeatures) -> Iterator[Float[np.ndarray, " span"]]:
+    """Each chunk's samples: all that its frames are of, as far as there are any."""
+    if isinstance(features, FrontEndFeatures):
+        needed, hop = _parts_with_chunks(parts.length, features), features.hop_size
+        for start in _chunk_starts(parts.length, features):
+            # The context of the part that it begins in has the rest of it.
+            i, part = next((i, part) for i, part in enumerate(needed) if part.first <= start < part.last)
+            first = start * hop - part.start
+            yield parts.parts[i][first : first + (features.chunk_frames - 1) * hop + features.window_size]
+        return
     step, half_window = chunk_step(parts.length, features), features.fft_size // 2
     for i in range(features.chunks_per_utterance):
         first = i * step * features.hop_size
@@ -94,7 +138,9 @@ def chunk_spans(parts: ChunkParts, features: FeatureConfig) -> Iterator[Float[np
 
 def frame_count(length: int, features: Features) -> int:
     """The number of frames of a recording of this length, in samples or given frames."""
-    return length // features.hop_size + 1 if isinstance(features, FeatureConfig) else length
+    if isinstance(features, FrontEndFeatures):
+        return count_frames(length, features)
+    return length if isinstance(features, GivenFeatures) else length // features.hop_size + 1
 
 
 def chunk_step(length: int, features: Features) -> int:

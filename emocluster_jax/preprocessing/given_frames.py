@@ -20,7 +20,7 @@ from emocluster_jax.preprocessing.audio import LONGEST_S
 from emocluster_jax.preprocessing.containers import is_known_container, is_npy
 from emocluster_jax.preprocessing.file_contents import CUT_SHORT, opened
 
-_MOST_VALUES = 1 << 28
+MOST_VALUES = 1 << 28
 """The most numbers per recording, held in memory: 1 GiB of float32, or 1.5 hours of 50 frames/s of 1,000 numbers."""
 _LONGEST_HEADER = 10_000
 """In bytes; arrays of numbers have headers of 128."""
@@ -69,7 +69,7 @@ def checked_vector(vector: Shaped[np.ndarray, " ..."], length: int) -> Float32[n
     """What `read_vectors` does, for a vector in memory."""
     vector = np.asarray(vector)
     _check_form(vector.shape, vector.dtype, length)
-    return _finite(vector)
+    return finite_numbers(vector)
 
 
 def vector_length(paths: Iterable[Path]) -> int | None:
@@ -100,7 +100,7 @@ def checked_frames(
         raise RecordingError(f"{frames_per_second:g} frames per second; expected {features.frames_per_second:g}")
     frames = np.asarray(frames)
     _check_form(frames.shape, frames.dtype, features)
-    return _finite(frames)
+    return finite_numbers(frames)
 
 
 def shape_of(path: Path) -> tuple[int, ...] | None:
@@ -116,7 +116,9 @@ def _read(path: Path, expected: GivenFeatures | int) -> Float32[np.ndarray, "*sh
     with opened(path) as file:
         shape, by_columns, dtype = _header(file)
         _check_form(shape, dtype, expected)
-        return _finite(np.fromfile(file, dtype, math.prod(shape)).reshape(shape, order="F" if by_columns else "C"))
+        return finite_numbers(
+            np.fromfile(file, dtype, math.prod(shape)).reshape(shape, order="F" if by_columns else "C")
+        )
 
 
 def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
@@ -158,11 +160,12 @@ def _check_form(shape: tuple[int, ...], dtype: np.dtype, expected: GivenFeatures
         raise RecordingError(f"frames of {shape[1]} numbers; expected (frames, {expected.dimensions})")
     if not shape[0]:
         raise RecordingError("no frames")
-    if shape[0] > LONGEST_S * expected.frames_per_second or math.prod(shape) > _MOST_VALUES:
-        raise RecordingError(f"longer than {LONGEST_S / 3600:g} hours or {_MOST_VALUES} numbers")
+    if shape[0] > LONGEST_S * expected.frames_per_second or math.prod(shape) > MOST_VALUES:
+        raise RecordingError(f"longer than {LONGEST_S / 3600:g} hours or {MOST_VALUES} numbers")
 
 
-def _finite(numbers: Shaped[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
+def finite_numbers(numbers: Shaped[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
+    """The numbers as float32; RecordingError if one is NaN, infinite, or absurdly large."""
     if not np.isfinite(numbers).all():
         raise RecordingError("NaN or infinite numbers")
     if max(float(numbers.max()), -float(numbers.min())) > _LARGEST:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from emocluster_jax.config import FeatureConfig, Features
+from emocluster_jax.config import Features, GivenFeatures
 from emocluster_jax.preprocessing.audio import Condition
 from emocluster_jax.preprocessing.chunks import ChunkParts, chunk_spans, frame_count
 
@@ -65,7 +65,7 @@ def quality_of(parts: ChunkParts, features: Features, condition: Condition) -> Q
     step = max(frames - length, 0) // max(count - 1, 1)
     covered = min(length + (count - 1) * min(step, length), frames) / frames
     padded = max(length - frames, 0) / length
-    if not isinstance(features, FeatureConfig):
+    if isinstance(features, GivenFeatures):
         return Quality(covered, padded, math.nan, math.nan, math.nan, math.nan)
     # Of all samples that a chunk's frames see.
     is_silent = [np.ptp(span) <= SILENCE and np.abs(span).max() < 1 for span in chunk_spans(parts, features)]

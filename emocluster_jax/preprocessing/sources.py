@@ -1,8 +1,8 @@
 """What is read from a recording's file: a signal, from which frames are computed, or given frames.
 
-A file's source is (samples,) at `features.source_rate` for a mel spectrogram, or frames (frames, dimensions). A signal
-too long for memory is decoded once for its peak, and again for parts of it. A segment is cut out of its whole file's
-source, along the first axis, and so keeps the file's peak. All functions raise RecordingError for what cannot be used.
+A file's source is (samples,) at `features.source_rate`, or given frames (frames, dimensions). A signal too long for
+memory is decoded once for its peak, and again for parts of it. A segment is cut out of its whole file's source, along
+the first axis, and so keeps the file's peak. All functions raise RecordingError for what cannot be used.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from emocluster_jax.config import DEFAULT_AUDIO, AudioConfig, FeatureConfig, Features
+from emocluster_jax.config import DEFAULT_AUDIO, AudioConfig, FeatureConfig, Features, GivenFeatures
 from emocluster_jax.errors import RecordingError
 from emocluster_jax.preprocessing.audio import (
     Condition,
@@ -25,6 +25,7 @@ from emocluster_jax.preprocessing.audio import (
     signal_blocks,
     to_mono_resampled,
 )
+from emocluster_jax.preprocessing.front_ends import all_frames
 from emocluster_jax.preprocessing.given_frames import checked_frames, read_frames
 from emocluster_jax.preprocessing.spectrogram import mel_spectrogram
 
@@ -44,9 +45,9 @@ def read_source(
     path: Path, features: Features, audio: AudioConfig = DEFAULT_AUDIO, condition: Condition | None = None
 ) -> Float[np.ndarray, " time *frame"]:
     """A file's samples or frames, as float32; `audio` and `condition` are those of `read_audio`."""
-    if isinstance(features, FeatureConfig):
-        return read_audio(path, features.sample_rate_hz, audio, condition)
-    return read_frames(path, features)
+    if isinstance(features, GivenFeatures):
+        return read_frames(path, features)
+    return read_audio(path, features.sample_rate_hz, audio, condition)
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def open_source(
     path: Path, features: Features, audio: AudioConfig = DEFAULT_AUDIO, condition: Condition | None = None
 ) -> Float[np.ndarray, " time *frame"] | LongRecording:
     """What `read_source` reads, up to `LONGEST_S`; a signal longer than `HELD_S` is decoded but not kept."""
-    if not isinstance(features, FeatureConfig):
+    if isinstance(features, GivenFeatures):
         return read_frames(path, features)
     sample_rate_hz = features.sample_rate_hz
     samples, peak = 0, np.float32(0)
@@ -92,9 +93,9 @@ def as_source(
     array: Shaped[np.ndarray, " ..."], rate: float, features: Features, audio: AudioConfig = DEFAULT_AUDIO
 ) -> Float[np.ndarray, " time *frame"]:
     """What `read_source` reads, for samples or frames in memory, of which there are `rate` per second."""
-    if isinstance(features, FeatureConfig):
-        return to_mono_resampled(array, rate, features.sample_rate_hz, audio)
-    return checked_frames(array, rate, features)
+    if isinstance(features, GivenFeatures):
+        return checked_frames(array, rate, features)
+    return to_mono_resampled(array, rate, features.sample_rate_hz, audio)
 
 
 def segment_bounds(length: int, rate: float, start_s: float | None, end_s: float | None) -> tuple[int, int]:
@@ -128,7 +129,10 @@ def cut_segment(
 def source_frames(
     source: Float[np.ndarray, " time *frame"], features: Features
 ) -> Float[np.ndarray, "frames dimensions"]:
-    return mel_spectrogram(source, features) if isinstance(features, FeatureConfig) else source
+    """All frames of a recording in memory; RecordingError if a front end cannot make any of it."""
+    if isinstance(features, FeatureConfig):
+        return mel_spectrogram(source, features)
+    return source if isinstance(features, GivenFeatures) else all_frames(source, features)
 
 
 def reader(source: Float[np.ndarray, " time *frame"] | LongRecording) -> Read:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from emocluster_jax.config import AudioConfig, Features, features_from_dict
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError, RecordingError
-from emocluster_jax.preprocessing.sources import read_source
+from emocluster_jax.preprocessing.sources import read_source, source_frames
 from emocluster_jax.records.shards import Shard
 from emocluster_jax.runtime.child_processes import end_with_parent, run_child
 from emocluster_jax.settings import from_dict
@@ -113,4 +113,5 @@ if __name__ == "__main__":
     end_with_parent()
     _features = features_from_dict(json.loads(sys.argv[2]), "arguments")
     with suppress(RecordingError):
-        read_source(Path(sys.argv[1]), _features, from_dict(AudioConfig, json.loads(sys.argv[3]), "arguments"))
+        _audio = from_dict(AudioConfig, json.loads(sys.argv[3]), "arguments")
+        source_frames(read_source(Path(sys.argv[1]), _features, _audio), _features)

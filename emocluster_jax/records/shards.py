@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from emocluster_jax.config import DEFAULT_AUDIO, LABEL, SPLITS, AudioConfig, Features, GivenFeatures
@@ -87,7 +87,9 @@ def request_sha256(
     The corpus's folder is not part of it: a moved corpus is the same one. Files of given features have the same sizes
     for every layer, so their beginnings are part of it, as are the whole files of further inputs.
     """
-    request = [_REQUEST_VERSION, asdict(features), statistics_from]
+    # Of an encoder the checksum counts, and not where it lies.
+    settings = {field.name: getattr(features, field.name) for field in fields(features) if field.compare}
+    request = [_REQUEST_VERSION, settings, statistics_from]
     # With the defaults it is the same as in versions without these settings.
     if tuple(labels) != VAD:
         request.append({"labels": list(labels)})

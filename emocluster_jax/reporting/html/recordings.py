@@ -18,6 +18,7 @@ from emocluster_jax.console import Console
 from emocluster_jax.corpora.segments import find_recording
 from emocluster_jax.errors import RecordingError
 from emocluster_jax.preprocessing.audio import read_audio
+from emocluster_jax.preprocessing.chunks import frame_count
 from emocluster_jax.preprocessing.normalization import feature_statistics, frame_moments, normalize
 from emocluster_jax.preprocessing.sources import cut_segment, read_source, segment_bounds, source_frames
 from emocluster_jax.reporting.html.figures import cluster_colour
@@ -154,8 +155,7 @@ def draw_cut(
     Its id is relative to the folder `source`. The file may be missing; outside of the folder it is not read.
     """
     hop_s = 1 / features.frames_per_second
-    steps = duration_s / hop_s
-    frames = 1 + int(steps) if isinstance(features, FeatureConfig) else round(steps)
+    frames = frame_count(round(duration_s * features.source_rate), features)
     step = (max(frames, features.chunk_frames) - features.chunk_frames) // max(len(chunks) - 1, 1)
     starts_s = tuple(i * step * hop_s for i in range(len(chunks)))
     picture = None

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from emocluster_jax.config import DEFAULT_AUDIO, FeatureConfig
+from emocluster_jax.config import DEFAULT_AUDIO, GivenFeatures
 from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.run_results import TEST_SCORES
@@ -88,9 +88,9 @@ def view_data(run: RunFiles, data_dir: Path, source: Path | None, extent: Extent
             typical = typical_recordings(sample, source, preparation.audio, extent.clips, extent.clip_seconds, console)
     assignments = unless_wrong(lambda: _read_assignments(run, data), None, problems)
     silent = _silent(typical, source)
-    if silent and isinstance(preparation.features, FeatureConfig):
+    if silent and not isinstance(preparation.features, GivenFeatures):
         console.warn(silent)
-    cuts = _cuts(data, train, source)
+    cuts: tuple[Cut, ...] = unless_wrong(lambda: _cuts(data, train, source), (), problems)
     return DataView(preparation, train, assignments, sample, typical, silent, cuts, tuple(problems))
 
 
