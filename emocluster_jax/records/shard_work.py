@@ -13,11 +13,12 @@ import numpy as np
 from jaxtyping import Float, Float32
 from threadpoolctl import threadpool_limits
 
-from emocluster_jax.config import AudioConfig
+from emocluster_jax.config import AudioConfig, Features, FrontEndFeatures
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import RecordingError
 from emocluster_jax.preprocessing.audio import Condition
 from emocluster_jax.preprocessing.chunks import chunk_parts, mel_chunks
+from emocluster_jax.preprocessing.front_ends import loaded
 from emocluster_jax.preprocessing.given_frames import read_vectors
 from emocluster_jax.preprocessing.normalization import FrameMoments, Statistics, frame_moments
 from emocluster_jax.preprocessing.quality import quality_of, silent_reason
@@ -76,7 +77,7 @@ class ShardWork:
         """First pass: decodes the recordings and keeps their frames and moments."""
         moments, entries, skipped = [], [], []
         all_frames, all_moments = self._path(shard, _FRAMES), self._path(shard, _MOMENTS)
-        with threadpool_limits(1), replacing(all_frames) as temporary, temporary.open("wb") as file:
+        with _one_thread(self.layout.features), replacing(all_frames) as temporary, temporary.open("wb") as file:
             for row, (utterance, outcome) in enumerate(self._decoded(shard)):
                 if isinstance(outcome, str):
                     skipped.append((utterance.id, outcome))
@@ -114,7 +115,7 @@ class ShardWork:
         features, serialize = self.layout.features, record_serializer(self.layout)
         report, noticed = ShardReport(), Counter[str]()
         recordings = self._spooled(shard) if self.is_spooled(shard) else self._decoded(shard)
-        with threadpool_limits(1), replacing(self._path(shard, ".array_record")) as temporary:
+        with _one_thread(self.layout.features), replacing(self._path(shard, ".array_record")) as temporary:
             writer = ArrayRecordWriter(str(temporary), _WRITER_OPTIONS)
             try:
                 for utterance, outcome in recordings:
@@ -219,3 +220,10 @@ class ShardWork:
     @property
     def _remedy(self) -> str:
         return f"remove {self.folder} and give the same command again"
+
+
+def _one_thread(features: Features) -> threadpool_limits:
+    """In this context libraries compute on one thread: workers are many, and other numbers of threads round anew."""
+    if isinstance(features, FrontEndFeatures):
+        loaded(features)  # what is loaded later would not be limited
+    return threadpool_limits(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -72,7 +73,7 @@ def test_parts_make_all_frames_and_see_their_surroundings() -> None:
         parts = parts_of(samples, features)
         assert [part.first for part in parts] == list(range(0, parts[-1].last, 1_000))
         assert parts[-1].last == (samples - 400) // 320 + 1 and parts[-1].end == samples
-        assert all(one.last == other.first for one, other in zip(parts, parts[1:], strict=False))
+        assert all(one.last == other.first for one, other in itertools.pairwise(parts))
         assert all(part.start == max(part.first - 250, 0) * 320 for part in parts)
     (only,) = parts_of(30 * RATE_HZ, features)
     assert only == (0, 1_499, 0, 30 * RATE_HZ)
@@ -194,7 +195,7 @@ def test_what_features_may_say() -> None:
     assert front_end_named("transformers:microsoft/wavlm-base@9") == ("transformers", "microsoft/wavlm-base", 9)
     assert front_end_named("transformers:a@b/c") == ("transformers", "a@b/c", None)
     for wrong in ("mfcc", "opensmile", "opensmile:GeMAPS", "transformers:", "transformers"):
-        with pytest.raises(InputError, match="`features` is .*; expected mel, opensmile:eGeMAPSv02"):
+        with pytest.raises(InputError, match=r"`features` is .*; expected mel, opensmile:eGeMAPSv02"):
             front_end_named(wrong)
 
 
