@@ -1,4 +1,4 @@
-"""Low-level descriptors of openSMILE, one frame each 10 ms: 25 numbers of eGeMAPSv02, 65 of ComParE_2016.
+"""Low-level descriptors of openSMILE, one frame every 10 ms: 25 numbers of eGeMAPSv02, 65 of ComParE_2016.
 
 Source: Eyben, Wöllmer & Schuller, "openSMILE: the Munich versatile and fast open-source audio feature extractor", ACM
 Multimedia 2010. Its licence allows research and other non-commercial use.
