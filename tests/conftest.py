@@ -57,6 +57,8 @@ FIRST = (
     "training/test_lowering.py",
     "launch/test_train.py",
     "launch/test_own_features.py",
+    "launch/test_front_ends.py",
+    "preprocessing/test_front_ends.py",
     "api/test_python_page.py",
     "api/test_notebook.py",
     "test_documentation.py",
