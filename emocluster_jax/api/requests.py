@@ -87,8 +87,8 @@ class PrepareRequest(AnyRequest):
     features: str = "mel"
     """What the recordings become: `mel`, a spectrogram; `opensmile:eGeMAPSv02` or `opensmile:ComParE_2016`, low-level
     descriptors (extra `opensmile`; for research and other non-commercial use); `transformers:NAME_OR_FOLDER[@LAYER]`,
-    hidden states of a speech encoder (extra `transformers`), by default its last ones. Models make them of recordings
-    themselves, too."""
+    hidden states of a speech encoder (extra `transformers`), by default of its last layer. Models make the same of
+    recordings that they predict; see docs/front-ends.md."""
     window_ms: float = field(default=32.0, metadata=within(config.WINDOW_MS))
     """Length of the spectrogram's windows, and of their Fourier transform, in milliseconds."""
     hop_ms: float = field(default=16.0, metadata=within(config.WINDOW_MS))
