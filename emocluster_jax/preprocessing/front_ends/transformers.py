@@ -146,7 +146,7 @@ def _checksum(folder: Path) -> str:
 def _fetched(name: str, revision: str) -> tuple[Path, str]:
     """The folder of an encoder of the Hub, and its commit: the one asked for, or with "" the newest."""
     if not _HUB_NAME.fullmatch(name):
-        raise InputError(f"{name} is neither a folder nor a name on the Hugging Face Hub; give one of both")
+        raise InputError(f"{name} is neither a folder nor a name on the Hugging Face Hub; give one of an encoder")
     from huggingface_hub import snapshot_download
 
     asked = {"allow_patterns": [_CONFIG, _EXTRACTOR, _WEIGHTS], "revision": revision or None}
