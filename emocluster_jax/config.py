@@ -498,6 +498,11 @@ class TrainConfig(Checked):
             )
         if self.stages == "unsupervised" and not self.cluster_weight:
             raise InputError("`cluster_weight=0` leaves `stages=unsupervised` nothing to minimise; give a higher one")
+        if self.optimizer.train_layers != "all" and self.init_from is None:
+            raise InputError(
+                f"`train_layers={self.optimizer.train_layers}` keeps the other layers as they are, and without "
+                "`init_from` these are random; give the model to start from as well"
+            )
         for setting, value in values_of(self):
             users = setting.systems
             if users is not None and self.model.system not in users and value != setting.default:
@@ -514,11 +519,21 @@ class TrainConfig(Checked):
         return replaced(self, settings)
 
 
-Preset = Literal["demo", "small", "paper", "paper-fsl", "paper-ssl-15k", "paper-ssl-40k", "paper-as-published"]
+Preset = Literal[
+    "demo", "small", "fine-tune", "paper", "paper-fsl", "paper-ssl-15k", "paper-ssl-40k", "paper-as-published"
+]
 
 presets: dict[Preset, TrainConfig] = {
     "demo": TrainConfig(model=ModelConfig(width_multiplier=0.25), epochs=5, batch_size=16),
     "small": TrainConfig(model=ModelConfig(width_multiplier=0.25), epochs=20, batch_size=16, patience=5),
+    "fine-tune": TrainConfig(
+        optimizer=OptimizerConfig(
+            algorithm="adamw", weight_decay=0.01, warmup_epochs=1.0, schedule="cosine", encoder_rate_factor=0.1
+        ),
+        epochs=10,
+        batch_size=16,
+        patience=3,
+    ),
     "paper": TrainConfig(),
     "paper-fsl": TrainConfig(unlabeled_size=0),
     "paper-ssl-15k": TrainConfig(unlabeled_size=15_000),
@@ -527,7 +542,8 @@ presets: dict[Preset, TrainConfig] = {
 }
 """Named starting points of a training, which options override.
 
-`small` is for a few hundred recordings and a laptop; it ends after five epochs without a better one. `paper` takes the
+`small` is for a few hundred recordings and a laptop; it ends after five epochs without a better one. `fine-tune` is for
+a model that `init_from` names, whose encoder it changes little; its network is that of the model. `paper` takes the
 whole unlabelled pool, fsl none of it (fully supervised), ssl as many recordings as its name says; `paper-as-published`
 is the training of the published weights, whose regressor was never trained.
 """

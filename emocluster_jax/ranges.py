@@ -45,7 +45,8 @@ class Range(Generic[Number]):
         excluded = self.excludes and getattr(self, self.excludes)
         # Integers of any size compare exactly with floats, and NaN is in no range.
         if number is None or not self.lowest <= number <= self.highest or number == excluded:
-            raise InputError(f"{name} is {shown(value)}; expected {self}")
+            whole = ", a whole number" if number is None and self.kind is int and not self.wanted else ""
+            raise InputError(f"{name} is {shown(value)}; expected {self}{whole}")
         return number
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emocluster_jax.api.requests import FitSettings
-from emocluster_jax.config import Preset, TrainConfig, presets
+from emocluster_jax.config import ModelConfig, Preset, TrainConfig, presets
 from emocluster_jax.errors import InputError, one_line
 from emocluster_jax.runtime.host import keep_freed_memory
 from emocluster_jax.runtime.processes import Processes
@@ -45,7 +45,8 @@ class Options:
     """Takes checkpoints, the best model, metrics and plots. [required with --data-dir]"""
     preset: Preset | None = None
     """A named set of defaults, which other options override. `small` suits a few hundred recordings and a laptop: a
-    quarter of the width, batches of 16, at most 20 epochs. `paper` has the full width, 50 epochs and the whole
+    quarter of the width, batches of 16, at most 20 epochs. `fine-tune` starts from the model of --init-from, with
+    its network, and changes its encoder little. `paper` has the full width, 50 epochs and the whole
     unlabelled pool; paper-fsl uses none of the pool, and paper-as-published leaves the regressor untrained. [default:
     paper with --data-dir, else demo]"""
     config_file: Path | None = field(default=None, metadata={"option": "config"})
@@ -81,8 +82,8 @@ def parse(arguments: list[str], name: str = "train") -> Options:
 def _defaults(arguments: list[str]) -> tuple[str, TrainConfig]:
     """The settings that options change, and where they are from."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for option in ("--preset", "--config", "--data-dir", "--workdir"):
-        first.add_argument(option, option.replace("a-d", "a_d"), nargs="?")
+    for option in ("--preset", "--config", "--data-dir", "--workdir", "--init-from"):
+        first.add_argument(option, f"--{option[2:].replace('-', '_')}", nargs="?")
     for option in (("--resume",), ("--help", "-h")):
         first.add_argument(*option, action="store_true")
     given, _ = first.parse_known_args(arguments)
@@ -91,13 +92,29 @@ def _defaults(arguments: list[str]) -> tuple[str, TrainConfig]:
         if preset is not None:
             raise InputError("--preset and --config are both given; each sets all defaults, give one")
         return given.config, _settings_in(Path(given.config))
-    if preset is None and given.resume and given.workdir and (Path(given.workdir) / "run.json").exists():
-        from emocluster_jax.training.workdir import read_run
+    resumed = None
+    if preset in (None, "fine-tune") and given.resume and given.workdir:
+        from emocluster_jax.training.workdir import has_run, read_run
 
-        return f"the run in {given.workdir}", read_run(Path(given.workdir)).config
+        resumed = read_run(Path(given.workdir)).config if has_run(Path(given.workdir)) else None
+    if preset is None and resumed is not None:
+        return f"the run in {given.workdir}", resumed
     if preset not in presets:  # where it is a wrong one, the parser says so
         preset = "demo" if given.data_dir is None and not given.help else "paper"
+    if preset == "fine-tune" and not given.help:
+        if given.init_from is None:
+            raise InputError("--preset fine-tune starts from a model; give its directory by --init-from")
+        # A run that goes on no longer needs the model that it began with.
+        network = _network_in(Path(given.init_from)) if resumed is None else resumed.model
+        return f"preset fine-tune, with the network of {given.init_from}", replace(presets[preset], model=network)
     return f"preset {preset}", presets[preset]
+
+
+def _network_in(path: Path) -> ModelConfig:
+    from emocluster_jax.inference.model_directory import model_folder, read_model
+
+    check_path("--init-from", path)
+    return read_model(model_folder(path)).config
 
 
 def _settings_in(path: Path) -> TrainConfig:

@@ -25,7 +25,7 @@ from emocluster_jax.inference.recordings import check_extent
 from emocluster_jax.preprocessing.given_frames import checked_frames
 from emocluster_jax.ranges import Range, alternatives, number_kind, within
 from emocluster_jax.runtime.processes import Processes
-from emocluster_jax.settings import Checked, from_dict, settings_of
+from emocluster_jax.settings import Checked, Setting, from_dict, settings_of
 from launch import COMMANDS, train
 from launch.command import run
 
@@ -91,14 +91,16 @@ def construct(cls: type[Any], values: dict[str, Any]) -> Any:
     return instance
 
 
-def some_value(hint: Any) -> Any:
-    kind = alternatives(hint)[0]
-    return Path("x") if kind is Path else next(iter(typing.get_args(kind)), 1)
+def some_value(setting: Setting) -> Any:
+    if setting.range is not None:
+        return setting.range.lowest
+    kind = alternatives(setting.type)[0]
+    return kind("x") if kind in (Path, str) else next(iter(typing.get_args(kind)), 1)
 
 
 @pytest.mark.parametrize(("cls", "f", "hint"), NUMBERS, ids=NAMES)
 def test_absurd_numbers_are_refused(cls: type[Any], f: dataclasses.Field[Any], hint: Any) -> None:
-    required = {setting.name: some_value(setting.type) for setting in settings_of(cls) if setting.required}
+    required = {setting.name: some_value(setting) for setting in settings_of(cls) if setting.required}
     for absurd in ABSURD:
         value = (absurd,) * LADDER_LEVELS if "tuple" in str(hint) else absurd
         values = required | {f.name: value}

@@ -132,9 +132,9 @@ def read_predictions(path: Path | str) -> pandas.DataFrame:
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror or shortened(str(error))})") from None
     except (ValueError, TypeError) as error:
+        reason = shortened(" ".join(str(error).split()))
         raise InputError(
-            f"{path} is not a table of predictions ({shortened(str(error))}); give one that `launch.predict` or "
-            "`write_table` wrote"
+            f"{path} is not a table of predictions ({reason}); give one that `launch.predict` or `write_table` wrote"
         ) from None
     return table
 

@@ -49,6 +49,10 @@ def asked_by(request: Callable[Asked, Request]) -> Callable[[Callable[[Request],
     def of(carry_out: Callable[[Request], Result]) -> Callable[Asked, Result]:
         @functools.wraps(carry_out)
         def function(*args: Asked.args, **kwargs: Asked.kwargs) -> Result:
+            try:
+                inspect.signature(request).bind(*args, **kwargs)
+            except TypeError as error:
+                raise TypeError(f"{carry_out.__name__}(): {error}") from None
             return carry_out(request(*args, **kwargs))
 
         hints, signature = typing.get_type_hints(request), inspect.signature(request)
@@ -180,8 +184,8 @@ class FitSettings(AnyRequest):
     """How a training run is carried out; its results do not depend on it."""
 
     resume: bool = False
-    """Go on with the run in the work directory, with its settings, or begin it. Only `epochs`, `patience`, `on_nan` and
-    `checkpoint_minutes` may change."""
+    """Go on with the run in the work directory, with its settings, or begin it. Of these only `epochs` (unless its
+    `schedule` follows them), `patience`, `on_nan` and `checkpoint_minutes` may change."""
     feed: FeedChoice = "auto"
     """Hold all chunks in the devices' memory, or read them from the records as they are needed; results are the same.
     `auto` holds them where they fit."""

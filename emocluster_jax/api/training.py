@@ -185,6 +185,11 @@ def _settings(request: FitRequest) -> TrainConfig:
         return request.config
     if request.config is None and request.resume and has_run(Path(request.workdir)):
         return read_run(Path(request.workdir)).config
+    if request.config == "fine-tune":
+        raise InputError(
+            "`config=fine-tune` starts from a model; give presets['fine-tune'].replace(init_from=...), with the "
+            "`width_multiplier` of the model if it is not 1"
+        )
     return presets[request.config or "paper"]
 
 

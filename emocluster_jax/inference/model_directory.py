@@ -280,6 +280,8 @@ def _read_description(path: Path) -> dict[str, Any]:
     """A model's description; its entries are not checked."""
     folder, remedy = path.parent, "give what training or import wrote"
     missing = f"{folder} is not a model directory: it has no {path.name}; {remedy}"
+    if not folder.exists():
+        missing = f"there is no model directory {folder}; {remedy}"
     if not path.exists() and exported_weights(folder) is not None:
         missing = (
             f"{folder} is an export, and its {EXPORT_CARD} tells how to run it; here, give the model directory that it "

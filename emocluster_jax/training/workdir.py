@@ -133,8 +133,8 @@ def claim(workdir: Path, config: TrainConfig, data: str, *, resume: bool, initia
     unchanged = dataclasses.replace(config, **{name: getattr(stored.config, name) for name in _CHANGEABLE})
     for name, old, new in _differences(stored.config, unchanged):
         raise InputError(
-            f"the run in {workdir} was begun with `{name}={old}`, not {new}; leave it out, as a resumed run keeps its "
-            f"settings, or choose another `workdir`, with `config={path}` for the run's other settings"
+            f"the run in {workdir} was begun with `{name}={old}`, not {new}; leave it and any preset out, as a resumed "
+            f"run keeps its settings, or choose another `workdir`, with `config={path}` for the run's other settings"
         )
     if config.optimizer.schedule != "constant" and config.epochs != stored.config.epochs:
         raise InputError(

@@ -255,8 +255,9 @@ def test_resume_goes_on_and_a_plain_repeat_refuses(
     call(train, *again[:4], "--resume", "--patience", "3", "--quiet")
     assert read_run(workdir).config == dataclasses.replace(before.config, patience=3)
     assert refused(capsys, train, *again[:4], "--resume", "--clusters", "4") == (
-        f"error: the run in {workdir} was begun with --clusters 3, not 4; leave it out, as a resumed run keeps its "
-        f"settings, or choose another --workdir, with --config {workdir / 'run.json'} for the run's other settings"
+        f"error: the run in {workdir} was begun with --clusters 3, not 4; leave it and any preset out, as a resumed "
+        "run keeps its settings, or choose another --workdir, with --config "
+        f"{workdir / 'run.json'} for the run's other settings"
     )
 
 

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from emocluster_jax import fit
 from emocluster_jax.config import ClusteringConfig, ModelConfig, OptimizerConfig, Preset, TrainConfig, presets
 from emocluster_jax.errors import InputError
+from emocluster_jax.inference.model_directory import save_model
 from emocluster_jax.training.workdir import claim
 from launch.train import parse
+from small_models import small_model
 
 DATA = ["--data-dir", "data", "--workdir", "run"]
 UNUSUAL = TrainConfig(
@@ -25,10 +28,25 @@ UNUSUAL = TrainConfig(
 )
 
 
-@pytest.mark.parametrize("preset", presets)
+@pytest.mark.parametrize("preset", sorted({*presets} - {"fine-tune"}))
 def test_presets(preset: Preset) -> None:
     assert parse([*DATA, "--preset", preset]).config == presets[preset]
     assert parse([*DATA, f"--preset={preset}", "--epochs", "2"]).config.epochs == 2
+
+
+def test_fine_tuning_has_the_network_of_the_model(tmp_path: Path) -> None:
+    model = small_model(("valence", "stress"))
+    save_model(tmp_path / "model", model)
+    fine_tune = [*DATA, "--preset", "fine-tune"]
+    config = parse([*fine_tune, "--init-from", str(tmp_path / "model"), "--epochs", "2"]).config
+    assert config == presets["fine-tune"].replace(init_from=str(tmp_path / "model"), epochs=2, **vars(model.config))
+    assert parse([*fine_tune, f"--init_from={tmp_path / 'model'}", "--clusters", "9"]).config.model.clusters == 9
+    with pytest.raises(InputError, match="--preset fine-tune starts from a model; give its directory by --init-from"):
+        parse(fine_tune)
+    with pytest.raises(InputError, match=r"there is no model directory .*none; give what"):
+        parse([*fine_tune, "--init-from", str(tmp_path / "none")])
+    with pytest.raises(InputError, match="`config=fine-tune` starts from a model; give presets"):
+        fit("data", "run", "fine-tune")
 
 
 def test_the_preset_that_is_not_named() -> None:

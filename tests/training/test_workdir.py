@@ -52,7 +52,7 @@ def test_resume_with_other_settings_or_data_names_them(tmp_path: Path) -> None:
     claim(tmp_path, CONFIG, "fingerprint", resume=False)
     complete_an_epoch(tmp_path)
     other = dataclasses.replace(CONFIG, model=ModelConfig(clusters=8))
-    with pytest.raises(InputError, match=r"begun with `clusters=7`, not 8; leave it out"):
+    with pytest.raises(InputError, match=r"begun with `clusters=7`, not 8; leave it and any preset out"):
         claim(tmp_path, other, "fingerprint", resume=True)
     with pytest.raises(InputError, match="other data"):
         claim(tmp_path, CONFIG, "another", resume=True)
