@@ -169,8 +169,9 @@ def test_encoders_that_are_changed_gone_or_none(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match=r"^nobody/none is not a folder, and cannot be fetched .* or give a folder"):
         module.settings("nobody/none", None)
-    with pytest.raises(InputError, match="neither a folder nor a name on the Hugging Face Hub"):
-        module.settings(str(folder), None)
+    for name in (str(folder), "x" * 5_000 + "/a/b"):
+        with pytest.raises(InputError, match="neither a folder nor a name on the Hugging Face Hub"):
+            module.settings(name, None)
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"not installed: pip install \"emocluster_jax\[transformers\]\""):
         module.load(features)

@@ -38,7 +38,7 @@ def settings(name: str, layer: int | None) -> FrontEndFeatures:
     Raises InputError if a package, a network or a file is missing, or it is not an encoder of waveforms of 16 kHz.
     """
     _check_installed(f"transformers:{name}")
-    folder, revision = (Path(os.path.abspath(name)), "") if Path(name).is_dir() else _fetched(name, "")  # noqa: PTH100
+    folder, revision = (Path(os.path.abspath(name)), "") if _is_folder(name) else _fetched(name, "")  # noqa: PTH100
     checksum, encoder = _checksum(folder), _Encoder(folder, layer)
     hop, window = encoder.hop_and_window
     frames = encoder(np.random.default_rng(0).uniform(-1, 1, window + hop * (_PROBE_FRAMES - 1)).astype(np.float32))
@@ -56,10 +56,12 @@ def load(features: FrontEndFeatures) -> Encode:
     _check_installed(features.summary)
     if features.revision:
         folder, _ = _fetched(features.name, features.revision)
-    elif not (folder := Path(features.name)).is_dir():
+    elif _is_folder(features.name):
+        folder = Path(features.name)
+    else:
         raise InputError(
-            f"the encoder of {features.summary} is gone: {folder} is not a folder; put a copy of it there (SHA-256 of "
-            f"its files {features.checksum})"
+            f"the encoder of {features.summary} is gone: {features.name} is not a folder; put a copy of it there "
+            f"(SHA-256 of its files {features.checksum})"
         )
     if (found := _checksum(folder)) != features.checksum:
         raise InputError(
@@ -139,8 +141,15 @@ def _checksum(folder: Path) -> str:
             raise InputError(
                 f"{folder} has no {path.name}; give a folder that the encoder and its feature extractor were saved in"
             )
-        digest.update(f"{path.name} {file_sha256(path)}\n".encode())
+        try:
+            digest.update(f"{path.name} {file_sha256(path)}\n".encode())
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror}; check the encoder's files") from None
     return digest.hexdigest()
+
+
+def _is_folder(name: str) -> bool:
+    return os.path.isdir(name)  # noqa: PTH112 (False for names that no file system allows)
 
 
 def _fetched(name: str, revision: str) -> tuple[Path, str]:
