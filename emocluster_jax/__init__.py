@@ -7,9 +7,9 @@ predictor = emocluster_jax.load_model("run/model")
 prediction = predictor(signal, sampling_rate)
 ```
 
-From a corpus to such a model: `prepare`, `fit`, `evaluate`, `predict`, `clusters`; docs/python.md has an example. What
-is wrong with a request raises `InputError`: its one line names settings, such as `clusters`, which commands print as
-options (`--clusters`). A signal that a predictor cannot use raises `RecordingError`.
+From a corpus to such a model: `prepare`, `fit`, `evaluate`, `calibrate`, `predict`, `clusters`; docs/python.md has an
+example. What is wrong with a request raises `InputError`: its one line names settings, such as `clusters`, which
+commands print as options (`--clusters`). A signal that a predictor cannot use raises `RecordingError`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from emocluster_jax.errors import InputError, RecordingError
 from emocluster_jax.storage.caches import place_caches
 
 if TYPE_CHECKING:
+    from emocluster_jax.api.calibration import calibrate
     from emocluster_jax.api.clusters import clusters
     from emocluster_jax.api.evaluation import evaluate
     from emocluster_jax.api.prediction import predict
@@ -43,6 +44,7 @@ __all__ = [
     "Recording",
     "RecordingError",
     "TrainConfig",
+    "calibrate",
     "clusters",
     "evaluate",
     "fit",
@@ -58,6 +60,7 @@ with contextlib.suppress(InputError):
     place_caches()
 
 _MODULES = {
+    "calibrate": "api.calibration",
     "clusters": "api.clusters",
     "evaluate": "api.evaluation",
     "predict": "api.prediction",

@@ -37,6 +37,8 @@ def _only(*systems: SystemName) -> dict[str, Any]:
 
 BATCH_SIZE = Range(int, 1, 65_536)
 """Recordings per batch, in training and prediction."""
+CALIBRATION_RECORDINGS = Range(int, 5, 1_000_000_000)
+"""Labelled recordings to calibrate a model on."""
 CLUSTERS = Range(int, 1, 1_000_000)
 FOLD = Range(int, 1, 1_000_000)
 _FOLDS_WANTED = "speakers, or a number from 3 to 1000000: one fold tests, one validates, the others train"

@@ -4,6 +4,7 @@ COMMANDS = {
     "prepare": "recordings and labels become records, ready for training",
     "train": "train a model on prepared records; without arguments, the demo",
     "evaluate": "score a model on a prepared split",
+    "calibrate": "bring a model's predictions to the scale of your labels",
     "predict": "recordings become a table of predicted attributes",
     "report": "one HTML page on a run or an experiment",
     "experiment": "the paper's tables and figures, from grids of runs",

@@ -10,7 +10,7 @@ from emocluster_jax.api.requests import EvaluateRequest
 from emocluster_jax.runtime.processes import Processes
 from emocluster_jax.storage.disk import AGAIN, check_output_file, writing
 from launch import command
-from launch.options import parse
+from launch.options import invocation, parse
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def main() -> None:
     from emocluster_jax.runtime import parallel
 
     parallel.start_processes(options.processes)
-    from emocluster_jax.api.evaluation import evaluate
+    from emocluster_jax.api.evaluation import evaluate, run_on
     from emocluster_jax.evaluation.run_results import scores_as_json
     from emocluster_jax.storage.atomic_files import write_json
 
@@ -50,6 +50,17 @@ def main() -> None:
     )
     if not parallel.is_primary():
         return
+    if evaluation.reachable:
+        most = ", ".join(f"{value:.3f} for {name}" for name, value in evaluation.reachable.items())
+        given = ["--checkpoint", request.model, "--data-dir", request.data_dir]
+        given += [] if request.fold is None else ["--fold", request.fold]
+        if run_on(evaluation.data, Path(request.model)) and evaluation.data.counts.get("validation"):
+            given += ["--split", "validation"]
+        console.line(
+            "Calibration, which matches mean and deviation of predictions and labels, could raise the CCC here to at "
+            f"most Pearson's r: {most}. To calibrate the model:"
+        )
+        console.line(f"  {invocation('calibrate', *given, '--output', f'{request.model}-calibrated')}")
     print(json.dumps(scores_as_json(evaluation.scores)))
     if options.output is not None:
         with writing(options.output.parent, AGAIN):

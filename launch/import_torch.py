@@ -37,15 +37,14 @@ def main() -> None:
         Options, "import_torch", DESCRIPTION, "--weights Act.pth.tar --norm norm --attribute arousal --output arousal"
     )
     check_output_folder("--output", options.output)
-    from emocluster_jax.inference.model_directory import read_model, save_model
+    from emocluster_jax.inference.model_directory import may_take_model, read_model, save_model
     from emocluster_jax.interop.published import import_published
 
-    there = {path.name for path in options.output.iterdir()} if options.output.is_dir() else set()
-    # An import that was killed leaves weights and temporary files.
-    if "model.json" not in there and any(not name.startswith(("weights-", ".")) for name in there):
+    imported = (options.output / "model.json").exists()
+    if not imported and not may_take_model(options.output):
         raise InputError(f"--output {options.output} holds other files; give a new folder")
     model = import_published(options.weights, options.norm, options.attribute)
-    if not (options.output / "model.json").exists():
+    if not imported:
         with writing(options.output, AGAIN):
             save_model(options.output, model)
     elif read_model(options.output).origin != model.origin:

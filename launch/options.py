@@ -35,7 +35,7 @@ Options = TypeVar("Options")
 
 _NO_NUMBER = "none"
 _FEWEST_COLUMNS = 40
-_FUNCTIONS = {"prepare": "prepare", "fit": "train", "evaluate": "evaluate", "predict": "predict"}
+_FUNCTIONS = {"fit": "train"} | {name: name for name in ("prepare", "evaluate", "calibrate", "predict")}
 _NAMED = re.compile(r"`([a-z][a-z0-9_]*)(?:\(\)|=([^`]*))?`")
 _read: list[type[Any]] = []
 """The dataclasses of the command that runs."""

@@ -34,6 +34,7 @@ REQUIRED = {
     "prepare": ["--corpus", "manifest", "--source", "s", "--data-dir", "d"],
     "train": ["--data-dir", "d", "--workdir", "w"],
     "evaluate": ["--checkpoint", "m", "--data-dir", "d"],
+    "calibrate": ["--checkpoint", "m", "--data-dir", "d", "--output", "o"],
     "predict": ["--checkpoint", "m", "--input", "i", "--output", "o"],
     "report": ["--workdir", "w"],
     "experiment": ["--preset", "all", "--data-dir", "d", "--workdir", "w"],

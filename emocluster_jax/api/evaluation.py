@@ -15,6 +15,7 @@ from emocluster_jax.api.overview import Overview, Shown
 from emocluster_jax.api.requests import EvaluateRequest, asked_by
 from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
+from emocluster_jax.evaluation.calibration import calibrations, reachable
 from emocluster_jax.evaluation.evaluate import EmbeddingSample, Evaluation, evaluate_split
 from emocluster_jax.evaluation.metrics import Scores
 from emocluster_jax.feed.from_records import load_split, resolve_feed
@@ -23,7 +24,7 @@ from emocluster_jax.inference.model_directory import SavedModel, model_folder, r
 from emocluster_jax.records.reader import Descriptions, PreparedData, open_data
 from emocluster_jax.runtime import parallel
 from emocluster_jax.runtime.programs import freed_programs, keep_programs
-from emocluster_jax.training.workdir import RUN_FILE, read_run
+from emocluster_jax.training.workdir import RUN_FILE, SavedRun, read_run
 
 if TYPE_CHECKING:
     import pandas
@@ -33,10 +34,18 @@ __all__ = ["EmbeddingSample", "Scores", "SplitEvaluation", "evaluate"]
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class SplitEvaluation(Shown, Evaluation):
-    """An evaluation, with the prepared records and the split that it is of."""
+    """An evaluation, with the prepared records and the split that it is of.
+
+    Attributes:
+      data: the records.
+      split: its name.
+      reachable: the highest CCC that calibration could give on this split, which is Pearson's r, of the attributes that
+        have a CCC of more than 0.05 below it; those that were calibrated on these records are left out.
+    """
 
     data: PreparedData
     split: str
+    reachable: dict[str, float]
 
     def describe(self) -> Descriptions:
         """Ids, speakers, genders and durations of the sentences, in the same order, from the records."""
@@ -52,11 +61,14 @@ class SplitEvaluation(Shown, Evaluation):
 
     def _overview(self) -> Overview:
         fold = "" if self.data.fold is None else f", fold {self.data.fold}"
-        line = f"{self.split} split of {self.data.data_dir}{fold}: {len(self.truth)} recordings"
+        lines = [f"{self.split} split of {self.data.data_dir}{fold}: {len(self.truth)} recordings"]
+        if self.reachable:
+            most = ", ".join(f"{value:.3f} for {name}" for name, value in self.reachable.items())
+            lines.append(f"calibration (emocluster_jax.calibrate) could raise the CCC to at most {most}")
         rows = [
             (name, f"{s.ccc:z.3f}", f"{s.pearson:z.3f}", f"{s.rmse:.3f}", str(s.n)) for name, s in self.scores.items()
         ]
-        return Overview([line], ("attribute", "CCC", "Pearson r", "RMSE", "recordings"), rows, len(rows))
+        return Overview(lines, ("attribute", "CCC", "Pearson r", "RMSE", "recordings"), rows, len(rows))
 
     def columns(self) -> dict[str, Float[np.ndarray, " U"]]:
         """`arousal_truth`, `arousal_prediction` and so on, in label units."""
@@ -83,15 +95,24 @@ def evaluate(request: EvaluateRequest) -> SplitEvaluation:
     keep_programs()
     console, model, split = request.console or Console(), Path(request.model), request.split
     with parallel.all_or_none():
-        saved = read_model(model_folder(model))
-        if not saved.knows_labels:
-            raise InputError(f"{model} was trained without labels and predicts none; give a model to score that does")
+        saved = read_labelled(model)
         data = open_data_for(saved, model, Path(request.data_dir), request.fold, console)
         size = len(data.locate(split).positions)
+        calibrated_on = {(of.data, of.split, of.fold) for of in calibrations(saved).values()}
     if not parallel.same_everywhere(repr((split, data.fold, data.preparation.fingerprint, saved.config, saved.origin))):
         raise InputError("the processes have different models, data or splits; give all the same options")
+    if (data.preparation.fingerprint, split, data.fold) in calibrated_on and parallel.is_primary():
+        console.warn(f"{model} was calibrated on this split: its scores here are better than on other recordings")
     chosen = resolve_feed(request.feed, [size], data.preparation.features, console)
     return evaluate_prepared(saved, data, split, chosen, console)
+
+
+def read_labelled(model: Path) -> SavedModel:
+    """Reads a model directory, or that of a work directory; raises InputError if it was trained without labels."""
+    saved = read_model(model_folder(model))
+    if not saved.knows_labels:
+        raise InputError(f"{model} was trained without labels and predicts none; give a model that does")
+    return saved
 
 
 def evaluate_prepared(
@@ -100,7 +121,9 @@ def evaluate_prepared(
     """Evaluates a model on a split of records that are open; the embeddings of about `sample` sentences are kept."""
     loaded = load_split(data, split, console, feed=feed, inputs=model.inputs)
     evaluation = evaluate_split(model, loaded, lambda rows: data.describe(split, rows).ids, console, sample)
-    return SplitEvaluation(**vars(evaluation), data=data, split=split)
+    fitted = [name for name, of in calibrations(model).items() if of.data in data.preparation.fingerprints]
+    most = {name: value for name, value in reachable(evaluation.scores).items() if name not in fitted}
+    return SplitEvaluation(**vars(evaluation), data=data, split=split, reachable=most)
 
 
 def open_data_for(
@@ -141,16 +164,20 @@ def open_data_for(
         )
     if pool:
         return data
-    workdir = model_folder(model).absolute().parent
-    if data.preparation.folds is not None and (workdir / RUN_FILE).exists():
-        run = read_run(workdir)
-        if run.data in data.preparation.fingerprints:
-            if fold is None:
-                data = dataclasses.replace(data, fold=run.config.fold)
-            elif fold != run.config.fold and parallel.is_primary():
-                console.warn(
-                    f"the run of {model} had `fold={run.config.fold}`: it trained on what `fold={fold}` tests on, or "
-                    "chose its best epoch by it"
-                )
+    if data.preparation.folds is not None and (run := run_on(data, model)):
+        if fold is None:
+            data = dataclasses.replace(data, fold=run.config.fold)
+        elif fold != run.config.fold and parallel.is_primary():
+            console.warn(
+                f"the run of {model} had `fold={run.config.fold}`: it trained on what `fold={fold}` tests on, or "
+                "chose its best epoch by it"
+            )
     data.check_fold()
     return data
+
+
+def run_on(data: PreparedData, model: Path) -> SavedRun | None:
+    """The run of a model in its work directory, if it was trained on these data; InputError if its file is damaged."""
+    workdir = model_folder(model).absolute().parent
+    run = read_run(workdir) if (workdir / RUN_FILE).exists() else None
+    return run if run and run.data in data.preparation.fingerprints else None

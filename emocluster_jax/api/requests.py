@@ -1,4 +1,4 @@
-"""What `prepare`, `fit`, `evaluate` and `predict` are asked: the settings that functions and commands share.
+"""What `prepare`, `fit`, `evaluate`, `calibrate` and `predict` are asked: settings of functions and commands alike.
 
 The functions take the fields of these dataclasses as arguments; commands have the same fields as options, and others,
 such as where to write. The module imports nothing heavy, so that commands read their options at once.
@@ -177,6 +177,43 @@ class EvaluateRequest(AnyRequest):
     feed: FeedChoice = "auto"
     """Hold all chunks in the devices' memory, or read them from the records as they are needed; results are the same.
     `auto` holds them where they fit."""
+
+
+@dataclass(frozen=True)
+class CalibrateRequest(AnyRequest):
+    """Which model is calibrated, and on which recordings."""
+
+    model: Path | str = field(metadata={"option": "checkpoint"})
+    """A model directory, or a work directory of training."""
+    data_dir: Path | str
+    """Records of labelled recordings of the kind to be predicted, prepared as the model's training data were, and
+    normalised by the same statistics (`statistics_from`). Their labels may be in other units than the model's."""
+    output: Path | str
+    """The model directory to write, a new folder; the model itself stays as it is."""
+    split: Literal["train", "validation", "test"] = "train"
+    """The recordings to calibrate on. For a model that was trained on these records, `validation` is better: it
+    predicts its training recordings too well."""
+    _: KW_ONLY
+    recordings: int | None = field(default=None, metadata=within(config.CALIBRATION_RECORDINGS))
+    """Draw so many of the split's labelled recordings; by default all are used. Fewer ones are part of more."""
+    seed: int = field(default=0, metadata=within(config.SEED))
+    """Which ones are drawn follows from it."""
+    allow_test: bool = False
+    """Allow `split=test`. Scores of the calibrated model on that split are then not those of unheard recordings."""
+    fold: int | None = field(default=None, metadata=within(config.FOLD))
+    """For records that were prepared with `folds`: calibrate on the split of the run that tests on this fold. By
+    default that of the model's run, if the model is in its work directory and these are its records."""
+    feed: FeedChoice = "auto"
+    """Hold all chunks in the devices' memory, or read them from the records as they are needed; results are the same.
+    `auto` holds them where they fit."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.split == "test" and not self.allow_test:
+            raise InputError(
+                "`split=test` would calibrate the model on the labels that its scores are to be compared with; choose "
+                "another `split`, or add `allow_test` if no score is to be reported on it"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

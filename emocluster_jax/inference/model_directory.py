@@ -74,14 +74,16 @@ class SavedModel:
       features: how recordings become chunks.
       feature_mean: mean of every mel band, or dimension of given features, over the training frames, float32.
       feature_std: their standard deviation, float32.
-      label_mean: mean training label of each of the model's attributes, float32; NaN for a model that was trained
-        without labels, which predicts NaN.
-      label_std: standard deviation of the labels, float32; NaN likewise.
+      label_mean: mean training label of each of the model's attributes, float32, unless it was calibrated; NaN for a
+        model that was trained without labels, which predicts NaN. A prediction is the network's output times
+        `label_std` plus `label_mean`.
+      label_std: standard deviation of the labels, float32; likewise.
       variables: Flax variables: "params" and "batch_stats".
       transform: the principal components that embeddings are projected on before they are compared with the centroids.
       centroids: of the last K-means, of labelled recordings where there are any, float32; None for imported models and
         for systems without clusters.
-      origin: where the model comes from, for people: the run's settings and scores, or the imported file.
+      origin: where the model comes from, for people: the run's settings and scores, or the imported file, and what it
+        was calibrated on.
       audio: how audio files became the signals that it was trained on.
       inputs: the network's further inputs.
     """
@@ -282,7 +284,7 @@ def _read_description(path: Path) -> dict[str, Any]:
     missing = f"{folder} is not a model directory: it has no {path.name}; {remedy}"
     if not folder.exists():
         missing = f"there is no model directory {folder}; {remedy}"
-    if not path.exists() and exported_weights(folder) is not None:
+    if not path.exists() and exported_description(folder):
         missing = (
             f"{folder} is an export, and its {EXPORT_CARD} tells how to run it; here, give the model directory that it "
             "was made from"
@@ -290,12 +292,19 @@ def _read_description(path: Path) -> dict[str, Any]:
     return read_sealed(path, _REMEDY, versions=[FORMAT_VERSION], renewal="write the model anew", missing=missing)
 
 
-def exported_weights(folder: Path) -> Any:
-    """The hash of the weights in an export's description; None if the folder is not an export."""
+def exported_description(folder: Path) -> dict[str, Any]:
+    """The description in an export, whose entries are not checked; empty if the folder is not one."""
     try:
-        return read_json(folder / EXPORT_CONFIG, "")["weights_sha256"]
-    except (FileNotFoundError, InputError, KeyError, TypeError):
-        return None
+        values = read_json(folder / EXPORT_CONFIG, "")
+    except (FileNotFoundError, InputError):
+        return {}
+    return values if isinstance(values, dict) and "weights_sha256" in values else {}
+
+
+def may_take_model(directory: Path) -> bool:
+    """Whether a folder is missing, empty, or holds only what a writer of models that was killed left in it."""
+    there = [path.name for path in directory.iterdir()] if directory.is_dir() else []
+    return all(name.startswith(("weights-", ".")) for name in there)
 
 
 def _check_files(directory: Path) -> None:

@@ -31,7 +31,7 @@ from emocluster_jax.inference.model_directory import (
     EXPORT_CARD,
     EXPORT_CONFIG,
     SavedModel,
-    exported_weights,
+    exported_description,
     named_arrays,
     settings_as_json,
     weights_sha256,
@@ -87,7 +87,10 @@ def check_request(folder: Path, formats: Sequence[Format], model: SavedModel) ->
     if not model.knows_labels:
         raise InputError("the model was trained without labels and predicts none; export one trained with labels")
     check_output_folder("`output`", folder)
-    if folder.is_dir() and any(folder.iterdir()) and exported_weights(folder) != weights_sha256(model):
+    there, own = exported_description(folder), description(model)
+    # Calibration changes the label statistics alone.
+    same = all(there.get(entry) == own[entry] for entry in ("weights_sha256", "label_mean", "label_std"))
+    if folder.is_dir() and any(folder.iterdir()) and not same:
         raise InputError(f"`output={folder}` holds other files than exports of this model; give a new folder")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from emocluster_jax.config import FrontEndFeatures, FrontEndName, GivenFeatures
 from emocluster_jax.errors import InputError
+from emocluster_jax.evaluation.calibration import calibrations
 from emocluster_jax.evaluation.cluster_information import ClusterInformation
 from emocluster_jax.evaluation.metrics import SELECTIONS, Scores
 from emocluster_jax.evaluation.run_results import CLUSTERS_FILE, TEST_SCORES, read_clusters, read_run_scores
@@ -87,7 +88,10 @@ attributes = program.call(chunks)["attributes"].mean(axis=0)
 
 @dataclass(frozen=True)
 class RunNumbers:
-    """A model's run, its test scores, and the clusters of its epoch; empty if the model is not beside its run."""
+    """A model's run, its test scores, and the clusters of its epoch; empty if the model is not beside its run.
+
+    A calibrated model has other scores than its run, and none are known.
+    """
 
     saved: SavedRun | None = None
     scores: Mapping[str, Scores] = field(default_factory=dict)
@@ -107,7 +111,7 @@ def read_run_numbers(model_folder: Path, model: SavedModel) -> RunNumbers:
         raise InputError(
             f"{model_folder} is not of the run that {workdir / RUN_FILE} describes; move it to a folder without one"
         )
-    scores = read_run_scores(workdir / TEST_SCORES, saved.id).scores
+    scores = {} if calibrations(model) else read_run_scores(workdir / TEST_SCORES, saved.id).scores
     clusters = read_clusters(workdir / CLUSTERS_FILE, saved.id, model.origin.get("epoch"))
     return RunNumbers(saved, scores, clusters)
 
@@ -136,7 +140,8 @@ def model_card(
         f"# {name}",
         _what(model),
         f"## Training\n\n{_training(model, run, preparation)}",
-        f"## Test scores\n\n{_test(run)}",
+        *([f"## Calibration\n\n{_calibration(model)}"] if calibrations(model) else []),
+        f"## Test scores\n\n{_test(model, run)}",
         *([] if run.clusters is None else [f"## What the clusters know\n\n{_information(run.clusters)}"]),
         f"## Limits\n\n{_limits(model, run, license)}",
         f"## Use\n\n{_use(model, formats)}",
@@ -174,8 +179,11 @@ def _front_matter(
 
 def _what(model: SavedModel) -> str:
     config = model.config
+    calibrated = calibrations(model)
     scales = ", ".join(
-        f"{name} (training labels {mean:.2f} ± {std:.2f})"
+        f"{name} (on the scale of its calibration)"
+        if name in calibrated
+        else f"{name} (training labels {mean:.2f} ± {std:.2f})"
         for name, mean, std in zip(config.attributes, model.label_mean, model.label_std, strict=True)
     )
     clusters = (
@@ -233,7 +241,27 @@ def _training(model: SavedModel, run: RunNumbers, preparation: Preparation | Non
     return "\n".join(lines)
 
 
-def _test(run: RunNumbers) -> str:
+def _calibration(model: SavedModel) -> str:
+    found = calibrations(model)
+    lines = [
+        "The predictions of these attributes are shifted and scaled, by other label statistics than those of the "
+        "training, so that they have the mean and deviation of the labels of these recordings:\n"
+    ]
+    for name, mean, std in zip(model.config.attributes, model.label_mean, model.label_std, strict=True):
+        if (of := found.get(name)) is not None:
+            fold = "" if of.fold is None else f" of fold {of.fold}"
+            drawn = "" if of.seed is None else f", drawn with seed {of.seed}"
+            lines.append(
+                f"- {name}: {of.recordings} recordings of the split `{of.split}`{fold} of `{Path(of.data_dir).name}` "
+                f"(corpus `{of.corpus}`){drawn}. The label mean is now {mean:.3f} and the deviation {std:.3f}; in "
+                f"training they were {of.former_mean:.3f} and {of.former_std:.3f}."
+            )
+    return "\n".join(lines)
+
+
+def _test(model: SavedModel, run: RunNumbers) -> str:
+    if calibrations(model):
+        return "None are known of the calibrated model; `launch.evaluate` scores it."
     if not run.scores:
         return "None are known: the model was exported without the scores of a run."
     rows = [(name, *map(_decimals, (of.ccc, of.pearson, of.rmse)), of.n) for name, of in run.scores.items()]
@@ -263,7 +291,8 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def _limits(model: SavedModel, run: RunNumbers, license: str) -> str:
     lines = [
-        "- Attributes are what raters heard in the training recordings, on their scale; other languages, recording "
+        f"- Attributes are what raters heard in the training recordings, on "
+        f"{'the scale of their calibration' if calibrations(model) else 'their scale'}; other languages, recording "
         "conditions and kinds of speech were not tested unless a table above says so.",
         "- It describes how speech sounds, not what a person feels; decisions about people should not rest on it.",
     ]

@@ -158,6 +158,8 @@ def test_an_edited_card_stays_and_another_model_is_refused(folder: Path, model: 
     assert (tmp_path / "README.md").read_text() == "mine"
     with pytest.raises(InputError, match="holds other files than exports of this model"):
         check_request(tmp_path, ("onnx",), small_model(seed=3))
+    with pytest.raises(InputError, match="holds other files than exports of this model"):  # one that was calibrated
+        check_request(tmp_path, ("onnx",), dataclasses.replace(model, label_std=2 * model.label_std))
     with pytest.raises(InputError, match="is a file"):
         check_request(tmp_path / "README.md", ("onnx",), model)
 

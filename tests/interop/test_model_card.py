@@ -6,11 +6,13 @@ import dataclasses
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from emocluster_jax.config import TrainConfig
 from emocluster_jax.errors import InputError
+from emocluster_jax.evaluation.calibration import Calibration
 from emocluster_jax.evaluation.cluster_information import ClusterInformation, Information
 from emocluster_jax.evaluation.metrics import Scores
 from emocluster_jax.evaluation.run_results import (
@@ -95,6 +97,23 @@ def test_without_a_run_there_are_no_scores(tmp_path: Path) -> None:
     card = model_card(model, read_run_numbers(tmp_path / "model", model), None, [], name="imported")
     assert "model-index" not in front_matter(card) and "metrics" not in front_matter(card)
     assert "Imported from `Act.pth.tar` (SHA-256 `123abc`)" in card and "None are known" in card
+
+
+def test_a_calibrated_model_says_so_and_has_not_the_scores_of_its_run(workdir: Path) -> None:
+    calibration = Calibration("/somewhere/studio", "manifest", "abc", "train", 20, 4.2, 0.9, seed=3)
+    origin = {**trained().origin, "calibration": {"valence": dataclasses.asdict(calibration)}}
+    model = dataclasses.replace(trained(), origin=origin, label_mean=np.array([3, -0.25], np.float32))
+    card = model_card(model, read_run_numbers(workdir / "calibrated", model), None, [], name="mine")
+    for part in (
+        "in label units: arousal (training labels 3.00 ± 0.50), valence (on the scale of its calibration).",
+        "- valence: 20 recordings of the split `train` of `studio` (corpus `manifest`), drawn with seed 3. The label "
+        "mean is now -0.250 and the deviation 1.000; in training they were 4.200 and 0.900.\n",
+        "## Test scores\n\nNone are known of the calibrated model",
+        "on the scale of their calibration",
+        "| arousal | 0.123 | 0.004 |",  # what the clusters know is as before
+    ):
+        assert part in card
+    assert "model-index" not in front_matter(card)
 
 
 def test_clusters_of_another_epoch_and_other_data_are_left_out(workdir: Path, tmp_path: Path) -> None:

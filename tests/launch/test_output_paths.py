@@ -30,6 +30,7 @@ LONG = "x" * 256
         ("predict", "--checkpoint no --input no --output a.csv --embeddings OUT"),
         ("evaluate", "--checkpoint no --data-dir no --output OUT"),
         ("report", "--workdir . --output OUT"),
+        ("calibrate", "--checkpoint no --data-dir no --output OUT"),
         ("export", "--checkpoint no --output OUT"),
         ("import_torch", "--weights no --norm no --attribute arousal --output OUT"),
         ("prepare", "--corpus manifest --source no --data-dir OUT"),
