@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from emocluster_jax.config import Features, ModelConfig, TrainConfig
 from emocluster_jax.console import Console
 from emocluster_jax.corpora.inputs import InputSizes
 from emocluster_jax.errors import InputError
+from emocluster_jax.evaluation.calibration import calibrations
 from emocluster_jax.inference.model_directory import SavedModel, model_folder, read_model
 from emocluster_jax.objectives.optimizers import CLUSTER_HEAD, REGRESSOR
 from emocluster_jax.storage.disk import check_path
@@ -44,6 +47,26 @@ def read_initial_model(config: TrainConfig, features: Features, inputs: InputSiz
     raise InputError(f"`init_from={config.init_from}` {fault}, or give another model to start from")
 
 
+def in_label_units(
+    initial: SavedModel, label_mean: Float[np.ndarray, " A"], label_std: Float[np.ndarray, " A"]
+) -> SavedModel:
+    """The model with other label statistics, which predicts the attributes that it was calibrated for as before.
+
+    Their outputs are scaled and shifted by the regressor's last layer. Of other attributes the network's output stays,
+    and so means as many deviations of other labels: scales of ratings differ from corpus to corpus.
+    """
+    calibrated = np.array([name in calibrations(initial) for name in initial.config.attributes])
+    if not calibrated.any() or not np.isfinite(label_std).all():
+        return initial
+    scale = np.where(calibrated, initial.label_std / label_std, 1).astype(np.float32)
+    shift = np.where(calibrated, (initial.label_mean - label_mean) / label_std, 0).astype(np.float32)
+    params = initial.variables["params"]
+    output = params[REGRESSOR]["output"]
+    output = {"kernel": output["kernel"] * scale, "bias": output["bias"] * scale + shift}
+    params = {**params, REGRESSOR: {**params[REGRESSOR], "output": output}}
+    return dataclasses.replace(initial, variables={**initial.variables, "params": params})
+
+
 def start_from(state: TrainState, initial: SavedModel, config: ModelConfig) -> tuple[TrainState, tuple[str, ...]]:
     """A fresh state with the weights and running statistics of another model of the same system and width.
 
@@ -73,6 +96,8 @@ def announce(
     """Says which layers a fine-tuning takes over, and warns if the model was trained with another normalisation."""
     taken = "all layers taken over" if not drawn else f"drawn anew: {', '.join(drawn)}; all other layers taken over"
     console.line(f"Starts from {config.init_from}: {taken}")
+    if (calibrated := list(calibrations(initial))) and f"{REGRESSOR}/output" not in drawn:
+        console.line(f"Calibrated for {', '.join(calibrated)}: its predictions are what training begins with")
     if not initial.normalized_by(data.feature_mean, data.feature_std):
         console.warn(
             f"the data were normalised with other statistics than those that {config.init_from} was trained with; "

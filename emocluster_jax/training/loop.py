@@ -59,7 +59,7 @@ from emocluster_jax.training.epoch import (
     progress_shape,
     run_stage,
 )
-from emocluster_jax.training.fine_tuning import announce, start_from
+from emocluster_jax.training.fine_tuning import announce, in_label_units, start_from
 from emocluster_jax.training.metrics_log import STEP_METRICS, MetricsLog, cluster_metrics, loss_name
 from emocluster_jax.training.not_finite import NOT_FINITE, DivergedError, NotFinite, save_not_finite
 from emocluster_jax.training.steps import (
@@ -227,6 +227,7 @@ def _start(run: _Run, initial: SavedModel | None) -> Checkpoint:
 
     found = restore_checkpoint(run.workdir / CHECKPOINTS, state, stages, run.id)
     if found is None and initial is not None:
+        initial = in_label_units(initial, run.label_mean, run.label_std)
         state, drawn = start_from(state, initial, run.config.model)
         if parallel.is_primary():
             announce(initial, run.config, drawn, run.data, run.console)

@@ -8,13 +8,16 @@ import shutil
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from emocluster_jax.config import TrainConfig
 from emocluster_jax.errors import InputError
+from emocluster_jax.evaluation.calibration import CALIBRATION
+from emocluster_jax.inference.forward import network_outputs
 from emocluster_jax.inference.model_directory import SavedModel, read_model, save_model, weights_sha256
-from emocluster_jax.training.fine_tuning import read_initial_model, start_from
+from emocluster_jax.training.fine_tuning import in_label_units, read_initial_model, start_from
 from emocluster_jax.training.steps import TrainState
 from launch import train
 from running import call
@@ -67,6 +70,25 @@ def test_last_layers_that_do_not_fit_are_drawn() -> None:
     )
 
 
+def test_a_calibrated_model_is_started_from_in_its_label_units() -> None:
+    """Of two attributes, one is calibrated, and keeps its predictions under other label statistics."""
+    entry = dict.fromkeys(("data_dir", "corpus", "data", "split"), "train") | {"recordings": 9}
+    entry |= {"former_mean": 3.0, "former_std": 1.0}
+    plain = small_model(("arousal", "valence"))
+    initial = dataclasses.replace(plain, origin={CALIBRATION: {"valence": entry}})
+    mean, std = np.array([1.0, 2.0], np.float32), np.array([3.0, 0.7], np.float32)
+    chunks = {"audio": jnp.asarray(np.random.default_rng(0).normal(size=(6, 1, 62, 128)), jnp.float32)}
+    outputs = [
+        np.asarray(network_outputs(model.config, jax.tree.map(jnp.asarray, model.variables), chunks).attributes)
+        for model in (initial, in_label_units(initial, mean, std))
+    ]
+    predictions = outputs[0] * initial.label_std + initial.label_mean
+    # Float32 of numbers of about 4.
+    np.testing.assert_allclose((outputs[1] * std + mean)[:, 1], predictions[:, 1], rtol=1e-5)
+    np.testing.assert_array_equal(outputs[1][:, 0], outputs[0][:, 0])
+    assert in_label_units(plain, mean, std) is plain
+
+
 def test_a_model_that_cannot_be_started_from_is_refused(tmp_path: Path) -> None:
     model = small_model()
     save_model(tmp_path / "model", model)
@@ -81,7 +103,7 @@ def test_a_model_that_cannot_be_started_from_is_refused(tmp_path: Path) -> None:
         read_initial_model(system, model.features)
     with pytest.raises(InputError, match="other feature settings"):
         read_initial_model(config, FEATURES)
-    with pytest.raises(InputError, match="is not a model directory"):
+    with pytest.raises(InputError, match="there is no model directory"):
         read_initial_model(dataclasses.replace(config, init_from=str(tmp_path / "no")), model.features)
 
 
