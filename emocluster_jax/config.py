@@ -313,6 +313,11 @@ class ModelConfig(Checked):
         super().__post_init__()
         check_label_names(self.attributes, "`attributes`")
 
+    @property
+    def width(self) -> str:
+        """In words, e.g. "0.25 times the published width"."""
+        return f"{self.width_multiplier:g} times the published width".removeprefix("1 times ")
+
 
 @dataclass(frozen=True)
 class ClusteringConfig(Checked):

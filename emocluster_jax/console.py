@@ -1,7 +1,8 @@
 """Progress on stderr and results on stdout.
 
-On a terminal a running task is a bar with rate, elapsed and remaining time, which its own thread keeps moving while XLA
-compiles. Elsewhere (a log file, a CI job) it is a line at its start, one every ten seconds, and one at its end.
+On a terminal a running task is one line with rate, elapsed and remaining time, and a bar where there is room, which its
+own thread keeps moving while XLA compiles. Elsewhere (a log file, a CI job) it is a line at its start, one every ten
+seconds, and one at its end.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import logging
 import math
 import os
+import shutil
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,8 +23,13 @@ from typing import TYPE_CHECKING
 from emocluster_jax.errors import one_line
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
 
+_ENOUGH_S = 2.0
+"""Seconds of work after which a rate says something."""
+_ROW, _BAR, _LEAST_BAR = 120, 24, 6
+"""The widest a running task's line may be, and the widest and narrowest its bar, in letters."""
 _LEGIBLE = 10
 """The narrowest a table's column may be folded to, in letters."""
 _BETWEEN_COLUMNS = 3
@@ -45,7 +53,7 @@ class Task:
     started: float = field(default_factory=time.monotonic)
     _worked: float = 0.0
     _waited: float = 0.0
-    _skipped: tuple[float, int, float] = (0.0, 0, 0.0)
+    _idle: bool = False
     _first: tuple[float, int, float] | None = None
     _last: tuple[float, int, float] = (0.0, 0, 0.0)
 
@@ -61,14 +69,14 @@ class Task:
         """Counts units that were done before the task began, which say nothing about its rate."""
         self.done += n
         self._worked += n * cost
-        self._skipped = 0.0, self.done, self._worked
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Leaves the block's duration out of the rate and the estimate: nothing is done in it, as in compilation."""
-        begun = time.monotonic()
+        """Leaves the block out of rate and estimate, and hides both: nothing is done in it, as in compilation."""
+        begun, self._idle = time.monotonic(), True
         yield
         self._waited += time.monotonic() - begun
+        self._idle = False
 
     def describe(self, text: str) -> None:
         """Shows `text` beside the description, replacing the last one; "" shows nothing."""
@@ -91,15 +99,20 @@ class Task:
         """E.g. "120/450 chunks (40 s, 3.0 chunks/s, 110 s left)"."""
         count = f"{self.done}/{self.total}" if self.total is not None else f"{self.done}" if self.done else ""
         counted = f"{count} {self.unit}".rstrip() + " " if count else ""
-        # The first units may include compilation, so the rate is of those after them, if there are any.
-        since = self._skipped if self._first in (None, self._last) else self._first
-        seconds, units, worked = (last - first for last, first in zip(self._last, since, strict=True))
+        # The first units may include compilation, so the rate is of those after them.
+        first = self._first or self._last
+        seconds, units, worked = (last - before for last, before in zip(self._last, first, strict=True))
         pace = ""
-        if units > 0 and seconds > 0:
+        if seconds >= _ENOUGH_S and not self._idle:
             pace = f", {_per_second(units / seconds, self.unit)}"
             if self.total is not None and self.done < self.total:
                 pace += f", {duration(((self.work or self.total) - self._worked) * seconds / worked)} left"
         return f"{counted}({duration(self.elapsed_s)}{pace})"
+
+    @property
+    def state(self) -> str:
+        """E.g. "epoch 3/20 120/450 chunks (40 s, 3.0 chunks/s, 110 s left): stage II: training"."""
+        return ": ".join(filter(None, (f"{self.description} {self.progress}", self.details)))
 
 
 class Console:
@@ -120,13 +133,18 @@ class Console:
         self._lock = threading.Lock()
 
     def line(self, text: str = "") -> None:
-        """Prints a result, on stdout."""
+        """Prints a result, on stdout; on a terminal, lines break between words."""
         if not self.quiet:
-            self._print(self._wording(text))
+            self._print(_wrapped(self._wording(text), _stdout_is_terminal()))
+
+    def command(self, text: str) -> None:
+        """Prints a command to copy, on stdout, indented and never broken."""
+        if not self.quiet:
+            self._print(f"  {text}")
 
     def warn(self, text: str) -> None:
-        """Prints `warning: ...` on stderr, in one line with names escaped, even if quiet."""
-        self._print(f"warning: {one_line(self._wording(text))}", to_stderr=True)
+        """Prints `warning: ...` on stderr, in one line (as a terminal wraps it) with names escaped, even if quiet."""
+        self._print(_wrapped(f"warning: {one_line(self._wording(text))}", _is_terminal()), to_stderr=True)
 
     @contextmanager
     def showing_log(self) -> Iterator[None]:
@@ -201,7 +219,7 @@ class Console:
 
 
 class _Bars:
-    """rich's bars on stderr; the outermost stays on the screen, full, with its time."""
+    """A line per task on stderr, with rich; the outermost stays on the screen, its bar full, with its time."""
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         from rich.console import Console as RichConsole
@@ -211,15 +229,15 @@ class _Bars:
         self._tasks = tasks
         # Before `start`, which replaces sys.stdout by a proxy so that stray prints appear above the bars.
         self.stdout_is_terminal = _stdout_is_terminal()
-        console = RichConsole(file=sys.stderr)
+        self._console = console = RichConsole(file=sys.stderr)
         self._spinner = Spinner("dots" if console.encoding.startswith("utf") else "line")
         self._live = Live(
-            console=console, get_renderable=self._table, refresh_per_second=10, redirect_stdout=self.stdout_is_terminal
+            console=console, get_renderable=self._rows, refresh_per_second=10, redirect_stdout=self.stdout_is_terminal
         )
         self._live.start()
 
     def print_above(self, text: str) -> None:
-        self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def stop(self, task: Task, finished: bool) -> None:
         if finished:
@@ -227,16 +245,24 @@ class _Bars:
             task.total = task.total and task.done
         self._live.stop()
 
-    def _table(self) -> Table:
+    def _rows(self) -> Group:
+        from rich.console import Group
+
+        return Group(*map(self._row, list(self._tasks)))
+
+    def _row(self, task: Task) -> Table:
+        """Text on the left, where it does not move, and the bar at the right end: it shrinks first, and goes."""
         from rich.progress_bar import ProgressBar
-        from rich.table import Column, Table
+        from rich.table import Table
         from rich.text import Text
 
-        table = Table.grid(Column(), Column(), Column(max_width=24), Column(no_wrap=True), padding=(0, 1))
-        for task in list(self._tasks):
-            bar = "" if task.total is None else ProgressBar(task.total, task.done)
-            table.add_row(self._spinner, Text(task.title), bar, Text(task.progress))
-        return table
+        text, width = Text(task.state), min(self._console.width, _ROW) - len("* ")
+        room = min(_BAR, width - text.cell_len - 1)
+        bar = [] if task.total is None or room < _LEAST_BAR else [ProgressBar(task.total, task.done, width=room)]
+        text.truncate(width - (room + 1 if bar else 0), overflow="ellipsis", pad=True)
+        row = Table.grid(padding=(0, 1))
+        row.add_row(self._spinner, text, *bar)
+        return row
 
 
 class _Lines:
@@ -259,8 +285,7 @@ class _Lines:
 
     def _report(self) -> None:
         while not self._ended.wait(self._interval_s):
-            lines = [": ".join(filter(None, (f"{t.description} {t.progress}", t.details))) for t in list(self._tasks)]
-            _write(" | ".join(lines), to_stderr=True)
+            _write(" | ".join(task.state for task in list(self._tasks)), to_stderr=True)
 
 
 def _write(text: str, to_stderr: bool) -> None:
@@ -269,6 +294,26 @@ def _write(text: str, to_stderr: bool) -> None:
     if stream is not None:
         with suppress(OSError):
             print(text, file=stream, flush=True)
+
+
+def _wrapped(text: str, on_terminal: bool) -> str:
+    """The text in lines of the terminal's width; a word that is longer, such as a path, stays whole."""
+    if not on_terminal:
+        return text
+    wrapper = textwrap.TextWrapper(
+        shutil.get_terminal_size().columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
+    return "\n".join(map(wrapper.fill, text.split("\n")))
+
+
+def counted(count: int, noun: str) -> str:
+    """E.g. "1 epoch" or "5 epochs"."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
+def audio_duration(hours: float) -> str:
+    """E.g. "2.25 h" or, below 0.1 h, "2.4 min"."""
+    return f"{hours:.2f} h" if hours >= 0.1 else f"{60 * hours:.1f} min"
 
 
 def duration(seconds: float) -> str:

@@ -52,7 +52,8 @@ def main() -> None:
     console = command.console(options.quiet)
     console.line(one_line(f"{options.attribute}, {model.config.clusters} clusters: {options.output}"))
     arguments = ["--checkpoint", options.output, "--input", "DIR", "--output", "predictions.csv"]
-    console.line(f"predict with: {invocation('predict', *arguments)}")
+    console.line("Predict with:")
+    console.command(invocation("predict", *arguments))
 
 
 if __name__ == "__main__":

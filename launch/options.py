@@ -14,6 +14,7 @@ import re
 import shlex
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -74,7 +75,8 @@ def parse(
         parsed: Any = tyro.cli(
             options,
             prog=prog,
-            description=f"{description}\n\nExample:\n{prog} {example}",
+            # tyro wraps no description, and joins lines that are not indented.
+            description=f"{_block(description)}\n\nExample:\n  {prog} {example}",
             config=(tyro.conf.OmitArgPrefixes,),
             registry=_house_rules(),
             args=args,
@@ -165,6 +167,15 @@ def _check_known(arguments: Sequence[str], prog: str) -> None:
             nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f"did you mean --{nearest[0]}?" if nearest else f"{prog} --help lists them"
             raise InputError(f"there is no option --{name}; {hint}")
+
+
+def _block(text: str) -> str:
+    """The text in indented lines of the terminal's width."""
+    width = shutil.get_terminal_size().columns
+    indent = "  "
+    return textwrap.fill(
+        text, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 @contextmanager

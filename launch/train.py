@@ -169,16 +169,14 @@ def main() -> None:
 
 def _prepare_demo(console: Console, config: TrainConfig) -> None:
     """Makes and prepares the demo corpus where it is not there yet."""
-    console.line(
-        f"Demo: synthetic speech, a network of {config.model.width_multiplier:g} times the published width; "
-        f"everything goes to {DEMO}/"
-    )
+    console.line(f"Demo: synthetic speech, a network of {config.model.width}; everything goes to {DEMO}/")
     from emocluster_jax.api.preparation import prepare
 
     prepare("demo", DEMO / "corpus", DEMO / "records", console=console)
 
 
 def _summarize(run: TrainingRun, data_dir: Path, config: TrainConfig, console: Console) -> None:
+    from emocluster_jax.console import counted
     from emocluster_jax.evaluation.metrics import SELECTIONS
     from emocluster_jax.training.metrics_log import METRICS_FILE
 
@@ -187,9 +185,9 @@ def _summarize(run: TrainingRun, data_dir: Path, config: TrainConfig, console: C
     if math.isfinite(progress.best_value):
         title = SELECTIONS[config.select_by].title
         best = f"{progress.best_epoch} (validation {title} {progress.best_value:z.3f})"
-        console.line(f"Best of {progress.epoch} epochs: {best}")
+        console.line(f"Best of {counted(progress.epoch, 'epoch')}: {best}")
     else:
-        console.line(f"{progress.epoch} epochs; the last one's model is kept")
+        console.line(f"{counted(progress.epoch, 'epoch')}; the last one's model is kept")
     if config.stages == "unsupervised":
         console.line("Its regressor was not trained (--stages unsupervised), and scores no better than chance.")
     if run.test is not None:
@@ -202,14 +200,10 @@ def _summarize(run: TrainingRun, data_dir: Path, config: TrainConfig, console: C
             )
     if run.clusters is not None:
         labels = {**run.clusters.attributes, "speaker": run.clusters.speaker, "gender": run.clusters.gender}
-        parts = [
-            f"{name} {label.ami_of_sentences:z.3f} ({label.p_value:.3g})"
-            for name, label in labels.items()
-            if label is not None
-        ]
-        if parts:  # a pool may have no labels at all
-            shared = "Information shared by clusters and labels, as adjusted mutual information (permutation p)"
-            console.line(f"{shared}: {', '.join(parts)}")
+        rows = [(name, label.ami_of_sentences, label.p_value) for name, label in labels.items() if label is not None]
+        if rows:  # a pool may have no labels at all
+            columns = ("label", "adjusted mutual information", "permutation p")
+            console.table("Information shared by clusters and labels", columns, rows)
     console.line(one_line(f"Model: {run.model}   plots: {run.plots}   metrics: {run.workdir / METRICS_FILE}"))
     source, meaning = Path("recordings"), " (--input is a recording, or a folder of them)"
     if run.preparation.corpus == "demo":  # often the only recordings that there are
@@ -217,7 +211,8 @@ def _summarize(run: TrainingRun, data_dir: Path, config: TrainConfig, console: C
         source = source.relative_to(Path.cwd()) if source.is_relative_to(Path.cwd()) else source
     predict = ["--checkpoint", run.model, "--input", source, "--output", "predictions.csv"]
     report = ["--workdir", run.workdir, *(["--data-dir", data_dir] if run.preparation.counts.get("train") else [])]
-    console.line(f"Predict with{meaning}:\n  {invocation('predict', *predict)}")
+    console.line(f"Predict with{meaning}:")
+    console.command(invocation("predict", *predict))
     try:
         import emocluster_jax.reporting.html  # noqa: F401
 
@@ -225,7 +220,7 @@ def _summarize(run: TrainingRun, data_dir: Path, config: TrainConfig, console: C
     except InputError:
         needs = ' (pip install "emocluster_jax[report]")'
     console.line(f"See more of this run on a page{needs}:")
-    console.line(f"  {invocation('report', *report)}")
+    console.command(invocation("report", *report))
 
 
 if __name__ == "__main__":

@@ -141,6 +141,11 @@ def test_both_kinds_of_features_survive_json() -> None:
             features_from_dict(values, "here")
 
 
+def test_the_width_in_words() -> None:
+    widths = [ModelConfig(width_multiplier=factor).width for factor in (1, 0.25)]
+    assert widths == ["the published width", "0.25 times the published width"]
+
+
 def test_settings_from_before_there_were_several_systems() -> None:
     values = asdict(TrainConfig())
     del values["model"]["system"], values["autoencoder"], values["ladder"], values["stages"]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from emocluster_jax.console import Console, duration
+from emocluster_jax.console import Console, audio_duration, counted, duration
 
 DEADLINE_S = 30.0
 
@@ -44,8 +44,7 @@ def test_plain_lines_appear_while_nothing_advances(capsys):
                 time.sleep(0.01)
                 reported += capsys.readouterr().err
     line = next(line for line in reported.splitlines() if "compiling" in line)
-    pattern = r"training 1/2 \(\d+ s, \d+\.\dk?/s, \d+ s left\): stage II, CCC 0\.5 \| compiling the training step \("
-    assert re.match(pattern, line)
+    assert re.match(r"training 1/2 \(\d+ s\): stage II, CCC 0\.5 \| compiling the training step \(", line)
 
 
 def test_rate_and_estimate_leave_out_waiting_and_what_was_done_before(monkeypatch):
@@ -61,13 +60,17 @@ def test_rate_and_estimate_leave_out_waiting_and_what_was_done_before(monkeypatc
             task.advance(0)
         now += 1
         task.advance(10)
-        assert task.progress == "110/700 chunks (61 s, 10.0 chunks/s, 119 s left)"
-        now += 19
-        task.advance(190)
+        assert task.progress == "110/700 chunks (61 s)"  # the first ones may be slower than any other
+        now += 1
+        task.advance(10)
+        assert task.progress == "120/700 chunks (62 s)"  # too soon to say
+        now += 18
+        task.advance(180)
         assert task.progress == "300/700 chunks (80 s, 10.0 chunks/s, 100 s left)"
         with task.waiting():
             now += 200
-            assert task.progress.endswith(", 100 s left)")
+            assert task.progress == "300/700 chunks (280 s)"
+        assert task.progress.endswith(", 100 s left)")
         now += 30
         task.advance(100, cost=3)
         assert task.progress == "400/700 chunks (5 min, 5.9 chunks/s, 70 s left)"
@@ -160,26 +163,47 @@ def test_a_full_stream_fails_nothing(capsys, monkeypatch):
             full.close()
 
 
+def test_counts_and_durations_in_words():
+    assert [counted(count, "epoch") for count in (0, 1, 2)] == ["0 epochs", "1 epoch", "2 epochs"]
+    assert [audio_duration(hours) for hours in (12.345, 0.1, 0.04)] == ["12.35 h", "0.10 h", "2.4 min"]
+
+
+LONG_LINE = "Network: of the published width, with 52,980 parameters, and a description that is longer than a line"
 SCRIPT = """
-import sys
 from emocluster_jax.console import Console
 console = Console()
 with console.task("preparing [recordings]", total=2) as task:
     for i in range(2):
         with console.task("inner"):
-            console.line(f"line {i} [bold]" + "x" * 150)
+            console.command(f"line {i} [bold]" + "x" * 150)
         task.advance()
     print("stray print")
+console.line("LONG_LINE")
 console.warn("careful")
+""".replace("LONG_LINE", LONG_LINE)
+
+EPOCH = """
+import time
+from emocluster_jax.console import Console
+with Console().task("epoch 3/20", 1694, "chunks", note="CCC 0.000") as task:
+    task.started -= 100
+    task.advance(700)
+    task.describe("stage II: compiling")
+    with task.waiting():
+        time.sleep(0.3)
+    task.started -= 3
+    task.advance(708)
+    task.describe("stage II: training")
+    time.sleep(0.3)
 """
 
 
-def on_terminal(stdout_is_terminal: bool) -> tuple[str, str]:
-    """What a pseudo-terminal of 80 columns shows, and what went to stdout where that is a pipe."""
+def on_terminal(script: str, columns: int = 80, stdout_is_terminal: bool = True) -> tuple[str, str]:
+    """What a pseudo-terminal shows, and what went to stdout where that is a pipe."""
     terminal, child_end = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80"}
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(columns)}
     process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT],
+        [sys.executable, "-c", script],
         stdout=child_end if stdout_is_terminal else subprocess.PIPE,
         stderr=child_end,
         env=environment,
@@ -201,17 +225,37 @@ def on_terminal(stdout_is_terminal: bool) -> tuple[str, str]:
 
 
 def test_bars_on_a_terminal_with_lines_above_them():
-    shown, _ = on_terminal(stdout_is_terminal=True)
+    shown, _ = on_terminal(SCRIPT)
     assert "preparing [recordings]" in shown
     assert "2/2" in shown
     for i in range(2):
         # Whole and unwrapped, so that commands and paths can be copied.
         assert f"line {i} [bold]" + "x" * 150 in shown
     assert "stray print" in shown
+    assert "52,980 parameters, and a description that\r\n  is longer than a line\r\n" in shown
     assert shown.rstrip().endswith("warning: careful")
 
 
+@pytest.mark.parametrize(
+    ("columns", "training", "bars"),
+    [
+        (60, r"1 s .*…", {0}),
+        (80, r"1 s left\): stage II: tr.*…", {0, 11}),
+        (130, r"1 s left\): stage II: training, CCC 0\.000  *[━╸╺]+", {24}),
+    ],
+)
+def test_a_running_task_is_one_line_in_which_the_bar_goes_first(columns, training, bars):
+    shown, _ = on_terminal(EPOCH, columns)
+    assert "\x1b[1A" not in shown  # up one line, as a display of several begins anew
+    lines = [line for line in re.split(r"[\r\n]+", re.sub(r"\x1b\[[^A-Za-z]*[A-Za-z]", "", shown)) if line]
+    assert max(map(len, lines)) <= columns
+    start = r". epoch 3/20 1408/1694 chunks \(10\d s, 23\d\.\d chunks/s, "
+    assert any(re.fullmatch(start + training, line) for line in lines)
+    assert {len(re.findall("[━╸╺]", line)) for line in lines if "/1694" in line} == bars
+
+
 def test_results_stay_in_the_pipe_while_bars_are_on_the_terminal():
-    shown, piped = on_terminal(stdout_is_terminal=False)
-    assert piped.splitlines() == [f"line {i} [bold]" + "x" * 150 for i in range(2)] + ["stray print"]
+    shown, piped = on_terminal(SCRIPT, stdout_is_terminal=False)
+    commands = [f"  line {i} [bold]" + "x" * 150 for i in range(2)]
+    assert piped.splitlines() == [*commands, "stray print", LONG_LINE]
     assert "2/2" in shown and "line 0" not in shown

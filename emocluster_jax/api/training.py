@@ -19,7 +19,7 @@ from emocluster_jax.api.overview import Overview, Shown
 from emocluster_jax.api.requests import FitRequest, asked_by
 from emocluster_jax.clustering.kmeans import assign
 from emocluster_jax.config import TrainConfig, presets
-from emocluster_jax.console import Console
+from emocluster_jax.console import Console, counted
 from emocluster_jax.corpora.inputs import InputSizes
 from emocluster_jax.corpora.speaker_split import shared_speakers_warning
 from emocluster_jax.errors import InputError, one_line
@@ -104,7 +104,7 @@ class TrainingRun(Shown):
         if math.isfinite(value):
             kept = f"the best is epoch {best} (validation {SELECTIONS[self.config.select_by].title} {value:z.3f})"
         run = Overview(
-            [f"Run in {self.workdir}, {epochs} epochs: {kept}", f"Model: {self.model}   plots: {self.plots}"]
+            [f"Run in {self.workdir}, {counted(epochs, 'epoch')}: {kept}", f"Model: {self.model}   plots: {self.plots}"]
         )
         if self.test is None:
             return run

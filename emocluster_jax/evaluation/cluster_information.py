@@ -113,7 +113,7 @@ def cluster_information(
     gender_of_speakers = _labels_of_groups(gender, speaker)
     over = speaker if gender_of_speakers is not None and len(np.unique(gender_of_speakers)) > 1 else None
     total = permutations * sum(_tests(classes, groups) for classes, groups in asked)
-    with (console or Console(quiet=True)).task("comparing clusters and labels", total) as task:
+    with (console or Console(quiet=True)).task("comparing clusters and labels", total, "permutations") as task:
 
         def found(classes: Int[np.ndarray, " sentences"], **others: Any) -> Information | None:
             return information(counts, classes, permutations=permutations, advance=task.advance, **others)

@@ -52,13 +52,17 @@ def resolve_feed(feed: Feed | Literal["auto"], recordings: Sequence[int], featur
         raise InputError(f"`feed` is {feed} on this process and not on all others; give all the same")
     needed = chunk_bytes(recordings, features)
     if feed != "auto":
-        console.line(f"Chunks: {needed / _GB:.2f} GB, {feed}, as `feed` says")
+        console.line(f"Chunks: {_size(needed)}, {feed}, as `feed` says")
         return feed
     free = parallel.smallest(free_bytes())
     chosen = "resident" if fits(needed, free) else "streamed"
     where = "resident on the devices" if chosen == "resident" else "streamed from the records"
-    console.line(f"Chunks: {needed / _GB:.2f} GB, {where} ({free / _GB:.1f} GB of memory are free; see `feed`)")
+    console.line(f"Chunks: {_size(needed)}, {where} ({free / _GB:.1f} GB of memory are free; see `feed`)")
     return chosen
+
+
+def _size(count: int) -> str:
+    return f"{count / _GB:.2f} GB" if count >= 0.1 * _GB else f"{count / 1e6:.1f} MB"
 
 
 def chunk_bytes(recordings: Sequence[int], features: Features) -> int:

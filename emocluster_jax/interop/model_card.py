@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from emocluster_jax.config import FrontEndFeatures, FrontEndName, GivenFeatures
+from emocluster_jax.console import audio_duration, counted
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.calibration import calibrations
 from emocluster_jax.evaluation.cluster_information import ClusterInformation
@@ -189,11 +190,10 @@ def _what(model: SavedModel) -> str:
     clusters = (
         f" It tells which of {config.clusters} clusters a chunk belongs to." if config.system == "emocluster" else ""
     )
-    width = "" if config.width_multiplier == 1 else f", {config.width_multiplier:g} times as wide as published"
-    network = NETWORKS[config.system].title
+    network = f"{NETWORKS[config.system].title}, {config.width}"
     return (
-        f"Predicts from speech, in label units: {scales}.{clusters} Its network is the {network}{width}; "
-        f"it reads {model.features.chunks_per_utterance} chunks of about one second of {model.features.summary}."
+        f"Predicts from speech, in label units: {scales}.{clusters} The network ({network}) reads "
+        f"{model.features.chunks_per_utterance} chunks of about one second of {model.features.summary}."
     )
 
 
@@ -209,8 +209,8 @@ def _training(model: SavedModel, run: RunNumbers, preparation: Preparation | Non
         lines.append("- Data: not stated.")
     else:
         counts = ", ".join(
-            f"{'labelled' if preparation.folds and split == 'train' else split} {count} recordings "
-            f"({preparation.hours[split]:.1f} h)"
+            f"{'labelled' if preparation.folds and split == 'train' else split} {counted(count, 'recording')} "
+            f"({audio_duration(preparation.hours[split])})"
             for split, count in preparation.counts.items()
         )
         lines.append(f"- Data: corpus `{preparation.corpus}`: {counts}.")

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from emocluster_jax.config import DEFAULT_AUDIO, SPLITS, AudioConfig, Features, check_label_names, features_from_dict
+from emocluster_jax.console import audio_duration
 from emocluster_jax.corpora.inputs import LENGTH, InputSizes, check_input_names
 from emocluster_jax.corpora.labels import VAD, label_columns
 from emocluster_jax.corpora.utterance import Utterance
@@ -109,7 +110,7 @@ class Preparation:
     def __repr__(self) -> str:
         lines = [
             f"Preparation of {self.source} ({self.corpus}): {sum(self.counts.values())} recordings, "
-            f"{sum(self.hours.values()):.2f} h",
+            + audio_duration(sum(self.hours.values())),
             ", ".join(f"{split} {count}" for split, count in self.counts.items()),
             f"labels: {', '.join(self.labels) or 'none'}",
         ]

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from emocluster_jax.config import TrainConfig
-from emocluster_jax.console import Console, duration
+from emocluster_jax.console import Console, counted, duration
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.metrics import (
     SELECTIONS,
@@ -137,6 +137,9 @@ def fit(
                 if at.progress.epoch == first_epoch < config.epochs:
                     console.line(_outlook(metrics, config))
                 after_epoch()
+    if log is not None and at.progress.epoch < config.epochs:
+        vain = counted(at.progress.epoch - at.progress.best_epoch, "epoch")
+        console.line(f"Stopped: {vain} brought no better one than epoch {at.progress.best_epoch}")
     with parallel.all_or_none():
         if parallel.is_primary():
             _check_model(run, at.progress)
@@ -248,16 +251,14 @@ def _introduction(run: _Run, at: Checkpoint) -> Iterator[str]:
     clusters = f", {model.clusters} clusters" if network.clusters else ""
     temporal = "" if model.temporal == "none" else f" with {model.temporal}"
     parameters = sum(leaf.size // leaf.shape[0] for leaf in jax.tree.leaves(at.state.variables["params"]))
-    yield (
-        f"Network: {network.title}{temporal}, {model.width_multiplier:g} times the published width{clusters}, "
-        f"{parameters:,} parameters"
-    )
+    yield (f"Network: {network.title}{temporal}, {model.width}{clusters}, {parameters:,} parameters")
     done = f", {at.progress.epoch} of them done" if at.progress.epoch else ""
-    steps = " and ".join(f"{stage.steps} step{'s' * (stage.steps > 1)} of {stage.title}" for stage in run.stages)
+    steps = " and ".join(f"{counted(stage.steps, 'step')} of {stage.title}" for stage in run.stages)
     may_end = config.patience is not None and config.patience < config.epochs
-    patience = f", fewer if {config.patience} bring no better one" if may_end else ""
+    patience = f", fewer after {config.patience} without a better one" if may_end else ""
     batch = config.batch_size * run.data.features.chunks_per_utterance
-    yield f"Training: {config.epochs} epochs{done}{patience}; each has {steps}, on {batch} chunks per step"
+    epochs = counted(config.epochs, "epoch")
+    yield f"Training: {epochs}{done}{patience}; each has {steps}, on {batch} chunks per step"
 
 
 def _outlook(metrics: dict[str, Any], config: TrainConfig) -> str:

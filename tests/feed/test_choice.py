@@ -30,4 +30,5 @@ def test_the_choice_is_said_and_can_be_overridden(capsys: pytest.CaptureFixture[
     assert resolve_feed("resident", [10**9], FeatureConfig(), console) == "resident"
     lines = capsys.readouterr().out.splitlines()
     assert [("resident on" in line, "streamed from" in line) for line in lines[:2]] == [(True, False), (False, True)]
+    assert lines[0].startswith("Chunks: 0.2 MB, ") and lines[1].startswith("Chunks: 174592.00 GB, ")
     assert len(lines) == 4 and all("`feed`" in line for line in lines)

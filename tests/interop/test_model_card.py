@@ -80,7 +80,7 @@ def test_the_text_has_data_selection_scores_and_clusters(workdir: Path, tmp_path
     preparation = write_records(tmp_path / "records", FEATURES, {"train": draw_recordings(3, seed=0)})
     card = model_card(trained(), read_run_numbers(workdir / "model", trained()), preparation, [], name="mine")
     for part in (
-        "corpus `drawn`: train 3 recordings (1.0 h)",
+        "corpus `drawn`: train 3 recordings (1.00 h)",
         "Epoch 4 of 9: the one with the best validation CCC, 0.457",
         "Began with the weights of `published` (SHA-256 of its arrays `abc123`)",
         "| arousal | 0.612 | 0.650 | 0.700 | 12 |",
@@ -96,6 +96,7 @@ def test_without_a_run_there_are_no_scores(tmp_path: Path) -> None:
     model = small_model(origin={"imported_from": "Act.pth.tar", "sha256": "123abc"})
     card = model_card(model, read_run_numbers(tmp_path / "model", model), None, [], name="imported")
     assert "model-index" not in front_matter(card) and "metrics" not in front_matter(card)
+    assert f"The network (DeepEmoCluster, {model.config.width}) reads " in card
     assert "Imported from `Act.pth.tar` (SHA-256 `123abc`)" in card and "None are known" in card
 
 
@@ -135,7 +136,7 @@ def test_the_fold_of_a_run_is_told(tmp_path: Path) -> None:
     origin = {"training": dataclasses.asdict(config), "run": read_run(tmp_path).id, "epoch": 4, "validation_ccc": 0.4}
     model = dataclasses.replace(trained(), origin=origin)
     card = model_card(model, read_run_numbers(tmp_path / "model", model), preparation, [], name="mine")
-    assert "- Data: corpus `drawn`: labelled 6 recordings (1.0 h)." in card
+    assert "- Data: corpus `drawn`: labelled 6 recordings (1.00 h)." in card
     fold = "tests on 2 recordings of carla, validates on 2 recordings of anna, trains on 2 recordings"
     assert f"- Fold 3 of 3: {fold}.\n" in card
     # Whose folds these are, a model alone does not say.

@@ -130,6 +130,8 @@ def test_a_run_ends_with_commands_that_can_be_given(workdir: Path, data_dir: Pat
         *("launch.predict", "--checkpoint", str(workdir / "model")),
         *("--input", "recordings", "--output", "predictions.csv"),
     ]
+    title = printed.index("Information shared by clusters and labels")
+    assert printed[title + 2].split() == ["label", "adjusted", "mutual", "information", "permutation", "p"]
     assert "Predict with (--input is a recording, or a folder of them):" in printed
     assert report == ["launch.report", "--workdir", str(workdir), "--data-dir", str(data_dir)]
 

@@ -93,11 +93,15 @@ def test_a_run_whose_settings_were_changed_is_not_repeated(tmp_path: Path) -> No
         parse([*DATA, "--config", str(file)])
 
 
-def test_help_says_whose_defaults_it_shows(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_says_whose_defaults_it_shows(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     for arguments, whose in (([], "preset paper"), (DATA, "preset paper"), (["--preset", "small"], "preset small")):
         with pytest.raises(SystemExit):
             parse([*arguments, "--help"])
-        shown = " ".join(capsys.readouterr().out.split())
+        lines = capsys.readouterr().out.splitlines()
+        shown = " ".join(" ".join(lines).split())
+        # As wide as the terminal, but for the command to copy.
+        assert [line for line in lines if len(line) > 80] == [line for line in lines if "--preset small --attr" in line]
         assert f"The defaults below are those of {whose}; the demo has --width-multiplier 0.25 --epochs 5 " in shown
 
 

@@ -100,6 +100,16 @@ def test_resumed_run_is_bit_equal_to_an_undisturbed_one(data: TrainingData, undi
         np.testing.assert_array_equal(one, other)
 
 
+def test_a_run_that_stops_early_says_so(data: TrainingData, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert data.validation is not None
+    opposite = LabelColumns(VAD, 8 - data.validation.labels.of(VAD))  # so that what is learnt makes it worse
+    worse = dataclasses.replace(data, validation=dataclasses.replace(data.validation, labels=opposite))
+    assert fit(dataclasses.replace(CONFIG, patience=1), worse, tmp_path, Console()).epoch == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("Training: 3 epochs, fewer after 1 without a better one; ")
+    assert lines[-1] == "Stopped: 1 epoch brought no better one than epoch 1"
+
+
 def test_the_same_seed_gives_the_same_bits(data: TrainingData, undisturbed: Path, tmp_path: Path) -> None:
     for seed in (0, 1):
         fit(dataclasses.replace(CONFIG, seed=seed), data, tmp_path / str(seed), Console(quiet=True))

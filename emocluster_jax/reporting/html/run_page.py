@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int
 
 from emocluster_jax.config import DEFAULT_AUDIO, GivenFeatures
-from emocluster_jax.console import Console
+from emocluster_jax.console import Console, audio_duration, counted
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.run_results import TEST_SCORES
 from emocluster_jax.inference.model_directory import MODEL, SavedModel, read_model
@@ -214,7 +214,7 @@ def _data_rows(preparation: Preparation, fold: int | None) -> list[tuple[str, st
         rows.append(("folds", describe_fold(preparation, fold)))
     for split, count in preparation.counts.items():
         name = "all folds" if fold is not None and split == "train" else split
-        rows.append((name, f"{count} recordings, {preparation.hours[split]:.2f} h"))
+        rows.append((name, f"{counted(count, 'recording')}, {audio_duration(preparation.hours[split])}"))
     return [
         *rows,
         ("shorter than a chunk", f"{preparation.padded} recordings, padded"),
