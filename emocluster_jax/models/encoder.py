@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from emocluster_jax.config import ModelConfig, TrainLayers
+from emocluster_jax.config import ModelConfig
 from emocluster_jax.models.convolution import conv3x3, relu_conv3x3
 
 CONVOLUTION_WIDTHS = (32, 32, 64, 64, 128, 128, 128)
@@ -144,7 +144,7 @@ class Encoder(nn.Module):
 
     config: ModelConfig
     axis_name: str | None = None
-    train_layers: TrainLayers = "all"
+    train_layers: str = "all"
 
     def setup(self) -> None:
         widths = [scaled_width(width, self.config) for width in CONVOLUTION_WIDTHS]

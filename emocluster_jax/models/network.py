@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32
 
-from emocluster_jax.config import Features, ModelConfig, TrainLayers
+from emocluster_jax.config import Features, ModelConfig
 from emocluster_jax.corpora.inputs import InputSizes
 from emocluster_jax.feed.split import AUDIO, Inputs, mask_name
 from emocluster_jax.models.encoder import DENSE_WIDTH, Encoder, dense_init, scaled_width
@@ -66,7 +66,7 @@ class Network(nn.Module):
 
     config: ModelConfig
     axis_name: str | None = None
-    train_layers: TrainLayers = "all"
+    train_layers: str = "all"
 
     title: ClassVar[str]
     clusters: ClassVar[bool] = False
