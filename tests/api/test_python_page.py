@@ -101,7 +101,7 @@ def test_settings_by_name(names: dict[str, Any]) -> None:
 def test_results_show_what_they_are(names: dict[str, Any]) -> None:
     run, evaluation, windows = names["run"], names["evaluation"], names["windows"]
     assert re.match(
-        r"Preparation of .*speech \(manifest\): 14 recordings, 0.01 h\ntrain 6, .*\n", repr(run.preparation)
+        r"Preparation of .*speech \(manifest\): 14 recordings, \d\.\d min\ntrain 6, .*\n", repr(run.preparation)
     )
     lines = repr(run).splitlines()
     assert re.fullmatch(r"Run in run, 2 epochs: the best is epoch [12] \(validation CCC -?0\.\d{3}\)", lines[0])
