@@ -109,8 +109,8 @@ class ClusteringPrograms(NamedTuple):
     forward: Forward
     cluster: Callable[[tuple[()], Array, Array], tuple[EmbeddingTransform | None, KMeansResult]]
     redraw_head: Callable[[TrainState, tuple[()], Array], TrainState]
-    predict: Callable[[tuple[()], tuple[Array, dict[str, Any]], tuple[()]], Array] | None
-    balanced: bool
+    predict: Callable[[tuple[()], tuple[Array, dict[str, Any]], tuple[()]], Array] | None = None
+    balanced: bool = True
 
 
 @dataclass(frozen=True)

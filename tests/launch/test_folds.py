@@ -153,7 +153,7 @@ def test_reports_and_functions_go_by_it_too(workdir: Path, data_dir: Path) -> No
 
 def test_a_fold_is_part_of_a_run(workdir: Path, data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base = ["--data-dir", data_dir, "--workdir", workdir, *SMALL, "--quiet", "--resume"]
-    assert "was begun with --fold 2, not 3; leave it out" in refused(capsys, train, *base, "--fold", "3")
+    assert "was begun with --fold 2, not 3; leave it and any preset out" in refused(capsys, train, *base, "--fold", "3")
     assert "was prepared in 4 folds; say by --fold which to test on" in refused(
         capsys, train, *base, "--preset", "paper"
     )

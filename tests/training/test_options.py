@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -78,17 +79,17 @@ def test_rates_are_logged_as_they_were(run: Path) -> None:
         assert rates["learning_rate_cluster_head"] == pytest.approx(5 * rates["learning_rate_adamw"])
 
 
-def test_the_model_is_the_average(data: TrainingData, tmp_path: Path) -> None:
-    config = GENTLE.replace(epochs=1)
-    fit(config, data, tmp_path, Console(quiet=True))
-    optimizers = {stage.name: stage.optimizer for stage in stages_of(config) if stage is not None}
-    state = create_train_state(network_of(config.model), data.features, optimizers, jax.random.key(0)).averaging()
-    found = restore_checkpoint(tmp_path / "checkpoints", state)
+def test_the_model_is_the_average(run: Path, data: TrainingData, tmp_path: Path) -> None:
+    optimizers = {stage.name: stage.optimizer for stage in stages_of(GENTLE) if stage is not None}
+    state = create_train_state(network_of(GENTLE.model), data.features, optimizers, jax.random.key(0)).averaging()
+    model = read_model(run / "model")
+    best = f"epoch-{model.origin['epoch']:06}"
+    shutil.copytree(run / "checkpoints" / best, tmp_path / best)
+    found = restore_checkpoint(tmp_path, state, run_id=model.origin["run"])
     assert found is not None and found.state.average is not None
-    assert found.state.average.steps == 4 + 7  # of 13 and 25 recordings, 4 in a batch
-    saved = read_model(tmp_path / "model").variables
-    jax.tree.map(np.testing.assert_array_equal, saved, found.state.average.variables)
-    differ = jax.tree.map(lambda one, other: not np.array_equal(one, other), saved, found.state.variables)
+    assert found.state.average.steps == found.progress.epoch * (4 + 7)  # of 13 and 25 recordings, 4 in a batch
+    jax.tree.map(np.testing.assert_array_equal, model.variables, found.state.average.variables)
+    differ = jax.tree.map(lambda one, other: not np.array_equal(one, other), model.variables, found.state.variables)
     assert all(jax.tree.leaves(differ))
 
 
