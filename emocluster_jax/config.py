@@ -535,9 +535,14 @@ presets: dict[Preset, TrainConfig] = {
     "small": TrainConfig(model=ModelConfig(width_multiplier=0.25), epochs=20, batch_size=16, patience=5),
     "fine-tune": TrainConfig(
         optimizer=OptimizerConfig(
-            algorithm="adamw", weight_decay=0.01, warmup_epochs=1.0, schedule="cosine", encoder_rate_factor=0.1
+            algorithm="adamw",
+            adam_learning_rate=1e-4,
+            weight_decay=0.01,
+            warmup_epochs=1.0,
+            schedule="cosine",
+            encoder_rate_factor=0.1,
         ),
-        epochs=10,
+        epochs=6,
         batch_size=16,
         patience=3,
     ),
