@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 from emocluster_jax.errors import InputError
 from emocluster_jax.ranges import Range, within
@@ -123,8 +123,19 @@ def channel_number(channel: int | str) -> int | None:
     return CHANNEL.check("`channel`", int(text))
 
 
+class Chunked(Checked):
+    """Base of what says how recordings become chunks; limits how much memory a file of settings can allocate."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        features = cast("Features", self)
+        values = features.chunks_per_utterance * features.chunk_frames * features.dimensions
+        if values > _MOST_VALUES:
+            raise InputError(f"the chunks of a recording have {values} values; expected {_MOST_VALUES} at most")
+
+
 @dataclass(frozen=True)
-class FeatureConfig(Checked):
+class FeatureConfig(Chunked):
     """How a recording becomes chunks of a mel spectrogram (paper, section 3.1)."""
 
     sample_rate_hz: int = field(default=16_000, metadata=within(Range(int, 1, 768_000)))
@@ -137,10 +148,6 @@ class FeatureConfig(Checked):
     """Chunks that every recording is cut into, whatever its duration."""
     clip: float = field(default=3.0, metadata=within(_CLIP))
     """Normalised features are clipped to plus and minus this many standard deviations."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_size(self)
 
     @classmethod
     def of_windows(cls, window_ms: float, hop_ms: float, mel_bands: int) -> FeatureConfig:
@@ -174,7 +181,7 @@ class FeatureConfig(Checked):
 
 
 @dataclass(frozen=True)
-class GivenFeatures(Checked):
+class GivenFeatures(Chunked):
     """How a corpus's own frames, one file of them per recording, become chunks of one second."""
 
     dimensions: int = field(metadata=within(Range(int, 1, 16_384)))
@@ -184,10 +191,6 @@ class GivenFeatures(Checked):
     """Chunks that every recording is cut into, whatever its duration."""
     clip: float = field(default=3.0, metadata=within(_CLIP))
     """Normalised features are clipped to plus and minus this many standard deviations."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_size(self)
 
     @property
     def chunk_frames(self) -> int:
@@ -209,7 +212,7 @@ FRONT_ENDS_WANTED = "mel, opensmile:eGeMAPSv02, opensmile:ComParE_2016, or trans
 
 
 @dataclass(frozen=True)
-class FrontEndFeatures(Checked):
+class FrontEndFeatures(Chunked):
     """How recordings become frames by another library, and these become chunks of one second.
 
     Frame i is of the samples from i * `hop_size` on. Two are equal if they make the same frames: where an encoder lies,
@@ -237,10 +240,6 @@ class FrontEndFeatures(Checked):
     """Chunks that every recording is cut into, whatever its duration."""
     clip: float = field(default=3.0, metadata=within(_CLIP))
     """Normalised features are clipped to plus and minus this many standard deviations."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_size(self)
 
     @property
     def chunk_frames(self) -> int:
@@ -280,13 +279,6 @@ def front_end_named(features: str) -> tuple[FrontEndName, str, int | None] | Non
     if match := re.fullmatch(r"transformers:(.+?)(?:@([0-9]{1,4}))?", features):
         return "transformers", match[1], None if match[2] is None else int(match[2])
     raise InputError(f"`features` is {features!r}; expected {FRONT_ENDS_WANTED}")
-
-
-def _check_size(features: Features) -> None:
-    """Limits how much memory a file of settings can make the program allocate."""
-    values = features.chunks_per_utterance * features.chunk_frames * features.dimensions
-    if values > _MOST_VALUES:
-        raise InputError(f"the chunks of a recording have {values} values; expected {_MOST_VALUES} at most")
 
 
 @dataclass(frozen=True)
@@ -336,7 +328,6 @@ class ClusteringConfig(Checked):
     cosine: bool = False
     """Cluster by the cosine instead of the Euclidean distance (spherical K-means, Dhillon & Modha 2001): embeddings and
     centroids are scaled to unit length."""
-
     head: Literal["redrawn", "matched"] = "redrawn"
     """The cluster classifier's last layer after each clustering: drawn anew, since cluster numbers mean nothing from
     one clustering to the next, or kept, and the clusters numbered as it predicts them, as far as they agree."""

@@ -11,11 +11,10 @@ from __future__ import annotations
 from typing import Any
 
 import flax.linen as nn
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from emocluster_jax.config import TrainConfig
-from emocluster_jax.objectives.losses import gaussian_kl, reconstruction_error
+from emocluster_jax.objectives.losses import gaussian_kl, ramp, reconstruction_error
 from emocluster_jax.objectives.stage import Batch, Stages, Terms, semi_supervised_stages
 
 
@@ -26,8 +25,7 @@ def stages(network: nn.Module, config: TrainConfig, axis_name: str | None) -> St
     def objective(output: Any, batch: Batch) -> tuple[Float[Array, ""], Terms]:
         error = reconstruction_error(output.extras["reconstruction"], batch.chunks)
         divergence = gaussian_kl(output.embeddings, output.extras["log_variance"]) / batch.chunks[0].size
-        # Smaller numbers are 0 in float32.
-        warm = jnp.minimum(batch.epochs / weights.kl_warmup_epochs, 1.0) if weights.kl_warmup_epochs > 1e-30 else 1.0
+        warm = ramp(batch.epochs, weights.kl_warmup_epochs)
         loss = weights.reconstruction_weight * error + weights.kl_weight * warm * divergence
         return loss, {"reconstruction": error, "kl": divergence}
 

@@ -6,11 +6,10 @@ import dataclasses
 from typing import Any
 
 import flax.linen as nn
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from emocluster_jax.config import TrainConfig
-from emocluster_jax.objectives.losses import cross_entropy
+from emocluster_jax.objectives.losses import cross_entropy, ramp
 from emocluster_jax.objectives.optimizers import stage_one_optimizer, stage_two_optimizer
 from emocluster_jax.objectives.stage import Batch, Stages, Terms, semi_supervised_stages
 
@@ -25,9 +24,8 @@ def stages(network: nn.Module, config: TrainConfig, axis_name: str | None) -> St
     def objective(output: Any, batch: Batch) -> tuple[Float[Array, ""], Terms]:
         assert batch.pseudo_labels is not None
         entropy = cross_entropy(output.cluster_logits, batch.pseudo_labels, batch.other_labels, batch.shares)
-        weight, warmup = config.cluster_weight, config.cluster_warmup_epochs
-        grown = jnp.minimum(batch.epochs / warmup, 1.0) if warmup > 1e-30 else 1.0
-        return weight * grown * entropy, {"cross_entropy": entropy}
+        weight = config.cluster_weight * ramp(batch.epochs, config.cluster_warmup_epochs)
+        return weight * entropy, {"cross_entropy": entropy}
 
     optimizers = stage_one_optimizer(config.optimizer), stage_two_optimizer(config.optimizer)
     both = semi_supervised_stages(network, config, axis_name, objective, optimizers)

@@ -12,6 +12,12 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 
+def ramp(done: Float[Array, ""], epochs: float) -> Float[Array, ""] | float:
+    """What grows from 0 to 1 over so many epochs, after those `done`, with a fraction; 1 from the start for 0."""
+    # Smaller numbers are 0 in float32.
+    return jnp.minimum(done / epochs, 1.0) if epochs > 1e-30 else 1.0
+
+
 def cross_entropy(
     logits: Float[Array, "n K"],
     labels: Int[Array, " n"],

@@ -17,6 +17,7 @@ import optax
 from jaxtyping import Array, Float
 
 from emocluster_jax.config import OptimizerConfig
+from emocluster_jax.objectives.losses import ramp
 
 ENCODER = "encoder"
 CLUSTER_HEAD = ("cluster_classifier", "output")
@@ -42,7 +43,7 @@ def rate_scale(config: OptimizerConfig, epochs: int) -> Callable[[Float[Array, "
         return None
 
     def scale(done: Float[Array, ""]) -> Float[Array, ""]:
-        factor = jnp.minimum(done / warmup, 1.0) if warmup else jnp.float32(1.0)
+        factor = jnp.float32(ramp(done, warmup))
         if config.schedule == "cosine":
             after = jnp.clip((done - warmup) / max(epochs - warmup, 1e-6), 0.0, 1.0)
             factor *= 0.5 * (1.0 + jnp.cos(jnp.pi * after))
