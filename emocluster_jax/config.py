@@ -461,7 +461,8 @@ class TrainConfig(Checked):
     )
     """Weight of the CCC loss beside what the labelled stage minimises without labels."""
     cluster_weight: float = field(default=1.0, metadata=_only("emocluster") | within(_FACTOR))
-    """Weight of the cross-entropy on the clusters, in both stages."""
+    """Weight of the cross-entropy on the clusters in what the encoder and the shared layer learn, in both stages; the
+    cluster classifier always learns all of it."""
     cluster_warmup_epochs: float = field(default=0.0, metadata=_only("emocluster") | within(_EPOCHS))
     """Epochs, possibly fractional, over which that weight grows from 0."""
     average_decay: float = field(default=0.0, metadata=within(Range(float, 0, 1, excludes="highest")))

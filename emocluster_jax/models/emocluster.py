@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import flax.linen as nn
+from jax import lax
 
 from emocluster_jax.feed.split import AUDIO, Inputs
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
@@ -14,7 +15,8 @@ class EmoCluster(Network):
     """The network of Lin, Sridhar & Busso (ICASSP 2021), optionally with a temporal network before both heads.
 
     The embeddings are the cluster classifier's hidden layer before its ReLU. `extras` has `shared` (n, E), the shared
-    layer's output after ReLU and dropout.
+    layer's output after ReLU and dropout, and `detached_logits` (n, K): equal to the cluster logits, but their gradient
+    ends at the classifier.
     """
 
     title = "DeepEmoCluster"
@@ -28,7 +30,8 @@ class EmoCluster(Network):
             read = temporal(shared.reshape(recordings, chunks, -1), train=train).reshape(shared.shape)
         classifier = Head(scaled_width(DENSE_WIDTH, self.config), self.config.clusters, name="cluster_classifier")
         embeddings, logits = classifier(read)
-        return Output(embeddings, self.regress(read), logits, {"shared": shared})
+        _, detached = classifier(lax.stop_gradient(read))
+        return Output(embeddings, self.regress(read), logits, {"shared": shared, "detached_logits": detached})
 
 
 NETWORK = EmoCluster

@@ -17,17 +17,24 @@ from emocluster_jax.objectives.stage import Batch, Stages, Terms, semi_supervise
 def stages(network: nn.Module, config: TrainConfig, axis_name: str | None) -> Stages:
     """Stage I minimises the cross-entropy, stage II cross-entropy plus `ccc_weight` times the CCC loss (equation 3).
 
-    The cross-entropy is weighted by `cluster_weight`, which grows from 0 over the first `cluster_warmup_epochs`.
+    What the encoder learns from the cross-entropy is weighted by `cluster_weight`, which grows from 0 over the first
+    `cluster_warmup_epochs`. The cluster classifier, which nothing else trains and whose last layer may begin anew with
+    each clustering, always learns all of it.
     With `stages` "unsupervised" the labelled recordings are trained on as in stage I, too.
     """
+    weighted = config.cluster_weight != 1 or config.cluster_warmup_epochs > 0
 
     def objective(output: Any, batch: Batch) -> tuple[Float[Array, ""], Terms]:
         assert batch.pseudo_labels is not None
-        entropy = cross_entropy(output.cluster_logits, batch.pseudo_labels, batch.other_labels, batch.shares)
-        weight = config.cluster_weight * ramp(batch.epochs, config.cluster_warmup_epochs)
-        return weight * entropy, {"cross_entropy": entropy}
+        mixed = batch.pseudo_labels, batch.other_labels, batch.shares
+        loss = entropy = cross_entropy(output.cluster_logits, *mixed)
+        if weighted:
+            weight = config.cluster_weight * ramp(batch.epochs, config.cluster_warmup_epochs)
+            # Equal numbers, of which the second have no gradient at the encoder.
+            loss = weight * entropy + (1 - weight) * cross_entropy(output.extras["detached_logits"], *mixed)
+        return loss, {"cross_entropy": entropy}
 
-    optimizers = stage_one_optimizer(config.optimizer), stage_two_optimizer(config.optimizer)
+    optimizers = stage_one_optimizer(config.optimizer, config.cluster_weight), stage_two_optimizer(config.optimizer)
     both = semi_supervised_stages(network, config, axis_name, objective, optimizers)
     if config.stages == "both":
         return both

@@ -52,8 +52,9 @@ def rate_scale(config: OptimizerConfig, epochs: int) -> Callable[[Float[Array, "
     return scale
 
 
-def layer_groups(params: Any, config: OptimizerConfig, *, freeze_regressor: bool) -> Any:
-    """For every parameter the group that it is updated with: "head", "frozen", "encoder" or "body"."""
+def layer_groups(params: Any, config: OptimizerConfig, *, encoder: str, freeze_regressor: bool) -> Any:
+    """For every parameter the group that it is updated with: "head", "frozen", "body", or `encoder` for those of the
+    encoder."""
     frozen = {"all": (), "shared": ("convolution", "norm"), "heads": ("",)}[config.train_layers]
 
     def group(path: tuple[Any, ...], _: Any) -> str:
@@ -63,7 +64,7 @@ def layer_groups(params: Any, config: OptimizerConfig, *, freeze_regressor: bool
         if names[0] == ENCODER:
             if names[1].startswith(frozen):
                 return "frozen"
-            return "body" if config.encoder_rate_factor == 1 else "encoder"
+            return encoder
         return "frozen" if freeze_regressor and names[0] == REGRESSOR else "body"
 
     return jax.tree_util.tree_map_with_path(group, params)
@@ -83,11 +84,15 @@ def summed(*transformations: optax.GradientTransformation) -> optax.GradientTran
     return optax.GradientTransformation(init, update)
 
 
-def stage_one_optimizer(config: OptimizerConfig) -> Optimizer:
-    """SGD, or AdamW. Stage I leaves the regressor as it is."""
-    rate = config.sgd_learning_rate
-    body = _adaptive(config) if config.algorithm == "adamw" else (optax.sgd(rate), {"sgd": rate})
-    return _by_layer(config, *body, freeze_regressor=True)
+def stage_one_optimizer(config: OptimizerConfig, cluster_weight: float = 1.0) -> Optimizer:
+    """SGD, or AdamW. Stage I leaves the regressor as it is.
+
+    AdamW's updates are as large for any weight of its only loss, so that the weight is one of the encoder's rate.
+    """
+    if config.algorithm == "published":
+        rate = config.sgd_learning_rate
+        return _by_layer(config, optax.sgd(rate), {"sgd": rate}, freeze_regressor=True)
+    return _by_layer(config, *_adaptive(config), cluster_weight=cluster_weight, freeze_regressor=True)
 
 
 def stage_two_optimizer(config: OptimizerConfig) -> Optimizer:
@@ -116,10 +121,11 @@ def _by_layer(
     rates: dict[str, float],
     *,
     clusters: bool = True,
+    cluster_weight: float = 1.0,
     freeze_regressor: bool = False,
 ) -> Optimizer:
     """`body` for all layers but those that have another group, if any; networks may have no head for `clusters`."""
-    factor, head = config.encoder_rate_factor, config.cluster_head_learning_rate
+    factor, head = config.encoder_rate_factor * cluster_weight, config.cluster_head_learning_rate
     if not clusters and factor == 1 and config.train_layers == "all":
         return Optimizer(body, rates)
     groups: dict[Hashable, optax.GradientTransformation] = {
@@ -131,7 +137,8 @@ def _by_layer(
     if factor != 1 and config.train_layers != "heads":
         groups["encoder"] = optax.chain(body, optax.scale(factor))
         shown |= {f"encoder_{name}": factor * rate for name, rate in rates.items()}
+    encoder = "body" if factor == 1 else "encoder"
     transformation = optax.partition(
-        groups, lambda params: layer_groups(params, config, freeze_regressor=freeze_regressor)
+        groups, lambda params: layer_groups(params, config, encoder=encoder, freeze_regressor=freeze_regressor)
     )
     return Optimizer(transformation, shown)

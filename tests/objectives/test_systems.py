@@ -9,6 +9,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from emocluster_jax.feed.split import Inputs
 from emocluster_jax.inference.model_directory import read_model
 from emocluster_jax.inference.predictor import load_model
 from emocluster_jax.models.network import Output
+from emocluster_jax.models.registry import network_of
 from emocluster_jax.objectives.stage import Batch, stages_of
 from emocluster_jax.runtime.loops import StoppedError
 from emocluster_jax.training.data import TrainingData
@@ -89,6 +91,39 @@ def divergence_of_normals(mean: np.ndarray, log_variance: np.ndarray) -> float:
     """Of N(mean, variance) from N(0, 1) in nats: summed over the code's dimensions, the mean over the chunks."""
     variance = np.exp(log_variance)
     return float(np.mean(np.sum((variance + mean**2 - 1 - np.log(variance)) / 2, axis=1)))
+
+
+def test_the_weight_of_the_clusters_is_for_the_encoder() -> None:
+    """Its gradient is linear in the weight; that of the classifier, which nothing else trains, is always whole."""
+    network = network_of(MODEL)
+    batch = BATCH._replace(pseudo_labels=jnp.arange(8) % MODEL.clusters, epochs=jnp.asarray(1.0))
+    variables = network.init(jax.random.key(0), batch.inputs)
+
+    def gradient(unlabeled: bool, **settings: float) -> Any:
+        both = stages_of(TrainConfig(model=MODEL).replace(**settings))
+        stage = both.unlabeled if unlabeled else both.labeled
+        assert stage is not None
+        found = jax.grad(stage.loss, has_aux=True)(
+            variables["params"], variables["batch_stats"], batch, jax.random.key(1)
+        )[0]
+        return jax.tree.map(np.asarray, found)
+
+    # Sums in float32, in another order: relative to the largest number of a layer.
+    def assert_close(ours: Any, others: Any) -> None:
+        for one, other in zip(jax.tree.leaves(ours), jax.tree.leaves(others), strict=True):
+            np.testing.assert_allclose(one, other, rtol=0, atol=2e-5 * max(np.abs(other).max(), 1e-6))
+
+    for unlabeled in (True, False):
+        whole, half = gradient(unlabeled), gradient(unlabeled, cluster_weight=0.5)
+        none = gradient(unlabeled, cluster_weight=0.0)
+        ramped = gradient(unlabeled, cluster_warmup_epochs=2.0)
+        mean = jax.tree.map(lambda a, b: (a + b) / 2, whole["encoder"], none["encoder"])
+        assert_close(half["encoder"], mean)
+        assert_close(ramped["encoder"], mean)
+        for other in (half, none, ramped):
+            assert_close(other["cluster_classifier"], whole["cluster_classifier"])
+        moved = np.abs(jax.flatten_util.ravel_pytree(none["encoder"])[0]).max()
+        assert (moved == 0) == unlabeled
 
 
 def test_what_the_systems_minimise(told: Output) -> None:

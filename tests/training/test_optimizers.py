@@ -109,6 +109,13 @@ def test_logged_rates_are_those_of_the_groups() -> None:
     assert adamw.learning_rates == {"adamw": 5e-4, "cluster_head": 0.05}
 
 
+def test_the_weight_of_the_clusters_is_one_of_the_encoders_rate_where_updates_ignore_a_losss_weight() -> None:
+    rates = stage_one_optimizer(OptimizerConfig(algorithm="adamw", encoder_rate_factor=0.5), 0.1).learning_rates
+    assert rates == pytest.approx({"adamw": 5e-4, "encoder_adamw": 2.5e-5, "cluster_head": 0.05})
+    # SGD's follow the weight of the loss.
+    assert stage_one_optimizer(OptimizerConfig(), 0.1).learning_rates == {"sgd": 1e-3, "cluster_head": 0.05}
+
+
 def test_rates_over_the_epochs() -> None:
     assert rate_scale(OptimizerConfig(), 10) is None
     warm = rate_scale(OptimizerConfig(warmup_epochs=2), 10)
