@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, cast
 
 from emocluster_jax.errors import InputError
@@ -517,14 +517,36 @@ class TrainConfig(Checked):
         """
         return replaced(self, settings)
 
+    def for_system(self, system: SystemName) -> TrainConfig:
+        """The same run of another system; what that does not use has its default."""
+        unused = {
+            setting.name: setting.default
+            for setting, _ in values_of(self)
+            if setting.systems is not None and system not in setting.systems
+        }
+        return self.replace(system=system, **unused)
+
 
 Preset = Literal[
-    "demo", "small", "fine-tune", "paper", "paper-fsl", "paper-ssl-15k", "paper-ssl-40k", "paper-as-published"
+    "demo", "small", "modern", "fine-tune", "paper", "paper-fsl", "paper-ssl-15k", "paper-ssl-40k", "paper-as-published"
 ]
+
+_MODERN = TrainConfig(
+    optimizer=OptimizerConfig(
+        algorithm="adamw", adam_learning_rate=1e-3, weight_decay=0.05, warmup_epochs=1.0, schedule="cosine"
+    ),
+    augmentation=AugmentationConfig(chunk_offset=0.5, mixup_alpha=0.2, time_masks=1, frequency_masks=1),
+    epochs=20,
+    batch_size=16,
+    cluster_weight=0.1,
+    cluster_warmup_epochs=5.0,
+    average_decay=0.98,
+)
 
 presets: dict[Preset, TrainConfig] = {
     "demo": TrainConfig(model=ModelConfig(width_multiplier=0.25), epochs=5, batch_size=16),
-    "small": TrainConfig(model=ModelConfig(width_multiplier=0.25), epochs=20, batch_size=16, patience=5),
+    "small": replace(_MODERN, model=ModelConfig(width_multiplier=0.25)),
+    "modern": _MODERN,
     "fine-tune": TrainConfig(
         optimizer=OptimizerConfig(
             algorithm="adamw",
@@ -546,8 +568,9 @@ presets: dict[Preset, TrainConfig] = {
 }
 """Named starting points of a training, which options override.
 
-`small` is for a few hundred recordings and a laptop; it ends after five epochs without a better one. `fine-tune` is for
-a model that `init_from` names, whose encoder it changes little; its network is that of the model. `paper` takes the
+`modern` is the method with what later practice added, for hundreds of recordings; `small` is the same at a quarter of
+the width, for a laptop. `fine-tune` is for a model that `init_from` names, whose encoder it changes little; its network
+is that of the model. `paper` takes the
 whole unlabelled pool, fsl none of it (fully supervised), ssl as many recordings as its name says; `paper-as-published`
 is the training of the published weights, whose regressor was never trained.
 """

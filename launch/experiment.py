@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from emocluster_jax.experiment.grid import Plan, Run
 
 DESCRIPTION = """Train every system of the paper's tables and figures, several trials each, and write the tables beside
-the published figures; or, on records with folds, two systems on each fold. Runs that are complete are skipped, others
-are begun or resumed: the same command continues where it was stopped. All options of launch.train that are not listed
-here, such as --epochs or --batch-size, are passed on to every run; by default these use the preset `paper`."""
+the published figures; or, on records with folds, two systems on each fold; or one system without each part of its
+recipe. Runs that are complete are skipped, others are begun or resumed: the same command continues where it was
+stopped. All options of launch.train that are not listed here, such as --epochs or --batch-size, are passed on to every
+run; by default these use the preset `paper`, those of the ablation `modern`."""
 
 # Options of launch.train that cannot be passed on, with the reason or what to give instead.
 _DECIDED = {
@@ -47,9 +48,11 @@ _DECIDED = {
 class Options(Checked):
     """What to run, and where."""
 
-    preset: tuple[Literal["table1", "table2", "figure2", "figure3", "all", "folds"], ...]
+    preset: tuple[Literal["table1", "table2", "figure2", "figure3", "all", "folds", "ablation"], ...]
     """Tables and figures of the paper, or `all` of them; runs that several of them share are trained once. Or folds,
-    alone: the CNN-regressor and DeepEmoCluster on every fold of records that were prepared with --folds."""
+    alone: the CNN-regressor and DeepEmoCluster on every fold of records that were prepared with --folds. Or ablation,
+    alone: DeepEmoCluster by launch.train's preset `modern` and without each of its parts, and the CNN-regressor by the
+    same preset."""
     data_dir: Path
     """Records that launch.prepare wrote."""
     workdir: Path
@@ -61,8 +64,8 @@ class Options(Checked):
     clusters: tuple[int, ...] = field(default=(10, 20, 30), metadata=within(CLUSTERS))
     """K of Table 2; the other tables use the first one."""
     unlabeled_sizes: tuple[int, ...] | None = field(default=None, metadata=within(RECORDINGS))
-    """Recordings of the unlabelled pool, for Figure 2; Table 2, Figure 3 and folds use the largest. [default: 0, 15000
-    and 40000, or the same shares of a smaller pool]"""
+    """Recordings of the unlabelled pool, for Figure 2; the others use the largest. [default: 0, 15000 and 40000, or
+    the same shares of a smaller pool]"""
     shard: str = "1/1"
     """I/N: run only the share of machine I of N machines that are given the same options."""
     list: bool = False
@@ -155,6 +158,8 @@ def options_by_system(options: Options, systems: Sequence[SystemName]) -> dict[S
                 f"--{name} belongs to --model {', '.join(users[name])}, which is not trained here; leave it out"
             )
     where = ["--data-dir", str(options.data_dir), "--workdir", str(options.workdir)]
+    if "ablation" in options.preset:
+        where += ["--preset", "modern"]
     shared = {}
     for system in systems:
         own = [word for name, words in given if system in users.get(name, systems) for word in words]

@@ -8,10 +8,10 @@ import shlex
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from emocluster_jax.api.requests import FitSettings
-from emocluster_jax.config import ModelConfig, Preset, TrainConfig, presets
+from emocluster_jax.config import ModelConfig, Preset, SystemName, TrainConfig, presets
 from emocluster_jax.errors import InputError, one_line
 from emocluster_jax.runtime.host import keep_freed_memory
 from emocluster_jax.runtime.processes import Processes
@@ -44,11 +44,11 @@ class Options:
     workdir: Path | None = None
     """Takes checkpoints, the best model, metrics and plots. [required with --data-dir]"""
     preset: Preset | None = None
-    """A named set of defaults, which other options override. `small` suits a few hundred recordings and a laptop: a
-    quarter of the width, batches of 16, at most 20 epochs. `fine-tune` starts from the model of --init-from, with
-    its network, and changes its encoder little. `paper` has the full width, 50 epochs and the whole
-    unlabelled pool; paper-fsl uses none of the pool, and paper-as-published leaves the regressor untrained. [default:
-    paper with --data-dir, else demo]"""
+    """A named set of defaults, which other options override. `modern` is the method with AdamW, averaged weights and
+    chunks changed at random, for hundreds of recordings; `small` the same at a quarter of the width, for a laptop.
+    `fine-tune` starts from the model of --init-from, with its network, and changes its encoder little. `paper` has the
+    published settings, 50 epochs and the whole unlabelled pool; paper-fsl uses none of the pool, and paper-as-published
+    leaves the regressor untrained. [default: paper with --data-dir, else demo]"""
     config_file: Path | None = field(default=None, metadata={"option": "config"})
     """Take the defaults from the run.json of another run, instead of a preset."""
     config: TrainConfig = field(default_factory=TrainConfig)
@@ -82,7 +82,7 @@ def parse(arguments: list[str], name: str = "train") -> Options:
 def _defaults(arguments: list[str]) -> tuple[str, TrainConfig]:
     """The settings that options change, and where they are from."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for option in ("--preset", "--config", "--data-dir", "--workdir", "--init-from"):
+    for option in ("--preset", "--config", "--data-dir", "--workdir", "--init-from", "--model"):
         first.add_argument(option, f"--{option[2:].replace('-', '_')}", nargs="?")
     for option in (("--resume",), ("--help", "-h")):
         first.add_argument(*option, action="store_true")
@@ -107,7 +107,10 @@ def _defaults(arguments: list[str]) -> tuple[str, TrainConfig]:
         # A run that goes on no longer needs the model that it began with.
         network = _network_in(Path(given.init_from)) if resumed is None else resumed.model
         return f"preset fine-tune, with the network of {given.init_from}", replace(presets[preset], model=network)
-    return f"preset {preset}", presets[preset]
+    config = presets[preset]
+    if given.model in get_args(SystemName) and given.model != config.model.system:
+        return f"preset {preset} for {given.model}", config.for_system(given.model)
+    return f"preset {preset}", config
 
 
 def _network_in(path: Path) -> ModelConfig:

@@ -37,7 +37,7 @@ def test_settings_are_replaced_wherever_they_are() -> None:
     assert changed == dataclasses.replace(
         small,
         model=dataclasses.replace(small.model, clusters=20),
-        optimizer=OptimizerConfig(adam_learning_rate=1e-4),
+        optimizer=dataclasses.replace(small.optimizer, adam_learning_rate=1e-4),
         epochs=3,
     )
     model = ModelConfig(system="ladder")

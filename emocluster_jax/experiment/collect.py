@@ -17,7 +17,15 @@ from emocluster_jax.experiment.comparisons import compare, pairs, significance_t
 from emocluster_jax.experiment.completed import CompletedRun, Results, completed_trials, epoch_means, read_completed
 from emocluster_jax.experiment.grid import Grid, Plan, Run
 from emocluster_jax.experiment.paper_figures import epoch_curves, extreme_distributions, unlabeled_size_curves
-from emocluster_jax.experiment.tables import Record, ResultTable, ccc_table, extremes_table, finite_or_none, fold_table
+from emocluster_jax.experiment.tables import (
+    Record,
+    ResultTable,
+    ablation_table,
+    ccc_table,
+    extremes_table,
+    finite_or_none,
+    fold_table,
+)
 from emocluster_jax.records.reader import open_data
 from emocluster_jax.storage.atomic_files import replacing, replacing_csv
 from emocluster_jax.training.workdir import read_run, read_training_clusters
@@ -57,6 +65,8 @@ def collect(plan: Plan, corpus: str, console: Console) -> Collected:
         for table in grid.tables:
             if table == "folds":
                 written.append(fold_table(grid, results, corpus))
+            elif table == "ablation":
+                written.append(ablation_table(grid, results, corpus))
             elif table == "figure3":
                 extremes = _extremes(plan, results)
                 written.append(extremes_table(grid, results, extremes))
@@ -89,7 +99,7 @@ def _run_record(plan: Plan, done: CompletedRun) -> Record:
     """The work directory is relative to the plan's."""
     run, scores = done.run, done.scores
     return {
-        **{name: getattr(run.setting, name) for name in ("model", "stages", "clusters", "unlabeled_size")},
+        **{name: getattr(run.setting, name) for name in ("model", "stages", "clusters", "unlabeled_size", "without")},
         "attribute": run.attribute,
         "seed": run.seed,
         **({} if run.fold is None else {"fold": run.fold}),

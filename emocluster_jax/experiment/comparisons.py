@@ -24,7 +24,7 @@ from emocluster_jax.experiment.completed import Results, completed_trials
 from emocluster_jax.experiment.grid import Grid, Setting, TableName
 from emocluster_jax.experiment.tables import ABSENT, ResultTable, finite_or_none, full_name
 
-_TITLES = {"table1": "Table 1", "table2": "Table 2", "figure2": "Figure 2"}
+_TITLES = {"table1": "Table 1", "table2": "Table 2", "figure2": "Figure 2", "ablation": "ablation"}
 _TOO_FEW = "too few recordings"
 
 
@@ -44,11 +44,14 @@ def pairs(grid: Grid, table: TableName) -> list[tuple[Setting, Setting]]:
 
     Table 1 compares DeepEmoCluster with every other system; Table 2 more clusters with the first K; Figure 2
     DeepEmoCluster with every other system at the same number of unlabelled recordings, and every system with unlabelled
-    recordings with itself without. Figure 3 has no scores; models of different folds share most of their training.
+    recordings with itself without. The ablation compares the whole recipe with each other row. Figure 3 has no scores;
+    models of different folds share most of their training.
     """
     settings = grid.settings_of(table)
     if table in ("figure3", "folds"):
         return []
+    if table == "ablation":
+        return [(settings[0], other) for other in settings[1:]]
     if table == "table2":
         return [(setting, settings[0]) for setting in settings[1:]]
     by_size = sorted(settings, key=lambda setting: setting.unlabeled_size)

@@ -1,4 +1,4 @@
-"""Which runs the tables and figures of the paper consist of (paper, section 4), and the table over folds.
+"""Which runs the tables and figures of the paper consist of (paper, section 4), the table over folds and the ablation.
 
 A setting is a row of a table; it is trained once per attribute and trial (and fold), and a trial is a seed. Runs that
 several tables share are trained once.
@@ -18,8 +18,9 @@ import numpy as np
 from emocluster_jax.config import SystemName, TrainConfig, TrainedStages
 from emocluster_jax.errors import InputError
 from emocluster_jax.records.preparation import Preparation
+from emocluster_jax.settings import all_settings
 
-TableName = Literal["table1", "table2", "figure2", "figure3", "folds"]
+TableName = Literal["table1", "table2", "figure2", "figure3", "folds", "ablation"]
 
 TABLES: tuple[TableName, ...] = ("table1", "table2", "figure2", "figure3")
 """Those of the paper, on one split into training, validation and test."""
@@ -27,23 +28,38 @@ TABLE1_MODELS: tuple[SystemName, ...] = ("cnn_regressor", "cnn_ae", "cnn_vae", "
 FIGURE2_MODELS: tuple[SystemName, ...] = ("emocluster", "cnn_ae", "cnn_vae", "ladder")
 """The systems that use unlabelled recordings."""
 PUBLISHED_SIZES = (0, 15_000, 40_000)
+PARTS: Mapping[str, tuple[str, ...]] = {
+    "AdamW": ("algorithm", "adam_learning_rate", "weight_decay", "warmup_epochs", "schedule"),
+    "averaged weights": ("average_decay",),
+    "masks": ("time_masks", "frequency_masks"),
+    "chunk offsets": ("chunk_offset",),
+    "mix-up": ("mixup_alpha",),
+    "cluster weight": ("cluster_weight", "cluster_warmup_epochs"),
+}
+"""What the preset `modern` adds to `paper`, by the settings that switch it off at their defaults."""
+ALL_PARTS = "all of it"
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What all trials and attributes of a table's row have in common; `clusters` is None for systems without."""
+    """What all trials and attributes of a table's row have in common; `clusters` is None for systems without.
+
+    `without` names what is switched off of `PARTS`, or is `ALL_PARTS`; None leaves the grid's settings as they are.
+    """
 
     model: SystemName
     clusters: int | None
     unlabeled_size: int
     stages: TrainedStages = "both"
+    without: str | None = None
 
     @property
     def name(self) -> str:
         """E.g. "emocluster-k10-u15000"."""
         clusters = "" if self.clusters is None else f"-k{self.clusters}"
         stages = "" if self.stages == "both" else f"-{self.stages}"
-        return f"{self.model}{clusters}-u{self.unlabeled_size}{stages}"
+        without = "" if self.without is None else f"-without-{self.without.lower().replace(' ', '-')}"
+        return f"{self.model}{clusters}-u{self.unlabeled_size}{stages}{without}"
 
 
 @dataclass(frozen=True)
@@ -67,9 +83,9 @@ class Grid:
     """The tables asked for, and what their runs vary.
 
     Attributes:
-      tables: in the order of `TABLES`; or "folds" alone.
+      tables: in the order of `TABLES`; or "folds" or "ablation" alone.
       clusters: K of Table 2; the other tables use the first one.
-      unlabeled_sizes: ascending, without repetition; Table 2, Figure 3 and the table over folds use the last one.
+      unlabeled_sizes: ascending, without repetition; Table 2, Figure 3, folds and ablation use the last one.
       trials: seeds 0 to `trials` - 1.
       fold_count: how many folds the data have; every trial tests on each of them. 0 for data without folds.
     """
@@ -102,6 +118,9 @@ class Grid:
         both_stages = setting("emocluster", largest)
         if table == "folds":
             return setting("cnn_regressor", 0), both_stages
+        if table == "ablation":
+            reduced = (dataclasses.replace(both_stages, without=part) for part in (*PARTS, ALL_PARTS))
+            return both_stages, *reduced, setting("cnn_regressor", 0)
         return dataclasses.replace(both_stages, stages="unsupervised"), both_stages
 
     def attributes_of(self, table: TableName) -> tuple[str, ...]:
@@ -165,6 +184,8 @@ def grid_for_data(
         raise InputError(f"`preset=folds` needs folds, which {data_dir} does not have; prepare it with `folds`")
     if folds is not None and tables != ("folds",):
         raise InputError(f"{data_dir} was prepared in folds; give `preset=folds` alone, or prepare it without `folds`")
+    if "ablation" in tables and tables != ("ablation",):
+        raise InputError("`preset=ablation` has other settings than the other tables; give it alone")
     if not (tables and clusters):
         raise InputError("`preset` and `clusters` need at least one value each")
     for split in ("train", "test") if folds is None else ():
@@ -205,7 +226,7 @@ def run_config(run: Run, base: TrainConfig) -> TrainConfig:
     setting = run.setting
     clusters = base.model.clusters if setting.clusters is None else setting.clusters
     return dataclasses.replace(
-        base,
+        _without(base, setting.without),
         model=dataclasses.replace(base.model, system=setting.model, attributes=(run.attribute,), clusters=clusters),
         stages=setting.stages,
         unlabeled_size=setting.unlabeled_size,
@@ -214,3 +235,10 @@ def run_config(run: Run, base: TrainConfig) -> TrainConfig:
         patience=None if setting.stages == "unsupervised" else base.patience,
         seed=run.seed,
     )
+
+
+def _without(config: TrainConfig, part: str | None) -> TrainConfig:
+    if part is None:
+        return config
+    names = {name for settings in PARTS.values() for name in settings} if part == ALL_PARTS else {*PARTS[part]}
+    return config.replace(**{s.name: s.default for s in all_settings(TrainConfig) if s.name in names})

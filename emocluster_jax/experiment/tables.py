@@ -1,4 +1,4 @@
-"""The tables of the paper from complete runs, beside the published scores, and the table over folds."""
+"""The tables of the paper from complete runs, beside the published scores; the table over folds and the ablation."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ def system_name(setting: Setting) -> str:
     """The setting for readers, without the number of unlabelled recordings."""
     clusters = "" if setting.clusters is None else f", K = {setting.clusters}"
     stages = ", stage I alone" if setting.stages == "unsupervised" else ""
-    return f"{NETWORKS[setting.model].title}{clusters}{stages}"
+    without = "" if setting.without is None else f", without {setting.without}"
+    return f"{NETWORKS[setting.model].title}{clusters}{stages}{without}"
 
 
 def full_name(setting: Setting) -> str:
@@ -132,6 +133,31 @@ def fold_table(grid: Grid, results: Results, corpus: str) -> ResultTable:
     header = ["system", *(part for name in grid.attributes_of("folds") for part in (name, f"{name}, pooled"))]
     title = f"Test CCC over {grid.fold_count} folds by speaker of {corpus}"
     return ResultTable("folds", title, header, rows, [*notes, *_missing_note(grid, "folds", results)], records)
+
+
+def ablation_table(grid: Grid, results: Results, corpus: str) -> ResultTable:
+    """What each part of a recipe is worth: validation CCC, which decides on parts, and test CCC without each."""
+
+    def cells(_: Setting, attribute: str, trials: Sequence[CompletedRun]) -> tuple[list[str], Record]:
+        validation = [(trial.best.get("validation_ccc") or {}).get(attribute) for trial in trials]
+        of_validation = summarize([value for value in validation if value is not None])
+        test = summarize([trial.scores.ccc for trial in trials])
+        record = {
+            "trials": test.trials,
+            **_as_record("validation_ccc", of_validation),
+            **_as_record("test_ccc", test),
+        }
+        return [_summary_text(summary, grid.trials) for summary in (of_validation, test)], record
+
+    rows, records = _by_setting(grid, "ablation", results, lambda setting: [full_name(setting)], cells)
+    notes = [
+        _trials_note(grid),
+        "Without a part, its settings have their defaults. Validation CCC is of the epoch that it selected.",
+        *_missing_note(grid, "ablation", results),
+    ]
+    header = ["system", *(part for of in grid.attributes_of("ablation") for part in (f"{of}, validation", of))]
+    title = f"Ablation: CCC without each part of the recipe, of {corpus}"
+    return ResultTable("ablation", title, header, rows, notes, records)
 
 
 def _by_setting(

@@ -63,9 +63,8 @@ def ccc_by_hand(run: Run) -> float:
 
 def test_results_have_a_row_for_each_table_and_run(plan: Plan) -> None:
     rows = rows_of(plan, "results.csv")
-    assert list(rows[0])[:9] == [
-        *("table", "model", "stages", "clusters", "unlabeled_size", "attribute", "seed", "workdir", "test_ccc")
-    ]
+    settings = ["model", "stages", "clusters", "unlabeled_size", "without"]
+    assert list(rows[0])[:10] == ["table", *settings, "attribute", "seed", "workdir", "test_ccc"]
     # Five systems; two K; four systems of two sizes each; two kinds of training; less what is missing.
     expected = {"table1": 10 - 1, "table2": 4, "figure2": 16 - 2, "figure3": 4}
     assert {table: sum(row["table"] == table for row in rows) for table in TABLES} == expected

@@ -7,9 +7,10 @@ from collections import Counter
 
 import pytest
 
-from emocluster_jax.config import TrainConfig
+from emocluster_jax.config import TrainConfig, presets
 from emocluster_jax.corpora.labels import VAD
-from emocluster_jax.experiment.grid import TABLES, Grid, Run, Setting, run_config, shard, sizes_within
+from emocluster_jax.experiment.grid import ALL_PARTS, PARTS, TABLES, Grid, Run, Setting, run_config, shard, sizes_within
+from emocluster_jax.settings import values_of
 from launch import train
 from launch.options import arguments_for
 
@@ -70,7 +71,7 @@ def test_sizes_are_the_published_ones_or_their_shares() -> None:
     assert sizes_within(1) == (0, 1) and sizes_within(0) == (0,)
 
 
-@pytest.mark.parametrize("table", [*TABLES, "folds"])
+@pytest.mark.parametrize("table", [*TABLES, "folds", "ablation"])
 def test_a_runs_arguments_give_its_settings(table) -> None:
     given = ["--data-dir", "data", "--workdir", "work", "--epochs", "7", "--patience", "3"]
     base = train.parse(given).config
@@ -89,3 +90,36 @@ def test_every_fold_is_tested_by_two_systems() -> None:
     assert {run.setting for run in runs} == {Setting("cnn_regressor", None, 0), Setting("emocluster", 10, 40_000)}
     assert Run(Setting("cnn_regressor", None, 0), "valence", 1, 4).name == "cnn_regressor-u0-valence-fold4-seed1"
     assert {run.fold for run in PAPER.runs} == {None}
+
+
+def test_the_ablation_takes_one_part_after_the_other_from_the_recipe() -> None:
+    modern = presets["modern"]
+    grid = dataclasses.replace(PAPER, tables=("ablation",), attributes=("arousal",), trials=1)
+    whole, *reduced, regressor = grid.runs
+    assert len({run.name for run in grid.runs}) == len(grid.runs) == len(PARTS) + 3
+    assert run_config(whole, modern) == modern.replace(unlabeled_size=40_000)
+    assert run_config(regressor, modern.for_system("cnn_regressor")) == modern.for_system("cnn_regressor").replace(
+        unlabeled_size=0
+    )
+    paper = TrainConfig()
+    for run, part in zip(reduced, [*PARTS, ALL_PARTS], strict=True):
+        config = run_config(run, modern)
+        off = {name for names in PARTS.values() for name in names} if part == ALL_PARTS else {*PARTS[part]}
+        differing = {
+            setting.name
+            for (setting, ours), (_, whole_recipe) in zip(
+                values_of(config), values_of(run_config(whole, modern)), strict=True
+            )
+            if ours != whole_recipe
+        }
+        assert differing and differing <= off
+        assert {name: value for name, value in _by_name(config).items() if name in off} == {
+            name: value for name, value in _by_name(paper).items() if name in off
+        }
+    # What the preset changes is all in one of the parts, but for what suits small corpora.
+    changed = {name for name, value in _by_name(modern).items() if value != _by_name(paper)[name]}
+    assert changed - {"epochs", "batch_size"} <= {name for names in PARTS.values() for name in names}
+
+
+def _by_name(config: TrainConfig) -> dict[str, object]:
+    return {setting.name: value for setting, value in values_of(config)}

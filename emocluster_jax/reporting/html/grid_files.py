@@ -25,7 +25,7 @@ from emocluster_jax.storage.json_files import shortened
 from emocluster_jax.training.workdir import RUN_FILE
 
 RESULTS_FILE = "results.csv"
-_SETTINGS = ("model", "stages", "clusters", "unlabeled_size", "attribute", "seed", "fold")
+_SETTINGS = ("model", "stages", "clusters", "unlabeled_size", "without", "attribute", "seed", "fold")
 """Columns of the results that tell one run from another."""
 _NEEDED = ("model", "attribute", "workdir", "test_ccc")
 _NUMBERS = (
@@ -144,8 +144,8 @@ def _read_run(workdir: Path, settings: dict[str, str], test_ccc: str) -> RunFile
         "fold": "" if config.fold is None else str(config.fold),
     }
     for name, value in settings.items():
-        # The results have no number of clusters for systems without any.
-        if value != own[name] and (name, value) != ("clusters", ""):
+        # What a run is without is in several of its settings; systems without clusters have no number of them.
+        if name != "without" and value != own[name] and (name, value) != ("clusters", ""):
             raise InputError(
                 f"{workdir / RUN_FILE} is of a run with {name} {own[name]}, but {RESULTS_FILE} has {value}; {_REMEDY}"
             )

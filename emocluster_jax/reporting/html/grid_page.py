@@ -95,6 +95,8 @@ def _setting(record: Mapping[str, str]) -> str:
         parts.append(f"K = {record['clusters']}")
     if record.get("stages") == "unsupervised":
         parts.append("stage I alone")
+    if record.get("without"):
+        parts.append(f"without {record['without']}")
     if record.get("unlabeled_size") not in (None, "", "0"):
         parts.append(f"{int(float(record['unlabeled_size'])):,} unlabelled")
     return ", ".join(parts)
