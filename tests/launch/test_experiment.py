@@ -166,6 +166,7 @@ def test_folds_have_a_preset_of_their_own(tmp_path: Path, capsys: pytest.Capture
         (["folds"], data_dir, f"--preset folds needs folds, which {data_dir} does not have; prepare it with --folds"),
         (["table1"], folded, f"{folded} was prepared in folds; give --preset folds alone, or prepare it without"),
         (["all", "folds"], folded, "give --preset folds alone"),
+        (["ablation", "table1"], data_dir, "--preset ablation has other settings than the other tables; give it alone"),
         (["folds", "--fold", "1"], folded, "--fold cannot be given here: --preset folds tests on every fold"),
     ):
         assert call("--preset", *preset, "--data-dir", where, *base) == 2
