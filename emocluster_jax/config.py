@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal, cast
 
 from emocluster_jax.errors import InputError
 from emocluster_jax.ranges import Range, within
-from emocluster_jax.settings import Checked, from_dict, replaced, values_of
+from emocluster_jax.settings import Checked, all_settings, from_dict, replaced, values_of
 
 SystemName = Literal["emocluster", "cnn_regressor", "cnn_ae", "cnn_vae", "ladder"]
 """What `--model` knows: each is a module in `models` and one in `objectives`."""
@@ -521,7 +521,7 @@ class TrainConfig(Checked):
         """The same run of another system; what that does not use has its default."""
         unused = {
             setting.name: setting.default
-            for setting, _ in values_of(self)
+            for setting in all_settings(TrainConfig)
             if setting.systems is not None and system not in setting.systems
         }
         return self.replace(system=system, **unused)

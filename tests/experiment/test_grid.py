@@ -105,13 +105,8 @@ def test_the_ablation_takes_one_part_after_the_other_from_the_recipe() -> None:
     for run, part in zip(reduced, [*PARTS, ALL_PARTS], strict=True):
         config = run_config(run, modern)
         off = {name for names in PARTS.values() for name in names} if part == ALL_PARTS else {*PARTS[part]}
-        differing = {
-            setting.name
-            for (setting, ours), (_, whole_recipe) in zip(
-                values_of(config), values_of(run_config(whole, modern)), strict=True
-            )
-            if ours != whole_recipe
-        }
+        recipe = _by_name(run_config(whole, modern))
+        differing = {name for name, value in _by_name(config).items() if value != recipe[name]}
         assert differing and differing <= off
         assert {name: value for name, value in _by_name(config).items() if name in off} == {
             name: value for name, value in _by_name(paper).items() if name in off
