@@ -44,7 +44,8 @@ class Decoder(nn.Module):
         mean, mean_square = wide.mean((0, 1, 2)), (wide * wide).mean((0, 1, 2))
         for i in reversed(range(len(CONVOLUTION_STRIDES))):
             height, width, outputs = shapes[i]
-            normalization = BatchNormalization(self.axis_name, name=f"norm_{i}")(mean, mean_square, train=train)
+            norm = BatchNormalization(shapes[i + 1][2], self.axis_name, name=f"norm_{i}")
+            normalization = norm.of_batch(mean, mean_square) if train else norm.running()
             kernel = ConvolutionKernel(outputs, shapes[i + 1][2], name=f"convolution_{i}")().astype(dtype)
             activation = Level(values, normalization).activation
             values, mean, mean_square = transposed_conv3x3(activation, kernel, CONVOLUTION_STRIDES[i], (height, width))

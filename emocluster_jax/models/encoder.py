@@ -13,7 +13,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from emocluster_jax.config import ModelConfig
-from emocluster_jax.models.convolution import conv3x3, relu_conv3x3
+from emocluster_jax.models.convolution import conv3x3, folded_conv3x3, relu_conv3x3
 
 CONVOLUTION_WIDTHS = (32, 32, 64, 64, 128, 128, 128)
 CONVOLUTION_STRIDES = (1, 1, 2, 2, 2, 2, 2)
@@ -68,41 +68,37 @@ class Normalization(NamedTuple):
 
 
 class BatchNormalization(nn.Module):
-    """Batch normalisation (Ioffe & Szegedy 2015) as numbers that the next layer applies.
+    """Batch normalisation (Ioffe & Szegedy 2015) as numbers that a convolution before or after it applies.
 
     With an `axis_name`, batch statistics are shared over that mapped axis.
     """
 
+    channels: int
     axis_name: str | None
 
-    @nn.compact
-    def __call__(
-        self,
-        mean: Float[Array, " channels"],
-        mean_square: Float[Array, " channels"],
-        *,
-        train: bool,
-        remember: bool = True,
-    ) -> Normalization:
-        """Normalises by these moments of this device's batch in training, otherwise by the running ones.
+    def setup(self) -> None:
+        shape = (self.channels,)
+        self.scale = self.param("scale", nn.initializers.ones, shape)
+        self.bias = self.param("bias", nn.initializers.zeros, shape)
+        self.running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
+        self.running_variance = self.variable("batch_stats", "var", jnp.ones, shape)
 
-        Training also updates the running moments, unless `remember` is false.
-        """
-        channels = mean.shape
-        scale = self.param("scale", nn.initializers.ones, channels)
-        bias = self.param("bias", nn.initializers.zeros, channels)
-        running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels)
-        running_variance = self.variable("batch_stats", "var", jnp.ones, channels)
-        if not train:
-            inverse = lax.rsqrt(running_variance.value + NORM_EPSILON)
-            return Normalization(running_mean.value, inverse, scale, bias)
+    def running(self) -> Normalization:
+        """Normalises by the running moments, as in evaluation mode."""
+        inverse = lax.rsqrt(self.running_variance.value + NORM_EPSILON)
+        return Normalization(self.running_mean.value, inverse, self.scale, self.bias)
+
+    def of_batch(
+        self, mean: Float[Array, " channels"], mean_square: Float[Array, " channels"], *, remember: bool = True
+    ) -> Normalization:
+        """Normalises by these moments of this device's batch, which the running ones remember unless told otherwise."""
         if self.axis_name is not None:
             mean, mean_square = lax.pmean((mean, mean_square), self.axis_name)
-        if remember:
+        if remember and not self.is_initializing():
             variance = jnp.maximum(mean_square - mean**2, 0.0)
-            running_mean.value = NORM_MOMENTUM * running_mean.value + (1 - NORM_MOMENTUM) * mean
-            running_variance.value = NORM_MOMENTUM * running_variance.value + (1 - NORM_MOMENTUM) * variance
-        return Normalization(mean, inverse_deviation(mean, mean_square), scale, bias)
+            self.running_mean.value = NORM_MOMENTUM * self.running_mean.value + (1 - NORM_MOMENTUM) * mean
+            self.running_variance.value = NORM_MOMENTUM * self.running_variance.value + (1 - NORM_MOMENTUM) * variance
+        return Normalization(mean, inverse_deviation(mean, mean_square), self.scale, self.bias)
 
 
 class ConvolutionKernel(nn.Module):
@@ -149,25 +145,30 @@ class Encoder(nn.Module):
     def setup(self) -> None:
         widths = [scaled_width(width, self.config) for width in CONVOLUTION_WIDTHS]
         self.convolution = [ConvolutionKernel(*channels) for channels in pairwise([1, *widths])]
-        self.norm = [BatchNormalization(self.axis_name) for _ in widths]
+        self.norm = [BatchNormalization(width, self.axis_name) for width in widths]
         self.shared = nn.Dense(scaled_width(DENSE_WIDTH, self.config), kernel_init=dense_init, dtype=self._dtype)
         # The name determines the dropout's random keys: changing it would change the results of every seed.
         self.dropout = nn.Dropout(self.config.dropout_rate, name="Dropout_0")
 
     def __call__(self, chunks: Float[Array, "n time mel"], *, train: bool = False) -> Float[Array, "n width"]:
         """The shared layer's output, after ReLU and, in training, dropout."""
-        x = nn.relu(self.embed(self.convolve(chunks, train=train)[-1])).astype(jnp.float32)
+        x = nn.relu(self.embed(chunks, train=train))
         return self.dropout(x, deterministic=not train)
 
+    def embed(self, chunks: Float[Array, "n time mel"], *, train: bool) -> Float[Array, "n width"]:
+        """The shared layer's output before its ReLU."""
+        if train and self.train_layers == "all":
+            return self.dense(self.convolve(chunks)[-1].activation)
+        return self.dense(self._by_running_statistics(chunks))
+
     def convolve(
-        self, chunks: Float[Array, "n time mel"], *, train: bool, noise_std: float | Float[Array, ""] | None = None
+        self, chunks: Float[Array, "n time mel"], *, noise_std: float | Float[Array, ""] | None = None
     ) -> tuple[Level, ...]:
-        """The seven convolutions; in training they are normalised by the batch's statistics.
+        """The seven convolutions in training; they are normalised by the batch's statistics, unless they are frozen.
 
         Gaussian noise of the standard deviation `noise_std` is added to every normalised output. It needs a "noise" key
         and leaves the running statistics as they are.
         """
-        train = train and self.train_layers == "all"
         levels: list[Level] = []
         for kernel, norm, stride in zip(self.convolution, self.norm, CONVOLUTION_STRIDES, strict=True):
             weights = kernel().astype(self._dtype)
@@ -177,19 +178,32 @@ class Encoder(nn.Module):
                 values, normalization = levels[-1]
                 multiplier, offset = normalization.multiplier, normalization.offset
                 convolved = relu_conv3x3(values, multiplier, offset, weights, stride)
-            remember = noise_std is None
-            normalization = norm(convolved.mean, convolved.mean_square, train=train, remember=remember)
+            if self.train_layers == "all":
+                normalization = norm.of_batch(convolved.mean, convolved.mean_square, remember=noise_std is None)
+            else:
+                normalization = norm.running()
             level = Level(convolved.pre_activation, normalization)
             levels.append(level if noise_std is None else self._noisy(level, noise_std))
         return tuple(levels)
 
-    def embed(self, last: Level) -> Float[Array, "n width"]:
-        """The shared layer before its ReLU, from the last convolution."""
-        activations = last.activation.reshape(last.values.shape[0], -1)
-        if self.train_layers == "all":
-            return self.shared(activations)
-        shared = self.shared(lax.stop_gradient(activations))
-        return shared if self.train_layers == "shared" else lax.stop_gradient(shared)
+    def dense(self, activations: Float[Array, "n h w c"]) -> Float[Array, "n width"]:
+        """The shared layer before its ReLU, of the last convolution's activations, float32."""
+        flat = activations.reshape(activations.shape[0], -1)
+        if self.train_layers != "all":
+            flat = lax.stop_gradient(flat)
+        shared = self.shared(flat)
+        if self.train_layers == "heads":
+            shared = lax.stop_gradient(shared)
+        return shared.astype(jnp.float32)
+
+    def _by_running_statistics(self, chunks: Float[Array, "n time mel"]) -> Float[Array, "n h w c"]:
+        """The last convolution's activations in evaluation mode: normalisation is a part of each kernel and a bias."""
+        x = chunks[..., None].astype(self._dtype)
+        for kernel, norm, stride in zip(self.convolution, self.norm, CONVOLUTION_STRIDES, strict=True):
+            normalization = norm.running()
+            folded = (kernel() * normalization.multiplier).astype(self._dtype)
+            x = folded_conv3x3(x, folded, normalization.offset, stride)
+        return x
 
     @property
     def _dtype(self) -> jnp.dtype:

@@ -66,28 +66,32 @@ class Combinator(nn.Module):
 class Ladder(Network):
     """The ladder network; its embeddings are the output of the clean path's shared layer, after ReLU.
 
-    `extras` has `denoising_costs` (levels,), the mean squared error of each level's estimate, from the input up.
+    In training, `extras` has `denoising_costs` (levels,), the mean squared error of each level's estimate, from the
+    input up.
     """
 
     title = "Ladder network"
 
     @nn.compact
     def __call__(self, inputs: Inputs, *, train: bool = False, noise_std: float | Float[Array, ""] = 0.0) -> Output:
-        """The noisy path as well in training; otherwise the clean one alone, and denoising costs without meaning.
+        """The noisy path as well in training; otherwise the clean one alone.
 
         `noise_std` is the standard deviation of the noise, relative to that of the activations.
         """
         chunks = chunks_of(inputs)
         encoder = self.encoder
-        clean = encoder.convolve(chunks, train=train)
-        top = encoder.embed(clean[-1]).astype(jnp.float32)
+        if not train and not self.is_initializing():
+            embeddings = nn.relu(encoder.embed(chunks, train=False))
+            return Output(embeddings, self.regress(embeddings))
+
+        clean = encoder.convolve(chunks)
+        top = encoder.dense(clean[-1].activation)
         clean_top, _, _ = self._standardized(top)
         embeddings = nn.relu(top)
-
         if train:
             noisy_chunks = chunks + self._noise(chunks.shape, noise_std)
-            noisy = encoder.convolve(noisy_chunks, train=True, noise_std=noise_std)
-            values, mean, inverse = self._standardized(encoder.embed(noisy[-1]).astype(jnp.float32))
+            noisy = encoder.convolve(noisy_chunks, noise_std=noise_std)
+            values, mean, inverse = self._standardized(encoder.dense(noisy[-1].activation))
             noisy_top = values + self._noise(values.shape, noise_std)
             shared = nn.relu(noisy_top / inverse + mean)
         else:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import export, lax
 
-from emocluster_jax.models.convolution import conv3x3, relu_conv3x3, transposed_conv3x3
+from emocluster_jax.models.convolution import conv3x3, folded_conv3x3, relu_conv3x3, transposed_conv3x3
 from emocluster_jax.runtime.platforms import for_every_platform
 
 # Both sides compute in float32 and differ in the order of their sums alone: at most a few thousand terms, and rounding
@@ -128,6 +128,27 @@ def test_transposed_conv3x3_equals_the_dilated_convolution_forward_and_backward(
         return transposed_conv3x3(x, kernel, stride, shape)
 
     assert_close(with_gradients(ours, stride, x, kernel), with_gradients(dilated, stride, x, kernel))
+
+
+@pytest.mark.parametrize(
+    ("shape", "c_out", "stride"), [((2, 62, 128, 1), 32, 1), ((3, 5, 7, 1), 4, 2), ((2, 6, 9, 5), 7, 1), LAYERS[2]]
+)
+def test_folded_conv3x3_equals_the_plain_convolution(shape, c_out, stride):
+    x, _, _, kernel = arguments(shape, c_out)
+    bias = 0.3 * normal(c_out, 4)
+
+    def plain(x, kernel, bias, stride):
+        return (jax.nn.relu(reference(x, None, None, kernel, stride)[0] + bias),) * 3
+
+    def folded(x, kernel, bias, stride):
+        return (folded_conv3x3(x, kernel, bias, stride),) * 3
+
+    expected = with_gradients(plain, stride, x, kernel, bias)
+    assert_close(with_gradients(folded, stride, x, kernel, bias), expected)
+    # Its gradients are not compared: where rounding to 8 bits changes a sign before ReLU, they are others altogether.
+    narrow = folded_conv3x3(x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16), bias, stride)
+    assert narrow.dtype == jnp.bfloat16
+    assert_close(narrow.astype(jnp.float32), expected[0][0], tolerance=2e-2)
 
 
 def two_layers(convolution, axis_name=None):
