@@ -13,15 +13,15 @@ from emocluster_jax.benchmark.made_data import labelled_recordings, temporary_re
 from emocluster_jax.benchmark.programs import compile_times, floor_seconds, forward_bytes, training_bytes
 from emocluster_jax.config import FeatureConfig, ModelConfig, TrainConfig
 from emocluster_jax.corpora.labels import VAD, LabelColumns
-from emocluster_jax.feed.split import AUDIO, Feed, Held, Inputs, ResidentSplit, place
-from emocluster_jax.inference.forward import Outputs, make_forward
-from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
+from emocluster_jax.feed.split import AUDIO, Feed, ResidentSplit, Split, place
+from emocluster_jax.inference.forward import make_forward
 from emocluster_jax.models.registry import network_of
 from emocluster_jax.objectives.stage import stages_of
 from emocluster_jax.runtime import parallel
 from emocluster_jax.training.steps import (
-    StageArrays,
-    StepRange,
+    LOGGED_STEPS,
+    Step,
+    StepArrays,
     Trained,
     create_train_state,
     empty_log,
@@ -72,21 +72,15 @@ def embed_cases(device: Device, quick: bool) -> list[Case]:
 
 
 def feed_cases(device: Device, quick: bool) -> list[Case]:
-    """Streamed and resident throughput, and what a streamed step takes besides computing, by size of the pool."""
+    """Streamed and resident throughput."""
     recordings, steps, batch = (3, 1, 1) if quick else (64, 2, 16) if device.platform == "cpu" else (5_000, 75, 64)
-    pool, small = (50, 10) if quick else (500_000, 640)
     work = {"recordings": recordings, "steps": steps, "batch": batch, "eighths": 1 if quick else 8}
     streamed, resident = (
         ours(embedding_and_steps, {**work, "feed": feed}, name=f"emocluster_jax, {feed}")
         for feed in ("streamed", "resident")
     )
-    of_pool = ours(calls_without_steps, {"recordings": pool})
-    of_small = ours(calls_without_steps, {"recordings": small}, name=f"pool of {small} recordings")
     embedded = f"{recordings} recordings embedded, {steps} steps of {batch}, streamed"
-    return [
-        Case("feed", embedded, streamed, (resident,)),
-        Case("feed", f"a call without a step, pool of {pool} recordings", of_pool, (of_small,)),
-    ]
+    return [Case("feed", embedded, streamed, (resident,))]
 
 
 def _types(device: Device) -> tuple[str, ...]:
@@ -94,18 +88,16 @@ def _types(device: Device) -> tuple[str, ...]:
 
 
 def joint_steps(recordings: int, chunks: int, steps: int, compute_dtype: Any, width_multiplier: float) -> Prepared:
-    """`steps` steps of `chunks` chunks in one call of the program that training runs."""
+    """`steps` steps of `chunks` chunks by the program that training runs."""
     config = ModelConfig(compute_dtype=compute_dtype, width_multiplier=width_multiplier)
     split = labelled_split(recordings, seed=0)
     work = JointSteps(config, recordings, steps, chunks)
 
-    def run(last: int) -> None:
-        work.run(Held(split.inputs), 0, last)
-        jax.block_until_ready(work.trained.log)
-
-    compile_seconds, cached = compile_times(lambda: run(0))
-    run(steps)
-    return Prepared(lambda: run(steps), steps, compile_seconds, cached, floor_seconds(training_bytes(config, chunks)))
+    compile_seconds, cached = compile_times(lambda: work.compile(split))
+    work.run(split)
+    return Prepared(
+        lambda: work.run(split), steps, compile_seconds, cached, floor_seconds(training_bytes(config, chunks))
+    )
 
 
 def embedding(recordings: int, compute_dtype: Any, width_multiplier: float, units: int = 1) -> Prepared:
@@ -119,14 +111,10 @@ def embedding(recordings: int, compute_dtype: Any, width_multiplier: float, unit
     def run() -> None:
         jax.block_until_ready(forward(variables, split, lambda chunks: None))
 
-    def no_block() -> None:
-        outputs = Outputs(
-            parallel.zeros((split.chunk_count, scaled_width(DENSE_WIDTH, config))),
-            parallel.zeros((split.chunk_count, len(config.attributes))),
-        )
-        forward.program(outputs, (variables, Held(split.inputs)), (0, 0))
+    def one_recording() -> None:
+        jax.block_until_ready(forward(variables, labelled_split(1, seed=0), lambda chunks: None))
 
-    compile_seconds, cached = compile_times(no_block)
+    compile_seconds, cached = compile_times(one_recording)
     run()
     return Prepared(run, units, compile_seconds, cached, floor_seconds(forward_bytes(config, split.chunk_count)))
 
@@ -152,30 +140,10 @@ def embedding_and_steps(recordings: int, batch: int, steps: int, eighths: int, f
 
     def repeat() -> None:
         jax.block_until_ready(forward(training.trained.state.variables, split, lambda chunks: None))
-        with split.draws(training.batches, together=1) as spans:
-            for given, first, last in spans(0, steps):
-                training.run(given, first, last)
-        jax.block_until_ready(training.trained.log)
+        training.run(split)
 
     repeat()
     return Prepared(repeat, close=folder.cleanup)
-
-
-def calls_without_steps(recordings: int) -> Prepared:
-    """Calls the training program with all of its arrays, but without taking a step."""
-    calls, features, batch = 100, FeatureConfig(), jax.device_count()
-    each = features.chunks_per_utterance
-    training = JointSteps(ModelConfig(width_multiplier=1 / 8), recordings, -(-recordings // batch), batch * each)
-    shape = (jax.local_device_count(), each, 1, features.chunk_frames, features.dimensions)
-    given = {AUDIO: parallel.deal(np.zeros(shape, np.float16))}
-
-    def repeat() -> None:
-        for _ in range(calls):
-            training.run(given, 0, 0)
-        jax.block_until_ready(training.trained.log)
-
-    repeat()
-    return Prepared(repeat, units=calls)
 
 
 def labelled_split(recordings: int, seed: int) -> ResidentSplit:
@@ -185,7 +153,7 @@ def labelled_split(recordings: int, seed: int) -> ResidentSplit:
 
 
 class JointSteps:
-    """Stage II over random batches, with everything that its steps need on the devices, as in training.
+    """Stage II over random batches, with pseudo-labels and targets of noise.
 
     Attributes:
       batches: (steps, chunks) int32.
@@ -201,11 +169,27 @@ class JointSteps:
         self.batches = rng.integers(recordings * each, size=(steps, chunks), dtype=np.int32)
         pseudo_labels = rng.integers(config.clusters, size=recordings * each, dtype=np.int32)
         targets = rng.standard_normal((recordings, 1), np.float32)
-        log = empty_log(step_log(training, features, stage.name), steps)
-        self.trained, *self._arrays = parallel.replicate((Trained(state, log), pseudo_labels, targets, self.batches))
-        self._program = training_program(stage, each)
+        log = empty_log(step_log(training, features, stage.name), LOGGED_STEPS)
+        self.trained = parallel.replicate(Trained(state, log))
+        self._program, self._own = training_program(stage), parallel.local_rows(chunks)
+        self._pseudo_labels: Any = pseudo_labels
+        self._targets: Any = np.repeat(targets, each, axis=0)
 
-    def run(self, given: Held | Inputs, first: int, last: int) -> None:
-        """The steps from `first` up to, but not including, `last`, which all take these inputs."""
-        arrays = StageArrays(given, *self._arrays)
-        self.trained = self._program(self.trained, arrays, StepRange(self._key, np.float32(0), first, last))
+    def compile(self, split: Split) -> None:
+        """Makes the program ready."""
+        with split.draws(self.batches, together=1) as rows:
+            self._program.lower(*self._arguments(next(rows), 0)).compile()
+
+    def run(self, split: Split) -> None:
+        """All steps, and waits for them."""
+        with split.draws(self.batches, together=1) as rows:
+            given = next(rows)
+            for number in range(len(self.batches)):
+                self.trained = self._program(*self._arguments(given, number))
+                given = next(rows, None)
+        jax.block_until_ready(self.trained.log)
+
+    def _arguments(self, given: Any, number: int) -> tuple[Trained, StepArrays, Step]:
+        own = self.batches[number, self._own.start : self._own.stop].reshape(jax.local_device_count(), -1)
+        arrays = StepArrays(given, self._pseudo_labels[own], self._targets[own])
+        return self.trained, arrays, Step(self._key, np.int32(number), np.float32(0))

@@ -77,7 +77,7 @@ def _sample(outputs: Outputs, split: Split, size: int) -> EmbeddingSample:
     share = split.utterances_per_device
     devices, _, width = outputs.embeddings.shape
     taken = np.arange(0, share, max(split.utterances // size, 1))
-    rows = outputs.embeddings.reshape(devices, share, split.chunks_per_utterance, width)[:, taken]
+    rows = np.asarray(outputs.embeddings).reshape(devices, share, split.chunks_per_utterance, width)[:, taken]
     positions = (share * np.arange(jax.device_count())[:, None] + taken).ravel()
     real = positions < split.utterances  # the rest is padding
-    return EmbeddingSample(positions[real], parallel.collect(rows, len(positions))[real])
+    return EmbeddingSample(positions[real], parallel.collect(parallel.deal(rows), len(positions))[real])

@@ -19,7 +19,7 @@ from emocluster_jax.console import Console
 from emocluster_jax.corpora.inputs import InputSizes
 from emocluster_jax.corpora.labels import LabelColumns
 from emocluster_jax.errors import InputError
-from emocluster_jax.feed.split import AUDIO, Feed, Inputs, Spans, Split, block_starts, known_of_all, masked, place
+from emocluster_jax.feed.split import AUDIO, Feed, Inputs, Split, block_starts, known_of_all, masked, place
 from emocluster_jax.preprocessing.chunks import chunk_step
 from emocluster_jax.records.reader import ChunkSource, Descriptions, PreparedData
 from emocluster_jax.runtime import parallel
@@ -149,22 +149,22 @@ class StreamedSplit(Split):
     def chunks_per_utterance(self) -> int:
         return self.source.shape[0]
 
-    def blocks(self, size: int) -> AbstractContextManager[Spans]:
+    def blocks(self, size: int) -> AbstractContextManager[Iterator[Inputs]]:
         count, each = self.utterances_per_device, self.chunks_per_utterance
-        starts = block_starts(np.arange(-(-count // size)), size, count)
+        local = block_starts(size, count)[:, None, None] + np.arange(size)
         device_starts = parallel.local_rows(self.utterances).start + count * np.arange(jax.local_device_count())
-        recordings = starts[:, None, None] + device_starts[:, None] + np.arange(size)
+        recordings = np.where(local < count, local + device_starts[:, None], self.utterances)
         rows = recordings[..., None] * each + np.arange(each)
         return self._stream(rows.reshape(*recordings.shape[:2], -1), each)
 
-    def draws(self, batches: Int[np.ndarray, "steps batch"], together: int) -> AbstractContextManager[Spans]:
+    def draws(self, batches: Int[np.ndarray, "steps batch"], together: int) -> AbstractContextManager[Iterator[Inputs]]:
         steps, batch = batches.shape
         own = parallel.local_rows(batch)
         rows = batches[:, own.start : own.stop].reshape(steps, jax.local_device_count(), -1)
         return self._stream(rows, together)
 
     @contextmanager
-    def _stream(self, rows: Int[np.ndarray, "steps devices rows"], together: int) -> Iterator[Spans]:
+    def _stream(self, rows: Int[np.ndarray, "steps devices rows"], together: int) -> Iterator[Iterator[Inputs]]:
         """Gives, step by step, the inputs of these global chunk numbers; zeros for the padding after the last."""
         at_once = max(1, _ROWS // rows[0].size)
         threads = min(usable_cores(), _MOST_THREADS)
@@ -174,19 +174,7 @@ class StreamedSplit(Split):
             .to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads))
         )
         with closing(iter(elements)) as reads:
-            steps = (jax.tree.map(parallel.deal, step) for read in reads for step in read)
-            # One step ahead of the one that computes, so that its way to the devices costs no time either.
-            upcoming = next(steps)
-
-            def spans(first: int, last: int) -> Iterator[tuple[Inputs, int, int]]:
-                nonlocal upcoming
-                if first == last:
-                    yield upcoming, first, last
-                for step in range(first, last):
-                    yield upcoming, step, step + 1
-                    upcoming = next(steps, upcoming)
-
-            yield spans
+            yield (jax.tree.map(parallel.deal, step) for read in reads for step in read)
 
     def _read(
         self, rows: Int[np.ndarray, "steps devices rows"], together: int

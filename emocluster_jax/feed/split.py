@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeVar
+from functools import cache
+from typing import Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Float32, Int, Shaped
@@ -27,20 +29,6 @@ Inputs = Mapping[str, Array]
 "audio" is chunked, (recordings, C, time, mel); a further input is one vector per recording, (recordings, dims), zeros
 where it is missing, as its mask `mask_name` says: 1 where there is one, 0 where it is missing.
 """
-
-
-class Held(NamedTuple):
-    """A device's share of a whole split, of which a program takes the rows that it needs."""
-
-    inputs: Inputs
-
-
-Spans = Callable[[int, int], Iterable[tuple[Held | Inputs, int, int]]]
-"""(first, last) -> the inputs on the devices for the steps from `first` up to, but not including, `last`, each time
-with the steps that they serve: `Held`, or the very rows of one step. Asked for one range after the other, from step 0
-on; an empty range gives inputs, too, so that a program can be compiled with them."""
-
-Indices = TypeVar("Indices", Array, np.ndarray)
 
 
 class Split(ABC):
@@ -69,12 +57,20 @@ class Split(ABC):
         return self.utterances * self.chunks_per_utterance
 
     @abstractmethod
-    def blocks(self, size: int) -> AbstractContextManager[Spans]:
-        """The inputs for steps that go through every device's recordings in order, `size` per step; see `block_of`."""
+    def blocks(self, size: int) -> AbstractContextManager[Iterator[Inputs]]:
+        """The inputs on the devices, block after block, of `size` recordings of every device; see `block_starts`.
+
+        Where a device has fewer than `size`, zeros follow.
+        """
 
     @abstractmethod
-    def draws(self, batches: Int[np.ndarray, "steps batch"], together: int) -> AbstractContextManager[Spans]:
-        """The inputs for steps over batches of global chunk numbers; see `drawn`."""
+    def draws(self, batches: Int[np.ndarray, "steps batch"], together: int) -> AbstractContextManager[Iterator[Inputs]]:
+        """The inputs on the devices, batch after batch of global chunk numbers, of which every device has its share.
+
+        `together` is how many of them, one after the other, are chunks of one recording in order: C for batches of
+        whole recordings, 1 for batches of chunks, each of which then counts as a recording of one chunk, 2 for batches
+        of chunks with the ones after them.
+        """
 
 
 def mask_name(name: str) -> str:
@@ -93,39 +89,14 @@ def masked(
     return arrays
 
 
-def block_starts(blocks: Indices, size: int, count: int) -> Indices:
-    """The first recordings of these blocks of `size` of a device's `count`; the last starts early enough to be full."""
-    return (blocks * size).clip(max=count - size)
+def block_starts(size: int, count: int) -> Int[np.ndarray, " blocks"]:
+    """The first recordings of the blocks of `size` of a device's `count`; the last starts early enough to be full."""
+    return np.arange(0, count, size, dtype=np.int32).clip(max=max(count - size, 0))
 
 
-def block_of(given: Held | Inputs, start: Array, size: int) -> dict[str, Float[Array, "{size} ..."]]:
-    """One device's block of `size` recordings, inside a program: of all of the device's recordings, from `start` on (of
-    `block_starts`), or the very block that `Split.blocks` gave."""
-    if isinstance(given, Held):
-        given = {name: lax.dynamic_slice_in_dim(rows, start, size) for name, rows in given.inputs.items()}
-    return _float32(given)
-
-
-def drawn(given: Held | Inputs, batch: Int[Array, " batch"], together: int) -> dict[str, Float[Array, "r ..."]]:
-    """One device's equal share of a batch from what `Split.draws` gave, inside a mapped function.
-
-    Args:
-      batch: global chunk numbers of the whole batch.
-      together: how many of them, one after the other, are chunks of one recording in order: C for batches of whole
-        recordings, 1 for batches of chunks, each of which then counts as a recording of one chunk, 2 for batches of
-        chunks with the ones after them.
-    """
-    if isinstance(given, Held):
-        each = given.inputs[AUDIO].shape[1]
-
-        def rows(held: Array) -> Array:
-            if held.ndim < 4:
-                return parallel.gather_rows(held, batch[::together] // each)
-            chunks = parallel.gather_rows(held.reshape(-1, *held.shape[2:]), batch)
-            return chunks.reshape(-1, together, *chunks.shape[1:])
-
-        given = {name: rows(held) for name, held in given.inputs.items()}
-    return _float32(given)
+def as_float32(inputs: Inputs) -> dict[str, Array]:
+    """What a network gets of inputs that splits hold in less."""
+    return {name: rows.astype(np.float32) for name, rows in inputs.items()}
 
 
 class OfAll(NamedTuple):
@@ -144,10 +115,6 @@ def known_of_all(labels: LabelColumns, chunk_steps: Int[np.ndarray, " own"] | No
     return OfAll(LabelColumns(labels.names, found[:, :-1]), found[:, -1].astype(np.int32))
 
 
-def _float32(inputs: Inputs) -> dict[str, Array]:
-    return {name: rows.astype(np.float32) for name, rows in inputs.items()}
-
-
 @dataclass(frozen=True)
 class ResidentSplit(Split):
     """A split that was put on the devices once."""
@@ -160,14 +127,46 @@ class ResidentSplit(Split):
     def chunks_per_utterance(self) -> int:
         return self.inputs[AUDIO].shape[2]
 
-    def blocks(self, size: int) -> AbstractContextManager[Spans]:
-        return nullcontext(self._everything)
+    def blocks(self, size: int) -> AbstractContextManager[Iterator[Inputs]]:
+        program = block_program(size)
+        starts = block_starts(size, self.utterances_per_device)
+        return nullcontext(program((), self.inputs, start) for start in starts)
 
-    def draws(self, batches: Int[np.ndarray, "steps batch"], together: int) -> AbstractContextManager[Spans]:
-        return nullcontext(self._everything)
+    def draws(self, batches: Int[np.ndarray, "steps batch"], together: int) -> AbstractContextManager[Iterator[Inputs]]:
+        program = draw_program(together)
+        return nullcontext(program((), self.inputs, batch) for batch in batches)
 
-    def _everything(self, first: int, last: int) -> list[tuple[Held, int, int]]:
-        return [(Held(self.inputs), first, last)]
+
+@cache
+def block_program(size: int) -> Callable[[tuple[()], Inputs, Array], Inputs]:
+    """A program ((), a device's recordings, start) -> `size` of them; apart from the networks', which know no split."""
+
+    def block_of_split(_: tuple[()], inputs: Inputs, start: Array) -> Inputs:
+        def block(rows: Array) -> Array:
+            taken = lax.dynamic_slice_in_dim(rows, start, min(size, len(rows)))
+            return jnp.pad(taken, [(0, size - len(taken)), *[(0, 0)] * (rows.ndim - 1)])
+
+        return {name: block(rows) for name, rows in inputs.items()}
+
+    return parallel.parallel(block_of_split)
+
+
+@cache
+def draw_program(together: int) -> Callable[[tuple[()], Inputs, Array], Inputs]:
+    """A program ((), a device's recordings, the whole batch's chunk numbers) -> the device's share of it."""
+
+    def batch_of_split(_: tuple[()], inputs: Inputs, batch: Int[Array, " batch"]) -> Inputs:
+        each = inputs[AUDIO].shape[1]
+
+        def share(rows: Array) -> Array:
+            if rows.ndim < 4:
+                return parallel.gather_rows(rows, batch[::together] // each)
+            chunks = parallel.gather_rows(rows.reshape(-1, *rows.shape[2:]), batch)
+            return chunks.reshape(-1, together, *chunks.shape[1:])
+
+        return {name: share(rows) for name, rows in inputs.items()}
+
+    return parallel.parallel(batch_of_split)
 
 
 def place(

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -18,15 +18,18 @@ from jaxtyping import Array, Float, Int
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform, transform
 from emocluster_jax.clustering.kmeans import assign
 from emocluster_jax.config import ClusteringConfig, ModelConfig
-from emocluster_jax.feed.split import AUDIO, Held, Inputs, Split, block_of, block_starts
+from emocluster_jax.feed.split import AUDIO, Inputs, Split, as_float32, block_starts
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
 from emocluster_jax.models.network import Output
 from emocluster_jax.models.registry import network_of
-from emocluster_jax.runtime import parallel
+from emocluster_jax.runtime import parallel, platforms
 from emocluster_jax.runtime.loops import StoppedError, in_segments
 
-_CPU_BLOCK = 8
-_ACCELERATOR_BLOCK = 2_048
+_BLOCK = 2_048
+"""Chunks that a device is given at a time, which fill an accelerator."""
+_CPU_BLOCK = 176
+_IN_CPU_CACHE = 8
+"""Chunks of them that a CPU computes at a time."""
 
 
 class Outputs(NamedTuple):
@@ -45,16 +48,16 @@ class Outputs(NamedTuple):
 
 @dataclass(frozen=True)
 class Forward:
-    """Runs a network in evaluation mode over splits; compiled once per shape of a split.
+    """Runs a network in evaluation mode over splits, block by block; compiled once for all of them.
 
     Attributes:
       config: the network's settings.
-      program: (outputs, (variables, given), (first block, past the last block)) -> outputs with these blocks filled
-        in, by `parallel.parallel`; `given` is what `Split.blocks` gives for them.
+      program: ((), (variables, a block's inputs), (first, last)) -> the outputs of the recordings that count, from
+        `first` up to, but not including, `last` of the block, by `parallel.parallel`.
     """
 
     config: ModelConfig
-    program: Callable[[Outputs, Any, Any], Outputs]
+    program: parallel.Program
 
     def __call__(
         self,
@@ -62,67 +65,100 @@ class Forward:
         split: Split,
         advance: Callable[[int], None],
         stop: Callable[[], bool] | None = None,
-        compiling: Callable[[], AbstractContextManager[None]] | None = None,
+        compiling: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> Outputs:
         """Embeddings and attributes of every chunk, by the network's variables on every device.
 
         Now and then, `advance` is told how many more chunks are done, and `stop` asked, with the same answer on all
-        processes, whether to stop, which raises StoppedError. `compiling` is entered while the program is compiled.
+        processes, whether to stop, which raises StoppedError. `compiling` is entered while programs are compiled.
         """
         count, each = split.utterances_per_device, split.chunks_per_utterance
-        size, per_device = _block(count, each), count * each
+        size, per_device = _block(each), count * each
+        starts = block_starts(size, count)
         outputs = Outputs(
             parallel.zeros((per_device, scaled_width(DENSE_WIDTH, self.config))),
             parallel.zeros((per_device, len(self.config.attributes))),
         )
 
-        with split.blocks(size) as spans:
+        with split.blocks(size) as blocks:
+
+            def arguments(block: int) -> tuple[tuple[()], Any, Any]:
+                # The last block starts early: what it shares with the one before is there already.
+                counted = np.int32(block * size - starts[block]), np.int32(min(size, count - starts[block]))
+                return (), (variables, given), counted
 
             def segment(first: int, last: int) -> None:
-                nonlocal outputs
-                for given, begin, end in spans(first, last):
-                    outputs = self.program(outputs, (variables, given), (begin, end))
+                nonlocal outputs, given
+                for block in range(first, last):
+                    _, _, (begin, _) = called_with = arguments(block)
+                    found = self.program(*called_with)
+                    outputs = _put(outputs, found, (starts[block] * each, begin * each))
+                    given = next(blocks, None)  # on its way while the device computes
                 outputs.attributes.block_until_ready()
-                done = min(last * size, count) - first * size
-                advance(done * each * jax.device_count())
+                advance((min(last * size, count) - first * size) * each * jax.device_count())
 
-            if compiling is not None:
-                with compiling():
-                    segment(0, 0)
-            blocks = -(-count // size)
-            if in_segments(blocks, segment, stop=stop) < blocks:
+            with compiling():
+                given = next(blocks, None)
+                self.program.lower(*arguments(0)).compile()
+            if in_segments(len(starts), segment, stop=stop) < len(starts):
                 raise StoppedError
         return outputs
 
 
 @lru_cache(maxsize=32)
 def make_forward(config: ModelConfig, *, fast: bool = False) -> Forward:
-    """The pass of `network_outputs`, compiled once per shape and process."""
+    """The pass of `network_outputs`, compiled once per process."""
+    if fast and config.compute_dtype == "float32" and platforms.only_cpu():
+        return make_forward(config)  # which is as fast there, and one program less to compile
 
-    def run(outputs: Outputs, arrays: tuple[Any, Held | Inputs], span: tuple[Array, Array]) -> Outputs:
+    def run(_: tuple[()], arrays: tuple[Any, Inputs], counted: tuple[Array, Array]) -> Outputs:
         variables, given = arrays
-        each = (given.inputs if isinstance(given, Held) else given)[AUDIO].shape[1]
-        count = outputs.attributes.shape[0] // each
-        size = _block(count, each)
+        recordings, each = given[AUDIO].shape[:2]
+        at_once = max(1, _IN_CPU_CACHE // each) if platforms.only_cpu() else recordings
+
+        def outputs_of(inputs: Inputs) -> Outputs:
+            output = network_outputs(config, variables, as_float32(inputs), fast=fast)
+            return Outputs(output.embeddings, output.attributes)
+
+        if at_once == recordings:
+            return outputs_of(given)
 
         def body(i: Array, filled: Outputs) -> Outputs:
-            # What overlapping blocks compute twice comes out the same.
-            start = block_starts(i, size, count)
-            output = network_outputs(config, variables, block_of(given, start, size), fast=fast)
-            return Outputs(
-                lax.dynamic_update_slice_in_dim(filled.embeddings, output.embeddings, start * each, 0),
-                lax.dynamic_update_slice_in_dim(filled.attributes, output.attributes, start * each, 0),
-            )
+            part = {name: lax.dynamic_slice_in_dim(rows, i * at_once, at_once) for name, rows in given.items()}
+            return jax.tree.map(partial(_updated, start=i * at_once * each), filled, outputs_of(part))
 
-        return lax.fori_loop(*span, body, outputs)
+        widths = scaled_width(DENSE_WIDTH, config), len(config.attributes)
+        empty = Outputs(*(jnp.zeros((recordings * each, width)) for width in widths))
+        return lax.fori_loop(counted[0] // at_once, -(-counted[1] // at_once), body, empty)
 
     return Forward(config, parallel.parallel(run))
 
 
-def _block(recordings: int, chunks: int) -> int:
-    """How many of a device's recordings, of so many chunks, fit its cache (CPUs), or fill it (accelerators)."""
-    most = _CPU_BLOCK if jax.default_backend() == "cpu" else _ACCELERATOR_BLOCK
-    return min(max(1, most // chunks), recordings)
+def _block(chunks: int) -> int:
+    """How many recordings, of so many chunks, a device is given at a time."""
+    if platforms.only_cpu():
+        at_once = max(1, _IN_CPU_CACHE // chunks)
+        return max(1, _CPU_BLOCK // (chunks * at_once)) * at_once
+    return max(1, _BLOCK // chunks)
+
+
+def _updated(rows: Array, part: Array, start: Array) -> Array:
+    return lax.dynamic_update_slice_in_dim(rows, part, start, 0)
+
+
+def _block_into_outputs(outputs: Outputs, block: Outputs, place: tuple[Array, Array]) -> Outputs:
+    """A split's outputs with a block's from row `place[0]` on, but for the block's first `place[1]` rows."""
+    start, first = place
+
+    def put(held: Array, rows: Array) -> Array:
+        rows = rows[: len(held)]
+        old = lax.dynamic_slice_in_dim(held, start, len(rows))
+        return _updated(held, jnp.where(jnp.arange(len(rows))[:, None] < first, old, rows), start)
+
+    return jax.tree.map(put, outputs, block)
+
+
+_put = parallel.parallel(_block_into_outputs)
 
 
 def network_outputs(config: ModelConfig, variables: Any, inputs: Inputs, *, fast: bool = False) -> Output:
@@ -160,6 +196,5 @@ def chunk_outputs(
 
 def chunk_attributes(outputs: Outputs, split: Split) -> Float[np.ndarray, "utterances chunks A"]:
     """The predicted attributes of all recordings of all processes, in z-normalised label units."""
-    devices, _, attributes = outputs.attributes.shape
-    shape = (devices, split.utterances_per_device, split.chunks_per_utterance, attributes)
-    return parallel.collect(outputs.attributes.reshape(shape), split.utterances)
+    rows = parallel.collect(outputs.attributes, split.chunk_count)
+    return rows.reshape(split.utterances, split.chunks_per_utterance, -1)

@@ -15,7 +15,12 @@ class StoppedError(Exception):
 
 
 def in_segments(
-    total: int, run: Callable[[int, int], None], *, first: int = 0, stop: Callable[[], bool] | None = None
+    total: int,
+    run: Callable[[int, int], None],
+    *,
+    first: int = 0,
+    longest: int | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> int:
     """Calls `run(first, last)` over consecutive ranges of steps, each about `SEGMENT_S` long.
 
@@ -24,6 +29,7 @@ def in_segments(
 
     Args:
       run: runs the steps from `first` up to, but not including, `last`, and returns when they are done.
+      longest: the most steps of a range, if there is a most.
       stop: asked after each call whether to stop; must be the same on all processes.
 
     Returns:
@@ -35,7 +41,7 @@ def in_segments(
         started = time.monotonic()
         run(first, last)
         took = max(time.monotonic() - started, 1e-6)
-        length = max(1, min(4 * length, int((last - first) * SEGMENT_S / took)))
+        length = max(1, min(4 * length, int((last - first) * SEGMENT_S / took), longest or total))
         first = last
         # The slowest process decides: with different ranges they would not launch the same programs.
         length = int(parallel.smallest(length))

@@ -28,9 +28,14 @@ def for_every_platform() -> Iterator[None]:
         _traces_all.reset(token)
 
 
+def only_cpu() -> bool:
+    """Whether what is traced now is for CPUs alone."""
+    return jax.default_backend() == "cpu" and not _traces_all.get()
+
+
 def choose(on_cpu: Callable[..., Result], elsewhere: Callable[..., Result], *operands: Any) -> Result:
     """`on_cpu(*operands)` in a program for CPUs, `elsewhere(*operands)` in one for accelerators."""
     if _traces_all.get():
         return lax.platform_dependent(*operands, cpu=on_cpu, default=elsewhere)
     # To trace both would make the start of a run an eighth longer.
-    return (on_cpu if jax.default_backend() == "cpu" else elsewhere)(*operands)
+    return (on_cpu if only_cpu() else elsewhere)(*operands)

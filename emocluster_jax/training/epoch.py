@@ -16,7 +16,6 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
-from emocluster_jax.clustering.kmeans import KMeansResult
 from emocluster_jax.clustering.sampling import balanced_indices, balanced_recordings, shuffled_indices
 from emocluster_jax.config import TrainConfig
 from emocluster_jax.console import Task
@@ -29,10 +28,11 @@ from emocluster_jax.runtime.loops import in_segments
 from emocluster_jax.training.augmentation import Windows, pairs
 from emocluster_jax.training.not_finite import NotFinite
 from emocluster_jax.training.steps import (
+    LOGGED_STEPS,
     LOST_UPDATE,
-    StageArrays,
+    Step,
+    StepArrays,
     StepLog,
-    StepRange,
     Trained,
     TrainState,
     empty_log,
@@ -107,9 +107,9 @@ class ClusteringPrograms(NamedTuple):
     """
 
     forward: Forward
-    cluster: Callable[[tuple[()], Array, Array], tuple[EmbeddingTransform | None, KMeansResult]]
-    redraw_head: Callable[[TrainState, tuple[()], Array], TrainState]
-    predict: Callable[[tuple[()], tuple[Array, dict[str, Any]], tuple[()]], Array] | None = None
+    cluster: parallel.Program
+    redraw_head: parallel.Program
+    predict: parallel.Program | None = None
     balanced: bool = True
 
 
@@ -136,7 +136,7 @@ class StagePrograms:
     batch_chunks: int
     whole_recordings: bool
     log: StepLog
-    train: Callable[[Trained, StageArrays, StepRange], Trained]
+    train: parallel.Program
     clustering: ClusteringPrograms | None
     draw_windows: Callable[[Int[np.ndarray, "steps batch"], np.random.Generator], Windows] | None = None
 
@@ -229,21 +229,26 @@ def run_stage(
     begun = begun or StageProgress(clusters, empty_log(programs.log, len(batches)), 0)
     if view.stop():
         return state, begun
-    # Once for all steps, since a streamed split calls the program for each of them.
-    pseudo_labels = None if clusters is None else clusters.assignments
-    arrays = pseudo_labels, programs.targets, batches, windows, begun.log
-    pseudo_labels, targets, table, windows, log = parallel.replicate(arrays)
-    trained, done = Trained(state, log), begun.steps
-    _, steps_key = _device_keys(seed)
+    log, done = jax.tree.map(np.array, begun.log), begun.steps
+    trained = Trained(state, parallel.replicate(empty_log(programs.log, LOGGED_STEPS)))
+    share_of = partial(_share, programs, clusters, batches, windows)
+    _, key = _device_keys(seed)
 
-    with programs.split.draws(drawn[done:], together) as spans:
+    with programs.split.draws(drawn[done:], together) as rows:
+        given: Any = None
+
+        def arguments(number: int) -> tuple[Trained, StepArrays, Step]:
+            epochs = np.float32(epoch - 1) + np.float32(number) / np.float32(len(batches))
+            return trained, StepArrays(given, *share_of(number)), Step(key, np.int32(number), epochs)
 
         def segment(first: int, last: int) -> None:
-            nonlocal trained
-            for given, begin, end in spans(first - done, last - done):
-                steps = StepRange(steps_key, np.float32(epoch - 1), done + begin, done + end)
-                trained = programs.train(trained, StageArrays(given, pseudo_labels, targets, table, windows), steps)
-            log = parallel.first_replica(trained.log)
+            nonlocal trained, given
+            for number in range(first, last):
+                trained = programs.train(*arguments(number))
+                given = next(rows, None)  # on its way while the devices compute
+            numbers, recent = np.arange(first, last), jax.tree.leaves(parallel.first_replica(trained.log))
+            for of_all, of_recent in zip(jax.tree.leaves(log), recent, strict=True):
+                of_all[numbers] = of_recent[numbers % LOGGED_STEPS]
             for step in first + np.flatnonzero(log.left_out[first:last]):
                 found = {name: float(value[step]) for name, value in log.terms.items()}
                 if all(value == LOST_UPDATE for value in found.values()):
@@ -252,10 +257,35 @@ def run_stage(
             view.task.advance((last - first) * programs.batch_chunks, TRAINING_COST)
 
         with view.compiling():
-            segment(done, done)  # no step: only to know how long the program takes to compile
+            given = next(rows)
+            programs.train.lower(*arguments(done)).compile()
         with view.part("steps", "training"):
-            steps = in_segments(len(batches), segment, first=done, stop=lambda: view.stop() or view.pause())
-            return trained.state, StageProgress(clusters, parallel.first_replica(trained.log), steps)
+            steps = in_segments(
+                len(batches), segment, first=done, longest=LOGGED_STEPS, stop=lambda: view.stop() or view.pause()
+            )
+            return trained.state, StageProgress(clusters, log, steps)
+
+
+def _share(
+    programs: StagePrograms,
+    clusters: Clusters | None,
+    batches: Int[np.ndarray, "steps batch"],
+    windows: Windows | None,
+    step: int,
+) -> tuple[Any, Any, Windows | None]:
+    """Pseudo-labels, targets and windows of a step's batch, for each of this process's devices; see `StepArrays`."""
+    each, own = programs.split.chunks_per_utterance, parallel.local_rows(batches.shape[1])
+
+    def dealt(table: Any) -> Int[np.ndarray, "devices n"]:
+        return table[step, own.start : own.stop].reshape(jax.local_device_count(), -1)
+
+    numbers = dealt(batches)
+    pseudo_labels = None if clusters is None else clusters.assignments[numbers]
+    if windows is not None:
+        lefts = dealt(windows.lefts)
+        lefts = lefts % each if programs.whole_recordings else np.zeros_like(lefts)
+        windows = Windows(lefts, dealt(windows.begins), dealt(windows.steps))
+    return pseudo_labels, programs.targets[numbers // each], windows
 
 
 def _cluster(

@@ -209,7 +209,7 @@ class _Run:
             batch_chunks=config.batch_size * features.chunks_per_utterance,
             whole_recordings=whole_recordings,
             log=step_log(config, features, stage.name, self.data.inputs),
-            train=training_program(stage, each, each if whole_recordings else 1, augmentation),
+            train=training_program(stage, augmentation),
             clustering=clustering,
             draw_windows=draw,
         )

@@ -1,13 +1,12 @@
 """The state of training, one step of a stage, and the compiled programs (paper, section 2.2).
 
-A program covers all steps of a stage and takes the range of steps to run, so that every second or two the host can show
-progress, handle signals and look for NaN. The same arguments give the same program again, which is traced and compiled
-once per shape for all runs of a process.
+A program is one step. The host only queues the next ones while the devices compute, and looks at the log every second
+or two. No program's shapes depend on the number of recordings, but K-means': the same arguments give the same program
+again, which is traced and compiled once for all runs of a process.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache, lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -24,14 +23,14 @@ from emocluster_jax.clustering.embedding_transform import EmbeddingTransform, fi
 from emocluster_jax.clustering.kmeans import KMeansResult, kmeans
 from emocluster_jax.config import AugmentationConfig, ClusteringConfig, Features, ModelConfig, TrainConfig
 from emocluster_jax.corpora.inputs import InputSizes
-from emocluster_jax.feed.split import AUDIO, Held, Inputs, drawn
+from emocluster_jax.feed.split import AUDIO, Inputs, as_float32
 from emocluster_jax.models.encoder import dense_init
 from emocluster_jax.models.network import Network, example_inputs
 from emocluster_jax.models.registry import variables_of
 from emocluster_jax.objectives.optimizers import CLUSTER_HEAD
 from emocluster_jax.objectives.stage import Batch, Stage, Terms, stages_of
 from emocluster_jax.runtime import parallel
-from emocluster_jax.training.augmentation import Windows, augmented, moved, pairs
+from emocluster_jax.training.augmentation import Windows, augmented, moved
 
 NOT_AUGMENTED = AugmentationConfig()
 LOST_UPDATE = -float("inf")
@@ -190,9 +189,7 @@ def _all_finite(tree: Any) -> Bool[Array, ""]:
 
 
 @lru_cache(maxsize=32)
-def clustering_program(
-    config: ClusteringConfig, clusters: int, chunk_count: int
-) -> Callable[[tuple[()], Array, Array], tuple[EmbeddingTransform | None, KMeansResult]]:
+def clustering_program(config: ClusteringConfig, clusters: int, chunk_count: int) -> parallel.Program:
     """A program ((), embeddings, key) -> principal components, if wanted, and K-means of the projected embeddings.
 
     Rows after the `chunk_count` real chunks of all devices are padding.
@@ -221,7 +218,7 @@ def clustering_program(
 
 
 @cache
-def redraw_head_program() -> Callable[[TrainState, tuple[()], Array], TrainState]:
+def redraw_head_program() -> parallel.Program:
     """A program (state, (), key) -> the state with a new last layer of the cluster classifier.
 
     Cluster numbers mean nothing across clusterings.
@@ -245,7 +242,7 @@ def redraw_head_program() -> Callable[[TrainState, tuple[()], Array], TrainState
 
 
 @cache
-def predicted_clusters_program() -> Callable[[tuple[()], tuple[Array, dict[str, Any]], tuple[()]], Array]:
+def predicted_clusters_program() -> parallel.Program:
     """A program ((), (embeddings, variables), ()) -> the cluster that the classifier predicts for each chunk."""
 
     def run(_: tuple[()], arrays: tuple[Array, dict[str, Any]], __: tuple[()]) -> Array:
@@ -268,75 +265,57 @@ def numbered_as_predicted(
     return linear_sum_assignment(agreeing, maximize=True)[1].astype(np.int32)
 
 
+LOGGED_STEPS = 256
+"""Steps after which the devices' log begins anew, so that its size does not depend on the stage's steps."""
+
+
 class Trained(NamedTuple):
-    """What the steps of a stage change: the network, and the log of all steps."""
+    """What a step changes: the network, and the log of the last `LOGGED_STEPS` steps, at their numbers modulo that."""
 
     state: TrainState
     log: StepLog
 
 
-class StageArrays(NamedTuple):
-    """What the steps of a stage read. It stays on the devices: to send a large pool's would take longer than a step.
+class StepArrays(NamedTuple):
+    """What a step reads, of each device's share of the batch.
 
     Attributes:
-      given: from `Split.draws`.
-      pseudo_labels: the cluster of every chunk of the split, int32; None for systems without clusters.
-      targets: z-normalised labels of the split, float32; NaN where missing.
-      batches: global chunk numbers, int32.
-      windows: where these chunks are moved to; None if they are not.
+      inputs: from `Split.draws`; with `windows`, of batches of chunks, with the chunk after each.
+      pseudo_labels: the chunks' clusters, int32; None for systems without clusters.
+      targets: z-normalised labels of the chunks' recordings, float32; NaN where missing.
+      windows: where the chunks are moved to, `lefts` being numbers of chunks in `inputs`' rows; None if they are not.
     """
 
-    given: Held | Inputs
-    pseudo_labels: Int[Array, " chunks"] | None
-    targets: Float[Array, "utterances A"]
-    batches: Int[Array, "steps batch"]
+    inputs: Inputs
+    pseudo_labels: Int[Array, "*devices n"] | None
+    targets: Float[Array, "*devices n A"]
     windows: Windows | None = None
 
 
-class StepRange(NamedTuple):
-    """Which steps to take: from `first` up to, but not including, `last`."""
+class Step(NamedTuple):
+    """Which step it is: of the stage, from 0 on, and after so many `epochs`, of which the last may be a part.
+
+    The key is that of all steps of the stage.
+    """
 
     key: Array
-    """Of all steps of the stage."""
+    number: Any
     epochs: Any
-    """Completed before the stage."""
-    first: Any
-    last: Any
 
 
 @lru_cache(maxsize=32)
-def training_program(
-    stage: Stage, chunks_per_utterance: int, together: int = 1, augmentation: AugmentationConfig = NOT_AUGMENTED
-) -> Callable[[Trained, StageArrays, StepRange], Trained]:
-    """A program that runs a stage's steps, and fills in their log.
+def training_program(stage: Stage, augmentation: AugmentationConfig = NOT_AUGMENTED) -> parallel.Program:
+    """A program (`Trained`, `StepArrays`, `Step`) -> `Trained`, which takes a step of a stage and logs it."""
 
-    Recordings have `chunks_per_utterance` chunks; `together` of them, 1 or all, follow one another in a batch.
-    """
-
-    def inputs_of(given: Held | Inputs, batch: Array, windows: Windows | None) -> Inputs:
-        if windows is None:
-            return drawn(given, batch, together)
-        own = jax.tree.map(parallel.own_share, windows)
-        inputs = drawn(given, pairs(windows.lefts), 2) if together == 1 else drawn(given, batch, together)
-        lefts = own.lefts % chunks_per_utterance if together > 1 else jnp.zeros_like(own.lefts)
-        return {**inputs, AUDIO: moved(inputs[AUDIO], own._replace(lefts=lefts))}
-
-    def run(trained: Trained, arrays: StageArrays, steps: StepRange) -> Trained:
-        given, pseudo_labels, targets, batches, windows = arrays
-
-        def body(i: Array, before: Trained) -> Trained:
-            own = parallel.own_share(batches[i])
-            batch = Batch(
-                inputs=inputs_of(given, batches[i], jax.tree.map(lambda table: table[i], windows)),
-                pseudo_labels=None if pseudo_labels is None else pseudo_labels[own],
-                targets=targets[own // chunks_per_utterance],
-                epochs=steps.epochs + i / batches.shape[0],
-            )
-            key = jax.random.fold_in(steps.key, i)
-            batch = augmented(batch, augmentation, key, parallel.AXIS)
-            state, found = train_step(stage, before.state, batch, key, parallel.AXIS)
-            return Trained(state, jax.tree.map(lambda log, value: log.at[i].set(value), before.log, found))
-
-        return lax.fori_loop(steps.first, steps.last, body, trained)
+    def run(trained: Trained, arrays: StepArrays, step: Step) -> Trained:
+        inputs = as_float32(arrays.inputs)
+        if arrays.windows is not None:
+            inputs = {**inputs, AUDIO: moved(inputs[AUDIO], arrays.windows)}
+        batch = Batch(inputs, arrays.pseudo_labels, arrays.targets, step.epochs)
+        key = jax.random.fold_in(step.key, step.number)
+        batch = augmented(batch, augmentation, key, parallel.AXIS)
+        state, found = train_step(stage, trained.state, batch, key, parallel.AXIS)
+        place = step.number % LOGGED_STEPS
+        return Trained(state, jax.tree.map(lambda log, value: log.at[place].set(value), trained.log, found))
 
     return parallel.parallel(run)

@@ -6,15 +6,15 @@ python streaming_worker.py DATA_DIR COORDINATOR PROCESSES PROCESS_ID
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from emocluster_jax.console import Console
 from emocluster_jax.feed.from_records import load_split
-from emocluster_jax.feed.split import Spans, block_of, block_starts, drawn
+from emocluster_jax.feed.split import Inputs
 from emocluster_jax.records.reader import open_data
 from emocluster_jax.runtime import parallel
 from emocluster_jax.runtime.processes import Processes
@@ -23,13 +23,12 @@ from emocluster_jax.training.augmentation import pairs
 BLOCK = 2
 
 
-def rows_on_devices(spans: Spans, steps: int, program) -> list[list[np.ndarray]]:
-    """What `program` makes of the inputs, by step, input and local device."""
+def rows_on_devices(steps: Iterable[Inputs]) -> list[list[np.ndarray]]:
+    """By step, input and local device."""
     return [
         [np.asarray(shard.data) for shard in rows.addressable_shards]
-        for step in range(steps)
-        for given, _, _ in spans(step, step + 1)
-        for _, rows in sorted(program((), given, step).items())
+        for given in steps
+        for _, rows in sorted(given.items())
     ]
 
 
@@ -44,22 +43,19 @@ def compare(data_dir: Path, recordings: int) -> None:
         np.testing.assert_array_equal(split.chunk_steps, np.full(recordings, 15))
     count, each = resident.utterances_per_device, resident.chunks_per_utterance
     assert count * jax.device_count() > resident.utterances
-    size = min(BLOCK, count)
     rng = np.random.default_rng(0)
     chunks = rng.integers(resident.chunk_count, size=(5, 12)).astype(np.int32)
     drawn_recordings = rng.integers(resident.utterances, size=(5, 12))
     recordings = (drawn_recordings[..., None] * each + np.arange(each)).reshape(5, -1).astype(np.int32)
-    block = parallel.parallel(lambda _, given, step: block_of(given, block_starts(step, size, count), size))
     found: list[list[list[np.ndarray]]] = [[], []]
     for split, rows in zip((resident, streamed), found, strict=True):
-        with split.blocks(size) as blocks:
-            rows += rows_on_devices(blocks, -(-count // size), block)
+        with split.blocks(BLOCK) as blocks:
+            rows += rows_on_devices(blocks)
     beside = pairs(chunks - chunks % each // (each - 1))  # none of them the last of its recording
-    for batches, together in ((jnp.asarray(chunks), 1), (jnp.asarray(beside), 2), (jnp.asarray(recordings), each)):
-        draw = parallel.parallel(lambda _, given, step, b=batches, t=together: drawn(given, b[step], t))
+    for batches, together in ((chunks, 1), (beside, 2), (recordings, each)):
         for split, rows in zip((resident, streamed), found, strict=True):
-            with split.draws(np.asarray(batches), together) as draws:
-                rows += rows_on_devices(draws, 5, draw)
+            with split.draws(batches, together) as draws:
+                rows += rows_on_devices(draws)
     assert len({rows[0].shape for rows in found[0]}) > 2  # vectors and masks as well
     for resident_rows, streamed_rows in zip(*found, strict=True):
         assert len(resident_rows) == jax.local_device_count()

@@ -15,15 +15,16 @@ import optax
 
 from emocluster_jax.config import ClusteringConfig, TrainConfig
 from emocluster_jax.console import Console
-from emocluster_jax.feed.split import Held, ResidentSplit
+from emocluster_jax.feed.split import ResidentSplit
 from emocluster_jax.models.registry import network_of
 from emocluster_jax.objectives.stage import Stage, stages_of
 from emocluster_jax.runtime import parallel
 from emocluster_jax.training.loop import fit
 from emocluster_jax.training.steps import (
-    StageArrays,
+    LOGGED_STEPS,
+    Step,
+    StepArrays,
     StepLog,
-    StepRange,
     Trained,
     clustering_program,
     create_train_state,
@@ -48,11 +49,14 @@ def one_joint_step(split: ResidentSplit) -> dict[str, np.ndarray]:
     pseudo_labels = (np.arange(split.chunk_count) % MODEL.clusters).astype(np.int32)
     batches = np.random.default_rng(0).permutation(split.chunk_count)[None, :BATCH].astype(np.int32)
     logged = StepLog(step_log(TrainConfig(model=MODEL), FEATURES, stage.name).terms, {"gradient_norm": np.float32(0)})
-    trained, *arrays = parallel.replicate((Trained(state, empty_log(logged, 1)), pseudo_labels, values - 4, batches))
-    program = training_program(stage, split.chunks_per_utterance)
-    steps = StepRange(jax.random.key(0, impl="rbg"), np.float32(0), 0, 1)
-    trained = program(trained, StageArrays(Held(split.inputs), *arrays), steps)
-    state, log = parallel.first_replica(trained)
+    trained = parallel.replicate(Trained(state, empty_log(logged, LOGGED_STEPS)))
+    with split.draws(batches, 1) as rows:
+        given = next(rows)
+    chunks = batches.reshape(jax.local_device_count(), -1)
+    arrays = StepArrays(given, pseudo_labels[chunks], (values - 4)[chunks // split.chunks_per_utterance])
+    step = Step(jax.random.key(0, impl="rbg"), np.int32(0), np.float32(0))
+    state, log = parallel.first_replica(training_program(stage)(trained, arrays, step))
+    log = jax.tree.map(lambda values: values[:1], log)
     tree = {**log._asdict(), "gradients": state.optimizer_states, "batch_stats": state.batch_stats}
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {"step/" + jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}

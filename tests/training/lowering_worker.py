@@ -18,16 +18,17 @@ from jax import ShapeDtypeStruct, export
 
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
 from emocluster_jax.config import ClusteringConfig, FeatureConfig, ModelConfig, SystemName, TrainConfig
-from emocluster_jax.feed.split import Held
-from emocluster_jax.inference.forward import Forward, Outputs, make_forward
+from emocluster_jax.feed.split import block_program, draw_program
+from emocluster_jax.inference.forward import Forward, make_forward
 from emocluster_jax.inference.predictor import Predictor
 from emocluster_jax.models.registry import NETWORKS, network_of
 from emocluster_jax.objectives.stage import stages_of
 from emocluster_jax.runtime import parallel
 from emocluster_jax.runtime.platforms import for_every_platform
 from emocluster_jax.training.steps import (
-    StageArrays,
-    StepRange,
+    LOGGED_STEPS,
+    Step,
+    StepArrays,
     Trained,
     TrainState,
     clustering_program,
@@ -53,14 +54,19 @@ def on_devices(tree: Any) -> Any:
     return jax.tree.map(lambda x: ShapeDtypeStruct((jax.local_device_count(), *x.shape), x.dtype), tree)
 
 
-def held() -> Held:
-    shape = (UTTERANCES, FEATURES.chunks_per_utterance, FEATURES.chunk_frames, FEATURES.mel_bands)
-    return on_devices(Held({"audio": ShapeDtypeStruct(shape, np.float16)}))
+def recordings(count: int, chunks: int, dtype: Any = np.float16) -> dict[str, ShapeDtypeStruct]:
+    """Of every device."""
+    shape = (count, chunks, FEATURES.chunk_frames, FEATURES.mel_bands)
+    return on_devices({"audio": ShapeDtypeStruct(shape, dtype)})
 
 
-def streamed(recordings: int, chunks: int) -> dict[str, ShapeDtypeStruct]:
-    shape = (recordings, chunks, FEATURES.chunk_frames, FEATURES.mel_bands)
-    return on_devices({"audio": ShapeDtypeStruct(shape, np.float16)})
+def of_splits() -> dict[str, Program]:
+    """What moves chunks of a split to the networks' programs."""
+    split, batch = recordings(UTTERANCES, FEATURES.chunks_per_utterance), np.zeros(2 * jax.device_count(), np.int32)
+    return {
+        "block of a split": (block_program(UTTERANCES + 1), ((), split, np.int32(0))),
+        "batch of a split": (draw_program(1), ((), split, batch)),
+    }
 
 
 @cache  # tracing it takes long, and every program of a network wants it
@@ -76,43 +82,22 @@ def training_state(config: ModelConfig) -> TrainState:
 
 
 def training(config: ModelConfig) -> dict[str, Program]:
-    recordings = UTTERANCES * jax.device_count()
-    shape = (recordings, len(config.attributes))
-    clusters = np.zeros(recordings * FEATURES.chunks_per_utterance, np.int32)
-    labels = on_devices((clusters if NETWORKS[config.system].clusters else None, np.zeros(shape, np.float32)))
-    batches = on_devices(ShapeDtypeStruct((3, 2 * jax.device_count()), np.int32))
-    key = jax.random.key(0, impl="rbg")
-
-    def program(stage, given: Any) -> Program:
-        log = empty_log(step_log(TrainConfig(model=config), FEATURES, stage.name), 3)
-        trained = Trained(training_state(config), on_devices(log))
-        steps = StepRange(key, np.float32(0), 0, 3)
-        return training_program(stage, FEATURES.chunks_per_utterance), (
-            trained,
-            StageArrays(given, *labels, batches),
-            steps,
-        )
-
-    stages = stages_of(TrainConfig(model=config), parallel.AXIS)
-    found = {
-        "stage II": program(stages.labeled, held()),
-        "streamed stage II": program(stages.labeled, streamed(2, 1)),
-    }
-    if stages.unlabeled is not None:
-        found["stage I"] = program(stages.unlabeled, held())
-    return {f"{name}, {config.compute_dtype}": stage for name, stage in found.items()}
+    clusters = ShapeDtypeStruct((2,), np.int32) if NETWORKS[config.system].clusters else None
+    targets = ShapeDtypeStruct((2, len(config.attributes)), np.float32)
+    arrays = StepArrays(recordings(2, 1), *on_devices((clusters, targets)))
+    step = Step(jax.random.key(0, impl="rbg"), np.int32(0), np.float32(0))
+    found = {}
+    for title, stage in zip(("stage I", "stage II"), stages_of(TrainConfig(model=config), parallel.AXIS), strict=True):
+        if stage is not None:
+            log = empty_log(step_log(TrainConfig(model=config), FEATURES, stage.name), LOGGED_STEPS)
+            trained = Trained(training_state(config), on_devices(log))
+            found[f"{title}, {config.compute_dtype}"] = training_program(stage), (trained, arrays, step)
+    return found
 
 
 def forward_pass(kind: str, config: ModelConfig, forward: Forward) -> dict[str, Program]:
-    outputs = Outputs(
-        ShapeDtypeStruct((CHUNKS, 32), np.float32), ShapeDtypeStruct((CHUNKS, len(config.attributes)), np.float32)
-    )
-    variables, outputs = training_state(config).variables, on_devices(outputs)
-    name, block = f"{config.system} {config.compute_dtype}", streamed(UTTERANCES, FEATURES.chunks_per_utterance)
-    return {
-        f"{kind}, {name}": (forward.program, (outputs, (variables, held()), (0, 1))),
-        f"streamed {kind}, {name}": (forward.program, (outputs, (variables, block), (0, 1))),
-    }
+    arrays = training_state(config).variables, recordings(UTTERANCES, FEATURES.chunks_per_utterance)
+    return {f"{kind}, {config.system} {config.compute_dtype}": (forward.program, ((), arrays, (0, UTTERANCES)))}
 
 
 def embedding(config: ModelConfig) -> dict[str, Program]:
@@ -155,6 +140,7 @@ def programs() -> dict[str, Program]:
     components = EmbeddingTransform(jnp.zeros(32), jnp.zeros((32, 8)))
     projected = ClusteringConfig(pca_components=8, whiten=True, l2_normalize=True)
     return {
+        **of_splits(),
         **training(wide),
         **training(half),
         **embedding(wide),
