@@ -62,9 +62,9 @@ def recordings(count: int, chunks: int, dtype: Any = np.float16) -> dict[str, Sh
 
 def of_splits() -> dict[str, Program]:
     """What moves chunks of a split to the networks' programs."""
-    split, batch = recordings(UTTERANCES, FEATURES.chunks_per_utterance), np.zeros(2 * jax.device_count(), np.int32)
+    split, batch = recordings(UTTERANCES, FEATURES.chunks_per_utterance), np.zeros(16, np.int32)
     return {
-        "block of a split": (block_program(UTTERANCES + 1), ((), split, np.int32(0))),
+        "block of a split": (block_program(5), ((), split, np.int32(0))),
         "batch of a split": (draw_program(1), ((), split, batch)),
     }
 

@@ -1,7 +1,7 @@
 """What each device holds and computes while the compiled programs run, as JSON; see test_devices.py.
 
-The programs are compiled for a set of recordings so large that what all devices hold alike (weights, labels, a batch)
-is little beside it. It exists as shapes alone.
+Those over splits are compiled for a set of recordings so large that what all devices hold alike (a batch, centroids) is
+little beside it. It exists as shapes alone.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ if __name__ == "__main__":
     shapes.UTTERANCES = RECORDINGS // jax.device_count()
     shapes.CHUNKS = shapes.UTTERANCES * shapes.FEATURES.chunks_per_utterance
     config = ModelConfig(attributes=("arousal", "valence"), clusters=5, width_multiplier=0.125)
-    programs = shapes.training(config) | shapes.embedding(config) | shapes.clustering("random")
+    networks, over_splits = shapes.training(config) | shapes.embedding(config), shapes.of_splits()
+    programs = networks | over_splits | shapes.clustering("random")
     shares = {}
-    for name in ("stage II, float32", "embedding, emocluster float32", "K-means, random"):
+    for name in ("stage II, float32", "embedding, emocluster float32", *over_splits, "K-means, random"):
         function, arguments = programs[name]
         compiled = function.lower(*arguments).compile()
         stats = compiled.memory_analysis()

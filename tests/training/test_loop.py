@@ -21,7 +21,7 @@ from emocluster_jax.training.data import TrainingData
 from emocluster_jax.training.loop import fit
 from emocluster_jax.training.metrics_log import read_metrics
 from emocluster_jax.training.not_finite import DivergedError
-from small_training import CONFIG, MODEL, make_data
+from small_training import CONFIG, MODEL, make_data, make_split
 from watched_console import WatchedConsole
 
 
@@ -226,3 +226,23 @@ def test_checkpoint_of_another_network(data: TrainingData, undisturbed: Path, tm
     config = dataclasses.replace(CONFIG, model=dataclasses.replace(MODEL, width_multiplier=0.25), epochs=4)
     with pytest.raises(InputError, match=r"epoch-000003 does not fit: .* use the settings"):
         fit(config, data, Path(workdir), Console(quiet=True))
+
+
+@pytest.mark.usefixtures("undisturbed")
+def test_recordings_of_another_number_compile_nothing_but_kmeans_and_what_moves_rows(tmp_path: Path) -> None:
+    other = dataclasses.replace(
+        make_data(), train=make_split(31, seed=1), validation=make_split(3, seed=2), unlabeled=make_split(50, seed=3)
+    )
+    compiled: list[str] = []
+
+    def count(event: str, seconds: float, **_: object) -> None:
+        if event.endswith("backend_compile_duration"):
+            compiled.append(f"{event}: {seconds:.2f} s")
+
+    jax.monitoring.register_event_duration_secs_listener(count)
+    try:
+        fit(CONFIG, other, tmp_path, Console(quiet=True))
+    finally:
+        jax.monitoring.unregister_event_duration_listener(count)
+    # For two splits K-means and the draw of a batch; for all three, a block taken and its outputs put in their place.
+    assert 0 < len(compiled) <= 2 * 2 + 3 * 2
