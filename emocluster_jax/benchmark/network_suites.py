@@ -32,7 +32,7 @@ from emocluster_jax.training.steps import (
 
 def train_cases(device: Device, quick: bool) -> list[Case]:
     """Joint steps at several batch sizes; on accelerators also in bfloat16."""
-    # A step on an accelerator takes milliseconds; this many hide the way from the host.
+    # A step on an accelerator takes milliseconds; over this many, queueing the first one does not count.
     steps = 1 if device.platform == "cpu" else 50
     work: dict[str, Any] = {"recordings": 64, "steps": steps, "width_multiplier": 0.125 if quick else 1.0}
     return [
