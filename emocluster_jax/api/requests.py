@@ -252,7 +252,7 @@ class PredictionSettings(AnyRequest):
     """One row per window of this length, in seconds: for recordings that are too long for one average over 11 chunks of
     a second. A remainder of at least 1 s gets a row, too."""
     batch_size: int | None = field(default=None, metadata=within(config.BATCH_SIZE))
-    """Recordings or windows that go through a network at a time; by default 4 on a CPU and 32 elsewhere."""
+    """Recordings or windows that go through a network at a time; by default 1 on a CPU and 32 elsewhere."""
     workers: int | None = field(default=None, metadata=within(config.WORKERS))
     """Threads that decode; by default one per core."""
     channel: str | int | None = field(default=None, metadata=within(config.CHANNEL))

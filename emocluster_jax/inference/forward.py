@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 import jax
@@ -23,7 +25,8 @@ from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
 from emocluster_jax.models.network import Output
 from emocluster_jax.models.registry import network_of
 from emocluster_jax.runtime import parallel, platforms
-from emocluster_jax.runtime.loops import StoppedError, in_segments
+from emocluster_jax.runtime.host import usable_cores
+from emocluster_jax.runtime.loops import StoppedError, in_order, in_segments
 
 _BLOCK = 2_048
 """Chunks that a device is given at a time, which fill an accelerator."""
@@ -73,33 +76,38 @@ class Forward:
         processes, whether to stop, which raises StoppedError. `compiling` is entered while programs are compiled.
         """
         count, each = split.utterances_per_device, split.chunks_per_utterance
-        size, per_device = _block(each), count * each
+        size, per_device, side_by_side = _block(each), count * each, _blocks_side_by_side()
         starts = block_starts(size, count)
         outputs = Outputs(
             parallel.zeros((per_device, scaled_width(DENSE_WIDTH, self.config))),
             parallel.zeros((per_device, len(self.config.attributes))),
         )
 
-        with split.blocks(size) as blocks:
+        # The last block starts early: what it shares with the one before is there already.
+        firsts = np.arange(0, count, size, dtype=np.int32) - starts
+        lasts = np.minimum(size, count - starts)
 
-            def arguments(block: int) -> tuple[tuple[()], Any, Any]:
-                # The last block starts early: what it shares with the one before is there already.
-                counted = np.int32(block * size - starts[block]), np.int32(min(size, count - starts[block]))
-                return (), (variables, given), counted
+        def outputs_of(block: int, given: Inputs) -> Outputs:
+            return self.program((), (variables, given), (firsts[block], lasts[block]))
+
+        with split.blocks(size) as blocks, ThreadPoolExecutor(side_by_side, thread_name_prefix="network") as pool:
 
             def segment(first: int, last: int) -> None:
-                nonlocal outputs, given
-                for block in range(first, last):
-                    _, _, (begin, _) = called_with = arguments(block)
-                    found = self.program(*called_with)
-                    outputs = _put(outputs, found, (starts[block] * each, begin * each))
-                    given = next(blocks, None)  # on its way while the device computes
+                nonlocal outputs, blocks
+                given = zip(range(first, last), blocks, strict=False)
+                if side_by_side == 1:
+                    found = (outputs_of(*block) for block in given)
+                else:
+                    found = in_order(pool, lambda block: jax.block_until_ready(outputs_of(*block)), given, side_by_side)
+                for block, of_block in zip(range(first, last), found, strict=True):
+                    outputs = _put(outputs, of_block, (starts[block] * each, firsts[block] * each))
                 outputs.attributes.block_until_ready()
                 advance((min(last * size, count) - first * size) * each * jax.device_count())
 
             with compiling():
-                given = next(blocks, None)
-                self.program.lower(*arguments(0)).compile()
+                given = next(blocks)
+                self.program.lower((), (variables, given), (firsts[0], lasts[0])).compile()
+                blocks = chain([given], blocks)
             if in_segments(len(starts), segment, stop=stop) < len(starts):
                 raise StoppedError
         return outputs
@@ -140,6 +148,11 @@ def _block(chunks: int) -> int:
         at_once = max(1, _IN_CPU_CACHE // chunks)
         return max(1, _CPU_BLOCK // (chunks * at_once)) * at_once
     return max(1, _BLOCK // chunks)
+
+
+def _blocks_side_by_side() -> int:
+    """One for each core of a CPU: XLA's convolutions there keep to one. Accelerators queue what they are given."""
+    return usable_cores() if platforms.only_cpu() and jax.local_device_count() == 1 else 1
 
 
 def _updated(rows: Array, part: Array, start: Array) -> Array:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import groupby, islice, pairwise
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -44,12 +44,10 @@ from emocluster_jax.preprocessing.sources import LongRecording, Read, open_sourc
 from emocluster_jax.preprocessing.spectrogram import mel_filters
 from emocluster_jax.records.reader import ChunkSource
 from emocluster_jax.runtime.host import usable_cores
+from emocluster_jax.runtime.loops import in_order
 
 SHORTEST_WINDOW_S = 1.0
 """What is left of a recording after its last whole window is a window if it is this long, and dropped otherwise."""
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 class Recording(NamedTuple):
@@ -97,14 +95,14 @@ class Skipped(NamedTuple):
     reason: str
 
 
-NETWORKS_AT_A_TIME = 2
-"""A CPU's cores stand idle for a third of a network's time, as its layers wait for one another; two networks side by
-side take turns. Accelerators queue what they are given."""
-
-
 def default_batch_size() -> int:
-    """Recordings per batch: few on a CPU, so that activations fit its caches; enough to fill an accelerator."""
-    return 4 if jax.default_backend() == "cpu" else 32
+    """Recordings per batch: one on a CPU, so that activations fit its caches; enough to fill an accelerator."""
+    return 1 if jax.default_backend() == "cpu" else 32
+
+
+def _networks_at_a_time() -> int:
+    """One for each core of a CPU, as XLA's convolutions there keep to one; accelerators queue what they are given."""
+    return usable_cores() if jax.default_backend() == "cpu" else 2
 
 
 def predict_recordings(
@@ -146,12 +144,14 @@ def predict_recordings(
     workers = workers or usable_cores()
     front_end = _FrontEnd(predictors, audio or [predictor.audio for predictor in predictors])
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-    networks = ThreadPoolExecutor(NETWORKS_AT_A_TIME, thread_name_prefix="network")
+    at_a_time = _networks_at_a_time()
+    networks = ThreadPoolExecutor(at_a_time, thread_name_prefix="network")
     try:
         decoded = in_order(pool, partial(front_end.segments, window_s=window_s), _of_files(recordings), ahead=workers)
         segments = (segment for file in decoded for segment in file)
-        chunked = in_order(pool, front_end.with_chunks, segments, ahead=2 * batch_size + workers)
-        yield from _through_networks(networks, front_end, chunked, batch_size)
+        ahead = -(-at_a_time // len(predictors))
+        chunked = in_order(pool, front_end.with_chunks, segments, ahead=(1 + ahead) * batch_size + workers)
+        yield from _through_networks(networks, front_end, chunked, batch_size, ahead)
     finally:
         networks.shutdown(cancel_futures=True)
         pool.shutdown(cancel_futures=True)
@@ -335,19 +335,25 @@ def _window_count(duration_s: float, window_s: float | None) -> int:
 
 
 def _through_networks(
-    networks: ThreadPoolExecutor, front_end: _FrontEnd, segments: Iterator[_Chunked | Skipped], batch_size: int
+    networks: ThreadPoolExecutor,
+    front_end: _FrontEnd,
+    segments: Iterator[_Chunked | Skipped],
+    batch_size: int,
+    ahead: int,
 ) -> Iterator[SegmentPrediction | Skipped]:
-    """Runs the networks on full batches; while the device computes one, the next is put together."""
-    running: tuple[Sequence[_Chunked | Skipped], list[Future[list[Prediction]]]] = (), []
+    """Runs the networks on full batches; while the device computes `ahead` of them, the next is put together."""
+    running: deque[tuple[Sequence[_Chunked | Skipped], list[Future[list[Prediction]]]]] = deque()
     while batch := tuple(islice(segments, batch_size)):
         usable = [item for item in batch if not isinstance(item, Skipped) and not item[0].is_silent]
         predictions = []
         for predictor, position in zip(front_end.predictors, front_end.chunks_of, strict=True) if usable else ():
             rows = [(chunks[position], segment.vectors) for segment, chunks in usable]
             predictions.append(networks.submit(_predict, predictor, rows, front_end.inputs, batch_size))
-        yield from _finished(front_end, *running)
-        running = batch, predictions
-    yield from _finished(front_end, *running)
+        running.append((batch, predictions))
+        if len(running) > ahead:
+            yield from _finished(front_end, *running.popleft())
+    while running:
+        yield from _finished(front_end, *running.popleft())
 
 
 def _predict(
@@ -381,16 +387,3 @@ def _finished(
             for prediction, nothing, its_quality in zip(predictions, silence, quality, strict=True)
         )
         yield SegmentPrediction(segment.file, segment.start_s, segment.end_s, segment.is_last, heard, quality[0])
-
-
-def in_order(
-    pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item], ahead: int
-) -> Iterator[Result]:
-    """`function` of each item, in order, at most `ahead` items ahead of the one that is asked for."""
-    waiting: deque[Future[Result]] = deque()
-    for item in items:
-        waiting.append(pool.submit(function, item))
-        if len(waiting) > ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()

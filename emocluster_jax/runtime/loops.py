@@ -1,13 +1,18 @@
-"""Long compiled loops, run a second or two at a time."""
+"""Loops over work that takes long: a second or two of it at a time, and several items of it side by side."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 from emocluster_jax.runtime import parallel
 
 SEGMENT_S = 1.5
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class StoppedError(Exception):
@@ -48,3 +53,16 @@ def in_segments(
         if stop is not None and stop():
             break
     return first
+
+
+def in_order(
+    pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item], ahead: int
+) -> Iterator[Result]:
+    """`function` of each item, in order, at most `ahead` items ahead of the one that is asked for."""
+    waiting: deque[Future[Result]] = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) > ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
