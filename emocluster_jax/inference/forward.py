@@ -29,10 +29,11 @@ from emocluster_jax.runtime.host import usable_cores
 from emocluster_jax.runtime.loops import StoppedError, in_order, in_segments
 
 _BLOCK = 2_048
-"""Chunks that a device is given at a time, which fill an accelerator."""
+"""Chunks that an accelerator is given at a time, which fill it."""
 _CPU_BLOCK = 176
+"""Chunks that a CPU is given at a time, which hide what a call costs."""
 _IN_CPU_CACHE = 8
-"""Chunks of them that a CPU computes at a time."""
+"""About so many of them it computes at a time, in whole recordings."""
 
 
 class Outputs(NamedTuple):

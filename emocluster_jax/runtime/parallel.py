@@ -271,12 +271,6 @@ def gather_rows(rows: Array, indices: Int[Array, " batch"]) -> Array:
     return lax.psum_scatter(mine, AXIS, scatter_dimension=0, tiled=True)
 
 
-def own_share(batch: Array) -> Array:
-    """This device's equal share of an array that is the same on every device, inside a mapped function."""
-    share = batch.shape[0] // lax.axis_size(AXIS)
-    return lax.dynamic_slice_in_dim(batch, lax.axis_index(AXIS) * share, share)
-
-
 def _local_sharding() -> NamedSharding:
     return NamedSharding(Mesh(np.array(jax.local_devices()), (AXIS,)), PartitionSpec(AXIS))
 
