@@ -171,7 +171,7 @@ class JointSteps:
         targets = rng.standard_normal((recordings, 1), np.float32)
         log = empty_log(step_log(training, features, stage.name), LOGGED_STEPS)
         self.trained = parallel.replicate(Trained(state, log))
-        self._program, self._own = training_program(stage), parallel.local_rows(chunks)
+        self._program = training_program(stage)
         self._pseudo_labels: Any = pseudo_labels
         self._targets: Any = np.repeat(targets, each, axis=0)
 
@@ -190,6 +190,6 @@ class JointSteps:
         jax.block_until_ready(self.trained.log)
 
     def _arguments(self, given: Any, number: int) -> tuple[Trained, StepArrays, Step]:
-        own = self.batches[number, self._own.start : self._own.stop].reshape(jax.local_device_count(), -1)
+        own = parallel.own_shares(self.batches[number])
         arrays = StepArrays(given, self._pseudo_labels[own], self._targets[own])
         return self.trained, arrays, Step(self._key, np.int32(number), np.float32(0))

@@ -158,10 +158,7 @@ class StreamedSplit(Split):
         return self._stream(rows.reshape(*recordings.shape[:2], -1), each)
 
     def draws(self, batches: Int[np.ndarray, "steps batch"], together: int) -> AbstractContextManager[Iterator[Inputs]]:
-        steps, batch = batches.shape
-        own = parallel.local_rows(batch)
-        rows = batches[:, own.start : own.stop].reshape(steps, jax.local_device_count(), -1)
-        return self._stream(rows, together)
+        return self._stream(parallel.own_shares(batches), together)
 
     @contextmanager
     def _stream(self, rows: Int[np.ndarray, "steps devices rows"], together: int) -> Iterator[Iterator[Inputs]]:

@@ -123,7 +123,7 @@ def make_forward(config: ModelConfig, *, fast: bool = False) -> Forward:
     def run(_: tuple[()], arrays: tuple[Any, Inputs], counted: tuple[Array, Array]) -> Outputs:
         variables, given = arrays
         recordings, each = given[AUDIO].shape[:2]
-        at_once = max(1, _IN_CPU_CACHE // each) if platforms.only_cpu() else recordings
+        at_once = min(_at_once(each), recordings)
 
         def outputs_of(inputs: Inputs) -> Outputs:
             output = network_outputs(config, variables, as_float32(inputs), fast=fast)
@@ -144,11 +144,14 @@ def make_forward(config: ModelConfig, *, fast: bool = False) -> Forward:
 
 
 def _block(chunks: int) -> int:
-    """How many recordings, of so many chunks, a device is given at a time."""
-    if platforms.only_cpu():
-        at_once = max(1, _IN_CPU_CACHE // chunks)
-        return max(1, _CPU_BLOCK // (chunks * at_once)) * at_once
-    return max(1, _BLOCK // chunks)
+    """How many recordings, of so many chunks, a device is given at a time: a multiple of those that it computes."""
+    at_once = _at_once(chunks)
+    return max(1, _CPU_BLOCK // (chunks * at_once)) * at_once if platforms.only_cpu() else at_once
+
+
+def _at_once(chunks: int) -> int:
+    """How many recordings, of so many chunks, a device computes at a time."""
+    return max(1, (_IN_CPU_CACHE if platforms.only_cpu() else _BLOCK) // chunks)
 
 
 def _blocks_side_by_side() -> int:

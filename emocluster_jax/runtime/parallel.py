@@ -17,6 +17,7 @@ from threading import Thread
 from typing import Any, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.experimental import multihost_utils
@@ -210,7 +211,10 @@ def replicate(tree: Any) -> Any:
 
 def zeros(shape: Sequence[int]) -> Float[Array, "devices ..."]:
     """An array of float32 zeros of this shape on every local device."""
-    return deal(np.zeros((jax.local_device_count(), *shape), np.float32))
+    shape = jax.local_device_count(), *shape
+    if jax.default_backend() == "cpu":
+        return deal(np.zeros(shape, np.float32))  # no program for every shape
+    return jnp.zeros(shape, device=_local_sharding())  # nothing to send
 
 
 def first_replica(tree: Any) -> Any:
@@ -228,6 +232,12 @@ def local_rows(length: int) -> range:
     """The rows of a padded array of `length` real rows that this process's devices hold; some may be padding."""
     share = padded_length(length) // jax.device_count() * jax.local_device_count()
     return range(jax.process_index() * share, (jax.process_index() + 1) * share)
+
+
+def own_shares(batches: np.ndarray) -> np.ndarray:
+    """Equal shares of batches, the last axis, for this process's devices: (..., local devices, share)."""
+    own = local_rows(batches.shape[-1])
+    return batches[..., own.start : own.stop].reshape(*batches.shape[:-1], jax.local_device_count(), -1)
 
 
 def shard(rows: np.ndarray, length: int) -> Array:

@@ -274,17 +274,11 @@ def _share(
     step: int,
 ) -> tuple[Any, Any, Windows | None]:
     """Pseudo-labels, targets and windows of a step's batch, for each of this process's devices; see `StepArrays`."""
-    each, own = programs.split.chunks_per_utterance, parallel.local_rows(batches.shape[1])
-
-    def dealt(table: Any) -> Int[np.ndarray, "devices n"]:
-        return table[step, own.start : own.stop].reshape(jax.local_device_count(), -1)
-
-    numbers = dealt(batches)
+    each, numbers = programs.split.chunks_per_utterance, parallel.own_shares(batches[step])
     pseudo_labels = None if clusters is None else clusters.assignments[numbers]
     if windows is not None:
-        lefts = dealt(windows.lefts)
-        lefts = lefts % each if programs.whole_recordings else np.zeros_like(lefts)
-        windows = Windows(lefts, dealt(windows.begins), dealt(windows.steps))
+        lefts, begins, steps = (parallel.own_shares(np.asarray(values[step])) for values in windows)
+        windows = Windows(lefts % each if programs.whole_recordings else np.zeros_like(lefts), begins, steps)
     return pseudo_labels, programs.targets[numbers // each], windows
 
 
