@@ -25,6 +25,8 @@ TemporalName = Literal["none"]
 TrainedStages = Literal["both", "unsupervised"]
 TrainLayers = Literal["all", "shared", "heads"]
 SelectBy = Literal["ccc", "rmse", "loss"]
+Engine = Literal["auto", "jax", "onnx"]
+"""What computes a network in prediction and evaluation."""
 SPLITS = ("train", "validation", "test", "unlabeled")
 
 LADDER_LEVELS = 9

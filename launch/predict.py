@@ -71,12 +71,13 @@ def main() -> None:
     from emocluster_jax.inference.predictor import load_model
 
     console = command.console(options.quiet)
-    predictors = [load_model(directory) for directory in options.models]
+    predictors = [load_model(directory, options.prediction.engine) for directory in options.models]
     suffixes, source = recording_suffixes(predictors[0].features), options.prediction.source
     with console.showing_log():
         recordings = find_recordings(options.recordings, suffixes, None if source is None else Path(source))
     _check_outputs(options, {*options.recordings, *(recording.path for recording in recordings)})
-    given = dict(vars(options.prediction), source=None, console=console)  # the recordings are found
+    # The recordings are found, and the models have their engine.
+    given = dict(vars(options.prediction), source=None, engine="auto", console=console)
     predictions = predict(predictors, recordings, embeddings=options.embeddings is not None, **given)
     with writing(options.output.parent, AGAIN):
         write_table(options.output, predictions, format=table, quality=options.quality, spreadsheet_safe=safe)

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from emocluster_jax.api.frames import recordings_frame
 from emocluster_jax.api.overview import Overview, Shown
 from emocluster_jax.api.requests import EvaluateRequest, asked_by
+from emocluster_jax.config import Engine
 from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.calibration import calibrations, reachable
@@ -20,6 +21,7 @@ from emocluster_jax.evaluation.evaluate import EmbeddingSample, Evaluation, eval
 from emocluster_jax.evaluation.metrics import Scores
 from emocluster_jax.feed.from_records import load_split, resolve_feed
 from emocluster_jax.feed.split import Feed
+from emocluster_jax.inference.engine import check_engine
 from emocluster_jax.inference.model_directory import SavedModel, model_folder, read_model
 from emocluster_jax.records.reader import Descriptions, PreparedData, open_data
 from emocluster_jax.runtime import parallel
@@ -90,12 +92,14 @@ def evaluate(request: EvaluateRequest) -> SplitEvaluation:
       1) and RMSE (in label units) over the sentences that have a label and a finite prediction.
 
     Raises:
-      InputError: there is no model, no such data, split or fold, or the data were prepared for another model.
+      InputError: there is no model, no such data, split or fold, the data were prepared for another model, or the
+        engine is not installed or cannot run the model.
     """
     keep_programs()
     console, model, split = request.console or Console(), Path(request.model), request.split
     with parallel.all_or_none():
         saved = read_labelled(model)
+        check_engine(request.engine, saved)
         data = open_data_for(saved, model, Path(request.data_dir), request.fold, console)
         size = len(data.locate(split).positions)
         calibrated_on = {(of.data, of.split, of.fold) for of in calibrations(saved).values()}
@@ -104,7 +108,7 @@ def evaluate(request: EvaluateRequest) -> SplitEvaluation:
     if (data.preparation.fingerprint, split, data.fold) in calibrated_on and parallel.is_primary():
         console.warn(f"{model} was calibrated on this split: its scores here are better than on other recordings")
     chosen = resolve_feed(request.feed, [size], data.preparation.features, console)
-    return evaluate_prepared(saved, data, split, chosen, console)
+    return evaluate_prepared(saved, data, split, chosen, console, engine=request.engine)
 
 
 def read_labelled(model: Path) -> SavedModel:
@@ -116,11 +120,18 @@ def read_labelled(model: Path) -> SavedModel:
 
 
 def evaluate_prepared(
-    model: SavedModel, data: PreparedData, split: str, feed: Feed, console: Console, sample: int = 0
+    model: SavedModel,
+    data: PreparedData,
+    split: str,
+    feed: Feed,
+    console: Console,
+    sample: int = 0,
+    *,
+    engine: Engine,
 ) -> SplitEvaluation:
     """Evaluates a model on a split of records that are open; the embeddings of about `sample` sentences are kept."""
     loaded = load_split(data, split, console, feed=feed, inputs=model.inputs)
-    evaluation = evaluate_split(model, loaded, lambda rows: data.describe(split, rows).ids, console, sample)
+    evaluation = evaluate_split(model, loaded, lambda rows: data.describe(split, rows).ids, console, sample, engine)
     fitted = [name for name, of in calibrations(model).items() if of.data in data.preparation.fingerprints]
     most = {name: value for name, value in reachable(evaluation.scores).items() if name not in fitted}
     return SplitEvaluation(**vars(evaluation), data=data, split=split, reachable=most)

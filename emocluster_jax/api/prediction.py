@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from threadpoolctl import threadpool_limits
 
 from emocluster_jax.api.frames import segmented_frame
 from emocluster_jax.api.overview import ROWS, Overview, Shown
@@ -118,7 +119,8 @@ class PredictRequest(PredictionSettings):
     """Which models predict which recordings."""
 
     models: Predictor | Path | str | Sequence[Predictor | Path | str]
-    """Model directories, work directories of training, or what `load_model` made of them."""
+    """Model directories, work directories of training, or what `load_model` made of them, with the engine given
+    there."""
     recordings: Path | str | Recording | Sequence[Path | str | Recording]
     """Files, and folders that are searched with their subfolders; audio of any format, rate and number of channels. A
     table (.csv, .tsv) names files in its column `file`, segments of them in `start` and `end`, and the files of further
@@ -139,7 +141,9 @@ def predict(request: PredictRequest) -> Predictions:
     """
     console, models = request.console or Console(), request.models
     given = [models] if isinstance(models, Predictor | Path | str) else list(models)
-    predictors = [model if isinstance(model, Predictor) else load_model(model) for model in given]
+    if request.engine != "auto" and any(isinstance(model, Predictor) for model in given):
+        raise InputError("`engine` is given, and models that are loaded have theirs; give it to `load_model`")
+    predictors = [model if isinstance(model, Predictor) else load_model(model, request.engine) for model in given]
     if not predictors:
         raise InputError("no model is given; give at least one")
     _check_distinct_attributes(predictors)
@@ -165,7 +169,9 @@ def predict(request: PredictRequest) -> Predictions:
     noticed: Counter[str] = Counter()
     of_recording: set[str] = set()
     extent = {"window_s": request.window_s, "batch_size": request.batch_size, "workers": request.workers}
-    with console.task("predicting", total=len(found), unit="recordings") as task:
+    # Recordings are decoded side by side; if each had several threads for its spectrogram's product, they would keep
+    # the cores from the networks.
+    with threadpool_limits(1), console.task("predicting", total=len(found), unit="recordings") as task:
         for result in predict_recordings(predictors, found, audio=audio, **extent):
             if isinstance(result, Skipped):
                 console.warn(f"skipped {result.file!r}: {result.reason}")

@@ -177,6 +177,10 @@ class EvaluateRequest(AnyRequest):
     feed: FeedChoice = "auto"
     """Hold all chunks in the devices' memory, or read them from the records as they are needed; results are the same.
     `auto` holds them where they fit."""
+    engine: config.Engine = "auto"
+    """What computes the network: `jax`, on its devices; `onnx`, ONNX Runtime on the CPU (extra `onnx`), which is faster
+    there; or `auto`, ONNX Runtime where it is installed, can run the model, and JAX has one device, a CPU. Results
+    differ by rounding."""
 
 
 @dataclass(frozen=True)
@@ -255,6 +259,10 @@ class PredictionSettings(AnyRequest):
     """Recordings or windows that go through a network at a time; by default 1 on a CPU and 32 elsewhere."""
     workers: int | None = field(default=None, metadata=within(config.WORKERS))
     """Threads that decode; by default one per core."""
+    engine: config.Engine = "auto"
+    """What computes the network: `jax`, on its devices; `onnx`, ONNX Runtime on the CPU (extra `onnx`), which is faster
+    there; or `auto`, ONNX Runtime where it is installed, can run the model, and JAX has one device, a CPU. Results
+    differ by rounding."""
     channel: str | int | None = field(default=None, metadata=within(config.CHANNEL))
     """The channel of a recording to use: `first`, its number from 1, or `mix` for the mean of all. By default what the
     model was trained on, as for the next two."""

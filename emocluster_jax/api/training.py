@@ -249,7 +249,8 @@ def _test(data: PreparedData, workdir: Path, feed: Feed, console: Console) -> Sp
         return None
     with parallel.all_or_none():
         model = read_model(workdir / MODEL)
-    test = evaluate_prepared(model, data, "test", feed, console, sample=_PROJECTED)
+    # A run's scores do not depend on what else is installed.
+    test = evaluate_prepared(model, data, "test", feed, console, sample=_PROJECTED, engine="jax")
     if parallel.is_primary():
         with console.task("writing test predictions"):
             sentences = test.describe()

@@ -9,9 +9,12 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
+from emocluster_jax.config import Engine
 from emocluster_jax.console import Console
+from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.metrics import Scores, score_sentences, sentence_attributes
 from emocluster_jax.feed.split import Split
+from emocluster_jax.inference.engine import OnnxNetwork, runs_on_onnx
 from emocluster_jax.inference.forward import Outputs, chunk_attributes, make_forward
 from emocluster_jax.inference.model_directory import SavedModel
 from emocluster_jax.runtime import parallel
@@ -47,16 +50,23 @@ def evaluate_split(
     recording_ids: Callable[[Int[np.ndarray, " n"]], list[str]],
     console: Console,
     sample: int = 0,
+    engine: Engine = "auto",
 ) -> Evaluation:
     """Predicts every sentence of a split (mean over its chunks) and scores the predictions.
 
     Predictions that are not finite are left out of the scores, with a warning that names their recordings, for which
     `recording_ids` gives ids by their places in the split. With a `sample`, the embeddings of about so many sentences,
-    spread evenly over the split, are kept.
+    spread evenly over the split, are kept. The `engine` is as in `load_model`.
+
+    Raises InputError if the engine is not installed, cannot run the model, or there are several devices for it.
     """
-    forward = make_forward(model.config)
     with console.task("evaluating", split.chunk_count, "chunks") as task:
-        outputs = forward(parallel.replicate(model.variables), split, task.advance)
+        if runs_on_onnx(engine, model):
+            if jax.device_count() > 1:
+                raise InputError("`engine=onnx` runs in one process that has one device; give `engine=jax`")
+            outputs = OnnxNetwork(model).of_split(split, task.advance)
+        else:
+            outputs = make_forward(model.config)(parallel.replicate(model.variables), split, task.advance)
         predictions = sentence_attributes(chunk_attributes(outputs, split), model.label_mean, model.label_std)
     names = model.config.attributes
     truth = split.labels.of(names)

@@ -37,7 +37,7 @@ _IN_CPU_CACHE = 8
 
 
 class Outputs(NamedTuple):
-    """A model's outputs for chunks, on the device; of a split, device by device.
+    """A model's outputs for chunks, on the device, or from ONNX Runtime on the host; of a split, device by device.
 
     Attributes:
       embeddings: float32, what represents the chunks, and K-means clusters.

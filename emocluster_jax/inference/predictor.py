@@ -9,6 +9,7 @@ For many files, with several models at once, see `inference.recordings`.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,11 +23,12 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 from numpy.typing import DTypeLike
 
-from emocluster_jax.config import AudioConfig, Features
+from emocluster_jax.config import AudioConfig, Engine, Features
 from emocluster_jax.corpora.inputs import InputSizes
 from emocluster_jax.errors import InputError, RecordingError
 from emocluster_jax.feed.split import AUDIO, masked
-from emocluster_jax.inference.forward import Outputs, chunk_outputs
+from emocluster_jax.inference.engine import JaxNetwork, OnnxNetwork, check_engine, runs_on_onnx
+from emocluster_jax.inference.forward import Outputs
 from emocluster_jax.inference.model_directory import SavedModel, model_folder, read_model
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
 from emocluster_jax.models.registry import NETWORKS
@@ -82,9 +84,9 @@ class Prediction:
 
 
 class Predictor:
-    """A model that is ready to predict, on JAX's default device.
+    """A model that is ready to predict, by ONNX Runtime or on JAX's default device: see `engine`.
 
-    Each shape of input is compiled once per process; a call on a signal always has the same.
+    JAX compiles each shape of input once per process; a call on a signal always has the same.
 
     Attributes:
       attributes: names of the attributes that the model predicts.
@@ -97,8 +99,10 @@ class Predictor:
       inputs: the further inputs that it reads.
     """
 
-    def __init__(self, model: SavedModel, title: str = "a model") -> None:
+    def __init__(self, model: SavedModel, title: str = "a model", engine: Engine = "auto") -> None:
+        check_engine(engine, model)
         self.title = title
+        self._engine: Engine = engine
         self.attributes: tuple[str, ...] = model.config.attributes
         self.features: Features = model.features
         self.audio: AudioConfig = model.audio
@@ -106,10 +110,9 @@ class Predictor:
         self.knows_labels: bool = model.knows_labels
         self.inputs: InputSizes = model.inputs
         self._label_mean, self._label_std = model.label_mean, model.label_std
-        self._config, self._clustering = model.config, model.clustering
-        self._on_host = jax.device_get((model.variables, model.transform, model.centroids))
-        count, width = self.features.chunks_per_utterance, scaled_width(DENSE_WIDTH, self._config)
-        has_clusters = NETWORKS[self._config.system].clusters
+        self._model = dataclasses.replace(model, variables=jax.device_get(model.variables))
+        count, width = self.features.chunks_per_utterance, scaled_width(DENSE_WIDTH, model.config)
+        has_clusters = NETWORKS[model.config.system].clusters
         self.silence = Prediction(
             attributes=dict.fromkeys(self.attributes, math.nan),
             embedding=np.full(width, np.nan, np.float32),
@@ -121,18 +124,23 @@ class Predictor:
         )
 
     def __repr__(self) -> str:
-        system, clusters = self._config.system, self._config.clusters
+        system, clusters = self._model.config.system, self._model.config.clusters
         clustering = f" with {clusters} clusters" if NETWORKS[system].clusters else ""
         labels = ", ".join(self.attributes) if self.knows_labels else "no attributes"
         return f"Predictor of {self.title}: {labels}; {system}{clustering}, reads {self.features.summary}"
 
     @cached_property
-    def _arrays(self) -> Any:
-        return jax.device_put(self._on_host)
+    def _network(self) -> JaxNetwork | OnnxNetwork:
+        return OnnxNetwork(self._model) if runs_on_onnx(self._engine, self._model) else JaxNetwork(self._model)
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the network is computed on a CPU, by the threads that call it."""
+        return isinstance(self._network, OnnxNetwork) or jax.default_backend() == "cpu"
 
     def __getstate__(self) -> dict[str, Any]:
-        # Arrays on a device cannot be sent to other processes, which may have no device at all.
-        return {name: value for name, value in vars(self).items() if name != "_arrays"}
+        # Arrays on a device cannot be sent to other processes, which may have no device at all, nor can sessions.
+        return {name: value for name, value in vars(self).items() if name != "_network"}
 
     def __call__(
         self,
@@ -189,14 +197,14 @@ class Predictor:
         return self.predictions(self.forward(chunks, vectors))
 
     def forward(self, chunks: Float[np.ndarray, "n frames mel"], vectors: Vectors = MappingProxyType({})) -> Outputs:
-        """Starts the network on inputs as of `predict_chunks` and returns without waiting for the device.
+        """Starts the network on inputs as of `predict_chunks`; returns without waiting for the device if that is JAX's.
 
         Raises InputError in a process that was forked from one in which JAX had started.
         """
         check_not_forked()
         audio = chunks.reshape(-1, self.features.chunks_per_utterance, *chunks.shape[1:])
         inputs = {AUDIO: audio} | masked({name: vectors[name] for name, _ in self.inputs})
-        return _forward(self._config, self._clustering, *self._arrays, inputs)
+        return self._network(inputs)
 
     def predictions(self, outputs: Outputs) -> list[Prediction]:
         """What the network's outputs for n chunks say of each recording; waits for the device."""
@@ -220,16 +228,18 @@ class Predictor:
         ]
 
 
-def load_model(directory: Path | str) -> Predictor:
+def load_model(directory: Path | str, engine: Engine = "auto") -> Predictor:
     """Loads a model for prediction from a model directory, or from a training's work directory, which has one.
 
+    Args:
+      engine: what computes the network: `jax`, on its default device; `onnx`, ONNX Runtime on the CPU (extra `onnx`);
+        or `auto`, ONNX Runtime where it is installed and can run the model, and JAX has no other device than a CPU.
+        Predictions differ by less than 1e-4 in label units.
+
     Raises:
-      InputError: it is neither, or damaged, or of another format version; or this process was forked from one in which
-        JAX had started.
+      InputError: it is neither, or damaged, or of another format version; the engine is not installed or cannot run the
+        model; or this process was forked from one in which JAX had started.
     """
     check_not_forked()
     keep_programs()
-    return Predictor(read_model(model_folder(Path(directory))), str(directory))
-
-
-_forward = jax.jit(chunk_outputs, static_argnums=(0, 1))
+    return Predictor(read_model(model_folder(Path(directory))), str(directory), engine)

@@ -17,7 +17,6 @@ from itertools import groupby, islice, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Float
 
@@ -95,14 +94,14 @@ class Skipped(NamedTuple):
     reason: str
 
 
-def default_batch_size() -> int:
+def default_batch_size(predictors: Sequence[Predictor]) -> int:
     """Recordings per batch: one on a CPU, so that activations fit its caches; enough to fill an accelerator."""
-    return 1 if jax.default_backend() == "cpu" else 32
+    return 1 if all(predictor.on_cpu for predictor in predictors) else 32
 
 
-def _networks_at_a_time() -> int:
-    """One for each core of a CPU, as XLA's convolutions there keep to one; accelerators queue what they are given."""
-    return usable_cores() if jax.default_backend() == "cpu" else 2
+def _networks_at_a_time(predictors: Sequence[Predictor]) -> int:
+    """One for each core of a CPU, as a network there keeps to one; accelerators queue what they are given."""
+    return usable_cores() if all(predictor.on_cpu for predictor in predictors) else 2
 
 
 def predict_recordings(
@@ -129,7 +128,7 @@ def predict_recordings(
         or segments of them; drawn as they are needed.
       window_s: None for one prediction per recording. Otherwise one for each window of this many seconds, as if it were
         a recording of its own. A shorter rest counts from `SHORTEST_WINDOW_S` on, or if it is all there is.
-      batch_size: recordings or windows that go through a network at a time; None for `default_batch_size()`.
+      batch_size: recordings or windows that go through a network at a time; None for `default_batch_size`.
       workers: threads that decode and compute features; None for one per core.
       audio: for each of the predictors how files become signals; None for `Predictor.audio`.
 
@@ -140,11 +139,11 @@ def predict_recordings(
       InputError: as of `check_extent`, or models that read different things, or a front end that is not there.
     """
     check_extent(window_s, batch_size, workers)
-    batch_size = batch_size or default_batch_size()
+    batch_size = batch_size or default_batch_size(predictors)
     workers = workers or usable_cores()
     front_end = _FrontEnd(predictors, audio or [predictor.audio for predictor in predictors])
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-    at_a_time = _networks_at_a_time()
+    at_a_time = _networks_at_a_time(predictors)
     networks = ThreadPoolExecutor(at_a_time, thread_name_prefix="network")
     try:
         decoded = in_order(pool, partial(front_end.segments, window_s=window_s), _of_files(recordings), ahead=workers)
@@ -159,7 +158,7 @@ def predict_recordings(
 
 def predict_prepared(predictor: Predictor, source: ChunkSource, positions: Sequence[int]) -> Iterator[Prediction]:
     """Predicts the recordings at these positions of a split, in their order; all batches have one shape."""
-    size, threads = default_batch_size(), usable_cores()
+    size, threads = default_batch_size([predictor]), usable_cores()
     with ThreadPoolExecutor(threads, thread_name_prefix="read") as pool:
         recordings = in_order(pool, source.read, positions, ahead=size + threads)
         while batch := list(islice(recordings, size)):

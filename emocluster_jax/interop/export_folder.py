@@ -36,6 +36,8 @@ from emocluster_jax.inference.model_directory import (
     settings_as_json,
     weights_sha256,
 )
+from emocluster_jax.inference.onnx_graph import not_as_graph, onnx_session, to_onnx
+from emocluster_jax.inference.parity import ParityError, check_parity
 from emocluster_jax.inference.predictor import Predictor
 from emocluster_jax.models.registry import trains_on_recordings
 from emocluster_jax.runtime.platforms import for_every_platform
@@ -45,19 +47,11 @@ from emocluster_jax.storage.disk import check_output_folder
 Format = Literal["stablehlo", "onnx", "safetensors"]
 FORMAT_VERSION = 1
 PLATFORMS = ("cpu", "cuda", "tpu")
-TOLERANCE = 1e-4
-"""Relative to an output's largest number, or absolute if that is below 1. Exported programs add the same float32
-products in another order, which makes about 1e-6 on CPUs, and ten times more with GPUs' fast convolutions. A wrong
-layer makes far more."""
 _NEEDS: dict[Format, tuple[str, ...]] = {
     "stablehlo": ("flatbuffers",),
     "onnx": ("onnx", "onnxruntime"),
     "safetensors": ("safetensors",),
 }
-
-
-class ParityError(Exception):
-    """An exported program computes something else than its model: a defect. The result must not be published."""
 
 
 class Exported(NamedTuple):
@@ -77,13 +71,13 @@ def check_request(folder: Path, formats: Sequence[Format], model: SavedModel) ->
         for package in _NEEDS[wanted]:
             if find_spec(package) is None:
                 raise InputError(f'`formats={wanted}` needs {package}: pip install "emocluster_jax[export]"')
-    if "onnx" in formats and trains_on_recordings(model.config):
-        raise InputError("`formats=onnx` cannot hold a model that looks across chunks; give `formats=stablehlo`")
     if model.inputs:
         raise InputError(
             f"the model reads {', '.join(dict(model.inputs))} besides audio, and exported models take audio alone; "
             "predict with the model itself"
         )
+    if "onnx" in formats and (reason := not_as_graph(model)):
+        raise InputError(f"`formats=onnx` cannot hold {reason}; give `formats=stablehlo`")
     if not model.knows_labels:
         raise InputError("the model was trained without labels and predicts none; export one trained with labels")
     check_output_folder("`output`", folder)
@@ -103,10 +97,8 @@ def export(model: SavedModel, wanted: Format) -> Exported:
         content = to_stablehlo(model)
         outputs: Any = jax_export.deserialize(bytearray(content)).call(chunks)
     else:
-        from emocluster_jax.interop.onnx_graph import run_onnx, to_onnx
-
         content = to_onnx(model)
-        outputs = run_onnx(content, chunks)
+        outputs = onnx_session(content)({"chunks": chunks})
     return Exported(f"model.{wanted}", content, _check_parity(wanted, outputs, model, chunks))
 
 
@@ -123,26 +115,15 @@ def example_chunks(model: SavedModel) -> Float[np.ndarray, "n frames mel"]:
 def _check_parity(
     what: str, outputs: Mapping[str, Any], model: SavedModel, chunks: Float[np.ndarray, "n frames mel"]
 ) -> dict[str, float]:
-    """The largest difference of each output of an exported program, for one recording's chunks, from `Predictor`'s.
+    """The largest difference of each output of an exported program, for one recording's chunks, from the model's.
 
-    Raises:
-      ParityError: an output is missing, of another shape, or differs by more than `TOLERANCE`; clusters must be equal.
+    Raises ParityError as `check_parity`.
     """
-    prediction = Predictor(model).predict_chunks(chunks)[0]
+    prediction = Predictor(model, engine="jax").predict_chunks(chunks)[0]
     expected = {"attributes": prediction.chunk_attributes, "embeddings": prediction.chunk_embeddings}
     if prediction.chunk_clusters is not None:
         expected["clusters"] = prediction.chunk_clusters
-    found, wanted = ({name: value.shape for name, value in values.items()} for values in (outputs, expected))
-    if found != wanted:
-        raise ParityError(f"{what}: the outputs are {found}, the model's {wanted}")
-    differences = {}
-    for name, own in expected.items():
-        difference = float(np.abs(np.asarray(outputs[name], np.float64) - own).max())
-        allowed = 0.0 if name == "clusters" else TOLERANCE * max(1.0, float(np.abs(own).max()))
-        if not difference <= allowed:
-            raise ParityError(f"{what}: {name} differ from the model's by {difference:.3g}, allowed are {allowed:.3g}")
-        differences[name] = difference
-    return differences
+    return check_parity(what, outputs, expected)
 
 
 def to_stablehlo(model: SavedModel) -> bytes:

@@ -18,7 +18,7 @@ import emocluster_jax
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
 from emocluster_jax.config import AudioConfig, ClusteringConfig, FeatureConfig
 from emocluster_jax.errors import InputError, RecordingError
-from emocluster_jax.inference import predictor as inference
+from emocluster_jax.inference import engine
 from emocluster_jax.inference import recordings as batch_inference
 from emocluster_jax.inference.forward import Outputs
 from emocluster_jax.inference.model_directory import SavedModel, save_model
@@ -192,12 +192,12 @@ def test_recordings_come_in_order_and_bad_ones_say_why(recordings: list[Recordin
 def test_batches_change_nothing_and_are_compiled_once(
     recordings: list[Recording], batch_size: int, workers: int
 ) -> None:
-    predictor = Predictor(small_model(seed=batch_size))
-    before = inference._forward._cache_size()
+    predictor = Predictor(small_model(seed=batch_size), engine="jax")
+    before = engine._forward._cache_size()
 
     results = list(predict_recordings([predictor], recordings, batch_size=batch_size, workers=workers))
 
-    assert inference._forward._cache_size() <= before + 1
+    assert engine._forward._cache_size() <= before + 1
     rows = [result for result in results if isinstance(result, SegmentPrediction)]
     assert len(rows) == 5
     paths = {recording.name: recording.path for recording in recordings}
@@ -206,7 +206,7 @@ def test_batches_change_nothing_and_are_compiled_once(
 
 
 def test_durations_and_rates_compile_nothing(recordings: list[Recording]) -> None:
-    predictor = Predictor(small_model())
+    predictor = Predictor(small_model(), engine="jax")
     predictor(noise(2.0), 16_000)
     list(predict_recordings([predictor], recordings[:1]))
     compiled: list[str] = []

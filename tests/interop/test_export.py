@@ -18,13 +18,13 @@ from emocluster_jax import load_model
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
 from emocluster_jax.config import AudioConfig, ClusteringConfig, GivenFeatures
 from emocluster_jax.errors import InputError
+from emocluster_jax.inference import onnx_graph
 from emocluster_jax.inference.model_directory import SavedModel, named_arrays, read_model, save_model, weights_sha256
+from emocluster_jax.inference.parity import TOLERANCE, ParityError
 from emocluster_jax.inference.predictor import Prediction, Predictor
-from emocluster_jax.interop import export_folder, onnx_graph
+from emocluster_jax.interop import export_folder
 from emocluster_jax.interop.export_folder import (
-    TOLERANCE,
     Exported,
-    ParityError,
     check_request,
     description,
     example_chunks,
@@ -61,7 +61,7 @@ def model() -> SavedModel:
 
 @pytest.fixture(scope="module")
 def prediction(model: SavedModel) -> Prediction:
-    return Predictor(model).predict_chunks(example_chunks(model))[0]
+    return Predictor(model, engine="jax").predict_chunks(example_chunks(model))[0]
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_stablehlo_takes_any_number_of_chunks(
 
 @pytest.mark.parametrize("rows", [1, 3, 11])
 def test_onnx_takes_any_number_of_chunks(folder: Path, model: SavedModel, prediction: Prediction, rows: int) -> None:
-    outputs = onnx_graph.run_onnx((folder / "model.onnx").read_bytes(), example_chunks(model)[:rows])
+    outputs = onnx_graph.onnx_session((folder / "model.onnx").read_bytes())({"chunks": example_chunks(model)[:rows]})
     assert outputs["clusters"].dtype == np.int32
     assert_rows(outputs, prediction, rows)
 

@@ -6,6 +6,7 @@ network, has a fixed version of the operators, and needs no converter.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from jaxtyping import Float, Num
 from emocluster_jax import __version__
 from emocluster_jax.inference.model_directory import SavedModel
 from emocluster_jax.models.encoder import CONVOLUTION_STRIDES, NORM_EPSILON
+from emocluster_jax.models.registry import trains_on_recordings
 
 if TYPE_CHECKING:
     import onnx
@@ -84,14 +86,32 @@ def to_onnx(model: SavedModel) -> bytes:
     return written.SerializeToString()
 
 
-def run_onnx(graph: bytes, chunks: Float[np.ndarray, "n frames mel"]) -> dict[str, Num[np.ndarray, "n ..."]]:
-    """The outputs of a graph from `to_onnx` for chunks, by ONNX Runtime on the CPU."""
+def not_as_graph(model: SavedModel) -> str | None:
+    """What about a model a graph cannot hold; None if it can hold all of it."""
+    if trains_on_recordings(model.config):
+        return "a model that looks across chunks"
+    return f"a model that reads {', '.join(dict(model.inputs))} besides audio" if model.inputs else None
+
+
+def onnx_session(
+    graph: bytes, threads: int = 0
+) -> Callable[[Mapping[str, Float[np.ndarray, "n frames mel"]]], dict[str, Num[np.ndarray, "n ..."]]]:
+    """A graph from `to_onnx`, to be called with its inputs by name; by ONNX Runtime on so many threads of the CPU.
+
+    With 0 threads it takes one for each core.
+    """
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    values: Any = session.run(names, {"chunks": chunks})
-    return dict(zip(names, values, strict=True))
+
+    def outputs(inputs: Mapping[str, Float[np.ndarray, "n frames mel"]]) -> dict[str, Num[np.ndarray, "n ..."]]:
+        values: Any = session.run(names, dict(inputs))
+        return dict(zip(names, values, strict=True))
+
+    return outputs
 
 
 def _encoder(graph: _Graph, model: SavedModel, chunks: str) -> str:
