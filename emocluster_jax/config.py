@@ -534,6 +534,7 @@ Preset = Literal[
 ]
 
 _MODERN = TrainConfig(
+    clustering=ClusteringConfig(l2_normalize=True),
     optimizer=OptimizerConfig(
         algorithm="adamw", adam_learning_rate=1e-3, weight_decay=0.05, warmup_epochs=1.0, schedule="cosine"
     ),

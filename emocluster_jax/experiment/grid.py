@@ -35,6 +35,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "chunk offsets": ("chunk_offset",),
     "mix-up": ("mixup_alpha",),
     "cluster weight": ("cluster_weight", "cluster_warmup_epochs"),
+    "unit length": ("l2_normalize",),
 }
 """What the preset `modern` adds to `paper`, by the settings that switch it off at their defaults."""
 ALL_PARTS = "all of it"

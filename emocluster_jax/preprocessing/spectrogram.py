@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
 from emocluster_jax.config import FeatureConfig
+from emocluster_jax.storage.atomic_files import replacing
+from emocluster_jax.storage.caches import own_cache
 
 _BLOCK_FRAMES = 256
 """Frames transformed at a time: one megabyte, which fits a core's cache."""
@@ -36,12 +41,30 @@ def mel_spectrogram(signal: Float[np.ndarray, " samples"], features: FeatureConf
 
 @lru_cache(maxsize=8)
 def mel_filters(sample_rate_hz: int, fft_size: int, bands: int) -> Float[np.ndarray, "mel frequency"]:
-    """librosa's mel filter bank, computed once per process."""
-    import librosa.filters  # takes a second, so only when the first spectrogram needs it
+    """librosa's mel filter bank; kept in a file for the next process, as importing librosa takes seconds."""
+    name = f"librosa-{version('librosa')}-{sample_rate_hz}-{fft_size}-{bands}.npy"
+    folder = own_cache("mel_filters")
+    filters = None if folder is None else _kept(folder / name, (bands, 1 + fft_size // 2))
+    if filters is None:
+        import librosa.filters
 
-    filters = librosa.filters.mel(sr=sample_rate_hz, n_fft=fft_size, n_mels=bands)
+        filters = librosa.filters.mel(sr=sample_rate_hz, n_fft=fft_size, n_mels=bands)
+        if folder is not None:
+            with suppress(OSError):  # the next process computes them again
+                folder.mkdir(parents=True, exist_ok=True)
+                with replacing(folder / name) as temporary:
+                    np.save(temporary, filters)
     filters.setflags(write=False)
     return filters
+
+
+def _kept(path: Path, shape: tuple[int, int]) -> Float[np.ndarray, "mel frequency"] | None:
+    """The filters in a file; None if there is none, or if it is damaged."""
+    try:
+        filters = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return filters if filters.dtype == np.float32 and filters.shape == shape else None
 
 
 @lru_cache(maxsize=8)

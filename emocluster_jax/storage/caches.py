@@ -50,10 +50,18 @@ def place_caches() -> None:
             print("warning:", one_line(warning), file=sys.stderr, flush=True)
 
 
+def own_cache(name: str) -> Path | None:
+    """This project's folder of that name for what the next process need not compute anew; None without a home folder.
+
+    It need not exist.
+    """
+    caches = _by_convention("XDG_CACHE_HOME", "~/.cache")
+    return caches and caches / "emocluster_jax" / name
+
+
 def compiled_programs() -> Path | None:
     """The folder for programs that JAX compiled; None without a home folder."""
-    caches = _by_convention("XDG_CACHE_HOME", "~/.cache")
-    return caches and caches / "emocluster_jax" / "xla"
+    return own_cache("xla")
 
 
 def _usual_folders() -> dict[str, tuple[str, list[Path | None]]]:

@@ -24,7 +24,7 @@ from emocluster_jax.preprocessing.normalization import (
     no_frames,
     normalize,
 )
-from emocluster_jax.preprocessing.spectrogram import mel_spectrogram
+from emocluster_jax.preprocessing.spectrogram import mel_filters, mel_spectrogram
 
 FEATURES = FeatureConfig()
 REFERENCE_FILES = ("DK_001_A_1", "DK_008_N_2", "DK_019_S_5")
@@ -54,6 +54,34 @@ def test_reference_features(reference: Path, emotale: Path, statistics: Statisti
     ours = mel_chunks(mel_spectrogram(signal, FEATURES), FEATURES, statistics)
     assert ours.dtype == np.float32
     np.testing.assert_allclose(ours, chunks, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"\x93NUMPY", "half"])
+def test_filters_are_kept_for_processes_that_need_not_import_librosa(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: bytes | str | None
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    expected = mel_filters.__wrapped__(8_000, 256, 40)
+    (path,) = (tmp_path / "emocluster_jax" / "mel_filters").iterdir()
+    if damage is not None:
+        path.write_bytes(path.read_bytes()[:5_000] if isinstance(damage, str) else damage)
+
+    code = f"""
+import sys
+import numpy as np
+from emocluster_jax.preprocessing.spectrogram import mel_filters
+np.save({str(tmp_path / "found.npy")!r}, mel_filters(8_000, 256, 40))
+assert ("librosa" in sys.modules) == {damage is not None}
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    np.testing.assert_array_equal(np.load(tmp_path / "found.npy"), expected)
+    np.testing.assert_array_equal(np.load(path), expected)  # what was damaged is written anew
+
+
+def test_filters_where_nothing_can_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "emocluster_jax").write_text("a file, where there should be a folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert mel_filters.__wrapped__(8_000, 256, 40).shape == (40, 129)
 
 
 @pytest.mark.parametrize("samples", [1, 255, 256, 513, 16_000, 90_001, 200_000])
