@@ -87,7 +87,7 @@ class OnnxNetwork:
 
         done = 0
         with split.blocks(_BLOCK) as blocks, ThreadPoolExecutor(cores, thread_name_prefix="network") as pool:
-            for start, outputs in zip(starts, in_order(pool, outputs_of, blocks, ahead=cores), strict=True):
+            for start, outputs in zip(starts.tolist(), in_order(pool, outputs_of, blocks, ahead=cores), strict=True):
                 rows = slice(start * each, min(start + _BLOCK, count) * each)
                 embeddings[rows] = outputs.embeddings[: rows.stop - rows.start]
                 attributes[rows] = outputs.attributes[: rows.stop - rows.start]
