@@ -43,6 +43,8 @@ class Options(Checked):
     """Only the cases with this in their name, e.g. "352 chunks"."""
     without: tuple[str, ...] = ()
     """Leave out the peers with one of these in their name, e.g. torch.compile, which takes a minute to prepare."""
+    peer_seconds: float = field(default=120, metadata=within(Range(float, 1, 100_000)))
+    """Leave out a peer that has not imported, compiled and warmed up within so many seconds."""
     repetitions: int = field(default=5, metadata=within(Range(int, 1, 100_000)))
     """Repetitions of each case, alternating with its peers; medians are reported."""
     quick: bool = False
@@ -81,7 +83,8 @@ def benchmark(options: Options, console: Console) -> list[Row]:
         for case in cases:
             peers = tuple(peer for peer in case.peers if not any(name in peer.name for name in options.without))
             try:
-                measured = measure(dataclasses.replace(case, peers=peers), here, options.repetitions, console)
+                compared = dataclasses.replace(case, peers=peers)
+                measured = measure(compared, here, options.repetitions, console, options.peer_seconds)
             except UnavailableError as error:
                 raise InputError(f"{case.suite}, {case.name}: {error}") from None
             rows += measured

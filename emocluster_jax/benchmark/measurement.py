@@ -43,11 +43,14 @@ class Row:
     peer_figures: dict[str, float] = field(default_factory=dict)
 
 
-def measure(case: Case, device: Device, repetitions: int, console: Console) -> list[Row]:
+def measure(
+    case: Case, device: Device, repetitions: int, console: Console, peer_seconds: float | None = None
+) -> list[Row]:
     """The case with each of its peers; one row without a peer if none can take part.
 
     Repetitions alternate (ours, a peer, the next peer, ours again), so that a machine that slows down, or another
-    program on it, affects all of them alike. Peers that cannot take part are named in warnings.
+    program on it, affects all of them alike. Each side's first one is printed as soon as it is done. Peers that cannot
+    take part, or are not ready within `peer_seconds`, are named in warnings.
 
     Raises:
       UnavailableError: this project itself failed.
@@ -71,14 +74,18 @@ def measure(case: Case, device: Device, repetitions: int, console: Console) -> l
         task.describe("preparing")
         for contender in (case.ours, *case.peers):
             with unless_unavailable(contender):
-                workers[contender.name] = stack.enter_context(working(contender))
+                longest_s = None if contender is case.ours else peer_seconds
+                workers[contender.name] = stack.enter_context(working(contender, longest_s))
                 measured[contender.name] = []
-        for _ in range(repetitions):
+        for number in range(repetitions):
             for contender in (case.ours, *case.peers):
                 if contender.name in measured:
                     task.describe(contender.name)
                     with unless_unavailable(contender):
-                        measured[contender.name].append(workers[contender.name].repeat())
+                        repetition = workers[contender.name].repeat()
+                        measured[contender.name].append(repetition)
+                        if number == 0:
+                            console.line(f"{title}: {contender.name}: {repetition.seconds:.4g} s at first")
             task.advance()
     compile_seconds, cached, floor_seconds = workers[case.ours.name].readiness
     own = measured.pop(case.ours.name)

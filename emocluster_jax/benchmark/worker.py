@@ -40,8 +40,10 @@ class Worker:
     `readiness` are the `compile_seconds`, `cached_compile_seconds` and `floor_seconds` of what it prepared.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, longest_s: float | None = None) -> None:
         self._connection = connection
+        if not connection.poll(longest_s):
+            raise UnavailableError(f"it was not ready within {longest_s:g} s")
         self.readiness: tuple[float | None, float | None, float | None] = self._answer()
 
     def repeat(self) -> Repetition:
@@ -59,11 +61,11 @@ class Worker:
 
 
 @contextlib.contextmanager
-def working(contender: Contender) -> Iterator[Worker]:
+def working(contender: Contender, longest_s: float | None = None) -> Iterator[Worker]:
     """The contender's process, ready for repetitions; it ends with the block.
 
     Raises:
-      UnavailableError: it failed, or something that it needs is not installed.
+      UnavailableError: it failed, something that it needs is not installed, or it was not ready within `longest_s`.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
@@ -71,7 +73,12 @@ def working(contender: Contender) -> Iterator[Worker]:
     process.start()
     theirs.close()
     try:
-        yield Worker(ours)
+        try:
+            worker = Worker(ours, longest_s)
+        except UnavailableError:
+            process.terminate()  # it may be busy with what took too long
+            raise
+        yield worker
     finally:
         ours.close()
         process.join(timeout=10)

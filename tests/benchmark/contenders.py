@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+import time
 from pathlib import Path
 
 from emocluster_jax.benchmark.cases import Prepared
@@ -28,6 +29,11 @@ def tracing(trace: str, name: str, units: float = 1.0) -> Prepared:
 def missing() -> Prepared:
     import no_such_library  # type: ignore[import-not-found]  # noqa: F401
 
+    raise AssertionError
+
+
+def sleeping() -> Prepared:
+    time.sleep(600)
     raise AssertionError
 
 

@@ -41,7 +41,9 @@ def test_repetitions_alternate_and_processes_end(tmp_path: Path, capfd: pytest.C
         assert (row.repetitions, row.compile_seconds, row.device) == (3, 1.5, "a CPU")
         assert row.figures == row.peer_figures == {"done": 3}
         assert row.peak_bytes > 1e6
-    assert "must not land" not in capfd.readouterr().out
+    printed = capfd.readouterr().out
+    assert [line.split(": ")[2] for line in printed.splitlines() if "at first" in line] == ["ours", "a", "b"]
+    assert "must not land" not in printed
 
 
 def test_seconds_are_those_of_a_unit(tmp_path: Path) -> None:
@@ -56,14 +58,16 @@ def test_seconds_are_those_of_a_unit(tmp_path: Path) -> None:
 
 def test_peers_that_cannot_take_part_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ours = contender("ours", "tracing", trace=str(tmp_path / "trace"), name="ours")
-    peers = tuple(contender(f"the {function} one", function) for function in ("missing", "failing", "dying"))
-    (row,) = measure(Case("suite", "case", ours, peers), DEVICE, 2, Console(quiet=True))
+    functions = "missing", "failing", "dying", "sleeping"
+    peers = tuple(contender(f"the {function} one", function) for function in functions)
+    (row,) = measure(Case("suite", "case", ours, peers), DEVICE, 2, Console(quiet=True), peer_seconds=15)
     assert (row.peer, row.peer_seconds, row.ratio, row.ratio_range, row.peer_figures) == (None, None, None, None, {})
     assert row.repetitions == 2
     warnings = capsys.readouterr().err.splitlines()
     assert warnings == [
         "warning: suite: case: without the missing one: no_such_library is not installed",
         "warning: suite: case: without the failing one: ValueError: too small",
+        "warning: suite: case: without the sleeping one: it was not ready within 15 s",
         "warning: suite: case: without the dying one: its process died, perhaps because memory ran out",
     ]
 
