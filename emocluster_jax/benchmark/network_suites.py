@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from emocluster_jax.benchmark.cases import Case, Device, Prepared, ours, torch_peers
+from emocluster_jax.benchmark.cases import Case, Contender, Device, Prepared, ours, peer, torch_peers
 from emocluster_jax.benchmark.made_data import labelled_recordings, temporary_recordings
 from emocluster_jax.benchmark.programs import compile_times, floor_seconds, forward_bytes, training_bytes
 from emocluster_jax.config import FeatureConfig, ModelConfig, TrainConfig
@@ -52,12 +52,17 @@ def embed_cases(device: Device, quick: bool) -> list[Case]:
     on_cpu = device.platform == "cpu"
     width = {"width_multiplier": 0.125 if quick else 1.0}
     narrow = {"compute_dtype": "float32", "width_multiplier": 0.125}
+
+    def peers(work: dict[str, Any]) -> tuple[Contender, ...]:
+        in_torch = torch_peers("torch_networks:embedding", work, device, quick)
+        return (*in_torch, peer("ONNX Runtime", "onnx_networks:embedding", work)) if on_cpu else in_torch
+
     return [
         Case(
             "embed",
             f"{11 * recordings} chunks, {dtype}",
             ours(embedding, {"recordings": recordings, "compute_dtype": dtype, **width}),
-            torch_peers("torch_networks:embedding", {"recordings": recordings, **width}, device, quick),
+            peers({"recordings": recordings, **width}),
         )
         for recordings in ((2,) if quick else (32, 128) if on_cpu else (32, 10_000))
         for dtype in _types(device)

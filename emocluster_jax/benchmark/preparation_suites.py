@@ -81,12 +81,12 @@ def long_recording(hours: float, window_s: float | None) -> Prepared:
 
 def _predicted(paths: list[Path], folder: tempfile.TemporaryDirectory[str], window_s: float | None = None) -> Prepared:
     # The memory of preparation is measured without JAX.
-    from emocluster_jax.benchmark.predict_suite import models
+    from emocluster_jax.benchmark.made_models import drawn_models
     from emocluster_jax.inference.predictor import Predictor
     from emocluster_jax.inference.recordings import Recording, SegmentPrediction, predict_recordings
 
     recordings = [Recording(path.name, path) for path in paths]
-    predictors = [Predictor(model) for model in models(width_multiplier=1 / 8)[:1]]
+    predictors = [Predictor(model) for model in drawn_models(width_multiplier=1 / 8)[:1]]
 
     def repeat() -> dict[str, float]:
         results = predict_recordings(predictors, recordings, window_s=window_s)

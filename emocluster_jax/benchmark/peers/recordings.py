@@ -1,6 +1,7 @@
-"""Recordings one after another: to normalised chunks with librosa, and on through three networks in PyTorch.
+"""Recordings one after another: to normalised chunks with librosa, and on through three networks.
 
-As a command: `python -m emocluster_jax.benchmark.peers.recordings FOLDER TABLE.csv DEVICE`
+The `runtime` is PyTorch's "cpu" or "cuda", or "onnx" for ONNX Runtime. As a command:
+`python -m emocluster_jax.benchmark.peers.recordings FOLDER TABLE.csv RUNTIME [GRAPH.onnx ...]`
 """
 
 from __future__ import annotations
@@ -8,8 +9,8 @@ from __future__ import annotations
 import csv
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import librosa
 import numpy as np
@@ -18,9 +19,8 @@ from emocluster_jax.benchmark.cases import Prepared
 from emocluster_jax.benchmark.made_data import temporary_recordings
 from emocluster_jax.runtime.child_processes import end_with_parent, run_child
 
-if TYPE_CHECKING:  # chunks are made without PyTorch
-    from emocluster_jax.benchmark.peers.torch_networks import Network
-
+Network = Callable[[np.ndarray], float]
+"""From a recording's chunks to the mean of its attribute."""
 CHUNKS, FRAMES, BANDS = 11, 62, 128
 
 
@@ -36,25 +36,26 @@ def features(recordings: int, seconds: float) -> Prepared:
     return Prepared(repeat, recordings, audio_seconds=recordings * seconds, close=folder.cleanup)
 
 
-def predictions(recordings: int, seconds: float, device: str) -> Prepared:
+def predictions(recordings: int, seconds: float, runtime: str) -> Prepared:
     """A running process; seconds are per recording."""
     paths, folder = temporary_recordings(recordings, seconds)
-    networks = make_networks(device)
+    networks = make_networks(runtime, _drawn_graphs(Path(folder.name)) if runtime == "onnx" else [])
 
     def repeat() -> None:
         for path in paths:
-            predict(path, networks, device)
+            predict(path, networks)
 
-    predict(paths[0], networks, device)
+    predict(paths[0], networks)
     return Prepared(repeat, recordings, audio_seconds=recordings * seconds, close=folder.cleanup)
 
 
-def whole_process(recordings: int, seconds: float, device: str) -> Prepared:
+def whole_process(recordings: int, seconds: float, runtime: str) -> Prepared:
     """A whole command, from its start to its table."""
     paths, folder = temporary_recordings(recordings, seconds)
+    graphs = _drawn_graphs(Path(folder.name)) if runtime == "onnx" else []
 
     def repeat() -> None:
-        arguments = [paths[0].parent, Path(folder.name) / "table.csv", device]
+        arguments = [paths[0].parent, Path(folder.name) / "table.csv", runtime, *graphs]
         line = [sys.executable, "-m", __spec__.name, *map(str, arguments)]
         if status := run_child(line):
             raise subprocess.CalledProcessError(status, line)
@@ -76,26 +77,50 @@ def chunks_of(path: Path) -> np.ndarray:
     return np.stack([normalized[i * step : i * step + FRAMES] for i in range(CHUNKS)])
 
 
-def make_networks(device: str) -> list[Network]:
-    from emocluster_jax.benchmark.peers.torch_networks import make_network
+def make_networks(runtime: str, graphs: Sequence[Path]) -> list[Network]:
+    """Three networks in PyTorch on a device, or those of the graphs in ONNX Runtime."""
+    if runtime == "onnx":
+        import onnxruntime
 
-    return [make_network(1.0, device).eval() for _ in range(3)]
+        def in_onnx(session: onnxruntime.InferenceSession) -> Network:
+            return lambda chunks: float(np.asarray(session.run(["attributes"], {"chunks": chunks})[0]).mean())
 
-
-def predict(path: Path, networks: list[Network], device: str) -> list[float]:
-    """The three attributes of a recording."""
+        return [in_onnx(onnxruntime.InferenceSession(graph)) for graph in graphs]
     import torch
 
-    with torch.inference_mode():
-        data = torch.from_numpy(chunks_of(path)).to(device)
-        return [float(network(data)[2].mean()) for network in networks]
+    from emocluster_jax.benchmark.peers.torch_networks import make_network
+
+    def in_torch(network: torch.nn.Module) -> Network:
+        def predict(chunks: np.ndarray) -> float:
+            with torch.inference_mode():
+                return float(network(torch.from_numpy(chunks).to(runtime))[2].mean())
+
+        return predict
+
+    return [in_torch(make_network(1.0, runtime).eval()) for _ in range(3)]
+
+
+def predict(path: Path, networks: Sequence[Network]) -> list[float]:
+    """The three attributes of a recording."""
+    chunks = chunks_of(path)
+    return [network(chunks) for network in networks]
+
+
+def _drawn_graphs(folder: Path) -> list[Path]:
+    from emocluster_jax.benchmark.peers.onnx_networks import graphs
+
+    paths = []
+    for i, graph in enumerate(graphs()):
+        paths.append(folder / f"model-{i}.onnx")
+        paths[-1].write_bytes(graph)
+    return paths
 
 
 if __name__ == "__main__":
     end_with_parent()
-    source, table, device = sys.argv[1:]
-    networks = make_networks(device)
+    source, table, runtime, *graphs = sys.argv[1:]
+    networks = make_networks(runtime, [Path(graph) for graph in graphs])
     with Path(table).open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
         for path in sorted(Path(source).iterdir()):
-            rows.writerow([path.name, *predict(path, networks, device)])
+            rows.writerow([path.name, *predict(path, networks)])
