@@ -16,7 +16,7 @@ _MOST_MAPS = 20_000
 
 
 def keep_programs() -> None:
-    """Has JAX keep the programs of this process that take a second or more to compile, for the next ones.
+    """Has JAX keep the programs of this process for the next ones, the small ones too, as there are many of them.
 
     They go to the folder that `JAX_COMPILATION_CACHE_DIR` names, else to `~/.cache/emocluster_jax/xla`. Where JAX was
     configured before, by its `jax_compilation_cache_dir` or that variable, nothing changes.
@@ -25,6 +25,8 @@ def keep_programs() -> None:
     folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or compiled_programs()
     if jax.config.jax_compilation_cache_dir is None and folder:  # type: ignore[attr-defined]
         jax.config.update("jax_compilation_cache_dir", str(folder))
+        if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 @contextmanager
