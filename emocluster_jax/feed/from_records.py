@@ -23,6 +23,7 @@ from emocluster_jax.feed.split import AUDIO, Feed, Inputs, Split, block_starts, 
 from emocluster_jax.preprocessing.chunks import chunk_step
 from emocluster_jax.records.reader import ChunkSource, Descriptions, PreparedData
 from emocluster_jax.runtime import parallel
+from emocluster_jax.runtime.device_memory import DeviceMemory, device_memory
 from emocluster_jax.runtime.host import available_bytes, usable_cores
 
 RESIDENT_SHARE = 0.4
@@ -54,10 +55,12 @@ def resolve_feed(feed: Feed | Literal["auto"], recordings: Sequence[int], featur
     if feed != "auto":
         console.line(f"Chunks: {_size(needed)}, {feed}, as `feed` says")
         return feed
-    free = parallel.smallest(free_bytes())
+    memory = device_memory()
+    free = parallel.smallest(free_bytes(memory))
     chosen = "resident" if fits(needed, free) else "streamed"
     where = "resident on the devices" if chosen == "resident" else "streamed from the records"
-    console.line(f"Chunks: {_size(needed)}, {where} ({free / _GB:.1f} GB of memory are free; see `feed`)")
+    untold = "" if memory is None or memory.told else "taken to be "
+    console.line(f"Chunks: {_size(needed)}, {where} ({free / _GB:.1f} GB of memory are {untold}free; see `feed`)")
     return chosen
 
 
@@ -76,13 +79,11 @@ def fits(needed: float, free: float) -> bool:
     return needed <= RESIDENT_SHARE * free
 
 
-def free_bytes() -> int:
+def free_bytes(memory: DeviceMemory | None) -> int:
     """What is free for this process's chunks: on its devices, and on the host that they come through."""
     host = available_bytes()
-    devices = [device.memory_stats() for device in jax.local_devices()]
-    # Equal shares: the device with the least sets the limit. A CPU's device has no memory of its own, nor statistics.
-    free = [stats["bytes_limit"] - stats["bytes_in_use"] for stats in devices if stats and "bytes_limit" in stats]
-    return min(host, len(devices) * min(free)) if free else host
+    # Equal shares: the device with the least sets the limit.
+    return host if memory is None else min(host, jax.local_device_count() * memory.free)
 
 
 def load_split(
@@ -146,8 +147,8 @@ class StreamedSplit(Split):
     chunk_steps: Int[np.ndarray, " all_utterances"] | None
 
     @property
-    def chunks_per_utterance(self) -> int:
-        return self.source.shape[0]
+    def shape(self) -> tuple[int, int, int]:
+        return self.source.shape
 
     def blocks(self, size: int) -> AbstractContextManager[Iterator[Inputs]]:
         count, each = self.utterances_per_device, self.chunks_per_utterance

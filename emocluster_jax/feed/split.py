@@ -39,7 +39,12 @@ class Split(ABC):
 
     @property
     @abstractmethod
-    def chunks_per_utterance(self) -> int: ...
+    def shape(self) -> tuple[int, int, int]:
+        """That of a recording: chunks, their frames, and numbers in a frame."""
+
+    @property
+    def chunks_per_utterance(self) -> int:
+        return self.shape[0]
 
     @property
     def utterances(self) -> int:
@@ -124,8 +129,9 @@ class ResidentSplit(Split):
     chunk_steps: Int[np.ndarray, " utterances"] | None = None
 
     @property
-    def chunks_per_utterance(self) -> int:
-        return self.inputs[AUDIO].shape[2]
+    def shape(self) -> tuple[int, int, int]:
+        chunks, frames, dimensions = self.inputs[AUDIO].shape[2:]
+        return chunks, frames, dimensions
 
     def blocks(self, size: int) -> AbstractContextManager[Iterator[Inputs]]:
         program = block_program(size)

@@ -21,15 +21,18 @@ from emocluster_jax.clustering.embedding_transform import EmbeddingTransform, tr
 from emocluster_jax.clustering.kmeans import assign
 from emocluster_jax.config import ClusteringConfig, ModelConfig
 from emocluster_jax.feed.split import AUDIO, Inputs, Split, as_float32, block_starts
-from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
+from emocluster_jax.models.encoder import CONVOLUTION_WIDTHS, DENSE_WIDTH, scaled_width
 from emocluster_jax.models.network import Output
 from emocluster_jax.models.registry import network_of
 from emocluster_jax.runtime import parallel, platforms
+from emocluster_jax.runtime.device_memory import device_memory
 from emocluster_jax.runtime.host import usable_cores
 from emocluster_jax.runtime.loops import StoppedError, in_order, in_segments
 
 _BLOCK = 2_048
-"""Chunks that an accelerator is given at a time, which fill it."""
+"""Chunks that an accelerator is given at a time at most; fewer fill the largest ones as well."""
+_SHARE = 1 / 16
+"""What of an accelerator's memory the network may take for them."""
 _CPU_BLOCK = 176
 """Chunks that a CPU is given at a time, which hide what a call costs."""
 _IN_CPU_CACHE = 8
@@ -77,7 +80,7 @@ class Forward:
         processes, whether to stop, which raises StoppedError. `compiling` is entered while programs are compiled.
         """
         count, each = split.utterances_per_device, split.chunks_per_utterance
-        size, per_device, side_by_side = _block(each), count * each, _blocks_side_by_side()
+        size, per_device, side_by_side = _block(split.shape, self.config), count * each, _blocks_side_by_side()
         starts = block_starts(size, count)
         outputs = Outputs(
             parallel.zeros((per_device, scaled_width(DENSE_WIDTH, self.config))),
@@ -123,7 +126,7 @@ def make_forward(config: ModelConfig, *, fast: bool = False) -> Forward:
     def run(_: tuple[()], arrays: tuple[Any, Inputs], counted: tuple[Array, Array]) -> Outputs:
         variables, given = arrays
         recordings, each = given[AUDIO].shape[:2]
-        at_once = min(_at_once(each), recordings)
+        at_once = min(_at_once(each), recordings) if platforms.only_cpu() else recordings
 
         def outputs_of(inputs: Inputs) -> Outputs:
             output = network_outputs(config, variables, as_float32(inputs), fast=fast)
@@ -143,15 +146,25 @@ def make_forward(config: ModelConfig, *, fast: bool = False) -> Forward:
     return Forward(config, parallel.parallel(run))
 
 
-def _block(chunks: int) -> int:
-    """How many recordings, of so many chunks, a device is given at a time: a multiple of those that it computes."""
-    at_once = _at_once(chunks)
-    return max(1, _CPU_BLOCK // (chunks * at_once)) * at_once if platforms.only_cpu() else at_once
+def _block(shape: tuple[int, int, int], config: ModelConfig) -> int:
+    """How many recordings of this shape a device is given at a time, the same on all processes.
+
+    On a CPU they are a multiple of those that it computes at a time.
+    """
+    chunks, frames, dimensions = shape
+    memory = device_memory()
+    if memory is None:
+        at_once = _at_once(chunks)
+        return max(1, _CPU_BLOCK // (chunks * at_once)) * at_once
+    # The first two layers' outputs are there together, and take more than all others.
+    per_chunk = 2 * 4 * frames * dimensions * scaled_width(CONVOLUTION_WIDTHS[0], config)
+    fitting = min(_BLOCK, int(_SHARE * memory.total / per_chunk))
+    return max(1, int(parallel.smallest(fitting)) // chunks)
 
 
 def _at_once(chunks: int) -> int:
-    """How many recordings, of so many chunks, a device computes at a time."""
-    return max(1, (_IN_CPU_CACHE if platforms.only_cpu() else _BLOCK) // chunks)
+    """How many recordings, of so many chunks, a CPU computes at a time."""
+    return max(1, _IN_CPU_CACHE // chunks)
 
 
 def _blocks_side_by_side() -> int:

@@ -7,6 +7,7 @@ import pytest
 from emocluster_jax.config import FeatureConfig
 from emocluster_jax.console import Console
 from emocluster_jax.feed.from_records import chunk_bytes, fits, free_bytes, resolve_feed
+from emocluster_jax.runtime.device_memory import DeviceMemory
 
 
 def test_size_of_the_chunks() -> None:
@@ -20,9 +21,16 @@ def test_chunks_may_take_two_fifths(needed: float, free: float, fit: bool) -> No
     assert fits(needed, free) is fit
 
 
+def test_free_memory_is_the_hosts_or_the_devices() -> None:
+    host = free_bytes(None)
+    assert free_bytes(DeviceMemory(10**6, 10**5)) == 10**5  # of one device
+    # Half as much again, as other programs come and go.
+    assert host / 2 < free_bytes(DeviceMemory(10**15, 10**15)) < 2 * host
+
+
 def test_the_choice_is_said_and_can_be_overridden(capsys: pytest.CaptureFixture[str]) -> None:
     console = Console()
-    assert free_bytes() > 1e6
+    assert free_bytes(None) > 1e6
     assert resolve_feed("auto", [1], FeatureConfig(), console) == "resident"
     # More than any machine has: 175 TB.
     assert resolve_feed("auto", [10**9], FeatureConfig(), console) == "streamed"
