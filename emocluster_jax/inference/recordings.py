@@ -8,6 +8,7 @@ What is silent reaches no network.
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -224,6 +225,7 @@ class _FrontEnd:
             self.chunks_of.append(list(self._distinct).index(key))
             # Imports libraries here: while several threads import, Python's parser may fail in one of them.
             if isinstance(its := predictor.features, FeatureConfig):
+                importlib.import_module("emocluster_jax.preprocessing.decoding")
                 mel_filters(its.sample_rate_hz, its.fft_size, its.mel_bands)
             elif isinstance(its, FrontEndFeatures):
                 loaded(its)

@@ -7,12 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import soxr
 from jaxtyping import Bool, Float, Shaped
 
 from emocluster_jax.config import DEFAULT_AUDIO, AudioConfig
 from emocluster_jax.errors import RecordingError
-from emocluster_jax.preprocessing.decoding import decoded
 from emocluster_jax.preprocessing.file_contents import Blocks, opened
 
 LOWEST_RATE_HZ = 1_000
@@ -80,6 +78,8 @@ def signal_blocks(
       mean: the recording's `Condition.mean`, for `audio.remove_dc`, subtracted before resampling, which would distort
         the ends of a constant. If it is None, the recording is decoded once more to find it.
     """
+    from emocluster_jax.preprocessing.decoding import decoded  # libsndfile, without which signals can be predicted
+
     if audio.remove_dc and mean is None:
         first = Condition()
         for _ in signal_blocks(path, sample_rate_hz, replace(audio, remove_dc=False), longest_s, first):
@@ -187,8 +187,12 @@ def _resampled(
 ) -> Iterator[Float[np.ndarray, " resampled"]]:
     if not LOWEST_RATE_HZ <= rate <= HIGHEST_RATE_HZ:
         raise RecordingError(f"a sample rate of {rate} Hz; expected {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ}")
-    # A stream gives the same bits as resampling the whole signal at once.
-    stream = None if rate == sample_rate_hz else soxr.ResampleStream(rate, sample_rate_hz, 1, "float32", "HQ")
+    stream = None
+    if rate != sample_rate_hz:
+        import soxr
+
+        # A stream gives the same bits as resampling the whole signal at once.
+        stream = soxr.ResampleStream(rate, sample_rate_hz, 1, "float32", "HQ")
     seconds = 0.0
     for block in blocks:
         seconds += len(block) / rate
