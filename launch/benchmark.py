@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
     from emocluster_jax.benchmark.measurement import Row
     from emocluster_jax.console import Console
 
-DESCRIPTION = """Measure training steps, embedding, K-means, whole epochs, streaming, preparation or prediction on
-random data, each beside its peers (PyTorch, faiss, scikit-learn, librosa), as far as the extra `bench` is installed;
-and the memory that much preparation and prediction takes."""
+DESCRIPTION = """Check a device against plain layers, and measure training steps, embedding, K-means, whole epochs,
+streaming, preparation or prediction on random data, each beside its peers (PyTorch, faiss, ONNX Runtime, scikit-learn,
+librosa), as far as the extra `bench` is installed; the memory that much preparation and prediction takes; and which
+kernels take how long."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,12 @@ class Options(Checked):
     """What to measure, and how."""
 
     suites: tyro.conf.Positional[
-        tuple[Literal["train", "embed", "kmeans", "epoch", "feed", "prepare", "predict", "memory", "all"], ...]
+        tuple[
+            Literal[
+                "parity", "train", "embed", "kmeans", "epoch", "feed", "prepare", "predict", "memory", "profile", "all"
+            ],
+            ...,
+        ]
     ] = ()
     """One or several; `all` takes about an hour on a laptop. [required]"""
     output: Path | None = None
@@ -47,6 +54,8 @@ class Options(Checked):
     """Leave out a peer that has not imported, compiled and warmed up within so many seconds."""
     repetitions: int = field(default=5, metadata=within(Range(int, 1, 100_000)))
     """Repetitions of each case, alternating with its peers; medians are reported."""
+    minutes: float | None = field(default=None, metadata=within(Range(float, 0, 100_000)))
+    """Begin no further case after so many minutes, and name what is left out."""
     quick: bool = False
     """Use tiny sizes, to check that everything works; the figures mean nothing."""
     quiet: bool = False
@@ -64,9 +73,7 @@ def benchmark(options: Options, console: Console) -> list[Row]:
     from emocluster_jax.benchmark.worker import UnavailableError, device
 
     if not options.suites:
-        raise InputError(
-            "no suite is named; give one or more of train, embed, kmeans, epoch, feed, prepare, predict, memory, or all"
-        )
+        raise InputError(f"no suite is named; give one or more of {', '.join(SUITES)}, or all")
     if options.output is not None:
         check_output_file("--output", options.output)
     here = device()
@@ -78,9 +85,12 @@ def benchmark(options: Options, console: Console) -> list[Row]:
     cases = [case for case in found if options.case in case.name]
     if not cases:
         raise InputError(f"no case of {', '.join(suites)} contains {options.case!r} in its name; leave --case out")
-    rows = []
+    rows, started = [], time.monotonic()
     with options.output.open("w", encoding="utf-8") if options.output else nullcontext() as file:
         for case in cases:
+            if options.minutes is not None and time.monotonic() - started > 60 * options.minutes:
+                console.warn(f"{case.suite}: {case.name}: left out, as {options.minutes:g} minutes are over")
+                continue
             peers = tuple(peer for peer in case.peers if not any(name in peer.name for name in options.without))
             try:
                 compared = dataclasses.replace(case, peers=peers)
@@ -92,6 +102,8 @@ def benchmark(options: Options, console: Console) -> list[Row]:
                 file.writelines(json.dumps(dataclasses.asdict(row)) + "\n" for row in measured)
                 file.flush()
             _summarize(measured, console)
+    if len(cases) > 1:
+        _conclude(rows, console)
     return rows
 
 
@@ -114,6 +126,29 @@ def _summarize(rows: Sequence[Row], console: Console) -> None:
         from_cache = "" if cached is None else f", {cached:.1f} s from the cache"
         console.line(f"compilation {first.compile_seconds:.1f} s{from_cache}")
     console.line(f"peak memory {first.peak_bytes / 1e6:,.0f} MB, {first.repetitions} repetitions")
+
+
+def _conclude(rows: Sequence[Row], console: Console) -> None:
+    """All cases in one table."""
+
+    def seconds(value: float | None) -> str:
+        return "-" if value is None else f"{value:.4g}"
+
+    lines = [
+        (
+            f"{row.suite}: {row.case}",
+            seconds(row.seconds),
+            row.peer or "-",
+            seconds(row.peer_seconds),
+            row.ratio,
+            seconds(row.compile_seconds),
+            seconds(row.cached_compile_seconds),
+            f"{row.peak_bytes / 1e9:.2f}",
+        )
+        for row in rows
+    ]
+    heads = ("case", "seconds", "peer", "its seconds", "ratio", "compilation", "cached", "peak GB")
+    console.table(f"All on {rows[0].device}" if rows else "Nothing was measured", heads, lines)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 SUITES = {
+    "parity": "parity_suite",
     "train": "network_suites",
     "embed": "network_suites",
     "kmeans": "kmeans_suite",
@@ -15,6 +16,7 @@ SUITES = {
     "prepare": "preparation_suites",
     "predict": "predict_suite",
     "memory": "preparation_suites",
+    "profile": "profile_suite",
 }
 """By suite, the module of this package with `<suite>_cases(device, quick) -> list[Case]`."""
 

@@ -59,8 +59,13 @@ def resolve_feed(feed: Feed | Literal["auto"], recordings: Sequence[int], featur
     free = parallel.smallest(free_bytes(memory))
     chosen = "resident" if fits(needed, free) else "streamed"
     where = "resident on the devices" if chosen == "resident" else "streamed from the records"
-    untold = "" if memory is None or memory.told else "taken to be "
-    console.line(f"Chunks: {_size(needed)}, {where} ({free / _GB:.1f} GB of memory are {untold}free; see `feed`)")
+    if memory is None or memory.told:
+        console.line(f"Chunks: {_size(needed)}, {where} ({free / _GB:.1f} GB of memory are free; see `feed`)")
+    else:
+        console.line(
+            f"Chunks: {_size(needed)}, {where} (the devices do not tell their memory; {free / _GB:.1f} GB are assumed; "
+            "see `feed`)"
+        )
     return chosen
 
 
