@@ -33,7 +33,7 @@ _BLOCK = 2_048
 """Chunks that an accelerator is given at a time at most; fewer fill the largest ones as well."""
 _SHARE = 1 / 16
 """What of an accelerator's memory the network may take for them."""
-_CPU_BLOCK = 176
+_CPU_BLOCK = 88
 """Chunks that a CPU is given at a time, which hide what a call costs."""
 _IN_CPU_CACHE = 8
 """About so many of them it computes at a time, in whole recordings."""
@@ -112,7 +112,7 @@ class Forward:
                 given = next(blocks)
                 self.program.lower((), (variables, given), (firsts[0], lasts[0])).compile()
                 blocks = chain([given], blocks)
-            if in_segments(len(starts), segment, stop=stop) < len(starts):
+            if in_segments(len(starts), segment, together=side_by_side, stop=stop) < len(starts):
                 raise StoppedError
         return outputs
 

@@ -25,6 +25,7 @@ def in_segments(
     *,
     first: int = 0,
     longest: int | None = None,
+    together: int = 1,
     stop: Callable[[], bool] | None = None,
 ) -> int:
     """Calls `run(first, last)` over consecutive ranges of steps, each about `SEGMENT_S` long.
@@ -35,18 +36,20 @@ def in_segments(
     Args:
       run: runs the steps from `first` up to, but not including, `last`, and returns when they are done.
       longest: the most steps of a range, if there is a most.
+      together: how many steps are done at the same time: ranges have a multiple of it, but for the last.
       stop: asked after each call whether to stop; must be the same on all processes.
 
     Returns:
       The number of steps done: `total`, unless it was stopped.
     """
-    length = 1
+    length = together
     while first < total:
         last = min(total, first + length)
         started = time.monotonic()
         run(first, last)
         took = max(time.monotonic() - started, 1e-6)
-        length = max(1, min(4 * length, int((last - first) * SEGMENT_S / took), longest or total))
+        length = min(4 * length, int((last - first) * SEGMENT_S / took), longest or total)
+        length = max(1, length // together) * together
         first = last
         # The slowest process decides: with different ranges they would not launch the same programs.
         length = int(parallel.smallest(length))

@@ -28,4 +28,4 @@ def test_blocks_of_a_cpu_are_a_multiple_of_what_fits_its_cache() -> None:
     config = ModelConfig()
     for shape in (SHAPE, (1, 62, 128), (3, 62, 128), (1_000, 62, 128)):
         assert forward._block(shape, config) % forward._at_once(shape[0]) == 0
-    assert forward._block(SHAPE, config) * 11 == 176
+    assert forward._block(SHAPE, config) * 11 == 88
