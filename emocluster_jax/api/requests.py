@@ -178,8 +178,8 @@ class EvaluateRequest(AnyRequest):
     """Hold all chunks in the devices' memory, or read them from the records as they are needed; results are the same.
     `auto` holds them where they fit."""
     engine: config.Engine = "auto"
-    """What computes the network: `jax`, on its devices; `onnx`, ONNX Runtime on the CPU (extra `onnx`), which is faster
-    there; or `auto`, ONNX Runtime where it is installed, can run the model, and JAX has one device, a CPU. Results
+    """What computes the network: `jax`, on all devices; `onnx`, ONNX Runtime on the CPU (extra `onnx`), which is faster
+    there; or `auto`, ONNX Runtime where it is installed, can run the model, and JAX has one device, a CPU. Scores
     differ by rounding."""
 
 
@@ -260,9 +260,8 @@ class PredictionSettings(AnyRequest):
     workers: int | None = field(default=None, metadata=within(config.WORKERS))
     """Threads that decode; by default one per core."""
     engine: config.Engine = "auto"
-    """What computes the network: `jax`, on its devices; `onnx`, ONNX Runtime on the CPU (extra `onnx`), which is faster
-    there; or `auto`, ONNX Runtime where it is installed, can run the model, and JAX has one device, a CPU. Results
-    differ by rounding."""
+    """What computes the networks: `jax`, on its default device; `onnx`, ONNX Runtime on the CPU (extra `onnx`); `auto`,
+    which is ONNX Runtime for a model that it can run, where it is installed and JAX has one device, a CPU."""
     channel: str | int | None = field(default=None, metadata=within(config.CHANNEL))
     """The channel of a recording to use: `first`, its number from 1, or `mix` for the mean of all. By default what the
     model was trained on, as for the next two."""

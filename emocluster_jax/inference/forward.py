@@ -30,7 +30,7 @@ from emocluster_jax.runtime.host import usable_cores
 from emocluster_jax.runtime.loops import StoppedError, in_order, in_segments
 
 _BLOCK = 2_048
-"""Chunks that an accelerator is given at a time at most; fewer fill the largest ones as well."""
+"""Chunks that an accelerator is given at a time, at most, which fill it."""
 _SHARE = 1 / 16
 """What of an accelerator's memory the network may take for them."""
 _CPU_BLOCK = 88
