@@ -19,6 +19,7 @@ from emocluster_jax import config
 from emocluster_jax.config import (
     DEFAULT_AUDIO,
     AudioConfig,
+    Engine,
     FeatureConfig,
     Preset,
     TrainConfig,
@@ -177,7 +178,7 @@ class EvaluateRequest(AnyRequest):
     feed: FeedChoice = "auto"
     """Hold all chunks in the devices' memory, or read them from the records as they are needed; results are the same.
     `auto` holds them where they fit."""
-    engine: config.Engine = "auto"
+    engine: Engine = "auto"
     """What computes the network: `jax`, on all devices; `onnx`, ONNX Runtime on the CPU (extra `onnx`), which is faster
     there; or `auto`, ONNX Runtime where it is installed, can run the model, and JAX has one device, a CPU. Scores
     differ by rounding."""
@@ -259,7 +260,7 @@ class PredictionSettings(AnyRequest):
     """Recordings or windows that go through a network at a time; by default 1 on a CPU and 32 elsewhere."""
     workers: int | None = field(default=None, metadata=within(config.WORKERS))
     """Threads that decode; by default one per core."""
-    engine: config.Engine = "auto"
+    engine: Engine = "auto"
     """What computes the networks: `jax`, on its default device; `onnx`, ONNX Runtime on the CPU (extra `onnx`); `auto`,
     which is ONNX Runtime for a model that it can run, where it is installed and JAX has one device, a CPU."""
     channel: str | int | None = field(default=None, metadata=within(config.CHANNEL))
