@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from emocluster_jax.api.frames import segmented_frame
 from emocluster_jax.api.overview import ROWS, Overview, Shown
 from emocluster_jax.api.requests import PredictionSettings, asked_by
-from emocluster_jax.config import AudioConfig, GivenFeatures, channel_number
+from emocluster_jax.config import AudioConfig, Engine, GivenFeatures, channel_number
 from emocluster_jax.console import Console
 from emocluster_jax.corpora.audio_files import recording_suffixes
 from emocluster_jax.errors import InputError
@@ -141,9 +141,10 @@ def predict(request: PredictRequest) -> Predictions:
     """
     console, models = request.console or Console(), request.models
     given = [models] if isinstance(models, Predictor | Path | str) else list(models)
-    if request.engine != "auto" and any(isinstance(model, Predictor) for model in given):
+    engine: Engine = request.engine
+    if engine != "auto" and any(isinstance(model, Predictor) for model in given):
         raise InputError("`engine` is given, and models that are loaded have theirs; give it to `load_model`")
-    predictors = [model if isinstance(model, Predictor) else load_model(model, request.engine) for model in given]
+    predictors = [model if isinstance(model, Predictor) else load_model(model, engine) for model in given]
     if not predictors:
         raise InputError("no model is given; give at least one")
     _check_distinct_attributes(predictors)
