@@ -114,7 +114,7 @@ def _summarize(rows: Sequence[Row], console: Console) -> None:
         first.suite,
         (f"{first.case} ({first.device})", "seconds", "ratio", "lowest", "highest"),
         [
-            (name, "-" if seconds is None else f"{seconds:.4g}", *ratios)
+            (name, _seconds(seconds), *ratios)
             for name, seconds, *ratios in [("emocluster_jax", first.seconds, None, None, None), *compared]
         ],
     )
@@ -130,25 +130,25 @@ def _summarize(rows: Sequence[Row], console: Console) -> None:
 
 def _conclude(rows: Sequence[Row], console: Console) -> None:
     """All cases in one table."""
-
-    def seconds(value: float | None) -> str:
-        return "-" if value is None else f"{value:.4g}"
-
     lines = [
         (
             f"{row.suite}: {row.case}",
-            seconds(row.seconds),
+            _seconds(row.seconds),
             row.peer or "-",
-            seconds(row.peer_seconds),
+            _seconds(row.peer_seconds),
             row.ratio,
-            seconds(row.compile_seconds),
-            seconds(row.cached_compile_seconds),
+            _seconds(row.compile_seconds),
+            _seconds(row.cached_compile_seconds),
             f"{row.peak_bytes / 1e9:.2f}",
         )
         for row in rows
     ]
     heads = ("case", "seconds", "peer", "its seconds", "ratio", "compilation", "cached", "peak GB")
     console.table(f"All on {rows[0].device}" if rows else "Nothing was measured", heads, lines)
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
 
 
 def main() -> None:

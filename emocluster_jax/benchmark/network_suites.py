@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -108,20 +109,22 @@ def joint_steps(recordings: int, chunks: int, steps: int, compute_dtype: Any, wi
 def embedding(recordings: int, compute_dtype: Any, width_multiplier: float, units: int = 1) -> Prepared:
     """The network in evaluation mode over a split, as at the start of each stage."""
     config = ModelConfig(compute_dtype=compute_dtype, width_multiplier=width_multiplier)
-    split = labelled_split(recordings, seed=0)
-    state = create_train_state(network_of(config), FeatureConfig(), {}, jax.random.key(0, impl="rbg"))
-    variables = parallel.replicate(state.variables)
-    forward = make_forward(config, fast=True)
+    split, embed = labelled_split(recordings, seed=0), embedder(config)
+    compile_seconds, cached = compile_times(lambda: embed(labelled_split(1, seed=0)))
+    embed(split)
+    floor = floor_seconds(forward_bytes(config, split.chunk_count))
+    return Prepared(lambda: embed(split), units, compile_seconds, cached, floor)
 
-    def run() -> None:
+
+def embedder(config: ModelConfig) -> Callable[[Split], None]:
+    """Passes a split through a freshly drawn network, and waits for the end."""
+    state = create_train_state(network_of(config), FeatureConfig(), {}, jax.random.key(0, impl="rbg"))
+    variables, forward = parallel.replicate(state.variables), make_forward(config, fast=True)
+
+    def embed(split: Split) -> None:
         jax.block_until_ready(forward(variables, split, lambda chunks: None))
 
-    def one_recording() -> None:
-        jax.block_until_ready(forward(variables, labelled_split(1, seed=0), lambda chunks: None))
-
-    compile_seconds, cached = compile_times(one_recording)
-    run()
-    return Prepared(run, units, compile_seconds, cached, floor_seconds(forward_bytes(config, split.chunk_count)))
+    return embed
 
 
 def embedding_and_steps(recordings: int, batch: int, steps: int, eighths: int, feed: Feed) -> Prepared:

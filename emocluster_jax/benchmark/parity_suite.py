@@ -14,10 +14,9 @@ from emocluster_jax.benchmark.cases import Case, Device, Prepared, ours
 from emocluster_jax.config import FeatureConfig, ModelConfig
 from emocluster_jax.feed.split import AUDIO
 from emocluster_jax.inference.forward import network_outputs
-from emocluster_jax.models.encoder import CONVOLUTION_STRIDES, NORM_EPSILON
+from emocluster_jax.models.encoder import CONVOLUTION_STRIDES, DENSE_WIDTH, NORM_EPSILON, scaled_width
 from emocluster_jax.models.network import Output
-from emocluster_jax.models.registry import network_of
-from emocluster_jax.training.steps import create_train_state
+from emocluster_jax.models.registry import network_of, variables_of
 
 TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2}
 """Of the norm of the difference, relative to the norm: float32 sums in another order, and operands of 8 bits."""
@@ -59,7 +58,8 @@ def training(recordings: int, compute_dtype: Any, width_multiplier: float) -> Pr
     config, variables, chunks = _drawn(recordings, compute_dtype, width_multiplier)
     network = network_of(config)
     random = np.random.default_rng(1)
-    directions = [jnp.asarray(random.normal(size=(len(chunks), width)), jnp.float32) for width in _widths(variables)]
+    widths = len(config.attributes), scaled_width(DENSE_WIDTH, config)
+    directions = [jnp.asarray(random.normal(size=(len(chunks), width)), jnp.float32) for width in widths]
 
     def projected(outputs: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array]]:
         sums = [(output.astype(jnp.float32) * way).sum() for output, way in zip(outputs, directions, strict=True)]
@@ -95,20 +95,20 @@ def _drawn(recordings: int, compute_dtype: Any, width_multiplier: float) -> tupl
     """Settings without dropout, variables whose norms do something, and normalised chunks."""
     config = ModelConfig(compute_dtype=compute_dtype, width_multiplier=width_multiplier, dropout_rate=0.0)
     features, random = FeatureConfig(), np.random.default_rng(0)
-    state = create_train_state(network_of(config), features, {}, jax.random.key(0, impl="rbg"))
 
-    def spread(path: Any, leaf: Array) -> Array:
+    def drawn(path: Any, leaf: jax.ShapeDtypeStruct) -> Array:
         name = path[-1].key
         if name in ("scale", "var"):
-            return jnp.asarray(random.uniform(0.5, 1.5, leaf.shape), jnp.float32)
-        if name in ("bias", "mean"):
-            return jnp.asarray(random.normal(0, 0.1, leaf.shape), jnp.float32)
-        spread = np.sqrt(2 / np.prod(leaf.shape[:-1]))
-        return jnp.asarray(random.normal(0, spread, leaf.shape), jnp.float32)
+            values = random.uniform(0.5, 1.5, leaf.shape)
+        elif name in ("bias", "mean"):
+            values = random.normal(0, 0.1, leaf.shape)
+        else:
+            values = random.normal(0, np.sqrt(2 / np.prod(leaf.shape[:-1])), leaf.shape)
+        return jnp.asarray(values, jnp.float32)
 
     shape = recordings * features.chunks_per_utterance, features.chunk_frames, features.mel_bands
     chunks = jnp.asarray(random.normal(size=shape).clip(-features.clip, features.clip), jnp.float32)
-    return config, jax.tree_util.tree_map_with_path(spread, state.variables), chunks
+    return config, jax.tree_util.tree_map_with_path(drawn, variables_of(config, features)), chunks
 
 
 def _plain(variables: Any, chunks: Float[Array, "n time mel"], *, train: bool) -> tuple[Array, Array]:
@@ -133,14 +133,6 @@ def _plain(variables: Any, chunks: Float[Array, "n time mel"], *, train: bool) -
     regressor = params["attribute_regressor"]
     attributes = dense(jax.nn.relu(dense(shared, regressor["hidden"])), regressor["output"])
     return attributes, dense(shared, params["cluster_classifier"]["hidden"])
-
-
-def _widths(variables: Any) -> tuple[int, int]:
-    params = variables["params"]
-    return (
-        len(params["attribute_regressor"]["output"]["bias"]),
-        len(params["cluster_classifier"]["hidden"]["bias"]),
-    )
 
 
 def _precision(compute_dtype: str) -> Any:

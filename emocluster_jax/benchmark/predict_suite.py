@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
@@ -17,6 +16,7 @@ from emocluster_jax.benchmark.made_models import drawn_models
 from emocluster_jax.benchmark.programs import seconds_of
 from emocluster_jax.config import Engine
 from emocluster_jax.corpora.labels import VAD
+from emocluster_jax.inference.engine import missing_packages
 from emocluster_jax.inference.model_directory import save_model
 from emocluster_jax.inference.predictor import Predictor
 from emocluster_jax.inference.recordings import Recording, predict_recordings
@@ -43,7 +43,7 @@ def predict_cases(device: Device, quick: bool) -> list[Case]:
     On a CPU where ONNX Runtime is installed, the peers are our own way by JAX as well, and ONNX Runtime on one
     recording after the other.
     """
-    by_onnx = device.platform == "cpu" and find_spec("onnxruntime") is not None and find_spec("onnx") is not None
+    by_onnx = device.platform == "cpu" and not missing_packages()
 
     def case(name: str, function: Callable[..., Prepared], recordings: int, keeps_memory: bool) -> Case:
         work = {"recordings": recordings, "seconds": SECONDS}

@@ -13,12 +13,8 @@ from typing import Any
 import jax
 
 from emocluster_jax.benchmark.cases import Case, Device, Prepared, ours
-from emocluster_jax.benchmark.network_suites import JointSteps, labelled_split
-from emocluster_jax.config import FeatureConfig, ModelConfig
-from emocluster_jax.inference.forward import make_forward
-from emocluster_jax.models.registry import network_of
-from emocluster_jax.runtime import parallel
-from emocluster_jax.training.steps import create_train_state
+from emocluster_jax.benchmark.network_suites import JointSteps, embedder, labelled_split
+from emocluster_jax.config import ModelConfig
 
 _SHOWN = 12
 """Kernels that are named; the others are added up."""
@@ -43,10 +39,8 @@ def step(recordings: int, chunks: int, compute_dtype: Any, width_multiplier: flo
 
 def embedding(recordings: int, compute_dtype: Any, width_multiplier: float) -> Prepared:
     config = ModelConfig(compute_dtype=compute_dtype, width_multiplier=width_multiplier)
-    state = create_train_state(network_of(config), FeatureConfig(), {}, jax.random.key(0, impl="rbg"))
-    forward, split = make_forward(config, fast=True), labelled_split(recordings, seed=0)
-    variables = parallel.replicate(state.variables)
-    return _profiled(lambda: jax.block_until_ready(forward(variables, split, lambda chunks: None)))
+    split, embed = labelled_split(recordings, seed=0), embedder(config)
+    return _profiled(lambda: embed(split))
 
 
 def _profiled(work: Callable[[], object]) -> Prepared:

@@ -29,7 +29,6 @@ from emocluster_jax.runtime import parallel
 from emocluster_jax.runtime.host import usable_cores
 from emocluster_jax.runtime.loops import in_order
 
-_PACKAGES = ("onnx", "onnxruntime")
 _BLOCK = 4
 """Recordings of a split that a thread computes at a time."""
 
@@ -113,11 +112,16 @@ class OnnxNetwork:
             raise InputError(f"{error}; give `engine=jax`") from error
 
 
+def missing_packages() -> list[str]:
+    """What ONNX Runtime's part needs and is not installed."""
+    return [package for package in ("onnx", "onnxruntime") if find_spec(package) is None]
+
+
 def check_engine(engine: Engine, model: SavedModel) -> None:
     """Raises InputError where ONNX Runtime is asked for, and is not installed or cannot run the model."""
     if engine != "onnx":
         return
-    if missing := [package for package in _PACKAGES if find_spec(package) is None]:
+    if missing := missing_packages():
         raise InputError(f'`engine=onnx` needs {" and ".join(missing)}: pip install "emocluster_jax[onnx]"')
     if reason := not_as_graph(model):
         raise InputError(f"`engine=onnx` cannot run {reason}; give `engine=jax`")
@@ -132,7 +136,7 @@ def runs_on_onnx(engine: Engine, model: SavedModel) -> bool:
     if engine != "auto":
         return engine == "onnx"
     on_cpu = jax.default_backend() == "cpu" and jax.device_count() == 1
-    return on_cpu and all(map(find_spec, _PACKAGES)) and not_as_graph(model) is None
+    return on_cpu and not missing_packages() and not_as_graph(model) is None
 
 
 def _are_ties(
