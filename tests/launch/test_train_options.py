@@ -40,7 +40,9 @@ def test_a_preset_for_a_system_that_does_not_use_all_of_it() -> None:
     assert regressor.optimizer == modern.optimizer and regressor.cluster_weight == 1
     for named in (["--model", "cnn_regressor"], ["--model=cnn_regressor"]):
         assert parse([*DATA, "--preset", "modern", *named]).config == regressor
-    assert regressor.for_system("emocluster") == modern.replace(cluster_weight=1.0, cluster_warmup_epochs=0.0)
+    assert regressor.for_system("emocluster") == modern.replace(
+        cluster_weight=1.0, cluster_warmup_epochs=0.0, l2_normalize=False
+    )
     # What is asked for, rather than in the preset, is still refused.
     with pytest.raises(InputError, match="`cluster_weight` is given, but `system=cnn_regressor` does not use it"):
         parse([*DATA, "--preset", "modern", "--model", "cnn_regressor", "--cluster-weight", "0.5"])
