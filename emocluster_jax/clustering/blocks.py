@@ -56,12 +56,13 @@ def by_platform(
 ) -> Result:
     """`function(*operands, block_rows=...)`, on CPUs `on_cpu`, with blocks that suit the platform.
 
-    On a CPU, blocks leave much of the cache to the scores, but are large enough to be worth starting each operation;
-    accelerators need few large blocks, with scores well below the size of the points.
+    On a CPU, blocks leave much of the cache to the scores, but are large enough to be worth starting each operation.
+    Accelerators need few large blocks, with scores well below the size of the points; 32,768 rows of 256 numbers are
+    still in the 50 MB of cache of an H100 or H200 when the clusters' sums read them again.
     """
     return platforms.choose(
         partial(on_cpu or function, block_rows=max(1024, min(8192, 2**20 // clusters))),
-        partial(function, block_rows=max(1024, min(65536, 2**23 // clusters))),
+        partial(function, block_rows=max(1024, min(32768, 2**23 // clusters))),
         *operands,
     )
 

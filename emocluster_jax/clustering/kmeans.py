@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Int
 from emocluster_jax.clustering import blocks
 from emocluster_jax.clustering.blocks import Assignments, Centroids, Mask, Numbers, Rows
 from emocluster_jax.clustering.embedding_transform import unit_length
-from emocluster_jax.clustering.passes import Assigned, Points, assign_points, nothing_assigned
+from emocluster_jax.clustering.passes import Assigned, assign_points, known_points, nothing_assigned
 from emocluster_jax.clustering.reseeding import reseed_empty
 
 
@@ -96,7 +96,7 @@ def kmeans(
         raise ValueError(f"initialization is {initialization!r}; expected 'random' or 'kmeans++'")
 
     mean, squares = _mean_and_squares(points, real, axis_name)
-    known = Points(points, real, squares, mean)
+    known = known_points(points, real, squares, mean)
     scatter = blocks.sum_over_devices(jnp.sum(squares), axis_name)
     nothing = nothing_assigned(count, dim, clusters)
 

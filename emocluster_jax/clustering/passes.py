@@ -1,8 +1,9 @@
 """One pass of Lloyd's algorithm over the points: the nearest centroid of each, and the clusters' sums.
 
-Accelerators read all points in each pass. On CPUs, where arithmetic is expensive, a pass skips the points that cannot
-have changed their cluster, and corrects the clusters' sums by those that did: after a few iterations, both are few.
-Assignments are the same up to ties within rounding.
+Accelerators read all points in each pass, from a copy without their mean: to subtract it takes as long as to read them.
+On CPUs, where memory is scarce and arithmetic expensive, a pass subtracts the mean from the rows at hand, skips the
+points that cannot have changed their cluster, and corrects the clusters' sums by those that did: after a few
+iterations, both are few. Assignments are the same up to ties within rounding.
 
 Source: G. Hamerly, "Making k-means even faster", SIAM International Conference on Data Mining (2010).
 """
@@ -16,6 +17,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from emocluster_jax.clustering.blocks import Assignments, Centroids, Mask, Numbers, Rows, by_platform, fold_blocks
+from emocluster_jax.runtime import platforms
 
 HIGHEST = lax.Precision.HIGHEST
 
@@ -29,6 +31,7 @@ class Points(NamedTuple):
     """This device's rows, and what all passes need to know of them."""
 
     points: Rows
+    """On a CPU as they are; on accelerators without the mean, and 0 where they do not count."""
     real: Mask
     """Rows that count."""
     squares: Numbers
@@ -49,6 +52,16 @@ class Assigned(NamedTuple):
     sums: Centroids
     """Per cluster, the sum of its points' differences from the overall mean."""
     counts: Int[Array, " clusters"]
+
+
+def known_points(points: Rows, real: Mask, squares: Numbers, mean: Float[Array, " dim"]) -> Points:
+    """The points as this platform's passes read them."""
+
+    def centred(points: Array, real: Array, squares: Array, mean: Array) -> Points:
+        # Rows that do not count may hold NaN, which must not get into the sums.
+        return Points(jnp.where(real[:, None], points - mean, 0), real, squares, mean)
+
+    return platforms.choose(Points, centred, points, real, squares, mean)
 
 
 def nothing_assigned(count: int, dim: int, clusters: int) -> Assigned:
@@ -90,16 +103,13 @@ def _numbers(clusters: int) -> Int[Array, "clusters 1"]:
 def _dense_pass(known: Points, centroids: Array, before: Array, assigned: Assigned, *, block_rows: int) -> Assigned:
     """All points, block by block; the bounds stay as they are."""
     points, real, _, mean = known
-    clusters = centroids.shape[0]
+    clusters, centred = centroids.shape[0], centroids - mean
 
     def step(carry: tuple[Array, Array, Array], start: Array, rows: Array, fresh: Array) -> tuple[Array, Array, Array]:
         assignments, sums, counts = carry
-        # Other rows, which may hold NaN, must not get into the sums.
-        counted = lax.dynamic_slice_in_dim(real, start, len(rows))
-        rows = jnp.where(counted[:, None], rows - mean, 0)
-        index, _, _ = nearest(rows, centroids - mean)
+        index, _, _ = nearest(rows, centred)
         members = jnp.where(fresh, index, clusters) == _numbers(clusters)
-        index = jnp.where(counted, index, clusters)
+        index = jnp.where(lax.dynamic_slice_in_dim(real, start, len(rows)), index, clusters)
         return (
             lax.dynamic_update_slice_in_dim(assignments, index, start, axis=0),
             sums + jnp.dot(members.astype(jnp.float32), rows, precision=HIGHEST),

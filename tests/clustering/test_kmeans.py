@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from hypothesis.extra import numpy as hnp
 
 from emocluster_jax.clustering.blocks import fold_blocks
 from emocluster_jax.clustering.kmeans import KMeansResult, assign, kmeans
+from emocluster_jax.runtime import platforms
 from emocluster_jax.runtime.platforms import for_every_platform
 
 KEY = jax.random.key(0)
@@ -38,6 +40,16 @@ def used(result: KMeansResult) -> int:
     return len(np.unique(result.assignments))
 
 
+@pytest.fixture(params=["cpu", "accelerator"])
+def platform(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What is traced is this platform's code, though it runs on a CPU."""
+    kmeans.clear_cache()
+    monkeypatch.setattr(platforms, "only_cpu", lambda: request.param == "cpu")
+    yield
+    kmeans.clear_cache()
+
+
+@pytest.mark.usefixtures("platform")
 def test_faiss_gives_the_same_from_the_same_start(reference: Path) -> None:
     data = np.load(reference / "parity" / "kmeans.npz")
     result = kmeans(KEY, data["points"], clusters=10, initial_centroids=data["initial_centroids"])

@@ -1,4 +1,4 @@
-"""A CPU's pass over the doubtful points beside the pass over all points."""
+"""A CPU's pass over the doubtful points beside an accelerator's over all points."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emocluster_jax.clustering.passes import Assigned, Points, _bounded_pass, _dense_pass, nothing_assigned
+from emocluster_jax.clustering.passes import Assigned, _bounded_pass, _dense_pass, known_points, nothing_assigned
 
 ROWS, DIM, PASSES = 3_001, 16, 12
 
@@ -22,13 +22,14 @@ def test_leaving_out_what_cannot_change_changes_nothing(clusters: int) -> None:
     points = jnp.asarray(groups[rng.integers(9, size=ROWS)] + rng.standard_normal((ROWS, DIM)) + 5, jnp.float32)
     real = jnp.arange(ROWS) < ROWS - 10
     mean = points[:-10].mean(axis=0)
-    known = Points(points, real, jnp.sum((points - mean) ** 2, axis=1), mean)
+    known = known_points(points, real, jnp.sum((points - mean) ** 2, axis=1), mean)
+    centred = known._replace(points=jnp.where(real[:, None], points - mean, 0))
     dense, bounded = (jax.jit(partial(f, block_rows=256)) for f in (_dense_pass, _bounded_pass))
     before = centroids = points[:clusters]
     reference: Assigned = nothing_assigned(ROWS, DIM, clusters)
     found = reference
     for _ in range(PASSES):
-        reference = dense(known, centroids, before, reference)
+        reference = dense(centred, centroids, before, reference)
         found = bounded(known, centroids, before, found)
         np.testing.assert_array_equal(found.assignments, reference.assignments)
         np.testing.assert_array_equal(found.counts, reference.counts)
