@@ -302,10 +302,18 @@ class ModelConfig(Checked):
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the encoder's arithmetic in training; parameters, statistics and losses, scores and predictions stay
     float32."""
+    convolutions: Literal["library", "fused"] = "library"
+    """How training convolves in bfloat16 on NVIDIA GPUs: by the library, or in the first three layers by this project's
+    kernels, which also normalise, rectify and sum up."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_label_names(self.attributes, "`attributes`")
+        if self.convolutions == "fused" and self.compute_dtype != "bfloat16":
+            raise InputError(
+                f"`convolutions=fused` computes in bfloat16, and `compute_dtype` is {self.compute_dtype}; give "
+                "`compute_dtype=bfloat16` as well, or leave `convolutions` out"
+            )
 
     @property
     def width(self) -> str:

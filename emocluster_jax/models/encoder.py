@@ -170,14 +170,15 @@ class Encoder(nn.Module):
         and leaves the running statistics as they are.
         """
         levels: list[Level] = []
+        fused = self.config.convolutions == "fused"
         for kernel, norm, stride in zip(self.convolution, self.norm, CONVOLUTION_STRIDES, strict=True):
             weights = kernel().astype(self._dtype)
             if not levels:
-                convolved = conv3x3(chunks[..., None].astype(self._dtype), weights, stride)
+                convolved = conv3x3(chunks[..., None].astype(self._dtype), weights, stride, fused=fused)
             else:
                 values, normalization = levels[-1]
                 multiplier, offset = normalization.multiplier, normalization.offset
-                convolved = relu_conv3x3(values, multiplier, offset, weights, stride)
+                convolved = relu_conv3x3(values, multiplier, offset, weights, stride, fused=fused)
             if self.train_layers == "all":
                 normalization = norm.of_batch(convolved.mean, convolved.mean_square, remember=noise_std is None)
             else:

@@ -33,9 +33,26 @@ def only_cpu() -> bool:
     return jax.default_backend() == "cpu" and not _traces_all.get()
 
 
-def choose(on_cpu: Callable[..., Result], elsewhere: Callable[..., Result], *operands: Any) -> Result:
-    """`on_cpu(*operands)` in a program for CPUs, `elsewhere(*operands)` in one for accelerators."""
+def choose(
+    on_cpu: Callable[..., Result],
+    elsewhere: Callable[..., Result],
+    *operands: Any,
+    on_cuda: Callable[..., Result] | None = None,
+) -> Result:
+    """`on_cpu(*operands)` in a program for CPUs, `on_cuda` in one for NVIDIA's GPUs, `elsewhere` in any other."""
+    # To trace what is not for this platform would make the start of a run an eighth longer.
+    if only_cpu():
+        return on_cpu(*operands)
+    branches = {} if on_cuda is None else {"cuda": on_cuda}
     if _traces_all.get():
-        return lax.platform_dependent(*operands, cpu=on_cpu, default=elsewhere)
-    # To trace both would make the start of a run an eighth longer.
-    return (on_cpu if only_cpu() else elsewhere)(*operands)
+        branches["cpu"] = on_cpu
+    return lax.platform_dependent(*operands, **branches, default=elsewhere) if branches else elsewhere(*operands)
+
+
+def compiles_for_triton() -> bool:
+    """Whether JAX computes on NVIDIA's GPUs for data centres from the A100 on.
+
+    These multiply bfloat16 on tensor cores and have the shared memory that the kernels of this project take.
+    """
+    capabilities = {getattr(device, "compute_capability", "") for device in jax.local_devices()}
+    return capabilities <= {"8.0", "9.0", "10.0", "10.3"}

@@ -17,6 +17,7 @@ from emocluster_jax.evaluation.metrics import SELECTIONS
 from emocluster_jax.feed.split import Split
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
 from emocluster_jax.models.registry import NETWORKS, trains_on_recordings
+from emocluster_jax.runtime import platforms
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,12 @@ def check_settings(config: TrainConfig, data: TrainingData, selecting: tuple[str
         raise InputError(
             f"a batch of {config.batch_size} recordings is {batch} chunks, which {devices} devices cannot share "
             f"equally; choose a `batch_size` that is a multiple of {devices}"
+        )
+    if config.model.convolutions == "fused" and not platforms.compiles_for_triton():
+        devices = ", ".join(sorted({device.device_kind for device in jax.local_devices()}))
+        raise InputError(
+            f"`convolutions=fused` is for NVIDIA's A100, H100, H200, B200 and B300, and JAX computes on: {devices}; "
+            "leave `convolutions` out"
         )
     _check_augmentation(config.augmentation, data)
     if not NETWORKS[config.model.system].clusters:

@@ -46,6 +46,8 @@ def test_every_program_lowers(lowered: dict[str, dict[str, Any]], platform: str)
         assert "error" not in found, f"{name}: {found['error']}"
         kind = name.partition(",")[0]
         assert found["convolution"] == (kind in WITH_CONVOLUTIONS), name
+        # Three layers forward, their kernels' gradients, and the inputs' gradients of two.
+        assert found["kernels"] == (8 if platform == "cuda" and name.endswith("fused") else 0), name
         assert found["devices"] == (1 if kind == "prediction" else DEVICES), name
         assert found["all_reduce"] == (kind in WITH_COLLECTIVES), name
         # Batches are dealt out without gathering the split: a replicated gather would show no reduce-scatter.
