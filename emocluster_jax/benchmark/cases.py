@@ -26,6 +26,14 @@ class Device(NamedTuple):
 
     platform: str
     name: str
+    kernels: bool = False
+    """Whether it runs the kernels of this project."""
+
+    @property
+    def arithmetic(self) -> tuple[str, ...]:
+        """How a network may be trained there; see `programs.model_config`."""
+        types = ("float32",) if self.platform == "cpu" else ("float32", "bfloat16")
+        return (*types, "bfloat16, fused") if self.kernels else types
 
     @property
     def torch(self) -> str | None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from emocluster_jax.benchmark.cases import Case, Contender, Device, Prepared, ours, peer, torch_peers
 from emocluster_jax.benchmark.made_data import labelled_recordings, temporary_recordings
-from emocluster_jax.benchmark.programs import compile_times, floor_seconds, forward_bytes, training_bytes
+from emocluster_jax.benchmark.programs import compile_times, floor_seconds, forward_bytes, model_config, training_bytes
 from emocluster_jax.config import FeatureConfig, ModelConfig, TrainConfig
 from emocluster_jax.corpora.labels import VAD, LabelColumns
 from emocluster_jax.feed.split import AUDIO, Feed, ResidentSplit, Split, place
@@ -32,19 +32,21 @@ from emocluster_jax.training.steps import (
 
 
 def train_cases(device: Device, quick: bool) -> list[Case]:
-    """Joint steps at several batch sizes; on accelerators also in bfloat16."""
+    """Joint steps at several batch sizes; on accelerators also in bfloat16, the largest also by our kernels."""
     # A step on an accelerator takes milliseconds; over this many, queueing the first one does not count.
     steps = 1 if device.platform == "cpu" else 50
     work: dict[str, Any] = {"recordings": 64, "steps": steps, "width_multiplier": 0.125 if quick else 1.0}
+    sizes = (22,) if quick else (176, 352, 704)
     return [
         Case(
             "train",
-            f"joint step, {chunks} chunks, {dtype}",
-            ours(joint_steps, {"chunks": chunks, "compute_dtype": dtype, **work}),
+            f"joint step, {chunks} chunks, {arithmetic}",
+            ours(joint_steps, {"chunks": chunks, "arithmetic": arithmetic, **work}),
             torch_peers("torch_networks:joint_steps", {"chunks": chunks, **work}, device, quick),
         )
-        for chunks in ((22,) if quick else (176, 352, 704))
-        for dtype in _types(device)
+        for chunks in sizes
+        for arithmetic in device.arithmetic
+        if "fused" not in arithmetic or chunks == sizes[-1]
     ]
 
 
@@ -52,7 +54,7 @@ def embed_cases(device: Device, quick: bool) -> list[Case]:
     """A small set and a larger one, on accelerators also in bfloat16; then one chunk of ever larger sets."""
     on_cpu = device.platform == "cpu"
     width = {"width_multiplier": 0.125 if quick else 1.0}
-    narrow = {"compute_dtype": "float32", "width_multiplier": 0.125}
+    narrow = {"arithmetic": "float32", "width_multiplier": 0.125}
 
     def peers(work: dict[str, Any]) -> tuple[Contender, ...]:
         in_torch = torch_peers("torch_networks:embedding", work, device, quick)
@@ -61,12 +63,13 @@ def embed_cases(device: Device, quick: bool) -> list[Case]:
     return [
         Case(
             "embed",
-            f"{11 * recordings} chunks, {dtype}",
-            ours(embedding, {"recordings": recordings, "compute_dtype": dtype, **width}),
+            f"{11 * recordings} chunks, {arithmetic}",
+            ours(embedding, {"recordings": recordings, "arithmetic": arithmetic, **width}),
             peers({"recordings": recordings, **width}),
         )
         for recordings in ((2,) if quick else (32, 128) if on_cpu else (32, 10_000))
-        for dtype in _types(device)
+        for arithmetic in device.arithmetic
+        if "fused" not in arithmetic  # kernels are for training
     ] + [
         Case(
             "embed",
@@ -89,13 +92,9 @@ def feed_cases(device: Device, quick: bool) -> list[Case]:
     return [Case("feed", embedded, streamed, (resident,))]
 
 
-def _types(device: Device) -> tuple[str, ...]:
-    return ("float32",) if device.platform == "cpu" else ("float32", "bfloat16")
-
-
-def joint_steps(recordings: int, chunks: int, steps: int, compute_dtype: Any, width_multiplier: float) -> Prepared:
+def joint_steps(recordings: int, chunks: int, steps: int, arithmetic: str, width_multiplier: float) -> Prepared:
     """`steps` steps of `chunks` chunks by the program that training runs."""
-    config = ModelConfig(compute_dtype=compute_dtype, width_multiplier=width_multiplier)
+    config = model_config(arithmetic, width_multiplier)
     split = labelled_split(recordings, seed=0)
     work = JointSteps(config, recordings, steps, chunks)
 
@@ -106,9 +105,9 @@ def joint_steps(recordings: int, chunks: int, steps: int, compute_dtype: Any, wi
     )
 
 
-def embedding(recordings: int, compute_dtype: Any, width_multiplier: float, units: int = 1) -> Prepared:
+def embedding(recordings: int, arithmetic: str, width_multiplier: float, units: int = 1) -> Prepared:
     """The network in evaluation mode over a split, as at the start of each stage."""
-    config = ModelConfig(compute_dtype=compute_dtype, width_multiplier=width_multiplier)
+    config = model_config(arithmetic, width_multiplier)
     split, embed = labelled_split(recordings, seed=0), embedder(config)
     compile_seconds, cached = compile_times(lambda: embed(labelled_split(1, seed=0)))
     embed(split)

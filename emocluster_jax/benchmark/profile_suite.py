@@ -14,31 +14,38 @@ import jax
 
 from emocluster_jax.benchmark.cases import Case, Device, Prepared, ours
 from emocluster_jax.benchmark.network_suites import JointSteps, embedder, labelled_split
-from emocluster_jax.config import ModelConfig
+from emocluster_jax.benchmark.programs import model_config
 
 _SHOWN = 12
 """Kernels that are named; the others are added up."""
 
 
 def profile_cases(device: Device, quick: bool) -> list[Case]:
-    """A step and an embedding, in the type that the device is fastest in."""
-    dtype = "float32" if device.platform == "cpu" else "bfloat16"
-    work = {"recordings": 2 if quick else 64, "compute_dtype": dtype, "width_multiplier": 0.125 if quick else 1.0}
+    """Steps and an embedding, in the type that the device is fastest in."""
+    fastest = [name for name in device.arithmetic if device.platform == "cpu" or name != "float32"]
+    work = {"recordings": 2 if quick else 64, "width_multiplier": 0.125 if quick else 1.0}
     chunks = 22 if quick else 176 if device.platform == "cpu" else 704
-    return [
-        Case("profile", f"joint step, {chunks} chunks, {dtype}", ours(step, {**work, "chunks": chunks}), once=True),
-        Case("profile", f"{11 * work['recordings']} chunks embedded, {dtype}", ours(embedding, work), once=True),
+    steps = [
+        Case(
+            "profile",
+            f"joint step, {chunks} chunks, {arithmetic}",
+            ours(step, {**work, "chunks": chunks, "arithmetic": arithmetic}),
+            once=True,
+        )
+        for arithmetic in fastest
     ]
+    name = f"{11 * work['recordings']} chunks embedded, {fastest[0]}"
+    return [*steps, Case("profile", name, ours(embedding, {**work, "arithmetic": fastest[0]}), once=True)]
 
 
-def step(recordings: int, chunks: int, compute_dtype: Any, width_multiplier: float) -> Prepared:
-    config = ModelConfig(compute_dtype=compute_dtype, width_multiplier=width_multiplier)
+def step(recordings: int, chunks: int, arithmetic: str, width_multiplier: float) -> Prepared:
+    config = model_config(arithmetic, width_multiplier)
     split, work = labelled_split(recordings, seed=0), JointSteps(config, recordings, 1, chunks)
     return _profiled(lambda: work.run(split))
 
 
-def embedding(recordings: int, compute_dtype: Any, width_multiplier: float) -> Prepared:
-    config = ModelConfig(compute_dtype=compute_dtype, width_multiplier=width_multiplier)
+def embedding(recordings: int, arithmetic: str, width_multiplier: float) -> Prepared:
+    config = model_config(arithmetic, width_multiplier)
     split, embed = labelled_split(recordings, seed=0), embedder(config)
     return _profiled(lambda: embed(split))
 

@@ -67,6 +67,15 @@ def floor_seconds(traffic_bytes: float) -> float | None:
     return traffic_bytes / bytes_per_second / jax.device_count()
 
 
+def model_config(arithmetic: str, width_multiplier: float, **settings: Any) -> ModelConfig:
+    """A network whose `arithmetic` is a `compute_dtype`, with ", fused" after it for `convolutions=fused`."""
+    compute_dtype: Any = arithmetic.removesuffix(", fused")
+    convolutions = "library" if compute_dtype == arithmetic else "fused"
+    return ModelConfig(
+        compute_dtype=compute_dtype, convolutions=convolutions, width_multiplier=width_multiplier, **settings
+    )
+
+
 def forward_bytes(config: ModelConfig, chunks: int) -> float:
     """In evaluation mode: the float16 input is read, each layer's output is written, and read by the next layer."""
     pixels, *outputs = _layer_sizes(config)

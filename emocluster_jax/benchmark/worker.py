@@ -96,11 +96,13 @@ def device() -> Device:
 def _device() -> Device:
     import jax
 
+    from emocluster_jax.runtime.platforms import compiles_for_triton
+
     first = jax.devices()[0]
     if first.platform == "cpu":
         return Device("cpu", f"CPU, {usable_cores()} cores")
     count = f"{jax.device_count()} x " if jax.device_count() > 1 else ""
-    return Device(first.platform, f"{count}{first.device_kind}")
+    return Device(first.platform, f"{count}{first.device_kind}", compiles_for_triton())
 
 
 def _serve(connection: Connection, contender: Contender) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from emocluster_jax.benchmark import parity_suite, profile_suite
+from emocluster_jax.benchmark import network_suites, parity_suite, profile_suite
+from emocluster_jax.benchmark.cases import Device
 
 NARROW = 0.125
 
@@ -22,6 +23,21 @@ def test_gradients_are_those_of_plain_layers() -> None:
     figures = parity_suite.training(1, "float32", NARROW).repeat()
     assert figures is not None and figures.keys() == {"attributes", "embeddings", "gradients"}
     assert 0 < max(figures.values()) <= parity_suite.TOLERANCE["float32"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_each_layer_computes_what_a_plain_one_computes(dtype: str) -> None:
+    figures = parity_suite.layers(1, dtype, NARROW).repeat()
+    assert figures is not None and list(figures) == [f"layer {number}" for number in range(1, 8)]
+    assert 0 < max(figures.values()) <= parity_suite.TOLERANCE[dtype]
+
+
+def test_this_projects_kernels_are_looked_at_where_they_run() -> None:
+    for device, number in (Device("gpu", "old"), 0), (Device("gpu", "new", kernels=True), 4):
+        suites = parity_suite.parity_cases, network_suites.train_cases, profile_suite.profile_cases
+        cases = [case for suite in suites for case in suite(device, False)]
+        assert sum("fused" in case.name for case in cases) == number
+        assert all(("fused" in case.ours.arguments["arithmetic"]) is ("fused" in case.name) for case in cases)
 
 
 @pytest.mark.parametrize("part", ["evaluation", "training"])
