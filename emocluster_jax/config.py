@@ -12,16 +12,17 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, cast, get_args
 
 from emocluster_jax.errors import InputError
 from emocluster_jax.ranges import Range, within
 from emocluster_jax.settings import Checked, all_settings, from_dict, replaced, values_of
 
-SystemName = Literal["emocluster", "cnn_regressor", "cnn_ae", "cnn_vae", "ladder"]
-"""What `--model` knows: each is a module in `models` and one in `objectives`."""
-TemporalName = Literal["none"]
-"""What `--temporal` knows: "none", and the modules of `models.temporal`."""
+TemporalName = Literal["emocluster_gru", "emocluster_cnn", "emocluster_transformer", "emocluster_triplet"]
+"""The relatives of DeepEmoCluster that look across the chunks of a recording."""
+EmoClusterName = Literal["emocluster", TemporalName]
+SystemName = Literal[EmoClusterName, "cnn_regressor", "cnn_ae", "cnn_vae", "ladder"]
+"""What `--model` knows: each is a module in `models`, and one in `objectives` where it does not share another's."""
 TrainedStages = Literal["both", "unsupervised"]
 TrainLayers = Literal["all", "shared", "heads"]
 SelectBy = Literal["ccc", "rmse", "loss"]
@@ -35,6 +36,9 @@ LADDER_LEVELS = 9
 
 def _only(*systems: SystemName) -> dict[str, Any]:
     return {"systems": systems}
+
+
+_CLUSTERING: tuple[EmoClusterName, ...] = get_args(EmoClusterName)
 
 
 BATCH_SIZE = Range(int, 1, 65_536)
@@ -66,6 +70,7 @@ _FACTOR = Range(float, 0, 1_000_000)
 _LEARNING_RATE = Range(float, 0, 1e18)
 """The highest makes any training diverge, which is found and said; float32 holds its products with gradients."""
 _CHUNKS = Range(int, 1, 1_024)
+_DROPPED = Range(float, 0, 1, excludes="highest")
 _EPOCHS = Range(float, 0, 1_000_000)
 _CLIP = Range(float, 0, 65_504, excludes="lowest")
 """Records hold half-precision numbers, which go no further."""
@@ -287,18 +292,26 @@ def front_end_named(features: str) -> tuple[FrontEndName, str, int | None] | Non
 class ModelConfig(Checked):
     """The shape of the network (paper, section 3.2)."""
 
+    RETIRED: ClassVar[dict[str, Any]] = {"temporal": "none"}
+    """Networks over the chunks are systems now."""
+
     system: SystemName = field(default="emocluster", metadata={"option": "model"})
     """What is trained: DeepEmoCluster, or one of the systems that it is compared with, on the same encoder."""
     attributes: tuple[str, ...] = ("arousal",)
     """Labels of the data that the regressor predicts, one output each, such as arousal, dominance and valence."""
-    clusters: int = field(default=10, metadata=_only("emocluster") | within(CLUSTERS))
+    clusters: int = field(default=10, metadata=_only(*_CLUSTERING) | within(CLUSTERS))
     """Number of clusters K, which is also the number of pseudo-labels."""
-    temporal: TemporalName = field(default="none", metadata=_only("emocluster"))
-    """A network over a recording's chunks, before both heads; with it, batches consist of whole recordings."""
     width_multiplier: float = field(default=1.0, metadata=within(Range(float, 0, 64, excludes="lowest")))
     """Scales every layer's width; 1 is the published network."""
-    dropout_rate: float = field(default=0.5, metadata=within(Range(float, 0, 1, excludes="highest")))
+    dropout_rate: float = field(
+        default=0.5,
+        metadata=_only(*(name for name in get_args(SystemName) if name != "emocluster_triplet")) | within(_DROPPED),
+    )
     """Fraction of the shared layer's outputs that training drops."""
+    temporal_dropout_rate: float = field(
+        default=0.3, metadata=_only("emocluster_cnn", "emocluster_transformer") | within(_DROPPED)
+    )
+    """Fraction that training drops in the network over a recording's chunks."""
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the encoder's arithmetic in training; parameters, statistics and losses, scores and predictions stay
     float32."""
@@ -367,18 +380,18 @@ class OptimizerConfig(Checked):
     AdamW."""
     weight_decay: float = field(default=0.0, metadata=within(_FACTOR))
     """AdamW's, on kernels: each step shrinks them by this times the learning rate."""
-    sgd_learning_rate: float = field(default=1e-3, metadata=_only("emocluster") | within(_LEARNING_RATE))
+    sgd_learning_rate: float = field(default=1e-3, metadata=_only(*_CLUSTERING) | within(_LEARNING_RATE))
     """For all layers but the cluster head, in both stages; `optimizer=adamw` does without."""
-    cluster_head_learning_rate: float = field(default=0.05, metadata=_only("emocluster") | within(_LEARNING_RATE))
+    cluster_head_learning_rate: float = field(default=0.05, metadata=_only(*_CLUSTERING) | within(_LEARNING_RATE))
     """SGD, for the cluster classifier's last layer."""
-    freeze_regressor: bool = field(default=False, metadata=_only("emocluster"))
+    freeze_regressor: bool = field(default=False, metadata=_only(*_CLUSTERING))
     """Never train the attribute regressor, as the published code does; the paper trains it."""
     warmup_epochs: float = field(default=0.0, metadata=within(_EPOCHS))
     """Epochs, possibly fractional, over which all learning rates grow from 0."""
     schedule: Literal["constant", "cosine"] = "constant"
     """Learning rates after the warm-up: constant, or along half a cosine to 0 at the end of `epochs`."""
     encoder_rate_factor: float = field(default=1.0, metadata=within(_FACTOR))
-    """What learning rates are multiplied by for the convolutions and the shared layer."""
+    """What learning rates are multiplied by for the convolutions, the shared layer and the network over the chunks."""
     train_layers: TrainLayers = "all"
     """`shared` keeps the convolutions and their running statistics as they are, `heads` the shared layer as well."""
 
@@ -445,12 +458,12 @@ class TrainConfig(Checked):
     """One training run, apart from where its data and results lie."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
-    clustering: ClusteringConfig = field(default_factory=ClusteringConfig, metadata=_only("emocluster"))
+    clustering: ClusteringConfig = field(default_factory=ClusteringConfig, metadata=_only(*_CLUSTERING))
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     ladder: LadderConfig = field(default_factory=LadderConfig, metadata=_only("ladder"))
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
-    stages: TrainedStages = field(default="both", metadata=_only("emocluster"))
+    stages: TrainedStages = field(default="both", metadata=_only(*_CLUSTERING))
     """`unsupervised` trains by stage I alone, on the pool, if there is one, and then on the labelled recordings without
     their labels: to see what the clusters find by themselves. The regressor is not trained; the last epoch is kept."""
     epochs: int = field(default=50, metadata=within(Range(int, 1, 1_000_000)))
@@ -467,14 +480,16 @@ class TrainConfig(Checked):
     """Of records that were prepared with `folds`: test on this fold, counted from 1, validate on the next one, and
     train on the others."""
     ccc_weight: float = field(
-        default=1.0, metadata=_only("emocluster", "cnn_ae", "cnn_vae", "ladder") | within(_FACTOR)
+        default=1.0, metadata=_only(*_CLUSTERING, "cnn_ae", "cnn_vae", "ladder") | within(_FACTOR)
     )
     """Weight of the CCC loss beside what the labelled stage minimises without labels."""
-    cluster_weight: float = field(default=1.0, metadata=_only("emocluster") | within(_FACTOR))
-    """Weight of the cross-entropy on the clusters in what the encoder and the shared layer learn, in both stages; the
-    cluster classifier always learns all of it."""
-    cluster_warmup_epochs: float = field(default=0.0, metadata=_only("emocluster") | within(_EPOCHS))
+    cluster_weight: float = field(default=1.0, metadata=_only(*_CLUSTERING) | within(_FACTOR))
+    """Weight of the cross-entropy on the clusters in what all layers before the cluster classifier learn, in both
+    stages; the classifier always learns all of it."""
+    cluster_warmup_epochs: float = field(default=0.0, metadata=_only(*_CLUSTERING) | within(_EPOCHS))
     """Epochs, possibly fractional, over which that weight grows from 0."""
+    triplet_weight: float = field(default=1.0, metadata=_only("emocluster_triplet") | within(_FACTOR))
+    """Weight of the triplet loss in what both stages minimise."""
     average_decay: float = field(default=0.0, metadata=within(Range(float, 0, 1, excludes="highest")))
     """Evaluate, cluster and save an exponential moving average of the weights, which keeps this fraction of itself per
     step (Polyak & Juditsky 1992; fewer in the first steps); 0 uses the weights themselves."""

@@ -143,12 +143,16 @@ def replaced(config: Config, values: Mapping[str, Any]) -> Config:
 def from_dict(cls: type[Config], values: Any, where: str) -> Config:
     """The dataclass `cls` from what `dataclasses.asdict` made of it; settings that are left out keep their defaults.
 
+    Settings that earlier versions had, and their one value that means what is done now, are in `cls.RETIRED`, if any.
+
     Raises:
       InputError: `where` there is an unknown setting, a missing one, or a value of the wrong type or out of range.
     """
     if not isinstance(values, dict):
         raise InputError(f"{where}: expected an object of settings, found {type(values).__name__}")
     settings = {setting.name: setting for setting in settings_of(cls)}
+    retired = getattr(cls, "RETIRED", {}).items()
+    values = {name: value for name, value in values.items() if (name, value) not in retired}
     if unknown := sorted(set(values) - set(settings)):
         raise InputError(f"{where}: unknown setting {unknown[0]!r}; known are {', '.join(settings)}")
     if missing := sorted(s.name for s in settings.values() if s.required and s.name not in values):

@@ -11,9 +11,9 @@ from emocluster_jax.storage.disk import AGAIN, check_output_folder, writing
 from launch import command
 from launch.options import invocation, parse
 
-DESCRIPTION = """Turn a published PyTorch model (github.com/winston-lin-wei-cheng/DeepEmoClusters) into a model
-directory for launch.predict. Needs PyTorch (pip install "emocluster_jax[import]"); weights are never unpickled
-freely."""
+DESCRIPTION = """Turn a published PyTorch model (of DeepEmoClusters or Temporal-Enhanced-DeepEmoCluster at
+github.com/winston-lin-wei-cheng) into a model directory for launch.predict. Needs PyTorch
+(pip install "emocluster_jax[import]"); weights are never unpickled freely."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,11 @@ class Options:
     """What to import, and where it goes."""
 
     weights: Path
-    """A .pth.tar file of the published repository."""
+    """A .pth.tar file of a published repository."""
     norm: Path
     """The folder with its statistics: feat_norm_means.mat and the others."""
     attribute: Literal["arousal", "dominance", "valence"]
-    """What the model predicts; published names end in Act, Dom or Val."""
+    """What the model predicts; published names have Act, Dom or Val in them."""
     output: Path
     """The model directory to write."""
     quiet: bool = False

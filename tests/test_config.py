@@ -114,6 +114,7 @@ def test_impossible_settings(make, message: str) -> None:
         ("emocluster", {"autoencoder": AutoencoderConfig(reconstruction_weight=2.0)}, "it belongs to cnn_ae, cnn_vae"),
         ("ladder", {"stages": "unsupervised"}, "`stages` is given"),
         ("cnn_regressor", {"ccc_weight": 2.0}, "`ccc_weight` is given"),
+        ("emocluster_gru", {"triplet_weight": 2.0}, "it belongs to emocluster_triplet"),
         ("cnn_regressor", {"unlabeled_size": 10}, "`system=cnn_regressor` learns from labels alone"),
     ],
 )
@@ -150,3 +151,21 @@ def test_settings_from_before_there_were_several_systems() -> None:
     values = asdict(TrainConfig())
     del values["model"]["system"], values["autoencoder"], values["ladder"], values["stages"]
     assert from_dict(TrainConfig, values, "here") == TrainConfig()
+
+
+def test_settings_from_before_networks_over_chunks_were_systems() -> None:
+    values = asdict(ModelConfig())
+    assert from_dict(ModelConfig, {**values, "temporal": "none"}, "here") == ModelConfig()
+    with pytest.raises(InputError, match="here: unknown setting 'temporal'"):
+        from_dict(ModelConfig, {**values, "temporal": "running_mean"}, "here")
+
+
+def test_dropout_belongs_to_the_layers_that_have_it() -> None:
+    TrainConfig(model=ModelConfig(system="emocluster_cnn", temporal_dropout_rate=0.1, dropout_rate=0.2))
+    for system, rates in (
+        ("emocluster_triplet", {"dropout_rate": 0.2}),
+        ("emocluster_gru", {"temporal_dropout_rate": 0.2}),
+    ):
+        model = ModelConfig(system=system, **rates)
+        with pytest.raises(InputError, match="dropout_rate` is given"):
+            TrainConfig(model=model)

@@ -55,7 +55,7 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("my_corpus", "corpora/my_corpus"),
         ("pi_network", "models/pi_model"),
         ("pi_objective", "objectives/pi_model"),
-        ("running_mean", "models/temporal/running_mean"),
+        ("running_mean", "models/running_mean"),
         ("text_regressor", "models/text_regressor"),
     ):
         shutil.copy(EXAMPLES / f"{example}.py", folder / "emocluster_jax" / f"{new}.py")

@@ -6,21 +6,21 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from emocluster_jax.config import ModelConfig
+from emocluster_jax.models.emocluster import EmoCluster
 from emocluster_jax.models.encoder import dense_init
 
 
-class RunningMean(nn.Module):
-    config: ModelConfig
-    axis_name: str | None = None
+class RunningMean(EmoCluster):
+    title = "DeepEmoCluster with running means"
+    objective = "emocluster"
+    whole_recordings = across_chunks = True
 
-    @nn.compact
-    def __call__(
-        self, shared: Float[Array, "recordings chunks E"], *, train: bool = False
+    def over_chunks(
+        self, shared: Float[Array, "recordings chunks E"], *, train: bool
     ) -> Float[Array, "recordings chunks E"]:
         _, chunks, width = shared.shape
         means = jnp.cumsum(shared, axis=1) / jnp.arange(1, chunks + 1)[:, None]
         return shared + nn.Dense(width, kernel_init=dense_init, name="past")(means)
 
 
-TEMPORAL = RunningMean
+NETWORK = RunningMean

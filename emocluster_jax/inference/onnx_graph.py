@@ -15,7 +15,7 @@ from jaxtyping import Float, Num
 from emocluster_jax import __version__
 from emocluster_jax.inference.model_directory import SavedModel
 from emocluster_jax.models.encoder import CONVOLUTION_STRIDES, NORM_EPSILON
-from emocluster_jax.models.registry import trains_on_recordings
+from emocluster_jax.models.registry import NETWORKS
 
 if TYPE_CHECKING:
     import onnx
@@ -88,7 +88,7 @@ def to_onnx(model: SavedModel) -> bytes:
 
 def not_as_graph(model: SavedModel) -> str | None:
     """What about a model a graph cannot hold; None if it can hold all of it."""
-    if trains_on_recordings(model.config):
+    if NETWORKS[model.config.system].across_chunks:
         return "a model that looks across chunks"
     return f"a model that reads {', '.join(dict(model.inputs))} besides audio" if model.inputs else None
 

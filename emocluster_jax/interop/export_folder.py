@@ -39,7 +39,7 @@ from emocluster_jax.inference.model_directory import (
 from emocluster_jax.inference.onnx_graph import not_as_graph, onnx_session, to_onnx
 from emocluster_jax.inference.parity import ParityError, check_parity
 from emocluster_jax.inference.predictor import Predictor
-from emocluster_jax.models.registry import trains_on_recordings
+from emocluster_jax.models.registry import NETWORKS
 from emocluster_jax.runtime.platforms import for_every_platform
 from emocluster_jax.storage.atomic_files import replacing, write_json
 from emocluster_jax.storage.disk import check_output_folder
@@ -129,12 +129,12 @@ def _check_parity(
 def to_stablehlo(model: SavedModel) -> bytes:
     """A serialised program with the weights, which JAX and other readers of StableHLO run without this project.
 
-    `jax.export.deserialize` reads it. It takes normalised chunks (n, frames, mel) float32, for any n (models with a
-    temporal network: those of whole recordings), and returns a dictionary: attributes (n, A) in label units, embeddings
+    `jax.export.deserialize` reads it. It takes normalised chunks (n, frames, mel) float32, for any n (models that look
+    across chunks: those of whole recordings), and returns a dictionary: attributes (n, A) in label units, embeddings
     (n, E) and, for models with clusters, clusters (n,) int32.
     """
-    # Without a temporal network any number of chunks will do.
-    each = model.features.chunks_per_utterance if trains_on_recordings(model.config) else 1
+    # Where each chunk is read alone, any number of them will do.
+    each = model.features.chunks_per_utterance if NETWORKS[model.config.system].across_chunks else 1
     # As JAX arrays they become constants of the program.
     variables, transform, centroids = jax.tree.map(jnp.asarray, (model.variables, model.transform, model.centroids))
 

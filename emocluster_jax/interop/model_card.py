@@ -188,7 +188,7 @@ def _what(model: SavedModel) -> str:
         for name, mean, std in zip(config.attributes, model.label_mean, model.label_std, strict=True)
     )
     clusters = (
-        f" It tells which of {config.clusters} clusters a chunk belongs to." if config.system == "emocluster" else ""
+        f" It tells which of {config.clusters} clusters a chunk belongs to." if NETWORKS[config.system].clusters else ""
     )
     network = f"{NETWORKS[config.system].title}, {config.width}"
     return (
@@ -298,7 +298,7 @@ def _limits(model: SavedModel, run: RunNumbers, license: str) -> str:
     ]
     if not run.scores:
         lines.append("- Its quality has to be measured before it is used.")
-    if model.config.system == "emocluster":
+    if NETWORKS[model.config.system].clusters:
         lines.append("- Clusters have no names; another training finds and numbers them differently.")
     if isinstance(model.features, FrontEndFeatures) and (notice := library(model.features.library).NOTICE):
         lines.append(f"- {notice}.")

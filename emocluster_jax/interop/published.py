@@ -1,7 +1,7 @@
 """The authors' published models as this project's.
 
 Source: `*.pth.tar` weights and `*.mat` statistics of Lin, Sridhar & Busso's repository,
-winston-lin-wei-cheng/DeepEmoClusters.
+winston-lin-wei-cheng/DeepEmoClusters, and of Lin & Busso's, winston-lin-wei-cheng/Temporal-Enhanced-DeepEmoCluster.
 
 Neither is trusted: weights are read by PyTorch's weights-only unpickler, which calls only constructors of tensors and
 containers, and SciPy's reader of MATLAB files creates only arrays.
@@ -26,9 +26,11 @@ import numpy as np
 from flax.traverse_util import unflatten_dict
 from jaxtyping import Float, Shaped
 
-from emocluster_jax.config import DEFAULT_AUDIO, ClusteringConfig, FeatureConfig, ModelConfig
+from emocluster_jax.config import DEFAULT_AUDIO, ClusteringConfig, EmoClusterName, FeatureConfig, ModelConfig
 from emocluster_jax.errors import InputError
 from emocluster_jax.inference.model_directory import SavedModel, first_line
+from emocluster_jax.interop.published_temporal import TEMPORAL, temporal_variables
+from emocluster_jax.models.emocluster_transformer import positions
 from emocluster_jax.models.encoder import CONVOLUTION_WIDTHS, DENSE_WIDTH
 from emocluster_jax.storage.checksums import file_sha256
 
@@ -40,7 +42,8 @@ def import_published(weights: Path, norm: Path, attribute: str) -> SavedModel:
     """A published model, without centroids, ready for `model_directory.save_model`.
 
     Args:
-      weights: a `.pth.tar` file of the published repository, or one of the same network.
+      weights: a `.pth.tar` file of a published repository, or one of the same network. The system is the one whose
+        temporal network it holds; files of the Temp-Triplet, which hold none, are known by their name alone.
       norm: the folder with its `feat_norm_means.mat`, `feat_norm_stds.mat`, and those of the attribute.
       attribute: arousal, dominance or valence.
 
@@ -48,8 +51,8 @@ def import_published(weights: Path, norm: Path, attribute: str) -> SavedModel:
     """
     if attribute not in _MARKS:
         raise InputError(f"attribute {attribute!r} is unknown; expected one of {', '.join(_MARKS)}")
-    mark = weights.name.split(".")[0].rpartition("_")[2].lower()
-    named = next((name for name, theirs in _MARKS.items() if theirs == mark), attribute)
+    marks = weights.name.split(".")[0].lower().split("_")
+    named = next((name for name, theirs in _MARKS.items() if theirs in marks), attribute)
     if named != attribute:
         raise InputError(
             f"{weights.name} is a model of {named} by its name, not of {attribute}; give `attribute={named}`"
@@ -62,14 +65,17 @@ def import_published(weights: Path, norm: Path, attribute: str) -> SavedModel:
     }
     if statistics["feature_std"].min() <= 0 or statistics["label_std"].min() <= 0:
         raise InputError(f"{norm} has a standard deviation that is not positive; download it again")
-    variables = variables_from_torch(_read_state_dict(weights))
+    state_dict = _read_state_dict(weights)
+    variables, system = variables_from_torch(state_dict), published_system(state_dict)
+    if system == "emocluster" and "temp-triplet" in marks:
+        system = "emocluster_triplet"
     params = variables["params"]
     attributes = len(params["attribute_regressor"]["output"]["bias"])
     if attributes != 1:
         raise InputError(f"{weights} predicts {attributes} attributes; published models predict one")
     clusters = len(params["cluster_classifier"]["output"]["bias"])
     return SavedModel(
-        config=ModelConfig(attributes=(attribute,), clusters=clusters),  # type: ignore[arg-type]
+        config=ModelConfig(system=system, attributes=(attribute,), clusters=clusters),  # type: ignore[arg-type]
         clustering=ClusteringConfig(),
         features=features,
         variables=variables,
@@ -183,13 +189,21 @@ _SUBTRACTED_FROM = {
     f"cnn_features.{3 * i}.bias": f"cnn_features.{3 * i + 1}.running_mean" for i in range(len(CONVOLUTION_WIDTHS))
 }
 """The running mean that each convolution's bias is subtracted from."""
+_POSITIONS = "pos_enc.pe"
+"""Numbers that are no weights, beside those of the Transformer."""
+
+
+def published_system(state_dict: Mapping[str, np.ndarray]) -> EmoClusterName:
+    """The system whose temporal network the published arrays hold the most of, by their names; emocluster for none."""
+    names = {_without_module(name) for name in state_dict}
+    return max(TEMPORAL, key=lambda system: len(names & TEMPORAL[system].keys()))
 
 
 def variables_from_torch(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Flax variables of the published network, float32, with as many clusters and attributes as its output layers have.
+    """Flax variables of a published network, float32, with as many clusters and attributes as its output layers have.
 
-    The `.module` parts that data parallelism left in names are ignored. Raises InputError if arrays are missing,
-    unknown, of another shape, not of floating point, or not finite.
+    The network is that of `published_system`. The `.module` parts that data parallelism left in names are ignored.
+    Raises InputError if arrays are missing, unknown, of another shape, not of floating point, or not finite.
     """
     arrays: dict[str, Array] = {}
     for name, array in state_dict.items():
@@ -198,7 +212,11 @@ def variables_from_torch(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]
             raise InputError(f"the weights hold {plain} twice; give a checkpoint of one network")
         if not plain.endswith(".num_batches_tracked"):
             arrays[plain] = np.asarray(array)
-    expected = _PLACES.keys() | _SUBTRACTED_FROM.keys()
+    system = published_system(arrays)
+    temporal = TEMPORAL[system]
+    if system == "emocluster_transformer" and _POSITIONS in arrays:
+        _check_positions(arrays.pop(_POSITIONS))
+    expected = _PLACES.keys() | _SUBTRACTED_FROM.keys() | temporal.keys()
     _refuse("lack", expected - arrays.keys())
     _refuse("hold what the published network does not have:", arrays.keys() - expected)
     for head in ("top_layer_class", "top_layer_attri"):
@@ -210,7 +228,11 @@ def variables_from_torch(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]
             _check(name, arrays[name], _PLACES[running_mean].shape)
         arrays[running_mean] = arrays[running_mean] - arrays.pop(bias)
 
-    return unflatten_dict(dict(parameter_from_torch(name, array) for name, array in arrays.items()))
+    for name, published in temporal.items():
+        _check(name, arrays[name], published.shape)
+    converted = temporal_variables(system, arrays)
+    converted |= dict(parameter_from_torch(name, array) for name, array in arrays.items() if name not in temporal)
+    return unflatten_dict(converted)
 
 
 def parameter_from_torch(
@@ -218,7 +240,8 @@ def parameter_from_torch(
 ) -> tuple[tuple[str, ...], Shaped[np.ndarray, "*own"]]:
     """Converts the layout of one published array: a weight, its gradient or its update.
 
-    Convolutions' biases, which running means include here, are only handled by `variables_from_torch`.
+    Convolutions' biases, which running means include here, and the arrays of temporal networks are only handled by
+    `variables_from_torch`.
 
     Returns its path in the Flax variables, e.g. ("params", "encoder", "convolution_0", "kernel"), and the array,
     float32. Raises InputError if this network has no such array, or it has another shape or is not finite.
@@ -240,8 +263,15 @@ def _refuse(what: str, names: set[str]) -> None:
     if names:
         shown = ", ".join(repr(name)[1:-1] for name in sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
         raise InputError(
-            f"the weights {what} {shown}; give a checkpoint of the published network (Vgg16, DeepEmoClusters)"
+            f"the weights {what} {shown}; give a checkpoint of a published network (Vgg16, DeepEmoClusters)"
         )
+
+
+def _check_positions(array: Array) -> None:
+    """Raises InputError unless these are the positions that the Transformer adds here."""
+    _check(_POSITIONS, array, (FeatureConfig().chunks_per_utterance, 1, DENSE_WIDTH))
+    if not np.allclose(array[:, 0], positions(len(array), DENSE_WIDTH), rtol=0, atol=1e-5):
+        raise InputError(f"{_POSITIONS} does not hold sinusoidal positions; give a checkpoint of a published network")
 
 
 def _check(name: str, array: Array, shape: tuple[int | None, ...]) -> None:
@@ -250,7 +280,7 @@ def _check(name: str, array: Array, shape: tuple[int | None, ...]) -> None:
     ):
         wanted = ", ".join("any" if length is None else str(length) for length in shape)
         raise InputError(
-            f"{name} is of shape {array.shape}, expected ({wanted}); give a checkpoint of the published network"
+            f"{name} is of shape {array.shape}, expected ({wanted}); give a checkpoint of a published network"
         )
     if not np.issubdtype(array.dtype, np.floating) or not np.isfinite(array).all():
         raise InputError(f"{name} does not hold finite floating-point numbers; the checkpoint is damaged")

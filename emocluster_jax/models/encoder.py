@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -22,9 +22,10 @@ NORM_MOMENTUM = 0.9
 NORM_EPSILON = 1e-5
 
 
-def convolution_init(key: jax.Array, shape: Sequence[int], dtype: jnp.dtype = jnp.float32) -> Array:
-    """N(0, 2 / (9 out)): He's initialisation for the fan-out of a 3x3 convolution (He et al. 2015)."""
-    return jax.random.normal(key, shape, dtype) * jnp.sqrt(2.0 / (9 * shape[-1])).astype(dtype)
+def convolution_init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
+    """N(0, 2 / (height width out)): He's initialisation for the fan-out of a convolution (He et al. 2015)."""
+    height, width, _, outputs = shape
+    return jax.random.normal(key, shape, dtype) * jnp.sqrt(2.0 / (height * width * outputs)).astype(dtype)
 
 
 dense_init = nn.initializers.normal(stddev=0.01)

@@ -62,6 +62,8 @@ class Network(nn.Module):
       objective: the system that it is trained as, by its module in `objectives`; empty for one of its own name.
       whole_recordings: whether batches are made of recordings with all of their chunks in order, for networks and
         losses that look across chunks.
+      across_chunks: whether what it makes of a chunk depends on the other chunks of the recording.
+      least_chunks: how many chunks a recording needs for it.
     """
 
     config: ModelConfig
@@ -73,6 +75,8 @@ class Network(nn.Module):
     inputs: ClassVar[tuple[str, ...]] = (AUDIO,)
     objective: ClassVar[str] = ""
     whole_recordings: ClassVar[bool] = False
+    across_chunks: ClassVar[bool] = False
+    least_chunks: ClassVar[int] = 1
 
     def setup(self) -> None:
         self.encoder = Encoder(self.config, self.axis_name, self.train_layers)

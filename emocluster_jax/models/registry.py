@@ -24,11 +24,6 @@ def network_of(config: ModelConfig, axis_name: str | None = None, train_layers: 
     return NETWORKS[config.system](config, axis_name, train_layers)
 
 
-def trains_on_recordings(config: ModelConfig) -> bool:
-    """Whether batches consist of whole recordings, with their chunks in order, instead of single chunks."""
-    return NETWORKS[config.system].whole_recordings or config.temporal != "none"
-
-
 def further_inputs(config: ModelConfig, available: InputSizes, where: str) -> InputSizes:
     """The further inputs that the network reads, of those that are available.
 

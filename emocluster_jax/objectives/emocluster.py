@@ -10,17 +10,25 @@ from jaxtyping import Array, Float
 
 from emocluster_jax.config import TrainConfig
 from emocluster_jax.objectives.losses import cross_entropy, ramp
-from emocluster_jax.objectives.optimizers import stage_one_optimizer, stage_two_optimizer
-from emocluster_jax.objectives.stage import Batch, Stages, Terms, semi_supervised_stages
+from emocluster_jax.objectives.optimizers import Optimizer, stage_one_optimizer, stage_two_optimizer
+from emocluster_jax.objectives.stage import Batch, Objective, Stages, Terms, semi_supervised_stages
 
 
 def stages(network: nn.Module, config: TrainConfig, axis_name: str | None) -> Stages:
     """Stage I minimises the cross-entropy, stage II cross-entropy plus `ccc_weight` times the CCC loss (equation 3).
 
-    What the encoder learns from the cross-entropy is weighted by `cluster_weight`, which grows from 0 over the first
+    With `stages` "unsupervised" the labelled recordings are trained on as in stage I, too.
+    """
+    first = stage_one_optimizer(config.optimizer, config.cluster_weight)
+    return stages_of_objective(network, config, axis_name, cluster_objective(config), first)
+
+
+def cluster_objective(config: TrainConfig) -> Objective:
+    """The cross-entropy on the clusters.
+
+    What the encoder learns of it is weighted by `cluster_weight`, which grows from 0 over the first
     `cluster_warmup_epochs`. The cluster classifier, which nothing else trains and whose last layer may begin anew with
     each clustering, always learns all of it.
-    With `stages` "unsupervised" the labelled recordings are trained on as in stage I, too.
     """
     weighted = config.cluster_weight != 1 or config.cluster_warmup_epochs > 0
 
@@ -34,7 +42,14 @@ def stages(network: nn.Module, config: TrainConfig, axis_name: str | None) -> St
             loss = weight * entropy + (1 - weight) * cross_entropy(output.extras["detached_logits"], *mixed)
         return loss, {"cross_entropy": entropy}
 
-    optimizers = stage_one_optimizer(config.optimizer, config.cluster_weight), stage_two_optimizer(config.optimizer)
+    return objective
+
+
+def stages_of_objective(
+    network: nn.Module, config: TrainConfig, axis_name: str | None, objective: Objective, first: Optimizer
+) -> Stages:
+    """Both stages by an objective that needs no labels, stage I by the optimiser `first`; see `stages`."""
+    optimizers = first, stage_two_optimizer(config.optimizer)
     both = semi_supervised_stages(network, config, axis_name, objective, optimizers)
     if config.stages == "both":
         return both

@@ -6,6 +6,7 @@ the gradient over the global batch.
 
 from __future__ import annotations
 
+import flax.linen as nn
 import jax.numpy as jnp
 import optax
 from jax import lax
@@ -43,6 +44,21 @@ def gaussian_kl(mean: Float[Array, "n E"], log_variance: Float[Array, "n E"]) ->
     Kingma & Welling (2014), appendix B.
     """
     return 0.5 * jnp.mean(jnp.sum(mean**2 + jnp.exp(log_variance) - 1.0 - log_variance, axis=1))
+
+
+def triplet_margin_loss(
+    anchors: Float[Array, "n E"], positives: Float[Array, "n E"], negatives: Float[Array, "n E"]
+) -> Float[Array, ""]:
+    """Mean over n of max(0, d(anchor, positive) - d(anchor, negative) + 1), d being the Euclidean distance.
+
+    Schroff, Kalenichenko & Philbin, "FaceNet: a unified embedding for face recognition and clustering", CVPR 2015.
+    """
+
+    def distances(others: Float[Array, "n E"]) -> Float[Array, " n"]:
+        # As in PyTorch; equal rows, such as zeros after ReLU, would have no gradient otherwise.
+        return jnp.linalg.norm(anchors - others + 1e-6, axis=-1)
+
+    return nn.relu(distances(positives) - distances(negatives) + 1.0).mean()
 
 
 def ccc_loss(

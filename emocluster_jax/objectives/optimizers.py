@@ -20,6 +20,8 @@ from emocluster_jax.config import OptimizerConfig
 from emocluster_jax.objectives.losses import ramp
 
 ENCODER = "encoder"
+TEMPORAL = "temporal"
+"""The network over a recording's chunks, which reads the encoder's output before the heads do."""
 CLUSTER_HEAD = ("cluster_classifier", "output")
 REGRESSOR = "attribute_regressor"
 
@@ -54,16 +56,16 @@ def rate_scale(config: OptimizerConfig, epochs: int) -> Callable[[Float[Array, "
 
 def layer_groups(params: Any, config: OptimizerConfig, *, encoder: str, freeze_regressor: bool) -> Any:
     """For every parameter the group that it is updated with: "head", "frozen", "body", or `encoder` for those of the
-    encoder."""
+    encoder and of a temporal network."""
     frozen = {"all": (), "shared": ("convolution", "norm"), "heads": ("",)}[config.train_layers]
 
     def group(path: tuple[Any, ...], _: Any) -> str:
         names = tuple(key.key for key in path)
         if names[:2] == CLUSTER_HEAD:
             return "head"
-        if names[0] == ENCODER:
-            if names[1].startswith(frozen):
-                return "frozen"
+        if names[0] == ENCODER and names[1].startswith(frozen):
+            return "frozen"
+        if names[0] in (ENCODER, TEMPORAL):
             return encoder
         return "frozen" if freeze_regressor and names[0] == REGRESSOR else "body"
 
@@ -134,8 +136,9 @@ def _by_layer(
         "frozen": optax.set_to_zero(),
     }
     shown = {**rates, "cluster_head": head} if clusters else rates
-    if factor != 1 and config.train_layers != "heads":
+    if factor != 1:
         groups["encoder"] = optax.chain(body, optax.scale(factor))
+    if factor != 1 and config.train_layers != "heads":
         shown |= {f"encoder_{name}": factor * rate for name, rate in rates.items()}
     encoder = "body" if factor == 1 else "encoder"
     transformation = optax.partition(

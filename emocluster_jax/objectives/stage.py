@@ -34,6 +34,7 @@ class Batch(NamedTuple):
         clusters. Inputs and targets are mixtures already.
       shares: what these chunks themselves are of the mixtures, 0.5 to 1; None if there are none.
       unmasked: the chunks before parts of them were masked; None if none were.
+      key: for what an objective draws, the same on all devices; the network draws dropout and noise by others.
     """
 
     inputs: Inputs
@@ -43,6 +44,7 @@ class Batch(NamedTuple):
     other_labels: Int[Array, " b"] | None = None
     shares: Float[Array, " b"] | None = None
     unmasked: Float[Array, "b time mel"] | None = None
+    key: Array | None = None
 
     @property
     def chunks(self) -> Float[Array, "b time mel"]:

@@ -16,7 +16,7 @@ from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.metrics import SELECTIONS
 from emocluster_jax.feed.split import Split
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
-from emocluster_jax.models.registry import NETWORKS, trains_on_recordings
+from emocluster_jax.models.registry import NETWORKS
 from emocluster_jax.runtime import platforms
 
 
@@ -121,8 +121,14 @@ def check_settings(config: TrainConfig, data: TrainingData, selecting: tuple[str
             f"`patience` waits for a better validation {title}, but there is no validation split with labels that "
             "differ; leave `patience` out, or prepare validation recordings"
         )
-    batch, devices = config.batch_size * data.features.chunks_per_utterance, jax.device_count()
-    if (config.batch_size if trains_on_recordings(config.model) else batch) % devices:
+    network, each, devices = NETWORKS[config.model.system], data.features.chunks_per_utterance, jax.device_count()
+    if each < network.least_chunks:
+        raise InputError(
+            f"`system={config.model.system}` needs recordings of {network.least_chunks} chunks or more, and these have "
+            f"{each}; prepare them with more `chunks_per_utterance`"
+        )
+    batch = config.batch_size * each
+    if (config.batch_size if network.whole_recordings else batch) % devices:
         raise InputError(
             f"a batch of {config.batch_size} recordings is {batch} chunks, which {devices} devices cannot share "
             f"equally; choose a `batch_size` that is a multiple of {devices}"
@@ -134,7 +140,7 @@ def check_settings(config: TrainConfig, data: TrainingData, selecting: tuple[str
             "leave `convolutions` out"
         )
     _check_augmentation(config.augmentation, data)
-    if not NETWORKS[config.model.system].clusters:
+    if not network.clusters:
         return
     components, width = config.clustering.pca_components, scaled_width(DENSE_WIDTH, config.model)
     if components is not None and components > width:

@@ -36,7 +36,7 @@ from emocluster_jax.inference.model_directory import (
     settle,
     write_pending,
 )
-from emocluster_jax.models.registry import NETWORKS, network_of, trains_on_recordings
+from emocluster_jax.models.registry import NETWORKS, network_of
 from emocluster_jax.objectives.stage import Stage, stages_of
 from emocluster_jax.runtime import parallel
 from emocluster_jax.runtime.loops import StoppedError
@@ -195,7 +195,7 @@ class _Run:
             predict = predicted_clusters_program() if config.clustering.head == "matched" else None
             balanced = config.clustering.balanced_batches
             clustering = ClusteringPrograms(self._embed, cluster, self._redraw_head, predict, balanced)
-        whole_recordings = trains_on_recordings(config.model)
+        whole_recordings = NETWORKS[config.model.system].whole_recordings
         each, augmentation, draw = split.chunks_per_utterance, config.augmentation, None
         if augmentation.chunk_offset > 0:
             assert split.chunk_steps is not None  # `check_settings` has seen to it
@@ -249,9 +249,8 @@ def _introduction(run: _Run, at: Checkpoint) -> Iterator[str]:
     config, model = run.config, run.config.model
     network = NETWORKS[model.system]
     clusters = f", {model.clusters} clusters" if network.clusters else ""
-    temporal = "" if model.temporal == "none" else f" with {model.temporal}"
     parameters = sum(leaf.size // leaf.shape[0] for leaf in jax.tree.leaves(at.state.variables["params"]))
-    yield (f"Network: {network.title}{temporal}, {model.width}{clusters}, {parameters:,} parameters")
+    yield (f"Network: {network.title}, {model.width}{clusters}, {parameters:,} parameters")
     done = f", {at.progress.epoch} of them done" if at.progress.epoch else ""
     steps = " and ".join(f"{counted(stage.steps, 'step')} of {stage.title}" for stage in run.stages)
     may_end = config.patience is not None and config.patience < config.epochs

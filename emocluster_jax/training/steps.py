@@ -33,6 +33,8 @@ from emocluster_jax.runtime import parallel
 from emocluster_jax.training.augmentation import Windows, augmented, moved
 
 NOT_AUGMENTED = AugmentationConfig()
+_OF_ALL_DEVICES = np.uint32((1 << 32) - 1)
+"""Folded into the key of what all devices draw alike, where each folds its own number into the others."""
 LOST_UPDATE = -float("inf")
 """Replaces the terms of a finite loss if its update or the optimiser's new state is not finite. No loss is negative."""
 
@@ -173,7 +175,7 @@ def _step_log(stage: Stage, model: ModelConfig, features: Features, further: Inp
     batch = example_inputs(features, further), jnp.zeros(rows, jnp.int32), targets, jnp.zeros(())
 
     def log(variables: Any, key: Array, *batch: Any) -> StepLog:
-        _, (terms, _) = stage.loss(variables["params"], variables["batch_stats"], Batch(*batch), key)
+        _, (terms, _) = stage.loss(variables["params"], variables["batch_stats"], Batch(*batch, key=key), key)
         return StepLog(terms, step_metrics(stage, variables["params"], variables["params"]))
 
     return jax.eval_shape(log, variables_of(model, features, further), jax.random.key(0, impl="rbg"), *batch)
@@ -314,8 +316,9 @@ def training_program(stage: Stage, augmentation: AugmentationConfig = NOT_AUGMEN
         inputs = as_float32(arrays.inputs)
         if arrays.windows is not None:
             inputs = {**inputs, AUDIO: moved(inputs[AUDIO], arrays.windows)}
-        batch = Batch(inputs, arrays.pseudo_labels, arrays.targets, step.epochs)
         key = jax.random.fold_in(step.key, step.number)
+        of_all = jax.random.fold_in(key, _OF_ALL_DEVICES)
+        batch = Batch(inputs, arrays.pseudo_labels, arrays.targets, step.epochs, key=of_all)
         batch = augmented(batch, augmentation, key, parallel.AXIS)
         state, found = train_step(stage, trained.state, batch, key, parallel.AXIS)
         place = step.number % LOGGED_STEPS

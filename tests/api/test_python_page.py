@@ -294,7 +294,8 @@ for call in (
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert result.stdout.splitlines() == [
-        "`system` is 'cnn'; expected one of emocluster, cnn_regressor, cnn_ae, cnn_vae, ladder",
+        "`system` is 'cnn'; expected one of emocluster, emocluster_gru, emocluster_cnn, emocluster_transformer, "
+        "emocluster_triplet, cnn_regressor, cnn_ae, cnn_vae, ladder",
         "`attributes` is 'arousal'; expected a list or tuple",
         "`attributes`: 'a label' cannot be the name of a label; use letters, digits and underscores, at most 64, the "
         "first a letter, and none of chunk, cluster, duration_s, end, file, gender, id, mean, speaker, split, start",

@@ -10,7 +10,7 @@ import pytest
 
 import emocluster_jax
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
-from emocluster_jax.config import ClusteringConfig, Engine
+from emocluster_jax.config import ClusteringConfig, Engine, SystemName
 from emocluster_jax.errors import InputError
 from emocluster_jax.inference import engine, onnx_graph
 from emocluster_jax.inference.engine import OnnxNetwork, runs_on_onnx
@@ -50,6 +50,7 @@ def by_both(model: SavedModel, recordings: int = 4) -> tuple[list[Prediction], l
         pytest.param(projected, id="projected"),
         pytest.param(lambda: small_model(centroids=None), id="logits"),
         pytest.param(lambda: small_model(system="cnn_regressor"), id="regressor"),
+        pytest.param(lambda: small_model(system="emocluster_triplet"), id="triplets"),
         pytest.param(lambda: small_model(system="cnn_vae"), id="code"),
         pytest.param(lambda: small_model(label_mean=unknown(), label_std=unknown()), id="no labels"),
     ],
@@ -107,6 +108,14 @@ def test_auto_takes_what_is_installed_and_can_run_the_model(monkeypatch: pytest.
     monkeypatch.setattr(engine, "find_spec", lambda name: None if name == "onnxruntime" else True)
     assert not runs_on_onnx("auto", model)
     with pytest.raises(InputError, match=r'`engine=onnx` needs onnxruntime: pip install "emocluster_jax\[onnx\]"'):
+        Predictor(model, engine="onnx")
+
+
+@pytest.mark.parametrize("system", ["emocluster_gru", "emocluster_cnn", "emocluster_transformer"])
+def test_networks_that_look_across_chunks_stay_with_jax(system: SystemName) -> None:
+    model = small_model(system=system)
+    assert not runs_on_onnx("auto", model)
+    with pytest.raises(InputError, match="cannot run a model that looks across chunks; give `engine=jax`"):
         Predictor(model, engine="onnx")
 
 

@@ -10,13 +10,15 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from jax import export as jax_export
 
 from emocluster_jax import load_model
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
-from emocluster_jax.config import AudioConfig, ClusteringConfig, GivenFeatures
+from emocluster_jax.config import AudioConfig, ClusteringConfig, GivenFeatures, SystemName
 from emocluster_jax.errors import InputError
 from emocluster_jax.inference import onnx_graph
 from emocluster_jax.inference.model_directory import SavedModel, named_arrays, read_model, save_model, weights_sha256
@@ -130,6 +132,19 @@ def test_networks_without_centroids_or_clusters(model: SavedModel) -> None:
     ):
         assert export(other, "onnx").differences["embeddings"] < 1e-3  # and within the tolerance, or it would raise
     assert export(small_model(system="cnn_ae"), "stablehlo").differences.keys() == {"attributes", "embeddings"}
+
+
+@pytest.mark.parametrize("system", ["emocluster_gru", "emocluster_cnn", "emocluster_transformer"])
+def test_networks_that_look_across_chunks_take_whole_recordings(system: SystemName, tmp_path: Path) -> None:
+    other = small_model(system=system)
+    exported = export(other, "stablehlo")  # whose outputs are compared with the model's
+    assert exported.differences.keys() == {"attributes", "embeddings", "clusters"}
+    chunks = example_chunks(other)
+    outputs: Any = jax_export.deserialize(bytearray(exported.content)).call(np.concatenate([chunks, chunks[::-1]]))
+    one = {name: np.asarray(rows)[:11] for name, rows in outputs.items()}
+    assert_rows(one, Predictor(other, engine="jax").predict_chunks(chunks)[0], 11)
+    with pytest.raises(InputError, match="`formats=onnx` cannot hold a model that looks across chunks"):
+        check_request(tmp_path / "out", ["onnx"], other)
 
 
 def test_a_model_of_bfloat16_is_exported(model: SavedModel) -> None:

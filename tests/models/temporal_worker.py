@@ -20,7 +20,7 @@ from small_training import AUGMENTED, FEATURES, MODEL, draw_recordings, make_dat
 
 
 def main(folder: Path) -> None:
-    model = dataclasses.replace(MODEL, temporal="running_mean")
+    model = dataclasses.replace(MODEL, system="running_mean")
     write_records(folder / "data", FEATURES, {"train": draw_recordings(10, seed=6)})
     prepared = open_data(folder / "data")
     models = []
@@ -33,7 +33,7 @@ def main(folder: Path) -> None:
     leaves = [jax.tree.leaves((found.variables, found.centroids)) for found in models]
     for resident, streamed in zip(*leaves, strict=True):
         np.testing.assert_array_equal(resident, streamed)
-    assert models[0].variables["params"]["temporal"]["past"]["bias"].any()  # it was trained
+    assert models[0].variables["params"]["past"]["bias"].any()  # it was trained
 
     chunks = draw_recordings(1, seed=9)[0][0].astype(np.float32)
     other = chunks.copy()

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +43,7 @@ from small_training import FEATURES
 
 PLATFORMS = ("tpu", "cuda")
 KERNELS = "__gpu$xla.gpu.triton"
-OTHERS: tuple[SystemName, ...] = ("cnn_regressor", "cnn_ae", "cnn_vae", "ladder")
+OTHERS = tuple(name for name in get_args(SystemName) if name != "emocluster")
 UTTERANCES = 4  # a device
 CHUNKS = UTTERANCES * FEATURES.chunks_per_utterance
 
@@ -83,9 +83,11 @@ def training_state(config: ModelConfig) -> TrainState:
 
 
 def training(config: ModelConfig) -> dict[str, Program]:
-    clusters = ShapeDtypeStruct((2,), np.int32) if NETWORKS[config.system].clusters else None
-    targets = ShapeDtypeStruct((2, len(config.attributes)), np.float32)
-    arrays = StepArrays(recordings(2, 1), *on_devices((clusters, targets)))
+    network = NETWORKS[config.system]
+    each = FEATURES.chunks_per_utterance if network.whole_recordings else 1
+    clusters = ShapeDtypeStruct((2 * each,), np.int32) if network.clusters else None
+    targets = ShapeDtypeStruct((2 * each, len(config.attributes)), np.float32)
+    arrays = StepArrays(recordings(2, each), *on_devices((clusters, targets)))
     step = Step(jax.random.key(0, impl="rbg"), np.int32(0), np.float32(0))
     found = {}
     for title, stage in zip(("stage I", "stage II"), stages_of(TrainConfig(model=config), parallel.AXIS), strict=True):

@@ -13,6 +13,7 @@ from emocluster_jax.objectives.optimizers import adam, rate_scale, stage_one_opt
 
 PARAMS = {
     "encoder": {"kernel": jnp.ones(3)},
+    "temporal": {"kernel": jnp.ones(3)},
     "cluster_classifier": {"hidden": {"kernel": jnp.ones(3)}, "output": {"kernel": jnp.ones(3)}},
     "attribute_regressor": {"hidden": {"kernel": jnp.ones(3)}, "output": {"kernel": jnp.ones(3)}},
 }
@@ -24,12 +25,14 @@ SGD, ADAM, HEAD = -1e-3 * GRADIENT, -5e-4 * np.sign(GRADIENT), -0.05 * GRADIENT
 def first_update(optimizer: optax.GradientTransformation) -> dict[str, np.ndarray]:
     gradients = {
         "encoder": {"kernel": GRADIENT},
+        "temporal": {"kernel": GRADIENT},
         "cluster_classifier": {"hidden": {"kernel": GRADIENT}, "output": {"kernel": GRADIENT}},
         "attribute_regressor": {"hidden": {"kernel": GRADIENT}, "output": {"kernel": GRADIENT}},
     }
     updates, _ = optimizer.update(gradients, optimizer.init(PARAMS), PARAMS)
     return {
         "encoder": updates["encoder"]["kernel"],
+        "temporal": updates["temporal"]["kernel"],
         "classifier": updates["cluster_classifier"]["hidden"]["kernel"],
         "head": updates["cluster_classifier"]["output"]["kernel"],
         "regressor": updates["attribute_regressor"]["output"]["kernel"],
@@ -41,15 +44,21 @@ def first_update(optimizer: optax.GradientTransformation) -> dict[str, np.ndarra
     [
         (
             stage_one_optimizer(OptimizerConfig()).transformation,
-            {"encoder": SGD, "classifier": SGD, "head": HEAD, "regressor": 0},
+            {"encoder": SGD, "temporal": SGD, "classifier": SGD, "head": HEAD, "regressor": 0},
         ),
         (
             stage_two_optimizer(OptimizerConfig()).transformation,
-            {"encoder": SGD + ADAM, "classifier": SGD + ADAM, "head": HEAD, "regressor": SGD + ADAM},
+            {
+                "encoder": SGD + ADAM,
+                "temporal": SGD + ADAM,
+                "classifier": SGD + ADAM,
+                "head": HEAD,
+                "regressor": SGD + ADAM,
+            },
         ),
         (
             stage_two_optimizer(OptimizerConfig(freeze_regressor=True)).transformation,
-            {"encoder": SGD + ADAM, "classifier": SGD + ADAM, "head": HEAD, "regressor": 0},
+            {"encoder": SGD + ADAM, "temporal": SGD + ADAM, "classifier": SGD + ADAM, "head": HEAD, "regressor": 0},
         ),
     ],
     ids=["stage1", "stage2", "stage2-frozen"],
@@ -66,6 +75,7 @@ LAYERS = {
     "encoder": {
         layer: {"kernel": jnp.ones((3, 1)), "bias": jnp.ones(3)} for layer in ("convolution_0", "norm_0", "shared")
     },
+    "temporal": {"dense_0": {"kernel": jnp.ones((3, 1))}},
     "cluster_classifier": {"hidden": {"kernel": jnp.ones((3, 1))}, "output": {"kernel": jnp.ones((3, 1))}},
     "attribute_regressor": {"output": {"kernel": jnp.ones((3, 1)), "bias": jnp.ones(3)}},
 }
@@ -89,6 +99,7 @@ def test_adamw_trains_parts_at_rates_of_their_own() -> None:
 
     gentle = steps_of_adamw(encoder_rate_factor=0.1, weight_decay=0.5)
     assert gentle["shared/kernel"] == gentle["convolution_0/kernel"] == pytest.approx(-0.15, abs=TOLERANCE)
+    assert gentle["temporal/dense_0/kernel"] == gentle["shared/kernel"]
     assert gentle["shared/bias"] == gentle["norm_0/bias"] == pytest.approx(-0.1, abs=TOLERANCE)
     assert gentle["attribute_regressor/output/kernel"] == pytest.approx(-1.5, abs=TOLERANCE)
 
@@ -96,7 +107,7 @@ def test_adamw_trains_parts_at_rates_of_their_own() -> None:
         frozen = steps_of_adamw(train_layers=train_layers, weight_decay=0.5, encoder_rate_factor=0.1)
         still = {name for name, step in frozen.items() if step == 0}
         assert {name for name in frozen if name.split("/")[0] in LAYERS["encoder"]} - still == moving
-        assert not any(name.startswith(("attribute", "cluster")) for name in still)
+        assert not any(name.startswith(("attribute", "cluster", "temporal")) for name in still)
 
 
 def test_logged_rates_are_those_of_the_groups() -> None:
