@@ -87,3 +87,18 @@ def test_recordings_are_drawn_by_the_weights_of_their_chunks() -> None:
     np.testing.assert_allclose(shares, np.array([2, 2, 4, 4]) / 12, atol=0.015)
     shown = assignments[batches // 5_000]
     assert np.mean(shown == 0) == pytest.approx((2 * 2 / 12 + 2 * 4 / 12 / 2), abs=0.015)
+
+
+def test_every_recording_is_expected_as_often_as_its_weight_says() -> None:
+    recordings, chunks, batch_size, epochs = 60, 11, 16, 400
+    random = np.random.default_rng(1)
+    assignments = random.choice(5, (recordings, chunks), p=[0.5, 0.3, 0.1, 0.07, 0.03])
+    sizes = [int((assignments == cluster).sum()) for cluster in range(5)]
+    weights = np.array([sum(1 / sizes[cluster] for cluster in row) for row in assignments.tolist()])
+    counts = np.zeros(recordings)
+    for _ in range(epochs):
+        counts += np.bincount(balanced_recordings(assignments, batch_size, random).ravel(), minlength=recordings)
+    assert counts.sum() == epochs * 64  # four full batches for 60 recordings
+    expected = epochs * 64 * weights / weights.sum()
+    # Each count is binomial: of 60, none is four standard deviations off.
+    assert (np.abs(counts - expected) < 4 * np.sqrt(expected)).all()

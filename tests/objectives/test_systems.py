@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import flax.linen as nn
 import jax
@@ -15,13 +15,23 @@ import numpy as np
 import pytest
 from jaxtyping import Array
 
-from emocluster_jax.config import AutoencoderConfig, LadderConfig, ModelConfig, OptimizerConfig, SystemName, TrainConfig
+from emocluster_jax.config import (
+    AutoencoderConfig,
+    LadderConfig,
+    ModelConfig,
+    OptimizerConfig,
+    SystemName,
+    TemporalName,
+    TrainConfig,
+)
 from emocluster_jax.console import Console
+from emocluster_jax.errors import InputError
 from emocluster_jax.feed.split import Inputs
 from emocluster_jax.inference.model_directory import read_model
 from emocluster_jax.inference.predictor import load_model
 from emocluster_jax.models.network import Output
-from emocluster_jax.models.registry import network_of
+from emocluster_jax.models.registry import NETWORKS, network_of
+from emocluster_jax.objectives.emocluster_triplet import draw_triplets
 from emocluster_jax.objectives.stage import Batch, stages_of
 from emocluster_jax.runtime.loops import StoppedError
 from emocluster_jax.training.data import TrainingData
@@ -32,6 +42,7 @@ from small_models import noise
 from small_training import MODEL, make_data
 
 COMPARED: tuple[SystemName, ...] = ("cnn_regressor", "cnn_ae", "cnn_vae", "ladder")
+ACROSS_CHUNKS: tuple[SystemName, ...] = get_args(TemporalName)
 RNG = np.random.default_rng(0)
 BATCH = Batch(
     inputs={"audio": jnp.asarray(RNG.normal(size=(8, 1, 16, 32)), jnp.float32)},
@@ -42,7 +53,9 @@ BATCH = Batch(
 
 
 def config(system: SystemName, **changes: Any) -> TrainConfig:
-    model = dataclasses.replace(MODEL, system=system, dropout_rate=0.1, clusters=ModelConfig().clusters)
+    clusters = MODEL.clusters if NETWORKS[system].clusters else ModelConfig().clusters
+    dropout_rate = ModelConfig().dropout_rate if system == "emocluster_triplet" else 0.1  # it has no use for one
+    model = dataclasses.replace(MODEL, system=system, dropout_rate=dropout_rate, clusters=clusters)
     return TrainConfig(model=model, batch_size=4, **changes)
 
 
@@ -71,7 +84,8 @@ def told() -> Output:
         return jnp.asarray(RNG.normal(size=shape), jnp.float32)
 
     others = {"log_variance": draw(8, 6), "reconstruction": draw(8, 16, 32), "denoising_costs": jnp.arange(9.0)}
-    return Output(draw(8, 6), draw(8, 2), extras=others)
+    shared = {"shared": draw(8, 6), "detached_logits": draw(8, 5)}
+    return Output(draw(8, 6), draw(8, 2), draw(8, 5), extras=others | shared)
 
 
 def concordance_loss(predictions: np.ndarray, targets: np.ndarray) -> float:
@@ -164,6 +178,30 @@ def test_what_the_systems_minimise(told: Output) -> None:
     assert terms["denoising"] == pytest.approx(denoising) and loss == pytest.approx(denoising + concordance, rel=1e-6)
 
 
+def test_triplets_are_a_part_of_what_is_minimised(told: Output) -> None:
+    key = jax.random.key(3)
+    inputs = {"audio": BATCH.inputs["audio"].reshape(2, 4, 16, 32)}  # two recordings
+    batch = BATCH._replace(inputs=inputs, pseudo_labels=jnp.arange(8) % 5, key=key)
+    plain, _ = loss_and_terms(config("emocluster"), told, batch)
+    loss, terms = loss_and_terms(config("emocluster_triplet", triplet_weight=0.5), told, batch)
+
+    shared = np.asarray(told.extras["shared"], np.float64).reshape(2, 4, 6)
+    losses = []
+    for anchor, positive, negative in np.asarray(draw_triplets(key, 4)):
+        for recording in shared:
+            near, far = (np.linalg.norm(recording[anchor] - recording[i]) for i in (positive, negative))
+            losses.append(max(0.0, near - far + 1))
+    assert len(losses) == 20 and np.mean(losses) > 0
+    assert terms["triplet"] == pytest.approx(np.mean(losses), rel=1e-5)
+    assert loss == pytest.approx(plain + 0.5 * np.mean(losses), rel=1e-5)
+
+
+def test_recordings_of_too_few_chunks_are_refused(data: TrainingData, tmp_path: Path) -> None:
+    few = dataclasses.replace(data, features=dataclasses.replace(data.features, chunks_per_utterance=3))
+    with pytest.raises(InputError, match="needs recordings of 4 chunks or more, and these have 3"):
+        fit(config("emocluster_triplet"), few, tmp_path, Console(quiet=True))
+
+
 FAST = {"optimizer": OptimizerConfig(adam_learning_rate=0.005)}
 
 
@@ -177,7 +215,7 @@ def used(system: SystemName, data: TrainingData) -> TrainingData:
     return data if system in ("cnn_ae", "cnn_regressor") else dataclasses.replace(data, unlabeled=None)
 
 
-@pytest.fixture(scope="module", params=COMPARED)
+@pytest.fixture(scope="module", params=(*COMPARED, *ACROSS_CHUNKS))
 def run(request: pytest.FixtureRequest, data: TrainingData, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The work directory of a short run, called like the system."""
     workdir = tmp_path_factory.mktemp("runs") / request.param
@@ -187,23 +225,30 @@ def run(request: pytest.FixtureRequest, data: TrainingData, tmp_path_factory: py
 
 def test_each_learns(run: Path) -> None:
     first, *_, last = read_metrics(run / "metrics.jsonl")
-    losses = [name for name in first if name.startswith("stage") and not name.endswith("_kl")]
+    # Clusters are made anew in each epoch, and with them what their classifier has to learn.
+    losses = [name for name in first if name.startswith("stage") and not name.endswith(("_kl", "_cross_entropy"))]
     assert any(name.startswith("stage1") for name in losses) == (run.name == "cnn_ae")
+    assert ("stage2_triplet" in losses) == (run.name == "emocluster_triplet")
     for name in ("ccc_loss", *losses):
         assert last[name] < 0.9 * first[name], name
     assert last["validation_ccc"]["arousal"] > 0.5
-    assert not any("cluster" in name or "nmi" in name for name in last)
-    assert not (run / "assignments").exists()
+    clusters = NETWORKS[run.name].clusters
+    assert any("cluster" in name or "nmi" in name for name in last) == clusters
+    assert (run / "assignments").exists() == clusters
 
 
-def test_a_model_directory_predicts_attributes_and_an_embedding_but_no_cluster(run: Path) -> None:
+def test_a_model_directory_predicts_attributes_an_embedding_and_its_clusters(run: Path) -> None:
     model = read_model(run / "model")
-    assert model.config.system == run.name and model.centroids is None
+    assert model.config.system == run.name
     prediction = load_model(run)(noise(2.0), 16_000)
     assert list(prediction.attributes) == ["arousal", "valence"]
     assert prediction.embedding.shape == (32,) and prediction.chunk_embeddings.shape == (4, 32)
     assert np.ptp(prediction.chunk_attributes, axis=0).min() > 0
-    assert prediction.cluster is None and prediction.chunk_clusters is None
+    if NETWORKS[run.name].clusters:
+        assert model.centroids is not None and prediction.chunk_clusters is not None
+        assert 0 <= prediction.cluster < 5 and prediction.chunk_clusters.shape == (4,)
+    else:
+        assert model.centroids is None and prediction.cluster is None and prediction.chunk_clusters is None
 
 
 def test_a_resumed_run_is_bit_equal(run: Path, data: TrainingData, tmp_path: Path) -> None:

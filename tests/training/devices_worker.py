@@ -5,18 +5,22 @@ python devices_worker.py OUTPUT.npz WORKDIR
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax import Array, lax
 
-from emocluster_jax.config import ClusteringConfig, TrainConfig
+from emocluster_jax.config import ClusteringConfig, ModelConfig, TrainConfig
 from emocluster_jax.console import Console
 from emocluster_jax.feed.split import ResidentSplit
-from emocluster_jax.models.registry import network_of
+from emocluster_jax.models.emocluster_cnn import ChunkConvolutions
+from emocluster_jax.models.registry import NETWORKS, network_of
 from emocluster_jax.objectives.stage import Stage, stages_of
 from emocluster_jax.runtime import parallel
 from emocluster_jax.training.loop import fit
@@ -37,20 +41,22 @@ from small_training import FEATURES, MODEL, make_data
 BATCH = 16
 
 
-def one_joint_step(split: ResidentSplit) -> dict[str, np.ndarray]:
-    """Losses, gradients and batch statistics of one joint step."""
-    joint = stages_of(TrainConfig(model=MODEL), parallel.AXIS).labeled
+def one_step(split: ResidentSplit, model: ModelConfig, chosen: Stage | None) -> dict[str, np.ndarray]:
+    """Losses, gradients and batch statistics of one step of a stage."""
+    assert chosen is not None
     # With no decay, the "trace" of a gradient is the gradient itself: the optimiser's state tells it.
-    stage = Stage(joint.name, joint.loss, optax.trace(decay=0.0))
+    stage = Stage(chosen.name, chosen.loss, optax.trace(decay=0.0))
     state = create_train_state(
-        network_of(MODEL), FEATURES, {stage.name: stage.optimizer}, jax.random.key(1, impl="rbg")
+        network_of(model), FEATURES, {stage.name: stage.optimizer}, jax.random.key(1, impl="rbg")
     )
     values = split.labels.of(("arousal", "valence"))
     pseudo_labels = (np.arange(split.chunk_count) % MODEL.clusters).astype(np.int32)
-    batches = np.random.default_rng(0).permutation(split.chunk_count)[None, :BATCH].astype(np.int32)
-    logged = StepLog(step_log(TrainConfig(model=MODEL), FEATURES, stage.name).terms, {"gradient_norm": np.float32(0)})
+    each = split.chunks_per_utterance if NETWORKS[model.system].whole_recordings else 1
+    units = np.random.default_rng(0).permutation(split.chunk_count // each)[:BATCH]
+    batches = (units[:, None] * each + np.arange(each)).reshape(1, -1).astype(np.int32)
+    logged = StepLog(step_log(TrainConfig(model=model), FEATURES, stage.name).terms, {"gradient_norm": np.float32(0)})
     trained = parallel.replicate(Trained(state, empty_log(logged, LOGGED_STEPS)))
-    with split.draws(batches, 1) as rows:
+    with split.draws(batches, each) as rows:
         given = next(rows)
     chunks = batches.reshape(jax.local_device_count(), -1)
     arrays = StepArrays(given, pseudo_labels[chunks], (values - 4)[chunks // split.chunks_per_utterance])
@@ -59,7 +65,26 @@ def one_joint_step(split: ResidentSplit) -> dict[str, np.ndarray]:
     log = jax.tree.map(lambda values: values[:1], log)
     tree = {**log._asdict(), "gradients": state.optimizer_states, "batch_stats": state.batch_stats}
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {"step/" + jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+    return {f"{model.system}/" + jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def convolutions_over_chunks() -> dict[str, np.ndarray]:
+    """Gradients and batch statistics of a temporal network that shares these over the devices."""
+    network = ChunkConvolutions(dataclasses.replace(MODEL, temporal_dropout_rate=0.0), parallel.AXIS)
+    shared = np.random.default_rng(4).normal(size=(BATCH, 4, 32)).astype(np.float32)
+    variables = parallel.replicate(ChunkConvolutions(MODEL).init(jax.random.key(0), jnp.asarray(shared), train=False))
+
+    def run(variables: Any, shared: Array, _: tuple[()]) -> Any:
+        def loss(params: Any) -> tuple[Array, Any]:
+            output, updated = network.apply({**variables, "params": params}, shared, train=True, mutable="batch_stats")
+            return jnp.mean((output - 1) ** 2), updated
+
+        gradients, updated = jax.grad(loss, has_aux=True)(variables["params"])
+        return lax.pmean(gradients, parallel.AXIS), updated
+
+    found = parallel.first_replica(parallel.parallel(run)(variables, parallel.shard(shared, BATCH), ()))
+    leaves = jax.tree_util.tree_flatten_with_path(found)[0]
+    return {"convolutions" + jax.tree_util.keystr(path): leaf for path, leaf in leaves}
 
 
 def clusters() -> dict[str, np.ndarray]:
@@ -76,7 +101,11 @@ def clusters() -> dict[str, np.ndarray]:
 
 if __name__ == "__main__":
     data = make_data()
-    results = one_joint_step(data.train) | clusters()
+    triplets = dataclasses.replace(MODEL, system="emocluster_triplet", dropout_rate=ModelConfig.dropout_rate)
+    joint = stages_of(TrainConfig(model=MODEL), parallel.AXIS).labeled
+    compared = stages_of(TrainConfig(model=triplets), parallel.AXIS).unlabeled
+    steps = one_step(data.train, MODEL, joint) | one_step(data.train, triplets, compared)
+    results = steps | convolutions_over_chunks() | clusters()
     fit(TrainConfig(model=MODEL, epochs=1, batch_size=4), data, Path(sys.argv[2]), Console(quiet=True))
     shares = [shard.data.shape[1] for shard in data.train.inputs["audio"].addressable_shards]
     np.savez(sys.argv[1], **results, recordings_by_device=np.array(shares))
