@@ -48,11 +48,11 @@ _DECIDED = {
 class Options(Checked):
     """What to run, and where."""
 
-    preset: tuple[Literal["table1", "table2", "figure2", "figure3", "all", "folds", "ablation"], ...]
-    """Tables and figures of the paper, or `all` of them; runs that several of them share are trained once. Or folds,
-    alone: the CNN-regressor and DeepEmoCluster on every fold of records that were prepared with --folds. Or ablation,
-    alone: DeepEmoCluster by launch.train's preset `modern` and without each of its parts, and the CNN-regressor by the
-    same preset."""
+    preset: tuple[Literal["table1", "table2", "figure2", "figure3", "all", "temporal", "folds", "ablation"], ...]
+    """Tables and figures of the paper, or `all` of them; and temporal: DeepEmoCluster and the systems that look across
+    the chunks of a recording. Runs that several of them share are trained once. Or folds, alone: the CNN-regressor and
+    DeepEmoCluster on every fold of records that were prepared with --folds. Or ablation, alone: DeepEmoCluster by
+    launch.train's preset `modern` and without each of its parts, and the CNN-regressor by the same preset."""
     data_dir: Path
     """Records that launch.prepare wrote."""
     workdir: Path
@@ -62,10 +62,10 @@ class Options(Checked):
     attributes: tuple[str, ...] | None = None
     """Each has runs of its own. [default: those that the training split has labels for]"""
     clusters: tuple[int, ...] = field(default=(10, 20, 30), metadata=within(CLUSTERS))
-    """K of Table 2; the other tables use the first one."""
+    """K of Table 2 and of temporal; the others use the first one."""
     unlabeled_sizes: tuple[int, ...] | None = field(default=None, metadata=within(RECORDINGS))
-    """Recordings of the unlabelled pool, for Figure 2; the others use the largest. [default: 0, 15000 and 40000, or
-    the same shares of a smaller pool]"""
+    """Recordings of the unlabelled pool, for Figure 2; the others use the largest, and temporal none as well. [default:
+    0, 15000 and 40000, or the same shares of a smaller pool]"""
     shard: str = "1/1"
     """I/N: run only the share of machine I of N machines that are given the same options."""
     list: bool = False
@@ -104,7 +104,7 @@ def main() -> None:
         unlabeled_sizes=options.unlabeled_sizes,
         trials=options.trials,
     )
-    if grid.unlabeled_sizes == (0,) and grid.tables not in (("table1",), ("folds",)):
+    if grid.unlabeled_sizes == (0,) and not {*grid.tables} <= {"table1", "temporal", "folds"}:
         console.warn("without unlabelled recordings all runs are supervised, also those of Table 2, Figures 2 and 3")
     if preparation.shared_speakers:
         console.warn(shared_speakers_warning(preparation.shared_speakers))  # the runs only say it in their logs

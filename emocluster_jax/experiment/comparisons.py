@@ -24,7 +24,13 @@ from emocluster_jax.experiment.completed import Results, completed_trials
 from emocluster_jax.experiment.grid import Grid, Setting, TableName
 from emocluster_jax.experiment.tables import ABSENT, ResultTable, finite_or_none, full_name
 
-_TITLES = {"table1": "Table 1", "table2": "Table 2", "figure2": "Figure 2", "ablation": "ablation"}
+_TITLES = {
+    "table1": "Table 1",
+    "table2": "Table 2",
+    "figure2": "Figure 2",
+    "temporal": "across chunks",
+    "ablation": "ablation",
+}
 _TOO_FEW = "too few recordings"
 
 
@@ -44,7 +50,8 @@ def pairs(grid: Grid, table: TableName) -> list[tuple[Setting, Setting]]:
 
     Table 1 compares DeepEmoCluster with every other system; Table 2 more clusters with the first K; Figure 2
     DeepEmoCluster with every other system at the same number of unlabelled recordings, and every system with unlabelled
-    recordings with itself without. The ablation compares the whole recipe with each other row. Figure 3 has no scores;
+    recordings with itself without. Systems that look across chunks are compared with DeepEmoCluster of as many clusters
+    and unlabelled recordings. The ablation compares the whole recipe with each other row. Figure 3 has no scores;
     models of different folds share most of their training.
     """
     settings = grid.settings_of(table)
@@ -54,6 +61,9 @@ def pairs(grid: Grid, table: TableName) -> list[tuple[Setting, Setting]]:
         return [(settings[0], other) for other in settings[1:]]
     if table == "table2":
         return [(setting, settings[0]) for setting in settings[1:]]
+    if table == "temporal":
+        plain = {(s.clusters, s.unlabeled_size): s for s in settings if s.model == "emocluster"}
+        return [(s, plain[s.clusters, s.unlabeled_size]) for s in settings if s.model != "emocluster"]
     by_size = sorted(settings, key=lambda setting: setting.unlabeled_size)
     found = []
     for _, group in groupby(by_size, key=lambda setting: setting.unlabeled_size):

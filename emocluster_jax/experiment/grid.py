@@ -1,4 +1,4 @@
-"""Which runs the tables and figures of the paper consist of (paper, section 4), the table over folds and the ablation.
+"""Which runs the tables and figures of the paper consist of (paper, section 4), and those of the tables beyond it.
 
 A setting is a row of a table; it is trained once per attribute and trial (and fold), and a trial is a seed. Runs that
 several tables share are trained once.
@@ -20,13 +20,21 @@ from emocluster_jax.errors import InputError
 from emocluster_jax.records.preparation import Preparation
 from emocluster_jax.settings import all_settings
 
-TableName = Literal["table1", "table2", "figure2", "figure3", "folds", "ablation"]
+TableName = Literal["table1", "table2", "figure2", "figure3", "temporal", "folds", "ablation"]
 
 TABLES: tuple[TableName, ...] = ("table1", "table2", "figure2", "figure3")
 """Those of the paper, on one split into training, validation and test."""
 TABLE1_MODELS: tuple[SystemName, ...] = ("cnn_regressor", "cnn_ae", "cnn_vae", "emocluster", "ladder")
 FIGURE2_MODELS: tuple[SystemName, ...] = ("emocluster", "cnn_ae", "cnn_vae", "ladder")
 """The systems that use unlabelled recordings."""
+TEMPORAL_MODELS: tuple[SystemName, ...] = (
+    "emocluster",
+    "emocluster_gru",
+    "emocluster_cnn",
+    "emocluster_transformer",
+    "emocluster_triplet",
+)
+"""DeepEmoCluster, and the systems that look across chunks."""
 PUBLISHED_SIZES = (0, 15_000, 40_000)
 PARTS: Mapping[str, tuple[str, ...]] = {
     "AdamW": ("algorithm", "adam_learning_rate", "weight_decay", "warmup_epochs", "schedule"),
@@ -84,9 +92,10 @@ class Grid:
     """The tables asked for, and what their runs vary.
 
     Attributes:
-      tables: in the order of `TABLES`; or "folds" or "ablation" alone.
-      clusters: K of Table 2; the other tables use the first one.
-      unlabeled_sizes: ascending, without repetition; Table 2, Figure 3, folds and ablation use the last one.
+      tables: in the order of `TABLES`, and "temporal"; or "folds" or "ablation" alone.
+      clusters: K of Table 2 and of "temporal"; the other tables use the first one.
+      unlabeled_sizes: ascending, without repetition; Table 2, Figure 3, folds and ablation use the last one, "temporal"
+        that and 0.
       trials: seeds 0 to `trials` - 1.
       fold_count: how many folds the data have; every trial tests on each of them. 0 for data without folds.
     """
@@ -108,7 +117,7 @@ class Grid:
         largest = self.unlabeled_sizes[-1]
 
         def setting(model: SystemName, unlabeled_size: int, clusters: int = self.clusters[0]) -> Setting:
-            return Setting(model, clusters if model == "emocluster" else None, unlabeled_size)
+            return Setting(model, clusters if model in TEMPORAL_MODELS else None, unlabeled_size)
 
         if table == "table1":
             return tuple(setting(model, 0) for model in TABLE1_MODELS)
@@ -116,6 +125,9 @@ class Grid:
             return tuple(setting("emocluster", largest, k) for k in self.clusters)
         if table == "figure2":
             return tuple(setting(model, size) for model in FIGURE2_MODELS for size in self.unlabeled_sizes)
+        if table == "temporal":
+            varied = product(TEMPORAL_MODELS, sorted({0, largest}), self.clusters)
+            return tuple(setting(model, size, k) for model, size, k in varied)
         both_stages = setting("emocluster", largest)
         if table == "folds":
             return setting("cnn_regressor", 0), both_stages

@@ -27,6 +27,10 @@ MODEL_STYLES: dict[str, tuple[str, str]] = {
     "cnn_ae": ("#0072B2", "s"),
     "cnn_vae": ("#009E73", "^"),
     "ladder": ("#CC79A7", "D"),
+    "emocluster_gru": ("#E69F00", "P"),
+    "emocluster_cnn": ("#0072B2", "s"),
+    "emocluster_transformer": ("#009E73", "^"),
+    "emocluster_triplet": ("#56B4E9", "X"),
 }
 LINE_STYLES = ("-", "--", ":", "-.")
 BINS = 20

@@ -71,7 +71,7 @@ def test_sizes_are_the_published_ones_or_their_shares() -> None:
     assert sizes_within(1) == (0, 1) and sizes_within(0) == (0,)
 
 
-@pytest.mark.parametrize("table", [*TABLES, "folds", "ablation"])
+@pytest.mark.parametrize("table", [*TABLES, "temporal", "folds", "ablation"])
 def test_a_runs_arguments_give_its_settings(table) -> None:
     given = ["--data-dir", "data", "--workdir", "work", "--epochs", "7", "--patience", "3"]
     base = train.parse(given).config
