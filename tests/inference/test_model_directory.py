@@ -60,6 +60,16 @@ def test_a_model_from_before_audio_settings_has_the_usual_ones(tmp_path: Path) -
     assert read_model(tmp_path).audio == AudioConfig()
 
 
+def test_a_model_from_before_networks_over_chunks_were_systems_is_read(tmp_path: Path) -> None:
+    model = small_model()
+    save_model(tmp_path, model)
+    description = json.loads((tmp_path / "model.json").read_text())
+    del description["model"]["temporal_dropout_rate"], description["sha256"]
+    description["model"]["temporal"] = "none"
+    (tmp_path / "model.json").write_text(json.dumps(sealed(description)))
+    assert read_model(tmp_path).config == model.config
+
+
 def test_a_model_that_knows_no_labels_says_so(tmp_path: Path) -> None:
     unknown = np.full(2, np.nan, np.float32)
     save_model(tmp_path, small_model(("arousal", "valence"), label_mean=unknown, label_std=unknown))

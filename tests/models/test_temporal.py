@@ -139,6 +139,32 @@ def test_the_triplet_loss_is_that_of_pytorch() -> None:
         np.testing.assert_allclose(ours, theirs.grad, rtol=0, atol=ROUNDING)
 
 
+SMALL = ModelConfig(width_multiplier=0.125)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 1e4])
+@pytest.mark.parametrize(
+    ("network", "given", "train"),
+    [
+        pytest.param(BidirectionalGru(), {}, {}, id="gru"),
+        pytest.param(ChunkConvolutions(SMALL), {"train": False}, {"train": True}, id="cnn"),
+        pytest.param(TransformerLayer(SMALL), {"train": False}, {"train": True}, id="transformer"),
+    ],
+)
+def test_gradients_are_finite(network: nn.Module, given: dict, train: dict, scale: float) -> None:
+    """Also of chunks that are all zeros, which have no variance."""
+    shared = scale * jnp.asarray(SHARED[:, :4, :32])
+    variables = network.init(jax.random.key(0), shared, **given)
+
+    def loss(params: Any, shared: jax.Array) -> jax.Array:
+        keys = {"dropout": jax.random.key(1)}
+        output, _ = network.apply({**variables, "params": params}, shared, rngs=keys, mutable="batch_stats", **train)
+        return jnp.mean(output**2)
+
+    gradients = jax.grad(loss, argnums=(0, 1))(variables["params"], shared)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
+
+
 def test_the_triplet_loss_of_equal_rows_has_a_gradient() -> None:
     """Chunks whose shared layer is all zeros after ReLU."""
     zeros = jnp.zeros((4, 8))
