@@ -157,7 +157,7 @@ def test_settings_from_before_networks_over_chunks_were_systems() -> None:
     values = asdict(ModelConfig())
     assert from_dict(ModelConfig, {**values, "temporal": "none"}, "here") == ModelConfig()
     with pytest.raises(InputError, match="here: unknown setting 'temporal'"):
-        from_dict(ModelConfig, {**values, "temporal": "running_mean"}, "here")
+        from_dict(ModelConfig, {**values, "temporal": "past_mean"}, "here")
 
 
 def test_dropout_belongs_to_the_layers_that_have_it() -> None:

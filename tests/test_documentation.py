@@ -37,7 +37,7 @@ def code_blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", ["my_corpus", "pi_network", "pi_objective", "running_mean", "text_regressor"])
+@pytest.mark.parametrize("name", ["my_corpus", "pi_network", "pi_objective", "past_mean", "text_regressor"])
 def test_the_page_shows_the_example_which_has_less_than_50_lines(name: str) -> None:
     example = (EXAMPLES / f"{name}.py").read_text("utf-8")
     assert example in code_blocks("extending.md", "python")
@@ -55,14 +55,14 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("my_corpus", "corpora/my_corpus"),
         ("pi_network", "models/pi_model"),
         ("pi_objective", "objectives/pi_model"),
-        ("running_mean", "models/running_mean"),
+        ("past_mean", "models/past_mean"),
         ("text_regressor", "models/text_regressor"),
     ):
         shutil.copy(EXAMPLES / f"{example}.py", folder / "emocluster_jax" / f"{new}.py")
     for file, name in (
         ("emocluster_jax/corpora/registry.py", "my_corpus"),
         ("emocluster_jax/config.py", "pi_model"),
-        ("emocluster_jax/config.py", "running_mean"),
+        ("emocluster_jax/config.py", "past_mean"),
         ("emocluster_jax/config.py", "text_regressor"),
     ):
         (new,) = re.findall(rf'^\w+ = Literal\[.*"{name}"\]$', page, re.MULTILINE)

@@ -20,7 +20,7 @@ from small_training import AUGMENTED, FEATURES, MODEL, draw_recordings, make_dat
 
 
 def main(folder: Path) -> None:
-    model = dataclasses.replace(MODEL, system="running_mean")
+    model = dataclasses.replace(MODEL, system="past_mean")
     write_records(folder / "data", FEATURES, {"train": draw_recordings(10, seed=6)})
     prepared = open_data(folder / "data")
     models = []

@@ -10,8 +10,8 @@ from emocluster_jax.models.emocluster import EmoCluster
 from emocluster_jax.models.encoder import dense_init
 
 
-class RunningMean(EmoCluster):
-    title = "DeepEmoCluster with running means"
+class PastMean(EmoCluster):
+    title = "DeepEmoCluster with past means"
     objective = "emocluster"
     whole_recordings = across_chunks = True
 
@@ -23,4 +23,4 @@ class RunningMean(EmoCluster):
         return shared + nn.Dense(width, kernel_init=dense_init, name="past")(means)
 
 
-NETWORK = RunningMean
+NETWORK = PastMean
