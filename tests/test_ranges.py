@@ -212,7 +212,7 @@ def test_words_beside_numbers() -> None:
 @pytest.mark.parametrize(
     ("cls", "values", "message"),
     [
-        (config.ModelConfig, {"system": "cnn"}, "`system` is 'cnn'; expected one of emocluster, emocluster_gru, emocluster_cnn"),
+        (config.ModelConfig, {"system": "cnn"}, "`system` is 'cnn'; expected one of emocluster, emocluster_gru"),
         (config.ModelConfig, {"attributes": "arousal"}, "`attributes` is 'arousal'; expected a list or tuple"),
         (config.ModelConfig, {"attributes": 5}, "`attributes` is 5; expected a list or tuple"),
         (config.ClusteringConfig, {"whiten": "yes"}, "`whiten` is 'yes'; expected bool"),
