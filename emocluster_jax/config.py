@@ -488,6 +488,13 @@ class TrainConfig(Checked):
     stages; the classifier always learns all of it."""
     cluster_warmup_epochs: float = field(default=0.0, metadata=_only(*_CLUSTERING) | within(_EPOCHS))
     """Epochs, possibly fractional, over which that weight grows from 0."""
+    information_weight: float = field(default=0.0, metadata=_only(*_CLUSTERING) | within(_FACTOR))
+    """Reward stage II by this times the mutual information of the soft clusters with the labels, in bins, as a share of
+    the bins' entropy, averaged over the attributes."""
+    information_bins: int = field(default=5, metadata=_only(*_CLUSTERING) | within(Range(int, 2, 1_000)))
+    """Bins of the training labels for `information_weight`, each of about as many recordings."""
+    speaker_information_weight: float = field(default=0.0, metadata=_only(*_CLUSTERING) | within(_FACTOR))
+    """Charge stage II for the same information with the speaker, so that clusters tell less of who speaks."""
     triplet_weight: float = field(default=1.0, metadata=_only("emocluster_triplet") | within(_FACTOR))
     """Weight of the triplet loss in what both stages minimise."""
     average_decay: float = field(default=0.0, metadata=within(Range(float, 0, 1, excludes="highest")))
@@ -520,6 +527,9 @@ class TrainConfig(Checked):
             raise InputError(
                 "`unlabeled_size` is given, but `system=cnn_regressor` learns from labels alone; leave it out or give 0"
             )
+        for name in ("information_weight", "speaker_information_weight"):
+            if self.stages == "unsupervised" and getattr(self, name):
+                raise InputError(f"`{name}` is for stage II with labels; leave it out with `stages=unsupervised`")
         if self.stages == "unsupervised" and not self.cluster_weight:
             raise InputError("`cluster_weight=0` leaves `stages=unsupervised` nothing to minimise; give a higher one")
         if self.optimizer.train_layers != "all" and self.init_from is None:

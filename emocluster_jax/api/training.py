@@ -222,6 +222,7 @@ def _load(
         feature_std=preparation.feature_statistics.std,
         audio=preparation.audio,
         inputs=inputs,
+        speakers=lambda: data.describe("train").speakers,
         recording_ids=lambda split, rows: data.describe(split, pool[rows] if split == "unlabeled" else rows).ids,
     )
 

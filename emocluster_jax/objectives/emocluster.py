@@ -9,13 +9,15 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from emocluster_jax.config import TrainConfig
+from emocluster_jax.objectives.information import information_objective
 from emocluster_jax.objectives.losses import cross_entropy, ramp
 from emocluster_jax.objectives.optimizers import Optimizer, stage_one_optimizer, stage_two_optimizer
 from emocluster_jax.objectives.stage import Batch, Objective, Stages, Terms, semi_supervised_stages
 
 
 def stages(network: nn.Module, config: TrainConfig, axis_name: str | None) -> Stages:
-    """Stage I minimises the cross-entropy, stage II cross-entropy plus `ccc_weight` times the CCC loss (equation 3).
+    """Stage I minimises the cross-entropy; stage II also `ccc_weight` times the CCC loss (equation 3), and what
+    `information_objective` says.
 
     With `stages` "unsupervised" the labelled recordings are trained on as in stage I, too.
     """
@@ -50,7 +52,8 @@ def stages_of_objective(
 ) -> Stages:
     """Both stages by an objective that needs no labels, stage I by the optimiser `first`; see `stages`."""
     optimizers = first, stage_two_optimizer(config.optimizer)
-    both = semi_supervised_stages(network, config, axis_name, objective, optimizers)
+    information = information_objective(config, axis_name)
+    both = semi_supervised_stages(network, config, axis_name, objective, optimizers, information)
     if config.stages == "both":
         return both
     assert both.unlabeled is not None

@@ -1,15 +1,53 @@
 """How much soft clusters and a label know of each other: mutual information over the global batch, as a loss.
 
+The authors of the method name clusters that are tied to emotion by a measure of information theory as future work.
+
 A chunk belongs to each cluster as much as the classifier says, so that the information has a gradient. It is no mean
 over examples: like the CCC's moments, the joint distribution is averaged over devices inside the loss.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
+
+from emocluster_jax.config import TrainConfig
+from emocluster_jax.objectives.stage import Batch, Objective, Terms
+
+
+def information_objective(config: TrainConfig, axis_name: str | None) -> Objective | None:
+    """`speaker_information_weight` times the speakers' normalised information, less `information_weight` times the mean
+    of that of the labels; None if both weights are 0."""
+    of_labels, of_speakers = config.information_weight, config.speaker_information_weight
+    if not (of_labels or of_speakers):
+        return None
+
+    def objective(output: Any, batch: Batch) -> tuple[Float[Array, ""], Terms]:
+        own, others = batch.classes, batch.other_classes
+        assert own is not None
+        clusters = jax.nn.softmax(output.cluster_logits)
+        chunks = len(own) * (1 if axis_name is None else lax.axis_size(axis_name))
+
+        def information(column: int, count: int) -> Float[Array, ""]:
+            other = None if others is None else others[:, column]
+            classes = memberships(own[:, column], count, other, batch.shares)
+            return normalized_information(clusters, classes, axis_name)
+
+        loss, terms = jnp.zeros(()), {}
+        if of_labels:
+            attributes = range(own.shape[1] - 1)
+            shared = jnp.stack([information(column, config.information_bins) for column in attributes]).mean()
+            loss, terms = loss - of_labels * shared, {"label_information": shared}
+        if of_speakers:
+            shared = information(-1, chunks)
+            loss, terms = loss + of_speakers * shared, {**terms, "speaker_information": shared}
+        return loss, terms
+
+    return objective
 
 
 def memberships(

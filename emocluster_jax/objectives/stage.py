@@ -30,9 +30,12 @@ class Batch(NamedTuple):
       pseudo_labels: the cluster of every chunk; None for systems without clusters.
       targets: z-normalised labels of the chunks' recordings, NaN where missing.
       epochs: epochs of training before this step, with a fraction.
+      classes: the bin of each attribute's label, and last the speaker, by a number below that of the global batch's
+        chunks; -1 where unknown. None where no objective asks for them.
       other_labels: the clusters of the chunks that were mixed into these; None if none were, or for systems without
         clusters. Inputs and targets are mixtures already.
       shares: what these chunks themselves are of the mixtures, 0.5 to 1; None if there are none.
+      other_classes: the classes of the chunks that were mixed into these.
       unmasked: the chunks before parts of them were masked; None if none were.
       key: for what an objective draws, the same on all devices; the network draws dropout and noise by others.
     """
@@ -41,8 +44,10 @@ class Batch(NamedTuple):
     pseudo_labels: Int[Array, " b"] | None
     targets: Float[Array, "b A"]
     epochs: Float[Array, ""]
+    classes: Int[Array, "b columns"] | None = None
     other_labels: Int[Array, " b"] | None = None
     shares: Float[Array, " b"] | None = None
+    other_classes: Int[Array, "b columns"] | None = None
     unmasked: Float[Array, "b time mel"] | None = None
     key: Array | None = None
 
@@ -108,19 +113,25 @@ def semi_supervised_stages(
     axis_name: str | None,
     objective: Objective,
     optimizers: tuple[Optimizer, Optimizer] | None = None,
+    of_labels: Objective | None = None,
     **arguments: Any,
 ) -> Stages:
     """The usual pair: an objective that needs no labels, and the same plus `ccc_weight` times the CCC loss.
 
-    Without `optimizers`, of the unlabelled and of the labelled stage, both use Adam. Devices share a batch over the
-    mapped axis `axis_name`; in training the network also gets the `arguments`.
+    The second stage also minimises the objective `of_labels`, if there is one. Without `optimizers`, of the unlabelled
+    and of the labelled stage, both use Adam. Devices share a batch over the mapped axis `axis_name`; in training the
+    network also gets the `arguments`.
     """
     unlabeled, labeled = optimizers or (adam(config.optimizer), adam(config.optimizer))
 
     def with_labels(output: Any, batch: Batch) -> tuple[Float[Array, ""], Terms]:
         unsupervised, found = objective(output, batch)
         concordance = ccc_loss(output.attributes, batch.targets, axis_name)
-        return unsupervised + config.ccc_weight * concordance, {**found, "ccc_loss": concordance}
+        loss, terms = unsupervised + config.ccc_weight * concordance, {**found, "ccc_loss": concordance}
+        if of_labels is None:
+            return loss, terms
+        further, others = of_labels(output, batch)
+        return loss + further, {**terms, **others}
 
     return Stages(
         Stage("stage1", training_loss(network, objective, **arguments), *unlabeled),

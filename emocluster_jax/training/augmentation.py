@@ -116,6 +116,7 @@ def mixed_up(batch: Batch, alpha: float, key: Array) -> Batch:
         inputs=_mixed_inputs(batch.inputs, order, shares),
         targets=_mixture(batch.targets, chunk_order, chunk_shares),
         other_labels=None if batch.pseudo_labels is None else batch.pseudo_labels[chunk_order],
+        other_classes=None if batch.classes is None else batch.classes[chunk_order],
         shares=chunk_shares,
     )
 

@@ -13,6 +13,7 @@ from emocluster_jax.config import DEFAULT_AUDIO, LABEL, AudioConfig, Augmentatio
 from emocluster_jax.corpora.inputs import InputSizes
 from emocluster_jax.corpora.labels import check_known
 from emocluster_jax.errors import InputError
+from emocluster_jax.evaluation.cluster_information import quantile_bins
 from emocluster_jax.evaluation.metrics import SELECTIONS
 from emocluster_jax.feed.split import Split
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
@@ -33,6 +34,7 @@ class TrainingData:
       feature_std: their standard deviation.
       audio: how audio files were read.
       inputs: the further inputs that the splits hold, which are those that the network is given.
+      speakers: reads the speakers of the labelled recordings, "" where unknown.
       recording_ids: (split, positions of recordings in it) -> their ids, for messages.
     """
 
@@ -44,6 +46,7 @@ class TrainingData:
     feature_std: Float[np.ndarray, " bands"]
     audio: AudioConfig = DEFAULT_AUDIO
     inputs: InputSizes = ()
+    speakers: Callable[[], list[str]] = list
     recording_ids: Callable[[str, Int[np.ndarray, " n"]], list[str]] = lambda split, rows: [
         f"{split} {i}" for i in rows
     ]
@@ -65,6 +68,29 @@ def label_statistics(
     mean = np.nanmean(values, axis=0, dtype=np.float64)
     std = np.nanstd(values, axis=0, dtype=np.float64)
     return np.asarray(mean, np.float32), np.where(std > 0, std, 1.0).astype(np.float32)
+
+
+def label_classes(config: TrainConfig, data: TrainingData) -> Int[np.ndarray, "utterances columns"] | None:
+    """For each labelled recording the bin of each attribute's label, and last its speaker's number; -1 where unknown.
+
+    None if no information with them is wanted. Raises InputError if that with speakers is, and there are not two.
+    """
+    if data.train is None or not (config.information_weight or config.speaker_information_weight):
+        return None
+    speakers = np.full(data.train.utterances, -1)
+    if config.speaker_information_weight:
+        names = np.array(data.speakers())
+        known = names != ""
+        speakers[known] = np.unique(names[known], return_inverse=True)[1]
+        if speakers.max() < 1:
+            raise InputError(
+                "`speaker_information_weight` needs two known speakers or more to train on; leave it out, or prepare "
+                "recordings with their speakers"
+            )
+    bins = (
+        quantile_bins(values, config.information_bins) for values in data.train.labels.of(config.model.attributes).T
+    )
+    return np.column_stack([*bins, speakers])
 
 
 def selecting_attributes(config: TrainConfig, data: TrainingData) -> tuple[str, ...]:

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Int32
 
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
 from emocluster_jax.clustering.sampling import balanced_indices, balanced_recordings, shuffled_indices
 from emocluster_jax.config import TrainConfig
 from emocluster_jax.console import Task
-from emocluster_jax.feed.split import Split
+from emocluster_jax.feed.split import Inputs, Split
 from emocluster_jax.inference.forward import Forward
 from emocluster_jax.inference.model_directory import clustering_shapes
 from emocluster_jax.objectives.stage import Stage
@@ -124,6 +124,7 @@ class StagePrograms:
       batch_chunks: chunks per batch over all devices.
       whole_recordings: whether batches consist of recordings, with their chunks in order, instead of chunks.
       log: of a step, from `steps.step_log`.
+      classes: of the recordings, from `data.label_classes`; None where no information with them is wanted.
       clustering: None for systems without clusters; their batches are plainly shuffled.
       draw_windows: (an epoch's batches, generator) -> where their chunks are moved to; None if they are not.
     """
@@ -139,6 +140,7 @@ class StagePrograms:
     train: parallel.Program
     clustering: ClusteringPrograms | None
     draw_windows: Callable[[Int[np.ndarray, "steps batch"], np.random.Generator], Windows] | None = None
+    classes: Int[np.ndarray, "utterances columns"] | None = None
 
     @property
     def together(self) -> int:
@@ -231,7 +233,7 @@ def run_stage(
         return state, begun
     log, done = jax.tree.map(np.array, begun.log), begun.steps
     trained = Trained(state, parallel.replicate(empty_log(programs.log, LOGGED_STEPS)))
-    share_of = partial(_share, programs, clusters, batches, windows)
+    arrays_of = partial(_step_arrays, programs, clusters, batches, windows)
     _, key = _device_keys(seed)
 
     with programs.split.draws(drawn[done:], together) as rows:
@@ -239,7 +241,7 @@ def run_stage(
 
         def arguments(number: int) -> tuple[Trained, StepArrays, Step]:
             epochs = np.float32(epoch - 1) + np.float32(number) / np.float32(len(batches))
-            return trained, StepArrays(given, *share_of(number)), Step(key, np.int32(number), epochs)
+            return trained, arrays_of(number, given), Step(key, np.int32(number), epochs)
 
         def segment(first: int, last: int) -> None:
             nonlocal trained, given
@@ -266,20 +268,32 @@ def run_stage(
             return trained.state, StageProgress(clusters, log, steps)
 
 
-def _share(
+def _step_arrays(
     programs: StagePrograms,
     clusters: Clusters | None,
     batches: Int[np.ndarray, "steps batch"],
     windows: Windows | None,
     step: int,
-) -> tuple[Any, Any, Windows | None]:
-    """Pseudo-labels, targets and windows of a step's batch, for each of this process's devices; see `StepArrays`."""
+    inputs: Inputs,
+) -> StepArrays:
+    """What a step reads of its batch, whose inputs are on the devices."""
     each, numbers = programs.split.chunks_per_utterance, parallel.own_shares(batches[step])
-    pseudo_labels = None if clusters is None else clusters.assignments[numbers]
+    pseudo_labels: Any = None if clusters is None else clusters.assignments[numbers]
     if windows is not None:
         lefts, begins, steps = (parallel.own_shares(np.asarray(values[step])) for values in windows)
         windows = Windows(lefts % each if programs.whole_recordings else np.zeros_like(lefts), begins, steps)
-    return pseudo_labels, programs.targets[numbers // each], windows
+    targets: Any = programs.targets[numbers // each]
+    classes: Any = None
+    if programs.classes is not None:
+        of_batch = _speakers_of_batch(programs.classes[batches[step] // each])
+        classes = of_batch[parallel.own_shares(np.arange(len(of_batch)))]
+    return StepArrays(inputs, pseudo_labels, targets, classes, windows)
+
+
+def _speakers_of_batch(classes: Int[np.ndarray, "batch columns"]) -> Int32[np.ndarray, "batch columns"]:
+    """With speakers numbered anew in the batch, so that a program does not depend on how many the corpus has."""
+    _, numbers = np.unique(np.append(-1, classes[:, -1]), return_inverse=True)
+    return np.column_stack([classes[:, :-1], numbers[1:] - 1]).astype(np.int32)
 
 
 def _cluster(

@@ -46,6 +46,7 @@ from emocluster_jax.training.data import (
     TrainingData,
     check_settings,
     data_warnings,
+    label_classes,
     label_statistics,
     selecting_attributes,
 )
@@ -177,6 +178,7 @@ class _Run:
             self.label_mean, self.label_std = label_statistics(labels, config.model.attributes)
         self.forward = make_forward(config.model)
         self._embed, self._redraw_head = make_forward(config.model, fast=True), redraw_head_program()
+        self._classes = label_classes(config, data)
         self.stages: list[StagePrograms] = []
         stages = stages_of(config, parallel.AXIS)
         if stages.unlabeled is not None and data.unlabeled is not None:
@@ -212,6 +214,7 @@ class _Run:
             train=training_program(stage, augmentation),
             clustering=clustering,
             draw_windows=draw,
+            classes=self._classes if stage.name == "stage2" else None,
         )
 
 

@@ -172,7 +172,8 @@ def step_log(config: TrainConfig, features: Features, stage_name: str, further: 
 def _step_log(stage: Stage, model: ModelConfig, features: Features, further: InputSizes) -> StepLog:
     rows = features.chunks_per_utterance
     targets = jnp.zeros((rows, len(model.attributes)))
-    batch = example_inputs(features, further), jnp.zeros(rows, jnp.int32), targets, jnp.zeros(())
+    classes = jnp.zeros((rows, len(model.attributes) + 1), jnp.int32)
+    batch = example_inputs(features, further), jnp.zeros(rows, jnp.int32), targets, jnp.zeros(()), classes
 
     def log(variables: Any, key: Array, *batch: Any) -> StepLog:
         _, (terms, _) = stage.loss(variables["params"], variables["batch_stats"], Batch(*batch, key=key), key)
@@ -288,12 +289,14 @@ class StepArrays(NamedTuple):
       inputs: from `Split.draws`; with `windows`, of batches of chunks, with the chunk after each.
       pseudo_labels: the chunks' clusters, int32; None for systems without clusters.
       targets: z-normalised labels of the chunks' recordings, float32; NaN where missing.
+      classes: see `Batch.classes`.
       windows: where the chunks are moved to, `lefts` being numbers of chunks in `inputs`' rows; None if they are not.
     """
 
     inputs: Inputs
     pseudo_labels: Int[Array, "*devices n"] | None
     targets: Float[Array, "*devices n A"]
+    classes: Int[Array, "*devices n columns"] | None = None
     windows: Windows | None = None
 
 
@@ -318,7 +321,7 @@ def training_program(stage: Stage, augmentation: AugmentationConfig = NOT_AUGMEN
             inputs = {**inputs, AUDIO: moved(inputs[AUDIO], arrays.windows)}
         key = jax.random.fold_in(step.key, step.number)
         of_all = jax.random.fold_in(key, _OF_ALL_DEVICES)
-        batch = Batch(inputs, arrays.pseudo_labels, arrays.targets, step.epochs, key=of_all)
+        batch = Batch(inputs, arrays.pseudo_labels, arrays.targets, step.epochs, arrays.classes, key=of_all)
         batch = augmented(batch, augmentation, key, parallel.AXIS)
         state, found = train_step(stage, trained.state, batch, key, parallel.AXIS)
         place = step.number % LOGGED_STEPS

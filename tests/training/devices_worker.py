@@ -41,8 +41,9 @@ from small_training import FEATURES, MODEL, make_data
 BATCH = 16
 
 
-def one_step(split: ResidentSplit, model: ModelConfig, chosen: Stage | None) -> dict[str, np.ndarray]:
+def one_step(split: ResidentSplit, config: TrainConfig, number: int) -> dict[str, np.ndarray]:
     """Losses, gradients and batch statistics of one step of a stage."""
+    model, chosen = config.model, stages_of(config, parallel.AXIS)[number]
     assert chosen is not None
     # With no decay, the "trace" of a gradient is the gradient itself: the optimiser's state tells it.
     stage = Stage(chosen.name, chosen.loss, optax.trace(decay=0.0))
@@ -54,12 +55,14 @@ def one_step(split: ResidentSplit, model: ModelConfig, chosen: Stage | None) -> 
     each = split.chunks_per_utterance if NETWORKS[model.system].whole_recordings else 1
     units = np.random.default_rng(0).permutation(split.chunk_count // each)[:BATCH]
     batches = (units[:, None] * each + np.arange(each)).reshape(1, -1).astype(np.int32)
-    logged = StepLog(step_log(TrainConfig(model=model), FEATURES, stage.name).terms, {"gradient_norm": np.float32(0)})
+    logged = StepLog(step_log(config, FEATURES, stage.name).terms, {"gradient_norm": np.float32(0)})
     trained = parallel.replicate(Trained(state, empty_log(logged, LOGGED_STEPS)))
     with split.draws(batches, each) as rows:
         given = next(rows)
     chunks = batches.reshape(jax.local_device_count(), -1)
-    arrays = StepArrays(given, pseudo_labels[chunks], (values - 4)[chunks // split.chunks_per_utterance])
+    recordings = chunks // split.chunks_per_utterance
+    classes: Any = np.stack([recordings % 5, recordings % 3, recordings % 4 - 1], axis=-1).astype(np.int32)
+    arrays = StepArrays(given, pseudo_labels[chunks], (values - 4)[recordings], classes)
     step = Step(jax.random.key(0, impl="rbg"), np.int32(0), np.float32(0))
     state, log = parallel.first_replica(training_program(stage)(trained, arrays, step))
     log = jax.tree.map(lambda values: values[:1], log)
@@ -102,9 +105,8 @@ def clusters() -> dict[str, np.ndarray]:
 if __name__ == "__main__":
     data = make_data()
     triplets = dataclasses.replace(MODEL, system="emocluster_triplet", dropout_rate=ModelConfig.dropout_rate)
-    joint = stages_of(TrainConfig(model=MODEL), parallel.AXIS).labeled
-    compared = stages_of(TrainConfig(model=triplets), parallel.AXIS).unlabeled
-    steps = one_step(data.train, MODEL, joint) | one_step(data.train, triplets, compared)
+    informed = TrainConfig(model=MODEL, information_weight=2.0, speaker_information_weight=3.0)
+    steps = one_step(data.train, informed, 1) | one_step(data.train, TrainConfig(model=triplets), 0)
     results = steps | convolutions_over_chunks() | clusters()
     fit(TrainConfig(model=MODEL, epochs=1, batch_size=4), data, Path(sys.argv[2]), Console(quiet=True))
     shares = [shard.data.shape[1] for shard in data.train.inputs["audio"].addressable_shards]
