@@ -160,9 +160,9 @@ def check_settings(config: TrainConfig, data: TrainingData, selecting: tuple[str
             f"equally; choose a `batch_size` that is a multiple of {devices}"
         )
     if config.model.convolutions == "fused" and not platforms.compiles_for_triton():
-        devices = ", ".join(sorted({device.device_kind for device in jax.local_devices()}))
+        kinds = ", ".join(sorted({device.device_kind for device in jax.local_devices()}))
         raise InputError(
-            f"`convolutions=fused` is for NVIDIA's A100, H100, H200, B200 and B300, and JAX computes on: {devices}; "
+            f"`convolutions=fused` is for NVIDIA's A100, H100, H200, B200 and B300, and JAX computes on: {kinds}; "
             "leave `convolutions` out"
         )
     _check_augmentation(config.augmentation, data)
