@@ -18,7 +18,7 @@ from emocluster_jax.runtime.processes import Processes
 from emocluster_jax.settings import Checked, all_settings
 from emocluster_jax.storage.disk import check_output_folder
 from launch import command, train
-from launch.options import arguments_for, parse, words_of_options
+from launch.options import arguments_for, invocation, parse, words_of_options
 
 if TYPE_CHECKING:
     from emocluster_jax.console import Console
@@ -44,15 +44,19 @@ _DECIDED = {
 }
 
 
+PresetName = Literal["table1", "table2", "figure2", "figure3", "all", "temporal", "clusters", "folds", "ablation"]
+
+
 @dataclass(frozen=True)
 class Options(Checked):
     """What to run, and where."""
 
-    preset: tuple[Literal["table1", "table2", "figure2", "figure3", "all", "temporal", "folds", "ablation"], ...]
-    """Tables and figures of the paper, or `all` of them; and temporal: DeepEmoCluster and the systems that look across
-    the chunks of a recording. Runs that several of them share are trained once. Or folds, alone: the CNN-regressor and
-    DeepEmoCluster on every fold of records that were prepared with --folds. Or ablation, alone: DeepEmoCluster by
-    launch.train's preset `modern` and without each of its parts, and the CNN-regressor by the same preset."""
+    preset: tuple[PresetName, ...]
+    """Tables and figures of the paper, or `all` of them; temporal: DeepEmoCluster and the systems that look across the
+    chunks of a recording; and clusters: which of several numbers of clusters the validation split recommends. Runs that
+    several of them share are trained once. Or folds, alone: the CNN-regressor and DeepEmoCluster on every fold of
+    records that were prepared with --folds. Or ablation, alone: DeepEmoCluster by launch.train's preset `modern` and
+    without each of its parts, and the CNN-regressor by the same preset."""
     data_dir: Path
     """Records that launch.prepare wrote."""
     workdir: Path
@@ -62,7 +66,7 @@ class Options(Checked):
     attributes: tuple[str, ...] | None = None
     """Each has runs of its own. [default: those that the training split has labels for]"""
     clusters: tuple[int, ...] = field(default=(10, 20, 30), metadata=within(CLUSTERS))
-    """K of Table 2 and of temporal; the others use the first one."""
+    """K of Table 2, of temporal and of clusters; the others use the first one."""
     unlabeled_sizes: tuple[int, ...] | None = field(default=None, metadata=within(RECORDINGS))
     """Recordings of the unlabelled pool, for Figure 2; the others use the largest, and temporal none as well. [default:
     0, 15000 and 40000, or the same shares of a smaller pool]"""
@@ -126,7 +130,7 @@ def main() -> None:
                 "stopped; the same command goes on from here, and --tables-only writes tables of finished runs"
             )
             raise
-    _report(plan, preparation.corpus, console)
+    _report(plan, preparation.corpus, options.passed_on, console)
     if failed:
         logs = ", ".join(map(str, failed))
         raise InputError(f"{len(failed)} of {len(runs)} runs failed; see {logs}; the same command tries them again")
@@ -199,8 +203,8 @@ def _list(plan: Plan, runs: tuple[Run, ...], shard: str, console: Console) -> No
     console.line(f"{len(runs)} runs{of}, {complete} complete")
 
 
-def _report(plan: Plan, corpus: str, console: Console) -> None:
-    """Writes the tables and shows them."""
+def _report(plan: Plan, corpus: str, passed_on: Sequence[str], console: Console) -> None:
+    """Writes the tables and shows them, and how to train what they recommend."""
     from emocluster_jax.experiment.collect import FIGURES, RESULTS, TABLES, collect
 
     collected = collect(plan, corpus, console)
@@ -213,6 +217,11 @@ def _report(plan: Plan, corpus: str, console: Console) -> None:
     if collected.missing:
         console.line(f"{collected.missing} of the grid's runs are missing; --list names them")
     workdir = plan.workdir
+    for attribute, clusters in collected.clusters.items():
+        console.line(f"Train {attribute} with the recommended {clusters} clusters by")
+        where = ("--data-dir", plan.data_dir, "--workdir", workdir / f"{attribute}-{clusters}-clusters")
+        chosen = ("--attributes", attribute, "--clusters", clusters, "--unlabeled-size", plan.grid.unlabeled_sizes[-1])
+        console.command(invocation("train", *where, "--preset", "paper", *chosen, *passed_on))
     console.line(one_line(f"Results: {workdir / RESULTS}   tables: {workdir / TABLES}   figures: {workdir / FIGURES}"))
 
 

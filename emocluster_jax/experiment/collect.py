@@ -16,7 +16,13 @@ from emocluster_jax.evaluation.run_results import TEST_PREDICTIONS
 from emocluster_jax.experiment.comparisons import compare, pairs, significance_table
 from emocluster_jax.experiment.completed import CompletedRun, Results, completed_trials, epoch_means, read_completed
 from emocluster_jax.experiment.grid import Grid, Plan, Run
-from emocluster_jax.experiment.paper_figures import epoch_curves, extreme_distributions, unlabeled_size_curves
+from emocluster_jax.experiment.number_of_clusters import cluster_number_table, cluster_numbers, recommended
+from emocluster_jax.experiment.paper_figures import (
+    cluster_number_curves,
+    epoch_curves,
+    extreme_distributions,
+    unlabeled_size_curves,
+)
 from emocluster_jax.experiment.tables import (
     Record,
     ResultTable,
@@ -36,10 +42,14 @@ FIGURES = "figures"
 
 
 class Collected(NamedTuple):
-    """The requested tables of a grid, with the significance of their differences, and how many runs are missing."""
+    """The requested tables of a grid, with the significance of their differences, and how many runs are missing.
+
+    `clusters` is the number of clusters that is recommended for an attribute, where one is.
+    """
 
     tables: Sequence[ResultTable]
     missing: int
+    clusters: Mapping[str, int]
 
 
 def collect(plan: Plan, corpus: str, console: Console) -> Collected:
@@ -61,12 +71,17 @@ def collect(plan: Plan, corpus: str, console: Console) -> Collected:
         # One row per complete run and table that shows it.
         rows = [(table, results[run]) for table in grid.tables for run in grid.runs_of(table) if run in results]
         _write_records(plan.workdir / RESULTS, [{"table": table, **_run_record(plan, done)} for table, done in rows])
-        written = []
+        written, choices = [], {}
         for table in grid.tables:
             if table == "folds":
                 written.append(fold_table(grid, results, corpus))
             elif table == "ablation":
                 written.append(ablation_table(grid, results, corpus))
+            elif table == "clusters":
+                numbers = cluster_numbers(plan, results, console)
+                choices = {name: k for name, found in numbers.items() if (k := recommended(found)) is not None}
+                written.append(cluster_number_table(grid, results, numbers, corpus))
+                cluster_number_curves(numbers, figures / "clusters.png")
             elif table == "figure3":
                 extremes = _extremes(plan, results)
                 written.append(extremes_table(grid, results, extremes))
@@ -81,7 +96,7 @@ def collect(plan: Plan, corpus: str, console: Console) -> Collected:
         for table in written:
             _write_table(tables, table)
         _write_records(tables / "epochs.csv", _epoch_records(grid, results))
-    return Collected(written, len(runs) - len(results))
+    return Collected(written, len(runs) - len(results), choices)
 
 
 def _epoch_records(grid: Grid, results: Results) -> list[Record]:

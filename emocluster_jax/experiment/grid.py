@@ -20,7 +20,7 @@ from emocluster_jax.errors import InputError
 from emocluster_jax.records.preparation import Preparation
 from emocluster_jax.settings import all_settings
 
-TableName = Literal["table1", "table2", "figure2", "figure3", "temporal", "folds", "ablation"]
+TableName = Literal["table1", "table2", "figure2", "figure3", "temporal", "clusters", "folds", "ablation"]
 
 TABLES: tuple[TableName, ...] = ("table1", "table2", "figure2", "figure3")
 """Those of the paper, on one split into training, validation and test."""
@@ -92,10 +92,10 @@ class Grid:
     """The tables asked for, and what their runs vary.
 
     Attributes:
-      tables: in the order of `TABLES`, and "temporal"; or "folds" or "ablation" alone.
-      clusters: K of Table 2 and of "temporal"; the other tables use the first one.
-      unlabeled_sizes: ascending, without repetition; Table 2, Figure 3, folds and ablation use the last one, "temporal"
-        that and 0.
+      tables: in the order of `TABLES`, and "temporal" and "clusters"; or "folds" or "ablation" alone.
+      clusters: K of Table 2, "temporal" and "clusters"; the other tables use the first one.
+      unlabeled_sizes: ascending, without repetition; Table 2, Figure 3, clusters, folds and ablation use the last one,
+        "temporal" that and 0.
       trials: seeds 0 to `trials` - 1.
       fold_count: how many folds the data have; every trial tests on each of them. 0 for data without folds.
     """
@@ -121,7 +121,7 @@ class Grid:
 
         if table == "table1":
             return tuple(setting(model, 0) for model in TABLE1_MODELS)
-        if table == "table2":
+        if table in ("table2", "clusters"):
             return tuple(setting("emocluster", largest, k) for k in self.clusters)
         if table == "figure2":
             return tuple(setting(model, size) for model in FIGURE2_MODELS for size in self.unlabeled_sizes)
@@ -204,6 +204,8 @@ def grid_for_data(
     for split in ("train", "test") if folds is None else ():
         if not preparation.counts.get(split):
             raise InputError(f"{data_dir} has no {split} split, which an experiment needs; prepare one")
+    if "clusters" in tables and not preparation.counts.get("validation"):
+        raise InputError(f"`preset=clusters` goes by the validation split, which {data_dir} does not have; prepare one")
     means = zip(preparation.labels, preparation.label_statistics.mean, strict=True)
     labelled = tuple(name for name, mean in means if np.isfinite(mean))
     attributes = labelled if attributes is None else tuple(dict.fromkeys(attributes))

@@ -12,6 +12,7 @@ import numpy as np
 from emocluster_jax.evaluation.cluster_labels import ClusterExtremes
 from emocluster_jax.experiment.completed import Results, completed_trials, epoch_means, summarize
 from emocluster_jax.experiment.grid import FIGURE2_MODELS, Grid, Run, Setting, TableName
+from emocluster_jax.experiment.number_of_clusters import ClusterNumber
 from emocluster_jax.experiment.tables import full_name, system_name
 from emocluster_jax.models.registry import NETWORKS
 from emocluster_jax.reporting.plot_data import HIGHEST, LOWEST, histogram_edges
@@ -31,6 +32,11 @@ MODEL_STYLES: dict[str, tuple[str, str]] = {
     "emocluster_cnn": ("#0072B2", "s"),
     "emocluster_transformer": ("#009E73", "^"),
     "emocluster_triplet": ("#56B4E9", "X"),
+}
+_OF_NUMBERS = {
+    "validation_ccc": "validation CCC",
+    "stability": "stability (adjusted Rand index)",
+    "information": "information on the label (AMI)",
 }
 LINE_STYLES = ("-", "--", ":", "-.")
 BINS = 20
@@ -60,6 +66,27 @@ def unlabeled_size_curves(grid: Grid, results: Results, path: Path) -> None:
                     capsize=3,
                 )
         finish_axes(axes, attribute, "test CCC", x_label="unlabelled recordings")
+    save_png(figure, path)
+
+
+def cluster_number_curves(numbers: Mapping[str, Sequence[ClusterNumber]], path: Path) -> None:
+    """Validation CCC, stability and information by the number of clusters, with deviations as bars."""
+    figure = new_figure(4.2 * len(numbers), 3.8)
+    for axes, (attribute, found) in zip(
+        figure.subplots(squeeze=False, ncols=len(numbers))[0], numbers.items(), strict=True
+    ):
+        for (name, title), (colour, marker) in zip(_OF_NUMBERS.items(), MODEL_STYLES.values(), strict=False):
+            summaries = [getattr(number, name) for number in found]
+            axes.errorbar(
+                [number.clusters for number in found],
+                [summary.mean for summary in summaries],
+                yerr=np.nan_to_num([summary.deviation for summary in summaries]),
+                label=title,
+                color=colour,
+                marker=marker,
+                capsize=3,
+            )
+        finish_axes(axes, attribute, x_label="clusters")
     save_png(figure, path)
 
 

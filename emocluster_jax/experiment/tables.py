@@ -83,8 +83,8 @@ def ccc_table(grid: Grid, table: TableName, results: Results, corpus: str) -> Re
     def cells(setting: Setting, attribute: str, trials: Sequence[CompletedRun]) -> tuple[list[str], Record]:
         summary = summarize([trial.scores.ccc for trial in trials])
         published = _published(grid, table, setting, attribute)
-        record = {"trials": summary.trials, **_as_record("test_ccc", summary), "published_ccc": published}
-        return [_summary_text(summary, grid.trials), ABSENT if published is None else f"{published:.4f}"], record
+        record = {"trials": summary.trials, **summary_record("test_ccc", summary), "published_ccc": published}
+        return [summary_text(summary, grid.trials), ABSENT if published is None else f"{published:.4f}"], record
 
     rows, records = _by_setting(grid, table, results, name, cells)
     attributes = grid.attributes_of(table)
@@ -94,14 +94,14 @@ def ccc_table(grid: Grid, table: TableName, results: Results, corpus: str) -> Re
         source = f"{TEMPORAL_CORPUS}, with unlabelled sentences"
     elif table != "table1":
         source += f", with {PUBLISHED_SIZES[-1]:,} unlabelled sentences where there are any"
-    notes = [_trials_note(grid), f"Published figures are of {source}; the others of {corpus}."]
+    notes = [trials_note(grid), f"Published figures are of {source}; the others of {corpus}."]
     done = [results[run] for run in grid.runs_of(table) if run in results]
     if partial := sum(run.scores.not_finite > 0 for run in done):
         notes.append(
             f"{partial} of {len(done)} runs predict NaN or infinite values for some test sentences, which their CCC "
             "leaves out."
         )
-    return ResultTable(table, titles[table], header, rows, [*notes, *_missing_note(grid, table, results)], records)
+    return ResultTable(table, titles[table], header, rows, [*notes, *missing_note(grid, table, results)], records)
 
 
 def fold_table(grid: Grid, results: Results, corpus: str) -> ResultTable:
@@ -127,9 +127,9 @@ def fold_table(grid: Grid, results: Results, corpus: str) -> ResultTable:
                 if len(of_folds) == grid.fold_count
             ]
         )
-        record = {"folds": over_folds.trials, "trials": len(by_seed), **_as_record("test_ccc", over_folds)}
-        shown = [_summary_text(over_folds, grid.fold_count), _summary_text(pooled, grid.trials)]
-        return shown, {**record, **_as_record("pooled_ccc", pooled)}
+        record = {"folds": over_folds.trials, "trials": len(by_seed), **summary_record("test_ccc", over_folds)}
+        shown = [summary_text(over_folds, grid.fold_count), summary_text(pooled, grid.trials)]
+        return shown, {**record, **summary_record("pooled_ccc", pooled)}
 
     rows, records = _by_setting(grid, "folds", results, lambda setting: [full_name(setting)], cells)
     each, over = "", ""
@@ -145,7 +145,7 @@ def fold_table(grid: Grid, results: Results, corpus: str) -> ResultTable:
         notes.append(f"{undefined} runs are left out of the mean: their fold has no labels, or no finite prediction.")
     header = ["system", *(part for name in grid.attributes_of("folds") for part in (name, f"{name}, pooled"))]
     title = f"Test CCC over {grid.fold_count} folds by speaker of {corpus}"
-    return ResultTable("folds", title, header, rows, [*notes, *_missing_note(grid, "folds", results)], records)
+    return ResultTable("folds", title, header, rows, [*notes, *missing_note(grid, "folds", results)], records)
 
 
 def ablation_table(grid: Grid, results: Results, corpus: str) -> ResultTable:
@@ -157,16 +157,16 @@ def ablation_table(grid: Grid, results: Results, corpus: str) -> ResultTable:
         test = summarize([trial.scores.ccc for trial in trials])
         record = {
             "trials": test.trials,
-            **_as_record("validation_ccc", of_validation),
-            **_as_record("test_ccc", test),
+            **summary_record("validation_ccc", of_validation),
+            **summary_record("test_ccc", test),
         }
-        return [_summary_text(summary, grid.trials) for summary in (of_validation, test)], record
+        return [summary_text(summary, grid.trials) for summary in (of_validation, test)], record
 
     rows, records = _by_setting(grid, "ablation", results, lambda setting: [full_name(setting)], cells)
     notes = [
-        _trials_note(grid),
+        trials_note(grid),
         "Without a part, its settings have their defaults. Validation CCC is of the epoch that it selected.",
-        *_missing_note(grid, "ablation", results),
+        *missing_note(grid, "ablation", results),
     ]
     header = ["system", *(part for of in grid.attributes_of("ablation") for part in (f"{of}, validation", of))]
     title = f"Ablation: CCC without each part of the recipe, of {corpus}"
@@ -213,35 +213,37 @@ def extremes_table(grid: Grid, results: Results, extremes: Mapping[Run, ClusterE
             for seed, extreme in ((trial.run.seed, extremes[trial.run]) for trial in trials)
         ]
         cells = (
-            _summary_text(summarize([record[name] for record in of_setting]), grid.trials)
+            summary_text(summarize([record[name] for record in of_setting]), grid.trials)
             for name in ("lowest_mean", "highest_mean", "wasserstein", "wasserstein_by_chance")
         )
         rows.append((system_name(setting), f"{setting.unlabeled_size:,}", *cells))
         records += of_setting
     header = ("clusters of", "unlabelled", "lowest mean", "highest mean", "Wasserstein distance", "by chance")
     notes = [
-        _trials_note(grid),
+        trials_note(grid),
         f"Of the training split's chunks, {attribute} in label units; each chunk has its sentence's label.",
         f"By chance: labels shuffled among the sentences, mean of {CHANCE_DRAWS} shuffles.",
-        *_missing_note(grid, "figure3", results),
+        *missing_note(grid, "figure3", results),
     ]
     title = f"Figure 3: the clusters with the lowest and the highest mean {attribute}"
     return ResultTable("figure3", title, header, rows, notes, records)
 
 
-def _missing_note(grid: Grid, table: TableName, results: Results) -> list[str]:
+def missing_note(grid: Grid, table: TableName, results: Results) -> list[str]:
+    """A line on the runs of a table that are not complete, if there are any."""
     runs = grid.runs_of(table)
     missing = sum(run not in results for run in runs)
     return [f"{missing} of {len(runs)} runs are missing."] if missing else []
 
 
-def _trials_note(grid: Grid) -> str:
+def trials_note(grid: Grid) -> str:
+    """What the numbers of a table are means of."""
     if grid.trials == 1:
         return "One trial."
     return f"Mean ± standard deviation over {grid.trials} trials, or over the number in brackets."
 
 
-def _summary_text(summary: Summary, expected: int) -> str:
+def summary_text(summary: Summary, expected: int) -> str:
     """E.g. "0.650 ± 0.012", with the number of trials in brackets where some are missing."""
     if math.isnan(summary.mean):
         return ABSENT
@@ -249,7 +251,8 @@ def _summary_text(summary: Summary, expected: int) -> str:
     return f"{summary.mean:z.3f}{deviation}" + (f" ({summary.trials})" if summary.trials < expected else "")
 
 
-def _as_record(name: str, summary: Summary) -> Record:
+def summary_record(name: str, summary: Summary) -> Record:
+    """Mean and deviation of what is called so; None where there are too few values."""
     return {f"{name}_mean": finite_or_none(summary.mean), f"{name}_deviation": finite_or_none(summary.deviation)}
 
 
