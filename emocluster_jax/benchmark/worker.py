@@ -47,13 +47,14 @@ class Worker:
         self.readiness: tuple[float | None, float | None, float | None] = self._answer()
 
     def repeat(self) -> Repetition:
-        self._connection.send("repeat")
-        return self._answer()
+        return self._answer("repeat")
 
-    def _answer(self) -> Any:
+    def _answer(self, request: str = "") -> Any:
         try:
+            if request:
+                self._connection.send(request)
             answer = self._connection.recv()
-        except EOFError:
+        except (EOFError, OSError):  # on a pipe without another end
             raise UnavailableError("its process died, perhaps because memory ran out") from None
         if isinstance(answer, UnavailableError):
             raise answer

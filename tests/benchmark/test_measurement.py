@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from emocluster_jax.benchmark.cases import Case, Contender, Device
 from emocluster_jax.benchmark.measurement import measure
-from emocluster_jax.benchmark.worker import UnavailableError
+from emocluster_jax.benchmark.worker import UnavailableError, Worker
 from emocluster_jax.console import Console
 
 DEVICE = Device("cpu", "a CPU")
@@ -70,6 +71,15 @@ def test_peers_that_cannot_take_part_are_named(tmp_path: Path, capsys: pytest.Ca
         "warning: suite: case: without the sleeping one: it was not ready within 15 s",
         "warning: suite: case: without the dying one: its process died, perhaps because memory ran out",
     ]
+
+
+def test_a_process_that_has_died_while_another_was_busy() -> None:
+    here, there = Pipe()
+    there.send((None, None, None))
+    worker = Worker(here)
+    there.close()
+    with pytest.raises(UnavailableError, match="its process died"):
+        worker.repeat()
 
 
 def test_our_own_failure_ends_the_measurement() -> None:
