@@ -45,7 +45,9 @@ class Information:
         know more about the label than the speaker tells. None if speakers are unknown or determine the label.
       permuted: what labels are shuffled over for `p_value` and `ami_of_sentences`: "sentences" or "speakers".
       permuted_sentences: how many sentences these two are of; None in files of earlier versions, which left none out.
-      sentences_within_speakers: how many `p_value_within_speakers` is of.
+      sentences_within_speakers: how many `p_value_within_speakers` and `ami_within_speakers` are of.
+      ami_within_speakers: as `ami_of_sentences`, with labels shuffled only among each speaker's sentences: how much the
+        clusters know beyond the speaker. None where `p_value_within_speakers` is, and in files of earlier versions.
     """
 
     classes: int
@@ -59,6 +61,7 @@ class Information:
     permuted: str
     permuted_sentences: int | None = None
     sentences_within_speakers: int | None = None
+    ami_within_speakers: float | None = None
 
 
 @dataclass(frozen=True)
@@ -171,7 +174,6 @@ def information(
         leaves the sentence out of `p_value` and `ami_of_sentences`. None shuffles over sentences.
       advance: called now and then with the number of further permutations done.
     """
-    from scipy.stats import entropy
     from sklearn.metrics import adjusted_mutual_info_score, mutual_info_score, normalized_mutual_info_score
 
     known = labels >= 0
@@ -183,16 +185,17 @@ def information(
 
     permuted = known if over is None else known & (over >= 0)
     units, unit_labels = counts[permuted], labels[permuted]
-    ceiling = float(entropy(units.sum(axis=0)) + entropy(_sums_by(unit_labels, units.sum(axis=1)))) / 2
+    ceiling = _ceiling(units, unit_labels)
     if over is not None:
         _, first, unit = np.unique(over[permuted], return_index=True, return_inverse=True)
         units, unit_labels = _sums_by(unit, units), unit_labels[first]
     observed, by_chance = _shuffled(units, unit_labels, np.zeros(len(units), int), permutations, advance)
-    expected = float(by_chance.mean())
-    within_speakers = sentences_within_speakers = None
+    within_speakers = ami_within_speakers = sentences_within_speakers = None
     if within is not None and _tests(labels, within) == 2:
         tested = known & (within >= 0)
-        within_speakers = _p_value(*_shuffled(counts[tested], labels[tested], within[tested], permutations, advance))
+        shuffled = _shuffled(counts[tested], labels[tested], within[tested], permutations, advance)
+        within_speakers = _p_value(*shuffled)
+        ami_within_speakers = _adjusted(*shuffled, _ceiling(counts[tested], labels[tested]))
         sentences_within_speakers = int(tested.sum())
     pair = labels_of_chunks, clusters_of_chunks
     return Information(
@@ -201,13 +204,26 @@ def information(
         mutual_information=float(mutual_info_score(*pair)),
         nmi=float(normalized_mutual_info_score(*pair)),
         ami=float(adjusted_mutual_info_score(*pair)),
-        ami_of_sentences=(observed - expected) / (ceiling - expected) if ceiling - expected > _TIE else 0.0,
+        ami_of_sentences=_adjusted(observed, by_chance, ceiling),
         p_value=_p_value(observed, by_chance),
         p_value_within_speakers=within_speakers,
         permuted="sentences" if over is None else "speakers",
         permuted_sentences=int(permuted.sum()),
         sentences_within_speakers=sentences_within_speakers,
+        ami_within_speakers=ami_within_speakers,
     )
+
+
+def _ceiling(counts: Int[np.ndarray, "units clusters"], labels: Int[np.ndarray, " units"]) -> float:
+    """The mean of the entropies of clusters and labels, over chunks, in nats."""
+    from scipy.stats import entropy
+
+    return float(entropy(counts.sum(axis=0)) + entropy(_sums_by(labels, counts.sum(axis=1)))) / 2
+
+
+def _adjusted(observed: float, by_chance: Float[np.ndarray, " n"], ceiling: float) -> float:
+    expected = float(by_chance.mean())
+    return (observed - expected) / (ceiling - expected) if ceiling - expected > _TIE else 0.0
 
 
 def _shuffled(

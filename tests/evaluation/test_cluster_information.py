@@ -106,7 +106,14 @@ def test_what_is_known_beyond_the_speaker() -> None:
     arousal = random.normal(size=SENTENCES)
     found = cluster_information(chunks(quantile_bins(arousal, 2)), labels(arousal), speakers, [""] * SENTENCES,
                                 permutations=99)  # fmt: skip
-    assert found.attributes["arousal"].p_value_within_speakers == 0.01
+    known = found.attributes["arousal"]
+    assert known.p_value_within_speakers == 0.01
+    # The clusters are the halves themselves, of which each speaker has some of either.
+    assert known.ami_within_speakers is not None and 0.3 < known.ami_within_speakers <= 1
+    # Clusters that are the speakers know of arousal what the speakers do, and nothing beyond.
+    voices = cluster_information(chunks(np.arange(SENTENCES) % 4), labels(arousal), speakers, [""] * SENTENCES,
+                                 permutations=99)  # fmt: skip
+    assert voices.attributes["arousal"].ami_within_speakers == pytest.approx(0, abs=1e-9)
 
 
 def brute_force(
