@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, cast, get_args
 
@@ -21,7 +21,9 @@ from emocluster_jax.settings import Checked, all_settings, from_dict, replaced, 
 TemporalName = Literal["emocluster_gru", "emocluster_cnn", "emocluster_transformer", "emocluster_triplet"]
 """The relatives of DeepEmoCluster that look across the chunks of a recording."""
 EmoClusterName = Literal["emocluster", TemporalName]
-SystemName = Literal[EmoClusterName, "cnn_regressor", "cnn_ae", "cnn_vae", "ladder"]
+FusingName = Literal[EmoClusterName, "cnn_regressor"]
+"""Systems that read further inputs beside the audio, which `inputs` names."""
+SystemName = Literal[FusingName, "cnn_ae", "cnn_vae", "ladder"]
 """What `--model` knows: each is a module in `models`, and one in `objectives` where it does not share another's."""
 TrainedStages = Literal["both", "unsupervised"]
 TrainLayers = Literal["all", "shared", "heads"]
@@ -39,6 +41,7 @@ def _only(*systems: SystemName) -> dict[str, Any]:
 
 
 _CLUSTERING: tuple[EmoClusterName, ...] = get_args(EmoClusterName)
+_FUSING: tuple[FusingName, ...] = get_args(FusingName)
 
 
 BATCH_SIZE = Range(int, 1, 65_536)
@@ -80,6 +83,7 @@ _MOST_VALUES = 1 << 24
 _LABEL_NAME = re.compile("[A-Za-z][A-Za-z0-9_]{0,63}")
 _TAKEN_NAMES = {"file", "start", "end", "id", "split", "speaker", "gender", "chunk", "cluster", "duration_s", "mean"}
 """Other columns of the tables that labels stand in."""
+_INPUT_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 CHANNEL = Range(int, 1, 65_535, wanted="mix, first, or a channel's number from 1 to 65535")
 
@@ -103,6 +107,20 @@ def check_label_names(names: Sequence[str], where: str) -> None:
         if name.casefold() in seen:
             raise InputError(f"{where} names {name} twice; name each label once")
         seen.add(name.casefold())
+
+
+def check_input_names(names: Iterable[object], where: str) -> None:
+    """Raises InputError, with `where` in front, for a name that a further input cannot have, or one given twice."""
+    seen = set()
+    for name in names:
+        if not isinstance(name, str) or not _INPUT_NAME.fullmatch(name) or name == "audio" or name.endswith("_present"):
+            raise InputError(
+                f"{where}: {name!r} cannot be the name of an input; use small letters, digits and underscores, at most "
+                "64, the first a letter, and neither audio nor an ending _present"
+            )
+        if name in seen:
+            raise InputError(f"{where} names the input {name} twice; name each once")
+        seen.add(name)
 
 
 @dataclass(frozen=True)
@@ -299,6 +317,9 @@ class ModelConfig(Checked):
     """What is trained: DeepEmoCluster, or one of the systems that it is compared with, on the same encoder."""
     attributes: tuple[str, ...] = ("arousal",)
     """Labels of the data that the regressor predicts, one output each, such as arousal, dominance and valence."""
+    inputs: tuple[str, ...] = field(default=(), metadata=_only(*_FUSING))
+    """Further inputs of the data to read beside the audio: vectors, which columns such as `input:text` of a manifest
+    name."""
     clusters: int = field(default=10, metadata=_only(*_CLUSTERING) | within(CLUSTERS))
     """Number of clusters K, which is also the number of pseudo-labels."""
     width_multiplier: float = field(default=1.0, metadata=within(Range(float, 0, 64, excludes="lowest")))
@@ -322,6 +343,8 @@ class ModelConfig(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_label_names(self.attributes, "`attributes`")
+        check_input_names(self.inputs, "`inputs`")
+        object.__setattr__(self, "inputs", tuple(sorted(self.inputs)))  # their order means nothing
         if self.convolutions == "fused" and self.compute_dtype != "bfloat16":
             raise InputError(
                 f"`convolutions=fused` computes in bfloat16, and `compute_dtype` is {self.compute_dtype}; give "

@@ -8,7 +8,7 @@ import numpy as np
 
 from emocluster_jax.config import AugmentationConfig, FeatureConfig, ModelConfig, TrainConfig
 from emocluster_jax.corpora.labels import VAD, LabelColumns
-from emocluster_jax.feed.split import AUDIO, ResidentSplit, place
+from emocluster_jax.feed.split import AUDIO, ResidentSplit, masked, place
 from emocluster_jax.runtime import parallel
 from emocluster_jax.training.data import TrainingData
 
@@ -38,20 +38,30 @@ def draw_recordings(utterances: int, seed: int) -> tuple[np.ndarray, np.ndarray]
     return rng.normal(labels[:, :1, None, None] - 4, 1, shape).clip(-3, 3).astype(np.float16), labels
 
 
-def make_split(utterances: int, seed: int) -> ResidentSplit:
-    """Such recordings on the devices."""
+def draw_vectors(labels: np.ndarray, seed: int) -> np.ndarray:
+    """Vectors of six numbers, far from 0, the first of which tell of arousal; NaN for every other recording."""
+    vectors = np.random.default_rng((seed, 1)).normal(100, 5, (len(labels), 6))
+    vectors[:, :2] += 20 * (labels[:, :1] - 4)
+    vectors[1::2] = np.nan
+    return vectors.astype(np.float32)
+
+
+def make_split(utterances: int, seed: int, *, text: bool = False) -> ResidentSplit:
+    """Such recordings on the devices, with the further input `text` if wanted."""
     chunks, labels = draw_recordings(utterances, seed)
+    inputs = {AUDIO: chunks} | (masked({"text": draw_vectors(labels, seed)}) if text else {})
     rows = parallel.local_rows(utterances)
-    own = LabelColumns(VAD, labels[rows.start : rows.stop])
-    return place({AUDIO: chunks[rows.start : rows.stop]}, own, utterances)
+    own = {name: values[rows.start : rows.stop] for name, values in inputs.items()}
+    return place(own, LabelColumns(VAD, labels[rows.start : rows.stop]), utterances)
 
 
-def make_data(unlabeled: bool = True, validation: bool = True) -> TrainingData:
+def make_data(unlabeled: bool = True, validation: bool = True, *, text: bool = False) -> TrainingData:
     """25 labelled recordings, with 9 for validation and 13 without labels if wanted."""
     return TrainingData(
-        train=make_split(25, seed=6),
-        validation=make_split(9, seed=7) if validation else None,
-        unlabeled=make_split(13, seed=8) if unlabeled else None,
+        train=make_split(25, seed=6, text=text),
+        validation=make_split(9, seed=7, text=text) if validation else None,
+        unlabeled=make_split(13, seed=8, text=text) if unlabeled else None,
+        inputs=(("text", 6),) if text else (),
         features=FEATURES,
         feature_mean=np.zeros(FEATURES.mel_bands, np.float32),
         feature_std=np.ones(FEATURES.mel_bands, np.float32),

@@ -37,7 +37,7 @@ def code_blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", ["my_corpus", "pi_network", "pi_objective", "past_mean", "text_regressor"])
+@pytest.mark.parametrize("name", ["my_corpus", "pi_network", "pi_objective", "past_mean", "late_fusion"])
 def test_the_page_shows_the_example_which_has_less_than_50_lines(name: str) -> None:
     example = (EXAMPLES / f"{name}.py").read_text("utf-8")
     assert example in code_blocks("extending.md", "python")
@@ -56,14 +56,14 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("pi_network", "models/pi_model"),
         ("pi_objective", "objectives/pi_model"),
         ("past_mean", "models/past_mean"),
-        ("text_regressor", "models/text_regressor"),
+        ("late_fusion", "models/late_fusion"),
     ):
         shutil.copy(EXAMPLES / f"{example}.py", folder / "emocluster_jax" / f"{new}.py")
     for file, name in (
         ("emocluster_jax/corpora/registry.py", "my_corpus"),
         ("emocluster_jax/config.py", "pi_model"),
         ("emocluster_jax/config.py", "past_mean"),
-        ("emocluster_jax/config.py", "text_regressor"),
+        ("emocluster_jax/config.py", "late_fusion"),
     ):
         (new,) = re.findall(rf'^\w+ = Literal\[.*"{name}"\]$', page, re.MULTILINE)
         old = new.removesuffix(f', "{name}"]')
@@ -120,8 +120,8 @@ def test_a_temporal_network_sees_whole_recordings_with_their_chunks_in_order(
     assert ended["temporal"] == 0, (extended / "temporal.out.err").read_text()
 
 
-def test_a_vector_is_a_second_input_from_the_manifest_to_the_prediction(extended: Path, ended: dict[str, int]) -> None:
-    assert ended["text"] == 0, (extended / "text.out.err").read_text()
+def test_a_system_reads_a_second_input(extended: Path, ended: dict[str, int]) -> None:
+    assert ended["late_fusion"] == 0, (extended / "late_fusion.out.err").read_text()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

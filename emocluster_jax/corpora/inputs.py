@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
+from emocluster_jax.config import check_input_names
 from emocluster_jax.corpora.table import Row, Table, is_missing
-from emocluster_jax.errors import InputError
 from emocluster_jax.ranges import Range
 
 InputSizes = tuple[tuple[str, int], ...]
@@ -17,17 +16,6 @@ LENGTH = Range(int, 1, 16_384)
 """Of a vector. Longer ones would rival the chunks, which alone are counted where memory is planned."""
 
 _PREFIX = "input:"
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
-
-
-def check_input_names(names: Iterable[str], where: str) -> None:
-    """Raises InputError, with `where` in front, for a name that a further input cannot have."""
-    for name in names:
-        if not _NAME.fullmatch(name) or name == "audio" or name.endswith("_present"):
-            raise InputError(
-                f"{where}: {name!r} cannot be the name of an input; use small letters, digits and underscores, at most "
-                "64, the first a letter, and neither audio nor an ending _present"
-            )
 
 
 def input_columns(table: Table) -> dict[str, str]:

@@ -27,7 +27,8 @@ Inputs = Mapping[str, Array]
 """Arrays by name, with a row per recording.
 
 "audio" is chunked, (recordings, C, time, mel); a further input is one vector per recording, (recordings, dims), zeros
-where it is missing, as its mask `mask_name` says: 1 where there is one, 0 where it is missing.
+where it is missing, as its mask `mask_name` says: 1 where there is one, 0 where it is missing. Without a mask an input
+is there for every recording, as the audio mostly is.
 """
 
 
@@ -81,6 +82,11 @@ class Split(ABC):
 def mask_name(name: str) -> str:
     """The name of the array that says which recordings have this input."""
     return f"{name}_present"
+
+
+def per_chunk(rows: Float[Array, "recordings ..."], inputs: Inputs) -> Float[Array, "n ..."]:
+    """Rows of the recordings whose `inputs` these are, repeated for each of their chunks."""
+    return jnp.repeat(rows, inputs[AUDIO].shape[1], axis=0)
 
 
 def masked(

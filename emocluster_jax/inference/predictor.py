@@ -127,7 +127,8 @@ class Predictor:
         system, clusters = self._model.config.system, self._model.config.clusters
         clustering = f" with {clusters} clusters" if NETWORKS[system].clusters else ""
         labels = ", ".join(self.attributes) if self.knows_labels else "no attributes"
-        return f"Predictor of {self.title}: {labels}; {system}{clustering}, reads {self.features.summary}"
+        read = ", ".join([self.features.summary, *dict(self.inputs)])
+        return f"Predictor of {self.title}: {labels}; {system}{clustering}, reads {read}"
 
     @cached_property
     def _network(self) -> JaxNetwork | OnnxNetwork:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import flax.linen as nn
 
 from emocluster_jax.feed.split import Inputs
-from emocluster_jax.models.network import Network, Output, chunks_of
+from emocluster_jax.models.network import Network, Output
 
 
 class CnnRegressor(Network):
@@ -15,7 +15,7 @@ class CnnRegressor(Network):
 
     @nn.compact
     def __call__(self, inputs: Inputs, *, train: bool = False) -> Output:
-        shared = self.encoder(chunks_of(inputs), train=train)
+        shared = self.encode(inputs, train=train)
         return Output(shared, self.regress(shared))
 
 

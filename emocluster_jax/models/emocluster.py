@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from emocluster_jax.feed.split import AUDIO, Inputs
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
-from emocluster_jax.models.network import Head, Network, Output, chunks_of
+from emocluster_jax.models.network import Head, Network, Output
 
 
 class EmoCluster(Network):
@@ -31,10 +31,6 @@ class EmoCluster(Network):
         embeddings, logits = classifier(read)
         _, detached = classifier(lax.stop_gradient(read))
         return Output(embeddings, self.regress(read), logits, {"shared": shared, "detached_logits": detached})
-
-    def encode(self, inputs: Inputs, *, train: bool) -> Float[Array, "n E"]:
-        """The shared layer's output for every chunk."""
-        return self.encoder(chunks_of(inputs), train=train)
 
     def over_chunks(
         self, shared: Float[Array, "recordings chunks E"], *, train: bool

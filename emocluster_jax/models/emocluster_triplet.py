@@ -11,7 +11,6 @@ from jaxtyping import Array, Float
 
 from emocluster_jax.feed.split import Inputs
 from emocluster_jax.models.emocluster import EmoCluster
-from emocluster_jax.models.network import chunks_of
 
 NEAR = 2
 """Chunks that are at most so many apart are close, and others are not."""
@@ -25,7 +24,7 @@ class EmoClusterTriplet(EmoCluster):
     least_chunks = NEAR + 2
 
     def encode(self, inputs: Inputs, *, train: bool) -> Float[Array, "n E"]:
-        return nn.relu(self.encoder.embed(chunks_of(inputs), train=train))
+        return nn.relu(self.embed(inputs, train=train))
 
 
 NETWORK = EmoClusterTriplet

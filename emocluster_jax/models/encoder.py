@@ -153,8 +153,11 @@ class Encoder(nn.Module):
 
     def __call__(self, chunks: Float[Array, "n time mel"], *, train: bool = False) -> Float[Array, "n width"]:
         """The shared layer's output, after ReLU and, in training, dropout."""
-        x = nn.relu(self.embed(chunks, train=train))
-        return self.dropout(x, deterministic=not train)
+        return self.activate(self.embed(chunks, train=train), train=train)
+
+    def activate(self, shared: Float[Array, "n width"], *, train: bool) -> Float[Array, "n width"]:
+        """ReLU and, in training, dropout of what the shared layer puts out."""
+        return self.dropout(nn.relu(shared), deterministic=not train)
 
     def embed(self, chunks: Float[Array, "n time mel"], *, train: bool) -> Float[Array, "n width"]:
         """The shared layer's output before its ReLU."""

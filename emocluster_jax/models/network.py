@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
-import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float, Float32
 
 from emocluster_jax.config import Features, ModelConfig
 from emocluster_jax.corpora.inputs import InputSizes
 from emocluster_jax.feed.split import AUDIO, Inputs, mask_name
 from emocluster_jax.models.encoder import DENSE_WIDTH, Encoder, dense_init, scaled_width
+from emocluster_jax.models.fusion import Fusion
 
 
 class Output(NamedTuple):
@@ -47,9 +48,10 @@ class Head(nn.Module):
 class Network(nn.Module):
     """A network that can be trained: (inputs, train) -> `Output`.
 
-    Inputs are arrays by name, with a row per recording: "audio" (r, C, time, mel), further ones (r, dims); see
-    `chunks_of` and `per_chunk`. A batch of n drawn chunks is n recordings of one chunk each. The output has a row per
-    chunk, n = r · C. Training needs "dropout" and "noise" keys and updates "batch_stats".
+    Inputs are arrays by name, with a row per recording: "audio" (r, C, time, mel), and with their masks those that
+    `config.inputs` names, (r, dims); see `chunks_of` and `feed.split.per_chunk`. A batch of n drawn chunks is n
+    recordings of one chunk each. The output has a row per chunk, n = r · C. Training needs "dropout" and "noise" keys
+    and updates "batch_stats".
 
     Attributes:
       config: widths, number of clusters and of attributes.
@@ -58,7 +60,6 @@ class Network(nn.Module):
       title: the network's name in tables and on pages.
       clusters: whether it has a cluster classifier: then the output has `cluster_logits`, and each stage begins with
         K-means and trains on its clusters as pseudo-labels.
-      inputs: names of the inputs that it is given.
       objective: the system that it is trained as, by its module in `objectives`; empty for one of its own name.
       whole_recordings: whether batches are made of recordings with all of their chunks in order, for networks and
         losses that look across chunks.
@@ -72,7 +73,6 @@ class Network(nn.Module):
 
     title: ClassVar[str]
     clusters: ClassVar[bool] = False
-    inputs: ClassVar[tuple[str, ...]] = (AUDIO,)
     objective: ClassVar[str] = ""
     whole_recordings: ClassVar[bool] = False
     across_chunks: ClassVar[bool] = False
@@ -80,7 +80,20 @@ class Network(nn.Module):
 
     def setup(self) -> None:
         self.encoder = Encoder(self.config, self.axis_name, self.train_layers)
+        self.fusion = Fusion(self.config) if self.config.inputs else None
         self.attribute_regressor = Head(scaled_width(DENSE_WIDTH, self.config), len(self.config.attributes))
+
+    def embed(self, inputs: Inputs, *, train: bool) -> Float[Array, "n E"]:
+        """The shared layer before its ReLU: the encoder's or, with further inputs, the one that fuses all of them."""
+        heard = self.encoder.embed(chunks_of(inputs), train=train)
+        if self.fusion is None:
+            return heard
+        fused = self.fusion(heard, inputs)
+        return lax.stop_gradient(fused) if self.train_layers == "heads" else fused
+
+    def encode(self, inputs: Inputs, *, train: bool) -> Float[Array, "n E"]:
+        """The shared layer's output, after ReLU and, in training, dropout."""
+        return self.encoder.activate(self.embed(inputs, train=train), train=train)
 
     def regress(self, shared: Float[Array, "n E"]) -> Float[Array, "n A"]:
         """The attribute regressor's predictions."""
@@ -91,11 +104,6 @@ def chunks_of(inputs: Inputs) -> Float[Array, "n time mel"]:
     """The chunks of all recordings, one recording after another."""
     audio = inputs[AUDIO]
     return audio.reshape(-1, *audio.shape[2:])
-
-
-def per_chunk(inputs: Inputs, name: str) -> Float[Array, "n ..."]:
-    """The recordings' rows of an input, or of its mask (`mask_name`), repeated for each of their chunks."""
-    return jnp.repeat(inputs[name], inputs[AUDIO].shape[1], axis=0)
 
 
 def example_inputs(features: Features, further: InputSizes = ()) -> dict[str, Float32[np.ndarray, "1 ..."]]:

@@ -11,7 +11,6 @@ import jax
 from emocluster_jax.config import Features, ModelConfig, SystemName, TrainLayers
 from emocluster_jax.corpora.inputs import InputSizes
 from emocluster_jax.errors import InputError
-from emocluster_jax.feed.split import AUDIO
 from emocluster_jax.models.network import Network, example_inputs
 
 NETWORKS: dict[SystemName, type[Network]] = {
@@ -29,14 +28,11 @@ def further_inputs(config: ModelConfig, available: InputSizes, where: str) -> In
 
     Raises InputError if one is missing; `where` says what should have it.
     """
-    wanted = [name for name in NETWORKS[config.system].inputs if name != AUDIO]
-    for name in wanted:
+    for name in config.inputs:
         if name not in dict(available):
             has = ", ".join(dict(available)) or "none beside the audio"
-            raise InputError(
-                f"`system={config.system}` reads the input {name!r}; {where} has {has}; prepare recordings with it"
-            )
-    return tuple((name, length) for name, length in available if name in wanted)
+            raise InputError(f"`inputs` names {name}; {where} has {has}; prepare recordings with it, or leave it out")
+    return tuple((name, length) for name, length in available if name in config.inputs)
 
 
 @lru_cache(maxsize=64)  # tracing the network takes longer than all the rest of reading a model

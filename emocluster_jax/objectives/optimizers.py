@@ -17,6 +17,7 @@ import optax
 from jaxtyping import Array, Float
 
 from emocluster_jax.config import OptimizerConfig
+from emocluster_jax.models.fusion import FUSION
 from emocluster_jax.objectives.losses import ramp
 
 ENCODER = "encoder"
@@ -56,7 +57,7 @@ def rate_scale(config: OptimizerConfig, epochs: int) -> Callable[[Float[Array, "
 
 def layer_groups(params: Any, config: OptimizerConfig, *, encoder: str, freeze_regressor: bool) -> Any:
     """For every parameter the group that it is updated with: "head", "frozen", "body", or `encoder` for those of the
-    encoder and of a temporal network."""
+    encoder, of the fusion of inputs and of a temporal network."""
     frozen = {"all": (), "shared": ("convolution", "norm"), "heads": ("",)}[config.train_layers]
 
     def group(path: tuple[Any, ...], _: Any) -> str:
@@ -65,7 +66,9 @@ def layer_groups(params: Any, config: OptimizerConfig, *, encoder: str, freeze_r
             return "head"
         if names[0] == ENCODER and names[1].startswith(frozen):
             return "frozen"
-        if names[0] in (ENCODER, TEMPORAL):
+        if names[0] == FUSION and config.train_layers == "heads":
+            return "frozen"
+        if names[0] in (ENCODER, FUSION, TEMPORAL):
             return encoder
         return "frozen" if freeze_regressor and names[0] == REGRESSOR else "body"
 

@@ -14,9 +14,17 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from emocluster_jax.config import DEFAULT_AUDIO, SPLITS, AudioConfig, Features, check_label_names, features_from_dict
+from emocluster_jax.config import (
+    DEFAULT_AUDIO,
+    SPLITS,
+    AudioConfig,
+    Features,
+    check_input_names,
+    check_label_names,
+    features_from_dict,
+)
 from emocluster_jax.console import audio_duration
-from emocluster_jax.corpora.inputs import LENGTH, InputSizes, check_input_names
+from emocluster_jax.corpora.inputs import LENGTH, InputSizes
 from emocluster_jax.corpora.labels import VAD, label_columns
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError, one_line

@@ -9,8 +9,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from emocluster_jax.config import DEFAULT_AUDIO, LABEL, SPLITS, AudioConfig, Features, GivenFeatures
-from emocluster_jax.corpora.inputs import InputSizes, check_input_names
+from emocluster_jax.config import (
+    DEFAULT_AUDIO,
+    LABEL,
+    SPLITS,
+    AudioConfig,
+    Features,
+    GivenFeatures,
+    check_input_names,
+)
+from emocluster_jax.corpora.inputs import InputSizes
 from emocluster_jax.corpora.labels import VAD
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError

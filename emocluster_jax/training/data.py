@@ -17,7 +17,7 @@ from emocluster_jax.evaluation.cluster_information import quantile_bins
 from emocluster_jax.evaluation.metrics import SELECTIONS
 from emocluster_jax.feed.split import Split
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
-from emocluster_jax.models.registry import NETWORKS
+from emocluster_jax.models.registry import NETWORKS, further_inputs
 from emocluster_jax.runtime import platforms
 
 
@@ -147,6 +147,7 @@ def check_settings(config: TrainConfig, data: TrainingData, selecting: tuple[str
             f"`patience` waits for a better validation {title}, but there is no validation split with labels that "
             "differ; leave `patience` out, or prepare validation recordings"
         )
+    further_inputs(config.model, data.inputs, "the data")
     network, each, devices = NETWORKS[config.model.system], data.features.chunks_per_utterance, jax.device_count()
     if each < network.least_chunks:
         raise InputError(

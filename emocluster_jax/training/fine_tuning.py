@@ -37,6 +37,9 @@ def read_initial_model(config: TrainConfig, features: Features, inputs: InputSiz
     elif theirs.width_multiplier != ours.width_multiplier:
         width = ours.width_multiplier
         fault = f"has `width_multiplier={theirs.width_multiplier:g}`, and this run {width:g}; give the same"
+    elif theirs.inputs != ours.inputs:
+        read, given = (", ".join(names) or "nothing" for names in (theirs.inputs, ours.inputs))
+        fault = f"reads {read} beside the audio, and this run {given}; give the same `inputs`"
     elif model.features != features:
         fault = "was trained on chunks of other feature settings than the data; prepare the data with the same"
     elif model.inputs != inputs:

@@ -36,6 +36,7 @@ from emocluster_jax.inference.model_directory import (
     settle,
     write_pending,
 )
+from emocluster_jax.models.fusion import FUSION, with_statistics
 from emocluster_jax.models.registry import NETWORKS, network_of
 from emocluster_jax.objectives.stage import Stage, stages_of
 from emocluster_jax.runtime import parallel
@@ -61,9 +62,11 @@ from emocluster_jax.training.epoch import (
     run_stage,
 )
 from emocluster_jax.training.fine_tuning import announce, in_label_units, start_from
+from emocluster_jax.training.input_statistics import input_statistics
 from emocluster_jax.training.metrics_log import STEP_METRICS, MetricsLog, cluster_metrics, loss_name
 from emocluster_jax.training.not_finite import NOT_FINITE, DivergedError, NotFinite, save_not_finite
 from emocluster_jax.training.steps import (
+    TrainState,
     clustering_program,
     create_train_state,
     predicted_clusters_program,
@@ -232,6 +235,9 @@ def _start(run: _Run, initial: SavedModel | None) -> Checkpoint:
         return [progress_shape(programs, run.config) for programs in run.stages]
 
     found = restore_checkpoint(run.workdir / CHECKPOINTS, state, stages, run.id)
+    # Fine-tuning goes on with the statistics that the model's layers expect.
+    if found is None and initial is None and FUSION in state.batch_stats:
+        state = _with_input_statistics(state, run.data)
     if found is None and initial is not None:
         initial = in_label_units(initial, run.label_mean, run.label_std)
         state, drawn = start_from(state, initial, run.config.model)
@@ -247,13 +253,23 @@ def _start(run: _Run, initial: SavedModel | None) -> Checkpoint:
     return found._replace(state=parallel.replicate(found.state), progress=_agree_with_model(run, found.progress))
 
 
+def _with_input_statistics(state: TrainState, data: TrainingData) -> TrainState:
+    """A fresh state that normalises further inputs by the split that is trained on."""
+    title, split = ("unlabeled", data.unlabeled) if data.train is None else ("train", data.train)
+    assert split is not None  # `check_settings` has seen to it
+    statistics = input_statistics(split, dict(data.inputs), title)
+    state = dataclasses.replace(state, batch_stats=with_statistics(state.batch_stats, statistics))
+    return state if state.average is None else state.averaging()
+
+
 def _introduction(run: _Run, at: Checkpoint) -> Iterator[str]:
     """What is trained, and for how long, in lines for people."""
     config, model = run.config, run.config.model
     network = NETWORKS[model.system]
     clusters = f", {model.clusters} clusters" if network.clusters else ""
     parameters = sum(leaf.size // leaf.shape[0] for leaf in jax.tree.leaves(at.state.variables["params"]))
-    yield (f"Network: {network.title}, {model.width}{clusters}, {parameters:,} parameters")
+    heard = f", reads {', '.join(model.inputs)} beside the audio" if model.inputs else ""
+    yield f"Network: {network.title}, {model.width}{clusters}{heard}, {parameters:,} parameters"
     done = f", {at.progress.epoch} of them done" if at.progress.epoch else ""
     steps = " and ".join(f"{counted(stage.steps, 'step')} of {stage.title}" for stage in run.stages)
     may_end = config.patience is not None and config.patience < config.epochs

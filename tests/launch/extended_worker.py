@@ -14,8 +14,8 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import late_fusion_worker
 import temporal_worker
-import text_worker
 from forked import fork, statuses
 
 from launch import prepare, train
@@ -35,7 +35,7 @@ if __name__ == "__main__":
     examples = {
         "commands": prepare_and_train,
         "temporal": partial(temporal_worker.main, folder / "temporal"),
-        "text": partial(text_worker.main, folder / "text"),
+        "late_fusion": partial(late_fusion_worker.main, folder / "late_fusion"),
     }
     pids = [fork(run, folder / f"{name}.out") for name, run in examples.items()]
     print(json.dumps(dict(zip(examples, statuses(pids), strict=True))))

@@ -23,6 +23,7 @@ from emocluster_jax.models.emocluster_cnn import ChunkConvolutions
 from emocluster_jax.models.registry import NETWORKS, network_of
 from emocluster_jax.objectives.stage import Stage, stages_of
 from emocluster_jax.runtime import parallel
+from emocluster_jax.training.input_statistics import input_statistics
 from emocluster_jax.training.loop import fit
 from emocluster_jax.training.steps import (
     LOGGED_STEPS,
@@ -36,7 +37,7 @@ from emocluster_jax.training.steps import (
     step_log,
     training_program,
 )
-from small_training import FEATURES, MODEL, make_data
+from small_training import FEATURES, MODEL, make_data, make_split
 
 BATCH = 16
 
@@ -47,15 +48,16 @@ def one_step(split: ResidentSplit, config: TrainConfig, number: int) -> dict[str
     assert chosen is not None
     # With no decay, the "trace" of a gradient is the gradient itself: the optimiser's state tells it.
     stage = Stage(chosen.name, chosen.loss, optax.trace(decay=0.0))
+    further = tuple((name, 6) for name in model.inputs)
     state = create_train_state(
-        network_of(model), FEATURES, {stage.name: stage.optimizer}, jax.random.key(1, impl="rbg")
+        network_of(model), FEATURES, {stage.name: stage.optimizer}, jax.random.key(1, impl="rbg"), further
     )
     values = split.labels.of(("arousal", "valence"))
     pseudo_labels = (np.arange(split.chunk_count) % MODEL.clusters).astype(np.int32)
     each = split.chunks_per_utterance if NETWORKS[model.system].whole_recordings else 1
     units = np.random.default_rng(0).permutation(split.chunk_count // each)[:BATCH]
     batches = (units[:, None] * each + np.arange(each)).reshape(1, -1).astype(np.int32)
-    logged = StepLog(step_log(config, FEATURES, stage.name).terms, {"gradient_norm": np.float32(0)})
+    logged = StepLog(step_log(config, FEATURES, stage.name, further).terms, {"gradient_norm": np.float32(0)})
     trained = parallel.replicate(Trained(state, empty_log(logged, LOGGED_STEPS)))
     with split.draws(batches, each) as rows:
         given = next(rows)
@@ -102,12 +104,20 @@ def clusters() -> dict[str, np.ndarray]:
     }
 
 
+def with_vectors() -> dict[str, np.ndarray]:
+    """A step on audio and vectors, and the vectors' statistics, of which most devices have but one or two."""
+    split = make_split(25, seed=6, text=True)
+    mean, std = input_statistics(split, ["text"], "train")["text"]
+    config = TrainConfig(model=dataclasses.replace(MODEL, inputs=("text",))).for_system("cnn_regressor")
+    return one_step(split, config, 1) | {"text/mean": mean, "text/std": std}
+
+
 if __name__ == "__main__":
     data = make_data()
     triplets = dataclasses.replace(MODEL, system="emocluster_triplet", dropout_rate=ModelConfig.dropout_rate)
     informed = TrainConfig(model=MODEL, information_weight=2.0, speaker_information_weight=3.0)
     steps = one_step(data.train, informed, 1) | one_step(data.train, TrainConfig(model=triplets), 0)
-    results = steps | convolutions_over_chunks() | clusters()
+    results = steps | with_vectors() | convolutions_over_chunks() | clusters()
     fit(TrainConfig(model=MODEL, epochs=1, batch_size=4), data, Path(sys.argv[2]), Console(quiet=True))
     shares = [shard.data.shape[1] for shard in data.train.inputs["audio"].addressable_shards]
     np.savez(sys.argv[1], **results, recordings_by_device=np.array(shares))

@@ -18,7 +18,8 @@ from jax import ShapeDtypeStruct, export
 
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
 from emocluster_jax.config import ClusteringConfig, FeatureConfig, ModelConfig, SystemName, TrainConfig
-from emocluster_jax.feed.split import block_program, draw_program
+from emocluster_jax.corpora.inputs import InputSizes
+from emocluster_jax.feed.split import block_program, draw_program, mask_name
 from emocluster_jax.inference.forward import Forward, make_forward
 from emocluster_jax.inference.predictor import Predictor
 from emocluster_jax.models.registry import NETWORKS, network_of
@@ -45,6 +46,7 @@ PLATFORMS = ("tpu", "cuda")
 KERNELS = "__gpu$xla.gpu.triton"
 OTHERS = tuple(name for name in get_args(SystemName) if name != "emocluster")
 UTTERANCES = 4  # a device
+LENGTH = 6  # of a vector
 CHUNKS = UTTERANCES * FEATURES.chunks_per_utterance
 
 Program = tuple[Callable[..., Any], tuple[Any, ...]]
@@ -55,10 +57,20 @@ def on_devices(tree: Any) -> Any:
     return jax.tree.map(lambda x: ShapeDtypeStruct((jax.local_device_count(), *x.shape), x.dtype), tree)
 
 
-def recordings(count: int, chunks: int, dtype: Any = np.float16) -> dict[str, ShapeDtypeStruct]:
+def recordings(
+    count: int, chunks: int, dtype: Any = np.float16, further: tuple[str, ...] = ()
+) -> dict[str, ShapeDtypeStruct]:
     """Of every device."""
     shape = (count, chunks, FEATURES.chunk_frames, FEATURES.mel_bands)
-    return on_devices({"audio": ShapeDtypeStruct(shape, dtype)})
+    inputs = {"audio": ShapeDtypeStruct(shape, dtype)}
+    for name in further:
+        inputs[name] = ShapeDtypeStruct((count, LENGTH), np.float32)
+        inputs[mask_name(name)] = ShapeDtypeStruct((count,), np.float32)
+    return on_devices(inputs)
+
+
+def sizes_of(config: ModelConfig) -> InputSizes:
+    return tuple((name, LENGTH) for name in config.inputs)
 
 
 def of_splits() -> dict[str, Program]:
@@ -77,7 +89,8 @@ def training_state(config: ModelConfig) -> TrainState:
     network = network_of(config)
     return on_devices(
         jax.eval_shape(
-            lambda key: create_train_state(network, FEATURES, optimizers, key), jax.random.key(0, impl="rbg")
+            lambda key: create_train_state(network, FEATURES, optimizers, key, sizes_of(config)),
+            jax.random.key(0, impl="rbg"),
         )
     )
 
@@ -87,19 +100,20 @@ def training(config: ModelConfig) -> dict[str, Program]:
     each = FEATURES.chunks_per_utterance if network.whole_recordings else 1
     clusters = ShapeDtypeStruct((2 * each,), np.int32) if network.clusters else None
     targets = ShapeDtypeStruct((2 * each, len(config.attributes)), np.float32)
-    arrays = StepArrays(recordings(2, each), *on_devices((clusters, targets)))
+    arrays = StepArrays(recordings(2, each, further=config.inputs), *on_devices((clusters, targets)))
     step = Step(jax.random.key(0, impl="rbg"), np.int32(0), np.float32(0))
     found = {}
     for title, stage in zip(("stage I", "stage II"), stages_of(TrainConfig(model=config), parallel.AXIS), strict=True):
         if stage is not None:
-            log = empty_log(step_log(TrainConfig(model=config), FEATURES, stage.name), LOGGED_STEPS)
+            log = empty_log(step_log(TrainConfig(model=config), FEATURES, stage.name, sizes_of(config)), LOGGED_STEPS)
             trained = Trained(training_state(config), on_devices(log))
             found[f"{title}, {config.compute_dtype}"] = training_program(stage), (trained, arrays, step)
     return found
 
 
 def forward_pass(kind: str, config: ModelConfig, forward: Forward) -> dict[str, Program]:
-    arrays = training_state(config).variables, recordings(UTTERANCES, FEATURES.chunks_per_utterance)
+    given = recordings(UTTERANCES, FEATURES.chunks_per_utterance, further=config.inputs)
+    arrays = training_state(config).variables, given
     return {f"{kind}, {config.system} {config.compute_dtype}": (forward.program, ((), arrays, (0, UTTERANCES)))}
 
 
@@ -142,6 +156,7 @@ def programs() -> dict[str, Program]:
     half = ModelConfig(clusters=5, width_multiplier=0.125, compute_dtype="bfloat16")
     # Of the published width: narrower layers have no kernels.
     fused = ModelConfig(clusters=5, compute_dtype="bfloat16", convolutions="fused")
+    with_text = ModelConfig(clusters=5, width_multiplier=0.125, inputs=("text",))
     components = EmbeddingTransform(jnp.zeros(32), jnp.zeros((32, 8)))
     projected = ClusteringConfig(pca_components=8, whiten=True, l2_normalize=True)
     return {
@@ -149,6 +164,7 @@ def programs() -> dict[str, Program]:
         **training(wide),
         **training(half),
         **{f"{name}, fused": program for name, program in training(fused).items()},
+        **{f"{name}, with text": program for name, program in (training(with_text) | evaluation(with_text)).items()},
         **embedding(wide),
         **embedding(half),
         **evaluation(wide),

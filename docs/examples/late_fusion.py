@@ -1,0 +1,28 @@
+"""Late fusion: every input predicts the attributes by itself, and the mean of those that a recording has counts."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+
+from emocluster_jax.feed.split import Inputs, mask_name, per_chunk
+from emocluster_jax.models.encoder import dense_init
+from emocluster_jax.models.network import Network, Output, chunks_of
+
+
+class LateFusion(Network):
+    title = "Late fusion"
+    objective = "cnn_regressor"
+
+    @nn.compact
+    def __call__(self, inputs: Inputs, *, train: bool = False) -> Output:
+        shared = self.encoder(chunks_of(inputs), train=train)
+        total, count = self.regress(shared), 1.0
+        for name in self.config.inputs:
+            layer = nn.Dense(len(self.config.attributes), kernel_init=dense_init, name=f"of_{name}")
+            present = inputs[mask_name(name)][:, None]
+            total += per_chunk(present * layer(inputs[name]), inputs)
+            count += per_chunk(present, inputs)
+        return Output(shared, total / count)
+
+
+NETWORK = LateFusion

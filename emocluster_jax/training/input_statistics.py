@@ -1,0 +1,76 @@
+"""Mean and deviation of further inputs' vectors over a split, by which the network normalises them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from emocluster_jax.errors import InputError
+from emocluster_jax.feed.split import Inputs, Split, block_starts, mask_name
+from emocluster_jax.models.fusion import VectorStatistics
+from emocluster_jax.runtime import parallel
+
+_BLOCK = 64
+"""Recordings of every device that are looked at together."""
+
+
+class _Moments:
+    """Of an input's vectors on each of this process's devices."""
+
+    def __init__(self, length: int) -> None:
+        devices = jax.local_device_count()
+        self.count = np.zeros((devices, 1))
+        self.total, self.square = np.zeros((devices, length)), np.zeros((devices, length))
+
+    def add(self, vectors: Float[np.ndarray, "devices n dims"], present: Float[np.ndarray, "devices n"]) -> None:
+        vectors = vectors.astype(np.float64)  # zeros where there is none
+        self.count += present.sum(axis=1, keepdims=True)
+        self.total += vectors.sum(axis=1)
+        self.square += np.square(vectors).sum(axis=1)
+
+    def of_all_devices(self) -> tuple[float, Float[np.ndarray, " dims"], Float[np.ndarray, " dims"]]:
+        """Number, mean and deviation over the devices of all processes, which exchange float32 numbers.
+
+        Deviations from each device's own mean lose no digits by that, where squares would.
+        """
+        mean = self.total / np.maximum(self.count, 1)
+        deviations = self.square - self.count * np.square(mean)
+        own = np.concatenate([self.count, mean, deviations], axis=1).astype(np.float32)
+        rows = parallel.collect(parallel.deal(own[:, None]), jax.device_count()).astype(np.float64)
+        counts, (means, deviations) = rows[:, :1], np.split(rows[:, 1:], 2, axis=1)
+        count = counts.sum()
+        mean = (counts * means).sum(axis=0) / max(count, 1)
+        variance = (deviations + counts * np.square(means - mean)).sum(axis=0) / max(count, 1)
+        return float(count), mean, np.sqrt(variance.clip(min=0))
+
+
+def input_statistics(split: Split, names: Iterable[str], title: str) -> dict[str, VectorStatistics]:
+    """Mean and population standard deviation of the vectors that recordings of the split have; 1 instead of 0.
+
+    Raises InputError if none has a vector of an input; `title` is the split's name.
+    """
+    starts = block_starts(_BLOCK, split.utterances_per_device)
+    firsts = np.arange(0, split.utterances_per_device, _BLOCK) - starts  # the last block repeats some
+    moments: dict[str, _Moments] = {}
+    with split.blocks(_BLOCK) as blocks:
+        for first, block in zip(firsts.tolist(), blocks, strict=True):
+            for name in names:
+                vectors, present = _rows(block, name, first), _rows(block, mask_name(name), first)
+                moments.setdefault(name, _Moments(vectors.shape[2])).add(vectors, present)
+    found = {}
+    for name, of in moments.items():
+        count, mean, std = of.of_all_devices()
+        if not count:
+            raise InputError(
+                f"no recording of the {title} split has the input {name}; leave it out of `inputs`, or prepare "
+                "recordings with it"
+            )
+        found[name] = mean.astype(np.float32), np.where(std > 0, std, 1).astype(np.float32)
+    return found
+
+
+def _rows(block: Inputs, name: str, first: int) -> Float[np.ndarray, "devices n ..."]:
+    return np.asarray(block[name])[:, first:]

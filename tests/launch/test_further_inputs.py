@@ -1,0 +1,143 @@
+"""A manifest with vectors for half of its recordings: prepared, trained on, evaluated and predicted with."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import emocluster_jax
+from emocluster_jax import Console, InputError, RecordingError, TrainConfig
+from emocluster_jax.api.training import TrainingRun
+from emocluster_jax.config import ModelConfig, OptimizerConfig
+from emocluster_jax.inference.model_directory import read_model
+from emocluster_jax.interop.export_folder import check_request
+from launch import train
+from small_models import noise, write_recording
+
+LENGTH = 4
+QUIET = Console(quiet=True)
+CONFIG = TrainConfig(
+    model=ModelConfig(
+        system="cnn_regressor", attributes=("arousal",), inputs=("text",), width_multiplier=1 / 8, dropout_rate=0.0
+    ),
+    epochs=6,
+    batch_size=4,
+    optimizer=OptimizerConfig(adam_learning_rate=0.005),
+)
+
+
+@dataclass(frozen=True)
+class Worked:
+    folder: Path
+    run: TrainingRun
+
+    @property
+    def corpus(self) -> Path:
+        return self.folder / "corpus"
+
+    @property
+    def table(self) -> Path:
+        return self.corpus / "manifest.csv"
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+
+def write_corpus(folder: Path) -> None:
+    """Noise of a second, which tells nothing of the label; the vectors do.
+
+    The odd training recordings have none, nor has the first one of the test split; that of recording 6 is NaN.
+    """
+    (folder / "text").mkdir(parents=True)
+    random = np.random.default_rng(0)
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["file", "split", "arousal", "input:text"])
+        for i in range(40):
+            write_recording(folder / f"{i:02d}.wav", noise(1.0, seed=i))
+            split = "train" if i < 24 else "validation" if i < 32 else "test"
+            label = random.uniform(1, 7)
+            vector = np.array([label + 96, 1, 0, np.nan if i == 6 else 4 - label])
+            np.save(folder / "text" / f"{i}.npy", vector)
+            missing = i % 2 == 1 if i < 24 else i == 32
+            rows.writerow([f"{i:02d}.wav", split, f"{label:.3f}", "" if missing else f"text/{i}.npy"])
+
+
+@pytest.fixture(scope="module")
+def worked(tmp_path_factory: pytest.TempPathFactory) -> Worked:
+    folder = tmp_path_factory.mktemp("worked")
+    write_corpus(folder / "corpus")
+    data = folder / "data"
+    preparation = emocluster_jax.prepare("manifest", folder / "corpus", data, mel_bands=16, workers=1, console=QUIET)
+    assert preparation.inputs == (("text", LENGTH),)
+    assert [(s.id, s.reason) for s in preparation.skipped] == [("06.wav", "input text: NaN or infinite numbers")]
+    return Worked(folder, emocluster_jax.fit(data, folder / "run", CONFIG, feed="streamed", console=QUIET))
+
+
+def test_the_text_tells_what_the_sound_does_not(worked: Worked) -> None:
+    test = worked.run.test
+    assert test is not None
+    truth, predictions = test.truth[1:, 0], test.predictions[1:, 0]  # the first one has no text
+    assert np.corrcoef(truth, predictions)[0, 1] > 0.8
+
+
+def test_evaluation_and_prediction_give_what_training_tested(
+    worked: Worked, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = worked.run
+    assert run.test is not None
+    evaluation = emocluster_jax.evaluate(run.model, worked.data, "test", feed="resident", console=QUIET)
+    np.testing.assert_array_equal(evaluation.predictions, run.test.predictions)
+    predictions = emocluster_jax.predict(run.model, worked.table, console=QUIET)
+    # Twelve training recordings and one of the test split.
+    assert "the input text is missing for 13 of 40 recordings" in " ".join(capsys.readouterr().err.split())
+    predicted = dict(zip(predictions.files, predictions.attributes["arousal"], strict=True))
+    for id, (expected,) in zip(evaluation.describe().ids, evaluation.predictions, strict=True):
+        np.testing.assert_allclose(predicted[id], expected, rtol=5e-3)  # chunks are stored as float16
+    assert [(s.file, s.reason) for s in predictions.skipped] == [("06.wav", "input text: NaN or infinite numbers")]
+
+
+def test_one_recording_and_its_vector(worked: Worked) -> None:
+    predictor, (signal, rate) = emocluster_jax.load_model(worked.run.model), soundfile.read(worked.corpus / "32.wav")
+    assert repr(predictor).endswith("cnn_regressor, reads a mel spectrogram, text")
+    low, high = (
+        predictor(signal, rate, {"text": np.array([label + 96.0, 1, 0, 4 - label])}).attributes["arousal"]
+        for label in (2, 6)
+    )
+    assert high - low > 1
+    evaluation = worked.run.test
+    assert evaluation is not None and evaluation.describe().ids[0] == "32.wav"
+    without = predictor(signal, rate, {"text": None}).attributes["arousal"]
+    np.testing.assert_allclose(without, evaluation.predictions[0, 0], rtol=5e-3)  # chunks are stored as float16
+    with pytest.raises(RecordingError, match=r"input text: an array of shape \(3,\); expected \(4,\)"):
+        predictor(signal, rate, {"text": np.ones(3)})
+    for given in ({}, {"text": None, "face": None}):
+        with pytest.raises(InputError, match="reads text besides audio"):
+            predictor(signal, rate, given)
+
+
+def test_what_cannot_be_done_without_the_vectors(worked: Worked, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="reads text besides audio"):
+        check_request(tmp_path / "exported", ["safetensors"], read_model(worked.run.model))
+    table = tmp_path / "manifest.csv"
+    table.write_text("\n".join(line.rpartition(",")[0] for line in worked.table.read_text().splitlines()))
+    alone, given = tmp_path / "alone", {"mel_bands": 16, "workers": 1, "statistics_from": worked.data}
+    emocluster_jax.prepare("manifest", worked.corpus, alone, corpus_options={"manifest": table}, console=QUIET, **given)
+    with pytest.raises(InputError, match=r"`inputs` names text; .*alone has none beside the audio; prepare recordings"):
+        emocluster_jax.fit(alone, tmp_path / "other", CONFIG, console=QUIET)
+    with pytest.raises(InputError, match="alone does not have all inputs that the model reads: text of 4 numbers"):
+        emocluster_jax.evaluate(worked.run.model, alone, "test", console=QUIET)
+    with pytest.raises(InputError, match="reads text beside the audio, and this run nothing; give the same `inputs`"):
+        tuned = CONFIG.replace(inputs=(), init_from=str(worked.run.model))
+        emocluster_jax.fit(worked.data, tmp_path / "tuned", tuned, console=QUIET)
+
+
+def test_the_option(worked: Worked) -> None:
+    options = train.parse(["--data-dir", "data", "--workdir", "run", "--inputs", "text", "face"])
+    assert options.config.model.inputs == ("face", "text")

@@ -1,0 +1,119 @@
+"""Training on audio and vectors, of which half of the recordings have none."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from emocluster_jax.config import OptimizerConfig
+from emocluster_jax.console import Console
+from emocluster_jax.errors import InputError
+from emocluster_jax.inference.model_directory import read_model, weights_sha256
+from emocluster_jax.models.registry import network_of
+from emocluster_jax.objectives.optimizers import layer_groups
+from emocluster_jax.runtime.loops import StoppedError
+from emocluster_jax.training.data import TrainingData
+from emocluster_jax.training.input_statistics import input_statistics
+from emocluster_jax.training.loop import fit
+from emocluster_jax.training.metrics_log import read_metrics
+from emocluster_jax.training.steps import create_train_state
+from small_training import CONFIG, FEATURES, draw_recordings, draw_vectors, make_data, make_split
+
+WITH_TEXT = CONFIG.replace(inputs=("text",), epochs=2)
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def data() -> TrainingData:
+    return make_data(text=True)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(data: TrainingData, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    workdir = tmp_path_factory.mktemp("undisturbed")
+    fit(WITH_TEXT, data, workdir, QUIET)
+    return workdir
+
+
+def test_vectors_are_normalised_by_the_training_split(data: TrainingData, undisturbed: Path) -> None:
+    _, labels = draw_recordings(25, seed=6)
+    vectors = draw_vectors(labels, seed=6)[::2]
+    assert np.isfinite(vectors).all() and len(vectors) == 13
+    model = read_model(undisturbed / "model")
+    assert model.inputs == (("text", 6),)
+    held = model.variables["batch_stats"]["fusion"]["encoder_text"]
+    # float32 of what NumPy computes in double precision.
+    np.testing.assert_allclose(held["mean"], vectors.mean(axis=0, dtype=np.float64), rtol=1e-6)
+    np.testing.assert_allclose(held["std"], vectors.std(axis=0, dtype=np.float64), rtol=1e-6)
+
+
+def test_a_stopped_run_goes_on_to_the_bit(data: TrainingData, undisturbed: Path, tmp_path: Path) -> None:
+    def stop() -> bool:
+        return bool(list((tmp_path / "checkpoints").glob("epoch-000000-stage-2-step-00000[2-9]")))
+
+    with pytest.raises(StoppedError):
+        # Shorter than a step: there is a checkpoint after each.
+        fit(WITH_TEXT.replace(checkpoint_minutes=1e-6), data, tmp_path, QUIET, stop)
+    fit(WITH_TEXT, data, tmp_path, QUIET)
+    found, expected = (read_metrics(run / "metrics.jsonl") for run in (tmp_path, undisturbed))
+    for ours, theirs in zip(found, expected, strict=True):
+        assert {**ours, "seconds": None} == {**theirs, "seconds": None}
+    digests = [weights_sha256(read_model(run / "model")) for run in (tmp_path, undisturbed)]
+    assert digests[0] == digests[1]
+
+
+def test_a_regressor_reads_it_too_and_averages_keep_the_statistics(data: TrainingData, tmp_path: Path) -> None:
+    config = WITH_TEXT.for_system("cnn_regressor").replace(epochs=1, average_decay=0.9)
+    fit(config, data, tmp_path, QUIET)
+    (epoch,) = read_metrics(tmp_path / "metrics.jsonl")
+    assert np.isfinite(epoch["ccc_loss"])
+    held = read_model(tmp_path / "model").variables["batch_stats"]["fusion"]["encoder_text"]
+    ((mean, std),) = input_statistics(make_split(25, seed=6, text=True), ["text"], "train").values()
+    # An average of equal numbers, up to the rounding of float32.
+    np.testing.assert_allclose(held["mean"], mean, rtol=1e-5)
+    np.testing.assert_allclose(held["std"], std, rtol=1e-5)
+
+
+def test_many_recordings_and_a_number_that_never_varies() -> None:
+    split = make_split(150, seed=3, text=True)  # more than a block of them, and no multiple of it
+    text = np.array(split.inputs["text"])
+    text[..., 5] = np.where(split.inputs["text_present"], 7.0, 0.0)
+    split = dataclasses.replace(split, inputs={**split.inputs, "text": text})
+    ((name, (mean, std)),) = input_statistics(split, ["text"], "train").items()
+    vectors = draw_vectors(draw_recordings(150, seed=3)[1], seed=3)[::2].astype(np.float64)
+    assert name == "text" and mean[5] == 7 and std[5] == 1
+    np.testing.assert_allclose(mean[:5], vectors[:, :5].mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(std[:5], vectors[:, :5].std(axis=0), rtol=1e-6)
+
+
+def test_inputs_that_cannot_be_read_are_refused(data: TrainingData, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"`inputs` names text; the data has none beside the audio; prepare"):
+        fit(WITH_TEXT, make_data(), tmp_path, QUIET)
+    assert data.train is not None
+    inputs = data.train.inputs
+    nothing = {**inputs, "text": 0 * inputs["text"], "text_present": 0 * inputs["text_present"]}
+    without = dataclasses.replace(data, train=dataclasses.replace(data.train, inputs=nothing))
+    with pytest.raises(InputError, match="no recording of the train split has the input text; leave it out of"):
+        fit(WITH_TEXT, without, tmp_path, QUIET)
+    with pytest.raises(InputError, match="`inputs` is given, but `system=ladder` does not use it; it belongs to emo"):
+        WITH_TEXT.replace(system="ladder", dropout_rate=0.5)
+    for names, message in (
+        (("audio",), "`inputs`: 'audio' cannot be the name of an input; use small letters"),
+        (("text", "text"), "`inputs` names the input text twice"),
+    ):
+        with pytest.raises(InputError, match=message):
+            WITH_TEXT.replace(inputs=names)
+    assert WITH_TEXT.replace(inputs=("text", "face")).model.inputs == ("face", "text")
+
+
+def test_layers_of_the_fusion_learn_with_the_shared_layer() -> None:
+    state = create_train_state(network_of(WITH_TEXT.model), FEATURES, {}, jax.random.key(0, impl="rbg"), (("text", 6),))
+    for layers, expected in (("all", "encoder"), ("shared", "encoder"), ("heads", "frozen")):
+        groups = layer_groups(
+            state.params, OptimizerConfig(train_layers=layers), encoder="encoder", freeze_regressor=False
+        )
+        assert set(jax.tree.leaves(groups["fusion"])) == {expected}
