@@ -456,7 +456,7 @@ class LadderConfig(Checked):
 
 @dataclass(frozen=True)
 class AugmentationConfig(Checked):
-    """How the chunks that training steps read are changed at random, all off by default; see `training.augmentation`.
+    """How what training steps read is changed at random, all off by default; see `training.augmentation`.
     Clustering, validation and predictions see them as they are."""
 
     chunk_offset: float = field(default=0.0, metadata=within(Range(float, 0, 1)))
@@ -474,6 +474,9 @@ class AugmentationConfig(Checked):
     """Ranges of mel bands per chunk that are set to 0, the mean."""
     frequency_mask_bands: int = field(default=16, metadata=within(Range(int, 1, 16_384)))
     """Most bands of such a range; each has from 0 to this many."""
+    input_dropout: float = field(default=0.0, metadata=_only(*_FUSING) | within(Range(float, 0, 1)))
+    """Hide each of a recording's inputs, the audio among them, with this probability, as if it were missing, but never
+    all that it has: so that the model predicts from any of them."""
 
 
 @dataclass(frozen=True)
@@ -555,6 +558,8 @@ class TrainConfig(Checked):
                 raise InputError(f"`{name}` is for stage II with labels; leave it out with `stages=unsupervised`")
         if self.stages == "unsupervised" and not self.cluster_weight:
             raise InputError("`cluster_weight=0` leaves `stages=unsupervised` nothing to minimise; give a higher one")
+        if self.augmentation.input_dropout and not self.model.inputs:
+            raise InputError("`input_dropout` hides inputs, and there is the audio alone; name others by `inputs`")
         if self.optimizer.train_layers != "all" and self.init_from is None:
             raise InputError(
                 f"`train_layers={self.optimizer.train_layers}` keeps the other layers as they are, and without "

@@ -84,6 +84,11 @@ def mask_name(name: str) -> str:
     return f"{name}_present"
 
 
+def presence(inputs: Inputs, name: str) -> Float[Array, " recordings"]:
+    """1 for each recording that has this input, 0 for the others."""
+    return inputs.get(mask_name(name), jnp.ones(len(inputs[AUDIO])))
+
+
 def per_chunk(rows: Float[Array, "recordings ..."], inputs: Inputs) -> Float[Array, "n ..."]:
     """Rows of the recordings whose `inputs` these are, repeated for each of their chunks."""
     return jnp.repeat(rows, inputs[AUDIO].shape[1], axis=0)

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32
 
 from emocluster_jax.config import ModelConfig
-from emocluster_jax.feed.split import AUDIO, Inputs, mask_name, per_chunk
+from emocluster_jax.feed.split import AUDIO, Inputs, per_chunk, presence
 from emocluster_jax.models.encoder import DENSE_WIDTH, dense_init, scaled_width
 
 FUSION = "fusion"
@@ -64,9 +64,7 @@ class Fusion(nn.Module):
 
     def _or_stand_in(self, name: str, numbers: Float[Array, "n E"], inputs: Inputs) -> Float[Array, "n E"]:
         stand_in = self.param(f"stand_in_{name}", nn.initializers.zeros, numbers.shape[1:])
-        if mask_name(name) not in inputs:
-            return numbers
-        return jnp.where(per_chunk(inputs[mask_name(name)], inputs)[:, None] > 0, numbers, stand_in)
+        return jnp.where(per_chunk(presence(inputs, name), inputs)[:, None] > 0, numbers, stand_in)
 
 
 def with_statistics(batch_stats: Mapping[str, Any], statistics: Mapping[str, VectorStatistics]) -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""Random changes of a training step's batch, as pure functions: chunks moved in their recordings, mixed, and masked.
+"""Random changes of a training step's batch, as pure functions: chunks are moved, mixed, masked, and inputs hidden.
 
 They come in this order: a moved chunk is another piece of its recording, as if it had been cut there; a mixture is of
-whole chunks; masks come last, as otherwise another chunk would show through them. Where chunks are moved to is drawn on
-the host, with the batches, since a streamed split has to read the chunks beside them; the rest is drawn in the compiled
-step, from its key.
+whole chunks; masks come after it, as otherwise another chunk would show through them. So do hidden inputs, as otherwise
+a mixture would lack what is hidden of either of the two. Where chunks are moved to is drawn on the host, with the
+batches, since a streamed split has to read the chunks beside them; the rest is drawn in the compiled step, from its
+key.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from emocluster_jax.config import AugmentationConfig
-from emocluster_jax.feed.split import AUDIO, Inputs, mask_name
+from emocluster_jax.feed.split import AUDIO, Inputs, mask_name, presence
 from emocluster_jax.models.network import chunks_of
 from emocluster_jax.objectives.stage import Batch
 
@@ -79,11 +80,11 @@ def moved(chunks: Float[Array, "r chunks time mel"], windows: Windows) -> Float[
 
 
 def augmented(batch: Batch, config: AugmentationConfig, key: Array, axis_name: str) -> Batch:
-    """The batch mixed and masked as `config` says; itself where it says nothing.
+    """The batch mixed, masked and with inputs hidden as `config` says; itself where it says nothing.
 
     Each device of the mapped axis `axis_name` changes its share of the batch, and folds its number into the step's key.
     """
-    if not (config.mixup_alpha > 0 or config.time_masks or config.frequency_masks):
+    if not (config.mixup_alpha > 0 or config.time_masks or config.frequency_masks or config.input_dropout > 0):
         return batch
     # This key itself, and its 1, are those of dropout and noise.
     key = jax.random.fold_in(key, lax.axis_index(axis_name))
@@ -92,6 +93,8 @@ def augmented(batch: Batch, config: AugmentationConfig, key: Array, axis_name: s
     if config.time_masks or config.frequency_masks:
         masked = spec_augmented(batch.inputs[AUDIO], config, jax.random.fold_in(key, 3))
         batch = batch._replace(unmasked=chunks_of(batch.inputs), inputs={**batch.inputs, AUDIO: masked})
+    if config.input_dropout > 0:
+        batch = batch._replace(inputs=with_hidden(batch.inputs, config.input_dropout, jax.random.fold_in(key, 4)))
     return batch
 
 
@@ -136,6 +139,29 @@ def _mixed_inputs(inputs: Inputs, order: Int[Array, " r"], shares: Float[Array, 
 def _mixture(rows: Float[Array, "n ..."], order: Int[Array, " n"], shares: Float[Array, " n"]) -> Float[Array, "n ..."]:
     own = shares.reshape(-1, *[1] * (rows.ndim - 1))
     return own * rows + (1 - own) * rows[order]
+
+
+def with_hidden(inputs: Inputs, rate: float, key: Array) -> dict[str, Array]:
+    """Hides each input of each recording (a chunk, if the batch is of chunks) with the probability `rate`.
+
+    If all that a recording has would be hidden, one of these stays, each as likely as the others. Vectors that are
+    hidden are zeros; hidden audio stays as it is, since batch normalisation goes on to take its moments over the audio
+    of all recordings, as in evaluation mode. Masks say what is hidden, that of the audio among them.
+
+    Source, for modalities: Neverova, Wolf, Taylor & Nebout, "ModDrop: adaptive multi-modal gesture recognition", IEEE
+    TPAMI 38, 2016.
+    """
+    names = [AUDIO, *(name for name in inputs if mask_name(name) in inputs)]
+    present = jnp.stack([presence(inputs, name) for name in names], axis=1) > 0
+    draws = jax.random.uniform(key, present.shape)
+    most = jnp.where(present, draws, -1.0).max(axis=1, keepdims=True)
+    shown = (present & ((draws >= rate) | (draws == most))).astype(jnp.float32)
+    found = dict(inputs)
+    for name, mask in zip(names, shown.T, strict=True):
+        found[mask_name(name)] = mask
+        if name != AUDIO:
+            found[name] = inputs[name] * mask[:, None]
+    return found
 
 
 def spec_augmented(

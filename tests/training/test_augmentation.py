@@ -17,7 +17,15 @@ from emocluster_jax.feed.split import AUDIO, mask_name
 from emocluster_jax.objectives.losses import cross_entropy
 from emocluster_jax.objectives.stage import Batch
 from emocluster_jax.preprocessing.chunks import chunk_step, split_chunks
-from emocluster_jax.training.augmentation import augmented, draw_windows, mixed_up, moved, pairs, spec_augmented
+from emocluster_jax.training.augmentation import (
+    augmented,
+    draw_windows,
+    mixed_up,
+    moved,
+    pairs,
+    spec_augmented,
+    with_hidden,
+)
 from emocluster_jax.training.data import check_settings
 from small_training import AUGMENTED, FEATURES, make_data
 
@@ -145,11 +153,53 @@ def test_masks_are_of_at_most_so_many_frames_and_bands() -> None:
     assert (other != masked).any()
 
 
-def test_what_a_batch_keeps() -> None:
-    def change(batch: Batch, config: AugmentationConfig) -> Batch:
-        program = jax.pmap(lambda given: augmented(given, config, KEY, "devices"), axis_name="devices")
-        return jax.tree.map(lambda rows: rows[0], program(jax.tree.map(lambda rows: rows[None], batch)))
+def change(batch: Batch, config: AugmentationConfig) -> Batch:
+    """As a training step does, on one device."""
+    program = jax.pmap(lambda given: augmented(given, config, KEY, "devices"), axis_name="devices")
+    return jax.tree.map(lambda rows: rows[0], program(jax.tree.map(lambda rows: rows[None], batch)))
 
+
+@pytest.mark.parametrize("rate", [0.3, 1.0])
+def test_inputs_are_hidden_at_their_rate_and_never_all(rate: float) -> None:
+    count = 20_000
+    random = np.random.default_rng(3)
+    masks = {name: (random.random(count) < 0.7).astype(np.float32) for name in ("face", "text")}
+    inputs = {AUDIO: jnp.ones((count, 1, 1, 1))}
+    for name, mask in masks.items():
+        inputs |= {name: jnp.asarray(mask[:, None] * [2.0, 3.0]), mask_name(name): jnp.asarray(mask)}
+    found = {name: np.asarray(rows) for name, rows in with_hidden(inputs, rate, KEY).items()}
+    names = (AUDIO, *masks)
+    before = np.stack([np.ones(count), *masks.values()], axis=1)
+    after = np.stack([found[mask_name(name)] for name in names], axis=1)
+    assert (after.sum(axis=1) >= 1).all() and (after <= before).all()
+    # Of k inputs that a recording has, all would be hidden with probability rate^k, and one of them stays then.
+    for k in (1, 2, 3):
+        rows = before.sum(axis=1) == k
+        hidden = (before[rows] - after[rows]).sum() / (k * rows.sum())
+        spread = np.sqrt(k / rows.sum())  # of a mean of that many draws, with a margin of several deviations
+        assert hidden == pytest.approx(rate - rate**k / k, abs=2 * spread), k
+    whole = before.sum(axis=1) == 3
+    np.testing.assert_allclose(after[whole].mean(axis=0), after[whole].mean(), atol=0.03)  # none is preferred
+    np.testing.assert_array_equal(found[AUDIO], inputs[AUDIO])
+    for name in masks:
+        np.testing.assert_array_equal(found[name], found[mask_name(name)][:, None] * [2.0, 3.0])
+
+
+def test_a_mixture_loses_inputs_as_a_recording_does() -> None:
+    batch, rate = batch_of(2_000, 1), 0.3
+    config = AugmentationConfig(mixup_alpha=0.4)
+    mixed, hidden = change(batch, config), change(batch, dataclasses.replace(config, input_dropout=rate))
+    for name in (AUDIO, "targets", "shares"):
+        ours, theirs = ((b.inputs[name] if name == AUDIO else getattr(b, name)) for b in (hidden, mixed))
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)  # shares that two programs compute in float32
+    has, keeps = (np.asarray(b.inputs[mask_name("text")]) for b in (mixed, hidden))
+    # Hidden before the mixing, it would be kept with probability (1 - rate)² alone.
+    assert keeps[has > 0].mean() == pytest.approx(1 - rate + rate**2 / 2, abs=0.05)
+    assert not keeps[has == 0].any()
+    assert mask_name(AUDIO) not in mixed.inputs and 0.5 < float(hidden.inputs[mask_name(AUDIO)].mean()) < 1
+
+
+def test_what_a_batch_keeps() -> None:
     batch = batch_of(8, 1)
     nothing: Any = augmented(batch, AugmentationConfig(chunk_offset=1.0), KEY, "devices")
     assert nothing is batch

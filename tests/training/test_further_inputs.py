@@ -6,12 +6,17 @@ import dataclasses
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from emocluster_jax.config import OptimizerConfig
 from emocluster_jax.console import Console
+from emocluster_jax.corpora.labels import VAD, LabelColumns
 from emocluster_jax.errors import InputError
+from emocluster_jax.evaluation.metrics import ccc
+from emocluster_jax.feed.split import AUDIO, ResidentSplit, mask_name, masked, place
+from emocluster_jax.inference.forward import network_outputs
 from emocluster_jax.inference.model_directory import read_model, weights_sha256
 from emocluster_jax.models.registry import network_of
 from emocluster_jax.objectives.optimizers import layer_groups
@@ -90,6 +95,35 @@ def test_many_recordings_and_a_number_that_never_varies() -> None:
     np.testing.assert_allclose(std[:5], vectors[:, :5].std(axis=0), rtol=1e-6)
 
 
+def test_a_model_that_learned_with_hidden_inputs_predicts_from_the_sound_alone(tmp_path: Path) -> None:
+    """The sound tells something of the label, the text nearly all: a model that always has it hears little."""
+    chunks, labels = draw_recordings(80, seed=9)
+    noise = np.random.default_rng(9).normal(0, 0.7, (80, 1, 1, 1))
+    text = np.column_stack([labels[:, 0], np.random.default_rng(1).normal(size=(80, 3))]).astype(np.float32)
+    arrays = {AUDIO: (0.5 * (chunks + noise)).astype(np.float16), **masked({"text": text})}
+
+    def split(rows: slice) -> ResidentSplit:
+        own = {name: values[rows] for name, values in arrays.items()}
+        return place(own, LabelColumns(VAD, labels[rows]), len(labels[rows]))
+
+    data = dataclasses.replace(make_data(), train=split(slice(60)), validation=split(slice(60, 80)), unlabeled=None)
+    data = dataclasses.replace(data, inputs=(("text", 4),))
+    config = WITH_TEXT.for_system("cnn_regressor").replace(attributes=("arousal",), dropout_rate=0.0, epochs=12)
+    heard = {name: rows[60:].astype(np.float32) for name, rows in arrays.items()}
+    heard |= {"text": 0 * heard["text"], mask_name("text"): 0 * heard[mask_name("text")]}
+    scores, both = {}, {}
+    for rate in (0.0, 0.5):
+        workdir = tmp_path / f"{rate}"
+        fit(config.replace(input_dropout=rate), data, workdir, QUIET)
+        model = read_model(workdir / "model")
+        output = network_outputs(model.config, *jax.tree.map(jnp.asarray, (model.variables, heard)))
+        predicted = np.asarray(output.attributes).reshape(20, -1).mean(axis=1)
+        scores[rate] = float(ccc(labels[60:, 0], predicted * model.label_std[0] + model.label_mean[0]))
+        both[rate] = read_metrics(workdir / "metrics.jsonl")[-1]["validation_ccc_mean"]
+    assert min(both.values()) > 0.8
+    assert scores[0.5] > scores[0.0] + 0.1
+
+
 def test_inputs_that_cannot_be_read_are_refused(data: TrainingData, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"`inputs` names text; the data has none beside the audio; prepare"):
         fit(WITH_TEXT, make_data(), tmp_path, QUIET)
@@ -107,6 +141,8 @@ def test_inputs_that_cannot_be_read_are_refused(data: TrainingData, tmp_path: Pa
     ):
         with pytest.raises(InputError, match=message):
             WITH_TEXT.replace(inputs=names)
+    with pytest.raises(InputError, match="`input_dropout` hides inputs, and there is the audio alone; name others by"):
+        CONFIG.replace(input_dropout=0.5)
     assert WITH_TEXT.replace(inputs=("text", "face")).model.inputs == ("face", "text")
 
 
