@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from emocluster_jax.api.requests import PredictionSettings
+from emocluster_jax.config import check_input_names
 from emocluster_jax.errors import InputError, one_line
-from emocluster_jax.storage.disk import AGAIN, check_output_file, writing
+from emocluster_jax.storage.disk import AGAIN, check_output_file, check_path, writing
 from launch import command
 from launch.options import parse
 
@@ -34,6 +35,10 @@ class Options:
     files (.npy) of further inputs that a model reads."""
     output: Path
     """The table to write."""
+    inputs: tuple[str, ...] = ()
+    """Folders with the files of further inputs that the models read, as NAME=FOLDER: a .npy file for each recording,
+    called as it is (relative to --input) but for the suffix. A recording without one is predicted without that input.
+    """
     format: Literal["csv", "parquet"] | None = None
     """The table's format; by default Parquet if --output ends in .parquet, else CSV. Parquet needs pyarrow (pip install
     "emocluster_jax[parquet]")."""
@@ -58,6 +63,7 @@ def main() -> None:
     for option, given in (("--checkpoint", options.models), ("--input", options.recordings)):
         if not given:
             raise InputError(f"{option} is empty; give at least one path")
+    folders = _folders(options.inputs)
     check_output_file("--output", options.output)
     if options.embeddings is not None:
         check_output_file("--embeddings", options.embeddings)
@@ -78,13 +84,24 @@ def main() -> None:
     _check_outputs(options, {*options.recordings, *(recording.path for recording in recordings)})
     # The recordings are found, and the models have their engine.
     given = dict(vars(options.prediction), source=None, engine="auto", console=console)
-    predictions = predict(predictors, recordings, embeddings=options.embeddings is not None, **given)
+    predictions = predict(predictors, recordings, inputs=folders, embeddings=options.embeddings is not None, **given)
     with writing(options.output.parent, AGAIN):
         write_table(options.output, predictions, format=table, quality=options.quality, spreadsheet_safe=safe)
     if options.embeddings is not None:
         with writing(options.embeddings.parent, AGAIN):
             write_embeddings(options.embeddings, predictions)
     _summarize(options, predictions, len(recordings), console)
+
+
+def _folders(inputs: tuple[str, ...]) -> dict[str, Path]:
+    """The folder of each further input, by its name; InputError for anything but NAME=FOLDER."""
+    pairs = [word.partition("=") for word in inputs]
+    for word, (_, _, folder) in zip(inputs, pairs, strict=True):
+        if not folder:
+            raise InputError(f"--inputs {word} is not NAME=FOLDER; give a folder for each input: text=sentences")
+        check_path("--inputs", Path(folder))
+    check_input_names([name for name, _, _ in pairs], "--inputs")
+    return {name: Path(folder) for name, _, folder in pairs}
 
 
 def _check_outputs(options: Options, inputs: set[Path]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from emocluster_jax.config import AudioConfig, Engine, GivenFeatures, channel_nu
 from emocluster_jax.console import Console
 from emocluster_jax.corpora.audio_files import recording_suffixes
 from emocluster_jax.errors import InputError
-from emocluster_jax.inference.input_recordings import find_recordings
+from emocluster_jax.inference.input_recordings import find_recordings, with_inputs
 from emocluster_jax.inference.predictor import Predictor, load_model
 from emocluster_jax.inference.recordings import Recording, Skipped, inputs_of, predict_recordings
 from emocluster_jax.preprocessing.quality import Quality
@@ -125,6 +125,9 @@ class PredictRequest(PredictionSettings):
     """Files, and folders that are searched with their subfolders; audio of any format, rate and number of channels. A
     table (.csv, .tsv) names files in its column `file`, segments of them in `start` and `end`, and the files of further
     inputs in `input:NAME`. A `Recording` has a name of its own, and may be a segment."""
+    inputs: Mapping[str, Path | str] = field(default_factory=dict, kw_only=True)
+    """By name, folders with the files of further inputs that the models read, where no table names them: a .npy file
+    for each recording, called as it is but for the suffix. A recording without one is predicted without that input."""
     embeddings: bool = field(default=True, kw_only=True)
     """Keep the embeddings, 1 KB per row and model."""
 
@@ -157,11 +160,17 @@ def predict(request: PredictRequest) -> Predictions:
     suffixes = recording_suffixes(predictors[0].features)
     with console.showing_log():
         found = _recordings(request, suffixes)
-    for name, _ in inputs_of(predictors):
+    read = dict(inputs_of(predictors))
+    if unread := ", ".join(name for name in request.inputs if name not in read):
+        raise InputError(
+            f"`inputs` gives {unread}, and the models read {', '.join(read) or 'nothing'} besides audio; leave it out"
+        )
+    found = with_inputs(found, {name: Path(folder) for name, folder in request.inputs.items()})
+    for name in read:
         if missing := sum(name not in recording.inputs for recording in found):
             console.warn(
                 f"the input {name} is missing for {missing} of {len(found)} recordings: their predictions do without; "
-                f"a table gives it in a column input:{name}"
+                f"give it in a column input:{name} of a table, or in a folder of files that `inputs` names"
             )
     audio = _audio(predictors, request)
     rows: list[tuple[str, float, float, Quality]] = []

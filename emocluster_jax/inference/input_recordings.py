@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from emocluster_jax.corpora.audio_files import find_audio_files, is_file
@@ -45,6 +46,35 @@ def find_recordings(inputs: Sequence[Path], suffixes: frozenset[str], source: Pa
                 )
             found.setdefault((name, start_s, end_s), recording)
     return list(found.values())
+
+
+def with_inputs(recordings: Sequence[Recording], folders: Mapping[str, Path]) -> list[Recording]:
+    """The recordings with the files of further inputs that lie in a folder for each, by the input's name.
+
+    A folder has a .npy file for each recording, by its name with this suffix instead of its own: `anna/001.npy` for
+    `anna/001.wav`, and for all segments of it. What a recording has already stays.
+
+    Raises InputError if a folder is none, or has a file for none of the recordings.
+    """
+    found = list(recordings)
+    for name, folder in folders.items():
+        if not folder.is_dir():
+            raise InputError(
+                f"`inputs`: {folder} is not a folder; give the one that holds a .npy file of the input {name} for each "
+                "recording"
+            )
+        paths = [folder / f"{os.path.splitext(recording.name)[0]}.npy" for recording in found]  # noqa: PTH122
+        there = [path.is_file() for path in paths]
+        if not any(there):
+            raise InputError(
+                f"`inputs`: {folder} has a file for none of the {len(found)} recordings (first: {paths[0]}); give the "
+                f"folder whose files of the input {name} are called as the recordings are, with .npy as their suffix"
+            )
+        found = [
+            recording._replace(inputs={name: path, **recording.inputs}) if is_there else recording
+            for recording, path, is_there in zip(found, paths, there, strict=True)
+        ]
+    return found
 
 
 def _recordings_of(given: Path, suffixes: frozenset[str], source: Path | None) -> Iterator[Recording]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from emocluster_jax.api.training import TrainingRun
 from emocluster_jax.config import ModelConfig, OptimizerConfig
 from emocluster_jax.inference.model_directory import read_model
 from emocluster_jax.interop.export_folder import check_request
-from launch import train
+from launch import predict, train
+from running import call
 from small_models import noise, write_recording
 
 LENGTH = 4
@@ -120,6 +122,44 @@ def test_one_recording_and_its_vector(worked: Worked) -> None:
     for given in ({}, {"text": None, "face": None}):
         with pytest.raises(InputError, match="reads text besides audio"):
             predictor(signal, rate, given)
+
+
+def test_vectors_in_a_folder(worked: Worked, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recordings, sentences = tmp_path / "recordings", tmp_path / "sentences"
+    for i in range(33, 37):
+        (recordings / "sub").mkdir(parents=True, exist_ok=True)
+        (sentences / "sub").mkdir(parents=True, exist_ok=True)
+        name = f"sub/{i}" if i % 2 else f"{i}.a"
+        shutil.copy(worked.corpus / f"{i}.wav", recordings / f"{name}.wav")
+        if i > 33:
+            shutil.copy(worked.corpus / "text" / f"{i}.npy", sentences / f"{name}.npy")
+    output, model = tmp_path / "predictions.csv", str(worked.run.model)
+    given = ["--checkpoint", model, "--input", str(recordings), "--output", str(output)]
+    call(predict, *given, "--inputs", f"text={sentences}")
+    told = " ".join(capsys.readouterr().err.split())
+    assert "the input text is missing for 1 of 4 recordings: their predictions do without" in told
+    with output.open(newline="") as file:
+        found = {row["file"]: float(row["arousal"]) for row in csv.DictReader(file)}
+    by_table = emocluster_jax.predict(model, worked.table, console=QUIET)
+    expected = dict(zip(by_table.files, by_table.attributes["arousal"], strict=True))
+    for name, value in found.items():
+        if name != "sub/33.wav":
+            # The table has as many digits as float32; batches of other recordings are the same program.
+            assert value == pytest.approx(expected[f"{Path(name).name[:2]}.wav"], abs=1e-5)
+    assert abs(found["sub/33.wav"] - expected["33.wav"]) > 1e-3
+    predictions = emocluster_jax.predict(model, recordings, inputs={"text": sentences}, console=QUIET)
+    np.testing.assert_allclose(predictions.attributes["arousal"], list(found.values()), atol=1e-5)
+
+    for words, message in (
+        (["text"], "--inputs text is not NAME=FOLDER; give a folder for each input"),
+        ([f"Text={sentences}"], "--inputs: 'Text' cannot be the name of an input"),
+        ([f"text={sentences}", "text=other"], "--inputs names the input text twice"),
+        ([f"face={sentences}"], "--inputs gives face, and the models read text besides audio; leave it out"),
+        (["text=nowhere"], "--inputs: nowhere is not a folder; give the one that holds a .npy file of the input text"),
+        ([f"text={worked.corpus}"], "--inputs: .*corpus has a file for none of the 4 recordings .first: .*34.a.npy.; "),
+    ):
+        with pytest.raises(InputError, match=message):
+            call(predict, *given, "--inputs", *words)
 
 
 def test_what_cannot_be_done_without_the_vectors(worked: Worked, tmp_path: Path) -> None:
