@@ -36,6 +36,7 @@ def main() -> None:
 
     parallel.start_processes(options.processes)
     from emocluster_jax.api.evaluation import evaluate, run_on
+    from emocluster_jax.evaluation.metrics import score_rows
     from emocluster_jax.evaluation.run_results import scores_as_json
     from emocluster_jax.storage.atomic_files import write_json
 
@@ -46,7 +47,7 @@ def main() -> None:
     console.table(
         f"{request.model} on {request.split} of {request.data_dir}{fold}",
         ("attribute", "CCC", "Pearson r", "RMSE", "recordings"),
-        [(name, s.ccc, s.pearson, s.rmse, s.n) for name, s in evaluation.scores.items()],
+        [(name, s.ccc, s.pearson, s.rmse, s.n) for name, s in score_rows(evaluation.scores, evaluation.alone)],
     )
     if not parallel.is_primary():
         return
@@ -61,10 +62,11 @@ def main() -> None:
             f"most Pearson's r: {most}. To calibrate the model:"
         )
         console.line(f"  {invocation('calibrate', *given, '--output', f'{request.model}-calibrated')}")
-    print(json.dumps(scores_as_json(evaluation.scores)))
+    scores = scores_as_json(evaluation.scores, evaluation.alone)
+    print(json.dumps(scores))
     if options.output is not None:
         with writing(options.output.parent, AGAIN):
-            write_json(options.output, scores_as_json(evaluation.scores))
+            write_json(options.output, scores)
 
 
 if __name__ == "__main__":

@@ -180,7 +180,7 @@ def _prepare_demo(console: Console, config: TrainConfig) -> None:
 
 def _summarize(run: TrainingRun, data_dir: Path, config: TrainConfig, console: Console) -> None:
     from emocluster_jax.console import counted
-    from emocluster_jax.evaluation.metrics import SELECTIONS
+    from emocluster_jax.evaluation.metrics import SELECTIONS, score_rows
     from emocluster_jax.training.metrics_log import METRICS_FILE
 
     progress = run.progress
@@ -196,7 +196,7 @@ def _summarize(run: TrainingRun, data_dir: Path, config: TrainConfig, console: C
     if run.test is not None:
         tested = "the test split" if config.fold is None else f"fold {config.fold}"
         console.line(f"Test, on {'voices that training never heard' if run.preparation.corpus == 'demo' else tested}:")
-        for name, scores in run.test.scores.items():
+        for name, scores in score_rows(run.test.scores, run.test.alone):
             console.line(
                 f"  {name}: CCC {scores.ccc:z.3f}, Pearson r {scores.pearson:z.3f}, RMSE {scores.rmse:.3f} "
                 f"({scores.n} recordings)"

@@ -16,9 +16,10 @@ from emocluster_jax.api.requests import EvaluateRequest, asked_by
 from emocluster_jax.config import Engine
 from emocluster_jax.console import Console
 from emocluster_jax.errors import InputError
+from emocluster_jax.evaluation.by_input import scores_alone
 from emocluster_jax.evaluation.calibration import calibrations, reachable
 from emocluster_jax.evaluation.evaluate import EmbeddingSample, Evaluation, evaluate_split
-from emocluster_jax.evaluation.metrics import Scores
+from emocluster_jax.evaluation.metrics import Scores, ScoresAlone, score_rows
 from emocluster_jax.feed.from_records import load_split, resolve_feed
 from emocluster_jax.feed.split import Feed
 from emocluster_jax.inference.engine import check_engine
@@ -43,11 +44,14 @@ class SplitEvaluation(Shown, Evaluation):
       split: its name.
       reachable: the highest CCC that calibration could give on this split, which is Pearson's r, of the attributes that
         have a CCC of more than 0.05 below it; those that were calibrated on these records are left out.
+      alone: of models with further inputs, the scores by attribute and by the input that predicted alone, with the
+        others hidden, of the sentences that have it.
     """
 
     data: PreparedData
     split: str
     reachable: dict[str, float]
+    alone: ScoresAlone
 
     def describe(self) -> Descriptions:
         """Ids, speakers, genders and durations of the sentences, in the same order, from the records."""
@@ -68,7 +72,8 @@ class SplitEvaluation(Shown, Evaluation):
             most = ", ".join(f"{value:.3f} for {name}" for name, value in self.reachable.items())
             lines.append(f"calibration (emocluster_jax.calibrate) could raise the CCC to at most {most}")
         rows = [
-            (name, f"{s.ccc:z.3f}", f"{s.pearson:z.3f}", f"{s.rmse:.3f}", str(s.n)) for name, s in self.scores.items()
+            (name, f"{s.ccc:z.3f}", f"{s.pearson:z.3f}", f"{s.rmse:.3f}", str(s.n))
+            for name, s in score_rows(self.scores, self.alone)
         ]
         return Overview(lines, ("attribute", "CCC", "Pearson r", "RMSE", "recordings"), rows, len(rows))
 
@@ -134,7 +139,8 @@ def evaluate_prepared(
     evaluation = evaluate_split(model, loaded, lambda rows: data.describe(split, rows).ids, console, sample, engine)
     fitted = [name for name, of in calibrations(model).items() if of.data in data.preparation.fingerprints]
     most = {name: value for name, value in reachable(evaluation.scores).items() if name not in fitted}
-    return SplitEvaluation(**vars(evaluation), data=data, split=split, reachable=most)
+    alone = scores_alone(model, loaded, console)
+    return SplitEvaluation(**vars(evaluation), data=data, split=split, reachable=most, alone=alone)
 
 
 def open_data_for(

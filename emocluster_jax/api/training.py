@@ -175,7 +175,8 @@ def fit(request: FitRequest) -> TrainingRun:
             clusters = _examine_clusters(prepared, workdir, saved, progress, clustered_pool, console)
             if test is not None:
                 # Last, and with the checksum of the predictions that were scored.
-                scores = RunScores(test.scores, file_sha256(workdir / run_results.TEST_PREDICTIONS))
+                sha256 = file_sha256(workdir / run_results.TEST_PREDICTIONS)
+                scores = RunScores(test.scores, sha256, test.alone)
                 run_results.write_run_scores(workdir / run_results.TEST_SCORES, saved.id, scores)
     return TrainingRun(workdir, config, preparation, progress, test, clusters)
 

@@ -6,6 +6,7 @@ shapes raise ValueError.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -89,6 +90,19 @@ class Scores:
     rmse: float
     n: int
     not_finite: int = 0
+
+
+ScoresAlone = Mapping[str, Mapping[str, Scores]]
+"""By attribute, and by the input that predicted it alone; empty for models that read nothing besides audio."""
+
+
+def score_rows(scores: Mapping[str, Scores], alone: ScoresAlone) -> list[tuple[str, Scores]]:
+    """The rows of a table of scores: by attribute those of all inputs, and under them those of each one alone."""
+    rows = []
+    for name, of_all in scores.items():
+        rows.append((name, of_all))
+        rows += [(f"{name}, {given} alone", of_one) for given, of_one in alone.get(name, {}).items()]
+    return rows
 
 
 def sentence_attributes(

@@ -12,13 +12,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
 
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.cluster_information import ClusterInformation, Information
-from emocluster_jax.evaluation.metrics import Scores
+from emocluster_jax.evaluation.metrics import Scores, ScoresAlone
 from emocluster_jax.storage.atomic_files import replacing_csv
 from emocluster_jax.storage.checksums import read_bytes
 from emocluster_jax.storage.json_files import RUN_ENTRY, as_record, check_run, read_sealed, shortened, write_sealed
@@ -94,24 +95,29 @@ def _numbers(row: Sequence[str], columns: int, number: int) -> list[float]:
 class RunScores:
     """A run's scores on the test split, by attribute, and the SHA-256 of the file of predictions behind them.
 
-    The SHA-256 is None in files of earlier versions.
+    The SHA-256 is None in files of earlier versions. `alone` has the scores of each input alone.
     """
 
     scores: Mapping[str, Scores] = field(default_factory=dict)
     predictions_sha256: str | None = None
+    alone: ScoresAlone = field(default_factory=dict)
 
 
-def scores_as_json(scores: Mapping[str, Scores]) -> dict[str, dict[str, float | int | None]]:
-    """Scores by attribute in JSON's types; None for an undefined score."""
-    return {
-        name: {key: value if math.isfinite(value) else None for key, value in asdict(of).items()}
-        for name, of in scores.items()
-    }
+def scores_as_json(scores: Mapping[str, Scores], alone: ScoresAlone) -> dict[str, dict[str, Any]]:
+    """Scores by attribute in JSON's types, `alone` among them where there are any; None for an undefined score."""
+
+    def numbers(of: Scores) -> dict[str, float | int | None]:
+        return {key: value if math.isfinite(value) else None for key, value in asdict(of).items()}
+
+    found: dict[str, dict[str, Any]] = {name: numbers(of) for name, of in scores.items()}
+    for name, by_input in alone.items():
+        found[name]["alone"] = {given: numbers(of) for given, of in by_input.items()}
+    return found
 
 
 def write_run_scores(path: Path, run_id: str, scores: RunScores) -> None:
     """Writes a run's scores with its id and a checksum."""
-    values = {"predictions_sha256": scores.predictions_sha256, "scores": scores_as_json(scores.scores)}
+    values = {"predictions_sha256": scores.predictions_sha256, "scores": scores_as_json(scores.scores, scores.alone)}
     write_sealed(path, {RUN_ENTRY: run_id, **values})
 
 
@@ -133,7 +139,16 @@ def read_run_scores(path: Path, run_id: str) -> RunScores:
     else:
         check_run(path, "", run_id)
         by_attribute, sha256 = values, None
-    return RunScores({name: _scores(of, f"{path}: {name}") for name, of in by_attribute.items()}, sha256)
+    scores, alone = {}, {}
+    for name, of in by_attribute.items():
+        where = f"{path}: {name}"
+        by_input = of.pop("alone", {}) if isinstance(of, dict) else {}
+        if not isinstance(by_input, dict):
+            raise InputError(f"{where}: alone is no object of scores; {_REMEDY}")
+        scores[name] = _scores(of, where)
+        if by_input:
+            alone[name] = {given: _scores(of_one, f"{where}: {given}") for given, of_one in by_input.items()}
+    return RunScores(scores, sha256, alone)
 
 
 def _scores(values: object, where: str) -> Scores:

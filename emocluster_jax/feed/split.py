@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal, NamedTuple
@@ -20,6 +20,8 @@ from emocluster_jax.runtime import parallel
 
 Feed = Literal["resident", "streamed"]
 
+_ON_HOST = 64
+"""Recordings of every device that come to the host together."""
 AUDIO = "audio"
 """The input that every recording has: its chunks of a mel spectrogram or of given features."""
 
@@ -94,6 +96,26 @@ def per_chunk(rows: Float[Array, "recordings ..."], inputs: Inputs) -> Float[Arr
     return jnp.repeat(rows, inputs[AUDIO].shape[1], axis=0)
 
 
+def remasked(inputs: Inputs, masks: Mapping[str, Float[Array, " recordings"]]) -> dict[str, Array]:
+    """What replaces arrays of the inputs where these get other masks, which are given by the inputs' names: 1 for what
+    recordings have and show, 0 for what is hidden.
+
+    Vectors that are hidden are zeros, as missing ones are. Audio stays as it is, and only its mask tells: the encoder
+    takes its moments over the audio of all recordings.
+    """
+    found = {}
+    for name, mask in masks.items():
+        found[mask_name(name)] = mask
+        if name != AUDIO:
+            found[name] = inputs[name] * mask[:, None]
+    return found
+
+
+def further_inputs_in(inputs: Inputs) -> list[str]:
+    """Names of the further inputs among these arrays."""
+    return [name for name in inputs if name != AUDIO and mask_name(name) in inputs]
+
+
 def masked(
     vectors: Mapping[str, Float[np.ndarray, "recordings dims"]],
 ) -> dict[str, Float32[np.ndarray, "recordings ..."]]:
@@ -120,6 +142,60 @@ class OfAll(NamedTuple):
 
     labels: LabelColumns
     chunk_steps: Int[np.ndarray, " utterances"] | None
+
+
+@dataclass(frozen=True)
+class OneInput(Split):
+    """A split that gives networks one input alone, with all others hidden."""
+
+    whole: Split
+    name: str
+    labels: LabelColumns
+    chunk_steps: Int[np.ndarray, " utterances"] | None
+
+    @classmethod
+    def of(cls, split: Split, name: str) -> OneInput:
+        return cls(split, name, split.labels, split.chunk_steps)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.whole.shape
+
+    def blocks(self, size: int) -> AbstractContextManager[Iterator[Inputs]]:
+        return self._alone(self.whole.blocks(size))
+
+    def draws(self, batches: Int[np.ndarray, "steps batch"], together: int) -> AbstractContextManager[Iterator[Inputs]]:
+        return self._alone(self.whole.draws(batches, together))
+
+    @contextmanager
+    def _alone(self, given: AbstractContextManager[Iterator[Inputs]]) -> Iterator[Iterator[Inputs]]:
+        with given as arrays:
+            yield map(self._of_block, arrays)
+
+    def _of_block(self, inputs: Inputs) -> Inputs:
+        names = AUDIO, *further_inputs_in(inputs)
+        hidden = {name: np.float32(0) for name in names if name != self.name}
+        return {**inputs, **remasking_program()((), inputs, hidden)}
+
+
+@cache
+def remasking_program() -> Callable[[tuple[()], Inputs, dict[str, np.float32]], dict[str, Array]]:
+    """A program ((), a device's recordings, by input the mask of all of them) -> `remasked`."""
+
+    def run(_: tuple[()], inputs: Inputs, masks: dict[str, Array]) -> dict[str, Array]:
+        return remasked(inputs, {name: jnp.full(len(inputs[AUDIO]), mask) for name, mask in masks.items()})
+
+    return parallel.parallel(run)
+
+
+def rows_on_host(split: Split, names: Sequence[str]) -> Iterator[dict[str, Float[np.ndarray, "devices n ..."]]]:
+    """A few recordings after another, these arrays of the inputs of this process's devices, each recording once."""
+    count = split.utterances_per_device
+    firsts = np.arange(0, count, _ON_HOST) - block_starts(_ON_HOST, count)  # the last block repeats some
+    with split.blocks(_ON_HOST) as blocks:
+        for first, block in zip(firsts.tolist(), blocks, strict=True):
+            last = first + min(_ON_HOST, count)
+            yield {name: np.asarray(block[name])[:, first:last] for name in names}
 
 
 def known_of_all(labels: LabelColumns, chunk_steps: Int[np.ndarray, " own"] | None, utterances: int) -> OfAll:

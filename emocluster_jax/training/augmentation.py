@@ -18,7 +18,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from emocluster_jax.config import AugmentationConfig
-from emocluster_jax.feed.split import AUDIO, Inputs, mask_name, presence
+from emocluster_jax.feed.split import AUDIO, Inputs, further_inputs_in, mask_name, presence, remasked
 from emocluster_jax.models.network import chunks_of
 from emocluster_jax.objectives.stage import Batch
 
@@ -144,24 +144,17 @@ def _mixture(rows: Float[Array, "n ..."], order: Int[Array, " n"], shares: Float
 def with_hidden(inputs: Inputs, rate: float, key: Array) -> dict[str, Array]:
     """Hides each input of each recording (a chunk, if the batch is of chunks) with the probability `rate`.
 
-    If all that a recording has would be hidden, one of these stays, each as likely as the others. Vectors that are
-    hidden are zeros; hidden audio stays as it is, since batch normalisation goes on to take its moments over the audio
-    of all recordings, as in evaluation mode. Masks say what is hidden, that of the audio among them.
+    If all that a recording has would be hidden, one of these stays, each as likely as the others.
 
     Source, for modalities: Neverova, Wolf, Taylor & Nebout, "ModDrop: adaptive multi-modal gesture recognition", IEEE
     TPAMI 38, 2016.
     """
-    names = [AUDIO, *(name for name in inputs if mask_name(name) in inputs)]
+    names = [AUDIO, *further_inputs_in(inputs)]
     present = jnp.stack([presence(inputs, name) for name in names], axis=1) > 0
     draws = jax.random.uniform(key, present.shape)
     most = jnp.where(present, draws, -1.0).max(axis=1, keepdims=True)
-    shown = (present & ((draws >= rate) | (draws == most))).astype(jnp.float32)
-    found = dict(inputs)
-    for name, mask in zip(names, shown.T, strict=True):
-        found[mask_name(name)] = mask
-        if name != AUDIO:
-            found[name] = inputs[name] * mask[:, None]
-    return found
+    stays = (present & ((draws >= rate) | (draws == most))).astype(jnp.float32)
+    return {**inputs, **remasked(inputs, dict(zip(names, stays.T, strict=True)))}
 
 
 def spec_augmented(

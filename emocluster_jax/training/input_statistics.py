@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 import jax
 import numpy as np
 from jaxtyping import Float
 
 from emocluster_jax.errors import InputError
-from emocluster_jax.feed.split import Inputs, Split, block_starts, mask_name
+from emocluster_jax.feed.split import Split, mask_name, rows_on_host
 from emocluster_jax.models.fusion import VectorStatistics
 from emocluster_jax.runtime import parallel
-
-_BLOCK = 64
-"""Recordings of every device that are looked at together."""
 
 
 class _Moments:
@@ -47,19 +44,15 @@ class _Moments:
         return float(count), mean, np.sqrt(variance.clip(min=0))
 
 
-def input_statistics(split: Split, names: Iterable[str], title: str) -> dict[str, VectorStatistics]:
+def input_statistics(split: Split, names: Collection[str], title: str) -> dict[str, VectorStatistics]:
     """Mean and population standard deviation of the vectors that recordings of the split have; 1 instead of 0.
 
     Raises InputError if none has a vector of an input; `title` is the split's name.
     """
-    starts = block_starts(_BLOCK, split.utterances_per_device)
-    firsts = np.arange(0, split.utterances_per_device, _BLOCK) - starts  # the last block repeats some
     moments: dict[str, _Moments] = {}
-    with split.blocks(_BLOCK) as blocks:
-        for first, block in zip(firsts.tolist(), blocks, strict=True):
-            for name in names:
-                vectors, present = _rows(block, name, first), _rows(block, mask_name(name), first)
-                moments.setdefault(name, _Moments(vectors.shape[2])).add(vectors, present)
+    for rows in rows_on_host(split, [*names, *map(mask_name, names)]):
+        for name in names:
+            moments.setdefault(name, _Moments(rows[name].shape[2])).add(rows[name], rows[mask_name(name)])
     found = {}
     for name, of in moments.items():
         count, mean, std = of.of_all_devices()
@@ -70,7 +63,3 @@ def input_statistics(split: Split, names: Iterable[str], title: str) -> dict[str
             )
         found[name] = mean.astype(np.float32), np.where(std > 0, std, 1).astype(np.float32)
     return found
-
-
-def _rows(block: Inputs, name: str, first: int) -> Float[np.ndarray, "devices n ..."]:
-    return np.asarray(block[name])[:, first:]

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from emocluster_jax.errors import InputError
-from emocluster_jax.evaluation.run_results import SentencePredictions, read_test_predictions, write_test_predictions
+from emocluster_jax.evaluation.metrics import Scores
+from emocluster_jax.evaluation.run_results import (
+    RunScores,
+    SentencePredictions,
+    read_run_scores,
+    read_test_predictions,
+    write_run_scores,
+    write_test_predictions,
+)
+from emocluster_jax.storage.json_files import write_sealed
 
 
 def test_predictions_come_back(tmp_path: Path) -> None:
@@ -36,3 +46,23 @@ def test_other_files_are_refused(tmp_path: Path, content: str) -> None:
     path.write_text(content)
     with pytest.raises(InputError, match=r"test_predictions.csv cannot be read"):
         read_test_predictions(path)
+
+
+def test_scores_come_back_with_those_of_each_input_alone(tmp_path: Path) -> None:
+    path = tmp_path / "test.json"
+    scores, other = Scores(0.5, 0.6, 1.0, 9), Scores(math.nan, math.nan, 2.0, 4, 1)
+    written = RunScores({"arousal": scores, "valence": scores}, "of a file", {"arousal": {"audio": scores}})
+    write_run_scores(path, "run", written)
+    assert read_run_scores(path, "run") == written
+    write_run_scores(path, "run", RunScores({"arousal": scores}, "of a file", {"arousal": {"text": other}}))
+    found = read_run_scores(path, "run").alone["arousal"]["text"]
+    assert math.isnan(found.ccc) and (found.rmse, found.n, found.not_finite) == (2.0, 4, 1)
+
+
+@pytest.mark.parametrize("alone", [[], {"text": 3}, {"text": {"ccc": 0.1}}, {"text": {"ccc": "high"}}])
+def test_scores_alone_that_are_none_are_refused(tmp_path: Path, alone: object) -> None:
+    path = tmp_path / "test.json"
+    values = {"ccc": 0.5, "pearson": 0.5, "rmse": 1.0, "n": 3, "not_finite": 0, "alone": alone}
+    write_sealed(path, {"run": "run", "predictions_sha256": "of a file", "scores": {"arousal": values}})
+    with pytest.raises(InputError, match=r"test\.json: arousal.*; finish the training again"):
+        read_run_scores(path, "run")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import soundfile
@@ -15,9 +18,15 @@ import emocluster_jax
 from emocluster_jax import Console, InputError, RecordingError, TrainConfig
 from emocluster_jax.api.training import TrainingRun
 from emocluster_jax.config import ModelConfig, OptimizerConfig
+from emocluster_jax.evaluation.metrics import score_sentences, sentence_attributes
+from emocluster_jax.evaluation.run_results import TEST_SCORES, read_run_scores, scores_as_json
+from emocluster_jax.feed.from_records import load_split
+from emocluster_jax.inference.forward import network_outputs
 from emocluster_jax.inference.model_directory import read_model
 from emocluster_jax.interop.export_folder import check_request
-from launch import predict, train
+from emocluster_jax.reporting.html.run_files import read_run_files
+from emocluster_jax.training.workdir import read_run
+from launch import evaluate, predict, train
 from running import call
 from small_models import noise, write_recording
 
@@ -122,6 +131,46 @@ def test_one_recording_and_its_vector(worked: Worked) -> None:
     for given in ({}, {"text": None, "face": None}):
         with pytest.raises(InputError, match="reads text besides audio"):
             predictor(signal, rate, given)
+
+
+def test_scores_of_each_input_alone(worked: Worked, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = worked.run
+    assert run.test is not None
+    # By hand: what is hidden is zeros, and its mask says so.
+    features = run.preparation.features
+    chunks = load_split(run.test.data, "test", QUIET, inputs=read_model(run.model).inputs).inputs
+    given = {name: jnp.asarray(np.asarray(rows)[0], jnp.float32) for name, rows in chunks.items()}
+    hidden = jnp.zeros(len(given["text"]))
+    by_hand = {
+        "audio": {**given, "text": 0 * given["text"], "text_present": hidden},
+        "text": {**given, "audio_present": hidden},
+    }
+    model = read_model(run.model)
+    variables = jax.tree.map(jnp.asarray, model.variables)
+    for name, inputs in by_hand.items():
+        output = network_outputs(model.config, variables, inputs)
+        of_chunks = np.asarray(output.attributes).reshape(-1, features.chunks_per_utterance, 1)
+        rows = slice(1 if name == "text" else 0, None)  # the first one has no text
+        predictions = sentence_attributes(of_chunks, model.label_mean, model.label_std)[rows]
+        expected = score_sentences(run.test.truth[rows], predictions, ("arousal",))["arousal"]
+        found = run.test.alone["arousal"][name]
+        assert found.n == expected.n == len(predictions)
+        # Sums in another order.
+        assert (found.ccc, found.rmse) == pytest.approx((expected.ccc, expected.rmse), abs=1e-5)
+    assert run.test.alone["arousal"]["text"].ccc > run.test.alone["arousal"]["audio"].ccc + 0.3
+
+    kept = read_run_scores(run.workdir / TEST_SCORES, read_run(run.workdir).id)
+    assert kept.scores == run.test.scores and kept.alone == run.test.alone
+    # Streamed and resident splits give the same.
+    output = tmp_path / "scores.json"
+    call(evaluate, "--checkpoint", str(run.model), "--data-dir", str(worked.data), "--output", str(output))
+    told = capsys.readouterr()
+    assert "arousal, audio alone" in told.out and "arousal, text alone" in told.out
+    scores = json.loads(output.read_text())
+    assert json.loads(told.out.splitlines()[-1]) == scores == scores_as_json(kept.scores, kept.alone)
+    assert set(scores["arousal"]) == {"ccc", "pearson", "rmse", "n", "not_finite", "alone"}
+    assert read_run_files(run.workdir).alone == kept.alone
+    assert "arousal, text alone" in repr(run)
 
 
 def test_vectors_in_a_folder(worked: Worked, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

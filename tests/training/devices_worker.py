@@ -18,7 +18,8 @@ from jax import Array, lax
 
 from emocluster_jax.config import ClusteringConfig, ModelConfig, TrainConfig
 from emocluster_jax.console import Console
-from emocluster_jax.feed.split import ResidentSplit
+from emocluster_jax.feed.split import OneInput, ResidentSplit
+from emocluster_jax.inference.forward import chunk_attributes, make_forward
 from emocluster_jax.models.emocluster_cnn import ChunkConvolutions
 from emocluster_jax.models.registry import NETWORKS, network_of
 from emocluster_jax.objectives.stage import Stage, stages_of
@@ -109,7 +110,10 @@ def with_vectors() -> dict[str, np.ndarray]:
     split = make_split(25, seed=6, text=True)
     mean, std = input_statistics(split, ["text"], "train")["text"]
     config = TrainConfig(model=dataclasses.replace(MODEL, inputs=("text",))).for_system("cnn_regressor")
-    return one_step(split, config, 1) | {"text/mean": mean, "text/std": std}
+    state = create_train_state(network_of(config.model), FEATURES, {}, jax.random.key(1), (("text", 6),))
+    forward, variables = make_forward(config.model), parallel.replicate(state.variables)
+    alone = chunk_attributes(forward(variables, OneInput.of(split, "text"), lambda _: None), split)
+    return one_step(split, config, 1) | {"text/mean": mean, "text/std": std, "text/alone": alone}
 
 
 if __name__ == "__main__":

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation import run_results
 from emocluster_jax.evaluation.cluster_information import ClusterInformation
-from emocluster_jax.evaluation.metrics import Scores
+from emocluster_jax.evaluation.metrics import Scores, ScoresAlone
 from emocluster_jax.evaluation.run_results import RunScores, SentencePredictions
 from emocluster_jax.inference.model_directory import MODEL, model_epoch
 from emocluster_jax.training.metrics_log import METRICS_FILE, read_metrics
@@ -29,6 +29,7 @@ class RunFiles:
       metrics: one dictionary per epoch.
       best_epoch: the epoch that was kept; None before the first.
       scores: on the test split, by attribute.
+      alone: the same of each input alone, for a model with several.
       information: in the clusters of the best epoch.
       problems: files that are damaged or belong to another run, one line each.
     """
@@ -41,6 +42,7 @@ class RunFiles:
     predictions: SentencePredictions | None
     information: ClusterInformation | None
     problems: tuple[str, ...] = ()
+    alone: ScoresAlone = field(default_factory=dict)
 
 
 def read_run_files(workdir: Path) -> RunFiles:
@@ -56,7 +58,8 @@ def read_run_files(workdir: Path) -> RunFiles:
     information = unless_wrong(
         lambda: run_results.read_clusters(workdir / run_results.CLUSTERS_FILE, saved.id, best_epoch), None, problems
     )
-    return RunFiles(workdir, saved, metrics, best_epoch, dict(kept.scores), predictions, information, tuple(problems))
+    scores = dict(kept.scores)
+    return RunFiles(workdir, saved, metrics, best_epoch, scores, predictions, information, tuple(problems), kept.alone)
 
 
 def unless_wrong(read: Callable[[], Content], otherwise: Otherwise, problems: list[str]) -> Content | Otherwise:

@@ -13,6 +13,7 @@ from jaxtyping import Int
 from emocluster_jax.config import DEFAULT_AUDIO, GivenFeatures
 from emocluster_jax.console import Console, audio_duration, counted
 from emocluster_jax.errors import InputError
+from emocluster_jax.evaluation.metrics import score_rows
 from emocluster_jax.evaluation.run_results import TEST_SCORES
 from emocluster_jax.inference.model_directory import MODEL, SavedModel, read_model
 from emocluster_jax.models.registry import NETWORKS
@@ -135,7 +136,7 @@ def run_page(run: RunFiles, data: DataView | None, extent: Extent) -> str:
         settings=_settings(config, config.model.system),
         data=_data_rows(data.preparation, config.fold) if data else [("fingerprint", run.saved.data)],
         versions=list(run.saved.versions.items()),
-        scores=[(name, scores.ccc, scores.pearson, scores.rmse, scores.n) for name, scores in run.scores.items()],
+        scores=[(name, s.ccc, s.pearson, s.rmse, s.n) for name, s in score_rows(run.scores, run.alone)],
         scatters=run_figures.prediction_scatters(run),
         training=run_figures.training_curves(run.metrics),
         clusters_by_epoch=run_figures.cluster_curves(run.metrics),
