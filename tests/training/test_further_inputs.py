@@ -22,6 +22,7 @@ from emocluster_jax.models.registry import network_of
 from emocluster_jax.objectives.optimizers import layer_groups
 from emocluster_jax.runtime.loops import StoppedError
 from emocluster_jax.training.data import TrainingData
+from emocluster_jax.training.fine_tuning import start_from
 from emocluster_jax.training.input_statistics import input_statistics
 from emocluster_jax.training.loop import fit
 from emocluster_jax.training.metrics_log import read_metrics
@@ -153,3 +154,13 @@ def test_layers_of_the_fusion_learn_with_the_shared_layer() -> None:
             state.params, OptimizerConfig(train_layers=layers), encoder="encoder", freeze_regressor=False
         )
         assert set(jax.tree.leaves(groups["fusion"])) == {expected}
+
+
+def test_fine_tuning_keeps_the_statistics_of_its_model(undisturbed: Path) -> None:
+    model = read_model(undisturbed / "model")
+    fresh = create_train_state(network_of(WITH_TEXT.model), FEATURES, {}, jax.random.key(1, impl="rbg"), (("text", 6),))
+    started, drawn = start_from(fresh, model, WITH_TEXT.model)
+    assert drawn == ()
+    for ours, theirs in zip(jax.tree.leaves(started.variables), jax.tree.leaves(model.variables), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert started.batch_stats["fusion"]["encoder_text"]["mean"].mean() > 50
