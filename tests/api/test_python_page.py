@@ -301,7 +301,7 @@ for call in (
         "first a letter, and none of chunk, cluster, duration_s, end, file, gender, id, mean, speaker, split, start",
         f"`config` is 'papr'; expected one of TrainConfig, {', '.join(presets)}",
         f"`config` is {{'epochs': 3}}; expected one of TrainConfig, {', '.join(presets)}",
-        f"`config` is ModelConfig(s...ype='float32'); expected one of TrainConfig, {', '.join(presets)}",
+        f"`config` is ModelConfig(s...ons='library'); expected one of TrainConfig, {', '.join(presets)}",
         "`feed` is none; expected auto, resident or streamed",
     ], result.stderr
 
