@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 
 import filelock
@@ -210,6 +212,7 @@ def test_preparation_and_prediction_stopped_by_signals(
     undisturbed_preparation: Undisturbed,
     model: Path,
     tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     command = prepare(recordings, tmp_path)
     for number, status, word in ((signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")):
@@ -220,9 +223,13 @@ def test_preparation_and_prediction_stopped_by_signals(
         )
     assert lives.live(command, tmp_path).status == 0
     assert prepared(tmp_path) == undisturbed_preparation.left
+    # So many that prediction is not done before a busy machine has sent the signal.
+    many = tmp_path_factory.mktemp("many")
+    for path, copy in product(recordings.rglob("*.*"), range(20)):
+        os.link(path, many / f"{copy}-{path.name}")
     output = tmp_path / "table.csv"
     for number, status, word in ((signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")):
-        command = predict(model, recordings, output)
+        command = predict(model, many, output)
         life = lives.live(command, tmp_path, Blow("predicting: 1 more", signal=number))
         assert life.status == status and life.output.splitlines()[-1] == word, life.output
     assert [path.name for path in tmp_path.iterdir()] == ["data"]  # no part of a table
