@@ -260,7 +260,7 @@ def _numbers(vector: Float[np.ndarray, " n"]) -> list[float | None]:
     return [float(value) if np.isfinite(value) else None for value in vector]
 
 
-def _statistics(values: dict[str, list[float | None]], _: str) -> Statistics:
+def _statistics(values: dict[str, Any], _: str) -> Statistics:
     lists = values["mean"], values["std"]
     if len(lists[0]) != len(lists[1]):
         raise ValueError(f"{len(lists[0])} statistics instead of {len(lists[1])}")
