@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,3 +65,9 @@ def make_run(plan: Plan, run: Run, assignments: Sequence[int] | np.ndarray = ())
     scores = score_sentences(truth, predictions, (run.attribute,))
     write_run_scores(folder / TEST_SCORES, run_id, RunScores(scores, file_sha256(folder / TEST_PREDICTIONS)))
     return folder
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file that an experiment wrote."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))

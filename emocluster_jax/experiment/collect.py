@@ -124,7 +124,7 @@ def _run_record(plan: Plan, done: CompletedRun) -> Record:
         "test_rmse": finite_or_none(scores.rmse),
         "test_sentences": scores.n,
         "test_not_finite": scores.not_finite,
-        "validation_ccc": (done.best.get("validation_ccc") or {}).get(run.attribute),
+        "validation_ccc": done.validation_ccc,
         "best_epoch": done.best["epoch"],
         "epochs": done.metrics[-1]["epoch"],
     }

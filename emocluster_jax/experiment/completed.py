@@ -33,6 +33,11 @@ class CompletedRun:
         """The metrics of the tested model's epoch."""
         return next(epoch for epoch in self.metrics if epoch["epoch"] == self.metrics[-1]["best_epoch"])
 
+    @property
+    def validation_ccc(self) -> float | None:
+        """That of this epoch, of the run's attribute; None where there is none."""
+        return (self.best.get("validation_ccc") or {}).get(self.run.attribute)
+
 
 Results = Mapping[Run, CompletedRun]
 """The runs that are complete, sorted by seed and, with folds, by fold."""

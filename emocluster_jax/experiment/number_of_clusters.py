@@ -22,7 +22,6 @@ from emocluster_jax.evaluation.cluster_information import BINS, quantile_bins
 from emocluster_jax.experiment.completed import Results, Summary, completed_trials, summarize
 from emocluster_jax.experiment.grid import Grid, Plan
 from emocluster_jax.experiment.tables import (
-    Record,
     ResultTable,
     missing_note,
     summary_record,
@@ -71,8 +70,7 @@ def cluster_numbers(plan: Plan, results: Results, console: Console) -> dict[str,
         for setting in grid.settings_of("clusters"):
             assert setting.clusters is not None
             trials = completed_trials(results, setting, attribute)
-            cccs = [(trial.best.get("validation_ccc") or {}).get(attribute) for trial in trials]
-            known = summarize([ccc for ccc in cccs if ccc is not None])
+            known = summarize([ccc for trial in trials if (ccc := trial.validation_ccc) is not None])
             assignments = [found[trial.run] for trial in trials]
             number = ClusterNumber(setting.clusters, known, *agreement(assignments, bins))
             numbers.setdefault(attribute, []).append(number)
@@ -97,10 +95,9 @@ def agreement(
 
     known = classes >= 0
     pairs = [adjusted_rand_score(one.ravel(), other.ravel()) for one, other in combinations(assignments, 2)]
-    of_chunks = [np.repeat(classes[known], chunks.shape[1]) for chunks in assignments]
     shared = [
-        adjusted_mutual_info_score(classes, chunks[known].ravel())
-        for classes, chunks in zip(of_chunks, assignments, strict=True)
+        adjusted_mutual_info_score(np.repeat(classes[known], chunks.shape[1]), chunks[known].ravel())
+        for chunks in assignments
     ]
     return summarize(pairs), summarize(shared)
 
@@ -129,10 +126,13 @@ def cluster_number_table(
             _, ccc, stability, information = found[i]
             expected = ((ccc, grid.trials), (stability, math.comb(grid.trials, 2)), (information, grid.trials))
             row += [summary_text(*of) for of in expected]
-            record: Record = {"clusters": clusters, "attribute": attribute, "trials": ccc.trials}
-            summaries = {"validation_ccc": ccc, "stability": stability, "information": information}
             records.append(
-                {**record, **{name: value for of in summaries.items() for name, value in summary_record(*of).items()}}
+                {
+                    **{"clusters": clusters, "attribute": attribute, "trials": ccc.trials},
+                    **summary_record("validation_ccc", ccc),
+                    **summary_record("stability", stability),
+                    **summary_record("information", information),
+                }
             )
         rows.append(tuple(row))
     notes = [trials_note(grid), "Of the validation split alone, and of the epochs that it selected."]

@@ -152,8 +152,7 @@ def ablation_table(grid: Grid, results: Results, corpus: str) -> ResultTable:
     """What each part of a recipe is worth: validation CCC, which decides on parts, and test CCC without each."""
 
     def cells(_: Setting, attribute: str, trials: Sequence[CompletedRun]) -> tuple[list[str], Record]:
-        validation = [(trial.best.get("validation_ccc") or {}).get(attribute) for trial in trials]
-        of_validation = summarize([value for value in validation if value is not None])
+        of_validation = summarize([ccc for trial in trials if (ccc := trial.validation_ccc) is not None])
         test = summarize([trial.scores.ccc for trial in trials])
         record = {
             "trials": test.trials,

@@ -241,22 +241,23 @@ def _activation(refs: Sequence[Any], image: Array, row: Array, columns: Array) -
 
 def _total_cotangent(refs: Sequence[Any], image: Array, row: Array, columns: Array) -> Array:
     """The cotangent of a row of output, with those of the moments in it, and 0 outside of the image."""
-    y_ref, cotangent_ref, mean_ref, square_ref = refs
-    y, inside = _pixels(y_ref, image, row, columns)
-    cotangent, _ = _pixels(cotangent_ref, image, row, columns)
-    return jnp.where(inside, cotangent + mean_ref[...] + square_ref[...] * y, 0).astype(y_ref.dtype)
+    (y, inside), (cotangent, _) = (_pixels(ref, image, row, columns) for ref in refs[:2])
+    return _total(refs, y, cotangent, inside)
 
 
 def _totals_of_rows(refs: Sequence[Any], image: Array, row: Array, count: int) -> Array:
     """The total cotangents of `count` rows from `row` on, below one another: (count · c, w)."""
-    y_ref, cotangent_ref, mean_ref, square_ref = refs
-    height = y_ref.shape[1]
+    height = refs[0].shape[1]
     rows = row + jnp.arange(count)
-    here = image, jnp.clip(rows, 0, height - 1)
-    y, cotangent = y_ref[here].astype(jnp.float32), cotangent_ref[here].astype(jnp.float32)
-    inside = ((rows >= 0) & (rows < height))[:, None, None]
-    total = jnp.where(inside, cotangent + mean_ref[...] + square_ref[...] * y, 0).astype(y_ref.dtype)
+    y, cotangent = (ref[image, jnp.clip(rows, 0, height - 1)].astype(jnp.float32) for ref in refs[:2])
+    total = _total(refs, y, cotangent, ((rows >= 0) & (rows < height))[:, None, None])
     return total.transpose(0, 2, 1).reshape(-1, total.shape[1])
+
+
+def _total(refs: Sequence[Any], y: Array, cotangent: Array, inside: Array) -> Array:
+    """Cotangents with those of the moments in them, of float32 outputs and cotangents."""
+    y_ref, _, mean_ref, square_ref = refs
+    return jnp.where(inside, cotangent + mean_ref[...] + square_ref[...] * y, 0).astype(y_ref.dtype)
 
 
 def _nine_taps(x_ref: Any, image: Array, row: Array, stride: int, w_out: int) -> Array:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -12,7 +9,7 @@ from emocluster_jax.console import Console
 from emocluster_jax.experiment.collect import collect
 from emocluster_jax.experiment.grid import PARTS, Grid, Plan, Setting
 from emocluster_jax.reporting.html.grid_files import read_grid
-from made_runs import TRUTH, make_plan, make_run, predictions_of
+from made_runs import TRUTH, make_plan, make_run, predictions_of, rows_of
 
 GRID = Grid(("ablation",), ("arousal",), (10,), (0, 13), trials=2)
 WHOLE = Setting("emocluster", 10, 13)
@@ -27,11 +24,6 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
         make_run(plan, run)
     assert collect(plan, "drawn", Console(quiet=True)).missing == 1
     return plan
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_validation_stands_beside_test(plan: Plan) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 from pathlib import Path
@@ -20,7 +19,7 @@ from emocluster_jax.experiment.comparisons import ComparedPair, significance_tab
 from emocluster_jax.experiment.grid import TABLES, Grid, Plan, Run, Setting
 from emocluster_jax.storage.checksums import file_sha256
 from emocluster_jax.storage.json_files import sealed
-from made_runs import TRUTH, make_plan, make_run, predictions_of
+from made_runs import TRUTH, make_plan, make_run, predictions_of, rows_of
 from small_records import write_records
 from small_training import FEATURES, draw_recordings
 
@@ -51,18 +50,13 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     return plan
 
 
-def rows_of(plan: Plan, name: str) -> list[dict[str, str]]:
-    with (plan.workdir / name).open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def ccc_by_hand(run: Run) -> float:
     x, y = predictions_of(run).astype(float), TRUTH.astype(float)
     return 2 * np.cov(x, y, bias=True)[0, 1] / (x.var() + y.var() + (x.mean() - y.mean()) ** 2)
 
 
 def test_results_have_a_row_for_each_table_and_run(plan: Plan) -> None:
-    rows = rows_of(plan, "results.csv")
+    rows = rows_of(plan.workdir / "results.csv")
     settings = ["model", "stages", "clusters", "unlabeled_size", "without"]
     assert list(rows[0])[:10] == ["table", *settings, "attribute", "seed", "workdir", "test_ccc"]
     # Five systems; two K; four systems of two sizes each; two kinds of training; less what is missing.
@@ -84,17 +78,18 @@ def test_table_1_beside_the_published_figures(plan: Plan) -> None:
     assert f"| DeepEmoCluster, K = 10 | {cell} | 0.6502 |" in " ".join(text.split()).replace(" |:", "|:")
     alone = ccc_by_hand(Run(Setting("cnn_vae", None, 0), "arousal", 0))
     assert f"{alone:.3f} (1)" in text and "1 of 10 runs are missing." in text
-    record = next(row for row in rows_of(plan, "tables/table1.csv") if row["model"] == "emocluster")
+    record = next(row for row in rows_of(plan.workdir / "tables/table1.csv") if row["model"] == "emocluster")
     assert float(record["test_ccc_mean"]) == pytest.approx(np.mean(values), rel=1e-6)
     assert float(record["test_ccc_deviation"]) == pytest.approx(np.std(values, ddof=1), rel=1e-5)
     assert record["published_ccc"] == "0.6502" and record["trials"] == "2"
 
 
 def test_the_largest_size_stands_beside_the_largest_published_one(plan: Plan) -> None:
-    published = [(row["clusters"], row["published_ccc"]) for row in rows_of(plan, "tables/table2.csv")]
+    published = [(row["clusters"], row["published_ccc"]) for row in rows_of(plan.workdir / "tables/table2.csv")]
     assert published == [("10", "0.6611"), ("20", "0.6491")]
     of_figure = {
-        (row["model"], row["unlabeled_size"]): row["published_ccc"] for row in rows_of(plan, "tables/figure2.csv")
+        (row["model"], row["unlabeled_size"]): row["published_ccc"]
+        for row in rows_of(plan.workdir / "tables/figure2.csv")
     }
     assert of_figure["emocluster", "0"] == "0.6502" and of_figure["emocluster", "13"] == "0.6611"
     assert of_figure["cnn_ae", "0"] == "0.6338" and of_figure["cnn_ae", "13"] == ""
@@ -107,7 +102,7 @@ def test_significance_is_over_subsets_of_both_systems(plan: Plan) -> None:
         for setting in (Setting("emocluster", 10, 0), Setting("cnn_vae", None, 0))
     )
     expected = stats.ttest_rel(subset_ccc(TRUTH, ours), subset_ccc(TRUTH, theirs), alternative="greater")
-    rows = [row for row in rows_of(plan, "tables/significance.csv") if row["table"] == "table1"]
+    rows = [row for row in rows_of(plan.workdir / "tables/significance.csv") if row["table"] == "table1"]
     assert [row["baseline_model"] for row in rows] == ["cnn_regressor", "cnn_ae", "cnn_vae", "ladder"]
     row = rows[2]
     assert row["trials"] == "1" and float(row["p_value"]) == pytest.approx(expected.pvalue)
@@ -121,7 +116,7 @@ def test_latex_is_escaped(plan: Plan) -> None:
 
 
 def test_figure_3_is_measured(plan: Plan) -> None:
-    rows = rows_of(plan, "tables/figure3.csv")
+    rows = rows_of(plan.workdir / "tables/figure3.csv")
     labels = draw_recordings(SENTENCES, seed=6)[1][:, 0].astype(float)
     lower, upper = np.sort(labels)[: SENTENCES // 2], np.sort(labels)[SENTENCES // 2 :]
     for row in rows:
@@ -136,7 +131,11 @@ def test_figure_3_is_measured(plan: Plan) -> None:
 
 
 def test_epochs_are_means_over_trials(plan: Plan) -> None:
-    rows = [row for row in rows_of(plan, "tables/epochs.csv") if row["table"] == "table2" and row["clusters"] == "20"]
+    rows = [
+        row
+        for row in rows_of(plan.workdir / "tables/epochs.csv")
+        if row["table"] == "table2" and row["clusters"] == "20"
+    ]
     assert [row["epoch"] for row in rows] == ["1", "2", "3"] and rows[0]["nmi"] == ""
     assert float(rows[1]["validation_ccc"]) == pytest.approx(0.2 + 0.5)  # seeds 0 and 1 add 0 and 1
     assert float(rows[2]["nmi"]) == pytest.approx(0.6 + 0.05)
@@ -167,7 +166,7 @@ def test_a_prediction_that_is_not_finite_leaves_no_verdict_and_the_table_says_wh
             scores["predictions_sha256"] = file_sha256(folder / TEST_PREDICTIONS)
             (folder / TEST_SCORES).write_text(json.dumps(sealed(scores)))
     collect(damaged, "drawn", Console(quiet=True))
-    rows = {row["baseline_model"]: row for row in rows_of(damaged, "tables/significance.csv")}
+    rows = {row["baseline_model"]: row for row in rows_of(damaged.workdir / "tables/significance.csv")}
     assert {name: row["significant"] for name, row in rows.items()} == {
         "cnn_regressor": "yes",
         "cnn_ae": "",
@@ -184,7 +183,7 @@ def test_a_prediction_that_is_not_finite_leaves_no_verdict_and_the_table_says_wh
     )
     table = (tmp_path / "tables" / "table1.md").read_text()
     assert "1 of 5 runs predict NaN or infinite values for some test sentences, which their CCC leaves out." in table
-    results = {row["model"]: row["test_not_finite"] for row in rows_of(damaged, "results.csv")}
+    results = {row["model"]: row["test_not_finite"] for row in rows_of(damaged.workdir / "results.csv")}
     assert results["cnn_ae"] == "1" and results["emocluster"] == "0"
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-
 import numpy as np
 import pytest
 
@@ -11,7 +9,7 @@ from emocluster_jax.console import Console
 from emocluster_jax.experiment.collect import collect
 from emocluster_jax.experiment.grid import Grid, Plan, Run, Setting
 from emocluster_jax.reporting.html.grid_files import read_grid
-from made_runs import TRUTH, make_plan, make_run, predictions_of
+from made_runs import TRUTH, make_plan, make_run, predictions_of, rows_of
 
 GRID = Grid(("folds",), ("arousal",), (10,), (0, 13), trials=2, fold_count=3)
 REGRESSOR, EMOCLUSTER = Setting("cnn_regressor", None, 0), Setting("emocluster", 10, 13)
@@ -30,11 +28,6 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     return plan
 
 
-def rows_of(plan: Plan, name: str) -> list[dict[str, str]]:
-    with (plan.workdir / name).open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def ccc_by_hand(predictions: np.ndarray, truth: np.ndarray) -> float:
     x, y = predictions.astype(float), truth.astype(float)
     return 2 * np.cov(x, y, bias=True)[0, 1] / (x.var() + y.var() + (x.mean() - y.mean()) ** 2)
@@ -51,7 +44,7 @@ def pooled(setting: Setting, seed: int) -> float:
 
 
 def test_results_name_the_fold(plan: Plan) -> None:
-    rows = rows_of(plan, "results.csv")
+    rows = rows_of(plan.workdir / "results.csv")
     assert len(rows) == 11 and {row["table"] for row in rows} == {"folds"}
     for row in rows:
         setting = REGRESSOR if row["model"] == "cnn_regressor" else EMOCLUSTER
@@ -62,7 +55,7 @@ def test_results_name_the_fold(plan: Plan) -> None:
 
 
 def test_mean_and_deviation_are_over_folds(plan: Plan) -> None:
-    records = {row["model"]: row for row in rows_of(plan, "tables/folds.csv")}
+    records = {row["model"]: row for row in rows_of(plan.workdir / "tables/folds.csv")}
     for setting in (REGRESSOR, EMOCLUSTER):
         record, expected = records[setting.model], fold_means(setting)
         assert (record["folds"], record["trials"], record["attribute"]) == ("3", "2", "arousal")
@@ -71,7 +64,7 @@ def test_mean_and_deviation_are_over_folds(plan: Plan) -> None:
 
 
 def test_pooled_is_of_the_trials_that_have_all_folds(plan: Plan) -> None:
-    records = {row["model"]: row for row in rows_of(plan, "tables/folds.csv")}
+    records = {row["model"]: row for row in rows_of(plan.workdir / "tables/folds.csv")}
     both = [pooled(REGRESSOR, seed) for seed in (0, 1)]
     assert float(records["cnn_regressor"]["pooled_ccc_mean"]) == pytest.approx(np.mean(both), rel=1e-6)
     assert float(records["cnn_regressor"]["pooled_ccc_deviation"]) == pytest.approx(np.std(both, ddof=1), rel=1e-5)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from emocluster_jax.experiment.number_of_clusters import ClusterNumber, agreemen
 from emocluster_jax.records.preparation import read_preparation
 from launch import experiment
 from launch.command import run
+from made_runs import rows_of
 from small_records import write_records
 from small_training import FEATURES, draw_recordings
 
@@ -90,8 +90,7 @@ def test_the_command_recommends_and_says_how_to_train(
     where = ["--data-dir", str(plan.data_dir), "--workdir", str(plan.workdir)]
     monkeypatch.setattr("sys.argv", ["experiment", *asked, *where, *GIVEN])
     run(experiment.main)
-    with (plan.workdir / "tables" / "clusters.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(plan.workdir / "tables" / "clusters.csv")
     assert [(row["clusters"], row["attribute"], row["trials"]) for row in rows] == [(k, "arousal", "2") for k in "24"]
     numbers = [
         ClusterNumber(

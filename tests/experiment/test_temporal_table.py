@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-from pathlib import Path
-
 import pytest
 
 from emocluster_jax.console import Console
@@ -12,7 +9,7 @@ from emocluster_jax.corpora.labels import VAD
 from emocluster_jax.experiment.collect import collect
 from emocluster_jax.experiment.grid import Grid, Plan, Run, Setting
 from emocluster_jax.reporting.html.grid_files import read_grid
-from made_runs import make_plan, make_run
+from made_runs import make_plan, make_run, rows_of
 
 GRID = Grid(("temporal",), VAD, (10, 20, 30), (0, 5, 13), trials=1)
 RELATIVES = ("emocluster_gru", "emocluster_cnn", "emocluster_transformer", "emocluster_triplet")
@@ -29,11 +26,6 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
             make_run(plan, run)
     assert collect(plan, "drawn", Console(quiet=True)).missing == 1
     return plan
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_every_system_has_every_number_of_clusters_with_the_pool_and_without() -> None:
