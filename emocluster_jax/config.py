@@ -77,13 +77,17 @@ _DROPPED = Range(float, 0, 1, excludes="highest")
 _EPOCHS = Range(float, 0, 1_000_000)
 _CLIP = Range(float, 0, 65_504, excludes="lowest")
 """Records hold half-precision numbers, which go no further."""
-_MOST_VALUES = 1 << 24
+MOST_CHUNK_VALUES = 1 << 24
 """Numbers that the chunks of one recording may have: 64 MiB of float32, 192 times as many as by default."""
 
 _LABEL_NAME = re.compile("[A-Za-z][A-Za-z0-9_]{0,63}")
 _TAKEN_NAMES = {"file", "start", "end", "id", "split", "speaker", "gender", "chunk", "cluster", "duration_s", "mean"}
 """Other columns of the tables that labels stand in."""
 _INPUT_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+AUDIO = "audio"
+"""The input that every recording has: its chunks of a mel spectrogram or of given features."""
+_NOT_INPUTS = (AUDIO, "mel")
+"""Names of the sound, which no further input can have."""
 
 CHANNEL = Range(int, 1, 65_535, wanted="mix, first, or a channel's number from 1 to 65535")
 
@@ -113,10 +117,15 @@ def check_input_names(names: Iterable[object], where: str) -> None:
     """Raises InputError, with `where` in front, for a name that a further input cannot have, or one given twice."""
     seen = set()
     for name in names:
-        if not isinstance(name, str) or not _INPUT_NAME.fullmatch(name) or name == "audio" or name.endswith("_present"):
+        if (
+            not isinstance(name, str)
+            or not _INPUT_NAME.fullmatch(name)
+            or name in _NOT_INPUTS
+            or name.endswith("_present")
+        ):
             raise InputError(
                 f"{where}: {name!r} cannot be the name of an input; use small letters, digits and underscores, at most "
-                "64, the first a letter, and neither audio nor an ending _present"
+                "64, the first a letter, and neither audio, mel nor an ending _present"
             )
         if name in seen:
             raise InputError(f"{where} names the input {name} twice; name each once")
@@ -155,8 +164,8 @@ class Chunked(Checked):
         super().__post_init__()
         features = cast("Features", self)
         values = features.chunks_per_utterance * features.chunk_frames * features.dimensions
-        if values > _MOST_VALUES:
-            raise InputError(f"the chunks of a recording have {values} values; expected {_MOST_VALUES} at most")
+        if values > MOST_CHUNK_VALUES:
+            raise InputError(f"the chunks of a recording have {values} values; expected {MOST_CHUNK_VALUES} at most")
 
 
 @dataclass(frozen=True)

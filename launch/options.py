@@ -23,6 +23,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, get_args, get_origin
 
+from emocluster_jax.config import check_input_names
 from emocluster_jax.errors import InputError
 from emocluster_jax.settings import Setting, all_settings, settings_of, values_of
 from emocluster_jax.storage.caches import place_caches
@@ -105,6 +106,19 @@ def arguments_for(options: Any, default: Any) -> list[str]:
             words = value if isinstance(value, tuple) else (_NO_NUMBER if value is None else value,)
             arguments += [f"--{setting.option}", *map(str, words)]
     return arguments
+
+
+def named_values(option: str, words: Sequence[str], wanted: str, example: str) -> list[tuple[str, str]]:
+    """The names of inputs, and what is given for each, of an option's words as `wanted`: NAME=..., each name once.
+
+    Raises InputError for anything else.
+    """
+    pairs = [word.partition("=") for word in words]
+    for word, (_, _, value) in zip(words, pairs, strict=True):
+        if not value:
+            raise InputError(f"{option} {word} is not {wanted}; give one for each input: {example}")
+    check_input_names([name for name, _, _ in pairs], option)
+    return [(name, value) for name, _, value in pairs]
 
 
 def option_names(options: type[Any]) -> Iterator[str]:

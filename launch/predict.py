@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from emocluster_jax.api.requests import PredictionSettings
-from emocluster_jax.config import check_input_names
 from emocluster_jax.errors import InputError, one_line
 from emocluster_jax.storage.disk import AGAIN, check_output_file, check_path, writing
 from launch import command
-from launch.options import parse
+from launch.options import named_values, parse
 
 if TYPE_CHECKING:
     from emocluster_jax.api.prediction import Predictions
@@ -63,7 +62,11 @@ def main() -> None:
     for option, given in (("--checkpoint", options.models), ("--input", options.recordings)):
         if not given:
             raise InputError(f"{option} is empty; give at least one path")
-    folders = _folders(options.inputs)
+    folders = {
+        name: Path(folder) for name, folder in named_values("--inputs", options.inputs, "NAME=FOLDER", "text=sentences")
+    }
+    for folder in folders.values():
+        check_path("--inputs", folder)
     check_output_file("--output", options.output)
     if options.embeddings is not None:
         check_output_file("--embeddings", options.embeddings)
@@ -91,17 +94,6 @@ def main() -> None:
         with writing(options.embeddings.parent, AGAIN):
             write_embeddings(options.embeddings, predictions)
     _summarize(options, predictions, len(recordings), console)
-
-
-def _folders(inputs: tuple[str, ...]) -> dict[str, Path]:
-    """The folder of each further input, by its name; InputError for anything but NAME=FOLDER."""
-    pairs = [word.partition("=") for word in inputs]
-    for word, (_, _, folder) in zip(inputs, pairs, strict=True):
-        if not folder:
-            raise InputError(f"--inputs {word} is not NAME=FOLDER; give a folder for each input: text=sentences")
-        check_path("--inputs", Path(folder))
-    check_input_names([name for name, _, _ in pairs], "--inputs")
-    return {name: Path(folder) for name, _, folder in pairs}
 
 
 def _check_outputs(options: Options, inputs: set[Path]) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emocluster_jax.api.requests import PrepareRequest
+from emocluster_jax.config import FRAME_RATE
 from emocluster_jax.corpora.registry import options_classes
-from emocluster_jax.errors import one_line
+from emocluster_jax.errors import InputError, one_line
 from launch import command
-from launch.options import invocation, parse
+from launch.options import invocation, named_values, parse
 
 if TYPE_CHECKING:
     from emocluster_jax.console import Console
@@ -35,6 +36,9 @@ else:
 class Options:
     preparation: PrepareRequest
     of_corpora: _OfCorpora = field(default_factory=_OfCorpora)
+    input_rates: tuple[str, ...] = field(default=(), metadata={"option": "input-rate"})
+    """Which of the further inputs are frames, (frames, numbers), that run along the sound, as NAME=HZ: `face=25` for 25
+    frames per second. All others are one vector for each recording."""
     quiet: bool = False
     """Print nothing but warnings and errors."""
 
@@ -65,11 +69,24 @@ def _summarize(preparation: Preparation, data_dir: Path | str, console: Console)
     console.line(one_line(f"data directory: {data_dir}"))
 
 
+def _rate(name: str, text: str) -> float:
+    try:
+        return FRAME_RATE.check(f"--input-rate of {name}", float(text))
+    except ValueError:
+        raise InputError(
+            f"--input-rate {name}={text} has no number of frames per second; give one: {name}=25"
+        ) from None
+
+
 def main() -> None:
     options = parse(Options, "prepare", DESCRIPTION, "--corpus manifest --source speech --data-dir data")
     from emocluster_jax.api.preparation import prepare
 
     console = command.console(options.quiet)
+    rates = {
+        name: _rate(name, hertz)
+        for name, hertz in named_values("--input-rate", options.input_rates, "NAME=HZ", "face=25")
+    }
     # Those that are given, of whatever corpus: `prepare` refuses other corpora's.
     given = {
         f.name: value
@@ -78,7 +95,8 @@ def main() -> None:
         if (value := getattr(own, f.name)) != f.default
     }
     try:
-        preparation = prepare(**dict(vars(options.preparation), corpus_options=given, console=console))
+        own = {"corpus_options": given, "input_rates": rates, "console": console}
+        preparation = prepare(**dict(vars(options.preparation), **own))
     except KeyboardInterrupt as signal:
         raise type(signal)(f"go on with: {invocation('prepare', *sys.argv[1:])}") from None
     _summarize(preparation, options.preparation.data_dir, console)

@@ -9,6 +9,7 @@ import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from emocluster_jax.config import FeatureConfig
+from emocluster_jax.corpora.inputs import FurtherInput
 from emocluster_jax.corpora.labels import VAD
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.preprocessing.normalization import Statistics
@@ -30,19 +31,27 @@ def vad(*values: float) -> dict[str, float]:
     return dict(zip(VAD, values, strict=True))
 
 
+def further_input(name: str, rows: np.ndarray, features: FeatureConfig) -> FurtherInput:
+    """The input that has these vectors (n, numbers), or these chunks (n, C, frames, numbers)."""
+    if rows.ndim == 2:
+        return FurtherInput(name, rows.shape[1])
+    return FurtherInput(name, rows.shape[3], rows.shape[2] * features.frames_per_second / features.chunk_frames)
+
+
 def write_records(
     data_dir: Path,
     features: FeatureConfig,
     splits: dict[str, tuple[np.ndarray, np.ndarray]],
     folds: Folds | None = None,
-    vectors: dict[str, np.ndarray] | None = None,
+    further: dict[str, np.ndarray] | None = None,
 ) -> Preparation:
     """Writes chunks (n, C, time, mel) and labels (n, 3) of every split into a new directory, `PER_FILE` a file.
 
-    The vectors, by name (n, length), are further inputs of every split; NaN where missing.
+    Further inputs are those of every split, by name: vectors (n, numbers), or chunks (n, C, frames, numbers); NaN where
+    missing.
     """
-    vectors = {name: rows.astype(np.float32) for name, rows in (vectors or {}).items()}
-    inputs = tuple((name, rows.shape[1]) for name, rows in sorted(vectors.items()))
+    further = {name: rows.astype(np.float32) for name, rows in (further or {}).items()}
+    inputs = tuple(further_input(name, rows, features) for name, rows in sorted(further.items()))
     data_dir.mkdir(parents=True)
     layout = Layout(features, VAD, inputs)
     serialize = record_serializer(layout)
@@ -56,7 +65,7 @@ def write_records(
                 serialize(
                     Utterance(f"{split}-{i:03d}", Path("x"), split, labels=vad(*map(float, labels[i]))),
                     chunks[i],
-                    {name: rows[i] for name, rows in vectors.items()},
+                    {name: rows[i] for name, rows in further.items()},
                     1.0,
                 )
                 for i in range(start, min(start + PER_FILE, len(chunks)))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
 from emocluster_jax.config import AugmentationConfig, FeatureConfig, ModelConfig, TrainConfig
+from emocluster_jax.corpora.inputs import FurtherInput
 from emocluster_jax.corpora.labels import VAD, LabelColumns
 from emocluster_jax.feed.split import AUDIO, ResidentSplit, masked, place
 from emocluster_jax.runtime import parallel
@@ -29,6 +31,10 @@ AUGMENTED = AugmentationConfig(
 """All that changes chunks at random."""
 
 
+FURTHER = {"face": FurtherInput("face", 3, 25.0), "text": FurtherInput("text", 6)}
+"""Inputs beside the audio that recordings may have: frames and vectors."""
+
+
 def draw_recordings(utterances: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Chunks that tell of their labels, and the labels; a third of those of valence is missing."""
     rng = np.random.default_rng(seed)
@@ -46,22 +52,32 @@ def draw_vectors(labels: np.ndarray, seed: int) -> np.ndarray:
     return vectors.astype(np.float32)
 
 
-def make_split(utterances: int, seed: int, *, text: bool = False) -> ResidentSplit:
-    """Such recordings on the devices, with the further input `text` if wanted."""
+def draw_frames(labels: np.ndarray, seed: int) -> np.ndarray:
+    """Chunks of frames of three numbers, the first of which tells of arousal; NaN for every third recording."""
+    shape = len(labels), *FURTHER["face"].shape(FEATURES)
+    frames = np.random.default_rng((seed, 2)).normal(50, 2, shape)
+    frames[..., 0] += 10 * (labels[:, :1, None] - 4)
+    frames[2::3] = np.nan
+    return frames.astype(np.float32)
+
+
+def make_split(utterances: int, seed: int, further: Sequence[str] = ()) -> ResidentSplit:
+    """Such recordings on the devices, with these of the inputs `FURTHER`."""
     chunks, labels = draw_recordings(utterances, seed)
-    inputs = {AUDIO: chunks} | (masked({"text": draw_vectors(labels, seed)}) if text else {})
+    drawn = {"text": draw_vectors(labels, seed), "face": draw_frames(labels, seed)}
+    inputs = {AUDIO: chunks} | masked({name: drawn[name] for name in further})
     rows = parallel.local_rows(utterances)
     own = {name: values[rows.start : rows.stop] for name, values in inputs.items()}
     return place(own, LabelColumns(VAD, labels[rows.start : rows.stop]), utterances)
 
 
-def make_data(unlabeled: bool = True, validation: bool = True, *, text: bool = False) -> TrainingData:
+def make_data(unlabeled: bool = True, validation: bool = True, further: Sequence[str] = ()) -> TrainingData:
     """25 labelled recordings, with 9 for validation and 13 without labels if wanted."""
     return TrainingData(
-        train=make_split(25, seed=6, text=text),
-        validation=make_split(9, seed=7, text=text) if validation else None,
-        unlabeled=make_split(13, seed=8, text=text) if unlabeled else None,
-        inputs=(("text", 6),) if text else (),
+        train=make_split(25, seed=6, further=further),
+        validation=make_split(9, seed=7, further=further) if validation else None,
+        unlabeled=make_split(13, seed=8, further=further) if unlabeled else None,
+        inputs=tuple(FURTHER[name] for name in further),
         features=FEATURES,
         feature_mean=np.zeros(FEATURES.mel_bands, np.float32),
         feature_std=np.ones(FEATURES.mel_bands, np.float32),

@@ -97,7 +97,7 @@ def calibrate(request: CalibrateRequest) -> CalibratedModel:
             f"no recording of the {split} split of {data.data_dir} has a label of {' or '.join(names)}; choose another "
             "`split`, or prepare recordings with labels"
         )
-    feed = resolve_feed(request.feed, [len(rows)], data.preparation.features, console)
+    feed = resolve_feed(request.feed, [len(rows)], data.preparation.features, console, saved.inputs)
     loaded = load_split(data, split, console, rows, feed, saved.inputs)
     found = evaluate_split(saved, loaded, lambda of: data.describe(split, rows[of]).ids, console)
 

@@ -112,7 +112,7 @@ def evaluate(request: EvaluateRequest) -> SplitEvaluation:
         raise InputError("the processes have different models, data or splits; give all the same options")
     if (data.preparation.fingerprint, split, data.fold) in calibrated_on and parallel.is_primary():
         console.warn(f"{model} was calibrated on this split: its scores here are better than on other recordings")
-    chosen = resolve_feed(request.feed, [size], data.preparation.features, console)
+    chosen = resolve_feed(request.feed, [size], data.preparation.features, console, saved.inputs)
     return evaluate_prepared(saved, data, split, chosen, console, engine=request.engine)
 
 
@@ -173,10 +173,9 @@ def open_data_for(
             f"{data_dir} was normalised with other statistics than the model's training data; prepare the corpus for "
             "this model, with `statistics_from` the model directory"
         )
-    if missing := dict(saved.inputs).items() - dict(data.preparation.inputs).items():
+    if missing := [str(given) for given in saved.inputs if given not in data.preparation.inputs]:
         raise InputError(
-            f"{data_dir} does not have all inputs that the model reads: "
-            f"{', '.join(f'{name} of {length} numbers' for name, length in sorted(missing))}; prepare recordings with "
+            f"{data_dir} does not have all inputs that the model reads: {', '.join(missing)}; prepare recordings with "
             "them"
         )
     if pool:

@@ -19,6 +19,7 @@ from emocluster_jax.api.requests import PredictionSettings, asked_by
 from emocluster_jax.config import AudioConfig, Engine, GivenFeatures, channel_number
 from emocluster_jax.console import Console
 from emocluster_jax.corpora.audio_files import recording_suffixes
+from emocluster_jax.corpora.inputs import names_of
 from emocluster_jax.errors import InputError
 from emocluster_jax.inference.input_recordings import find_recordings, with_inputs
 from emocluster_jax.inference.predictor import Predictor, load_model
@@ -160,7 +161,7 @@ def predict(request: PredictRequest) -> Predictions:
     suffixes = recording_suffixes(predictors[0].features)
     with console.showing_log():
         found = _recordings(request, suffixes)
-    read = dict(inputs_of(predictors))
+    read = names_of(inputs_of(predictors))
     if unread := ", ".join(name for name in request.inputs if name not in read):
         raise InputError(
             f"`inputs` gives {unread}, and the models read {', '.join(read) or 'nothing'} besides audio; leave it out"

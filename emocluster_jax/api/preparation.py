@@ -6,10 +6,11 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from emocluster_jax.api.requests import PrepareRequest, asked_by
-from emocluster_jax.config import SPLITS, Features, FrontEndFeatures, GivenFeatures, front_end_named
+from emocluster_jax.config import AUDIO, SPLITS, Features, FrontEndFeatures, GivenFeatures, front_end_named
 from emocluster_jax.console import Console
 from emocluster_jax.corpora.audio_files import AUDIO_SUFFIXES, FRAME_SUFFIXES
 from emocluster_jax.corpora.labels import outlying_labels
@@ -17,7 +18,7 @@ from emocluster_jax.corpora.registry import CorpusName, options_of, read_corpus
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError, one_line
 from emocluster_jax.preprocessing.front_ends import library
-from emocluster_jax.preprocessing.given_frames import most_frequent_dimensions, shape_of
+from emocluster_jax.preprocessing.given_frames import most_frequent_numbers, shape_of
 from emocluster_jax.preprocessing.normalization import Statistics
 from emocluster_jax.records.beam import BeamRunner, beam_runner
 from emocluster_jax.records.folds import in_one_split
@@ -62,6 +63,8 @@ def prepare(request: PrepareRequest) -> Preparation:
         if corpus == "demo":
             _make_demo(source, console)
         utterances = read_corpus(corpus, source, own, suffixes, unlabeled, request.unlabeled_limit)
+    if request.inputs is not None:
+        utterances = _with_inputs_of(request, utterances)
     for warning in outlying_labels(utterances):
         console.warn(warning)
     preparation = write_records(
@@ -75,10 +78,27 @@ def prepare(request: PrepareRequest) -> Preparation:
         given=None if request.statistics_from is None else _given_statistics(Path(request.statistics_from)),
         folds=folds,
         audio=request.audio,
+        input_rates=request.input_rates,
     )
     for warning in _empty_splits(request, utterances, preparation):
         console.warn(warning)
     return preparation
+
+
+def _with_inputs_of(request: PrepareRequest, utterances: Sequence[Utterance]) -> list[Utterance]:
+    """The rows with those of their further inputs alone that the request names; InputError for one that none has."""
+    wanted = set(request.inputs or ()) - {AUDIO, request.features}
+    there = {name for utterance in utterances for name in utterance.inputs}
+    if missing := ", ".join(sorted(wanted - there)):
+        raise InputError(
+            f"`inputs` names {missing}, and no recording has it; besides audio they have "
+            f"{', '.join(sorted(there)) or 'nothing'}; give its files in a column input:NAME of the manifest, or leave "
+            "it out"
+        )
+    return [
+        replace(utterance, inputs={name: path for name, path in utterance.inputs.items() if name in wanted})
+        for utterance in utterances
+    ]
 
 
 def _given_statistics(folder: Path) -> GivenStatistics:
@@ -175,7 +195,7 @@ def _features(
                 yield utterance.path
                 task.advance()
 
-        dimensions = most_frequent_dimensions(paths())
+        dimensions = most_frequent_numbers(paths(), of_frames=True)
     if dimensions is None:
         first = utterances[0].path
         shape = shape_of(first)

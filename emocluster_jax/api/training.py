@@ -20,7 +20,7 @@ from emocluster_jax.api.requests import FitRequest, asked_by
 from emocluster_jax.clustering.kmeans import assign
 from emocluster_jax.config import TrainConfig, presets
 from emocluster_jax.console import Console, counted
-from emocluster_jax.corpora.inputs import InputSizes
+from emocluster_jax.corpora.inputs import FurtherInputs
 from emocluster_jax.corpora.speaker_split import shared_speakers_warning
 from emocluster_jax.errors import InputError, one_line
 from emocluster_jax.evaluation import run_results
@@ -161,7 +161,7 @@ def fit(request: FitRequest) -> TrainingRun:
         if preparation.shared_speakers and parallel.is_primary():
             console.warn(shared_speakers_warning(preparation.shared_speakers))
         counts = {**prepared.counts, "unlabeled": len(pool)}
-        chosen = resolve_feed(request.feed, list(counts.values()), preparation.features, console)
+        chosen = resolve_feed(request.feed, list(counts.values()), preparation.features, console, inputs)
         data = _load(prepared, inputs, pool, chosen, console)
         with request.stopping or contextlib.nullcontext(lambda: False) as stop:
             drawer = _curves_drawer(workdir)
@@ -207,7 +207,7 @@ def _pool(preparation: Preparation, config: TrainConfig, console: Console) -> In
 
 
 def _load(
-    data: PreparedData, inputs: InputSizes, pool: Int[np.ndarray, " n"], feed: Feed, console: Console
+    data: PreparedData, inputs: FurtherInputs, pool: Int[np.ndarray, " n"], feed: Feed, console: Console
 ) -> TrainingData:
     preparation = data.preparation
 

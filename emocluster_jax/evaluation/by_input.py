@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from emocluster_jax.console import Console
+from emocluster_jax.corpora.inputs import names_of
 from emocluster_jax.evaluation.metrics import Scores, score_sentences, sentence_attributes
 from emocluster_jax.feed.split import AUDIO, OneInput, Split, mask_name, rows_on_host
 from emocluster_jax.inference.forward import chunk_attributes, make_forward
@@ -20,7 +21,7 @@ def scores_alone(model: SavedModel, split: Split, console: Console) -> dict[str,
         return {}
     found: dict[str, dict[str, Scores]] = {name: {} for name in names}
     variables = parallel.replicate(model.variables)
-    for given in (AUDIO, *dict(model.inputs)):
+    for given in (AUDIO, *names_of(model.inputs)):
         with console.task(f"evaluating with {given} alone", split.chunk_count, "chunks") as task:
             outputs = make_forward(model.config)(variables, OneInput.of(split, given), task.advance)
         predictions = sentence_attributes(chunk_attributes(outputs, split), model.label_mean, model.label_std)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from jaxtyping import Int, Shaped
 
 from emocluster_jax.config import Features
 from emocluster_jax.console import Console
-from emocluster_jax.corpora.inputs import InputSizes
+from emocluster_jax.corpora.inputs import FurtherInputs
 from emocluster_jax.corpora.labels import LabelColumns
 from emocluster_jax.errors import InputError
 from emocluster_jax.feed.split import AUDIO, Feed, Inputs, Split, block_starts, known_of_all, masked, place
@@ -38,10 +39,17 @@ _MOST_THREADS = 16
 _POOL_SEED = 2021
 
 
-def resolve_feed(feed: Feed | Literal["auto"], recordings: Sequence[int], features: Features, console: Console) -> Feed:
+def resolve_feed(
+    feed: Feed | Literal["auto"],
+    recordings: Sequence[int],
+    features: Features,
+    console: Console,
+    inputs: FurtherInputs = (),
+) -> Feed:
     """Where the chunks of these splits are to be, the same on every process; prints the choice in one line.
 
-    "auto" decides by the free memory. `recordings` are those of each split that is used, over all processes.
+    "auto" decides by the free memory. `recordings` are those of each split that is used, over all processes, and
+    `inputs` the further inputs that are read.
 
     Raises:
       InputError: there is no such feed, or the processes of the run want different ones.
@@ -51,7 +59,7 @@ def resolve_feed(feed: Feed | Literal["auto"], recordings: Sequence[int], featur
     # Devices and hosts may differ; the programs must not.
     if not parallel.same_everywhere(feed):
         raise InputError(f"`feed` is {feed} on this process and not on all others; give all the same")
-    needed = chunk_bytes(recordings, features)
+    needed = chunk_bytes(recordings, features, inputs)
     if feed != "auto":
         console.line(f"Chunks: {_size(needed)}, {feed}, as `feed` says")
         return feed
@@ -73,10 +81,12 @@ def _size(count: int) -> str:
     return f"{count / _GB:.2f} GB" if count >= 0.1 * _GB else f"{count / 1e6:.1f} MB"
 
 
-def chunk_bytes(recordings: Sequence[int], features: Features) -> int:
-    """Size of the float16 chunks of these splits that the devices of one process hold, padding included."""
+def chunk_bytes(recordings: Sequence[int], features: Features, inputs: FurtherInputs = ()) -> int:
+    """Size of the inputs of these splits that the devices of one process hold, padding included: float16 chunks of the
+    sound, and further ones in float32."""
     rows = sum(len(parallel.local_rows(count)) for count in recordings)
-    return 2 * rows * features.chunks_per_utterance * features.chunk_frames * features.dimensions
+    audio = 2 * features.chunks_per_utterance * features.chunk_frames * features.dimensions
+    return rows * (audio + sum(4 * math.prod(given.shape(features)) for given in inputs))
 
 
 def fits(needed: float, free: float) -> bool:
@@ -97,7 +107,7 @@ def load_split(
     console: Console,
     indices: Int[np.ndarray, " n"] | None = None,
     feed: Feed = "resident",
-    inputs: InputSizes = (),
+    inputs: FurtherInputs = (),
 ) -> Split:
     """Opens a split, or its recordings at these indices, with further inputs that the network is given.
 
@@ -184,18 +194,25 @@ class StreamedSplit(Split):
     ) -> list[dict[str, Shaped[np.ndarray, "devices recordings ..."]]]:
         """The inputs of these chunk numbers, step by step; every recording is read once, in the order of the files."""
         numbers, count = rows.reshape(-1), rows.size // together
-        chunks = np.zeros((numbers.size, *self.source.shape[1:]), np.float16)
-        vectors = {name: np.full((count, length), np.nan, np.float32) for name, length in self.source.inputs}
+        arrays: dict[str, np.ndarray] = {AUDIO: np.zeros((numbers.size, *self.source.shape[1:]), np.float16)}
+        for name, shape in self.source.input_shapes.items():
+            in_chunks = len(shape) == 3
+            arrays[name] = np.full((numbers.size, *shape[1:]) if in_chunks else (count, *shape), np.nan, np.float32)
         order = np.argsort(numbers, kind="stable")
         order = order[numbers[order] < self.chunk_count]
         recordings, firsts = np.unique(numbers[order] // self.chunks_per_utterance, return_index=True)
         for recording, (first, last) in zip(recordings, pairwise([*firsts, len(order)]), strict=True):
             places = order[first:last]
             held = self.source.read(int(self.indices[recording]))
-            chunks[places] = held.chunks[numbers[places] % self.chunks_per_utterance]
-            for name, vector in held.vectors.items():
-                vectors[name][places // together] = vector
-        inputs = {AUDIO: chunks.reshape(-1, together, *chunks.shape[1:])} | masked(vectors)
+            for name, array in {AUDIO: held.chunks, **held.inputs}.items():
+                if array.ndim == 3:
+                    arrays[name][places] = array[numbers[places] % self.chunks_per_utterance]
+                else:
+                    arrays[name][places // together] = array
+        by_recording = {
+            name: held.reshape(count, -1, *held.shape[1:]) if held.ndim == 3 else held for name, held in arrays.items()
+        }
+        inputs = {AUDIO: by_recording.pop(AUDIO)} | masked(by_recording)
         steps, devices, size = rows.shape
         dealt = {name: held.reshape(steps, devices, size // together, *held.shape[1:]) for name, held in inputs.items()}
         return [{name: held[step] for name, held in dealt.items()} for step in range(steps)]

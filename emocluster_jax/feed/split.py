@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Float32, Int, Shaped
 
+from emocluster_jax.config import AUDIO
 from emocluster_jax.corpora.labels import LabelColumns
 from emocluster_jax.runtime import parallel
 
@@ -22,15 +23,13 @@ Feed = Literal["resident", "streamed"]
 
 _ON_HOST = 64
 """Recordings of every device that come to the host together."""
-AUDIO = "audio"
-"""The input that every recording has: its chunks of a mel spectrogram or of given features."""
 
 Inputs = Mapping[str, Array]
 """Arrays by name, with a row per recording.
 
-"audio" is chunked, (recordings, C, time, mel); a further input is one vector per recording, (recordings, dims), zeros
-where it is missing, as its mask `mask_name` says: 1 where there is one, 0 where it is missing. Without a mask an input
-is there for every recording, as the audio mostly is.
+"audio" is chunked, (recordings, C, time, mel), as are frames of a further input, (recordings, C, frames, dims); one of
+vectors is (recordings, dims). A further input is zeros where it is missing, as its mask `mask_name` says: 1 where there
+is one, 0 where it is missing. Without a mask an input is there for every recording, as the audio mostly is.
 """
 
 
@@ -91,6 +90,16 @@ def presence(inputs: Inputs, name: str) -> Float[Array, " recordings"]:
     return inputs.get(mask_name(name), jnp.ones(len(inputs[AUDIO])))
 
 
+def is_chunked(rows: Array | np.ndarray) -> bool:
+    """Whether a recording's part of this array of `Inputs` is in chunks; otherwise it stands beside all of them."""
+    return rows.ndim == 4
+
+
+def by_row(values: Any, rows: Any) -> Any:
+    """Values, one a row, in a shape that multiplies these rows of any shape."""
+    return values.reshape(-1, *[1] * (rows.ndim - 1))
+
+
 def per_chunk(rows: Float[Array, "recordings ..."], inputs: Inputs) -> Float[Array, "n ..."]:
     """Rows of the recordings whose `inputs` these are, repeated for each of their chunks."""
     return jnp.repeat(rows, inputs[AUDIO].shape[1], axis=0)
@@ -100,14 +109,14 @@ def remasked(inputs: Inputs, masks: Mapping[str, Float[Array, " recordings"]]) -
     """What replaces arrays of the inputs where these get other masks, which are given by the inputs' names: 1 for what
     recordings have and show, 0 for what is hidden.
 
-    Vectors that are hidden are zeros, as missing ones are. Audio stays as it is, and only its mask tells: the encoder
-    takes its moments over the audio of all recordings.
+    Further inputs that are hidden are zeros, as missing ones are. Audio stays as it is, and only its mask tells: the
+    encoder takes its moments over the audio of all recordings.
     """
     found = {}
     for name, mask in masks.items():
         found[mask_name(name)] = mask
         if name != AUDIO:
-            found[name] = inputs[name] * mask[:, None]
+            found[name] = inputs[name] * by_row(mask, inputs[name])
     return found
 
 
@@ -117,13 +126,14 @@ def further_inputs_in(inputs: Inputs) -> list[str]:
 
 
 def masked(
-    vectors: Mapping[str, Float[np.ndarray, "recordings dims"]],
+    further: Mapping[str, Float[np.ndarray, "recordings ..."]],
 ) -> dict[str, Float32[np.ndarray, "recordings ..."]]:
-    """Further inputs as networks get them: with zeros where a vector is missing (NaN), and the masks that say so."""
+    """Further inputs as networks get them: with zeros where one is missing (NaN), and the masks that say so."""
     arrays: dict[str, np.ndarray] = {}
-    for name, rows in vectors.items():
-        present = np.asarray(np.isfinite(rows).all(axis=1))
-        arrays |= {name: np.where(present[:, None], rows, np.float32(0)), mask_name(name): present.astype(np.float32)}
+    for name, rows in further.items():
+        present = np.asarray(np.isfinite(rows).all(axis=tuple(range(1, rows.ndim))))
+        shown = np.where(by_row(present, rows), rows, np.float32(0))
+        arrays |= {name: shown, mask_name(name): present.astype(np.float32)}
     return arrays
 
 
@@ -252,7 +262,7 @@ def draw_program(together: int) -> Callable[[tuple[()], Inputs, Array], Inputs]:
         each = inputs[AUDIO].shape[1]
 
         def share(rows: Array) -> Array:
-            if rows.ndim < 4:
+            if not is_chunked(rows):
                 return parallel.gather_rows(rows, batch[::together] // each)
             chunks = parallel.gather_rows(rows.reshape(-1, *rows.shape[2:]), batch)
             return chunks.reshape(-1, together, *chunks.shape[1:])

@@ -37,7 +37,7 @@ from emocluster_jax.config import (
     ModelConfig,
     features_from_dict,
 )
-from emocluster_jax.corpora.inputs import LENGTH, InputSizes
+from emocluster_jax.corpora.inputs import FurtherInputs, inputs_as_json, inputs_from_json
 from emocluster_jax.errors import InputError
 from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
 from emocluster_jax.models.registry import further_inputs, variables_of
@@ -100,7 +100,7 @@ class SavedModel:
     centroids: Float[np.ndarray, "K E"] | None
     origin: dict[str, Any]
     audio: AudioConfig = DEFAULT_AUDIO
-    inputs: InputSizes = ()
+    inputs: FurtherInputs = ()
 
     @property
     def knows_labels(self) -> bool:
@@ -165,7 +165,7 @@ def write_pending(directory: Path, model: SavedModel) -> None:
         "weights": name,
         "weights_sha256": file_sha256(directory / name / CHECKSUMS),
         **settings_as_json(model),
-        "inputs": dict(model.inputs),
+        "inputs": inputs_as_json(model.inputs),
         "has_centroids": model.centroids is not None,
         "origin": model.origin,
     }
@@ -245,7 +245,8 @@ def read_model(directory: Path) -> SavedModel:
         has_centroids, origin = description["has_centroids"], description.get("origin", {})
         if not isinstance(has_centroids, bool) or not isinstance(origin, dict):
             raise InputError(f"{path}: has_centroids or origin is damaged; write the model anew")
-        inputs = _inputs(description.get("inputs", {}), config, f"{path}: inputs")
+        where = f"{path}: inputs"
+        inputs = further_inputs(config, inputs_from_json(description.get("inputs", {}), where), where)
         template = _array_template(config, clustering, features, inputs, has_centroids)
         if (size := _bytes_of(template)) > _MOST_BYTES:
             raise InputError(f"{path} describes {size} bytes of weights; {_MOST_BYTES} are allowed at most")
@@ -390,7 +391,7 @@ def _checkpointer() -> ocp.StandardCheckpointer:
 
 
 def _array_template(
-    config: ModelConfig, clustering: ClusteringConfig, features: Features, inputs: InputSizes, has_centroids: bool
+    config: ModelConfig, clustering: ClusteringConfig, features: Features, inputs: FurtherInputs, has_centroids: bool
 ) -> dict[str, Any]:
     """The arrays of a model with these settings, as `jax.ShapeDtypeStruct`s."""
     template: dict[str, Any] = {"variables": variables_of(config, features, inputs)}
@@ -425,13 +426,6 @@ def _vector(values: Any, length: int, where: str) -> Float[np.ndarray, " n"]:
     if vector.shape != (length,) or not np.isfinite(vector).all():
         raise InputError(f"{where} holds {vector.size} values, expected {length} finite ones; write the model anew")
     return vector
-
-
-def _inputs(values: Any, config: ModelConfig, where: str) -> InputSizes:
-    if not isinstance(values, dict):
-        raise InputError(f"{where} is not an object of lengths by name; write the model anew")
-    sizes = tuple(sorted((name, LENGTH.check(f"{where}: {name}", length)) for name, length in values.items()))
-    return further_inputs(config, sizes, where)
 
 
 def _by_attribute(values: Any, config: ModelConfig, where: str) -> Float[np.ndarray, " A"]:

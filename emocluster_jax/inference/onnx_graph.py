@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Num
 
 from emocluster_jax import __version__
+from emocluster_jax.corpora.inputs import names_of
 from emocluster_jax.inference.model_directory import SavedModel
 from emocluster_jax.models.encoder import CONVOLUTION_STRIDES, NORM_EPSILON
 from emocluster_jax.models.registry import NETWORKS
@@ -90,7 +91,7 @@ def not_as_graph(model: SavedModel) -> str | None:
     """What about a model a graph cannot hold; None if it can hold all of it."""
     if NETWORKS[model.config.system].across_chunks:
         return "a model that looks across chunks"
-    return f"a model that reads {', '.join(dict(model.inputs))} besides audio" if model.inputs else None
+    return f"a model that reads {', '.join(names_of(model.inputs))} besides audio" if model.inputs else None
 
 
 def onnx_session(

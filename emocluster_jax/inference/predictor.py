@@ -24,7 +24,7 @@ from jaxtyping import Float, Int, Shaped
 from numpy.typing import DTypeLike
 
 from emocluster_jax.config import AudioConfig, Engine, Features
-from emocluster_jax.corpora.inputs import InputSizes
+from emocluster_jax.corpora.inputs import FurtherInputs, names_of
 from emocluster_jax.errors import InputError, RecordingError
 from emocluster_jax.feed.split import AUDIO, masked
 from emocluster_jax.inference.engine import JaxNetwork, OnnxNetwork, check_engine, runs_on_onnx
@@ -34,15 +34,15 @@ from emocluster_jax.models.encoder import DENSE_WIDTH, scaled_width
 from emocluster_jax.models.registry import NETWORKS
 from emocluster_jax.preprocessing.audio import Condition
 from emocluster_jax.preprocessing.chunks import chunk_parts, frames_of_parts, mel_chunks
-from emocluster_jax.preprocessing.given_frames import checked_vector
+from emocluster_jax.preprocessing.further_inputs import check_durations, checked_inputs, input_arrays
 from emocluster_jax.preprocessing.normalization import Statistics
 from emocluster_jax.preprocessing.quality import quality_of, silent_reason
 from emocluster_jax.preprocessing.sources import as_source, reader
 from emocluster_jax.runtime.parallel import check_not_forked
 from emocluster_jax.runtime.programs import keep_programs
 
-Vectors = Mapping[str, Float[np.ndarray, "recordings length"]]
-"""Further inputs by name, with NaN where a recording's is missing."""
+Further = Mapping[str, Float[np.ndarray, "recordings ..."]]
+"""Further inputs by name, each (recordings, *`FurtherInput.shape`), with NaN where a recording's is missing."""
 NO_CLUSTER = -1
 """The cluster of what is silent."""
 
@@ -108,7 +108,7 @@ class Predictor:
         self.audio: AudioConfig = model.audio
         self.statistics = Statistics(model.feature_mean, model.feature_std)
         self.knows_labels: bool = model.knows_labels
-        self.inputs: InputSizes = model.inputs
+        self.inputs: FurtherInputs = model.inputs
         self._label_mean, self._label_std = model.label_mean, model.label_std
         self._model = dataclasses.replace(model, variables=jax.device_get(model.variables))
         count, width = self.features.chunks_per_utterance, scaled_width(DENSE_WIDTH, model.config)
@@ -127,7 +127,7 @@ class Predictor:
         system, clusters = self._model.config.system, self._model.config.clusters
         clustering = f" with {clusters} clusters" if NETWORKS[system].clusters else ""
         labels = ", ".join(self.attributes) if self.knows_labels else "no attributes"
-        read = ", ".join([self.features.summary, *dict(self.inputs)])
+        read = ", ".join([self.features.summary, *names_of(self.inputs)])
         return f"Predictor of {self.title}: {labels}; {system}{clustering}, reads {read}"
 
     @cached_property
@@ -147,7 +147,7 @@ class Predictor:
         self,
         signal: Shaped[np.ndarray, " samples"] | Shaped[np.ndarray, "rows columns"],
         sampling_rate: float,
-        inputs: Mapping[str, Shaped[np.ndarray, " length"] | None] = MappingProxyType({}),
+        inputs: Mapping[str, Shaped[np.ndarray, " ..."] | None] = MappingProxyType({}),
     ) -> Prediction:
         """Predicts one recording.
 
@@ -155,56 +155,50 @@ class Predictor:
           signal: samples of any scale, (samples,) or (channels, samples); divided by their peak. Integers are PCM:
             `preprocessing.audio.to_mono_resampled`. For a model of given features, frames (frames, dimensions).
           sampling_rate: in Hz; any. Of frames: that of the model's features.
-          inputs: by name, the vector of each further input that the model reads, or None where it is missing, which
-            the network is told as in training.
+          inputs: by name, the vector or the frames (frames, numbers) of each further input that the model reads, or
+            None where it is missing, which the network is told as in training.
 
         Raises:
           InputError: `inputs` has other names than the model's.
           RecordingError: no samples, silent (or all of its chunks are), not finite, or of an absurd rate; frames of
-            other dimensions or another rate than the model's; a vector that is not finite or has another length.
+            other dimensions or another rate than the model's; a further input that is not finite, has another length,
+            or frames that do not last as long as the recording.
         """
-        vectors = self._vectors(inputs)
+        self._check_named(inputs)
+        found = checked_inputs(inputs, self.inputs)
         source = as_source(signal, sampling_rate, self.features, self.audio)
         parts = chunk_parts(reader(source), 0, len(source), self.features)
         if quality_of(parts, self.features, Condition()).is_silent:
             raise RecordingError(silent_reason(self.features))
         chunks = mel_chunks(frames_of_parts(parts, self.features), self.features, self.statistics)
-        return self.predict_chunks(chunks, vectors)[0]
+        check_durations(found, self.inputs, len(source) / self.features.source_rate)
+        arrays = input_arrays(found, self.inputs, self.features, 0.0, len(source))
+        return self.predict_chunks(chunks, {name: array[None] for name, array in arrays.items()})[0]
 
-    def _vectors(self, given: Mapping[str, Shaped[np.ndarray, " length"] | None]) -> Vectors:
-        """One recording's vectors; NaN where one is missing."""
-        if given.keys() != (sizes := dict(self.inputs)).keys():
+    def _check_named(self, given: Mapping[str, object]) -> None:
+        if given.keys() != set(names := names_of(self.inputs)):
             raise InputError(
-                f"{self.title} reads {', '.join(sizes) or 'nothing'} besides audio, and `inputs` has "
-                f"{', '.join(given) or 'nothing'}; give the vector of each, or None where it is missing"
+                f"{self.title} reads {', '.join(names) or 'nothing'} besides audio, and `inputs` has "
+                f"{', '.join(given) or 'nothing'}; give the vector or the frames of each, or None where it is missing"
             )
-        vectors = {}
-        for name, length in self.inputs:
-            try:
-                vector = given[name]
-                found = np.full(length, np.nan, np.float32) if vector is None else checked_vector(vector, length)
-            except RecordingError as error:
-                raise RecordingError(f"input {name}: {error}") from None
-            vectors[name] = found[None]
-        return vectors
 
     def predict_chunks(
-        self, chunks: Float[np.ndarray, "n frames mel"], vectors: Vectors = MappingProxyType({})
+        self, chunks: Float[np.ndarray, "n frames mel"], further: Further = MappingProxyType({})
     ) -> list[Prediction]:
         """Predicts recordings by their normalised chunks, one recording after another; compiled per number of chunks.
 
-        `vectors` are the further inputs that the model reads, of the same recordings; NaN where one is missing.
+        `further` are the further inputs that the model reads, of the same recordings; NaN where one is missing.
         """
-        return self.predictions(self.forward(chunks, vectors))
+        return self.predictions(self.forward(chunks, further))
 
-    def forward(self, chunks: Float[np.ndarray, "n frames mel"], vectors: Vectors = MappingProxyType({})) -> Outputs:
+    def forward(self, chunks: Float[np.ndarray, "n frames mel"], further: Further = MappingProxyType({})) -> Outputs:
         """Starts the network on inputs as of `predict_chunks`; returns without waiting for the device if that is JAX's.
 
         Raises InputError in a process that was forked from one in which JAX had started.
         """
         check_not_forked()
         audio = chunks.reshape(-1, self.features.chunks_per_utterance, *chunks.shape[1:])
-        inputs = {AUDIO: audio} | masked({name: vectors[name] for name, _ in self.inputs})
+        inputs = {AUDIO: audio} | masked({given.name: further[given.name] for given in self.inputs})
         return self._network(inputs)
 
     def predictions(self, outputs: Outputs) -> list[Prediction]:

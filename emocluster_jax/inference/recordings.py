@@ -31,14 +31,14 @@ from emocluster_jax.config import (
     FrontEndFeatures,
     GivenFeatures,
 )
-from emocluster_jax.corpora.inputs import InputSizes
+from emocluster_jax.corpora.inputs import FurtherInputs
 from emocluster_jax.corpora.segments import segment_suffix
 from emocluster_jax.errors import InputError, RecordingError
 from emocluster_jax.inference.predictor import Prediction, Predictor
 from emocluster_jax.preprocessing.audio import Condition
 from emocluster_jax.preprocessing.chunks import ChunkParts, chunk_parts, frames_of_parts, mel_chunks
 from emocluster_jax.preprocessing.front_ends import loaded
-from emocluster_jax.preprocessing.given_frames import read_vectors
+from emocluster_jax.preprocessing.further_inputs import InputArray, check_durations, input_arrays, read_inputs
 from emocluster_jax.preprocessing.quality import Quality, quality_of, silent_reason
 from emocluster_jax.preprocessing.sources import LongRecording, Read, open_source, reader, segment_bounds
 from emocluster_jax.preprocessing.spectrogram import mel_filters
@@ -163,7 +163,7 @@ def predict_prepared(predictor: Predictor, source: ChunkSource, positions: Seque
     with ThreadPoolExecutor(threads, thread_name_prefix="read") as pool:
         recordings = in_order(pool, source.read, positions, ahead=size + threads)
         while batch := list(islice(recordings, size)):
-            yield from _predict(predictor, batch, source.inputs, size)
+            yield from _predict(predictor, batch, size)
 
 
 def check_extent(window_s: float | None, batch_size: int | None, workers: int | None) -> None:
@@ -177,14 +177,15 @@ def check_extent(window_s: float | None, batch_size: int | None, workers: int | 
 
 
 _Settings = tuple[Features, AudioConfig]
-_Vectors = dict[str, Float[np.ndarray, " length"]]
+_Further = dict[str, InputArray]
+"""A recording's further inputs, as `input_arrays` gives them."""
 _Chunks = Float[np.ndarray, "C frames mel"]
 _Opened = tuple[Float[np.ndarray, " time *frame"] | LongRecording, Read, Condition]
 """A recording's samples or frames, what reads parts of them, and what was noticed as it was decoded."""
 
 
 class _Segment(NamedTuple):
-    """A recording or a window of it, with its quality for each of the models' settings and its further inputs."""
+    """A recording or a window of it, with its quality and its further inputs for each of the models' settings."""
 
     file: str
     start_s: float
@@ -192,7 +193,7 @@ class _Segment(NamedTuple):
     is_last: bool
     is_whole: bool
     quality: dict[_Settings, Quality]
-    vectors: _Vectors
+    further: dict[_Settings, _Further]
 
     @property
     def is_silent(self) -> bool:
@@ -251,11 +252,12 @@ class _FrontEnd:
     def _windows(
         self, recording: Recording, opened: dict[_Settings, _Opened], window_s: float | None
     ) -> Iterator[_Cut | Skipped]:
-        (features, _), (source, _, _) = next(iter(opened.items()))
-        rate, length = features.source_rate, len(source)
+        (first, _), (source, _, _) = next(iter(opened.items()))
+        rate, length = first.source_rate, len(source)
         try:
             segment_bounds(length, rate, recording.start_s, recording.end_s)
-            vectors = read_vectors(recording.inputs, self.inputs)
+            whole = read_inputs(recording.inputs, self.inputs)
+            check_durations(whole, self.inputs, length / rate)
         except RecordingError as error:
             yield _skipped(recording, error)
             return
@@ -266,16 +268,18 @@ class _FrontEnd:
         for i in range(count):
             start_s = first_s + i * window_s if window_s else first_s
             end_s = min(first_s + (i + 1) * window_s, last_s) if window_s else last_s
-            parts, quality = {}, {}
+            parts, quality, further = {}, {}, {}
             try:
                 for settings, (source, read, condition) in opened.items():
-                    bounds = segment_bounds(len(source), settings[0].source_rate, start_s, end_s)
-                    parts[settings] = chunk_parts(read, *bounds, settings[0])
-                    quality[settings] = quality_of(parts[settings], settings[0], condition)
+                    features, _ = settings
+                    bounds = segment_bounds(len(source), features.source_rate, start_s, end_s)
+                    parts[settings] = chunk_parts(read, *bounds, features)
+                    quality[settings] = quality_of(parts[settings], features, condition)
+                    further[settings] = input_arrays(whole, self.inputs, features, start_s, parts[settings].length)
             except RecordingError as error:
                 yield _skipped(recording, error)
                 return
-            yield _Segment(recording.name, start_s, end_s, i == count - 1, is_whole_file, quality, vectors), parts
+            yield _Segment(recording.name, start_s, end_s, i == count - 1, is_whole_file, quality, further), parts
 
     def with_chunks(self, cut: _Cut | Skipped) -> _Chunked | Skipped:
         if isinstance(cut, Skipped):
@@ -302,16 +306,14 @@ def _check_one_input(models: Sequence[Features]) -> None:
         raise InputError(f"the models read different things ({found}); predict with one after the other")
 
 
-def inputs_of(predictors: Sequence[Predictor]) -> InputSizes:
-    """The further inputs of all models; raises InputError where two read one of different lengths."""
-    inputs = sorted({size for predictor in predictors for size in predictor.inputs})
-    for (one, shorter), (other, longer) in pairwise(inputs):
-        if one == other:
-            raise InputError(
-                f"the models read the input {one} with {shorter} and with {longer} numbers; predict with one after the "
-                "other"
-            )
-    return tuple(inputs)
+def inputs_of(predictors: Sequence[Predictor]) -> FurtherInputs:
+    """The further inputs of all models; raises InputError where two read one of different kinds."""
+    inputs = dict.fromkeys(given for predictor in predictors for given in predictor.inputs)
+    found = sorted(inputs, key=lambda given: given.name)
+    for one, other in pairwise(found):
+        if one.name == other.name:
+            raise InputError(f"the models read {one} and {other}; predict with one after the other")
+    return tuple(found)
 
 
 def _of_files(recordings: Iterable[Recording]) -> Iterator[list[Recording]]:
@@ -347,9 +349,10 @@ def _through_networks(
     while batch := tuple(islice(segments, batch_size)):
         usable = [item for item in batch if not isinstance(item, Skipped) and not item[0].is_silent]
         predictions = []
-        for predictor, position in zip(front_end.predictors, front_end.chunks_of, strict=True) if usable else ():
-            rows = [(chunks[position], segment.vectors) for segment, chunks in usable]
-            predictions.append(networks.submit(_predict, predictor, rows, front_end.inputs, batch_size))
+        predictors = zip(front_end.predictors, front_end.chunks_of, front_end.settings, strict=True)
+        for predictor, position, settings in predictors if usable else ():
+            rows = [(chunks[position], segment.further[settings]) for segment, chunks in usable]
+            predictions.append(networks.submit(_predict, predictor, rows, batch_size))
         running.append((batch, predictions))
         if len(running) > ahead:
             yield from _finished(front_end, *running.popleft())
@@ -357,18 +360,17 @@ def _through_networks(
         yield from _finished(front_end, *running.popleft())
 
 
-def _predict(
-    predictor: Predictor, recordings: Sequence[tuple[_Chunks, _Vectors]], inputs: InputSizes, size: int
-) -> list[Prediction]:
-    """Predicts recordings by their chunks and vectors, in a batch of this size whatever their number."""
+def _predict(predictor: Predictor, recordings: Sequence[tuple[_Chunks, _Further]], size: int) -> list[Prediction]:
+    """Predicts recordings by their chunks and further inputs, in a batch of this size whatever their number."""
     first, _ = recordings[0]
     chunks = np.zeros((size, *first.shape), np.float32)
-    vectors = {name: np.full((size, length), np.nan, np.float32) for name, length in inputs}
-    for row, (its_chunks, its_vectors) in enumerate(recordings):
+    shapes = {given.name: given.shape(predictor.features) for given in predictor.inputs}
+    further = {name: np.full((size, *shape), np.nan, np.float32) for name, shape in shapes.items()}
+    for row, (its_chunks, its_further) in enumerate(recordings):
         chunks[row] = its_chunks
-        for name, vector in its_vectors.items():
-            vectors[name][row] = vector
-    return predictor.predict_chunks(chunks.reshape(-1, *first.shape[1:]), vectors)[: len(recordings)]
+        for name, rows in further.items():
+            rows[row] = its_further[name]
+    return predictor.predict_chunks(chunks.reshape(-1, *first.shape[1:]), further)[: len(recordings)]
 
 
 def _finished(

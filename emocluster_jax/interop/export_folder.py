@@ -24,6 +24,7 @@ from jax import export as jax_export
 from jaxtyping import Array, Float
 
 from emocluster_jax import __version__
+from emocluster_jax.corpora.inputs import names_of
 from emocluster_jax.errors import InputError
 from emocluster_jax.feed.split import AUDIO
 from emocluster_jax.inference.forward import chunk_outputs
@@ -73,7 +74,7 @@ def check_request(folder: Path, formats: Sequence[Format], model: SavedModel) ->
                 raise InputError(f'`formats={wanted}` needs {package}: pip install "emocluster_jax[export]"')
     if model.inputs:
         raise InputError(
-            f"the model reads {', '.join(dict(model.inputs))} besides audio, and exported models take audio alone; "
+            f"the model reads {', '.join(names_of(model.inputs))} besides audio, and exported models take audio alone; "
             "predict with the model itself"
         )
     if "onnx" in formats and (reason := not_as_graph(model)):

@@ -11,7 +11,7 @@ from jax import lax
 from jaxtyping import Array, Float, Float32
 
 from emocluster_jax.config import Features, ModelConfig
-from emocluster_jax.corpora.inputs import InputSizes
+from emocluster_jax.corpora.inputs import FurtherInputs
 from emocluster_jax.feed.split import AUDIO, Inputs, mask_name
 from emocluster_jax.models.encoder import DENSE_WIDTH, Encoder, dense_init, scaled_width
 from emocluster_jax.models.fusion import Fusion
@@ -49,9 +49,9 @@ class Network(nn.Module):
     """A network that can be trained: (inputs, train) -> `Output`.
 
     Inputs are arrays by name, with a row per recording: "audio" (r, C, time, mel), and with their masks those that
-    `config.inputs` names, (r, dims); see `chunks_of` and `feed.split.per_chunk`. A batch of n drawn chunks is n
-    recordings of one chunk each. The output has a row per chunk, n = r · C. Training needs "dropout" and "noise" keys
-    and updates "batch_stats".
+    `config.inputs` names, (r, dims) or (r, C, frames, dims); see `chunks_of` and `feed.split.per_chunk`. A batch of n
+    drawn chunks is n recordings of one chunk each. The output has a row per chunk, n = r · C. Training needs "dropout"
+    and "noise" keys and updates "batch_stats".
 
     Attributes:
       config: widths, number of clusters and of attributes.
@@ -80,7 +80,7 @@ class Network(nn.Module):
 
     def setup(self) -> None:
         self.encoder = Encoder(self.config, self.axis_name, self.train_layers)
-        self.fusion = Fusion(self.config) if self.config.inputs else None
+        self.fusion = Fusion(self.config, self.axis_name, self.train_layers) if self.config.inputs else None
         self.attribute_regressor = Head(scaled_width(DENSE_WIDTH, self.config), len(self.config.attributes))
 
     def embed(self, inputs: Inputs, *, train: bool) -> Float[Array, "n E"]:
@@ -88,7 +88,7 @@ class Network(nn.Module):
         heard = self.encoder.embed(chunks_of(inputs), train=train)
         if self.fusion is None:
             return heard
-        fused = self.fusion(heard, inputs)
+        fused = self.fusion(heard, inputs, train=train)
         return lax.stop_gradient(fused) if self.train_layers == "heads" else fused
 
     def encode(self, inputs: Inputs, *, train: bool) -> Float[Array, "n E"]:
@@ -101,15 +101,15 @@ class Network(nn.Module):
 
 
 def chunks_of(inputs: Inputs) -> Float[Array, "n time mel"]:
-    """The chunks of all recordings, one recording after another."""
+    """The sound's chunks of all recordings, one recording after another."""
     audio = inputs[AUDIO]
     return audio.reshape(-1, *audio.shape[2:])
 
 
-def example_inputs(features: Features, further: InputSizes = ()) -> dict[str, Float32[np.ndarray, "1 ..."]]:
+def example_inputs(features: Features, further: FurtherInputs = ()) -> dict[str, Float32[np.ndarray, "1 ..."]]:
     """Inputs of one recording, all zeros, which networks are initialised on; `further` ones beside the audio."""
     audio = (1, features.chunks_per_utterance, features.chunk_frames, features.dimensions)
     shapes: dict[str, tuple[int, ...]] = {AUDIO: audio}
-    for name, length in further:
-        shapes |= {name: (1, length), mask_name(name): (1,)}
+    for given in further:
+        shapes |= {given.name: (1, *given.shape(features)), mask_name(given.name): (1,)}
     return {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import jax
 
 from emocluster_jax.config import Features, ModelConfig, SystemName, TrainLayers
-from emocluster_jax.corpora.inputs import InputSizes
+from emocluster_jax.corpora.inputs import FurtherInputs, names_of
 from emocluster_jax.errors import InputError
 from emocluster_jax.models.network import Network, example_inputs
 
@@ -23,19 +23,19 @@ def network_of(config: ModelConfig, axis_name: str | None = None, train_layers: 
     return NETWORKS[config.system](config, axis_name, train_layers)
 
 
-def further_inputs(config: ModelConfig, available: InputSizes, where: str) -> InputSizes:
+def further_inputs(config: ModelConfig, available: FurtherInputs, where: str) -> FurtherInputs:
     """The further inputs that the network reads, of those that are available.
 
     Raises InputError if one is missing; `where` says what should have it.
     """
     for name in config.inputs:
-        if name not in dict(available):
-            has = ", ".join(dict(available)) or "none beside the audio"
+        if name not in (there := names_of(available)):
+            has = ", ".join(there) or "none beside the audio"
             raise InputError(f"`inputs` names {name}; {where} has {has}; prepare recordings with it, or leave it out")
-    return tuple((name, length) for name, length in available if name in config.inputs)
+    return tuple(given for given in available if given.name in config.inputs)
 
 
 @lru_cache(maxsize=64)  # tracing the network takes longer than all the rest of reading a model
-def variables_of(config: ModelConfig, features: Features, further: InputSizes = ()) -> Any:
+def variables_of(config: ModelConfig, features: Features, further: FurtherInputs = ()) -> Any:
     """The variables of a network with these further inputs, "params" and "batch_stats", as `jax.ShapeDtypeStruct`s."""
     return jax.eval_shape(network_of(config).init, jax.random.key(0), example_inputs(features, further))

@@ -64,7 +64,8 @@ def layer_groups(params: Any, config: OptimizerConfig, *, encoder: str, freeze_r
         names = tuple(key.key for key in path)
         if names[:2] == CLUSTER_HEAD:
             return "head"
-        if names[0] == ENCODER and names[1].startswith(frozen):
+        # The encoder's, or one of those of further inputs.
+        if ENCODER in names and names[names.index(ENCODER) + 1].startswith(frozen):
             return "frozen"
         if names[0] == FUSION and config.train_layers == "heads":
             return "frozen"

@@ -1,4 +1,4 @@
-"""NumPy files of a corpus: a recording's frames, (frames, dimensions), in place of audio, or a vector as an input."""
+"""NumPy files of a corpus: frames, (frames, dimensions), in place of a recording's audio or beside it, and vectors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,7 +14,6 @@ import numpy as np
 from jaxtyping import Float, Float32, Shaped
 
 from emocluster_jax.config import FRAME_RATE, GivenFeatures
-from emocluster_jax.corpora.inputs import LENGTH, InputSizes
 from emocluster_jax.errors import InputError, RecordingError
 from emocluster_jax.preprocessing.audio import LONGEST_S
 from emocluster_jax.preprocessing.containers import is_known_container, is_npy
@@ -36,71 +35,51 @@ _RATE_TOLERANCE = 1e-3
 """Rates this close to each other count as the same, since people round them."""
 
 
-def read_frames(path: Path, features: GivenFeatures) -> Float[np.ndarray, "time dimensions"]:
-    """Reads a recording's frames from a NumPy file (.npy) of float16, float32 or float64, as float32.
+def read_array(path: Path, numbers: int, frames_per_second: float | None = None) -> Float32[np.ndarray, " ..."]:
+    """Reads a vector, (numbers,), or frames that have a rate, (frames, numbers), as float32.
 
-    The header is read first, and trusted only if the file has the length that it gives. Nothing is unpickled.
+    They are in a NumPy file (.npy) of float16, float32 or float64. Its header is read first, and trusted only if the
+    file has the length that it gives. Nothing is unpickled.
 
     Raises:
       RecordingError: the file is missing, empty, truncated, not a NumPy file, of other dimensions or types, not finite,
         or too long.
     """
-    return _read(path, features)
+    with opened(path) as file:
+        shape, by_columns, dtype = _header(file)
+        _check_form(shape, dtype, numbers, frames_per_second)
+        return finite_numbers(
+            np.fromfile(file, dtype, math.prod(shape)).reshape(shape, order="F" if by_columns else "C")
+        )
 
 
-def read_vectors(files: Mapping[str, Path], sizes: InputSizes) -> dict[str, Float32[np.ndarray, " length"]]:
-    """Reads a recording's further inputs, each a NumPy file of float16, float32 or float64, (length,).
-
-    An input without a file is NaN throughout.
-
-    Raises:
-      RecordingError: as of `read_frames`, or a vector has another length.
-    """
-    vectors = {}
-    for name, length in sizes:
-        try:
-            vectors[name] = _read(files[name], length) if name in files else np.full(length, np.nan, np.float32)
-        except RecordingError as error:
-            raise RecordingError(f"input {name}: {error}") from None
-    return vectors
+def checked_array(
+    array: Shaped[np.ndarray, " ..."], numbers: int, frames_per_second: float | None = None
+) -> Float32[np.ndarray, " ..."]:
+    """What `read_array` does, for an array in memory."""
+    array = np.asarray(array)
+    _check_form(array.shape, array.dtype, numbers, frames_per_second)
+    return finite_numbers(array)
 
 
-def checked_vector(vector: Shaped[np.ndarray, " ..."], length: int) -> Float32[np.ndarray, " length"]:
-    """What `read_vectors` does, for a vector in memory."""
-    vector = np.asarray(vector)
-    _check_form(vector.shape, vector.dtype, length)
-    return finite_numbers(vector)
-
-
-def vector_length(paths: Iterable[Path]) -> int | None:
-    """The most frequent length of the vectors in these files, by their headers; None if none of them has one."""
-    lengths = (shape[0] for shape in filter(None, map(shape_of, paths)) if len(shape) == 1)
-    return _most_frequent(length for length in lengths if LENGTH.lowest <= length <= LENGTH.highest)
-
-
-def most_frequent_dimensions(paths: Iterable[Path]) -> int | None:
-    """The most frequent number of dimensions in these files' headers; None if no file has frames."""
-    return _most_frequent(shape[1] for shape in filter(None, map(shape_of, paths)) if len(shape) == 2)
-
-
-def _most_frequent(sizes: Iterable[int]) -> int | None:
-    found = Counter(sizes)
+def most_frequent_numbers(paths: Iterable[Path], *, of_frames: bool) -> int | None:
+    """How many numbers most of these files' vectors, or frames, have, by their headers; None if there are none."""
+    axes = 2 if of_frames else 1
+    found = Counter(shape[-1] for shape in filter(None, map(shape_of, paths)) if len(shape) == axes)
     return max(found, key=lambda size: (found[size], size), default=None)
 
 
 def checked_frames(
     frames: Shaped[np.ndarray, " ..."], frames_per_second: float, features: GivenFeatures
 ) -> Float[np.ndarray, "time dimensions"]:
-    """What `read_frames` does, for frames in memory; refuses another rate than that of `features`."""
+    """Frames in memory as `read_array` reads them; refuses another rate than that of `features`."""
     try:
         FRAME_RATE.check("the number of frames per second", frames_per_second)
     except InputError as error:
         raise RecordingError(str(error)) from None
     if not math.isclose(frames_per_second, features.frames_per_second, rel_tol=_RATE_TOLERANCE):
         raise RecordingError(f"{frames_per_second:g} frames per second; expected {features.frames_per_second:g}")
-    frames = np.asarray(frames)
-    _check_form(frames.shape, frames.dtype, features)
-    return finite_numbers(frames)
+    return checked_array(frames, features.dimensions, features.frames_per_second)
 
 
 def shape_of(path: Path) -> tuple[int, ...] | None:
@@ -110,15 +89,6 @@ def shape_of(path: Path) -> tuple[int, ...] | None:
             return _header(file)[0]
     except RecordingError:
         return None
-
-
-def _read(path: Path, expected: GivenFeatures | int) -> Float32[np.ndarray, "*shape"]:
-    with opened(path) as file:
-        shape, by_columns, dtype = _header(file)
-        _check_form(shape, dtype, expected)
-        return finite_numbers(
-            np.fromfile(file, dtype, math.prod(shape)).reshape(shape, order="F" if by_columns else "C")
-        )
 
 
 def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
@@ -145,22 +115,22 @@ def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
     return shape, by_columns, dtype
 
 
-def _check_form(shape: tuple[int, ...], dtype: np.dtype, expected: GivenFeatures | int) -> None:
-    """Raises RecordingError for what are not these frames, or not a vector of this length."""
+def _check_form(shape: tuple[int, ...], dtype: np.dtype, numbers: int, frames_per_second: float | None) -> None:
+    """Raises RecordingError for what is not a vector of so many numbers or, with a rate, are not frames of them."""
     if not np.issubdtype(dtype, np.floating) or dtype.itemsize > 8:
         raise RecordingError(f"numbers of type {dtype}; expected float16, float32 or float64")
-    if isinstance(expected, int):
-        if shape != (expected,):
-            raise RecordingError(f"an array of shape {shape}; expected ({expected},)")
+    if frames_per_second is None:
+        if shape != (numbers,):
+            raise RecordingError(f"an array of shape {shape}; expected ({numbers},)")
         return
     if len(shape) != 2:
-        raise RecordingError(f"an array of shape {shape}; expected (frames, {expected.dimensions})")
-    if shape[1] != expected.dimensions:
+        raise RecordingError(f"an array of shape {shape}; expected (frames, {numbers})")
+    if shape[1] != numbers:
         # Recordings are counted by reason, so it does not include their number of frames.
-        raise RecordingError(f"frames of {shape[1]} numbers; expected (frames, {expected.dimensions})")
+        raise RecordingError(f"frames of {shape[1]} numbers; expected (frames, {numbers})")
     if not shape[0]:
         raise RecordingError("no frames")
-    if shape[0] > LONGEST_S * expected.frames_per_second or math.prod(shape) > MOST_VALUES:
+    if shape[0] > LONGEST_S * frames_per_second or math.prod(shape) > MOST_VALUES:
         raise RecordingError(f"longer than {LONGEST_S / 3600:g} hours or {MOST_VALUES} numbers")
 
 

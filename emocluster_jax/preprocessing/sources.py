@@ -26,7 +26,7 @@ from emocluster_jax.preprocessing.audio import (
     to_mono_resampled,
 )
 from emocluster_jax.preprocessing.front_ends import all_frames
-from emocluster_jax.preprocessing.given_frames import checked_frames, read_frames
+from emocluster_jax.preprocessing.given_frames import checked_frames, read_array
 from emocluster_jax.preprocessing.spectrogram import mel_spectrogram
 
 HELD_S = 1800.0
@@ -46,7 +46,7 @@ def read_source(
 ) -> Float[np.ndarray, " time *frame"]:
     """A file's samples or frames, as float32; `audio` and `condition` are those of `read_audio`."""
     if isinstance(features, GivenFeatures):
-        return read_frames(path, features)
+        return read_array(path, features.dimensions, features.frames_per_second)
     return read_audio(path, features.sample_rate_hz, audio, condition)
 
 
@@ -70,7 +70,7 @@ def open_source(
 ) -> Float[np.ndarray, " time *frame"] | LongRecording:
     """What `read_source` reads, up to `LONGEST_S`; a signal longer than `HELD_S` is decoded but not kept."""
     if isinstance(features, GivenFeatures):
-        return read_frames(path, features)
+        return read_array(path, features.dimensions, features.frames_per_second)
     sample_rate_hz = features.sample_rate_hz
     samples, peak = 0, np.float32(0)
     held = []

@@ -19,7 +19,7 @@ from emocluster_jax.records.preparation import Layout, input_field
 NAME = "emocluster"
 
 Chunks = Float[np.ndarray, "chunks frames mel"]
-Vectors = Mapping[str, Float32[np.ndarray, " length"]]
+Arrays = Mapping[str, Float32[np.ndarray, " ..."]]
 
 _DESCRIPTION = """\
 Recordings of speech as normalised mel spectrograms, or features that were given, cut into equally many chunks each,
@@ -75,13 +75,13 @@ def record_features(layout: Layout, fields: Sequence[str] | None = None) -> tfds
     chunks = (features.chunks_per_utterance, features.chunk_frames, features.dimensions)
     stored = tfds.features.Encoding.BYTES
 
-    def vector(length: int) -> tfds.features.Tensor:
-        return tfds.features.Tensor(shape=(length,), dtype=np.float32, encoding=stored)
+    def numbers(*shape: int) -> tfds.features.Tensor:
+        return tfds.features.Tensor(shape=shape, dtype=np.float32, encoding=stored)
 
     all_fields = {
         "chunks": tfds.features.Tensor(shape=chunks, dtype=np.float16, encoding=stored),
-        **{input_field(name): vector(length) for name, length in layout.inputs},
-        "attributes": vector(len(layout.labels)),
+        **{input_field(given.name): numbers(*given.shape(features)) for given in layout.inputs},
+        "attributes": numbers(len(layout.labels)),
         "id": tfds.features.Text(),
         "speaker": tfds.features.Text(),
         "gender": tfds.features.Text(),
@@ -90,7 +90,7 @@ def record_features(layout: Layout, fields: Sequence[str] | None = None) -> tfds
     return tfds.features.FeaturesDict({name: all_fields[name] for name in fields or all_fields})
 
 
-def record_serializer(layout: Layout) -> Callable[[Utterance, Chunks, Vectors, float], bytes]:
+def record_serializer(layout: Layout) -> Callable[[Utterance, Chunks, Arrays, float], bytes]:
     """A function that makes a record of a recording, its chunks, its further inputs and its duration in seconds.
 
     The same recording gives the same bytes in every process, unlike `FeaturesDict.serialize_example`, which leaves the
@@ -99,10 +99,10 @@ def record_serializer(layout: Layout) -> Callable[[Utterance, Chunks, Vectors, f
     fields = record_features(layout)
     serializer = ExampleSerializer(cast(Any, fields.get_serialized_info()))
 
-    def serialize(utterance: Utterance, chunks: Chunks, vectors: Vectors, duration_s: float) -> bytes:
+    def serialize(utterance: Utterance, chunks: Chunks, inputs: Arrays, duration_s: float) -> bytes:
         values = {
             "chunks": chunks.astype(np.float16),
-            **{input_field(name): vector for name, vector in vectors.items()},
+            **{input_field(name): array for name, array in inputs.items()},
             "attributes": np.array([utterance.labels.get(name, np.nan) for name in layout.labels], np.float32),
             "id": utterance.id,
             "speaker": utterance.speaker or "",

@@ -19,12 +19,11 @@ from emocluster_jax.config import (
     SPLITS,
     AudioConfig,
     Features,
-    check_input_names,
     check_label_names,
     features_from_dict,
 )
 from emocluster_jax.console import audio_duration
-from emocluster_jax.corpora.inputs import LENGTH, InputSizes
+from emocluster_jax.corpora.inputs import FurtherInputs, inputs_as_json, inputs_from_json
 from emocluster_jax.corpora.labels import VAD, label_columns
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError, one_line
@@ -70,15 +69,15 @@ class SkippedRecording:
 
 @dataclass(frozen=True)
 class Layout:
-    """What every record holds: chunks cut by `features`, labels, and further inputs, a vector each."""
+    """What every record holds: chunks cut by `features`, labels, and further inputs."""
 
     features: Features
     labels: tuple[str, ...]
-    inputs: InputSizes = ()
+    inputs: FurtherInputs = ()
 
 
 def input_field(name: str) -> str:
-    """The field of a record that holds a further input: its vector, NaN where it is missing."""
+    """The field of a record that holds a further input: NaN where it is missing."""
     return f"input_{name}"
 
 
@@ -113,7 +112,7 @@ class Preparation:
     folds: Folds | None = None  # of the labelled recordings, all in the split `train`; None without folds
     audio: AudioConfig = DEFAULT_AUDIO  # how audio files became signals
     noticed: dict[str, int] = field(default_factory=dict)  # recordings with each of `preprocessing.quality.NOTICES`
-    inputs: InputSizes = ()  # further inputs that the records hold
+    inputs: FurtherInputs = ()  # further inputs that the records hold
 
     def __repr__(self) -> str:
         lines = [
@@ -162,7 +161,11 @@ def label_statistics(utterances: Sequence[Utterance], names: Sequence[str]) -> S
 
 def write_preparation(data_dir: Path, preparation: Preparation) -> None:
     """Writes `preparation.json`, with a checksum of itself, into an existing directory, atomically."""
-    values = {"format_version": FORMAT_VERSION, **dataclasses.asdict(preparation), "inputs": dict(preparation.inputs)}
+    values = {
+        "format_version": FORMAT_VERSION,
+        **dataclasses.asdict(preparation),
+        "inputs": inputs_as_json(preparation.inputs),
+    }
     for name in ("feature_statistics", "label_statistics"):
         values[name] = {key: _numbers(vector) for key, vector in values[name].items()}
     write_sealed(data_dir / FILE_NAME, values)
@@ -250,11 +253,6 @@ def _labels(names: Sequence[str], where: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _inputs(values: dict[str, Any], where: str) -> InputSizes:
-    check_input_names(values, where)
-    return tuple(sorted(_ranged(LENGTH)(values, where).items()))
-
-
 def _numbers(vector: Float[np.ndarray, " n"]) -> list[float | None]:
     """JSON has no NaN; `repr` of a float64 keeps every bit of a float32."""
     return [float(value) if np.isfinite(value) else None for value in vector]
@@ -283,6 +281,6 @@ _READERS: dict[str, Callable[[Any, str], Any]] = {
     "padded": lambda value, where: _COUNT.check(where, value),
     "metadata": lambda values, _: {name: str(values[name]) for name in METADATA},
     "noticed": _ranged(_COUNT),
-    "inputs": _inputs,
+    "inputs": inputs_from_json,
 }
 """What makes a field of `Preparation` of its entry and, for messages, the entry's place; others are read by type."""

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Float16, Float32, Int
 
 from emocluster_jax.config import LABEL
-from emocluster_jax.corpora.inputs import InputSizes
+from emocluster_jax.corpora.inputs import FurtherInputs
 from emocluster_jax.corpora.labels import LabelColumns
 from emocluster_jax.errors import InputError
 from emocluster_jax.records.folds import LABELED_SPLITS, split_counts
@@ -49,7 +49,7 @@ class SplitArrays(Descriptions):
 
     chunks: Float16[np.ndarray, "recordings chunks frames mel"]
     """Normalised and clipped; by default (11, 62, 128) per recording."""
-    inputs: dict[str, Float32[np.ndarray, "recordings length"]]
+    inputs: dict[str, Float32[np.ndarray, "recordings ..."]]
     """The requested further inputs by name; NaN where missing."""
 
 
@@ -110,7 +110,7 @@ class PreparedData:
         return SplitPlace(records, np.flatnonzero(used))
 
     def read(
-        self, split: str, indices: Indices = None, progress: Progress | None = None, inputs: InputSizes = ()
+        self, split: str, indices: Indices = None, progress: Progress | None = None, inputs: FurtherInputs = ()
     ) -> SplitArrays:
         """Reads a split, or some of it, into memory.
 
@@ -122,10 +122,10 @@ class PreparedData:
         Raises:
           InputError: no such split or fold, an index outside of it, or a damaged or missing file, which it names.
         """
-        fields = ("chunks", *(input_field(name) for name, _ in inputs), *_DESCRIPTION)
+        fields = ("chunks", *(input_field(given.name) for given in inputs), *_DESCRIPTION)
         columns = self._read(split, indices, fields, progress)
-        vectors = {name: columns[input_field(name)] for name, _ in inputs}
-        return SplitArrays(**vars(self._described(split, columns)), chunks=columns["chunks"], inputs=vectors)
+        further = {given.name: columns[input_field(given.name)] for given in inputs}
+        return SplitArrays(**vars(self._described(split, columns)), chunks=columns["chunks"], inputs=further)
 
     def describe(self, split: str, indices: Indices = None, progress: Progress | None = None) -> Descriptions:
         """Reads all that is known of a split, or of some of it, but its chunks and inputs; as `read`."""
@@ -225,13 +225,13 @@ class StoredInputs(NamedTuple):
     """A recording's chunks, and its further inputs by name; NaN where one is missing."""
 
     chunks: Float16[np.ndarray, "chunks time mel"]
-    vectors: dict[str, Float32[np.ndarray, " length"]]
+    inputs: dict[str, Float32[np.ndarray, " ..."]]
 
 
 class ChunkSource:
     """The inputs of one recording at a time, read at every access; several threads may read at once."""
 
-    def __init__(self, data: PreparedData, split: str, inputs: InputSizes = ()) -> None:
+    def __init__(self, data: PreparedData, split: str, inputs: FurtherInputs = ()) -> None:
         """Opens a split, and these of its further inputs, whose files `PreparedData.describe` has verified; raises as
         `PreparedData.locate`."""
         # TFDS takes a while to load.
@@ -244,8 +244,9 @@ class ChunkSource:
         layout = data.preparation.layout
         self.inputs = inputs
         # Only the inputs are decoded: the other fields take as long.
-        features: Any = record_features(layout, ("chunks", *(input_field(name) for name, _ in inputs)))
+        features: Any = record_features(layout, ("chunks", *(input_field(given.name) for given in inputs)))
         self.shape: tuple[int, int, int] = features["chunks"].shape  # (C, time, mel)
+        self.input_shapes = {given.name: given.shape(layout.features) for given in inputs}
         self._deserialize = features.deserialize_example_np
         files = [file for file in data.preparation.files if file.split == records]
         self._paths = [data.data_dir / file.name for file in files]
@@ -268,7 +269,9 @@ class ChunkSource:
         row = int(self._positions[position])
         try:
             record = self._deserialize(self._records[row])
-            return StoredInputs(record["chunks"], {name: record[input_field(name)] for name, _ in self.inputs})
+            return StoredInputs(
+                record["chunks"], {given.name: record[input_field(given.name)] for given in self.inputs}
+            )
         except Exception as error:
             # ArrayRecord raises whatever its C++ side makes of the file, RuntimeError mostly.
             path = self._paths[np.searchsorted(self._ends, row, side="right")]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float
 from threadpoolctl import threadpool_limits
 
 from emocluster_jax.config import AudioConfig, Features, FrontEndFeatures
@@ -19,7 +19,7 @@ from emocluster_jax.errors import RecordingError
 from emocluster_jax.preprocessing.audio import Condition
 from emocluster_jax.preprocessing.chunks import chunk_parts, mel_chunks
 from emocluster_jax.preprocessing.front_ends import loaded
-from emocluster_jax.preprocessing.given_frames import read_vectors
+from emocluster_jax.preprocessing.further_inputs import InputArray, check_durations, input_arrays, read_inputs
 from emocluster_jax.preprocessing.normalization import FrameMoments, Statistics, frame_moments
 from emocluster_jax.preprocessing.quality import quality_of, silent_reason
 from emocluster_jax.preprocessing.sources import cut_segment, read_source, reader, source_frames
@@ -52,7 +52,7 @@ class ShardReport:
 
 class _Decoded(NamedTuple):
     frames: Float[np.ndarray, "time dimensions"]
-    vectors: dict[str, Float32[np.ndarray, " length"]]  # its further inputs
+    inputs: dict[str, InputArray]
     duration_s: float
     noticed: Sequence[str]  # names of `quality.NOTICES`
 
@@ -123,7 +123,7 @@ class ShardWork:
                         report.skipped.append((utterance.id, outcome))
                         continue
                     chunks = mel_chunks(outcome.frames, features, statistics)
-                    example = serialize(utterance, chunks, outcome.vectors, outcome.duration_s)
+                    example = serialize(utterance, chunks, outcome.inputs, outcome.duration_s)
                     writer.write(example)
                     report.records += 1
                     report.bytes += len(example)
@@ -157,10 +157,10 @@ class ShardWork:
                     if utterance.id in crashing:
                         raise RecordingError(crashing[utterance.id])
                     # Also in the first pass, so that statistics are of the very recordings that get records.
-                    vectors = read_vectors(utterance.inputs, self.layout.inputs)
+                    inputs = read_inputs(utterance.inputs, self.layout.inputs)
                     if file is None:
                         file = self._source(path, condition)
-                    outcome = self._usable(file, utterance, vectors, condition)
+                    outcome = self._usable(file, utterance, inputs, condition)
                 except RecordingError as error:
                     outcome = str(error)
                 yield utterance, outcome
@@ -176,10 +176,10 @@ class ShardWork:
         self,
         file: Float[np.ndarray, " time *frame"] | str,
         utterance: Utterance,
-        vectors: dict[str, Float32[np.ndarray, " length"]],
+        inputs: dict[str, InputArray],
         condition: Condition,
     ) -> _Decoded:
-        """What becomes of a recording, which is all of its file or a segment; the condition is the file's."""
+        """What becomes of a recording, which is all of its file or a segment; inputs and condition are the file's."""
         if isinstance(file, str):
             raise RecordingError(file)
         features = self.layout.features
@@ -187,20 +187,24 @@ class ShardWork:
         quality = quality_of(chunk_parts(reader(source), 0, len(source), features), features, condition)
         if quality.is_silent:
             raise RecordingError(silent_reason(features))
-        return _Decoded(source_frames(source, features), vectors, len(source) / features.source_rate, quality.noticed)
+        check_durations(inputs, self.layout.inputs, len(file) / features.source_rate)
+        arrays = input_arrays(inputs, self.layout.inputs, features, utterance.start_s or 0.0, len(source))
+        return _Decoded(source_frames(source, features), arrays, len(source) / features.source_rate, quality.noticed)
 
     def _spooled(self, shard: Shard) -> Iterator[tuple[Utterance, _Outcome]]:
         spool, path = self._spool_with(shard, _FRAMES)
-        dimensions, reasons = self.layout.features.dimensions, dict(spool["skipped"])
+        features, further, reasons = self.layout.features, self.layout.inputs, dict(spool["skipped"])
         yield from ((u, reasons[u.id]) for u in shard.utterances if u.id in reasons)
         with path.open("rb") as file:
             # Where an earlier version began, nothing was noticed.
             for row, count, duration_s, *noticed in spool["entries"]:
-                frames = np.frombuffer(file.read(count * dimensions * 4), np.float32).reshape(count, dimensions)
+                frames = np.frombuffer(file.read(count * features.dimensions * 4), np.float32).reshape(count, -1)
                 utterance = shard.utterances[row]
                 try:
-                    vectors = read_vectors(utterance.inputs, self.layout.inputs)
-                    outcome = _Decoded(frames, vectors, duration_s, *noticed or [()])
+                    length = round(duration_s * features.source_rate)
+                    inputs = read_inputs(utterance.inputs, further)
+                    arrays = input_arrays(inputs, further, features, utterance.start_s or 0.0, length)
+                    outcome = _Decoded(frames, arrays, duration_s, *noticed or [()])
                 except RecordingError as error:
                     outcome = str(error)
                 yield utterance, outcome

@@ -18,7 +18,7 @@ from emocluster_jax.config import (
     GivenFeatures,
     check_input_names,
 )
-from emocluster_jax.corpora.inputs import InputSizes
+from emocluster_jax.corpora.inputs import FurtherInputs, inputs_as_json
 from emocluster_jax.corpora.labels import VAD
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
@@ -31,8 +31,8 @@ _MOST_SHARDS = 256
 _REQUEST_VERSION = 1
 _BEGINNING_BYTES = 4096
 """Of a file of given features: its header and some frames."""
-_VECTOR_BYTES = 1 << 20
-"""More than any usable file of an input has."""
+_INPUT_BYTES = 1 << 20
+"""Of a file of a further input: more than any usable vector has, and many frames."""
 
 
 @dataclass(frozen=True)
@@ -88,12 +88,12 @@ def request_sha256(
     folds: FoldsRequest | None = None,
     audio: AudioConfig = DEFAULT_AUDIO,
     labels: Sequence[str] = VAD,
-    inputs: InputSizes = (),
+    inputs: FurtherInputs = (),
 ) -> str:
     """SHA-256 of everything that the records depend on: rows, settings, and the sizes of the recordings' files.
 
     The corpus's folder is not part of it: a moved corpus is the same one. Files of given features have the same sizes
-    for every layer, so their beginnings are part of it, as are the whole files of further inputs.
+    for every layer, so their beginnings are part of it, as are those of the files of further inputs.
     """
     # Of an encoder the checksum counts, and not where it lies.
     settings = {field.name: getattr(features, field.name) for field in fields(features) if field.compare}
@@ -102,7 +102,7 @@ def request_sha256(
     if tuple(labels) != VAD:
         request.append({"labels": list(labels)})
     if inputs:
-        request.append({"inputs": inputs})
+        request.append({"inputs": [[name, value] for name, value in inputs_as_json(inputs).items()]})
     if folds is not None:
         request.append({"folds": folds})
     if audio != DEFAULT_AUDIO:
@@ -116,7 +116,7 @@ def request_sha256(
         if u.start_s is not None or u.end_s is not None:
             row.append({"segment": [u.start_s, u.end_s]})
         if u.inputs:
-            row.append({"inputs": {name: _beginning(u.inputs[name], _VECTOR_BYTES) for name in sorted(u.inputs)}})
+            row.append({"inputs": {name: _beginning(u.inputs[name], _INPUT_BYTES) for name in sorted(u.inputs)}})
         digest.update(json.dumps(row).encode())
     return digest.hexdigest()
 

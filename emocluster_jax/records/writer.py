@@ -9,22 +9,23 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial, reduce
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from emocluster_jax.config import DEFAULT_AUDIO, SPLITS, AudioConfig, Features
-from emocluster_jax.corpora.inputs import LENGTH, InputSizes
+from emocluster_jax.corpora.inputs import NUMBERS, FurtherInput, FurtherInputs
 from emocluster_jax.corpora.labels import VAD, label_names
 from emocluster_jax.corpora.speaker_split import fold_warnings, shared_speakers, shared_speakers_warning
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
-from emocluster_jax.preprocessing.given_frames import vector_length
+from emocluster_jax.preprocessing.given_frames import most_frequent_numbers, shape_of
 from emocluster_jax.preprocessing.normalization import Statistics, feature_statistics, merge, no_frames
 from emocluster_jax.records.beam import BeamRunner, run_on_beam
 from emocluster_jax.records.data_folder import (
@@ -66,6 +67,7 @@ def prepare(
     given: GivenStatistics | None = None,
     folds: FoldsRequest | None = None,
     audio: AudioConfig = DEFAULT_AUDIO,
+    input_rates: Mapping[str, float] = MappingProxyType({}),
 ) -> Preparation:
     """Decodes, normalises and writes a corpus as TFDS records.
 
@@ -83,6 +85,7 @@ def prepare(
         over the unlabelled one.
       folds: assign all labelled recordings, whatever their split, to folds by speaker; they become the split
         `train`, and each run selects its own three splits from it (`PreparedData.locate`).
+      input_rates: frames per second of those further inputs that are frames, by name; all others are vectors.
 
     Raises:
       InputError: rows contradict each other, `data_dir` holds something else, no training recording or no file of an
@@ -107,7 +110,7 @@ def prepare(
         basis = given.source
         key = "".join(vector.tobytes().hex() for vector in (given.values.mean, given.values.std))
 
-    labels, inputs = label_names(utterances), _input_sizes(utterances)
+    labels, inputs = label_names(utterances), _further_inputs(utterances, input_rates, features)
     layout = Layout(features, labels, inputs)
     request = request_sha256(utterances, features, key, folds, audio, labels, inputs)
     requests = {request}
@@ -155,19 +158,35 @@ def prepare(
     return preparation
 
 
-def _input_sizes(utterances: Sequence[Utterance]) -> InputSizes:
-    """The further inputs of these rows, with the length that most of their vectors have."""
-    sizes = []
-    for name in sorted({name for utterance in utterances for name in utterance.inputs}):
+def _further_inputs(utterances: Sequence[Utterance], rates: Mapping[str, float], features: Features) -> FurtherInputs:
+    """The further inputs of these rows, with as many numbers as most of their vectors, or frames, have."""
+    names = sorted({name for utterance in utterances for name in utterance.inputs})
+    if unknown := ", ".join(sorted(rates.keys() - set(names))):
+        raise InputError(
+            f"`input_rates` names {unknown}, and no recording has it; besides audio they have "
+            f"{', '.join(names) or 'nothing'}"
+        )
+    found = []
+    for name in names:
         paths = [utterance.inputs[name] for utterance in utterances if name in utterance.inputs]
-        length = vector_length(paths)
-        if length is None:
-            raise InputError(
-                f"none of the {len(paths)} files of the input {name} is a .npy file of one vector of {LENGTH} numbers "
-                f"(first: {paths[0]}); check their paths, and what they hold"
+        rate = rates.get(name)
+        numbers = most_frequent_numbers(paths, of_frames=rate is not None)
+        if numbers is None:
+            shape = shape_of(paths[0])
+            first = f"{paths[0]}{'' if shape is None else f', an array of shape {shape}'}"
+            wanted, remedy = (
+                ("one vector, (numbers,)", ", or give the rate of frames by `input_rates`")
+                if rate is None
+                else ("frames, (frames, numbers)", "")
             )
-        sizes.append((name, length))
-    return tuple(sizes)
+            raise InputError(
+                f"none of the {len(paths)} files of the input {name} is a .npy file of {wanted} (first: {first}); "
+                f"check their paths, and what they hold{remedy}"
+            )
+        given = FurtherInput(name, NUMBERS.check(f"the length of the input {name}", numbers), rate)
+        given.shape(features)  # checks its size
+        found.append(given)
+    return tuple(found)
 
 
 def _shard_runner(workers: int | BeamRunner, folder: Path) -> AbstractContextManager[RunShards]:

@@ -18,7 +18,16 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from emocluster_jax.config import AugmentationConfig
-from emocluster_jax.feed.split import AUDIO, Inputs, further_inputs_in, mask_name, presence, remasked
+from emocluster_jax.feed.split import (
+    AUDIO,
+    Inputs,
+    by_row,
+    further_inputs_in,
+    is_chunked,
+    mask_name,
+    presence,
+    remasked,
+)
 from emocluster_jax.models.network import chunks_of
 from emocluster_jax.objectives.stage import Batch
 
@@ -79,6 +88,24 @@ def moved(chunks: Float[Array, "r chunks time mel"], windows: Windows) -> Float[
     return chunks[rows, lefts + second, jnp.where(second, frames - steps, frames)]
 
 
+def moved_inputs(inputs: Inputs, windows: Windows) -> dict[str, Array]:
+    """The inputs of batches of chunks with the sound's chunks moved, and with them those of frames, to their nearest.
+
+    A chunk of frames lasts as long as one of the sound, and so has other numbers of frames for the same times.
+    """
+    time = inputs[AUDIO].shape[2]
+
+    def at_their_rate(frames: Any, length: int) -> Int[Array, "*batch"]:
+        return jnp.rint(frames * (length / time)).astype(jnp.int32)
+
+    found = dict(inputs)
+    for name, rows in inputs.items():
+        if is_chunked(rows):
+            scaled = (at_their_rate(frames, rows.shape[2]) for frames in windows[1:])
+            found[name] = moved(rows, Windows(windows.lefts, *scaled))
+    return found
+
+
 def augmented(batch: Batch, config: AugmentationConfig, key: Array, axis_name: str) -> Batch:
     """The batch mixed, masked and with inputs hidden as `config` says; itself where it says nothing.
 
@@ -130,14 +157,14 @@ def _mixed_inputs(inputs: Inputs, order: Int[Array, " r"], shares: Float[Array, 
         present = inputs.get(mask_name(name))
         if present is not None:
             both = present * present[order]
-            found |= {name: _mixture(rows, order, shares) * both[:, None], mask_name(name): both}
+            found |= {name: _mixture(rows, order, shares) * by_row(both, rows), mask_name(name): both}
         elif name not in found:
             found[name] = _mixture(rows, order, shares)
     return found
 
 
 def _mixture(rows: Float[Array, "n ..."], order: Int[Array, " n"], shares: Float[Array, " n"]) -> Float[Array, "n ..."]:
-    own = shares.reshape(-1, *[1] * (rows.ndim - 1))
+    own = by_row(shares, rows)
     return own * rows + (1 - own) * rows[order]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 
 from emocluster_jax.config import DEFAULT_AUDIO, LABEL, AudioConfig, AugmentationConfig, Features, TrainConfig
-from emocluster_jax.corpora.inputs import InputSizes
+from emocluster_jax.corpora.inputs import FurtherInputs
 from emocluster_jax.corpora.labels import check_known
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.cluster_information import quantile_bins
@@ -45,7 +45,7 @@ class TrainingData:
     feature_mean: Float[np.ndarray, " bands"]
     feature_std: Float[np.ndarray, " bands"]
     audio: AudioConfig = DEFAULT_AUDIO
-    inputs: InputSizes = ()
+    inputs: FurtherInputs = ()
     speakers: Callable[[], list[str]] = list
     recording_ids: Callable[[str, Int[np.ndarray, " n"]], list[str]] = lambda split, rows: [
         f"{split} {i}" for i in rows

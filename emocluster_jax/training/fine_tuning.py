@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from emocluster_jax.config import Features, ModelConfig, TrainConfig
 from emocluster_jax.console import Console
-from emocluster_jax.corpora.inputs import InputSizes
+from emocluster_jax.corpora.inputs import FurtherInputs
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.calibration import calibrations
 from emocluster_jax.inference.model_directory import SavedModel, model_folder, read_model
@@ -22,7 +22,7 @@ from emocluster_jax.training.data import TrainingData
 from emocluster_jax.training.steps import TrainState
 
 
-def read_initial_model(config: TrainConfig, features: Features, inputs: InputSizes = ()) -> SavedModel | None:
+def read_initial_model(config: TrainConfig, features: Features, inputs: FurtherInputs = ()) -> SavedModel | None:
     """The model that `config.init_from` names, if any.
 
     Raises InputError if it is not a model directory, or its network, features or further inputs are not the run's.
@@ -43,8 +43,8 @@ def read_initial_model(config: TrainConfig, features: Features, inputs: InputSiz
     elif model.features != features:
         fault = "was trained on chunks of other feature settings than the data; prepare the data with the same"
     elif model.inputs != inputs:
-        lengths = f"({dict(model.inputs)}, and the data have {dict(inputs)})"
-        fault = f"reads vectors of other lengths than those of the data {lengths}; prepare vectors of its lengths"
+        theirs, ours = (", ".join(map(str, given)) for given in (model.inputs, inputs))
+        fault = f"reads {theirs}, and the data have {ours}; prepare inputs as it reads them"
     else:
         return model
     raise InputError(f"`init_from={config.init_from}` {fault}, or give another model to start from")

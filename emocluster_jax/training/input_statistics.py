@@ -1,7 +1,8 @@
-"""Mean and deviation of further inputs' vectors over a split, by which the network normalises them."""
+"""Mean and deviation of further inputs over a split: the network normalises their vectors, or frames, by these."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 
 import jax
@@ -10,21 +11,22 @@ from jaxtyping import Float
 
 from emocluster_jax.errors import InputError
 from emocluster_jax.feed.split import Split, mask_name, rows_on_host
-from emocluster_jax.models.fusion import VectorStatistics
+from emocluster_jax.models.fusion import InputStatistics
 from emocluster_jax.runtime import parallel
 
 
 class _Moments:
-    """Of an input's vectors on each of this process's devices."""
+    """Of an input's vectors, or the frames of its chunks, on each of this process's devices."""
 
     def __init__(self, length: int) -> None:
         devices = jax.local_device_count()
         self.count = np.zeros((devices, 1))
         self.total, self.square = np.zeros((devices, length)), np.zeros((devices, length))
 
-    def add(self, vectors: Float[np.ndarray, "devices n dims"], present: Float[np.ndarray, "devices n"]) -> None:
-        vectors = vectors.astype(np.float64)  # zeros where there is none
-        self.count += present.sum(axis=1, keepdims=True)
+    def add(self, rows: Float[np.ndarray, "devices n *frames dims"], present: Float[np.ndarray, "devices n"]) -> None:
+        self.count += math.prod(rows.shape[2:-1]) * present.sum(axis=1, keepdims=True)
+        # Zeros where there is none.
+        vectors = rows.astype(np.float64).reshape(len(rows), -1, rows.shape[-1])
         self.total += vectors.sum(axis=1)
         self.square += np.square(vectors).sum(axis=1)
 
@@ -44,15 +46,15 @@ class _Moments:
         return float(count), mean, np.sqrt(variance.clip(min=0))
 
 
-def input_statistics(split: Split, names: Collection[str], title: str) -> dict[str, VectorStatistics]:
-    """Mean and population standard deviation of the vectors that recordings of the split have; 1 instead of 0.
+def input_statistics(split: Split, names: Collection[str], title: str) -> dict[str, InputStatistics]:
+    """Mean and population standard deviation of what recordings of the split have of each input; 1 instead of 0.
 
-    Raises InputError if none has a vector of an input; `title` is the split's name.
+    Raises InputError if none has an input; `title` is the split's name.
     """
     moments: dict[str, _Moments] = {}
     for rows in rows_on_host(split, [*names, *map(mask_name, names)]):
         for name in names:
-            moments.setdefault(name, _Moments(rows[name].shape[2])).add(rows[name], rows[mask_name(name)])
+            moments.setdefault(name, _Moments(rows[name].shape[-1])).add(rows[name], rows[mask_name(name)])
     found = {}
     for name, of in moments.items():
         count, mean, std = of.of_all_devices()

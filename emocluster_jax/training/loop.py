@@ -17,6 +17,7 @@ from jaxtyping import Float32
 
 from emocluster_jax.config import TrainConfig
 from emocluster_jax.console import Console, counted, duration
+from emocluster_jax.corpora.inputs import names_of
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.metrics import (
     SELECTIONS,
@@ -257,7 +258,7 @@ def _with_input_statistics(state: TrainState, data: TrainingData) -> TrainState:
     """A fresh state that normalises further inputs by the split that is trained on."""
     title, split = ("unlabeled", data.unlabeled) if data.train is None else ("train", data.train)
     assert split is not None  # `check_settings` has seen to it
-    statistics = input_statistics(split, dict(data.inputs), title)
+    statistics = input_statistics(split, names_of(data.inputs), title)
     state = dataclasses.replace(state, batch_stats=with_statistics(state.batch_stats, statistics))
     return state if state.average is None else state.averaging()
 

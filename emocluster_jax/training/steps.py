@@ -22,15 +22,15 @@ from emocluster_jax.clustering.blocks import global_row_indices
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform, fit_transform, transform
 from emocluster_jax.clustering.kmeans import KMeansResult, kmeans
 from emocluster_jax.config import AugmentationConfig, ClusteringConfig, Features, ModelConfig, TrainConfig
-from emocluster_jax.corpora.inputs import InputSizes
-from emocluster_jax.feed.split import AUDIO, Inputs, as_float32
+from emocluster_jax.corpora.inputs import FurtherInputs
+from emocluster_jax.feed.split import Inputs, as_float32
 from emocluster_jax.models.encoder import dense_init
 from emocluster_jax.models.network import Network, example_inputs
 from emocluster_jax.models.registry import variables_of
 from emocluster_jax.objectives.optimizers import CLUSTER_HEAD
 from emocluster_jax.objectives.stage import Batch, Stage, Terms, stages_of
 from emocluster_jax.runtime import parallel
-from emocluster_jax.training.augmentation import Windows, augmented, moved
+from emocluster_jax.training.augmentation import Windows, augmented, moved_inputs
 
 NOT_AUGMENTED = AugmentationConfig()
 _OF_ALL_DEVICES = np.uint32((1 << 32) - 1)
@@ -83,7 +83,7 @@ def create_train_state(
     features: Features,
     optimizers: dict[str, optax.GradientTransformation],
     key: Array,
-    further: InputSizes = (),
+    further: FurtherInputs = (),
 ) -> TrainState:
     """Freshly drawn parameters, and the initial states of the optimisers, which are given by name of their stage."""
     variables = _draw(network, key, example_inputs(features, further))
@@ -162,14 +162,14 @@ def train_step(
     return after, StepLog(terms, step_metrics(stage, state.params, gradients, scale))
 
 
-def step_log(config: TrainConfig, features: Features, stage_name: str, further: InputSizes = ()) -> StepLog:
+def step_log(config: TrainConfig, features: Features, stage_name: str, further: FurtherInputs = ()) -> StepLog:
     """The log of a step of the stage with this name, as `jax.ShapeDtypeStruct`s, traced from loss and metrics."""
     (stage,) = (stage for stage in stages_of(config) if stage is not None and stage.name == stage_name)
     return _step_log(stage, config.model, features, further)
 
 
 @lru_cache(maxsize=64)  # tracing a network takes a good part of a second
-def _step_log(stage: Stage, model: ModelConfig, features: Features, further: InputSizes) -> StepLog:
+def _step_log(stage: Stage, model: ModelConfig, features: Features, further: FurtherInputs) -> StepLog:
     rows = features.chunks_per_utterance
     targets = jnp.zeros((rows, len(model.attributes)))
     classes = jnp.zeros((rows, len(model.attributes) + 1), jnp.int32)
@@ -318,7 +318,7 @@ def training_program(stage: Stage, augmentation: AugmentationConfig = NOT_AUGMEN
     def run(trained: Trained, arrays: StepArrays, step: Step) -> Trained:
         inputs = as_float32(arrays.inputs)
         if arrays.windows is not None:
-            inputs = {**inputs, AUDIO: moved(inputs[AUDIO], arrays.windows)}
+            inputs = moved_inputs(inputs, arrays.windows)
         key = jax.random.fold_in(step.key, step.number)
         of_all = jax.random.fold_in(key, _OF_ALL_DEVICES)
         batch = Batch(inputs, arrays.pseudo_labels, arrays.targets, step.epochs, arrays.classes, key=of_all)

@@ -34,8 +34,9 @@ def rows_on_devices(steps: Iterable[Inputs]) -> list[list[np.ndarray]]:
 
 def compare(data_dir: Path, recordings: int) -> None:
     """Blocks and drawn batches of the first recordings, which the devices must not be able to share equally."""
+    data = open_data(data_dir)
     resident, streamed = (
-        load_split(open_data(data_dir), "train", Console(quiet=True), np.arange(recordings), feed, (("text", 3),))
+        load_split(data, "train", Console(quiet=True), np.arange(recordings), feed, data.preparation.inputs)
         for feed in ("resident", "streamed")
     )
     np.testing.assert_array_equal(resident.labels.values, streamed.labels.values)
@@ -56,7 +57,7 @@ def compare(data_dir: Path, recordings: int) -> None:
         for split, rows in zip((resident, streamed), found, strict=True):
             with split.draws(batches, together) as draws:
                 rows += rows_on_devices(draws)
-    assert len({rows[0].shape for rows in found[0]}) > 2  # vectors and masks as well
+    assert len({rows[0].shape for rows in found[0]}) > 3  # vectors, chunks of frames and masks as well
     for resident_rows, streamed_rows in zip(*found, strict=True):
         assert len(resident_rows) == jax.local_device_count()
         np.testing.assert_array_equal(resident_rows, streamed_rows)

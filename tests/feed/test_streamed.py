@@ -43,7 +43,9 @@ def data_dir(tmp_path: Path) -> Path:
     splits = {split: draw_recordings(size, seed) for seed, (split, size) in enumerate(sizes.items())}
     vectors = np.random.default_rng(9).normal(size=(25, 3))
     vectors[::4] = np.nan
-    write_records(tmp_path / "records", FEATURES, splits, vectors={"text": vectors})
+    frames = np.random.default_rng(10).normal(size=(25, FEATURES.chunks_per_utterance, 3, 2))
+    frames[1::4] = np.nan
+    write_records(tmp_path / "records", FEATURES, splits, further={"text": vectors, "face": frames})
     return tmp_path / "records"
 
 

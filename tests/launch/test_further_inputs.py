@@ -18,6 +18,7 @@ import emocluster_jax
 from emocluster_jax import Console, InputError, RecordingError, TrainConfig
 from emocluster_jax.api.training import TrainingRun
 from emocluster_jax.config import ModelConfig, OptimizerConfig
+from emocluster_jax.corpora.inputs import FurtherInput
 from emocluster_jax.evaluation.metrics import score_sentences, sentence_attributes
 from emocluster_jax.evaluation.run_results import TEST_SCORES, read_run_scores, scores_as_json
 from emocluster_jax.feed.from_records import load_split
@@ -86,7 +87,7 @@ def worked(tmp_path_factory: pytest.TempPathFactory) -> Worked:
     write_corpus(folder / "corpus")
     data = folder / "data"
     preparation = emocluster_jax.prepare("manifest", folder / "corpus", data, mel_bands=16, workers=1, console=QUIET)
-    assert preparation.inputs == (("text", LENGTH),)
+    assert preparation.inputs == (FurtherInput("text", LENGTH),)
     assert [(s.id, s.reason) for s in preparation.skipped] == [("06.wav", "input text: NaN or infinite numbers")]
     return Worked(folder, emocluster_jax.fit(data, folder / "run", CONFIG, feed="streamed", console=QUIET))
 
@@ -200,7 +201,7 @@ def test_vectors_in_a_folder(worked: Worked, tmp_path: Path, capsys: pytest.Capt
     np.testing.assert_allclose(predictions.attributes["arousal"], list(found.values()), atol=1e-5)
 
     for words, message in (
-        (["text"], "--inputs text is not NAME=FOLDER; give a folder for each input"),
+        (["text"], "--inputs text is not NAME=FOLDER; give one for each input: text=sentences"),
         ([f"Text={sentences}"], "--inputs: 'Text' cannot be the name of an input"),
         ([f"text={sentences}", "text=other"], "--inputs names the input text twice"),
         ([f"face={sentences}"], "--inputs gives face, and the models read text besides audio; leave it out"),
@@ -220,7 +221,9 @@ def test_what_cannot_be_done_without_the_vectors(worked: Worked, tmp_path: Path)
     emocluster_jax.prepare("manifest", worked.corpus, alone, corpus_options={"manifest": table}, console=QUIET, **given)
     with pytest.raises(InputError, match=r"`inputs` names text; .*alone has none beside the audio; prepare recordings"):
         emocluster_jax.fit(alone, tmp_path / "other", CONFIG, console=QUIET)
-    with pytest.raises(InputError, match="alone does not have all inputs that the model reads: text of 4 numbers"):
+    with pytest.raises(
+        InputError, match=r"alone does not have all inputs that the model reads: text \(a vector of 4 numbers\); "
+    ):
         emocluster_jax.evaluate(worked.run.model, alone, "test", console=QUIET)
     with pytest.raises(InputError, match="reads text beside the audio, and this run nothing; give the same `inputs`"):
         tuned = CONFIG.replace(inputs=(), init_from=str(worked.run.model))

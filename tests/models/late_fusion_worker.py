@@ -9,6 +9,7 @@ import numpy as np
 import emocluster_jax
 from emocluster_jax import Console, ModelConfig, TrainConfig
 from emocluster_jax.config import FeatureConfig, OptimizerConfig
+from emocluster_jax.corpora.inputs import FurtherInput
 from emocluster_jax.inference.model_directory import read_model
 from small_records import write_records
 
@@ -36,5 +37,5 @@ def main(folder: Path) -> None:
     config = TrainConfig(model=model, epochs=4, batch_size=4, optimizer=OptimizerConfig(adam_learning_rate=0.05))
     run = emocluster_jax.fit(folder / "data", folder / "run", config, console=QUIET)
     assert run.test is not None and run.test.scores["arousal"].ccc > 0.8
-    assert read_model(run.model).inputs == (("text", 2),)
+    assert read_model(run.model).inputs == (FurtherInput("text", 2),)
     assert abs(run.test.predictions[5] - run.test.predictions.mean()) < abs(run.test.predictions - 4).max()

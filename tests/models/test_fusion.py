@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from emocluster_jax.config import FusingName, ModelConfig
+from emocluster_jax.corpora.inputs import FurtherInput
 from emocluster_jax.feed.split import AUDIO, Inputs, mask_name
 from emocluster_jax.models.fusion import MOST_DEVIATIONS, VectorEncoder, with_statistics
 from emocluster_jax.models.network import Network, Output, chunks_of, example_inputs
@@ -33,7 +34,7 @@ def inputs_of(present: tuple[float, ...] = (1, 1, 1), seed: int = 0) -> dict[str
 
 
 def drawn(config: ModelConfig, seed: int = 1) -> Any:
-    further = tuple((name, LENGTH) for name in config.inputs)
+    further = tuple(FurtherInput(name, LENGTH) for name in config.inputs)
     return jax.jit(network_of(config).init)(jax.random.key(seed), example_inputs(FEATURES, further))
 
 
@@ -120,6 +121,41 @@ def test_a_vector_stands_beside_every_chunk() -> None:
     by_chunk[AUDIO] = given[AUDIO].reshape(-1, 1, *given[AUDIO].shape[2:])
     found: Any = network.apply(variables, by_chunk)
     np.testing.assert_allclose(found.embeddings, whole.embeddings, rtol=1e-5, atol=1e-7)  # sums in another order
+
+
+def test_frames_are_read_chunk_by_chunk_and_missing_ones_are_not() -> None:
+    face = FurtherInput("face", 5, 20.0)
+    config = dataclasses.replace(MODEL, inputs=("face",))
+    network = network_of(config)
+    variables = jax.jit(network.init)(jax.random.key(1), example_inputs(FEATURES, (face,)))
+    random, mask = np.random.default_rng(0), jnp.asarray([1.0, 0.0, 1.0])
+    frames = jnp.asarray(random.normal(size=(RECORDINGS, *face.shape(FEATURES))), jnp.float32)
+    given = {AUDIO: inputs_of()[AUDIO], "face": frames, mask_name("face"): mask}
+
+    def embeddings(given: Inputs) -> jax.Array:
+        output: Any = network.apply(variables, given)
+        return output.embeddings.reshape(RECORDINGS, -1, WIDTH)
+
+    whole = embeddings(given)
+    # Whatever missing frames hold, and in training as well: they have no share in the batch's moments.
+    other = {**given, "face": frames.at[1].set(7.0)}
+    np.testing.assert_array_equal(embeddings(other), whole)
+    trained = [
+        network.apply(variables, its, train=True, rngs={"dropout": jax.random.key(3)}, mutable=["batch_stats"])
+        for its in (given, other)
+    ]
+    for ours, theirs in zip(*map(jax.tree.leaves, trained), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    # A chunk's frames are that chunk's alone.
+    changed = embeddings({**given, "face": frames.at[0, 2].set(0.0)})
+    differs = np.any(np.asarray(changed != whole), axis=2)
+    assert differs.sum() == 1 and differs[0, 2]
+    by_chunk = {
+        name: rows.reshape(-1, 1, *rows.shape[2:]) if rows.ndim == 4 else jnp.repeat(rows, whole.shape[1], axis=0)
+        for name, rows in given.items()
+    }
+    found: Any = network.apply(variables, by_chunk)
+    np.testing.assert_allclose(found.embeddings, whole.reshape(-1, WIDTH), rtol=1e-5, atol=1e-7)  # other order of sums
 
 
 def test_vectors_are_normalised_by_their_statistics() -> None:

@@ -15,15 +15,14 @@ from emocluster_jax.errors import RecordingError
 from emocluster_jax.preprocessing.audio import read_audio
 from emocluster_jax.preprocessing.given_frames import (
     checked_frames,
-    most_frequent_dimensions,
-    read_frames,
-    read_vectors,
-    vector_length,
+    most_frequent_numbers,
+    read_array,
 )
 from emocluster_jax.preprocessing.sources import cut_segment
 from small_models import noise, write_recording
 
 FEATURES = GivenFeatures(dimensions=24, frames_per_second=50)
+FORM = 24, 50.0
 FRAMES = np.random.default_rng(0).normal(size=(90, 24))
 
 
@@ -48,7 +47,7 @@ def test_every_layout_of_floats_gives_the_same_frames(
     frames = FRAMES.astype(np.float16).astype(dtype, order="F" if by_columns else "C")
     path = tmp_path / "x.npy"
     path.write_bytes(npy(frames, version))
-    read = read_frames(path, FEATURES)
+    read = read_array(path, *FORM)
     assert read.dtype == np.float32
     np.testing.assert_array_equal(read, FRAMES.astype(np.float16))
 
@@ -92,7 +91,7 @@ def test_what_cannot_be_used_is_refused_without_memory_for_its_claims(
     tracemalloc.start()
     try:
         with pytest.raises(RecordingError, match=reason):
-            read_frames(path, FEATURES)
+            read_array(path, *FORM)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -102,7 +101,7 @@ def test_what_cannot_be_used_is_refused_without_memory_for_its_claims(
 def test_files_that_are_not_there_or_no_files(tmp_path: Path) -> None:
     for path, reason in ((tmp_path / "no.npy", "no such file"), (tmp_path, "not a file"), (Path("/dev/zero"), "not a")):
         with pytest.raises(RecordingError, match=reason):
-            read_frames(path, FEATURES)
+            read_array(path, *FORM)
 
 
 def test_a_sparse_file_as_long_as_it_claims_is_too_long(tmp_path: Path) -> None:
@@ -112,14 +111,14 @@ def test_a_sparse_file_as_long_as_it_claims_is_too_long(tmp_path: Path) -> None:
         file.write(start)
         file.truncate(len(start) + 96 * 10**9)
     with pytest.raises(RecordingError, match="longer than"):
-        read_frames(path, FEATURES)
+        read_array(path, *FORM)
 
 
 def test_audio_and_features_are_told_apart(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", FRAMES)
     write_recording(tmp_path / "x.wav", noise(0.2))
     with pytest.raises(RecordingError, match=r"audio, and features \(.npy\) are expected"):
-        read_frames(tmp_path / "x.wav", FEATURES)
+        read_array(tmp_path / "x.wav", *FORM)
     with pytest.raises(RecordingError, match=r"features \(.npy\), and audio is expected"):
         read_audio(tmp_path / "x.npy", 16_000)
 
@@ -137,8 +136,8 @@ def test_most_files_decide_on_the_dimensions(tmp_path: Path) -> None:
     for path, columns in zip(paths, (7, 24, 24, 9, 24, 7), strict=False):
         np.save(path, FRAMES[:, :columns])
     paths[6].write_bytes(b"no NumPy file")
-    assert most_frequent_dimensions(paths) == 24
-    assert most_frequent_dimensions(paths[6:]) is None
+    assert most_frequent_numbers(paths, of_frames=True) == 24
+    assert most_frequent_numbers(paths[6:], of_frames=True) is None
 
 
 def test_segments_go_by_the_frame_rate() -> None:
@@ -150,40 +149,3 @@ def test_segments_go_by_the_frame_rate() -> None:
     for start_s, end_s, reason in ((1.0, 1.86, "beyond the file's end"), (0.5, 0.505, "is empty")):
         with pytest.raises(RecordingError, match=reason):
             cut_segment(frames, FEATURES, start_s, end_s)
-
-
-def test_a_vector_of_every_type_and_a_missing_one(tmp_path: Path) -> None:
-    vector = FRAMES[0].astype(np.float16)
-    files = {}
-    for dtype in ("<f2", ">f4", "<f8"):
-        files[dtype] = tmp_path / dtype
-        np.lib.format.write_array(files[dtype].open("wb"), vector.astype(dtype))
-    vectors = read_vectors(files, (*((dtype, 24) for dtype in files), ("missing", 3)))
-    assert all(read.dtype == np.float32 for read in vectors.values())
-    assert np.isnan(vectors.pop("missing")).tolist() == [True] * 3
-    for read in vectors.values():
-        np.testing.assert_array_equal(read, vector)
-    assert vector_length([*files.values(), tmp_path / "no"]) == 24
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (b"", "empty file"),
-        (b"1 2 3", "no NumPy file"),
-        (npy(np.ones(3)), r"an array of shape \(3,\); expected \(24,\)"),
-        (npy(np.ones((1, 24))), r"an array of shape \(1, 24\); expected \(24,\)"),
-        (npy(np.ones(24, int)), "numbers of type int64; expected float16, float32 or float64"),
-        (npy(np.full(24, np.nan)), "NaN or infinite numbers"),
-        (npy(np.full(24, 1e19)), r"numbers beyond 1e\+18"),
-        (npy(np.ones(24))[:-1], "truncated"),
-        (npy(np.array([None] * 24)), "pickled objects"),
-        (None, "no such file"),
-    ],
-)
-def test_vectors_that_cannot_be_used(tmp_path: Path, content: bytes | None, reason: str) -> None:
-    path = tmp_path / "x.npy"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(RecordingError, match=f"^input text: {reason}"):
-        read_vectors({"text": path}, (("text", 24),))

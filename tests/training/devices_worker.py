@@ -38,7 +38,7 @@ from emocluster_jax.training.steps import (
     step_log,
     training_program,
 )
-from small_training import FEATURES, MODEL, make_data, make_split
+from small_training import FEATURES, FURTHER, MODEL, make_data, make_split
 
 BATCH = 16
 
@@ -49,7 +49,7 @@ def one_step(split: ResidentSplit, config: TrainConfig, number: int) -> dict[str
     assert chosen is not None
     # With no decay, the "trace" of a gradient is the gradient itself: the optimiser's state tells it.
     stage = Stage(chosen.name, chosen.loss, optax.trace(decay=0.0))
-    further = tuple((name, 6) for name in model.inputs)
+    further = tuple(FURTHER[name] for name in model.inputs)
     state = create_train_state(
         network_of(model), FEATURES, {stage.name: stage.optimizer}, jax.random.key(1, impl="rbg"), further
     )
@@ -105,15 +105,16 @@ def clusters() -> dict[str, np.ndarray]:
     }
 
 
-def with_vectors() -> dict[str, np.ndarray]:
-    """A step on audio and vectors, and the vectors' statistics, of which most devices have but one or two."""
-    split = make_split(25, seed=6, text=True)
-    mean, std = input_statistics(split, ["text"], "train")["text"]
-    config = TrainConfig(model=dataclasses.replace(MODEL, inputs=("text",))).for_system("cnn_regressor")
-    state = create_train_state(network_of(config.model), FEATURES, {}, jax.random.key(1), (("text", 6),))
+def with_further_inputs() -> dict[str, np.ndarray]:
+    """A step on audio, frames and vectors, and their statistics, of which most devices have but one or two."""
+    split, found = make_split(25, seed=6, further=tuple(FURTHER)), {}
+    config = TrainConfig(model=dataclasses.replace(MODEL, inputs=tuple(FURTHER))).for_system("cnn_regressor")
+    state = create_train_state(network_of(config.model), FEATURES, {}, jax.random.key(1), tuple(FURTHER.values()))
     forward, variables = make_forward(config.model), parallel.replicate(state.variables)
-    alone = chunk_attributes(forward(variables, OneInput.of(split, "text"), lambda _: None), split)
-    return one_step(split, config, 1) | {"text/mean": mean, "text/std": std, "text/alone": alone}
+    for name, (mean, std) in input_statistics(split, tuple(FURTHER), "train").items():
+        alone = chunk_attributes(forward(variables, OneInput.of(split, name), lambda _: None), split)
+        found |= {f"{name}/mean": mean, f"{name}/std": std, f"{name}/alone": alone}
+    return one_step(split, config, 1) | found
 
 
 if __name__ == "__main__":
@@ -121,7 +122,7 @@ if __name__ == "__main__":
     triplets = dataclasses.replace(MODEL, system="emocluster_triplet", dropout_rate=ModelConfig.dropout_rate)
     informed = TrainConfig(model=MODEL, information_weight=2.0, speaker_information_weight=3.0)
     steps = one_step(data.train, informed, 1) | one_step(data.train, TrainConfig(model=triplets), 0)
-    results = steps | with_vectors() | convolutions_over_chunks() | clusters()
+    results = steps | with_further_inputs() | convolutions_over_chunks() | clusters()
     fit(TrainConfig(model=MODEL, epochs=1, batch_size=4), data, Path(sys.argv[2]), Console(quiet=True))
     shares = [shard.data.shape[1] for shard in data.train.inputs["audio"].addressable_shards]
     np.savez(sys.argv[1], **results, recordings_by_device=np.array(shares))

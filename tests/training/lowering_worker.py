@@ -18,7 +18,7 @@ from jax import ShapeDtypeStruct, export
 
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
 from emocluster_jax.config import ClusteringConfig, FeatureConfig, ModelConfig, SystemName, TrainConfig
-from emocluster_jax.corpora.inputs import InputSizes
+from emocluster_jax.corpora.inputs import FurtherInput, FurtherInputs
 from emocluster_jax.feed.split import block_program, draw_program, mask_name
 from emocluster_jax.inference.forward import Forward, make_forward
 from emocluster_jax.inference.predictor import Predictor
@@ -69,8 +69,8 @@ def recordings(
     return on_devices(inputs)
 
 
-def sizes_of(config: ModelConfig) -> InputSizes:
-    return tuple((name, LENGTH) for name in config.inputs)
+def sizes_of(config: ModelConfig) -> FurtherInputs:
+    return tuple(FurtherInput(name, LENGTH) for name in config.inputs)
 
 
 def of_splits() -> dict[str, Program]:

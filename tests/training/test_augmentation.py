@@ -18,10 +18,12 @@ from emocluster_jax.objectives.losses import cross_entropy
 from emocluster_jax.objectives.stage import Batch
 from emocluster_jax.preprocessing.chunks import chunk_step, split_chunks
 from emocluster_jax.training.augmentation import (
+    Windows,
     augmented,
     draw_windows,
     mixed_up,
     moved,
+    moved_inputs,
     pairs,
     spec_augmented,
     with_hidden,
@@ -79,6 +81,25 @@ def test_moved_chunks_are_those_of_the_spectrogram_at_the_moved_place(offset: fl
         assert (drawn.lefts % EACH < EACH - 1).all()
         found = pair(jnp.asarray(beside), drawn._replace(lefts=np.zeros_like(drawn.lefts)))
         np.testing.assert_array_equal(found.reshape(expected.shape), expected)
+
+
+def test_frames_move_with_the_sound() -> None:
+    """Chunks of 16 frames of sound and of 6 frames beside it, of the same times, which they hold."""
+    each, time, frames, step = 4, 16, 6, 10
+    ratio = frames / time
+    audio = np.arange(each)[:, None] * step + np.arange(time)
+    face = np.rint(np.arange(each)[:, None] * step * ratio) + np.arange(frames)
+    inputs = {AUDIO: audio[None, ..., None], "face": face[None, ..., None], "text": np.ones((1, 3))}
+    given = {name: jnp.asarray(rows, jnp.float32) for name, rows in inputs.items()}
+    for left in range(each - 1):
+        for begin in range(step + 1):
+            windows = Windows(*(jnp.full(1, value, jnp.int32) for value in (left, begin, step)))
+            found = moved_inputs(given, windows)
+            assert found["text"] is given["text"]
+            heard, seen = (np.asarray(found[name])[0, 0, :, 0] for name in (AUDIO, "face"))
+            np.testing.assert_array_equal(heard, left * step + begin + np.arange(time))
+            # Where it begins, how far it is moved and where the next chunk begins are each rounded.
+            assert np.abs(seen - (heard[0] * ratio + np.arange(frames))).max() <= 1.5
 
 
 def batch_of(recordings: int, each: int) -> Batch:
