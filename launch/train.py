@@ -202,8 +202,7 @@ def _summarize(run: TrainingRun, data_dir: Path, config: TrainConfig, console: C
                 f"({scores.n} recordings)"
             )
     if run.clusters is not None:
-        labels = {**run.clusters.attributes, "speaker": run.clusters.speaker, "gender": run.clusters.gender}
-        rows = [(name, label.ami_of_sentences, label.p_value) for name, label in labels.items() if label is not None]
+        rows = [(name, label.ami_of_sentences, label.p_value) for name, label in run.clusters.rows]
         if rows:  # a pool may have no labels at all
             columns = ("label", "adjusted mutual information", "permutation p")
             console.table("Information shared by clusters and labels", columns, rows)

@@ -65,6 +65,7 @@ FIRST = (
     "reporting/html/test_run_page.py",
     "test_corruption.py",
     "launch/test_folds.py",
+    "launch/test_further_inputs.py",
 )
 """The modules that take longest: begun last, one of them would keep one worker busy long after all others."""
 

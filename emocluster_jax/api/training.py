@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from emocluster_jax.corpora.inputs import FurtherInputs
 from emocluster_jax.corpora.speaker_split import shared_speakers_warning
 from emocluster_jax.errors import InputError, one_line
 from emocluster_jax.evaluation import run_results
+from emocluster_jax.evaluation.by_input import ClustersAlone, clusters_alone
 from emocluster_jax.evaluation.cluster_information import ClusterInformation, cluster_information
 from emocluster_jax.evaluation.metrics import SELECTIONS
 from emocluster_jax.evaluation.run_results import RunScores, SentencePredictions
@@ -74,7 +76,8 @@ class TrainingRun(Shown):
       progress: how many epochs it had, which was the best, and its value of `config.select_by`.
       test: the best epoch's model on the test split; None without one, or without labels for training.
       clusters: what the best epoch's clusters of the training split (else of the pool) know of emotion, speaker and
-        gender; None for systems without clusters, and on processes other than 0.
+        gender, and for models with further inputs also those that each input alone tells; None for systems without
+        clusters, and on processes other than 0.
     """
 
     workdir: Path
@@ -167,12 +170,16 @@ def fit(request: FitRequest) -> TrainingRun:
             drawer = _curves_drawer(workdir)
             progress = fit_network(config, data, workdir, console, stop, initial, drawer, saved.id)
         parallel.wait_for_all("the best model is written")
-        test = _test(prepared, workdir, chosen, console) if has_labels else None
-        clusters = None
+        with parallel.all_or_none():
+            model = read_model(workdir / MODEL)
+        test = _test(prepared, workdir, model, chosen, console) if has_labels else None
+        clusters, clustered_split = None, data.train if has_labels else data.unlabeled
+        assert clustered_split is not None
+        alone = clusters_alone(model, clustered_split, console)
         if parallel.is_primary():
             _draw_curves(workdir)
             clustered_pool = None if has_labels else pool
-            clusters = _examine_clusters(prepared, workdir, saved, progress, clustered_pool, console)
+            clusters = _examine_clusters(prepared, workdir, saved, progress, clustered_pool, alone, console)
             if test is not None:
                 # Last, and with the checksum of the predictions that were scored.
                 sha256 = file_sha256(workdir / run_results.TEST_PREDICTIONS)
@@ -245,12 +252,10 @@ def _draw_curves(workdir: Path) -> None:
     training_curves(read_metrics(workdir / METRICS_FILE), workdir / PLOTS / "training.png")
 
 
-def _test(data: PreparedData, workdir: Path, feed: Feed, console: Console) -> SplitEvaluation | None:
+def _test(data: PreparedData, workdir: Path, model: SavedModel, feed: Feed, console: Console) -> SplitEvaluation | None:
     """Tests the best epoch, if there is a test split, and writes its predictions as CSV, plots and for TensorBoard."""
     if not data.counts.get("test"):
         return None
-    with parallel.all_or_none():
-        model = read_model(workdir / MODEL)
     # A run's scores do not depend on what else is installed.
     test = evaluate_prepared(model, data, "test", feed, console, sample=_PROJECTED, engine="jax")
     if parallel.is_primary():
@@ -289,9 +294,13 @@ def _examine_clusters(
     run: SavedRun,
     progress: Progress,
     pool: Int[np.ndarray, " n"] | None,
+    alone: Mapping[str, ClustersAlone],
     console: Console,
 ) -> ClusterInformation | None:
-    """What the best epoch's clusters of the training split, or of these recordings of the pool, know; also as JSON."""
+    """What the best epoch's clusters of the training split, or of these recordings of the pool, know; also as JSON.
+
+    `alone` has the clusters of the same recordings by each input alone.
+    """
     epoch = progress.best_epoch
     if pool is None:
         chunks = data.counts["train"] * data.preparation.features.chunks_per_utterance
@@ -302,7 +311,12 @@ def _examine_clusters(
         return None
     clustered = data.describe("train" if pool is None else "unlabeled")
     rows = np.arange(len(clustered)) if pool is None else pool
-    speakers, genders = ([values[row] for row in rows] for values in (clustered.speakers, clustered.genders))
-    found = cluster_information(assignments, clustered.labels.rows(rows), speakers, genders, console=console)
+
+    def known(clusters: Int[np.ndarray, " chunks"], rows: Int[np.ndarray, " n"]) -> ClusterInformation:
+        speakers, genders = ([values[row] for row in rows] for values in (clustered.speakers, clustered.genders))
+        return cluster_information(clusters, clustered.labels.rows(rows), speakers, genders, console=console)
+
+    by_input = {given: known(of_one.clusters, rows[of_one.recordings]) for given, of_one in alone.items()}
+    found = dataclasses.replace(known(assignments, rows), alone=by_input)
     run_results.write_clusters(workdir / run_results.CLUSTERS_FILE, run.id, epoch, found)
     return found

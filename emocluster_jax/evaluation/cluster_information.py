@@ -8,8 +8,8 @@ speaker are shuffled over speakers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -75,6 +75,8 @@ class ClusterInformation:
         otherwise clusters that recognise voices would seem to know the gender.
       bins: requested quantile bins of the attributes.
       permutations: behind each p-value and `ami_of_sentences`.
+      alone: by input, the same of the clusters that this input tells, with the others hidden, of the sentences that
+        have it; empty for models of audio alone, and in files of earlier versions.
     """
 
     attributes: dict[str, Information]
@@ -82,12 +84,23 @@ class ClusterInformation:
     gender: Information | None
     bins: int
     permutations: int
+    alone: Mapping[str, ClusterInformation] = field(default_factory=dict)
 
     @property
     def labels(self) -> dict[str, Information]:
         """All of it by name."""
         others = {"speaker": self.speaker, "gender": self.gender}
         return self.attributes | {name: known for name, known in others.items() if known is not None}
+
+    @property
+    def rows(self) -> list[tuple[str, Information]]:
+        """The rows of a table: by label what all inputs tell, and under it what each one alone does."""
+        rows = []
+        for name, of_all in self.labels.items():
+            rows.append((name, of_all))
+            tables = [(given, of_one.labels) for given, of_one in self.alone.items()]
+            rows += [(f"{name}, {given} alone", known[name]) for given, known in tables if name in known]
+        return rows
 
 
 def cluster_information(

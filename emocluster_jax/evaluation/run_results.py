@@ -10,7 +10,7 @@ import hashlib
 import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -163,37 +163,63 @@ def _scores(values: object, where: str) -> Scores:
 
 
 @dataclass(frozen=True)
-class _SavedClusters:
-    """The entries of `clusters.json` except the attributes; `run` is "" in files of earlier versions."""
+class _OfEpoch:
+    """What `clusters.json` is of; `run` is "" in files of earlier versions."""
 
     epoch: int
+    run: str = ""
+
+
+@dataclass(frozen=True)
+class _Known:
+    """The entries of a `ClusterInformation` except the attributes and `alone`."""
+
     speaker: Information | None
     gender: Information | None
     bins: int
     permutations: int
-    run: str = ""
 
 
 def write_clusters(path: Path, run_id: str, epoch: int, found: ClusterInformation) -> None:
     """Writes the information in the clusters of one epoch of a run, with a checksum."""
-    write_sealed(path, {RUN_ENTRY: run_id, "epoch": epoch, **asdict(found)})
+    write_sealed(path, {RUN_ENTRY: run_id, "epoch": epoch, **_clusters_as_json(found)})
+
+
+def _clusters_as_json(found: ClusterInformation) -> dict[str, Any]:
+    """The information in JSON's types, `alone` among it where there is any."""
+    values = asdict(replace(found, alone={}))
+    del values["alone"]
+    if found.alone:
+        values["alone"] = {given: _clusters_as_json(of_one) for given, of_one in found.alone.items()}
+    return values
 
 
 def read_clusters(path: Path, run_id: str, epoch: int | None) -> ClusterInformation | None:
     """Reads what `write_clusters` wrote; None if there is no file, or one of another epoch than this best one.
 
+    Files of earlier versions may lack entries.
     Raises InputError if it is damaged or of another run.
     """
     try:
         values = read_sealed(path, _REMEDY, may_lack_seal=True)
     except FileNotFoundError:
         return None
-    attributes = values.pop("attributes", None)
-    if not isinstance(attributes, dict):
-        raise InputError(f"{path} has no object of attributes; {_REMEDY}")
-    saved = as_record(_SavedClusters, values, str(path), _REMEDY)
+    of_epoch = {name: values.pop(name) for name in ("epoch", RUN_ENTRY) if name in values}
+    saved = as_record(_OfEpoch, of_epoch, str(path), _REMEDY)
     check_run(path, saved.run, run_id)
     if saved.epoch != epoch:
         return None
-    found = {name: as_record(Information, of, f"{path}: {name}", _REMEDY) for name, of in attributes.items()}
-    return ClusterInformation(found, saved.speaker, saved.gender, saved.bins, saved.permutations)
+    by_input = values.pop("alone", {})
+    if not isinstance(by_input, dict):
+        raise InputError(f"{path}: alone is no object of inputs; {_REMEDY}")
+    alone = {given: _clusters(of_one, f"{path}: {given} alone") for given, of_one in by_input.items()}
+    return replace(_clusters(values, str(path)), alone=alone)
+
+
+def _clusters(values: object, where: str) -> ClusterInformation:
+    if not isinstance(values, dict) or not isinstance(values.get("attributes"), dict):
+        raise InputError(f"{shortened(where)} has no object of attributes; {_REMEDY}")
+    known = as_record(_Known, {name: of for name, of in values.items() if name != "attributes"}, where, _REMEDY)
+    by_name = values["attributes"].items()
+    found = {name: as_record(Information, of, f"{where}: {name}", _REMEDY) for name, of in by_name}
+    return ClusterInformation(found, known.speaker, known.gender, known.bins, known.permutations)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -11,6 +12,8 @@ from sklearn.metrics import mutual_info_score
 
 from emocluster_jax.corpora.labels import VAD, LabelColumns
 from emocluster_jax.evaluation.cluster_information import (
+    ClusterInformation,
+    Information,
     cluster_counts,
     cluster_information,
     information,
@@ -61,6 +64,23 @@ def test_clusters_that_recognise_sentences_know_nothing_of_independent_labels() 
     assert 0.25 < np.mean(p_values) < 0.75 and np.mean(np.array(p_values) <= 0.05) <= 0.2
     # The deviation of a single AMI is about 0.015 here. The correction that takes chunks for independent falls short.
     assert abs(np.mean(corrected)) < 0.015 < np.mean(by_chunks)
+
+
+def test_a_table_has_what_each_input_alone_tells_below_what_all_do() -> None:
+    known = Information(3, 8, 0.2, 0.3, 0.2, 0.1, 0.04, 0.5, "sentences", 8, 8)
+    of_text, of_audio = (dataclasses.replace(known, sentences=n) for n in (6, 7))
+    alone = {
+        "audio": ClusterInformation({"arousal": of_audio}, of_audio, None, 5, 99),
+        "text": ClusterInformation({"arousal": of_text}, None, None, 5, 99),
+    }
+    assert ClusterInformation({"arousal": known}, known, known, 5, 99, alone).rows == [
+        ("arousal", known),
+        ("arousal, audio alone", of_audio),
+        ("arousal, text alone", of_text),
+        ("speaker", known),
+        ("speaker, audio alone", of_audio),  # of those with a text one speaker alone is known
+        ("gender", known),
+    ]
 
 
 def test_progress_ends_at_its_total() -> None:

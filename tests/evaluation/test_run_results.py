@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 from pathlib import Path
 
@@ -9,12 +11,15 @@ import numpy as np
 import pytest
 
 from emocluster_jax.errors import InputError
+from emocluster_jax.evaluation.cluster_information import ClusterInformation, Information
 from emocluster_jax.evaluation.metrics import Scores
 from emocluster_jax.evaluation.run_results import (
     RunScores,
     SentencePredictions,
+    read_clusters,
     read_run_scores,
     read_test_predictions,
+    write_clusters,
     write_run_scores,
     write_test_predictions,
 )
@@ -66,3 +71,40 @@ def test_scores_alone_that_are_none_are_refused(tmp_path: Path, alone: object) -
     write_sealed(path, {"run": "run", "predictions_sha256": "of a file", "scores": {"arousal": values}})
     with pytest.raises(InputError, match=r"test\.json: arousal.*; finish the training again"):
         read_run_scores(path, "run")
+
+
+KNOWN = Information(3, 8, 0.2, 0.3, 0.2, 0.1, 0.04, 0.5, "sentences", 8, 8)
+OF_ALL = ClusterInformation({"arousal": KNOWN}, KNOWN, None, 5, 999)
+
+
+def test_what_clusters_know_comes_back_with_what_each_input_alone_tells(tmp_path: Path) -> None:
+    path = tmp_path / "clusters.json"
+    of_text = ClusterInformation({}, None, KNOWN, 5, 999)
+    written = dataclasses.replace(OF_ALL, alone={"audio": OF_ALL, "text": of_text})
+    write_clusters(path, "run", 3, written)
+    assert read_clusters(path, "run", 3) == written
+    assert read_clusters(path, "run", 4) is None
+    assert "alone" not in json.loads(path.read_text())["alone"]["text"]
+    # Where there is the audio alone, the file is as earlier versions wrote it.
+    write_clusters(path, "run", 3, OF_ALL)
+    assert read_clusters(path, "run", 3) == OF_ALL and "alone" not in json.loads(path.read_text())
+
+
+@pytest.mark.parametrize(
+    "alone",
+    [
+        [],
+        {"text": 3},
+        {"text": {"attributes": []}},
+        {"text": {"attributes": {}}},
+        {"text": {"attributes": {"arousal": 0.5}, "speaker": None, "gender": None, "bins": 5, "permutations": 9}},
+        {"text": {"attributes": {}, "speaker": 0.5, "gender": None, "bins": 5, "permutations": 9}},
+        {"text": {"attributes": {}, "speaker": None, "gender": None, "bins": 5, "permutations": 9, "alone": {}}},
+    ],
+)
+def test_what_is_not_known_by_an_input_alone_is_refused(tmp_path: Path, alone: object) -> None:
+    path = tmp_path / "clusters.json"
+    write_clusters(path, "run", 3, OF_ALL)
+    write_sealed(path, {**json.loads(path.read_text()), "alone": alone})
+    with pytest.raises(InputError, match=r"clusters\.json: (text )?alone.*; finish the training again"):
+        read_clusters(path, "run", 3)

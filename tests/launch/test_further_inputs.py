@@ -19,13 +19,17 @@ from emocluster_jax import Console, InputError, RecordingError, TrainConfig
 from emocluster_jax.api.training import TrainingRun
 from emocluster_jax.config import ModelConfig, OptimizerConfig
 from emocluster_jax.corpora.inputs import FurtherInput
+from emocluster_jax.evaluation.cluster_information import cluster_information
 from emocluster_jax.evaluation.metrics import score_sentences, sentence_attributes
 from emocluster_jax.evaluation.run_results import TEST_SCORES, read_run_scores, scores_as_json
 from emocluster_jax.feed.from_records import load_split
 from emocluster_jax.inference.forward import network_outputs
 from emocluster_jax.inference.model_directory import read_model
 from emocluster_jax.interop.export_folder import check_request
+from emocluster_jax.models.network import Output
+from emocluster_jax.records.reader import open_data
 from emocluster_jax.reporting.html.run_files import read_run_files
+from emocluster_jax.reporting.html.run_page import Extent, run_page
 from emocluster_jax.training.workdir import read_run
 from launch import evaluate, predict, train
 from running import call
@@ -134,22 +138,25 @@ def test_one_recording_and_its_vector(worked: Worked) -> None:
             predictor(signal, rate, given)
 
 
-def test_scores_of_each_input_alone(worked: Worked, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = worked.run
-    assert run.test is not None
-    # By hand: what is hidden is zeros, and its mask says so.
-    features = run.preparation.features
-    chunks = load_split(run.test.data, "test", QUIET, inputs=read_model(run.model).inputs).inputs
-    given = {name: jnp.asarray(np.asarray(rows)[0], jnp.float32) for name, rows in chunks.items()}
+def outputs_alone(run: TrainingRun, data_dir: Path, split: str) -> dict[str, Output]:
+    """By hand, by input: what is hidden is zeros, and its mask says so."""
+    model = read_model(run.model)
+    arrays = load_split(open_data(data_dir), split, QUIET, inputs=model.inputs).inputs
+    given = {name: jnp.asarray(np.asarray(rows)[0], jnp.float32) for name, rows in arrays.items()}
     hidden = jnp.zeros(len(given["text"]))
     by_hand = {
         "audio": {**given, "text": 0 * given["text"], "text_present": hidden},
         "text": {**given, "audio_present": hidden},
     }
-    model = read_model(run.model)
     variables = jax.tree.map(jnp.asarray, model.variables)
-    for name, inputs in by_hand.items():
-        output = network_outputs(model.config, variables, inputs)
+    return {name: network_outputs(model.config, variables, inputs) for name, inputs in by_hand.items()}
+
+
+def test_scores_of_each_input_alone(worked: Worked, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = worked.run
+    assert run.test is not None
+    model, features = read_model(run.model), run.preparation.features
+    for name, output in outputs_alone(run, worked.data, "test").items():
         of_chunks = np.asarray(output.attributes).reshape(-1, features.chunks_per_utterance, 1)
         rows = slice(1 if name == "text" else 0, None)  # the first one has no text
         predictions = sentence_attributes(of_chunks, model.label_mean, model.label_std)[rows]
@@ -172,6 +179,33 @@ def test_scores_of_each_input_alone(worked: Worked, tmp_path: Path, capsys: pyte
     assert set(scores["arousal"]) == {"ccc", "pearson", "rmse", "n", "not_finite", "alone"}
     assert read_run_files(run.workdir).alone == kept.alone
     assert "arousal, text alone" in repr(run)
+
+
+def test_what_the_clusters_know_by_each_input_alone(worked: Worked, capsys: pytest.CaptureFixture[str]) -> None:
+    config = CONFIG.for_system("emocluster").replace(clusters=3, epochs=4)
+    run = emocluster_jax.fit(worked.data, worked.folder / "clustered", config, feed="streamed", console=QUIET)
+    known, model, train_split = run.clusters, read_model(run.model), open_data(worked.data).describe("train")
+    assert known is not None and model.centroids is not None and set(known.alone) == {"audio", "text"}
+    assert not worked.run.clusters  # without clusters there is nothing to know
+    has_text = np.array([int(id[:2]) % 2 == 0 for id in train_split.ids])
+    for name, output in outputs_alone(run, worked.data, "train").items():
+        rows = np.flatnonzero(has_text) if name == "text" else np.arange(len(has_text))
+        clustered = model.clustered(np.asarray(output.embeddings))
+        nearest = np.square(clustered[:, None] - model.centroids).sum(axis=2).argmin(axis=1)
+        of_rows = nearest.reshape(len(has_text), -1)[rows].ravel()
+        nobody = [""] * len(rows)
+        assert known.alone[name] == cluster_information(of_rows, train_split.labels.rows(rows), nobody, nobody)
+    text, audio = (known.alone[name].attributes["arousal"] for name in ("text", "audio"))
+    assert text.sentences == has_text.sum() == 11 and audio.sentences == 23
+    assert text.ami_of_sentences > audio.ami_of_sentences + 0.2 and text.p_value < 0.05
+
+    kept = read_run_files(run.workdir)
+    assert kept.information == known
+    page = run_page(kept, None, Extent(10, 1, 1.0))
+    train._summarize(run, worked.data, config, Console())
+    told = capsys.readouterr().out
+    for name in ("arousal, audio alone", "arousal, text alone"):
+        assert page.count(f'<th scope="row">{name}</th>') == 3 and told.count(name) == 2  # scores, too
 
 
 def test_vectors_in_a_folder(worked: Worked, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,9 +18,12 @@ from jax import Array, lax
 
 from emocluster_jax.config import ClusteringConfig, ModelConfig, TrainConfig
 from emocluster_jax.console import Console
+from emocluster_jax.corpora.inputs import FurtherInputs
+from emocluster_jax.evaluation.by_input import clusters_alone
 from emocluster_jax.feed.split import OneInput, ResidentSplit
 from emocluster_jax.inference.forward import chunk_attributes, make_forward
 from emocluster_jax.models.emocluster_cnn import ChunkConvolutions
+from emocluster_jax.models.fusion import with_statistics
 from emocluster_jax.models.registry import NETWORKS, network_of
 from emocluster_jax.objectives.stage import Stage, stages_of
 from emocluster_jax.runtime import parallel
@@ -32,15 +35,30 @@ from emocluster_jax.training.steps import (
     StepArrays,
     StepLog,
     Trained,
+    TrainState,
     clustering_program,
     create_train_state,
     empty_log,
     step_log,
     training_program,
 )
+from small_models import small_model
 from small_training import FEATURES, FURTHER, MODEL, make_data, make_split
 
 BATCH = 16
+
+
+def further_inputs(model: ModelConfig) -> FurtherInputs:
+    return tuple(FURTHER[name] for name in model.inputs)
+
+
+def fresh_state(split: ResidentSplit, model: ModelConfig, optimizers: dict[str, Any], key: Array) -> TrainState:
+    """A state that normalises further inputs by the split."""
+    state = create_train_state(network_of(model), FEATURES, optimizers, key, further_inputs(model))
+    if not model.inputs:
+        return state
+    statistics = input_statistics(split, model.inputs, "train")
+    return dataclasses.replace(state, batch_stats=with_statistics(state.batch_stats, statistics))
 
 
 def one_step(split: ResidentSplit, config: TrainConfig, number: int) -> dict[str, np.ndarray]:
@@ -49,16 +67,13 @@ def one_step(split: ResidentSplit, config: TrainConfig, number: int) -> dict[str
     assert chosen is not None
     # With no decay, the "trace" of a gradient is the gradient itself: the optimiser's state tells it.
     stage = Stage(chosen.name, chosen.loss, optax.trace(decay=0.0))
-    further = tuple(FURTHER[name] for name in model.inputs)
-    state = create_train_state(
-        network_of(model), FEATURES, {stage.name: stage.optimizer}, jax.random.key(1, impl="rbg"), further
-    )
+    state = fresh_state(split, model, {stage.name: stage.optimizer}, jax.random.key(1, impl="rbg"))
     values = split.labels.of(("arousal", "valence"))
     pseudo_labels = (np.arange(split.chunk_count) % MODEL.clusters).astype(np.int32)
     each = split.chunks_per_utterance if NETWORKS[model.system].whole_recordings else 1
     units = np.random.default_rng(0).permutation(split.chunk_count // each)[:BATCH]
     batches = (units[:, None] * each + np.arange(each)).reshape(1, -1).astype(np.int32)
-    logged = StepLog(step_log(config, FEATURES, stage.name, further).terms, {"gradient_norm": np.float32(0)})
+    logged = StepLog(step_log(config, FEATURES, stage.name, further_inputs(model)).terms, {"gradient_norm": np.float32(0)})
     trained = parallel.replicate(Trained(state, empty_log(logged, LOGGED_STEPS)))
     with split.draws(batches, each) as rows:
         given = next(rows)
@@ -107,14 +122,22 @@ def clusters() -> dict[str, np.ndarray]:
 
 def with_further_inputs() -> dict[str, np.ndarray]:
     """A step on audio, frames and vectors, and their statistics, of which most devices have but one or two."""
-    split, found = make_split(25, seed=6, further=tuple(FURTHER)), {}
+    split = make_split(25, seed=6, further=tuple(FURTHER))
     config = TrainConfig(model=dataclasses.replace(MODEL, inputs=tuple(FURTHER))).for_system("cnn_regressor")
-    state = create_train_state(network_of(config.model), FEATURES, {}, jax.random.key(1), tuple(FURTHER.values()))
+    state = fresh_state(split, config.model, {}, jax.random.key(1))
     forward, variables = make_forward(config.model), parallel.replicate(state.variables)
+    found = {}
     for name, (mean, std) in input_statistics(split, tuple(FURTHER), "train").items():
-        alone = chunk_attributes(forward(variables, OneInput.of(split, name), lambda _: None), split)
+        outputs = forward(variables, OneInput.of(split, name), lambda _: None)
+        alone = chunk_attributes(outputs, split)
         found |= {f"{name}/mean": mean, f"{name}/std": std, f"{name}/alone": alone}
-    return one_step(split, config, 1) | found
+    centroids = parallel.collect(outputs.embeddings, split.chunk_count)[::8][: MODEL.clusters]  # of five recordings
+    model = small_model(config.model.attributes, features=FEATURES, centroids=centroids, variables=state.variables)
+    model = dataclasses.replace(model, config=config.model, inputs=further_inputs(config.model))
+    clustered = clusters_alone(model, split, Console(quiet=True))["text"]
+    assert len(np.unique(clustered.clusters)) == MODEL.clusters
+    clusters = {f"text/{name}": values for name, values in clustered._asdict().items()}
+    return one_step(split, config, 1) | found | clusters
 
 
 if __name__ == "__main__":
