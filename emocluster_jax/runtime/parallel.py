@@ -13,8 +13,10 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
 from threading import Thread
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -152,13 +154,21 @@ def all_or_none() -> Iterator[None]:
         raise failure
 
 
-@runtime_checkable
-class Program(Protocol):
-    """What `parallel` gives: called with arrays, or compiled for them ahead, by `program.lower(...).compile()`."""
+@dataclass(frozen=True)
+class Program:
+    """What `parallel` gives: called with arrays, or compiled for them ahead, by `program.lower(...).compile()`.
 
-    def __call__(self, donated: Any, sharded: Any, replicated: Any, /) -> Any: ...
+    Attributes:
+      mapped: by `jax.pmap`; its last argument is a tuple of the replicated one.
+    """
 
-    def lower(self, donated: Any, sharded: Any, replicated: Any, /) -> jax.stages.Lowered: ...
+    mapped: Any
+
+    def __call__(self, donated: Any, sharded: Any, replicated: Any) -> Any:
+        return self.mapped(donated, sharded, (replicated,))
+
+    def lower(self, donated: Any, sharded: Any, replicated: Any) -> jax.stages.Lowered:
+        return self.mapped.lower(donated, sharded, (replicated,))
 
 
 def parallel(function: Callable[[Any, Any, Any], Any]) -> Program:
@@ -168,7 +178,14 @@ def parallel(function: Callable[[Any, Any, Any], Any]) -> Program:
     `function` gets one device's part of them; those of `replicated` go to every device as they are. The results may
     reuse the memory of `donated`, which must not be used afterwards.
     """
-    return jax.pmap(function, axis_name=AXIS, in_axes=(0, 0, None), donate_argnums=0)
+
+    @wraps(function)  # programs keep its name
+    def run(donated: Any, sharded: Any, replicated: tuple[Any]) -> Any:
+        return function(donated, sharded, *replicated)
+
+    # With in_axes=(0, 0, None), JAX 0.10.2 takes any three arrays for one of each argument: the third of three sharded
+    # ones would be a replicated one. It does not where the axes are nested.
+    return Program(jax.pmap(run, axis_name=AXIS, in_axes=(0, 0, (None,)), donate_argnums=0))
 
 
 def check_not_forked() -> None:
