@@ -93,7 +93,9 @@ def test_the_request_sees_what_matters(tmp_path: Path) -> None:
     for content in (b"1234", b"4321"):
         vector.write_bytes(content)
         with_text = dataclasses.replace(row, inputs={"text": vector})
-        changed += [request_sha256([with_text, other], features, "train", inputs=(FurtherInput("text", n),)) for n in (1, 2)]
+        changed += [
+            request_sha256([with_text, other], features, "train", inputs=(FurtherInput("text", n),)) for n in (1, 2)
+        ]
     audio.write_bytes(b"12345")
     changed.append(request_sha256([row, other], features, "train"))
     assert len({first, *changed}) == 1 + len(changed)

@@ -73,7 +73,9 @@ def one_step(split: ResidentSplit, config: TrainConfig, number: int) -> dict[str
     each = split.chunks_per_utterance if NETWORKS[model.system].whole_recordings else 1
     units = np.random.default_rng(0).permutation(split.chunk_count // each)[:BATCH]
     batches = (units[:, None] * each + np.arange(each)).reshape(1, -1).astype(np.int32)
-    logged = StepLog(step_log(config, FEATURES, stage.name, further_inputs(model)).terms, {"gradient_norm": np.float32(0)})
+    logged = StepLog(
+        step_log(config, FEATURES, stage.name, further_inputs(model)).terms, {"gradient_norm": np.float32(0)}
+    )
     trained = parallel.replicate(Trained(state, empty_log(logged, LOGGED_STEPS)))
     with split.draws(batches, each) as rows:
         given = next(rows)
