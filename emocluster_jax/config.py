@@ -327,8 +327,8 @@ class ModelConfig(Checked):
     attributes: tuple[str, ...] = ("arousal",)
     """Labels of the data that the regressor predicts, one output each, such as arousal, dominance and valence."""
     inputs: tuple[str, ...] = field(default=(), metadata=_only(*_FUSING))
-    """Further inputs of the data to read beside the audio: vectors, which columns such as `input:text` of a manifest
-    name."""
+    """Further inputs of the data to read beside the audio: vectors and frames, which columns such as `input:text` of a
+    manifest name."""
     clusters: int = field(default=10, metadata=_only(*_CLUSTERING) | within(CLUSTERS))
     """Number of clusters K, which is also the number of pseudo-labels."""
     width_multiplier: float = field(default=1.0, metadata=within(Range(float, 0, 64, excludes="lowest")))

@@ -93,7 +93,7 @@ def request_sha256(
     """SHA-256 of everything that the records depend on: rows, settings, and the sizes of the recordings' files.
 
     The corpus's folder is not part of it: a moved corpus is the same one. Files of given features have the same sizes
-    for every layer, so their beginnings are part of it, as are those of the files of further inputs.
+    for every layer, so their beginnings are part of it, as are those of further inputs: of vectors all of the file.
     """
     # Of an encoder the checksum counts, and not where it lies.
     settings = {field.name: getattr(features, field.name) for field in fields(features) if field.compare}
@@ -107,6 +107,7 @@ def request_sha256(
         request.append({"folds": folds})
     if audio != DEFAULT_AUDIO:
         request.append({"audio": asdict(audio)})
+    of_frames = [given.name for given in inputs if given.frames_per_second is not None]
     digest = hashlib.sha256(json.dumps(request).encode())
     for u in sorted(utterances, key=lambda u: (u.split, u.id)):
         row = [u.id, u.split, u.speaker, u.gender, [float(u.labels.get(name, math.nan)).hex() for name in labels]]
@@ -117,6 +118,7 @@ def request_sha256(
             row.append({"segment": [u.start_s, u.end_s]})
         if u.inputs:
             row.append({"inputs": {name: _beginning(u.inputs[name], _INPUT_BYTES) for name in sorted(u.inputs)}})
+            row += [_size(u.inputs[name]) for name in of_frames if name in u.inputs]
         digest.update(json.dumps(row).encode())
     return digest.hexdigest()
 

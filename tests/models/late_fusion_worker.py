@@ -25,7 +25,7 @@ def main(folder: Path) -> None:
     vectors = np.column_stack([labels[:, 0] - 4, np.ones(12)])
     vectors[5] = np.nan
     splits = dict.fromkeys(("train", "validation", "test"), (chunks, labels))
-    write_records(folder / "data", FEATURES, splits, vectors={"text": vectors})
+    write_records(folder / "data", FEATURES, splits, further={"text": vectors})
 
     model = ModelConfig(
         system="late_fusion",  # type: ignore[arg-type]

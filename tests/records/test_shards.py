@@ -96,6 +96,11 @@ def test_the_request_sees_what_matters(tmp_path: Path) -> None:
         changed += [
             request_sha256([with_text, other], features, "train", inputs=(FurtherInput("text", n),)) for n in (1, 2)
         ]
+    # Of frames, which may be large files, the end shows in their size.
+    for size in (1 << 20, (1 << 20) + 4):
+        vector.write_bytes(bytes(size))
+        with_face = dataclasses.replace(row, inputs={"face": vector})
+        changed.append(request_sha256([with_face, other], features, "train", inputs=(FurtherInput("face", 2, 25.0),)))
     audio.write_bytes(b"12345")
     changed.append(request_sha256([row, other], features, "train"))
     assert len({first, *changed}) == 1 + len(changed)
