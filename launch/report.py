@@ -29,6 +29,9 @@ class Options(Checked):
     """The page. [default: report.html in --workdir]"""
     audio: Path | None = None
     """Folder of the recordings, if they are no longer where they were prepared from."""
+    beside: Path | None = None
+    """Work directory of another training, such as one without an option: what its clusters know stands beside what
+    those of --workdir do."""
     recordings: int = field(default=1000, metadata=within(Range(int, 0, 1_000_000)))
     """Recordings on the map, at most."""
     clips: int = field(default=4, metadata=within(Range(int, 0, 1_000)))
@@ -64,15 +67,20 @@ def main() -> None:
     if is_grid(options.workdir):
         if options.data_dir is not None:
             raise InputError(f"{options.workdir} is an experiment; its page needs no --data-dir, leave it out")
+        if options.beside is not None:
+            raise InputError(f"{options.workdir} is an experiment, whose runs are side by side; leave --beside out")
         grid = read_grid(options.workdir)
         problems = [*grid.problems, *(problem for run in grid.runs for problem in run.problems)]
         page = grid_page(grid, output)
     else:
-        run = read_run_files(options.workdir)
+        run, beside = (None if one is None else read_run_files(one) for one in (options.workdir, options.beside))
+        assert run is not None
+        if beside is not None and beside.information is None:
+            raise InputError(f"--beside {beside.workdir} has nothing on clusters (clusters.json); give a run that has")
         extent = Extent(options.recordings, options.clips, options.clip_seconds)
         data = view_data(run, options.data_dir, options.audio, extent, console) if options.data_dir else None
         problems = [*run.problems, *(data.problems if data else ())]
-        page = run_page(run, data, extent)
+        page = run_page(run, data, extent, beside)
     for problem in problems:
         console.warn(f"left out of the page: {problem}")
     with writing(output.parent, AGAIN), replacing(output) as temporary:

@@ -123,12 +123,19 @@ def _silent(typical: Sequence[TypicalRecordings], source: Path) -> str:
     )
 
 
-def run_page(run: RunFiles, data: DataView | None, extent: Extent) -> str:
-    """The page of a run; without `data` it lacks the parts that need them."""
+def _name(run: RunFiles) -> str:
+    return "/".join(run.workdir.resolve().parts[-2:])
+
+
+def run_page(run: RunFiles, data: DataView | None, extent: Extent, beside: RunFiles | None = None) -> str:
+    """The page of a run; without `data` it lacks the parts that need them.
+
+    What the clusters of the run `beside` know stands beside what this one's do.
+    """
     config, sample = run.saved.config, data.sample if data else None
     return render(
         "run.html",
-        title="/".join(run.workdir.resolve().parts[-2:]),
+        title=_name(run),
         subtitle=_subtitle(run),
         facts=_facts(run),
         problems=[*run.problems, *(data.problems if data else ())],
@@ -141,6 +148,8 @@ def run_page(run: RunFiles, data: DataView | None, extent: Extent) -> str:
         training=run_figures.training_curves(run.metrics),
         clusters_by_epoch=run_figures.cluster_curves(run.metrics),
         information=run.information,
+        beside=dict(beside.information.rows) if beside is not None and beside.information is not None else {},
+        beside_name=_name(beside) if beside is not None else "",
         distributions=run_figures.cluster_figures(data.assignments, data.train.labels)
         if data and data.assignments is not None
         else [],

@@ -20,9 +20,12 @@ import pytest
 
 from emocluster_jax.config import AudioConfig, FeatureConfig, ModelConfig, TrainConfig
 from emocluster_jax.console import Console
+from emocluster_jax.errors import InputError
+from emocluster_jax.evaluation.run_results import write_clusters
 from emocluster_jax.inference.model_directory import read_model, save_model
 from emocluster_jax.records.preparation import read_preparation
 from emocluster_jax.records.writer import prepare
+from emocluster_jax.reporting.html.run_files import read_run_files
 from emocluster_jax.storage.json_files import sealed
 from emocluster_jax.training.workdir import claim, read_run
 from hostile_corpus import HOSTILE_ID, HOSTILE_SPEAKER, SIZES, write_hostile_corpus
@@ -122,6 +125,28 @@ def test_the_page_shows_what_the_run_wrote(run: Path, page: Path, elements: Elem
     # A training recording of 0.35 s, two of fourteen being shorter, and the longest, of 2.15 s; four chunks each.
     pictures = [a for a, _ in elements.with_tag("img") if (a["src"] or "").startswith("data:image/png")]
     assert len(pictures) == 2 * 4 and len(elements.with_tag("image")) == 2
+
+
+def test_what_another_run_knows_stands_beside(run: Path, tmp_path: Path) -> None:
+    """A copy of the run, whose clusters know something else of arousal and nothing of valence."""
+    other = tmp_path / "without"
+    shutil.copytree(run, other, ignore=shutil.ignore_patterns("checkpoints", "model", "report.html"))
+    information = read_run_files(run).information
+    assert information is not None
+    arousal = replace(information.attributes["arousal"], ami_of_sentences=0.4321)
+    saved = read_run(other)
+    epoch = json.loads((run / "clusters.json").read_text())["epoch"]
+    known = replace(information, attributes={"arousal": arousal})
+    write_clusters(other / "clusters.json", saved.id, epoch, known)
+    output = tmp_path / "page.html"
+    call(report, "--workdir", str(run), "--beside", str(other), "--output", str(output))
+    text = output.read_text()
+    assert "of the run" in text and "/without" in text and text.count("0.432") == 1
+    (other / "clusters.json").unlink()
+    with pytest.raises(
+        InputError, match=r"--beside .*without has nothing on clusters \(clusters.json\); give a run that"
+    ):
+        call(report, "--workdir", str(run), "--beside", str(other), "--output", str(output))
 
 
 def test_a_cluster_has_one_colour_and_clusters_are_heard_from_the_lowest_mean(elements: Elements) -> None:
