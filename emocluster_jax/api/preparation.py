@@ -12,6 +12,7 @@ from pathlib import Path
 from emocluster_jax.api.requests import PrepareRequest, asked_by
 from emocluster_jax.config import AUDIO, SPLITS, Features, FrontEndFeatures, GivenFeatures, front_end_named
 from emocluster_jax.console import Console
+from emocluster_jax.corpora import demo
 from emocluster_jax.corpora.audio_files import AUDIO_SUFFIXES, FRAME_SUFFIXES
 from emocluster_jax.corpora.labels import outlying_labels
 from emocluster_jax.corpora.registry import CorpusName, options_of, read_corpus
@@ -60,8 +61,8 @@ def prepare(request: PrepareRequest) -> Preparation:
     runner = _runner(request, data_dir, front_end)
     suffixes = AUDIO_SUFFIXES if request.frame_rate is None else FRAME_SUFFIXES
     with console.showing_log():
-        if corpus == "demo":
-            _make_demo(source, console)
+        if isinstance(own, demo.DemoOptions):
+            _make_demo(source, demo.DemoCorpus(text=own.demo_text), console)
         utterances = read_corpus(corpus, source, own, suffixes, unlabeled, request.unlabeled_limit)
     if request.inputs is not None:
         utterances = _with_inputs_of(request, utterances)
@@ -168,10 +169,7 @@ def _check_outputs(corpus: CorpusName, source: Path, data_dir: Path) -> None:
             check_output_folder("`source`", source)
 
 
-def _make_demo(source: Path, console: Console) -> None:
-    from emocluster_jax.corpora import demo
-
-    config = demo.DemoCorpus()
+def _make_demo(source: Path, config: demo.DemoCorpus, console: Console) -> None:
     with console.task("rendering the demo corpus", total=config.recordings, unit="recordings") as task:
         demo.generate(source, config, task.advance)
 

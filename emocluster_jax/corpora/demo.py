@@ -1,7 +1,8 @@
 """The demo corpus: English speech by eSpeak NG with prosody that follows hidden arousal, dominance and valence.
 
 It is made on the user's machine in seconds, to try everything without a licensed corpus. It shows that the system works
-and says nothing about how well it understands people. Simulated annotators rate it, each a little differently.
+and says nothing about how well it understands people. Simulated annotators rate it, each a little differently. On
+request the sentences tell a part of the valence, for models that read a text beside the sound.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import filelock
 import numpy as np
@@ -21,7 +23,7 @@ import soundfile
 from jaxtyping import Float
 
 from emocluster_jax.config import SEED, SPLITS
-from emocluster_jax.corpora import demo_voices, manifest
+from emocluster_jax.corpora import demo_sentences, demo_voices, manifest
 from emocluster_jax.corpora.labels import VAD
 from emocluster_jax.corpora.utterance import Utterance
 from emocluster_jax.errors import InputError
@@ -54,6 +56,9 @@ class DemoCorpus(Checked):
     annotators: int = field(default=5, metadata=within(_SOME))
     sample_rate_hz: int = field(default=16_000, metadata=within(Range(int, 8_000, 768_000)))
     seed: int = field(default=0, metadata=within(SEED))
+    text: bool = False
+    """Say sentences that tell a part of the valence, and give their vectors as the further input `text`. Speakers,
+    hidden values and ratings are the same without."""
 
     @property
     def speakers(self) -> dict[str, int]:
@@ -69,7 +74,8 @@ def generate(directory: Path, config: DemoCorpus, progress: Callable[[int], None
     """Makes the demo corpus, unless it is there already.
 
     The folder gets `audio/SPEAKER/*.flac`, `manifest.csv` (the annotators' mean), `annotations.csv` (every rating),
-    `hidden.csv` (what was expressed, from -1 to 1), a README and the settings. It is written to a hidden folder beside
+    `hidden.csv` (what was expressed, from -1 to 1), a README and the settings; with `text` also `text/SPEAKER/*.npy`,
+    vectors of the sentences. It is written to a hidden folder beside
     it, which is renamed at the end; leftovers of a killed process are removed. `progress` is called with the number of
     recordings finished since the last call.
 
@@ -102,10 +108,33 @@ def generate(directory: Path, config: DemoCorpus, progress: Callable[[int], None
             rendering.rmdir()
 
 
-def read(source: Path) -> list[Utterance]:
-    """Reads what `generate` made: one row per recording, sorted by id."""
-    if not (source / _MARKER).is_file():
-        raise InputError(f"{source} holds no demo corpus (no {_MARKER}); make it first or name another folder")
+@dataclass(frozen=True)
+class DemoOptions:
+    """Which demo corpus."""
+
+    demo_text: bool = False
+    """With the demo corpus: its sentences tell a part of the valence, and have vectors, hashed bags of words, as the
+    further input `text`."""
+
+
+_DEFAULT = DemoOptions()
+
+
+def read(source: Path, options: DemoOptions = _DEFAULT) -> list[Utterance]:
+    """Reads what `generate` made: one row per recording, sorted by id.
+
+    Raises:
+      InputError: the folder holds no demo corpus, or the one without text where `options` want it, or the reverse.
+    """
+    try:
+        with_text = _found(source).get("text", False)
+    except (OSError, ValueError):
+        raise InputError(
+            f"{source} holds no demo corpus (no {_MARKER}); make it first or name another folder"
+        ) from None
+    if with_text != options.demo_text:
+        found, remedy = ("with", "add") if with_text else ("without", "leave out")
+        raise InputError(f"{source} holds a demo corpus {found} text; {remedy} `demo_text`, or name another folder")
     return manifest.read(source / "manifest.csv")
 
 
@@ -117,6 +146,11 @@ class _Recording:
     text: str
     hidden: Float[np.ndarray, " attributes"]
     ratings: Float[np.ndarray, "annotators attributes"]
+
+    @property
+    def vector_file(self) -> str:
+        """Where the sentence's vector is, in a corpus with text."""
+        return f"text/{self.speaker.name}/{Path(self.file).stem}.npy"
 
 
 def _write(directory: Path, config: DemoCorpus, progress: Callable[[int], None]) -> None:
@@ -138,7 +172,7 @@ def _write(directory: Path, config: DemoCorpus, progress: Callable[[int], None])
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     recordings = [recording for job in jobs for recording in job.result()]
-    _write_tables(directory, recordings)
+    _write_tables(directory, recordings, config.text)
     (directory / "README.md").write_text(_readme(recordings, config))
     (directory / _MARKER).write_text(json.dumps(_settings(config), indent=2) + "\n")
 
@@ -151,13 +185,17 @@ def _record(
     annotators: Float[np.ndarray, "annotators 2 attributes"],
     config: DemoCorpus,
 ) -> list[_Recording]:
-    rng = np.random.default_rng([config.seed, 1, index])
+    rng, opinions = (np.random.default_rng([config.seed, stream, index]) for stream in (1, 3))
     factor = np.linalg.cholesky(_CORRELATION)
     recordings = []
     for number in range(config.recordings_per_speaker):
         hidden = np.clip(_SPREAD * factor @ rng.standard_normal(len(VAD)), -1, 1)
         file = f"audio/{speaker.name}/{speaker.name}_{number:03d}.flac"
-        text, ratings = demo_voices.neutral_sentence(rng), rate(hidden, annotators, rng)
+        if config.text:
+            text = demo_sentences.telling_sentence(float(hidden[VAD.index("valence")]), rng, opinions)
+        else:
+            text = demo_sentences.neutral_sentence(rng)
+        ratings = rate(hidden, annotators, rng)
         recordings.append(_Recording(speaker, split, file, text, hidden, ratings))
     rng = np.random.default_rng([config.seed, 2, index])
     emotions = [demo_voices.Emotion(*map(float, recording.hidden)) for recording in recordings]
@@ -165,6 +203,10 @@ def _record(
         demo_voices.speech_of(r.text, speaker, emotion, rng) for r, emotion in zip(recordings, emotions, strict=True)
     ]
     (directory / "audio" / speaker.name).mkdir(parents=True)
+    if config.text:
+        (directory / "text" / speaker.name).mkdir(parents=True)
+        for recording, vector in zip(recordings, demo_sentences.vectors([r.text for r in recordings]), strict=True):
+            np.save(directory / recording.vector_file, vector)
     for recording, emotion, spoken in zip(recordings, emotions, demo_voices.say(speeches), strict=True):
         signal = demo_voices.voice_quality(spoken, speaker, emotion, config.sample_rate_hz, rng)
         soundfile.write(directory / recording.file, signal, config.sample_rate_hz, subtype="PCM_16")
@@ -193,23 +235,30 @@ def on_scale(hidden: Float[np.ndarray, "*any"]) -> Float[np.ndarray, "*any"]:
     return (LOWEST + HIGHEST) / 2 + hidden * (HIGHEST - LOWEST) / 2
 
 
-def _write_tables(directory: Path, recordings: Sequence[_Recording]) -> None:
+def _write_tables(directory: Path, recordings: Sequence[_Recording], text: bool) -> None:
     manifest_rows, annotation_rows, hidden_rows = [], [], []
     for recording in recordings:
         speaker, ratings = recording.speaker, recording.ratings
         labels = [f"{mean:.4f}" for mean in ratings.mean(axis=0)]
         if recording.split == "unlabeled":
             labels, ratings = [""] * len(VAD), ()
-        manifest_rows.append([recording.file, recording.split, speaker.name, speaker.gender, *labels])
+        vector = [recording.vector_file] if text else []
+        manifest_rows.append([recording.file, recording.split, speaker.name, speaker.gender, *vector, *labels])
         annotation_rows += [[recording.file, f"annotator{i}", *rated] for i, rated in enumerate(ratings, start=1)]
         hidden_rows.append([recording.file, recording.text, *(f"{value:.6f}" for value in recording.hidden)])
     for name, columns, rows in (
-        ("manifest.csv", ("file", "split", "speaker", "gender"), manifest_rows),
+        ("manifest.csv", ("file", "split", "speaker", "gender", *(["input:text"] if text else [])), manifest_rows),
         ("annotations.csv", ("file", "annotator"), annotation_rows),
         ("hidden.csv", ("file", "text"), hidden_rows),
     ):
         with replacing_csv(directory / name) as table:
             table.writerows([[*columns, *VAD], *rows])
+
+
+_README_OF_TEXT = """\
+- `text`: vectors of the sentences, hashed bags of words, which `manifest.csv` names as `input:text`; some words are as
+  good or bad as the valence that was expressed, but not reliably so
+"""
 
 
 def _readme(recordings: Sequence[_Recording], config: DemoCorpus) -> str:
@@ -228,13 +277,25 @@ def _readme(recordings: Sequence[_Recording], config: DemoCorpus) -> str:
         "It shows that the system works and says nothing about how well it hears people.\n\n"
         "- `manifest.csv`: recordings, speaker-independent split, mean ratings\n"
         "- `annotations.csv`: every rating\n"
-        "- `hidden.csv`: the sentences and what was expressed, from -1 to 1\n\n"
+        "- `hidden.csv`: the sentences and what was expressed, from -1 to 1\n"
+        f"{_README_OF_TEXT if config.text else ''}\n"
         f"CCC between mean ratings and hidden values on the test split (no model can be much better): {best}.\n"
     )
 
 
 def _settings(config: DemoCorpus) -> dict[str, object]:
-    return {"format_version": FORMAT_VERSION, **dataclasses.asdict(config)}
+    settings = {"format_version": FORMAT_VERSION, **dataclasses.asdict(config)}
+    if not config.text:  # as in corpora of versions that knew no text
+        del settings["text"]
+    return settings
+
+
+def _found(directory: Path) -> dict[str, Any]:
+    """The settings of a demo corpus; OSError or ValueError where there is none."""
+    settings = json.loads((directory / _MARKER).read_text())
+    if not isinstance(settings, dict):
+        raise ValueError(settings)
+    return settings
 
 
 def _is_made(directory: Path, config: DemoCorpus) -> bool:
@@ -242,7 +303,7 @@ def _is_made(directory: Path, config: DemoCorpus) -> bool:
     if not directory.exists() or (directory.is_dir() and not any(directory.iterdir())):
         return False
     try:
-        found = json.loads((directory / _MARKER).read_text())
+        found = _found(directory)
     except (OSError, ValueError):
         raise InputError(f"{directory} exists and holds no demo corpus; choose another folder") from None
     if found != _settings(config):

@@ -1,4 +1,4 @@
-"""The demo corpus's sentences and speakers, how hidden arousal, dominance and valence sound in them, and eSpeak NG.
+"""The demo corpus's speakers, how hidden arousal, dominance and valence sound in them, and eSpeak NG.
 
 The cues are those that studies of vocal emotion agree on (Scherer, "Vocal communication of emotion: a review of
 research paradigms", Speech Communication 2003), kept few and simple: arousal raises rate, pitch, pitch range and vocal
@@ -28,34 +28,6 @@ from emocluster_jax.errors import InputError
 SAMPLE_RATE_HZ = 22_050
 """Of eSpeak NG."""
 
-_TEMPLATES = (
-    "The {adjective} {thing} is {place}.",
-    "{person} puts the {thing} {place}.",
-    "On {day} they carry the {adjective} {thing} away.",
-    "There is a {adjective} {thing} {place}.",
-    "{person} will look for the {thing} on {day}.",
-    "At {hour} {person} moves the {thing}.",
-    "The {thing} has been {place} since {day}.",
-    "{person} keeps {number} {adjective} boxes {place}.",
-    "They bring {number} letters to {person} at {hour}.",
-    "It takes {number} hours to paint the {thing}.",
-)
-
-_WORDS = {
-    "adjective": ("black", "small", "round", "wooden", "yellow", "narrow", "heavy", "folded", "plain", "square"),
-    "thing": (
-        "table", "paper", "window", "bottle", "ladder", "basket", "curtain", "notebook", "kettle", "bicycle", "carpet",
-        "lantern", "drawer", "blanket", "calendar",
-    ),
-    "place": (
-        "by the door", "under the stairs", "next to the window", "in the kitchen", "behind the house", "on the shelf",
-        "near the station", "above the desk", "in the garden", "at the office",
-    ),
-    "person": ("Maria", "Peter", "Susan", "Robert", "Anna", "Daniel", "Helen", "Martin", "Laura", "Simon"),
-    "day": ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
-    "hour": ("seven", "eight", "nine", "ten", "noon", "half past four"),
-    "number": ("two", "three", "four", "five", "six", "eleven"),
-}  # fmt: skip
 # Variants that sound like a person and follow pitch, range and rate; one of each family of similar ones.
 _FEMALE = ("f1", "f2", "f3", "f4", "f5", "Alicia", "Andrea", "Annie", "aunty", "belinda", "grandma", "shelby", "steph")
 _MALE = (
@@ -100,12 +72,6 @@ class Speech:
     pitch: int  # 0 to 99; 50 is the voice's own
     pitch_range: int  # 0 (monotonous) to 99; 50 is the voice's own
     word_gap: int  # extra silence between words, in tens of milliseconds at a rate of 175
-
-
-def neutral_sentence(rng: np.random.Generator) -> str:
-    """One of some ten thousand sentences, 5 to 9 words long."""
-    template = _TEMPLATES[rng.integers(len(_TEMPLATES))]
-    return template.format(**{kind: words[rng.integers(len(words))] for kind, words in _WORDS.items()})
 
 
 def draw_speakers(count: int, rng: np.random.Generator) -> list[Speaker]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from signal import SIGKILL
 
 import filelock
@@ -13,14 +15,15 @@ import numpy as np
 import pytest
 import soundfile
 
+from emocluster_jax import Console, prepare
 from emocluster_jax.corpora import demo
 from emocluster_jax.corpora.demo import draw_annotators, rate
+from emocluster_jax.corpora.demo_sentences import VECTOR_LENGTH, neutral_sentence, telling_sentence, vectors
 from emocluster_jax.corpora.demo_voices import (
     MAXIMUM,
     Emotion,
     Speech,
     draw_speakers,
-    neutral_sentence,
     say,
     speech_of,
     voice_quality,
@@ -28,10 +31,22 @@ from emocluster_jax.corpora.demo_voices import (
 from emocluster_jax.corpora.labels import VAD
 from emocluster_jax.corpora.table import read_table
 from emocluster_jax.errors import InputError
+from emocluster_jax.records.preparation import read_preparation
 
 SMALL = demo.DemoCorpus(
     train_speakers=3, validation_speakers=1, test_speakers=1, unlabeled_speakers=1, recordings_per_speaker=4
 )
+
+
+WITH_TEXT = replace(SMALL, text=True)
+TABLES = {
+    "annotations.csv": "da83e920a83c13e8",
+    "demo.json": "5841ac4acf6656b0",
+    "hidden.csv": "b68cca66dd913e92",
+    "manifest.csv": "35127626fe3c7b64",
+    "README.md": "f10525b59500b82d",
+}
+"""SHA-256 of the files that hold no audio, of SMALL."""
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +54,14 @@ def small(tmp_path_factory):
     pytest.importorskip("espeakng_loader", reason="the extra 'demo' is not installed")
     folder = tmp_path_factory.mktemp("demo") / "corpus"
     demo.generate(folder, SMALL)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def with_text(tmp_path_factory):
+    pytest.importorskip("espeakng_loader", reason="the extra 'demo' is not installed")
+    folder = tmp_path_factory.mktemp("demo") / "corpus"
+    demo.generate(folder, WITH_TEXT)
     return folder
 
 
@@ -53,6 +76,67 @@ def test_the_same_settings_give_the_same_bytes(small, tmp_path):
     assert bytes_of(tmp_path / "again") == bytes_of(small)
     assert sum(finished) == SMALL.recordings == 24
     assert [path.name for path in tmp_path.iterdir()] == ["again"]  # nothing temporary is left
+
+
+def test_without_text_it_is_what_earlier_versions_made(small):
+    """Those that knew no text: their sentences, tables and settings. Of audio the encoder's version decides."""
+    tables = {name: hashlib.sha256((small / name).read_bytes()).hexdigest()[:16] for name in TABLES}
+    assert tables == TABLES
+
+
+def test_with_text_all_but_the_sentences_is_the_same(small, with_text):
+    names = bytes_of(with_text).keys() - bytes_of(small).keys()
+    assert names == {u.id.replace("audio", "text").replace(".flac", ".npy") for u in demo.read(small)}
+    assert (small / "annotations.csv").read_bytes() == (with_text / "annotations.csv").read_bytes()
+    plain, telling = (list(read_table(folder / "hidden.csv")) for folder in (small, with_text))
+    for attribute in VAD:
+        assert [row.number(attribute) for row in plain] == [row.number(attribute) for row in telling]
+    assert all(
+        set(b.text("text").strip(".").split()) >= set(a.text("text").strip(".").split()[:-1])
+        for a, b in zip(plain, telling, strict=True)
+    )
+    with pytest.raises(InputError, match="holds a demo corpus of other settings"):
+        demo.generate(with_text, SMALL)
+    with pytest.raises(InputError, match="holds a demo corpus with text; add `demo_text`, or name another folder"):
+        demo.read(with_text)
+    with pytest.raises(InputError, match="holds a demo corpus without text; leave out `demo_text`"):
+        demo.read(small, demo.DemoOptions(demo_text=True))
+
+
+def test_vectors_are_hashed_bags_of_the_sentences_words(with_text):
+    sentences = {row.text("file"): row.text("text") for row in read_table(with_text / "hidden.csv")}
+    utterances = demo.read(with_text, demo.DemoOptions(demo_text=True))
+    found = np.stack([np.load(utterance.inputs["text"]) for utterance in utterances])
+    assert found.shape == (SMALL.recordings, VECTOR_LENGTH) and found.dtype == np.float32
+    np.testing.assert_array_equal(found, vectors([sentences[utterance.id] for utterance in utterances]))
+
+
+def test_vectors_are_the_same_in_every_process():
+    (vector,) = vectors(["A wonderful table, sadly for us: a table."])
+    # Words of one letter are left out; "table" is there twice; signs are the hash's.
+    places = np.flatnonzero(vector)
+    assert dict(zip(places, vector[places], strict=True)) == {38: -1, 50: 1, 56: -1, 75: -1, 97: 2}
+
+
+def test_text_tells_a_part_of_the_valence():
+    rng = np.random.default_rng(0)
+    valence = np.clip(0.45 * rng.standard_normal(4_000), -1, 1)
+    sentences = [telling_sentence(value, rng, rng) for value in valence]
+    bags, half = vectors(sentences), 2_000
+    weights = np.linalg.lstsq(bags[:half], valence[:half])[0]
+    assert 0.5 < np.corrcoef(bags[half:] @ weights, valence[half:])[0, 1] < 0.75
+    rng = np.random.default_rng(0)
+    plain = {neutral_sentence(rng) for _ in range(20_000)}
+    assert 0.05 < np.mean([sentence in plain for sentence in sentences]) < 0.3
+
+
+def test_preparation_makes_and_takes_the_text(with_text, tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(demo, "generate", lambda folder, config, progress: made.append(config))
+    own, console = {"demo_text": True}, Console(quiet=True)
+    prepare("demo", with_text, tmp_path / "data", workers=1, corpus_options=own, console=console)
+    assert made == [demo.DemoCorpus(text=True)]
+    assert read_preparation(tmp_path / "data").inputs == (("text", VECTOR_LENGTH),)
 
 
 def test_it_is_read_as_any_corpus(small):
