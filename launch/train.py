@@ -8,10 +8,11 @@ import shlex
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from emocluster_jax.api.requests import FitSettings
 from emocluster_jax.config import ModelConfig, Preset, SystemName, TrainConfig, presets
+from emocluster_jax.corpora.labels import VAD
 from emocluster_jax.errors import InputError, one_line
 from emocluster_jax.runtime.host import keep_freed_memory
 from emocluster_jax.runtime.processes import Processes
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from emocluster_jax.console import Console
 
 DEMO = Path("emocluster-demo")
+_WITH_TEXT: dict[str, Any] = {"attributes": VAD, "inputs": ("text",), "input_dropout": 0.3, "epochs": 8}
+"""What --demo-text changes in the defaults: valence is what the text tells of, and each input is to be of use alone."""
 _STOPPING = "stopping after this step; a second signal ends at once, without a checkpoint"
 
 DESCRIPTION = """Train DeepEmoCluster, or with --model a system to compare it with, on prepared records: in each epoch
@@ -48,9 +51,13 @@ class Options:
     chunks changed at random, for hundreds of recordings; `small` the same at a quarter of the width, for a laptop.
     `fine-tune` starts from the model of --init-from, with its network, and changes its encoder little. `paper` has the
     published settings, 50 epochs and the whole unlabelled pool; paper-fsl uses none of the pool, and paper-as-published
-    leaves the regressor untrained. [default: paper with --data-dir, else demo]"""
+    leaves the regressor untrained. [default: paper with --data-dir, small with --demo-text, else demo]"""
     config_file: Path | None = field(default=None, metadata={"option": "config"})
     """Take the defaults from the run.json of another run, instead of a preset."""
+    demo_text: bool = False
+    """Without `data_dir`: make a demo corpus whose sentences tell a part of the valence, in emocluster-demo/text/, and
+    read them beside the audio. The defaults then are those of the preset small, with `--attributes arousal dominance
+    valence --inputs text --input-dropout 0.3 --epochs 8`."""
     config: TrainConfig = field(default_factory=TrainConfig)
     running: FitSettings = field(default_factory=FitSettings)
     deterministic: bool = False
@@ -65,9 +72,14 @@ def parse(arguments: list[str], name: str = "train") -> Options:
     """The options of the command `name`, with the defaults of the preset, the file of settings or the resumed run.
 
     Raises:
-      InputError: both a preset and a file are given, or the file holds no settings.
+      InputError: both a preset and a file are given, or both records and the demo's text; or the file holds no
+        settings.
     """
-    origin, config = _defaults(arguments)
+    first, (origin, config) = _first_look(arguments), _defaults(arguments)
+    if first.demo_text:
+        if first.data_dir is not None:
+            raise InputError("--demo-text makes records of its own, and --data-dir names others; leave one of them out")
+        origin, config = f"{origin} with --demo-text", config.replace(**_WITH_TEXT)
     changes = shlex.join(arguments_for(Options(config=presets["demo"]), Options(config=presets["paper"])))
     return parse_options(
         Options,
@@ -79,14 +91,20 @@ def parse(arguments: list[str], name: str = "train") -> Options:
     )
 
 
-def _defaults(arguments: list[str]) -> tuple[str, TrainConfig]:
-    """The settings that options change, and where they are from."""
+def _first_look(arguments: list[str]) -> argparse.Namespace:
+    """The options that say where the settings of all others start."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for option in ("--preset", "--config", "--data-dir", "--workdir", "--init-from", "--model"):
         first.add_argument(option, f"--{option[2:].replace('-', '_')}", nargs="?")
     for option in (("--resume",), ("--help", "-h")):
         first.add_argument(*option, action="store_true")
-    given, _ = first.parse_known_args(arguments)
+    first.add_argument("--demo-text", "--demo_text", action=argparse.BooleanOptionalAction)
+    return first.parse_known_args(arguments)[0]
+
+
+def _defaults(arguments: list[str]) -> tuple[str, TrainConfig]:
+    """The settings that options change, and where they are from."""
+    given = _first_look(arguments)
     preset = given.preset
     if given.config is not None:
         if preset is not None:
@@ -101,6 +119,8 @@ def _defaults(arguments: list[str]) -> tuple[str, TrainConfig]:
         return f"the run in {given.workdir}", resumed
     if preset not in presets:  # where it is a wrong one, the parser says so
         preset = "demo" if given.data_dir is None and not given.help else "paper"
+        if given.demo_text:
+            preset = "small"  # the demo's few epochs of the published recipe learn nothing of valence
     if preset == "fine-tune" and not given.help:
         if given.init_from is None:
             raise InputError("--preset fine-tune starts from a model; give its directory by --init-from")
@@ -151,8 +171,10 @@ def main() -> None:
     console = command.console(options.quiet or not parallel.is_primary())
     data_dir, workdir, running = options.data_dir, options.workdir, replace(options.running, console=console)
     if data_dir is None or workdir is None:
-        _prepare_demo(console, options.config)
-        data_dir, workdir, running = DEMO / "records", DEMO / "run", replace(running, resume=True)
+        # Beside the demo without text, so that either goes on where it was.
+        folder = DEMO / "text" if options.demo_text else DEMO
+        _prepare_demo(folder, options, console)
+        data_dir, workdir, running = folder / "records", folder / "run", replace(running, resume=True)
     origin, defaults = _defaults(sys.argv[1:])
     changes = shlex.join(arguments_for(options, replace(options, config=defaults)))
     console.line(one_line(f"Settings: {origin}{changes and f', with {changes}'}"))
@@ -170,12 +192,14 @@ def main() -> None:
         raise type(signal)(f"go on with: {again}") from None
 
 
-def _prepare_demo(console: Console, config: TrainConfig) -> None:
+def _prepare_demo(folder: Path, options: Options, console: Console) -> None:
     """Makes and prepares the demo corpus where it is not there yet."""
-    console.line(f"Demo: synthetic speech, a network of {config.model.width}; everything goes to {DEMO}/")
+    speech = "synthetic speech and its text" if options.demo_text else "synthetic speech"
+    console.line(f"Demo: {speech}, a network of {options.config.model.width}; everything goes to {folder}/")
     from emocluster_jax.api.preparation import prepare
 
-    prepare("demo", DEMO / "corpus", DEMO / "records", console=console)
+    own = {"demo_text": options.demo_text}
+    prepare("demo", folder / "corpus", folder / "records", corpus_options=own, console=console)
 
 
 def _summarize(run: TrainingRun, data_dir: Path, config: TrainConfig, console: Console) -> None:
@@ -211,6 +235,8 @@ def _summarize(run: TrainingRun, data_dir: Path, config: TrainConfig, console: C
     if run.preparation.corpus == "demo":  # often the only recordings that there are
         source, meaning = Path(run.preparation.source), ""
         source = source.relative_to(Path.cwd()) if source.is_relative_to(Path.cwd()) else source
+        if config.model.inputs:
+            source /= "manifest.csv"  # which names the inputs' files
     predict = ["--checkpoint", run.model, "--input", source, "--output", "predictions.csv"]
     report = ["--workdir", run.workdir, *(["--data-dir", data_dir] if run.preparation.counts.get("train") else [])]
     console.line(f"Predict with{meaning}:")

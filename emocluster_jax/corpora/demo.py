@@ -75,9 +75,8 @@ def generate(directory: Path, config: DemoCorpus, progress: Callable[[int], None
 
     The folder gets `audio/SPEAKER/*.flac`, `manifest.csv` (the annotators' mean), `annotations.csv` (every rating),
     `hidden.csv` (what was expressed, from -1 to 1), a README and the settings; with `text` also `text/SPEAKER/*.npy`,
-    vectors of the sentences. It is written to a hidden folder beside
-    it, which is renamed at the end; leftovers of a killed process are removed. `progress` is called with the number of
-    recordings finished since the last call.
+    vectors of the sentences. It is written to a hidden folder beside it, which is renamed at the end; leftovers of a
+    killed process are removed. `progress` is called with the number of recordings finished since the last call.
 
     Raises:
       InputError: the folder holds something else, another process is making it, or eSpeak NG is not installed.

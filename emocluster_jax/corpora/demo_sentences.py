@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-VECTOR_LENGTH = 128
+VECTOR_LENGTH = 32
+"""Numbers in the vector of a sentence."""
 
 _TEMPLATES = (
     "The {opinion}{adjective} {thing} is {place}{remark}.",
@@ -37,14 +39,14 @@ _WORDS = {
     "hour": ("seven", "eight", "nine", "ten", "noon", "half past four"),
     "number": ("two", "three", "four", "five", "six", "eleven"),
 }  # fmt: skip
-# Each fits every template, in which the first kind follows an article "a" as well.
+# Each fits every template; opinions may follow an article "a".
 _OPINIONS = {
-    "good": ("lovely", "beautiful", "delightful", "wonderful", "splendid", "charming"),
-    "bad": ("horrible", "nasty", "dreadful", "miserable", "shabby", "hideous"),
+    "good": ("lovely", "beautiful", "wonderful"),
+    "bad": ("horrible", "nasty", "dreadful"),
 }
 _REMARKS = {
-    "good": ("which is a relief", "which is a pleasure", "to our delight", "to their great joy", "luckily for us"),
-    "bad": ("which is a pity", "which is a shame", "to our regret", "to their great sorrow", "sadly for us"),
+    "good": ("which is a relief", "which is a pleasure", "to our delight"),
+    "bad": ("which is a pity", "which is a shame", "to our regret"),
 }
 # How far what somebody means to say strays from what is felt, and how much it takes to say it (valence from -1 to 1).
 _STRAYING, _RETICENCE = 0.5, 0.3
@@ -85,5 +87,7 @@ def vectors(sentences: Sequence[str]) -> Float[np.ndarray, "sentences numbers"]:
     """
     from sklearn.feature_extraction.text import HashingVectorizer
 
-    bags = HashingVectorizer(n_features=VECTOR_LENGTH, norm=None, dtype=np.float32).transform(sentences)
-    return bags.toarray()
+    # The stubs take the type of `norm` from its default; it may be None.
+    hashing = HashingVectorizer(n_features=VECTOR_LENGTH, norm=None)  # pyright: ignore[reportArgumentType]
+    bags: Any = hashing.transform(sentences)
+    return bags.toarray().astype(np.float32)

@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -27,7 +28,9 @@ import soundfile
 
 from compile_flags import flags_of_devices
 from emocluster_jax.api.training import TrainingRun
+from emocluster_jax.config import TrainConfig
 from emocluster_jax.console import Console
+from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.metrics import ccc
 from emocluster_jax.evaluation.run_results import read_test_predictions
 from emocluster_jax.inference.model_directory import read_model, save_model
@@ -353,3 +356,31 @@ def test_evaluate_refuses(workdir: Path, data_dir: Path, tmp_path: Path, capsys:
     shutil.copytree(workdir / "model" / description["weights"], other / description["weights"])
     (other / "model.json").write_text(json.dumps(sealed(description)))
     assert "normalised with other statistics" in refused(capsys, evaluate, "--checkpoint", str(other), *data)
+
+
+def test_the_demo_with_text_lies_beside_the_one_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = []
+
+    def stopped(data_dir: Path, workdir: Path, config: TrainConfig, **running: Any) -> None:
+        raise InputError(f"{data_dir} {workdir} {config.model.inputs} {running['resume']}")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("emocluster_jax.api.preparation.prepare", lambda *where, **own: made.append((*where, own)))
+    monkeypatch.setattr("emocluster_jax.api.training.fit", stopped)
+    for arguments, folder, inputs in (
+        ((), "emocluster-demo", ()),
+        (("--demo-text",), "emocluster-demo/text", ("text",)),
+    ):
+        with pytest.raises(InputError, match=re.escape(f"{folder}/records {folder}/run {inputs} True")):
+            call(train, *arguments)
+        corpus, source, records, own = made.pop()
+        assert (corpus, source, records) == ("demo", Path(folder) / "corpus", Path(folder) / "records")
+        assert own["corpus_options"] == {"demo_text": bool(inputs)}
+    told = " ".join(capsys.readouterr().out.split())
+    assert "Settings: preset demo Demo: " in told
+    assert (
+        "Settings: preset small, with --attributes arousal dominance valence --inputs text --input-dropout 0.3 --epochs"
+        in told
+    )

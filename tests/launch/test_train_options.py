@@ -10,6 +10,7 @@ import pytest
 
 from emocluster_jax import fit
 from emocluster_jax.config import ClusteringConfig, ModelConfig, OptimizerConfig, Preset, TrainConfig, presets
+from emocluster_jax.corpora.labels import VAD
 from emocluster_jax.errors import InputError
 from emocluster_jax.inference.model_directory import save_model
 from emocluster_jax.training.workdir import claim
@@ -66,6 +67,19 @@ def test_fine_tuning_has_the_network_of_the_model(tmp_path: Path) -> None:
 def test_the_preset_that_is_not_named() -> None:
     assert parse([]).config == presets["demo"]
     assert parse(DATA).config == parse(["--data_dir=data", "--workdir", "run"]).config == presets["paper"]
+
+
+def test_the_demo_with_text() -> None:
+    defaults = presets["small"].replace(attributes=VAD, inputs=("text",), input_dropout=0.3, epochs=8)
+    assert parse(["--demo-text"]).config == parse(["--demo_text"]).config == defaults
+    assert not parse(["--demo-text", "--no-demo-text"]).config.model.inputs
+    given = ["--attributes", "valence", "--input-dropout", "0.1", "--epochs", "2", "--preset", "demo"]
+    own = presets["demo"].replace(attributes=("valence",), inputs=("text",), input_dropout=0.1, epochs=2)
+    assert parse([*given, "--demo-text"]).config == own
+    with pytest.raises(InputError, match="--demo-text makes records of its own, and --data-dir names others"):
+        parse([*DATA, "--demo-text"])
+    with pytest.raises(InputError, match="`inputs` is given, but `system=cnn_ae` does not use it"):
+        parse(["--demo-text", "--model", "cnn_ae"])
 
 
 def test_unlabelled_recordings_and_regressor_of_the_presets() -> None:
