@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-VECTOR_LENGTH = 32
+VECTOR_LENGTH = 128
 """Numbers in the vector of a sentence."""
 
 _TEMPLATES = (
@@ -41,12 +41,12 @@ _WORDS = {
 }  # fmt: skip
 # Each fits every template; opinions may follow an article "a".
 _OPINIONS = {
-    "good": ("lovely", "beautiful", "wonderful"),
-    "bad": ("horrible", "nasty", "dreadful"),
+    "good": ("lovely", "beautiful", "delightful", "wonderful", "splendid", "charming"),
+    "bad": ("horrible", "nasty", "dreadful", "miserable", "shabby", "hideous"),
 }
 _REMARKS = {
-    "good": ("which is a relief", "which is a pleasure", "to our delight"),
-    "bad": ("which is a pity", "which is a shame", "to our regret"),
+    "good": ("which is a relief", "which is a pleasure", "to our delight", "to their great joy", "luckily for us"),
+    "bad": ("which is a pity", "which is a shame", "to our regret", "to their great sorrow", "sadly for us"),
 }
 # How far what somebody means to say strays from what is felt, and how much it takes to say it (valence from -1 to 1).
 _STRAYING, _RETICENCE = 0.5, 0.3

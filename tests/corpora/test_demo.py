@@ -115,7 +115,7 @@ def test_vectors_are_the_same_in_every_process():
     (vector,) = vectors(["A wonderful table, sadly for us: a table."])
     # Words of one letter are left out; "table" is there twice; signs are the hash's.
     places = np.flatnonzero(vector)
-    assert dict(zip(places, vector[places], strict=True)) == {1: 2, 6: -1, 11: -1, 18: 1, 24: -1}
+    assert dict(zip(places, vector[places], strict=True)) == {38: -1, 50: 1, 56: -1, 75: -1, 97: 2}
 
 
 def test_text_tells_a_part_of_the_valence():
@@ -124,7 +124,7 @@ def test_text_tells_a_part_of_the_valence():
     sentences = [telling_sentence(value, rng, rng) for value in valence]
     bags, half = vectors(sentences), 2_000
     weights = np.linalg.lstsq(bags[:half], valence[:half])[0]
-    assert 0.4 < np.corrcoef(bags[half:] @ weights, valence[half:])[0, 1] < 0.65
+    assert 0.5 < np.corrcoef(bags[half:] @ weights, valence[half:])[0, 1] < 0.75
     rng = np.random.default_rng(0)
     plain = {neutral_sentence(rng) for _ in range(20_000)}
     assert 0.05 < np.mean([sentence in plain for sentence in sentences]) < 0.3
