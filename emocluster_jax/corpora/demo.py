@@ -190,10 +190,9 @@ def _record(
     for number in range(config.recordings_per_speaker):
         hidden = np.clip(_SPREAD * factor @ rng.standard_normal(len(VAD)), -1, 1)
         file = f"audio/{speaker.name}/{speaker.name}_{number:03d}.flac"
+        text = demo_sentences.neutral_sentence(rng)  # drawn in either case, and then the ratings are the same
         if config.text:
-            text = demo_sentences.telling_sentence(float(hidden[VAD.index("valence")]), rng, opinions)
-        else:
-            text = demo_sentences.neutral_sentence(rng)
+            text = demo_sentences.telling_sentence(float(hidden[VAD.index("valence")]), opinions)
         ratings = rate(hidden, annotators, rng)
         recordings.append(_Recording(speaker, split, file, text, hidden, ratings))
     rng = np.random.default_rng([config.seed, 2, index])

@@ -8,20 +8,20 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-VECTOR_LENGTH = 128
+VECTOR_LENGTH = 64
 """Numbers in the vector of a sentence."""
 
 _TEMPLATES = (
-    "The {opinion}{adjective} {thing} is {place}{remark}.",
-    "{person} puts the {opinion}{thing} {place}{remark}.",
-    "On {day} they carry the {opinion}{adjective} {thing} away{remark}.",
-    "There is a {opinion}{adjective} {thing} {place}{remark}.",
-    "{person} will look for the {opinion}{thing} on {day}{remark}.",
-    "At {hour} {person} moves the {opinion}{thing}{remark}.",
-    "The {opinion}{thing} has been {place} since {day}{remark}.",
-    "{person} keeps {number} {opinion}{adjective} boxes {place}{remark}.",
-    "They bring {number} {opinion}letters to {person} at {hour}{remark}.",
-    "It takes {number} {opinion}hours to paint the {thing}{remark}.",
+    "The {adjective} {thing} is {place}.",
+    "{person} puts the {thing} {place}.",
+    "On {day} they carry the {adjective} {thing} away.",
+    "There is a {adjective} {thing} {place}.",
+    "{person} will look for the {thing} on {day}.",
+    "At {hour} {person} moves the {thing}.",
+    "The {thing} has been {place} since {day}.",
+    "{person} keeps {number} {adjective} boxes {place}.",
+    "They bring {number} letters to {person} at {hour}.",
+    "It takes {number} hours to paint the {thing}.",
 )
 
 _WORDS = {
@@ -39,44 +39,39 @@ _WORDS = {
     "hour": ("seven", "eight", "nine", "ten", "noon", "half past four"),
     "number": ("two", "three", "four", "five", "six", "eleven"),
 }  # fmt: skip
-# Each fits every template; opinions may follow an article "a".
-_OPINIONS = {
-    "good": ("lovely", "beautiful", "delightful", "wonderful", "splendid", "charming"),
-    "bad": ("horrible", "nasty", "dreadful", "miserable", "shabby", "hideous"),
-}
-_REMARKS = {
-    "good": ("which is a relief", "which is a pleasure", "to our delight", "to their great joy", "luckily for us"),
-    "bad": ("which is a pity", "which is a shame", "to our regret", "to their great sorrow", "sadly for us"),
-}
+# Few, as in corpora of acted speech: if each recording had words of its own, a network would learn these by heart.
+_SAID_BY_ALL = (
+    "The {opinion}table is by the door{remark}.",
+    "Maria keeps the {opinion}letters in the kitchen{remark}.",
+    "They bring the {opinion}basket on Monday{remark}.",
+    "There is a {opinion}window above the desk{remark}.",
+)
+_OPINIONS = {"good": ("lovely", "wonderful"), "bad": ("horrible", "dreadful")}
+_REMARKS = {"good": ("which is a pleasure", "to our delight"), "bad": ("which is a pity", "to our regret")}
 # How far what somebody means to say strays from what is felt, and how much it takes to say it (valence from -1 to 1).
 _STRAYING, _RETICENCE = 0.5, 0.3
 
 
 def neutral_sentence(rng: np.random.Generator) -> str:
     """One of some ten thousand sentences, 5 to 9 words long."""
-    return _sentence(rng)
+    template = _TEMPLATES[rng.integers(len(_TEMPLATES))]
+    return template.format(**{kind: words[rng.integers(len(words))] for kind, words in _WORDS.items()})
 
 
-def telling_sentence(valence: float, sentences: np.random.Generator, opinions: np.random.Generator) -> str:
-    """The sentence that `neutral_sentence(sentences)` is, with up to two expressions of a valence from -1 to 1.
+def telling_sentence(valence: float, rng: np.random.Generator) -> str:
+    """One of four sentences, with up to two expressions of a valence from -1 to 1.
 
     Each of the two, an adjective and a remark at the end, is good, bad or left out as an ordered probit model draws it:
     the more valence, the likelier a good one. So the words carry a part of the valence.
     """
-    said = []
+    template, said = _SAID_BY_ALL[rng.integers(len(_SAID_BY_ALL))], []
     for expressions in (_OPINIONS, _REMARKS):
-        leaning = valence + opinions.normal(0, _STRAYING)
+        leaning = valence + rng.normal(0, _STRAYING)
         words = expressions["good" if leaning > 0 else "bad"]
-        word = words[opinions.integers(len(words))]
+        word = words[rng.integers(len(words))]
         said.append(word if abs(leaning) > _RETICENCE else "")
     opinion, remark = said
-    return _sentence(sentences, opinion=opinion and f"{opinion} ", remark=remark and f", {remark}")
-
-
-def _sentence(rng: np.random.Generator, opinion: str = "", remark: str = "") -> str:
-    template = _TEMPLATES[rng.integers(len(_TEMPLATES))]
-    words = {kind: words[rng.integers(len(words))] for kind, words in _WORDS.items()}
-    return template.format(**words, opinion=opinion, remark=remark)
+    return template.format(opinion=opinion and f"{opinion} ", remark=remark and f", {remark}")
 
 
 def vectors(sentences: Sequence[str]) -> Float[np.ndarray, "sentences numbers"]:
