@@ -123,7 +123,7 @@ def test_text_tells_a_part_of_the_valence():
     weights = np.linalg.lstsq(bags[:half], valence[:half])[0]
     assert 0.5 < np.corrcoef(bags[half:] @ weights, valence[half:])[0, 1] < 0.75
     said = Counter(sentences)
-    assert len(said) == 4 * 5 * 5 and min(said.values()) > 5  # none of them tells a recording from all others
+    assert len(said) == 4 * 5 * 5 and min(said.values()) >= 5  # none of them tells a recording from all others
     telling = ("lovely", "wonderful", "horrible", "dreadful", ",")
     neutral = [words for words in said if not any(word in words for word in telling)]
     assert 0.05 < sum(said[words] for words in neutral) / len(sentences) < 0.3
