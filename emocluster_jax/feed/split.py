@@ -87,7 +87,7 @@ def mask_name(name: str) -> str:
 
 def presence(inputs: Inputs, name: str) -> Float[Array, " recordings"]:
     """1 for each recording that has this input, 0 for the others."""
-    return inputs.get(mask_name(name), jnp.ones(len(inputs[AUDIO])))
+    return inputs.get(mask_name(name), jnp.ones(inputs[AUDIO].shape[:1]))
 
 
 def is_chunked(rows: Array | np.ndarray) -> bool:

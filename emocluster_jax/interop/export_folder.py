@@ -21,12 +21,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import export as jax_export
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Float32
 
 from emocluster_jax import __version__
-from emocluster_jax.corpora.inputs import names_of
 from emocluster_jax.errors import InputError
-from emocluster_jax.feed.split import AUDIO
+from emocluster_jax.feed.split import AUDIO, Inputs, mask_name, masked
 from emocluster_jax.inference.forward import chunk_outputs
 from emocluster_jax.inference.model_directory import (
     EXPORT_CARD,
@@ -40,6 +39,7 @@ from emocluster_jax.inference.model_directory import (
 from emocluster_jax.inference.onnx_graph import not_as_graph, onnx_session, to_onnx
 from emocluster_jax.inference.parity import ParityError, check_parity
 from emocluster_jax.inference.predictor import Predictor
+from emocluster_jax.models.fusion import FUSION
 from emocluster_jax.models.registry import NETWORKS
 from emocluster_jax.runtime.platforms import for_every_platform
 from emocluster_jax.storage.atomic_files import replacing, write_json
@@ -72,11 +72,6 @@ def check_request(folder: Path, formats: Sequence[Format], model: SavedModel) ->
         for package in _NEEDS[wanted]:
             if find_spec(package) is None:
                 raise InputError(f'`formats={wanted}` needs {package}: pip install "emocluster_jax[export]"')
-    if model.inputs:
-        raise InputError(
-            f"the model reads {', '.join(names_of(model.inputs))} besides audio, and exported models take audio alone; "
-            "predict with the model itself"
-        )
     if "onnx" in formats and (reason := not_as_graph(model)):
         raise InputError(f"`formats=onnx` cannot hold {reason}; give `formats=stablehlo`")
     if not model.knows_labels:
@@ -93,14 +88,15 @@ def export(model: SavedModel, wanted: Format) -> Exported:
     """Converts a model; ParityError if the result does not compute what the model computes."""
     if wanted == "safetensors":
         return Exported("model.safetensors", _to_safetensors(model), {})
-    chunks = example_chunks(model)
+    chunks, further = example_chunks(model), example_further(model)
     if wanted == "stablehlo":
         content = to_stablehlo(model)
-        outputs: Any = jax_export.deserialize(bytearray(content)).call(chunks)
+        given = (chunks, masked(further)) if further else (chunks,)
+        outputs: Any = jax_export.deserialize(bytearray(content)).call(*given)
     else:
         content = to_onnx(model)
         outputs = onnx_session(content)({"chunks": chunks})
-    return Exported(f"model.{wanted}", content, _check_parity(wanted, outputs, model, chunks))
+    return Exported(f"model.{wanted}", content, _check_parity(wanted, outputs, model, chunks, further))
 
 
 def example_chunks(model: SavedModel) -> Float[np.ndarray, "n frames mel"]:
@@ -113,14 +109,28 @@ def example_chunks(model: SavedModel) -> Float[np.ndarray, "n frames mel"]:
     return (loudness * noise + colour).clip(-features.clip, features.clip).astype(np.float32)
 
 
+def example_further(model: SavedModel) -> dict[str, Float32[np.ndarray, "1 ..."]]:
+    """Further inputs of one recording, drawn with a fixed seed about the means that the model normalises them by."""
+    found, random = {}, np.random.default_rng(1)
+    for given in model.inputs:
+        statistics = model.variables["batch_stats"][FUSION][f"encoder_{given.name}"]
+        drawn = random.normal(size=(1, *given.shape(model.features)))
+        found[given.name] = (statistics["mean"] + statistics["std"] * drawn).astype(np.float32)
+    return found
+
+
 def _check_parity(
-    what: str, outputs: Mapping[str, Any], model: SavedModel, chunks: Float[np.ndarray, "n frames mel"]
+    what: str,
+    outputs: Mapping[str, Any],
+    model: SavedModel,
+    chunks: Float[np.ndarray, "n frames mel"],
+    further: Mapping[str, Float32[np.ndarray, "1 ..."]],
 ) -> dict[str, float]:
-    """The largest difference of each output of an exported program, for one recording's chunks, from the model's.
+    """The largest difference of each output of an exported program, for one recording's inputs, from the model's.
 
     Raises ParityError as `check_parity`.
     """
-    prediction = Predictor(model, engine="jax").predict_chunks(chunks)[0]
+    prediction = Predictor(model, engine="jax").predict_chunks(chunks, further)[0]
     expected = {"attributes": prediction.chunk_attributes, "embeddings": prediction.chunk_embeddings}
     if prediction.chunk_clusters is not None:
         expected["clusters"] = prediction.chunk_clusters
@@ -132,15 +142,20 @@ def to_stablehlo(model: SavedModel) -> bytes:
 
     `jax.export.deserialize` reads it. It takes normalised chunks (n, frames, mel) float32, for any n (models that look
     across chunks: those of whole recordings), and returns a dictionary: attributes (n, A) in label units, embeddings
-    (n, E) and, for models with clusters, clusters (n,) int32.
+    (n, E) and, for models with clusters, clusters (n,) int32. A model with further inputs takes them as well, of the
+    recordings whose chunks these are: a dictionary with a vector or chunks of frames (n / chunks, ...) of each, and its
+    mask (`feed.split.mask_name`).
     """
     # Where each chunk is read alone, any number of them will do.
-    each = model.features.chunks_per_utterance if NETWORKS[model.config.system].across_chunks else 1
+    whole = NETWORKS[model.config.system].across_chunks or model.inputs
+    each = model.features.chunks_per_utterance if whole else 1
     # As JAX arrays they become constants of the program.
     variables, transform, centroids = jax.tree.map(jnp.asarray, (model.variables, model.transform, model.centroids))
 
-    def program(chunks: Float[Array, "n frames mel"]) -> dict[str, Any]:
+    def program(chunks: Float[Array, "n frames mel"], *further: Inputs) -> dict[str, Any]:
         inputs = {AUDIO: chunks.reshape(-1, each, *chunks.shape[1:])}
+        for given in further:
+            inputs |= given
         outputs = chunk_outputs(model.config, model.clustering, variables, transform, centroids, inputs)
         found = {
             "attributes": outputs.attributes * model.label_std + model.label_mean,
@@ -148,10 +163,17 @@ def to_stablehlo(model: SavedModel) -> bytes:
         }
         return found if outputs.clusters is None else {**found, "clusters": outputs.clusters}
 
-    (n,) = jax_export.symbolic_shape("n" if each == 1 else f"{each}*n")
-    chunks = jax.ShapeDtypeStruct((n, model.features.chunk_frames, model.features.dimensions), np.float32)
+    rows, recordings = jax_export.symbolic_shape(f"{each}*n, n" if each > 1 else "n, n")
+    arguments: list[Any] = [
+        jax.ShapeDtypeStruct((rows, model.features.chunk_frames, model.features.dimensions), np.float32)
+    ]
+    if model.inputs:
+        shapes = {name: rows.shape[1:] for name, rows in masked(example_further(model)).items()}
+        arguments.append(
+            {name: jax.ShapeDtypeStruct((recordings, *shape), np.float32) for name, shape in shapes.items()}
+        )
     with for_every_platform():
-        return bytes(jax_export.export(jax.jit(program), platforms=PLATFORMS)(chunks).serialize())
+        return bytes(jax_export.export(jax.jit(program), platforms=PLATFORMS)(*arguments).serialize())
 
 
 def _to_safetensors(model: SavedModel) -> bytes:
@@ -178,6 +200,24 @@ def write_export(folder: Path, model: SavedModel, exported: Sequence[Exported], 
             temporary.write_bytes(content)
 
 
+def _further_inputs(model: SavedModel) -> dict[str, Any]:
+    """What the program takes beside chunks, by the names of arrays."""
+    each, found = model.features.chunks_per_utterance, {}
+    for given in model.inputs:
+        mask = mask_name(given.name)
+        rate = given.frames_per_second
+        what = (
+            "a vector" if rate is None else f"frames, {rate:g} per second, in chunks of the same times as the sound's"
+        )
+        found[given.name] = {
+            "dtype": "float32",
+            "shape": [f"n / {each}", *given.shape(model.features)],
+            "meaning": f"{what}, as it is; zeros where it is missing",
+        }
+        found[mask] = {"dtype": "float32", "shape": [f"n / {each}"], "meaning": "1, or 0 where it is missing"}
+    return found
+
+
 def description(model: SavedModel) -> dict[str, Any]:
     """The content of `config.json`: settings, statistics, input and outputs."""
     features, names, params = model.features, model.config.attributes, model.variables["params"]
@@ -197,7 +237,8 @@ def description(model: SavedModel) -> dict[str, Any]:
                 "shape": ["n", features.chunk_frames, features.dimensions],
                 "meaning": f"chunks of {features.summary}, (time, dimension); per dimension minus feature_mean, "
                 "divided by feature_std, NaN to 0, clipped to plus and minus clip",
-            }
+            },
+            **_further_inputs(model),
         },
         "output": outputs,
         **settings_as_json(model),

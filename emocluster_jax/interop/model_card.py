@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from emocluster_jax.config import FrontEndFeatures, FrontEndName, GivenFeatures
+from emocluster_jax.config import Features, FrontEndFeatures, FrontEndName, GivenFeatures
 from emocluster_jax.console import audio_duration, counted
+from emocluster_jax.corpora.inputs import FurtherInput
 from emocluster_jax.errors import InputError
 from emocluster_jax.evaluation.calibration import calibrations
 from emocluster_jax.evaluation.cluster_information import ClusterInformation
-from emocluster_jax.evaluation.metrics import SELECTIONS, Scores
-from emocluster_jax.evaluation.run_results import CLUSTERS_FILE, TEST_SCORES, read_clusters, read_run_scores
+from emocluster_jax.evaluation.metrics import SELECTIONS, Scores, ScoresAlone, score_rows
+from emocluster_jax.evaluation.run_results import CLUSTERS_FILE, TEST_SCORES, RunScores, read_clusters, read_run_scores
+from emocluster_jax.feed.split import mask_name
 from emocluster_jax.inference.model_directory import SavedModel
 from emocluster_jax.models.registry import NETWORKS
 from emocluster_jax.preprocessing.front_ends import library
@@ -83,7 +85,7 @@ attributes = session.run(["attributes"], {"chunks": chunks})[0].mean(axis=0)
 _STABLEHLO = """from jax import export
 
 program = export.deserialize(bytearray(open("model.stablehlo", "rb").read()))
-attributes = program.call(chunks)["attributes"].mean(axis=0)
+attributes = program.call({given})["attributes"].mean(axis=0)
 """
 
 
@@ -96,6 +98,7 @@ class RunNumbers:
 
     saved: SavedRun | None = None
     scores: Mapping[str, Scores] = field(default_factory=dict)
+    alone: ScoresAlone = field(default_factory=dict)
     clusters: ClusterInformation | None = None
 
 
@@ -112,9 +115,9 @@ def read_run_numbers(model_folder: Path, model: SavedModel) -> RunNumbers:
         raise InputError(
             f"{model_folder} is not of the run that {workdir / RUN_FILE} describes; move it to a folder without one"
         )
-    scores = {} if calibrations(model) else read_run_scores(workdir / TEST_SCORES, saved.id).scores
+    kept = RunScores() if calibrations(model) else read_run_scores(workdir / TEST_SCORES, saved.id)
     clusters = read_clusters(workdir / CLUSTERS_FILE, saved.id, model.origin.get("epoch"))
-    return RunNumbers(saved, scores, clusters)
+    return RunNumbers(saved, kept.scores, kept.alone, clusters)
 
 
 def model_card(
@@ -191,9 +194,10 @@ def _what(model: SavedModel) -> str:
         f" It tells which of {config.clusters} clusters a chunk belongs to." if NETWORKS[config.system].clusters else ""
     )
     network = f"{NETWORKS[config.system].title}, {config.width}"
+    beside = f", and {', '.join(map(str, model.inputs))}" if model.inputs else ""
     return (
         f"Predicts from speech, in label units: {scales}.{clusters} The network ({network}) reads "
-        f"{model.features.chunks_per_utterance} chunks of about one second of {model.features.summary}."
+        f"{model.features.chunks_per_utterance} chunks of about one second of {model.features.summary}{beside}."
     )
 
 
@@ -264,7 +268,9 @@ def _test(model: SavedModel, run: RunNumbers) -> str:
         return "None are known of the calibrated model; `launch.evaluate` scores it."
     if not run.scores:
         return "None are known: the model was exported without the scores of a run."
-    rows = [(name, *map(_decimals, (of.ccc, of.pearson, of.rmse)), of.n) for name, of in run.scores.items()]
+    rows = [
+        (name, *map(_decimals, (of.ccc, of.pearson, of.rmse)), of.n) for name, of in score_rows(run.scores, run.alone)
+    ]
     return (
         "On the test split, by sentence (mean over its chunks), RMSE in label units; one run, one seed.\n\n"
         f"{_table(('attribute', 'CCC', 'Pearson r', 'RMSE', 'sentences'), rows)}"
@@ -276,7 +282,7 @@ def _decimals(score: float) -> str:
 
 
 def _information(clusters: ClusterInformation) -> str:
-    rows = [(name, f"{of.ami_of_sentences:z.3f}", f"{of.p_value:.3g}") for name, of in clusters.labels.items()]
+    rows = [(name, f"{of.ami_of_sentences:z.3f}", f"{of.p_value:.3g}") for name, of in clusters.rows]
     return (
         "Mutual information of clusters and labels on the training split, corrected for chance by permutation of the "
         "labels over sentences, or over speakers for what belongs to them (0: no more than chance).\n\n"
@@ -320,7 +326,7 @@ def _use(model: SavedModel, formats: Sequence[str]) -> str:
     if "stablehlo" in formats:
         parts.append(
             f"{'or' if 'onnx' in formats else 'Their prediction'} by JAX (`pip install jax flatbuffers`):"
-            f"\n\n```python\n{_STABLEHLO}```"
+            f"\n\n```python\n{_STABLEHLO.format(given='chunks, inputs' if model.inputs else 'chunks')}```"
         )
     if parts[1:]:
         parts.append(f"`attributes` then holds {', '.join(model.config.attributes)}, in label units.")
@@ -352,4 +358,27 @@ def _chunks_code(model: SavedModel) -> tuple[str, str]:
             package, imported, made = _FRONT_ENDS[model.features.library]
             packages, imports = f"{packages} {package}", imports + imported
             frames = signal + _OF_16_KHZ + made
-    return packages, f"import json\n\n{imports}{_SETTINGS}{frames}{_CUT}"
+    further = "".join(_input_code(given, model.features) for given in model.inputs)
+    start = "\ninputs = {}" if further else ""
+    return packages, f"import json\n\n{imports}{_SETTINGS}{frames}{_CUT}{start}{further}"
+
+
+def _input_code(given: FurtherInput, features: Features) -> str:
+    """The code that reads a further input, of the recording whose `chunks` are made, into `inputs`."""
+    name, rate = given.name, given.frames_per_second
+    read = f'np.load("{name}.npy")'
+    if rate is None:
+        array = f"{read}  # ({given.numbers},)"
+    else:
+        _, frames, numbers = given.shape(features)
+        starts = f"np.arange(count) * step / {features.frames_per_second!r} * {rate!r}"
+        array = (
+            f"{read}  # (frames, {numbers}), {rate:g} frames per second\n"
+            f"places = np.rint({starts}).astype(int)[:, None] + np.arange({frames})\n"
+            f"{name} = {name}[places.clip(max=len({name}) - 1)]"
+        )
+    return (
+        f"\n{name} = {array}\n"
+        f'inputs["{name}"] = {name}[None].astype(np.float32)\n'
+        f'inputs["{mask_name(name)}"] = np.ones(1, np.float32)  # where it is missing, both are zeros'
+    )

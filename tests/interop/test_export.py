@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from jax import export as jax_export
@@ -19,6 +20,7 @@ from jax import export as jax_export
 from emocluster_jax import load_model
 from emocluster_jax.clustering.embedding_transform import EmbeddingTransform
 from emocluster_jax.config import AudioConfig, ClusteringConfig, GivenFeatures, SystemName
+from emocluster_jax.corpora.inputs import FurtherInput
 from emocluster_jax.errors import InputError
 from emocluster_jax.inference import onnx_graph
 from emocluster_jax.inference.model_directory import SavedModel, named_arrays, read_model, save_model, weights_sha256
@@ -32,6 +34,7 @@ from emocluster_jax.interop.export_folder import (
     example_chunks,
     export,
 )
+from emocluster_jax.models.registry import variables_of
 from launch import export as command
 from running import call
 from small_models import noise, small_model, write_recording
@@ -243,6 +246,56 @@ def test_the_card_of_given_features_reads_them(tmp_path: Path) -> None:
     expected = Predictor(model)(frames, 50)
     found = run_the_card(tmp_path / "out", "jax")
     np.testing.assert_allclose(found, list(expected.attributes.values()), rtol=0, atol=1e-4)  # sums in another order
+
+
+def test_a_model_with_further_inputs_and_its_card(tmp_path: Path) -> None:
+    inputs = FurtherInput("face", 3, 25.0), FurtherInput("text", 6)
+    plain = small_model(("arousal",))
+    config = dataclasses.replace(plain.config, inputs=("face", "text"))
+    random = np.random.default_rng(2)
+    drawn = jax.tree.map(
+        lambda leaf: random.normal(0, leaf.ndim and leaf.shape[0] ** -0.5, leaf.shape).astype(np.float32),
+        variables_of(config, plain.features, inputs)["params"]["fusion"],
+    )
+    statistics = {
+        name: {"mean": np.full(size, 5, np.float32), "std": np.ones(size, np.float32)}
+        for name, size in (("face", 3), ("text", 6))
+    }
+    face = {"encoder": plain.variables["batch_stats"]["encoder"], **statistics["face"]}
+    variables = {
+        "params": {**plain.variables["params"], "fusion": drawn},
+        "batch_stats": {
+            **plain.variables["batch_stats"],
+            "fusion": {"encoder_face": face, "encoder_text": statistics["text"]},
+        },
+    }
+    model = dataclasses.replace(plain, config=config, inputs=inputs, variables=variables)
+    with pytest.raises(
+        InputError, match="`formats=onnx` cannot hold a model that reads face, text besides audio; give"
+    ):
+        check_request(tmp_path / "out", ["onnx"], model)
+    save_model(tmp_path / "model", model)
+    export_to = ["--output", str(tmp_path / "out"), "--format", "stablehlo", "safetensors", "--quiet"]
+    call(command, "--checkpoint", str(tmp_path / "model"), *export_to)
+    described = json.loads((tmp_path / "out" / "config.json").read_text())["input"]
+    assert list(described) == ["chunks", "face", "face_present", "text", "text_present"]
+    assert described["face"]["shape"] == ["n / 11", 11, 25, 3]
+
+    signal, frames, vector = noise(3.0), random.normal(5, 1, (75, 3)), random.normal(5, 1, 6)
+    write_recording(tmp_path / "out" / "speech.wav", signal)
+    np.save(tmp_path / "out" / "face.npy", frames)
+    np.save(tmp_path / "out" / "text.npy", vector)
+    predictor = Predictor(model)
+    expected = predictor(signal, 16_000, {"face": frames, "text": vector})
+    found = run_the_card(tmp_path / "out", "jax")
+    np.testing.assert_allclose(found, list(expected.attributes.values()), rtol=0, atol=1e-3)
+    # The numbers of both inputs count.
+    for other in (
+        {"face": 1 + frames, "text": vector},
+        {"face": frames, "text": 1 + vector},
+        {"face": None, "text": vector},
+    ):
+        assert abs(predictor(signal, 16_000, other).attributes["arousal"] - expected.attributes["arousal"]) > 1e-3
 
 
 def test_the_card_names_only_what_was_exported(model: SavedModel, tmp_path: Path) -> None:
