@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from emocluster_jax.errors import InputError, one_line
 from emocluster_jax.ranges import Range, within
@@ -11,6 +12,10 @@ from emocluster_jax.settings import Checked
 from emocluster_jax.storage.disk import AGAIN, check_output_file, writing
 from launch import command
 from launch.options import parse
+
+if TYPE_CHECKING:
+    from emocluster_jax.console import Console
+    from emocluster_jax.reporting.html.run_files import RunFiles
 
 DESCRIPTION = """Write one self-contained HTML page on a training run, or on the grid of runs of launch.experiment:
 settings, scores, curves, clusters, a map of the embeddings, recordings to listen to. It needs no network and no
@@ -49,6 +54,16 @@ class Options(Checked):
             raise InputError(f"--audio {self.audio} is not a folder; give that of the recordings")
 
 
+def _check_beside(run: RunFiles, beside: RunFiles, console: Console) -> None:
+    for option, one in (("--workdir", run), ("--beside", beside)):
+        if one.information is None:
+            raise InputError(f"{option} {one.workdir} has nothing on clusters (clusters.json); give a run that has")
+    if run.saved.id == beside.saved.id:
+        raise InputError(f"--beside {beside.workdir} is the run itself; give another one")
+    if (run.saved.data, run.saved.config.fold) != (beside.saved.data, beside.saved.config.fold):
+        console.warn(f"{beside.workdir} was trained on other data: what its clusters know is of other recordings")
+
+
 def main() -> None:
     options = parse(Options, "report", DESCRIPTION, "--workdir run --data-dir data")
     if not options.workdir.is_dir():
@@ -75,8 +90,8 @@ def main() -> None:
     else:
         run, beside = (None if one is None else read_run_files(one) for one in (options.workdir, options.beside))
         assert run is not None
-        if beside is not None and beside.information is None:
-            raise InputError(f"--beside {beside.workdir} has nothing on clusters (clusters.json); give a run that has")
+        if beside is not None:
+            _check_beside(run, beside, console)
         extent = Extent(options.recordings, options.clips, options.clip_seconds)
         data = view_data(run, options.data_dir, options.audio, extent, console) if options.data_dir else None
         problems = [*run.problems, *(data.problems if data else ())]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from emocluster_jax.api.requests import FitSettings
-from emocluster_jax.config import ModelConfig, Preset, SystemName, TrainConfig, presets
+from emocluster_jax.config import FusingName, ModelConfig, Preset, SystemName, TrainConfig, presets
 from emocluster_jax.corpora.labels import VAD
 from emocluster_jax.errors import InputError, one_line
 from emocluster_jax.runtime.host import keep_freed_memory
@@ -79,6 +79,10 @@ def parse(arguments: list[str], name: str = "train") -> Options:
     if first.demo_text:
         if first.data_dir is not None:
             raise InputError("--demo-text makes records of its own, and --data-dir names others; leave one of them out")
+        if (system := config.model.system) not in get_args(FusingName):
+            raise InputError(
+                f"--demo-text gives a text, and --model {system} reads nothing besides audio; leave one out"
+            )
         origin, config = f"{origin} with --demo-text", config.replace(**_WITH_TEXT)
     changes = shlex.join(arguments_for(Options(config=presets["demo"]), Options(config=presets["paper"])))
     return parse_options(
@@ -232,12 +236,14 @@ def _summarize(run: TrainingRun, data_dir: Path, config: TrainConfig, console: C
             console.table("Information shared by clusters and labels", columns, rows)
     console.line(one_line(f"Model: {run.model}   plots: {run.plots}   metrics: {run.workdir / METRICS_FILE}"))
     source, meaning = Path("recordings"), " (--input is a recording, or a folder of them)"
+    folders = [f"{name}=FOLDER" for name in config.model.inputs]
     if run.preparation.corpus == "demo":  # often the only recordings that there are
         source, meaning = Path(run.preparation.source), ""
         source = source.relative_to(Path.cwd()) if source.is_relative_to(Path.cwd()) else source
         if config.model.inputs:
-            source /= "manifest.csv"  # which names the inputs' files
-    predict = ["--checkpoint", run.model, "--input", source, "--output", "predictions.csv"]
+            source, folders = source / "manifest.csv", []  # which names the inputs' files
+    inputs = ["--inputs", *folders] if folders else []
+    predict = ["--checkpoint", run.model, "--input", source, *inputs, "--output", "predictions.csv"]
     report = ["--workdir", run.workdir, *(["--data-dir", data_dir] if run.preparation.counts.get("train") else [])]
     console.line(f"Predict with{meaning}:")
     console.command(invocation("predict", *predict))

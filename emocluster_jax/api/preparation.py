@@ -96,6 +96,10 @@ def _with_inputs_of(request: PrepareRequest, utterances: Sequence[Utterance]) ->
             f"{', '.join(sorted(there)) or 'nothing'}; give its files in a column input:NAME of the manifest, or leave "
             "it out"
         )
+    if unread := ", ".join(sorted(request.input_rates.keys() & there - wanted)):
+        raise InputError(
+            f"`input_rates` names {unread}, which `inputs` leaves out; name it there, or leave out its rate"
+        )
     return [
         replace(utterance, inputs={name: path for name, path in utterance.inputs.items() if name in wanted})
         for utterance in utterances

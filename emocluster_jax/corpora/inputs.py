@@ -90,9 +90,9 @@ def _input_from_json(name: str, value: Any, where: str) -> FurtherInput:
 def input_columns(table: Table) -> dict[str, str]:
     """The columns `input:NAME` of a table, by the input's name in lower case; InputError for one that names none."""
     columns = [column for column in table.columns if column.casefold().startswith(_PREFIX)]
-    found = {column[len(_PREFIX) :].strip().casefold(): column for column in columns}
-    check_input_names(found, str(table.path))
-    return found
+    names = [column[len(_PREFIX) :].strip().casefold() for column in columns]
+    check_input_names(names, str(table.path))
+    return dict(zip(names, columns, strict=True))
 
 
 def input_files(row: Row, columns: Mapping[str, str]) -> dict[str, Path]:

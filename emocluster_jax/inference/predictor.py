@@ -175,11 +175,13 @@ class Predictor:
         arrays = input_arrays(found, self.inputs, self.features, 0.0, len(source))
         return self.predict_chunks(chunks, {name: array[None] for name, array in arrays.items()})[0]
 
-    def _check_named(self, given: Mapping[str, object]) -> None:
-        if given.keys() != set(names := names_of(self.inputs)):
+    def _check_named(self, given: Any) -> None:
+        names, found = names_of(self.inputs), [*given] if isinstance(given, Mapping) else []
+        if set(found) != set(names) or not isinstance(given, Mapping):
             raise InputError(
                 f"{self.title} reads {', '.join(names) or 'nothing'} besides audio, and `inputs` has "
-                f"{', '.join(given) or 'nothing'}; give the vector or the frames of each, or None where it is missing"
+                f"{', '.join(map(str, found)) or 'nothing'}; give by name the vector or the frames of each, or None "
+                "where it is missing"
             )
 
     def predict_chunks(

@@ -18,9 +18,9 @@ from emocluster_jax.preprocessing.given_frames import checked_array, read_array
 InputArray = Float32[np.ndarray, " ..."]
 """A vector (numbers,), or frames: of a whole file (frames, numbers), or in chunks (chunks, frames, numbers)."""
 
-_TOLERANCE_S, _TOLERANCE = 0.25, 0.1
+_TOLERANCE_S, _TOLERANCE = 0.15, 0.1
 """How much longer or shorter than its sound a file's frames may be: so much, and this share of the sound. Video often
-begins or ends some frames beside its sound; a wrong rate shows in any file of more than a few seconds."""
+begins or ends some frames beside its sound; twice the rate, or half of it, shows in a file of half a second."""
 
 
 def read_inputs(files: Mapping[str, Path], inputs: FurtherInputs) -> dict[str, InputArray]:

@@ -57,7 +57,10 @@ def checked_array(
     array: Shaped[np.ndarray, " ..."], numbers: int, frames_per_second: float | None = None
 ) -> Float32[np.ndarray, " ..."]:
     """What `read_array` does, for an array in memory."""
-    array = np.asarray(array)
+    try:
+        array = np.asarray(array)
+    except ValueError:  # lists of several lengths
+        raise RecordingError("not an array of numbers") from None
     _check_form(array.shape, array.dtype, numbers, frames_per_second)
     return finite_numbers(array)
 

@@ -234,6 +234,8 @@ def _check(preparation: Preparation) -> None:
         raise ValueError("a feature statistic is missing")
     if (features.std <= 0).any():  # versions before wrote 0 for a band that never varied
         raise ValueError("a feature's standard deviation is not above 0")
+    for given in preparation.inputs:
+        given.shape(preparation.features)  # checks its size
     if (labels.std < 0).any():
         raise ValueError("a label's standard deviation is below 0")
     if (folds := preparation.folds) is not None:

@@ -206,10 +206,7 @@ class PreparedData:
                         for name, value in deserialize(content).items():
                             columns[name][rows[position]] = value.decode() if isinstance(value, bytes) else value
         except Exception as error:
-            # ArrayRecord, TFDS and NumPy raise many types where a file and its description are at odds.
-            raise InputError(
-                f"{path} holds other records than {FILE_NAME} says; prepare {self.data_dir} again"
-            ) from error
+            raise _other_records(path) from error
         return len(positions)
 
 
@@ -219,6 +216,11 @@ def open_data(data_dir: Path, fold: int | None = None) -> PreparedData:
     Files of records are verified when they are read.
     """
     return PreparedData(data_dir, read_preparation(data_dir), fold)
+
+
+def _other_records(path: Path) -> InputError:
+    """Of whatever ArrayRecord, TFDS and NumPy raise where a file and its description are at odds."""
+    return InputError(f"{path} holds other records than {FILE_NAME} says; prepare {path.parent} again")
 
 
 class StoredInputs(NamedTuple):
@@ -267,15 +269,17 @@ class ChunkSource:
     def read(self, position: int) -> StoredInputs:
         """The inputs of the recording at this position; raises InputError if its file has gone or is damaged."""
         row = int(self._positions[position])
+        path = self._paths[np.searchsorted(self._ends, row, side="right")]
         try:
-            record = self._deserialize(self._records[row])
-            return StoredInputs(
-                record["chunks"], {given.name: record[input_field(given.name)] for given in self.inputs}
-            )
+            content = self._records[row]
         except Exception as error:
             # ArrayRecord raises whatever its C++ side makes of the file, RuntimeError mostly.
-            path = self._paths[np.searchsorted(self._ends, row, side="right")]
             reason = "is damaged" if path.is_file() else "is gone"
             raise InputError(
                 f"{path} {reason} since the run began ({error}); restore it, or prepare {path.parent} again"
             ) from error
+        try:
+            record = self._deserialize(content)
+        except Exception as error:
+            raise _other_records(path) from error
+        return StoredInputs(record["chunks"], {given.name: record[input_field(given.name)] for given in self.inputs})

@@ -390,3 +390,10 @@ def test_a_further_input_needs_a_name(tmp_path, write_wavs, write_text, name):
     write_text(tmp_path / "manifest.csv", f"file,split,arousal,input:{name}\na.wav,train,1,a.npy\n")
     with pytest.raises(InputError, match=f"'{name}' cannot be the name of an input; use small letters"):
         manifest.read(tmp_path)
+
+
+def test_a_further_input_is_named_once(tmp_path, write_wavs, write_text):
+    write_wavs(tmp_path, "a.wav")
+    write_text(tmp_path / "manifest.csv", "file,split,arousal,input:text,input: text\na.wav,train,1,a.npy,b.npy\n")
+    with pytest.raises(InputError, match=r"manifest.csv names the input text twice; name each once"):
+        manifest.read(tmp_path)

@@ -163,6 +163,10 @@ def test_what_cannot_be_prepared(worked: Worked, tmp_path: Path) -> None:
     unknown = "voice, and no recording has it; besides audio they have face"
     for words, message in (
         (["--inputs", "mel", "voice"], f"--inputs names {unknown}, text; give its files in a column input:NAME"),
+        (
+            ["--inputs", "text", "--input-rate", "face=25"],
+            "--input-rate names face, which --inputs leaves out; name it",
+        ),
         (["--input-rate", "voice=25"], f"--input-rate names {unknown}, text"),
         (["--input-rate", "face"], "--input-rate face is not NAME=HZ; give one for each input: face=25"),
         (["--input-rate", "face=fast"], "--input-rate face=fast has no number of frames per second; give one: face=25"),

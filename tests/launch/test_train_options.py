@@ -78,7 +78,9 @@ def test_the_demo_with_text() -> None:
     assert parse([*given, "--demo-text"]).config == own
     with pytest.raises(InputError, match="--demo-text makes records of its own, and --data-dir names others"):
         parse([*DATA, "--demo-text"])
-    with pytest.raises(InputError, match="`inputs` is given, but `system=cnn_ae` does not use it"):
+    with pytest.raises(
+        InputError, match="--demo-text gives a text, and --model cnn_ae reads nothing besides audio; leave one out"
+    ):
         parse(["--demo-text", "--model", "cnn_ae"])
 
 

@@ -105,7 +105,7 @@ def test_a_segment_has_its_own_frames_and_the_last_one_stands_on() -> None:
 
 
 def test_frames_of_another_duration_than_the_sound() -> None:
-    for duration_s in (1.0, 4.0, 4.6):
+    for duration_s in (1.0, 4.0, 4.5):
         check_durations({"face": clock(duration_s)}, (FACE, TEXT), 4.0 if duration_s > 1 else 1.2)
     for duration_s in (2.0, 4.8):  # as with half or six fifths of the rate
         with pytest.raises(
@@ -120,6 +120,6 @@ def test_chunks_of_frames_last_as_long_as_those_of_the_sound() -> None:
     assert FurtherInput("face", 4, 30.0).shape(GivenFeatures(8, 50.0)) == (11, 30, 4)
     assert FurtherInput("face", 4, 100.0).shape(FeatureConfig(chunk_frames=16, chunks_per_utterance=4)) == (4, 26, 4)
     with pytest.raises(
-        InputError, match="the chunks of the input face have 737280000 values; expected 16777216 at most"
+        InputError, match="the chunks of the input face have 732250112 values; expected 16777216 at most"
     ):
         FurtherInput("face", 16_384, 4_096.0).shape(MEL)

@@ -127,6 +127,11 @@ def _name(run: RunFiles) -> str:
     return "/".join(run.workdir.resolve().parts[-2:])
 
 
+def _beside_name(run: RunFiles, beside: RunFiles) -> str:
+    same = (run.saved.data, run.saved.config.fold) == (beside.saved.data, beside.saved.config.fold)
+    return _name(beside) if same else f"{_name(beside)}, which was trained on other data"
+
+
 def run_page(run: RunFiles, data: DataView | None, extent: Extent, beside: RunFiles | None = None) -> str:
     """The page of a run; without `data` it lacks the parts that need them.
 
@@ -149,7 +154,7 @@ def run_page(run: RunFiles, data: DataView | None, extent: Extent, beside: RunFi
         clusters_by_epoch=run_figures.cluster_curves(run.metrics),
         information=run.information,
         beside=dict(beside.information.rows) if beside is not None and beside.information is not None else {},
-        beside_name=_name(beside) if beside is not None else "",
+        beside_name="" if beside is None else _beside_name(run, beside),
         distributions=run_figures.cluster_figures(data.assignments, data.train.labels)
         if data and data.assignments is not None
         else [],

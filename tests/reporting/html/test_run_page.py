@@ -127,10 +127,19 @@ def test_the_page_shows_what_the_run_wrote(run: Path, page: Path, elements: Elem
     assert len(pictures) == 2 * 4 and len(elements.with_tag("image")) == 2
 
 
-def test_what_another_run_knows_stands_beside(run: Path, tmp_path: Path) -> None:
+def test_what_another_run_knows_stands_beside(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A copy of the run, whose clusters know something else of arousal and nothing of valence."""
     other = tmp_path / "without"
     shutil.copytree(run, other, ignore=shutil.ignore_patterns("checkpoints", "model", "report.html"))
+    output = tmp_path / "page.html"
+    beside = "--workdir", str(run), "--beside", str(other), "--output", str(output)
+    with pytest.raises(InputError, match=r"--beside .*without is the run itself; give another one"):
+        call(report, *beside)
+    own = read_run(run).id
+    metrics = other / "metrics.jsonl"
+    metrics.write_text(metrics.read_text().replace(own, "another"))
+    values = json.loads((other / "run.json").read_text()) | {"id": "another", "data": "other data"}
+    (other / "run.json").write_text(json.dumps(sealed({name: values[name] for name in values if name != "sha256"})))
     information = read_run_files(run).information
     assert information is not None
     arousal = replace(information.attributes["arousal"], ami_of_sentences=0.4321)
@@ -138,15 +147,15 @@ def test_what_another_run_knows_stands_beside(run: Path, tmp_path: Path) -> None
     epoch = json.loads((run / "clusters.json").read_text())["epoch"]
     known = replace(information, attributes={"arousal": arousal})
     write_clusters(other / "clusters.json", saved.id, epoch, known)
-    output = tmp_path / "page.html"
-    call(report, "--workdir", str(run), "--beside", str(other), "--output", str(output))
+    call(report, *beside)
     text = output.read_text()
-    assert "of the run" in text and "/without" in text and text.count("0.432") == 1
+    assert "without, which was trained on other data" in text and text.count("0.432") == 1
+    assert "was trained on other data: what its clusters know is of other recordings" in capsys.readouterr().err
     (other / "clusters.json").unlink()
     with pytest.raises(
         InputError, match=r"--beside .*without has nothing on clusters \(clusters.json\); give a run that"
     ):
-        call(report, "--workdir", str(run), "--beside", str(other), "--output", str(output))
+        call(report, *beside)
 
 
 def test_a_cluster_has_one_colour_and_clusters_are_heard_from_the_lowest_mean(elements: Elements) -> None:
