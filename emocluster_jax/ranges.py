@@ -10,6 +10,7 @@ import numbers
 import reprlib
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
@@ -81,9 +82,11 @@ def alternatives(hint: Any) -> tuple[Any, ...]:
 
 
 def number_kind(hint: Any) -> type[int] | type[float] | None:
-    """What numbers a value of an annotated type is, may be, or is a tuple of; None for a value without numbers."""
+    """What numbers a value of an annotated type is, may be, or is a tuple or mapping of; None for one without any."""
     for alternative in alternatives(hint):
-        kind = typing.get_args(alternative)[0] if typing.get_origin(alternative) is tuple else alternative
+        # The elements of a tuple, and the values of a mapping.
+        place = {tuple: 0, Mapping: 1}.get(typing.get_origin(alternative))
+        kind = alternative if place is None else typing.get_args(alternative)[place]
         if kind in (int, float):
             return kind
     return None

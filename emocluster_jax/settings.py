@@ -76,8 +76,8 @@ def values_of(config: Any, settings: tuple[Setting, ...] | None = None) -> Itera
 class Checked:
     """Base of dataclasses of settings: checks each value against its type and range.
 
-    Sequences become tuples, and NumPy's numbers Python's. Numbers may be optional, elements of a tuple, or an
-    alternative to words.
+    Sequences become tuples, and NumPy's numbers Python's. Numbers may be optional, elements of a tuple, values of a
+    mapping, or an alternative to words.
 
     Raises:
       InputError: a value is of another type, not one of the words, or out of its range.
@@ -107,6 +107,10 @@ def _checked(value: Any, setting: Setting, name: str) -> Any:
             if isinstance(value, Iterable) and not isinstance(value, str | Mapping):
                 return tuple(value) if limits is None else tuple(limits.check(name, item) for item in value)
             expected.append("a list or tuple")
+        elif origin is Mapping and limits is not None:
+            if not isinstance(value, Mapping):
+                raise InputError(f"{name} is {shown(value)}; expected numbers by name")
+            return {key: limits.check(f"{name} of {key}", item) for key, item in value.items()}
         elif alternative in (int, float):
             pass
         elif alternative is Any or origin is not None or isinstance(value, alternative):  # generic types pass

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emocluster_jax.api.requests import PrepareRequest
-from emocluster_jax.config import FRAME_RATE
 from emocluster_jax.corpora.registry import options_classes
 from emocluster_jax.errors import InputError, one_line
 from launch import command
@@ -71,7 +70,7 @@ def _summarize(preparation: Preparation, data_dir: Path | str, console: Console)
 
 def _rate(name: str, text: str) -> float:
     try:
-        return FRAME_RATE.check(f"--input-rate of {name}", float(text))
+        return float(text)
     except ValueError:
         raise InputError(
             f"--input-rate {name}={text} has no number of frames per second; give one: {name}=25"

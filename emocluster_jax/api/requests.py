@@ -107,7 +107,7 @@ class PrepareRequest(AnyRequest):
     inputs: tuple[str, ...] | None = None
     """The inputs to prepare: the sound, which is always one, called `audio` or as in `features` (`mel`), and further
     ones that columns `input:NAME` of the manifest give, by their names; by default all of them."""
-    input_rates: Mapping[str, float] = field(default_factory=dict, metadata=_NO_OPTION)
+    input_rates: Mapping[str, float] = field(default_factory=dict, metadata=_NO_OPTION | within(config.FRAME_RATE))
     """Which of the further inputs are frames, (frames, numbers), that run along the sound: by name how many there are
     per second. All others are one vector for each recording."""
     statistics_from: Path | str | None = None
@@ -142,8 +142,6 @@ class PrepareRequest(AnyRequest):
             raise InputError(
                 f"`features={self.features}` are no spectrogram; leave out `window_ms`, `hop_ms` and `mel_bands`"
             )
-        for name, rate in self.input_rates.items():
-            config.FRAME_RATE.check(f"`input_rates` of {name}", rate)
         if self.unlabeled_limit is not None and self.unlabeled is None:
             raise InputError("`unlabeled_limit` needs `unlabeled`, the folder that it limits")
         for given, settings in (
