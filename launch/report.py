@@ -60,7 +60,7 @@ def _check_beside(run: RunFiles, beside: RunFiles, console: Console) -> None:
             raise InputError(f"{option} {one.workdir} has nothing on clusters (clusters.json); give a run that has")
     if run.saved.id == beside.saved.id:
         raise InputError(f"--beside {beside.workdir} is the run itself; give another one")
-    if (run.saved.data, run.saved.config.fold) != (beside.saved.data, beside.saved.config.fold):
+    if not run.has_data_of(beside):
         console.warn(f"{beside.workdir} was trained on other data: what its clusters know is of other recordings")
 
 
@@ -88,8 +88,7 @@ def main() -> None:
         problems = [*grid.problems, *(problem for run in grid.runs for problem in run.problems)]
         page = grid_page(grid, output)
     else:
-        run, beside = (None if one is None else read_run_files(one) for one in (options.workdir, options.beside))
-        assert run is not None
+        run, beside = read_run_files(options.workdir), options.beside and read_run_files(options.beside)
         if beside is not None:
             _check_beside(run, beside, console)
         extent = Extent(options.recordings, options.clips, options.clip_seconds)

@@ -75,7 +75,8 @@ def parse(arguments: list[str], name: str = "train") -> Options:
       InputError: both a preset and a file are given, or both records and the demo's text; or the file holds no
         settings.
     """
-    first, (origin, config) = _first_look(arguments), _defaults(arguments)
+    first = _first_look(arguments)
+    origin, config = _defaults(first)
     if first.demo_text:
         if first.data_dir is not None:
             raise InputError("--demo-text makes records of its own, and --data-dir names others; leave one of them out")
@@ -106,9 +107,8 @@ def _first_look(arguments: list[str]) -> argparse.Namespace:
     return first.parse_known_args(arguments)[0]
 
 
-def _defaults(arguments: list[str]) -> tuple[str, TrainConfig]:
-    """The settings that options change, and where they are from."""
-    given = _first_look(arguments)
+def _defaults(given: argparse.Namespace) -> tuple[str, TrainConfig]:
+    """The settings that options change, and where they are from; `given` is from `_first_look`."""
     preset = given.preset
     if given.config is not None:
         if preset is not None:
@@ -179,7 +179,7 @@ def main() -> None:
         folder = DEMO / "text" if options.demo_text else DEMO
         _prepare_demo(folder, options, console)
         data_dir, workdir, running = folder / "records", folder / "run", replace(running, resume=True)
-    origin, defaults = _defaults(sys.argv[1:])
+    origin, defaults = _defaults(_first_look(sys.argv[1:]))
     changes = shlex.join(arguments_for(options, replace(options, config=defaults)))
     console.line(one_line(f"Settings: {origin}{changes and f', with {changes}'}"))
     again = invocation("train", *sys.argv[1:], *([] if running.resume else ["--resume"]))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from emocluster_jax.config import AugmentationConfig, FeatureConfig, ModelConfig, TrainConfig
+from emocluster_jax.config import AugmentationConfig, FeatureConfig, ModelConfig, OptimizerConfig, TrainConfig
 from emocluster_jax.corpora.inputs import FurtherInput
 from emocluster_jax.corpora.labels import VAD, LabelColumns
 from emocluster_jax.feed.split import AUDIO, ResidentSplit, masked, place
@@ -33,6 +33,18 @@ AUGMENTED = AugmentationConfig(
 
 FURTHER = {"face": FurtherInput("face", 3, 25.0), "text": FurtherInput("text", 6)}
 """Inputs beside the audio that recordings may have: frames and vectors."""
+
+
+def regressor_of(inputs: tuple[str, ...], epochs: int) -> TrainConfig:
+    """A narrow CNN-regressor of arousal that learns from further inputs within a few epochs."""
+    return TrainConfig(
+        model=ModelConfig(
+            system="cnn_regressor", attributes=("arousal",), inputs=inputs, width_multiplier=1 / 8, dropout_rate=0.0
+        ),
+        epochs=epochs,
+        batch_size=4,
+        optimizer=OptimizerConfig(adam_learning_rate=0.005),
+    )
 
 
 def draw_recordings(utterances: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

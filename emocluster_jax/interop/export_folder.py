@@ -40,6 +40,7 @@ from emocluster_jax.inference.onnx_graph import not_as_graph, onnx_session, to_o
 from emocluster_jax.inference.parity import ParityError, check_parity
 from emocluster_jax.inference.predictor import Predictor
 from emocluster_jax.models.fusion import FUSION
+from emocluster_jax.models.network import example_inputs
 from emocluster_jax.models.registry import NETWORKS
 from emocluster_jax.runtime.platforms import for_every_platform
 from emocluster_jax.storage.atomic_files import replacing, write_json
@@ -168,9 +169,13 @@ def to_stablehlo(model: SavedModel) -> bytes:
         jax.ShapeDtypeStruct((rows, model.features.chunk_frames, model.features.dimensions), np.float32)
     ]
     if model.inputs:
-        shapes = {name: rows.shape[1:] for name, rows in masked(example_further(model)).items()}
+        example = example_inputs(model.features, model.inputs)
         arguments.append(
-            {name: jax.ShapeDtypeStruct((recordings, *shape), np.float32) for name, shape in shapes.items()}
+            {
+                name: jax.ShapeDtypeStruct((recordings, *rows.shape[1:]), np.float32)
+                for name, rows in example.items()
+                if name != AUDIO
+            }
         )
     with for_every_platform():
         return bytes(jax_export.export(jax.jit(program), platforms=PLATFORMS)(*arguments).serialize())

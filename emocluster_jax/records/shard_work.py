@@ -188,12 +188,16 @@ class ShardWork:
         if quality.is_silent:
             raise RecordingError(silent_reason(features))
         check_durations(inputs, self.layout.inputs, len(file) / features.source_rate)
-        arrays = input_arrays(inputs, self.layout.inputs, features, utterance.start_s or 0.0, len(source))
+        arrays = self._cut_inputs(inputs, utterance, len(source))
         return _Decoded(source_frames(source, features), arrays, len(source) / features.source_rate, quality.noticed)
+
+    def _cut_inputs(self, whole: dict[str, InputArray], utterance: Utterance, length: int) -> dict[str, InputArray]:
+        """What a recording of this length has of its file's further inputs."""
+        return input_arrays(whole, self.layout.inputs, self.layout.features, utterance.start_s or 0.0, length)
 
     def _spooled(self, shard: Shard) -> Iterator[tuple[Utterance, _Outcome]]:
         spool, path = self._spool_with(shard, _FRAMES)
-        features, further, reasons = self.layout.features, self.layout.inputs, dict(spool["skipped"])
+        features, reasons = self.layout.features, dict(spool["skipped"])
         yield from ((u, reasons[u.id]) for u in shard.utterances if u.id in reasons)
         with path.open("rb") as file:
             # Where an earlier version began, nothing was noticed.
@@ -202,8 +206,7 @@ class ShardWork:
                 utterance = shard.utterances[row]
                 try:
                     length = round(duration_s * features.source_rate)
-                    inputs = read_inputs(utterance.inputs, further)
-                    arrays = input_arrays(inputs, further, features, utterance.start_s or 0.0, length)
+                    arrays = self._cut_inputs(read_inputs(utterance.inputs, self.layout.inputs), utterance, length)
                     outcome = _Decoded(frames, arrays, duration_s, *noticed or [()])
                 except RecordingError as error:
                     outcome = str(error)

@@ -50,20 +50,21 @@ TABLES = {
 """SHA-256 of the files that hold no audio, of SMALL."""
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory):
+def made(config, tmp_path_factory):
     pytest.importorskip("espeakng_loader", reason="the extra 'demo' is not installed")
     folder = tmp_path_factory.mktemp("demo") / "corpus"
-    demo.generate(folder, SMALL)
+    demo.generate(folder, config)
     return folder
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    return made(SMALL, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
 def with_text(tmp_path_factory):
-    pytest.importorskip("espeakng_loader", reason="the extra 'demo' is not installed")
-    folder = tmp_path_factory.mktemp("demo") / "corpus"
-    demo.generate(folder, WITH_TEXT)
-    return folder
+    return made(WITH_TEXT, tmp_path_factory)
 
 
 def bytes_of(folder):

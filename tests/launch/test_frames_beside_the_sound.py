@@ -11,9 +11,8 @@ import pytest
 import soundfile
 
 import emocluster_jax
-from emocluster_jax import Console, InputError, RecordingError, TrainConfig
+from emocluster_jax import Console, InputError, RecordingError
 from emocluster_jax.api.training import TrainingRun
-from emocluster_jax.config import ModelConfig, OptimizerConfig
 from emocluster_jax.corpora.inputs import FurtherInput
 from emocluster_jax.preprocessing.chunks import chunk_step
 from emocluster_jax.records.preparation import Preparation, read_preparation
@@ -21,18 +20,12 @@ from emocluster_jax.records.reader import open_data
 from launch import prepare
 from running import call
 from small_models import noise, write_recording
+from small_training import regressor_of
 
 RATE = 25.0
 FACE = FurtherInput("face", 3, RATE)
 QUIET = Console(quiet=True)
-CONFIG = TrainConfig(
-    model=ModelConfig(
-        system="cnn_regressor", attributes=("arousal",), inputs=("face",), width_multiplier=1 / 8, dropout_rate=0.0
-    ),
-    epochs=10,
-    batch_size=4,
-    optimizer=OptimizerConfig(adam_learning_rate=0.005),
-)
+CONFIG = regressor_of(("face",), epochs=10)
 
 
 @dataclass(frozen=True)

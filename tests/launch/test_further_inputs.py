@@ -15,9 +15,8 @@ import pytest
 import soundfile
 
 import emocluster_jax
-from emocluster_jax import Console, InputError, RecordingError, TrainConfig
+from emocluster_jax import Console, InputError, RecordingError
 from emocluster_jax.api.training import TrainingRun
-from emocluster_jax.config import ModelConfig, OptimizerConfig
 from emocluster_jax.corpora.inputs import FurtherInput
 from emocluster_jax.evaluation.cluster_information import cluster_information
 from emocluster_jax.evaluation.metrics import score_sentences, sentence_attributes
@@ -34,17 +33,11 @@ from emocluster_jax.training.workdir import read_run
 from launch import evaluate, predict, train
 from running import call
 from small_models import noise, write_recording
+from small_training import regressor_of
 
 LENGTH = 4
 QUIET = Console(quiet=True)
-CONFIG = TrainConfig(
-    model=ModelConfig(
-        system="cnn_regressor", attributes=("arousal",), inputs=("text",), width_multiplier=1 / 8, dropout_rate=0.0
-    ),
-    epochs=6,
-    batch_size=4,
-    optimizer=OptimizerConfig(adam_learning_rate=0.005),
-)
+CONFIG = regressor_of(("text",), epochs=6)
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,10 @@ class RunFiles:
     problems: tuple[str, ...] = ()
     alone: ScoresAlone = field(default_factory=dict)
 
+    def has_data_of(self, other: RunFiles) -> bool:
+        """Whether it was trained on the same records, and the same fold of them, as another run."""
+        return (self.saved.data, self.saved.config.fold) == (other.saved.data, other.saved.config.fold)
+
 
 def read_run_files(workdir: Path) -> RunFiles:
     """Reads a work directory of `launch.train`; InputError if it has no run, or the run's own file is damaged."""

@@ -128,8 +128,7 @@ def _name(run: RunFiles) -> str:
 
 
 def _beside_name(run: RunFiles, beside: RunFiles) -> str:
-    same = (run.saved.data, run.saved.config.fold) == (beside.saved.data, beside.saved.config.fold)
-    return _name(beside) if same else f"{_name(beside)}, which was trained on other data"
+    return _name(beside) if run.has_data_of(beside) else f"{_name(beside)}, which was trained on other data"
 
 
 def run_page(run: RunFiles, data: DataView | None, extent: Extent, beside: RunFiles | None = None) -> str:
