@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from emocluster_jax.api.requests import CalibrateRequest
 from launch import command
-from launch.options import invocation, parse
+from launch.options import parse, prediction
 
 DESCRIPTION = """Calibrate a model: write one whose predictions have the mean and deviation of labels, each attribute
 shifted and scaled on a prepared, labelled split. Some 20 recordings are enough."""
@@ -24,6 +24,7 @@ def main() -> None:
         Options, "calibrate", DESCRIPTION, "--checkpoint published/arousal --data-dir data --output calibrated"
     )
     from emocluster_jax.api.calibration import calibrate
+    from emocluster_jax.inference.model_directory import read_model
 
     console, request = command.console(options.quiet), options.calibration
     found = calibrate(**dict(vars(request), console=console))
@@ -36,8 +37,7 @@ def main() -> None:
         ],
     )
     console.line("Predict with (--input is a recording, or a folder of them):")
-    arguments = ["--checkpoint", request.output, "--input", "recordings", "--output", "predictions.csv"]
-    console.line(f"  {invocation('predict', *arguments)}")
+    console.command(prediction(found.model, "recordings", read_model(found.model).config.inputs))
 
 
 if __name__ == "__main__":

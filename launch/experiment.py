@@ -109,7 +109,8 @@ def main() -> None:
         trials=options.trials,
     )
     if grid.unlabeled_sizes == (0,) and not {*grid.tables} <= {"table1", "temporal", "folds"}:
-        console.warn("without unlabelled recordings all runs are supervised, also those of Table 2, Figures 2 and 3")
+        also = ", also those of Table 2, Figures 2 and 3" if {*grid.tables} & {"table2", "figure2", "figure3"} else ""
+        console.warn(f"without unlabelled recordings all runs are supervised{also}")
     if preparation.shared_speakers:
         console.warn(shared_speakers_warning(preparation.shared_speakers))  # the runs only say it in their logs
     shared = options_by_system(options, list(dict.fromkeys(run.setting.model for run in grid.runs)))

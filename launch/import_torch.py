@@ -9,7 +9,7 @@ from typing import Literal
 from emocluster_jax.errors import InputError, one_line
 from emocluster_jax.storage.disk import AGAIN, check_output_folder, writing
 from launch import command
-from launch.options import invocation, parse
+from launch.options import parse, prediction
 
 DESCRIPTION = """Turn a published PyTorch model (of DeepEmoClusters or Temporal-Enhanced-DeepEmoCluster at
 github.com/winston-lin-wei-cheng) into a model directory for launch.predict. Needs PyTorch
@@ -51,9 +51,8 @@ def main() -> None:
         raise InputError(f"--output {options.output} holds another model; give a new folder")
     console = command.console(options.quiet)
     console.line(one_line(f"{options.attribute}, {model.config.clusters} clusters: {options.output}"))
-    arguments = ["--checkpoint", options.output, "--input", "DIR", "--output", "predictions.csv"]
-    console.line("Predict with:")
-    console.command(invocation("predict", *arguments))
+    console.line("Predict with (--input is a recording, or a folder of them):")
+    console.command(prediction(options.output, "recordings"))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import shlex
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
@@ -145,6 +145,13 @@ def invocation(command: str, *arguments: object) -> str:
     by_script = Path(sys.argv[0]).name == "emocluster"
     start = ["emocluster", command] if by_script else ["python", "-m", f"launch.{command}"]
     return shlex.join([*start, *map(str, arguments)])
+
+
+def prediction(model: Path, source: Path | str, inputs: Iterable[str] = ()) -> str:
+    """What to type to predict with a model, whose further inputs lie in folders of that name."""
+    folders = [f"{name}=FOLDER" for name in inputs]
+    given = ["--inputs", *folders] if folders else []
+    return invocation("predict", "--checkpoint", model, "--input", source, *given, "--output", "predictions.csv")
 
 
 def as_options(text: str) -> str:

@@ -20,7 +20,7 @@ from emocluster_jax.settings import from_dict
 from emocluster_jax.storage.disk import check_path, writing
 from emocluster_jax.storage.json_files import read_sealed
 from launch import command
-from launch.options import arguments_for, invocation
+from launch.options import arguments_for, invocation, prediction
 from launch.options import parse as parse_options
 from launch.signals import deferred
 
@@ -236,17 +236,15 @@ def _summarize(run: TrainingRun, data_dir: Path, config: TrainConfig, console: C
             console.table("Information shared by clusters and labels", columns, rows)
     console.line(one_line(f"Model: {run.model}   plots: {run.plots}   metrics: {run.workdir / METRICS_FILE}"))
     source, meaning = Path("recordings"), " (--input is a recording, or a folder of them)"
-    folders = [f"{name}=FOLDER" for name in config.model.inputs]
+    inputs = config.model.inputs
     if run.preparation.corpus == "demo":  # often the only recordings that there are
         source, meaning = Path(run.preparation.source), ""
         source = source.relative_to(Path.cwd()) if source.is_relative_to(Path.cwd()) else source
-        if config.model.inputs:
-            source, folders = source / "manifest.csv", []  # which names the inputs' files
-    inputs = ["--inputs", *folders] if folders else []
-    predict = ["--checkpoint", run.model, "--input", source, *inputs, "--output", "predictions.csv"]
+        if inputs:
+            source, inputs = source / "manifest.csv", ()  # which names the inputs' files
     report = ["--workdir", run.workdir, *(["--data-dir", data_dir] if run.preparation.counts.get("train") else [])]
     console.line(f"Predict with{meaning}:")
-    console.command(invocation("predict", *predict))
+    console.command(prediction(run.model, source, inputs))
     try:
         import emocluster_jax.reporting.html  # noqa: F401
 

@@ -30,7 +30,8 @@ from emocluster_jax.records.reader import open_data
 from emocluster_jax.reporting.html.run_files import read_run_files
 from emocluster_jax.reporting.html.run_page import Extent, run_page
 from emocluster_jax.training.workdir import read_run
-from launch import evaluate, predict, train
+from launch import calibrate, evaluate, predict, train
+from launch.options import invocation
 from running import call
 from small_models import noise, write_recording
 from small_training import regressor_of
@@ -237,6 +238,16 @@ def test_vectors_in_a_folder(worked: Worked, tmp_path: Path, capsys: pytest.Capt
     ):
         with pytest.raises(InputError, match=message):
             call(predict, *given, "--inputs", *words)
+
+
+def test_calibration_says_how_to_predict_with_the_vectors(
+    worked: Worked, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = str(tmp_path / "calibrated")
+    call(calibrate, "--checkpoint", str(worked.run.model), "--data-dir", str(worked.data), "--output", output)
+    printed = capsys.readouterr().out.splitlines()
+    given = ["--input", "recordings", "--inputs", "text=FOLDER", "--output", "predictions.csv"]
+    assert printed[-1] == f"  {invocation('predict', '--checkpoint', output, *given)}"
 
 
 def test_what_cannot_be_done_without_the_vectors(worked: Worked, tmp_path: Path) -> None:
