@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from ctypes import c_bool
 from typing import NamedTuple
 
 from emocluster_jax.errors import InputError
@@ -35,10 +36,10 @@ def shard_workers(count: int) -> Iterator[RunShards]:
     if count == 1:
         yield _run_here
         return
-    executor = _executor(count)
+    executor, any_started = _executor(count)
 
     def run(shard_pass: ShardPass, shards: Iterable[Shard], done: Callable[[Shard], None]) -> None:
-        nonlocal executor
+        nonlocal executor, any_started
         waiting = {shard.name: shard for shard in shards}
         while waiting:
             try:
@@ -48,6 +49,12 @@ def shard_workers(count: int) -> Iterator[RunShards]:
                     done(waiting.pop(futures[future]))
             except BrokenProcessPool:
                 executor.shutdown()
+                if not any_started.value:
+                    # Each begins by repeating the main script's imports, and all else that is not below this line.
+                    raise InputError(
+                        'no worker process started; a script must prepare data below `if __name__ == "__main__":`, or '
+                        "with `workers=1`, and where memory is short, fewer `workers` need less"
+                    ) from None
                 for name in [name for name, shard in waiting.items() if shard_pass.is_done(shard)]:
                     done(waiting.pop(name))
                 examined = shard_pass.examine(list(waiting.values()))
@@ -57,7 +64,7 @@ def shard_workers(count: int) -> Iterator[RunShards]:
                         f"a worker process died{sound and f' while it decoded {sound}'}, maybe for want of memory; the "
                         "same command again goes on from here, perhaps with fewer `workers`"
                     ) from None
-                executor = _executor(count)
+                executor, any_started = _executor(count)
 
     try:
         yield run
@@ -65,9 +72,12 @@ def shard_workers(count: int) -> Iterator[RunShards]:
         executor.shutdown(cancel_futures=True)
 
 
-def _executor(count: int) -> ProcessPoolExecutor:
+def _executor(count: int) -> tuple[ProcessPoolExecutor, c_bool]:
+    """A pool of processes, and whether any of them has started."""
     # Spawned, since forking a process with the threads of JAX or BLAS may deadlock.
-    return ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _start_worker)
+    context = multiprocessing.get_context("spawn")
+    any_started = context.RawValue(c_bool, False)  # without a lock, which a process could take to its death
+    return ProcessPoolExecutor(count, context, _start_worker, (any_started,)), any_started
 
 
 def _run_here(shard_pass: ShardPass, shards: Iterable[Shard], done: Callable[[Shard], None]) -> None:
@@ -78,7 +88,8 @@ def _run_here(shard_pass: ShardPass, shards: Iterable[Shard], done: Callable[[Sh
         done(shard)
 
 
-def _start_worker() -> None:
+def _start_worker(any_started: c_bool) -> None:
+    any_started.value = True
     # The parent alone answers Ctrl-C: it lets the shards in work end and keeps them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # libmpg123 prints complaints about MP3 files; the reasons are in the list of skipped recordings.

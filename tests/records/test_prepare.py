@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -356,6 +357,18 @@ def test_a_worker_that_dies(corpus: list[Utterance], tmp_path: Path, monkeypatch
         with pytest.raises(InputError, match="a worker process died"):
             prepared(corpus[:20], tmp_path / "tones", workers=2)
     assert prepared(corpus[:20], tmp_path / "tones").counts == {"train": 20}
+
+
+def test_a_script_that_its_workers_would_repeat(tmp_path: Path) -> None:
+    (tmp_path / "speech").mkdir()
+    for name in ("a.wav", "b.wav"):
+        write_recording(tmp_path / "speech" / name, noise(1.0))
+    (tmp_path / "speech" / "manifest.csv").write_text("file,split,arousal\na.wav,train,1\nb.wav,test,2\n")
+    script = tmp_path / "script.py"
+    script.write_text("import emocluster_jax\nemocluster_jax.prepare('manifest', 'speech', 'data', workers=2)\n")
+    ended = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert re.search(r"InputError: .*below `if __name__ == \"__main__\":`", ended.stderr.splitlines()[-1]), ended.stderr
 
 
 class DyingWork(ShardWork):
