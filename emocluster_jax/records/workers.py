@@ -36,10 +36,12 @@ def shard_workers(count: int) -> Iterator[RunShards]:
     if count == 1:
         yield _run_here
         return
-    executor, any_started = _executor(count)
+    # Without a lock, which a process could take to its death.
+    any_started = multiprocessing.RawValue(c_bool, False)
+    executor = _executor(count, any_started)
 
     def run(shard_pass: ShardPass, shards: Iterable[Shard], done: Callable[[Shard], None]) -> None:
-        nonlocal executor, any_started
+        nonlocal executor
         waiting = {shard.name: shard for shard in shards}
         while waiting:
             try:
@@ -50,7 +52,7 @@ def shard_workers(count: int) -> Iterator[RunShards]:
             except BrokenProcessPool:
                 executor.shutdown()
                 if not any_started.value:
-                    # Each begins by repeating the main script's imports, and all else that is not below this line.
+                    # Each imports the main script first, and so repeats all that is not below this line.
                     raise InputError(
                         'no worker process started; a script must prepare data below `if __name__ == "__main__":`, or '
                         "with `workers=1`, and where memory is short, fewer `workers` need less"
@@ -64,7 +66,7 @@ def shard_workers(count: int) -> Iterator[RunShards]:
                         f"a worker process died{sound and f' while it decoded {sound}'}, maybe for want of memory; the "
                         "same command again goes on from here, perhaps with fewer `workers`"
                     ) from None
-                executor, any_started = _executor(count)
+                executor = _executor(count, any_started)
 
     try:
         yield run
@@ -72,12 +74,9 @@ def shard_workers(count: int) -> Iterator[RunShards]:
         executor.shutdown(cancel_futures=True)
 
 
-def _executor(count: int) -> tuple[ProcessPoolExecutor, c_bool]:
-    """A pool of processes, and whether any of them has started."""
+def _executor(count: int, any_started: c_bool) -> ProcessPoolExecutor:
     # Spawned, since forking a process with the threads of JAX or BLAS may deadlock.
-    context = multiprocessing.get_context("spawn")
-    any_started = context.RawValue(c_bool, False)  # without a lock, which a process could take to its death
-    return ProcessPoolExecutor(count, context, _start_worker, (any_started,)), any_started
+    return ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _start_worker, (any_started,))
 
 
 def _run_here(shard_pass: ShardPass, shards: Iterable[Shard], done: Callable[[Shard], None]) -> None:
